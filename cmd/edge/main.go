@@ -1,0 +1,162 @@
+// Command edge brings the newest ticks from Redis to WebSocket clients. See edge -h.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"tickedge/internal/feed"
+	"tickedge/internal/loop"
+	"tickedge/internal/topics"
+)
+
+//go:embed page.html
+var page string
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1 // Something failed; the log says what.
+	exitUsage = 2 // A flag or an environment variable is wrong.
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	cfg, fs, err := parse(args)
+	var usage *usageError
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		cfg.help(os.Stdout, fs)
+		return exitOK
+	case errors.As(err, &usage):
+		for _, p := range usage.problems {
+			fmt.Fprintln(os.Stderr, "edge:", p)
+		}
+		fmt.Fprintln(os.Stderr, "edge -h lists all flags")
+		return exitUsage
+	}
+	if cfg.check {
+		cfg.print(os.Stdout, fs)
+		return exitOK
+	}
+
+	log := cfg.logger(os.Stderr)
+	fail := func(doing string, err error) int {
+		log.Error(doing, "error", err)
+		return exitError
+	}
+	signals, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	work, endWork := context.WithCancel(context.Background())
+	var working sync.WaitGroup
+	defer working.Wait()
+	defer endWork()
+
+	// The port for operators is bound first and served last, so that two edges with
+	// the same flags find each other before clients are shared between them.
+	var ops *admin
+	if cfg.admin != "" {
+		if ops, err = listenAdmin(cfg.admin); err != nil {
+			return fail("can't start", err)
+		}
+		defer ops.close()
+	}
+
+	if cfg.demo {
+		embedded, err := feed.StartEmbedded()
+		if err != nil {
+			return fail("can't start", err)
+		}
+		defer embedded.Close()
+		cfg.redis = embedded.URL()
+		market, err := feed.NewMarket(cfg.market())
+		if err != nil {
+			return fail("can't start the market", err)
+		}
+		publisher, err := feed.NewPublisher(cfg.feed(), log)
+		if err != nil {
+			return fail("can't start the market", err)
+		}
+		working.Go(func() {
+			if err := publisher.Run(work, market); err != nil {
+				log.Error("the simulated market ended", "error", err)
+			}
+		})
+		defer working.Wait()
+		defer endWork()
+	}
+
+	table := topics.New(topics.Config{Max: cfg.maxTopicsTotal, Linger: linger})
+	source, err := feed.NewRedis(cfg.feed(), table, log)
+	if err != nil {
+		return fail("can't start", err)
+	}
+	working.Go(func() {
+		if err := source.Run(work); err != nil {
+			log.Error("the feed ended", "error", err)
+		}
+	})
+
+	html := ""
+	if cfg.page {
+		html = page
+	}
+	server, err := loop.Start(loop.Config{
+		Listen: cfg.listen, Loops: cfg.loops, MaxConns: cfg.maxConns,
+		Page: html, Shard: cfg.shard(), Log: log,
+	}, table)
+	if err != nil {
+		return fail("can't start", err)
+	}
+	if ops != nil {
+		registry := newRegistry(&exporter{server: server, table: table, feed: source, maxConns: cfg.maxConns})
+		ops.serve(registry, func() error { return ready(signals, source) }, log)
+		log.Info("admin port open", "addr", ops.listener.Addr().String())
+	}
+	log.Info("listening", "addr", server.Addr().String(), "loops", cfg.loops, "max_conns", cfg.maxConns, "interval", cfg.interval)
+	if cfg.page {
+		log.Info("open the live board in a browser", "url", boardURL(server.Addr()))
+	}
+
+	select {
+	case <-signals.Done():
+		stop() // From now on a second signal ends the process at once.
+		log.Info("stopping: clients are sent away; a second signal stops at once", "drain", cfg.drain, "connections", server.Conns())
+		server.Shutdown(context.Background(), cfg.drain)
+		log.Info("stopped")
+		return exitOK
+	case err := <-server.Failed():
+		server.Shutdown(context.Background(), 0)
+		return fail("an event loop has ended, so the edge ends", err)
+	}
+}
+
+// ready returns nil when clients may be sent here. Once the feed has been up, an
+// outage of it does not turn clients away: they keep the last values and are told
+// nothing wrong.
+func ready(signals context.Context, source *feed.Redis) error {
+	if signals.Err() != nil {
+		return errors.New("stopping")
+	}
+	if st := source.Stats(); !st.EverConnected {
+		return fmt.Errorf("the feed has not been connected yet: %s", st.LastError)
+	}
+	return nil
+}
+
+func boardURL(addr net.Addr) string {
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return ""
+	}
+	return "http://localhost:" + port + "/"
+}

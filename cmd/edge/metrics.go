@@ -1,0 +1,135 @@
+package main
+
+import (
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"tickedge/internal/feed"
+	"tickedge/internal/loop"
+	"tickedge/internal/topics"
+)
+
+// exporter turns the plain counters of the parts into Prometheus metrics when it is
+// asked. Nothing on the path of a tick knows of it.
+type exporter struct {
+	server   *loop.Server
+	table    *topics.Table
+	feed     *feed.Redis
+	maxConns int
+}
+
+func newRegistry(e *exporter) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), e)
+	return r
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("edge_"+name, help, labels, nil)
+}
+
+var (
+	connsDesc     = desc("connections", "Connections open now, by what they are doing.", "state")
+	connsMaxDesc  = desc("connections_max", "Connections that are held at a time at most.")
+	acceptedDesc  = desc("connections_accepted_total", "Connections accepted.")
+	openedDesc    = desc("connections_opened_total", "Connections that became WebSockets.")
+	refusedDesc   = desc("connections_refused_total", "Requests answered with an error, by reason.", "reason")
+	closedDesc    = desc("connections_closed_total", "Connections closed, by reason and close code (1006: without one).", "reason", "code")
+	pagesDesc     = desc("pages_total", "Requests for the live board.")
+	commandsDesc  = desc("commands_total", "Client messages, by whether they were commands.", "result")
+	panicsDesc    = desc("panics_total", "Connections closed because handling them panicked. Each one is a bug.")
+	subsDesc      = desc("subscriptions", "Subscriptions of all connections.")
+	topicsDesc    = desc("topics", "Topics held, those that linger without subscribers included.")
+	framesDesc    = desc("frames_sent_total", "WebSocket frames sent by the timer wheel and after subscribes, by kind.", "kind")
+	rowsDesc      = desc("rows_sent_total", "Rows sent, by the kind of their frame.", "kind")
+	conflatedDesc = desc("rows_conflated_total", "Rows that were not sent because a newer one took their place.")
+	bytesInDesc   = desc("bytes_received_total", "Bytes received from clients.")
+	bytesOutDesc  = desc("bytes_sent_total", "Bytes handed to client sockets.")
+	skippedDesc   = desc("flushes_skipped_total", "Flushes left out because the client had not taken the last one.")
+	turnDesc      = desc("turn_seconds", "Time of one turn of an event loop's timer wheel, flushes included.")
+	lagDesc       = desc("wheel_lag_seconds", "How late the timer wheel is that is furthest behind.")
+	stallsDesc    = desc("wheel_stalls_total", "Times a timer wheel was more than one of its turns behind.")
+
+	ticksDesc      = desc("feed_ticks_total", "Ticks taken from the feed.")
+	unwantedDesc   = desc("feed_unwanted_total", "Messages of topics that nobody wanted any more.")
+	invalidDesc    = desc("feed_invalid_total", "Values dropped, by what is wrong with them.", "reason")
+	gapsDesc       = desc("feed_gaps_total", "Times ticks may have been missed, after which all values were fetched again.")
+	repairsDesc    = desc("feed_repairs_total", "Fetched values that were newer than what was held.")
+	fetchFailDesc  = desc("feed_fetch_failures_total", "Topics whose newest value could not be fetched, per attempt.")
+	feedUpDesc     = desc("feed_connected", "1 while the feed is connected.")
+	channelsDesc   = desc("feed_channels", "Redis channels subscribed, as Redis has confirmed them.")
+	feedTopicsDesc = desc("feed_topics", "Topics that are to be subscribed.")
+)
+
+// Describe implements [prometheus.Collector]. What Collect sends depends on no
+// state, so it describes itself.
+func (e *exporter) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(e, ch) }
+
+// Collect implements [prometheus.Collector].
+func (e *exporter) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	st := e.server.Stats()
+	gauge(connsDesc, float64(st.Opening), "handshake")
+	gauge(connsDesc, float64(st.Open), "open")
+	gauge(connsDesc, float64(st.Closing), "closing")
+	gauge(connsMaxDesc, float64(e.maxConns))
+	count(acceptedDesc, st.Accepted)
+	count(openedDesc, st.Upgraded)
+	for _, r := range st.Refused {
+		count(refusedDesc, r.Count, r.Reason)
+	}
+	for _, c := range st.Closed {
+		count(closedDesc, c.Count, c.Reason, c.Code)
+	}
+	count(pagesDesc, st.Pages)
+	count(commandsDesc, st.Commands, "ok")
+	count(commandsDesc, st.Malformed, "malformed")
+	count(panicsDesc, st.Panics)
+	gauge(subsDesc, float64(e.table.Subscriptions()))
+	gauge(topicsDesc, float64(e.table.Held()))
+	count(framesDesc, st.Flushes, "update")
+	count(framesDesc, st.Snapshots, "snapshot")
+	count(framesDesc, st.Heartbeats, "heartbeat")
+	count(framesDesc, st.Pings, "ping")
+	count(rowsDesc, st.UpdateRows, "update")
+	count(rowsDesc, st.Rows-st.UpdateRows, "snapshot")
+	count(conflatedDesc, e.server.Conflated())
+	count(bytesInDesc, st.BytesIn)
+	count(bytesOutDesc, st.BytesOut)
+	count(skippedDesc, st.Skipped)
+	buckets, total := make(map[float64]uint64), uint64(0)
+	for i, n := range st.Turns.Buckets {
+		total += n
+		if i < len(loop.TurnBounds) {
+			buckets[loop.TurnBounds[i].Seconds()] = total
+		}
+	}
+	ch <- prometheus.MustNewConstHistogram(turnDesc, total, st.Turns.Sum.Seconds(), buckets)
+	gauge(lagDesc, st.Lag.Seconds())
+	count(stallsDesc, st.Stalls)
+
+	f := e.feed.Stats()
+	count(ticksDesc, f.Ticks)
+	count(unwantedDesc, f.Unwanted)
+	count(invalidDesc, f.TooBig, "too_big")
+	count(invalidDesc, f.NotUTF8, "not_utf8")
+	count(invalidDesc, f.NotJSON, "not_json")
+	count(gapsDesc, f.Gaps)
+	count(repairsDesc, f.Repairs)
+	count(fetchFailDesc, f.FetchFailures)
+	up := 0.0
+	if f.Connected {
+		up = 1
+	}
+	gauge(feedUpDesc, up)
+	gauge(channelsDesc, float64(f.Channels))
+	gauge(feedTopicsDesc, float64(f.Topics))
+}
+

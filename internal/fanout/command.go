@@ -1,0 +1,131 @@
+package fanout
+
+import (
+	"fmt"
+	"time"
+
+	"tickedge/internal/topics"
+	"tickedge/internal/wsproto"
+)
+
+// Command carries out one command of an open conn and appends the answer to dst. The
+// snapshots of new topics follow their ack at once, unless the conn has a backlog.
+func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) []byte {
+	c := s.conn(id)
+	if c.state != open {
+		panic("fanout: Command for a conn that is not open")
+	}
+	c.sent = s.now
+	ack := wsproto.Ack{ID: cmd.ID, Op: cmd.Op}
+	switch cmd.Op {
+	case wsproto.OpSubscribe:
+		for _, name := range cmd.Topics {
+			if r := s.subscribe(c, name); r.Code != 0 {
+				ack.Rejected = append(ack.Rejected, r)
+			}
+		}
+	case wsproto.OpUnsubscribe:
+		for _, name := range cmd.Topics {
+			s.unsubscribe(c, name)
+		}
+	case wsproto.OpList:
+		return wsproto.AppendTopics(dst, cmd.ID, func(yield func(string) bool) {
+			for _, e := range s.sets.entries(c.topics) {
+				if !yield(s.table.Name(e.id())) {
+					return
+				}
+			}
+		})
+	case wsproto.OpInterval:
+		c.interval = uint16(ticks(time.Duration(cmd.MS) * time.Millisecond))
+		ack.MS = millis(c.interval)
+		s.unplace(c)
+		c.flush = s.now + 1 + s.spread(c.interval)
+		s.schedule(id, c)
+	case wsproto.OpPing:
+		return wsproto.AppendPongMessage(dst, cmd.ID, s.clock.UnixMilli())
+	case wsproto.OpAuth:
+		// This edge asks for no token, so any is good.
+	}
+	ack.Topics = int(c.topics.n)
+	dst = ack.Append(dst)
+	if cmd.Op == wsproto.OpSubscribe && c.flags&marked != 0 {
+		dst = s.afterSubscribe(id, c, dst)
+	}
+	return dst
+}
+
+// afterSubscribe appends the snapshots that can be sent at once and has the conn
+// visited soon for the others.
+func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
+	if s.sink.Backlog(id) == 0 {
+		dst = s.snapshot(c, dst)
+	}
+	for _, e := range s.sets.entries(c.topics) {
+		if m := e.mark(); (m == owed || m == awaited) && c.due.after(s.now+soon) {
+			s.unplace(c)
+			s.place(id, c, s.now+soon)
+			break
+		}
+	}
+	return dst
+}
+
+// subscribe adds one topic. The result's code is 0 if the conn has it now.
+func (s *Shard) subscribe(c *conn, name []byte) wsproto.Rejected {
+	if !topics.ValidName(name) {
+		return reject(name, wsproto.ErrBadTopic, "a topic is 1 to 64 of A-Z a-z 0-9 . _ : / -")
+	}
+	if id, ok := s.table.Find(name); ok && s.sets.find(c.topics, id) >= 0 {
+		return wsproto.Rejected{}
+	}
+	if int(c.topics.n) == s.cfg.MaxTopics {
+		return reject(name, wsproto.ErrTooManyTopics, fmt.Sprintf("at most %d topics per connection", s.cfg.MaxTopics))
+	}
+	id, err := s.table.Acquire(name)
+	if err != nil {
+		return reject(name, wsproto.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
+	}
+	mark := awaited
+	if s.table.Seq(id) > 0 {
+		mark = owed
+	}
+	s.sets.add(&c.topics, entry(id)|mark)
+	c.flags |= marked
+	return wsproto.Rejected{}
+}
+
+// unsubscribe takes one topic away, if the conn has it.
+func (s *Shard) unsubscribe(c *conn, name []byte) {
+	id, ok := s.table.Find(name)
+	if !ok {
+		return
+	}
+	i := s.sets.find(c.topics, id)
+	if i < 0 {
+		return
+	}
+	s.sets.remove(&c.topics, i)
+	s.table.Release(id, s.clock)
+	if c.topics.n == 0 {
+		c.since = s.now
+	}
+}
+
+// malformedMax is how many malformed commands a conn may send. A person who types
+// stays below it, a program that sends garbage does not.
+const malformedMax = 16
+
+// Refuse appends the answer to a message that is no command. It reports whether the
+// conn has sent too many of them, and is to be evicted with [Malformed].
+func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte, tooMany bool) {
+	c := s.conn(id)
+	c.sent = s.now
+	c.bad++
+	return wsproto.AppendError(dst, e), c.bad >= malformedMax
+}
+
+// reject names the topic, or the beginning of what was sent as one.
+func reject(name []byte, code int, reason string) wsproto.Rejected {
+	return wsproto.Rejected{Topic: string(name[:min(len(name), topics.NameMax)]), Code: code, Reason: reason}
+}

@@ -1,0 +1,97 @@
+package fanout
+
+import (
+	"tickedge/internal/wsproto"
+)
+
+// snapshot appends a snapshot of the topics whose snapshot is not sent yet, if any
+// of them has a row to show.
+//
+// A topic that had no row when it was subscribed, and has ticked since, is left to
+// the next update. Only a value that the feed has fetched (its count is 0) comes as
+// a snapshot then.
+func (s *Shard) snapshot(c *conn, dst []byte) []byte {
+	// The watermark is read before the scan. Read after it, a tick committed in
+	// between would count as sent without ever having been gathered.
+	watermark := s.table.Watermark()
+	start, rows, before := len(dst), uint64(0), false
+	list := s.sets.entries(c.topics)
+	for i, e := range list {
+		switch e.mark() {
+		case plain:
+			continue
+		case snapped:
+			before = true
+			continue
+		}
+		row := s.table.Row(e.id())
+		if row == nil || e.mark() == awaited && row.N > 0 {
+			continue
+		}
+		if rows == 0 {
+			dst = wsproto.AppendSnapshotHead(wsproto.BeginText(dst), s.clock.UnixMilli())
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, row.JSON...)
+		list[i] = entry(e.id()) | snapped
+		rows++
+	}
+	if rows == 0 {
+		return dst
+	}
+	if !before {
+		// With earlier snapshots since the last flush, their watermark stays: it is
+		// the lower one, and a row sent twice is harmless where one lost is not.
+		c.snapped = watermark
+	}
+	s.stats.Snapshots++
+	s.stats.Rows += rows
+	return wsproto.EndText(append(dst, wsproto.RowsEnd...), start)
+}
+
+// update appends an update with the newest row of each topic that has changed since
+// the conn was served, if there is one. It moves served to the watermark.
+func (s *Shard) update(c *conn, dst []byte) []byte {
+	watermark := s.table.Watermark() // Before the scan, see snapshot.
+	if watermark == c.served && c.flags&marked == 0 {
+		return dst
+	}
+	start, rows := len(dst), uint64(0)
+	list := s.sets.entries(c.topics)
+	stillMarked := false
+	for i, e := range list {
+		from := c.served
+		switch e.mark() {
+		case snapped:
+			from = c.snapped
+			list[i] = entry(e.id())
+		case owed, awaited:
+			from = 0
+		}
+		id := e.id()
+		if s.table.Seq(id) <= from {
+			stillMarked = stillMarked || list[i].mark() != plain
+			continue
+		}
+		list[i] = entry(id)
+		if rows == 0 {
+			dst = wsproto.AppendUpdateHead(wsproto.BeginText(dst), s.clock.UnixMilli())
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, s.table.Row(id).JSON...)
+		rows++
+	}
+	c.served = watermark
+	if !stillMarked {
+		c.flags &^= marked
+	}
+	if rows == 0 {
+		return dst
+	}
+	s.stats.Flushes++
+	s.stats.Rows += rows
+	s.stats.UpdateRows += rows
+	return wsproto.EndText(append(dst, wsproto.RowsEnd...), start)
+}

@@ -1,0 +1,51 @@
+package fanout
+
+import "tickedge/internal/wsproto"
+
+// Reason says why a conn is ended by the edge.
+type Reason uint8
+
+// The reasons that a shard finds, and those that its loop adds.
+const (
+	HandshakeTimeout Reason = iota // The request head did not come in time.
+	SlowConsumer                   // The backlog did not drain in time.
+	NoPong                         // Nothing was heard since a ping.
+	Idle                           // No topic subscribed for too long.
+	CloseTimeout                   // The peer did not answer our close in time.
+	Drain                          // The edge is going down.
+	Malformed                      // Too many malformed commands.
+	Panic                          // A bug of ours.
+
+	reasons
+)
+
+// Reasons is the number of reasons, for tables by reason.
+const Reasons = int(reasons)
+
+var reasonTable = [Reasons]struct {
+	label string
+	code  wsproto.Code // 0: the conn is closed without a word, as there is nobody to read it.
+	text  string
+}{
+	HandshakeTimeout: {"handshake_timeout", 0, ""},
+	SlowConsumer:     {"slow_consumer", wsproto.CodeSlowConsumer, "slow consumer"},
+	NoPong:           {"no_pong", wsproto.CodeNoPong, "no pong"},
+	Idle:             {"idle", wsproto.CodeIdle, "idle: nothing subscribed"},
+	CloseTimeout:     {"close_timeout", 0, ""},
+	Drain:            {"drain", wsproto.CodeRestart, "draining"},
+	Malformed:        {"malformed", wsproto.CodeMalformed, "too many malformed commands"},
+	Panic:            {"panic", wsproto.CodeInternal, "internal error"},
+}
+
+// String is the reason as a metric label.
+func (r Reason) String() string { return reasonTable[r].label }
+
+// Code is the close code that goes with the reason, 0 if none is sent.
+func (r Reason) Code() wsproto.Code { return reasonTable[r].code }
+
+// Text is the reason as the client gets it.
+func (r Reason) Text() string { return reasonTable[r].text }
+
+// Hard reports whether the conn is reset at once, with all that the kernel holds
+// for it: its backlog would only delay the end.
+func (r Reason) Hard() bool { return r == SlowConsumer }

@@ -1,0 +1,425 @@
+// Package fanout is one loop's half of the fan-out: which conn has which topics, the
+// timer wheel that visits every conn in its turn, and all that a visit does. It
+// gathers the rows that are news to a conn into one frame, pings it, and finds it
+// slow, silent, idle or late.
+//
+// It has no socket, no goroutine and no clock: time is passed in and frames go to a
+// [Sink], so every behaviour is tested with explicit ticks.
+//
+//	shard.go    conns, their states, and what a visit does
+//	wheel.go    who is visited when
+//	gather.go   rows to frames: snapshots and updates
+//	sets.go     the topics of the conns, without pointers
+//	command.go  what a client's command changes, and its answer
+package fanout
+
+import (
+	"math/rand/v2"
+	"time"
+	"unsafe"
+
+	"tickedge/internal/topics"
+	"tickedge/internal/wsproto"
+)
+
+// ConnID names a conn in its shard. It is used again after [Shard.Remove].
+type ConnID uint32
+
+// Sink is what a shard acts on: the loop that owns the sockets. Its methods may call
+// [Shard.Closing] and [Shard.Remove] for the conn that they are called with, and
+// nothing else of the shard.
+type Sink interface {
+	// Write sends whole frames. p is only valid during the call.
+	Write(id ConnID, p []byte)
+	// Backlog is how many bytes the conn's socket has not taken yet.
+	Backlog(id ConnID) int
+	// Evict ends a conn. It calls Closing or Remove before it returns.
+	Evict(id ConnID, r Reason)
+}
+
+// Config holds the times and limits of a shard. All of them must be above 0.
+type Config struct {
+	Interval         time.Duration // The window, unless a client asks for another.
+	Heartbeat        time.Duration // Silence after which a client gets a heartbeat.
+	PingInterval     time.Duration // Mean time between two pings of a silent client.
+	PongTimeout      time.Duration // From a ping until the client is taken for dead.
+	SlowTimeout      time.Duration // How long a backlog may last.
+	IdleTimeout      time.Duration // How long a client may have no topic.
+	HandshakeTimeout time.Duration // From accept to the end of the request head.
+	CloseTimeout     time.Duration // From our close frame until the socket is closed.
+	MaxTopics        int           // Topics per conn, at most 4096.
+	Seed             uint64        // Of the jitter.
+}
+
+// conn is what a shard knows of one client connection. It holds no pointer, so a
+// slab of them is nothing to the garbage collector.
+//
+// Invariants:
+//   - served <= table.Watermark(). Every row whose sequence is <= served has been
+//     written to the conn, or its topic was not subscribed then.
+//   - served <= snapped while an entry is marked snapped.
+//   - pos != nowhere, but for the time of its own visit.
+type conn struct {
+	served   uint64
+	snapped  uint64
+	topics   span
+	due      tick   // Next visit.
+	flush    tick   // Next flush; visits before it only look after the conn.
+	since    tick   // When its state began or, in open, when its last topic went.
+	heard    tick   // Last byte from it.
+	sent     tick   // Last text frame to it.
+	ping     tick   // Next ping or, while a pong is awaited, the last one.
+	backlog  tick   // When the backlog was first seen.
+	pos      uint32 // Its place in the wheel slot due % wheelSize.
+	interval uint16 // The window, in ticks.
+	state    state
+	flags    uint8
+	bad      uint8 // Malformed commands so far.
+}
+
+const connSizeMax = 64 // A million conns in 64 MB.
+const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
+
+// state says what holds of a conn.
+type state uint8
+
+const (
+	free    state = iota
+	opening       // The request head is awaited. No topics.
+	open          // Frames go both ways.
+	closing       // Our last word is sent; the peer's is awaited. No topics.
+)
+
+const (
+	marked     uint8 = 1 << iota // An entry of its topics has a mark other than plain.
+	backlogged                   // The last visit found a backlog.
+	pinged                       // A pong is awaited.
+)
+
+const (
+	slabBits = 8
+	slabMask = 1<<slabBits - 1
+)
+
+// Shard is one loop's half of the fan-out. Owned by its loop's goroutine: no method
+// may be called from elsewhere.
+type Shard struct {
+	cfg   Config
+	table *topics.Table
+	sink  Sink
+	rng   *rand.Rand
+	times times
+
+	slabs   []*[1 << slabBits]conn
+	free    []ConnID
+	counts  [4]int // conns by state
+	sets    sets
+	wheel   wheel
+	scratch []byte
+
+	start    time.Time
+	clock    time.Time
+	now      tick
+	visiting ConnID
+	visited  bool // Whether visiting means anything.
+
+	draining  bool
+	drainFrom tick
+	drainSpan tick
+
+	stats Stats
+}
+
+// times is Config in ticks.
+type times struct {
+	interval, heartbeat, ping, pong, slow, idle, handshake, close tick
+}
+
+// Stats counts what a shard did. All counters only rise, but for Opening, Open and
+// Closing.
+type Stats struct {
+	Opening, Open, Closing int
+
+	Visits     uint64
+	Flushes    uint64 // Updates written.
+	Snapshots  uint64
+	Rows       uint64 // In updates and snapshots.
+	UpdateRows uint64
+	Skipped    uint64 // Flushes that did not take place because of backlog.
+	Pings      uint64
+	Heartbeats uint64
+	Stalls     uint64 // Times the wheel was more than its own length behind.
+	Evicted    [Reasons]uint64
+}
+
+// Add adds the counters of another shard to st.
+func (st *Stats) Add(o *Stats) {
+	st.Opening += o.Opening
+	st.Open += o.Open
+	st.Closing += o.Closing
+	st.Visits += o.Visits
+	st.Flushes += o.Flushes
+	st.Snapshots += o.Snapshots
+	st.Rows += o.Rows
+	st.UpdateRows += o.UpdateRows
+	st.Skipped += o.Skipped
+	st.Pings += o.Pings
+	st.Heartbeats += o.Heartbeats
+	st.Stalls += o.Stalls
+	for i, n := range o.Evicted {
+		st.Evicted[i] += n
+	}
+}
+
+// New returns an empty shard whose time begins at start.
+func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
+	if cfg.MaxTopics <= 0 || cfg.MaxTopics > topicsLimit {
+		panic("fanout: Config.MaxTopics is out of range")
+	}
+	s := &Shard{cfg: cfg, table: table, sink: sink, start: start, clock: start}
+	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
+	s.times = times{
+		interval: ticks(cfg.Interval), heartbeat: ticks(cfg.Heartbeat),
+		ping: ticks(cfg.PingInterval), pong: ticks(cfg.PongTimeout),
+		slow: ticks(cfg.SlowTimeout), idle: ticks(cfg.IdleTimeout),
+		handshake: ticks(cfg.HandshakeTimeout), close: ticks(cfg.CloseTimeout),
+	}
+	return s
+}
+
+// At tells the shard the time, before any other call of the same turn. Time must not
+// go back.
+func (s *Shard) At(now time.Time) {
+	s.clock = now
+	s.now = s.tickOf(now)
+}
+
+// Add makes a conn that has opened a socket. Its request head is awaited.
+func (s *Shard) Add() ConnID {
+	if len(s.free) == 0 {
+		base := ConnID(len(s.slabs)) << slabBits
+		s.slabs = append(s.slabs, new([1 << slabBits]conn))
+		for i := ConnID(1 << slabBits); i > 0; i-- {
+			s.free = append(s.free, base+i-1)
+		}
+	}
+	if s.Conns() == 0 {
+		s.wheel.cursor = s.now // Nobody turned it meanwhile, and nobody missed it.
+	}
+	id := s.free[len(s.free)-1]
+	s.free = s.free[:len(s.free)-1]
+	c := s.conn(id)
+	*c = conn{pos: nowhere, interval: uint16(s.times.interval)}
+	s.enter(c, opening)
+	s.place(id, c, s.now+s.times.handshake)
+	return id
+}
+
+// Open makes an opening conn open and appends its hello to dst. name is what the
+// hello calls it. ms is the window that the client asks for, 0 for none.
+func (s *Shard) Open(id ConnID, name uint32, ms int, dst []byte) []byte {
+	c := s.conn(id)
+	if c.state != opening {
+		panic("fanout: Open of a conn that is not opening")
+	}
+	s.enter(c, open)
+	if ms > 0 {
+		c.interval = uint16(ticks(time.Duration(ms) * time.Millisecond))
+	}
+	c.served = s.table.Watermark()
+	c.heard, c.sent = s.now, s.now
+	c.ping = s.now + s.jitter(s.times.ping)
+	s.unplace(c)
+	c.flush = s.now + 1 + s.spread(c.interval)
+	s.schedule(id, c)
+	return wsproto.AppendHello(dst, name, millis(c.interval), int(s.cfg.Heartbeat.Milliseconds()), s.cfg.MaxTopics)
+}
+
+// Heard notes that bytes came from an open conn, which answers a ping as well as a
+// pong does.
+func (s *Shard) Heard(id ConnID) {
+	c := s.conn(id)
+	c.heard = s.now
+	if c.flags&pinged != 0 {
+		c.flags &^= pinged
+		c.ping = s.now + s.jitter(s.times.ping)
+	}
+}
+
+// Closing notes that the last word to a conn was sent. Its topics are given up, and
+// it is evicted with [CloseTimeout] if [Shard.Remove] does not come first.
+func (s *Shard) Closing(id ConnID) {
+	c := s.conn(id)
+	s.releaseTopics(c)
+	s.enter(c, closing)
+	s.unplace(c)
+	s.place(id, c, s.now+s.times.close)
+}
+
+// Remove forgets a conn whose socket is closed.
+func (s *Shard) Remove(id ConnID) {
+	c := s.conn(id)
+	if c.state == free {
+		panic("fanout: Remove of a conn that is free")
+	}
+	s.releaseTopics(c)
+	s.unplace(c)
+	s.enter(c, free)
+	s.free = append(s.free, id)
+}
+
+// Drain begins to evict all conns, spread evenly over the time given. The wheel does
+// it, to a second.
+func (s *Shard) Drain(over time.Duration) {
+	s.draining = true
+	s.drainFrom = s.now
+	s.drainSpan = tick(over / SlotTime)
+}
+
+// EvictAll evicts every conn at once.
+func (s *Shard) EvictAll(r Reason) {
+	for i := range s.slabs {
+		for j := range s.slabs[i] {
+			if s.slabs[i][j].state != free {
+				s.Evict(ConnID(i<<slabBits|j), r)
+			}
+		}
+	}
+}
+
+// Visiting is the conn that the wheel is visiting, for the loop that recovers from a
+// panic in [Shard.Tick].
+func (s *Shard) Visiting() (id ConnID, ok bool) { return s.visiting, s.visited }
+
+// Conns is how many conns there are, in whatever state.
+func (s *Shard) Conns() int { return s.counts[opening] + s.counts[open] + s.counts[closing] }
+
+// Stats returns a copy of the counters.
+func (s *Shard) Stats() Stats {
+	st := s.stats
+	st.Opening, st.Open, st.Closing = s.counts[opening], s.counts[open], s.counts[closing]
+	return st
+}
+
+func (s *Shard) conn(id ConnID) *conn { return &s.slabs[id>>slabBits][id&slabMask] }
+
+func (s *Shard) enter(c *conn, st state) {
+	if c.state != free {
+		s.counts[c.state]--
+	}
+	if st != free {
+		s.counts[st]++
+	}
+	c.state, c.since, c.flags = st, s.now, 0
+}
+
+func (s *Shard) releaseTopics(c *conn) {
+	for _, e := range s.sets.entries(c.topics) {
+		s.table.Release(e.id(), s.clock)
+	}
+	s.sets.release(&c.topics)
+}
+
+// Evict ends a conn through the sink and counts why.
+func (s *Shard) Evict(id ConnID, r Reason) {
+	s.stats.Evicted[r]++
+	s.sink.Evict(id, r)
+}
+
+// visit looks after one conn whose time has come. The next visit is scheduled first,
+// as the conn may be gone after any call of the sink.
+func (s *Shard) visit(id ConnID, c *conn) {
+	s.stats.Visits++
+	switch c.state {
+	case opening:
+		s.place(id, c, s.now+s.times.handshake)
+		s.Evict(id, HandshakeTimeout)
+		return
+	case closing:
+		s.place(id, c, s.now+s.times.close)
+		s.Evict(id, CloseTimeout)
+		return
+	}
+	flush := !c.flush.after(s.now)
+	s.schedule(id, c)
+	if s.draining && !s.drainAt(id).after(s.now) {
+		s.Evict(id, Drain)
+		return
+	}
+	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong {
+		s.Evict(id, NoPong)
+		return
+	}
+	if s.sink.Backlog(id) > 0 {
+		s.visitBacklogged(id, c, flush)
+		return
+	}
+	c.flags &^= backlogged
+	if c.topics.n == 0 && s.now-c.since >= s.times.idle {
+		s.Evict(id, Idle)
+		return
+	}
+
+	out := s.scratch[:0]
+	if c.flags&marked != 0 {
+		out = s.snapshot(c, out)
+	}
+	if flush {
+		out = s.update(c, out)
+	}
+	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
+		out = wsproto.AppendHeartbeat(out, s.clock.UnixMilli())
+		s.stats.Heartbeats++
+	}
+	if len(out) > 0 {
+		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.
+	}
+	if s.pingDue(c) {
+		out = wsproto.AppendPing(out)
+		s.stats.Pings++
+	}
+	s.scratch = out[:0]
+	if len(out) > 0 {
+		s.sink.Write(id, out)
+	}
+}
+
+// visitBacklogged: a conn with a backlog is written nothing and stays where it was
+// served to. Its next frame covers more ticks.
+func (s *Shard) visitBacklogged(id ConnID, c *conn, flush bool) {
+	if flush {
+		s.stats.Skipped++
+	}
+	if c.flags&backlogged == 0 {
+		c.flags |= backlogged
+		c.backlog = s.now
+	}
+	if s.now-c.backlog >= s.times.slow {
+		s.Evict(id, SlowConsumer)
+	}
+}
+
+// pingDue reports whether a ping is to be sent now, and awaits its pong then. A
+// client that was heard lately needs none.
+func (s *Shard) pingDue(c *conn) bool {
+	if c.flags&pinged != 0 || c.ping.after(s.now) {
+		return false
+	}
+	if s.now-c.heard < s.times.ping/2 {
+		c.ping = c.heard + s.jitter(s.times.ping)
+		return false
+	}
+	c.flags |= pinged
+	c.ping = s.now
+	return true
+}
+
+// drainAt spreads the conns over the time of the drain by their ids.
+func (s *Shard) drainAt(id ConnID) tick {
+	return s.drainFrom + tick(uint64(uint32(id)*golden)*uint64(s.drainSpan)>>32)
+}
+
+// jitter returns t ±25 %.
+func (s *Shard) jitter(t tick) tick {
+	return t - t/4 + tick(s.rng.Uint32N(uint32(t/2)+1))
+}

@@ -1,0 +1,141 @@
+package fanout
+
+import "time"
+
+// SlotTime is the time that one slot of the wheel stands for, and the unit in which
+// a shard measures all time.
+const SlotTime = 5 * time.Millisecond
+
+const (
+	// wheelSize slots make 640 ms, more than the default window, so that most conns
+	// are met once a turn. Conns that are due later are passed over until then.
+	wheelSize = 128
+	// visitsMax bounds the visits of one call of Tick. At about 8 µs each they take
+	// 16 ms, the longest that a loop goes without reading its sockets.
+	visitsMax = 2000
+	// lookAfter is the longest time between two visits of an open conn, whatever
+	// its window: pings, limits and the drain are good to a second.
+	lookAfter = tick(time.Second / SlotTime)
+	// soon is when a conn is visited that has just subscribed a topic without a
+	// row. The feed fetches the newest value meanwhile.
+	soon = tick(50 * time.Millisecond / SlotTime)
+
+	nowhere = ^uint32(0)
+	golden  = 2654435769 // 2^32 divided by the golden ratio: spreads any number of points evenly.
+)
+
+// A tick is a point in time, or a span of it, in units of [SlotTime]. It wraps after
+// 248 days, so points are compared by their difference.
+type tick uint32
+
+func (t tick) after(u tick) bool { return int32(t-u) > 0 }
+
+// ticks rounds a duration to ticks, at least one.
+func ticks(d time.Duration) tick { return tick(max(1, (d+SlotTime/2)/SlotTime)) }
+
+func millis(interval uint16) int { return int(interval) * int(SlotTime/time.Millisecond) }
+
+func (s *Shard) tickOf(now time.Time) tick { return tick(now.Sub(s.start) / SlotTime) }
+
+// wheel holds every conn in the slot of its due tick. cursor is the last tick all of
+// whose conns were visited. phase steps through the points of a window.
+type wheel struct {
+	slots  [wheelSize][]ConnID
+	cursor tick
+	phase  uint32
+}
+
+// place puts a conn into the wheel.
+func (s *Shard) place(id ConnID, c *conn, due tick) {
+	if !due.after(s.wheel.cursor) {
+		due = s.wheel.cursor + 1
+	}
+	slot := &s.wheel.slots[due%wheelSize]
+	c.due, c.pos = due, uint32(len(*slot))
+	*slot = append(*slot, id)
+}
+
+// unplace takes a conn out of the wheel, if it is there. The last one of its slot
+// takes its place.
+func (s *Shard) unplace(c *conn) {
+	if c.pos == nowhere {
+		return
+	}
+	slot := &s.wheel.slots[c.due%wheelSize]
+	last := len(*slot) - 1
+	moved := (*slot)[last]
+	(*slot)[c.pos] = moved
+	s.conn(moved).pos = c.pos
+	*slot = (*slot)[:last]
+	c.pos = nowhere
+}
+
+// schedule places an open conn for its next visit. Its flushes keep their phase, so
+// that conns stay spread evenly whatever delays one turn of the wheel.
+func (s *Shard) schedule(id ConnID, c *conn) {
+	if !c.flush.after(s.now) {
+		interval := tick(c.interval)
+		c.flush += ((s.now-c.flush)/interval + 1) * interval
+	}
+	due := s.now + lookAfter
+	if due.after(c.flush) {
+		due = c.flush
+	}
+	s.place(id, c, due)
+}
+
+// spread returns the next of a sequence of points in a window that divides it evenly
+// at any length.
+func (s *Shard) spread(interval uint16) tick {
+	s.wheel.phase += golden
+	return tick(uint64(s.wheel.phase) * uint64(interval) >> 32)
+}
+
+// Tick visits the conns that are due at now. It reports whether it stopped before it
+// was through: it does so after a bounded number of visits, to let the loop attend to
+// its sockets, and wants to be called again then.
+//
+// After a stall longer than a turn of the wheel, every conn that is due is visited
+// once, not once for each window that was missed.
+func (s *Shard) Tick(now time.Time) (more bool) {
+	s.At(now)
+	w := &s.wheel
+	if s.now-w.cursor > wheelSize {
+		w.cursor = s.now - wheelSize
+		s.stats.Stalls++
+	}
+	for budget := visitsMax; w.cursor != s.now; w.cursor++ {
+		if !s.turn(w.cursor+1, &budget) {
+			return true
+		}
+	}
+	return false
+}
+
+// Lag is how far the wheel is behind the time that it was told last.
+func (s *Shard) Lag() time.Duration { return time.Duration(s.now-s.wheel.cursor) * SlotTime }
+
+// turn visits the conns of one slot that are due. It walks the slot backwards, as
+// visits take conns out of it and append others, also to this very slot.
+func (s *Shard) turn(at tick, budget *int) (done bool) {
+	slot := &s.wheel.slots[at%wheelSize]
+	for i := len(*slot) - 1; i >= 0; i-- {
+		if i >= len(*slot) {
+			continue
+		}
+		id := (*slot)[i]
+		c := s.conn(id)
+		if c.due.after(at) {
+			continue
+		}
+		if *budget == 0 {
+			return false
+		}
+		*budget--
+		s.unplace(c)
+		s.visiting, s.visited = id, true
+		s.visit(id, c)
+		s.visited = false
+	}
+	return true
+}

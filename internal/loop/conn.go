@@ -1,0 +1,285 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"tickedge/internal/fanout"
+	"tickedge/internal/wsproto"
+)
+
+const (
+	// flushAt is how many bytes of answers are gathered before they are written.
+	flushAt = 32 << 10
+	// repliesMax bounds the backlog of a client that sends commands and does not
+	// read the answers. Beyond it the conn is evicted as a slow consumer.
+	repliesMax = 64 << 10
+)
+
+// conn is one connection. Its fan-out half has the same id in the loop's shard.
+// Owned by the loop; its slot is used again after OnClose.
+type conn struct {
+	gc     gnet.Conn // nil when the slot is free.
+	head   *head     // While the request head is awaited and has begun.
+	dec    wsproto.Decoder
+	id     fanout.ConnID
+	name   uint32 // What it is called in its hello and in the log.
+	stage  stage
+	refuse bool // It is answered with 503, whatever it asks for.
+	cause  cause
+}
+
+// head is the part of a request head that has come.
+type head struct{ bytes []byte }
+
+// stage says what holds of a conn.
+type stage uint8
+
+const (
+	handshaking stage = iota // The request head is awaited.
+	talking                  // WebSocket frames go both ways.
+	leaving                  // Our last word is written; input is thrown away.
+)
+
+func connName(name uint32) string { return fmt.Sprintf("%08x", name) }
+
+// handshake takes bytes of a request head.
+func (l *loop) handshake(c *conn, in []byte) {
+	seen := 0
+	if c.head != nil {
+		seen = len(c.head.bytes)
+		// At most HeadMax and one read: Head refuses what is longer.
+		c.head.bytes = append(c.head.bytes, in...)
+		in = c.head.bytes
+	}
+	size, refusal := wsproto.Head(in, seen)
+	if refusal != nil {
+		l.refuse(c, refusal)
+		return
+	}
+	if size == 0 {
+		if c.head == nil {
+			c.head = &head{append([]byte(nil), in...)}
+		}
+		return
+	}
+	req, refusal := wsproto.ParseRequest(in[:size])
+	if refusal == nil && c.refuse {
+		refusal = l.tooMany()
+	}
+	if refusal == nil && req.Path != "/ws" {
+		l.otherPath(c, req)
+		return
+	}
+	var opening wsproto.Opening
+	if refusal == nil {
+		refusal = req.CheckUpgrade()
+	}
+	if refusal == nil {
+		opening, refusal = req.Opening()
+	}
+	if refusal != nil {
+		l.refuse(c, refusal)
+		return
+	}
+	rest := in[size:]
+	c.head = nil
+	c.stage = talking
+	l.counts.upgraded++
+	out := req.AppendUpgrade(l.out[:0])
+	out = l.shard.Open(c.id, c.name, opening.Interval, out)
+	if l.debug() {
+		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.gc.RemoteAddr().String())
+	}
+	if len(opening.Topics) > 0 {
+		out = l.opening(c, opening.Topics, out)
+	}
+	l.frames(c, rest, out)
+}
+
+// opening subscribes the topics of the request's query, as if a command had come.
+func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
+	if limit := l.server.cfg.Shard.MaxTopics; len(names) > limit {
+		out, _ = l.shard.Refuse(c.id, &wsproto.CommandError{
+			Code: wsproto.ErrTooManyTopics, Reason: fmt.Sprintf("more than %d topics in the query", limit),
+		}, out)
+		return out
+	}
+	return l.shard.Command(c.id, &wsproto.Command{Op: wsproto.OpSubscribe, Topics: names}, out)
+}
+
+// frames takes bytes of a conn that is talking, answers them, and writes out, which
+// holds what is to be written before the answers.
+func (l *loop) frames(c *conn, in, out []byte) {
+	l.shard.Heard(c.id)
+	for {
+		ev, rest, perr := c.dec.Next(in, &l.limits)
+		in = rest
+		if perr != nil {
+			l.closeWith(c, causeOfCode(perr.Code), wsproto.AppendClose(out, perr.Code, perr.Reason))
+			return
+		}
+		switch ev.Kind {
+		case wsproto.NeedMore:
+			l.write(c, out)
+			l.out = out[:0]
+			return
+		case wsproto.Text:
+			var tooMany bool
+			if out, tooMany = l.command(c, ev.Payload, out); tooMany {
+				l.write(c, out)
+				if c.gc != nil {
+					l.shard.Evict(c.id, fanout.Malformed)
+				}
+				return
+			}
+		case wsproto.Ping:
+			// A pong never waits in a backlog: the next ping asks again.
+			if c.gc.OutboundBuffered() == 0 {
+				out = wsproto.AppendPong(out, ev.Payload)
+			}
+		case wsproto.Close:
+			l.write(c, wsproto.AppendClose(out, ev.Code, ""))
+			l.closed(c, ev.Code)
+			return
+		}
+		if len(out) >= flushAt {
+			l.write(c, out)
+			if c.gc == nil {
+				return
+			}
+			if c.gc.OutboundBuffered() > repliesMax {
+				l.shard.Evict(c.id, fanout.SlowConsumer)
+				return
+			}
+			out = out[:0]
+		}
+	}
+}
+
+// command carries out one client message.
+func (l *loop) command(c *conn, msg, out []byte) (_ []byte, tooMany bool) {
+	cmd, cerr := l.parser.Parse(msg)
+	if cerr != nil {
+		l.counts.malformed++
+		return l.shard.Refuse(c.id, cerr, out)
+	}
+	l.counts.commands++
+	if hook := l.server.cfg.onCommand; hook != nil {
+		hook(cmd)
+	}
+	return l.shard.Command(c.id, cmd, out), false
+}
+
+// closed ends a conn whose peer has closed it and has our answer (RFC 6455, 5.5.1).
+func (l *loop) closed(c *conn, code wsproto.Code) {
+	if c.gc == nil {
+		return
+	}
+	c.cause = causeOfPeer(code)
+	l.drop(c)
+}
+
+// refuse answers a request and ends the conn.
+func (l *loop) refuse(c *conn, r *wsproto.Refusal) {
+	l.counts.refuse(r.Status)
+	l.closeWith(c, causeHTTP, r.Append(l.out[:0]))
+}
+
+// closeWith writes the last bytes to a conn and awaits its end.
+func (l *loop) closeWith(c *conn, why cause, out []byte) {
+	c.cause = why
+	l.write(c, out)
+	if c.gc != nil {
+		l.leave(c)
+	}
+}
+
+// leave waits for the peer to close, after our last word was written. Our side of
+// the connection is closed behind it, so that even a peer that knows nothing of close
+// frames sees the end.
+func (l *loop) leave(c *conn) {
+	c.stage = leaving
+	c.head = nil
+	c.dec = wsproto.Decoder{}
+	l.shard.Closing(c.id)
+	if c.gc.OutboundBuffered() == 0 {
+		shutdownWrite(c.gc.Fd())
+	}
+}
+
+// drop closes a conn's socket now.
+func (l *loop) drop(c *conn) {
+	// The error says that closing the descriptor failed, of which nothing follows.
+	_ = c.gc.EventLoop().Close(c.gc)
+}
+
+// write hands bytes to the socket. The conn may be gone afterwards (c.gc == nil): a
+// failed write closes it.
+func (l *loop) write(c *conn, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	l.counts.bytesOut += uint64(len(p))
+	_, _ = c.gc.Write(p)
+}
+
+// Write implements [fanout.Sink].
+func (l *loop) Write(id fanout.ConnID, p []byte) { l.write(l.conn(id), p) }
+
+// Backlog implements [fanout.Sink].
+func (l *loop) Backlog(id fanout.ConnID) int { return l.conn(id).gc.OutboundBuffered() }
+
+// Evict implements [fanout.Sink].
+func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
+	c := l.conn(id)
+	if c.cause == causeNone {
+		c.cause = causeOfReason(r)
+	}
+	switch {
+	case r.Hard():
+		_ = c.gc.SetLinger(0) // A reset, which also drops what the kernel holds.
+		l.drop(c)
+	case c.stage != talking:
+		if r == fanout.Drain && c.stage == leaving {
+			return // It is on its way already.
+		}
+		l.drop(c)
+	default:
+		out := wsproto.AppendBye(l.out[:0], r.Code(), r.Text(), l.retryMS(r))
+		l.closeWith(c, c.cause, wsproto.AppendClose(out, r.Code(), r.Text()))
+	}
+}
+
+// retryMS advises when to come back, spread so that those who are sent away together
+// do not come back together. 0 is no advice.
+func (l *loop) retryMS(r fanout.Reason) int {
+	switch r {
+	case fanout.Drain:
+		return 1000 + l.rng.IntN(9000)
+	case fanout.NoPong, fanout.Panic:
+		return 500 + l.rng.IntN(1500)
+	}
+	return 0
+}
+
+func (l *loop) debug() bool {
+	return l.server.cfg.Log.Enabled(context.Background(), slog.LevelDebug)
+}
+
+func (l *loop) logEnd(c *conn, err error) {
+	if !l.debug() {
+		return
+	}
+	detail := ""
+	if err != nil && !errors.Is(err, io.EOF) {
+		detail = err.Error()
+	}
+	l.server.cfg.Log.Debug("connection closed", "conn_id", connName(c.name),
+		"remote", fmt.Sprint(c.gc.RemoteAddr()), "close_reason", c.cause.String(), "error", detail)
+}

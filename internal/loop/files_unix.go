@@ -1,0 +1,31 @@
+//go:build unix
+
+package loop
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileReserve is how many descriptors are kept for everything that is no admitted
+// connection: connections that are being refused, one being accepted by each loop,
+// listeners, Redis, the admin port, logs and what the Go runtime needs. An accept
+// that finds no descriptor would end its event loop.
+const FileReserve = 256 + RefuseRoom
+
+// FileLimit raises the limit of open files as far as it may be raised, and returns
+// it.
+func FileLimit() (uint64, error) {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, os.NewSyscallError("getrlimit", err)
+	}
+	if lim.Cur < lim.Max {
+		raised := unix.Rlimit{Cur: lim.Max, Max: lim.Max}
+		if unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) == nil {
+			lim = raised
+		}
+	}
+	return uint64(lim.Cur), nil
+}

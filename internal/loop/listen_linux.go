@@ -1,0 +1,93 @@
+package loop
+
+import (
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// notsentLowat is how much the kernel takes for a socket beyond what is on its
+	// way. Without it a slow client shows no backlog for megabytes.
+	notsentLowat = 16 << 10
+	// userTimeout is how long written bytes may go unacknowledged, or a window stay
+	// closed, until the kernel gives the connection up.
+	userTimeout = 30 * time.Second
+)
+
+// prepareListener sets what accepted sockets inherit, and finds the listener's own
+// descriptor, which gnet does not tell.
+func (l *loop) prepareListener() error {
+	dup, err := l.engine.Dup()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dup)
+	if err := os.NewSyscallError("setsockopt TCP_NOTSENT_LOWAT",
+		unix.SetsockoptInt(dup, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notsentLowat)); err != nil {
+		return err
+	}
+	if err := os.NewSyscallError("setsockopt TCP_USER_TIMEOUT",
+		unix.SetsockoptInt(dup, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))); err != nil {
+		return err
+	}
+	l.listenerFD = sameFile(dup)
+	l.addr, err = boundTo(dup)
+	return err
+}
+
+// sameFile returns another descriptor of this process for the file that fd stands
+// for, -1 if there is none.
+func sameFile(fd int) int {
+	var want, have unix.Stat_t
+	if unix.Fstat(fd, &want) != nil {
+		return -1
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return -1
+	}
+	for _, e := range entries {
+		n, err := strconv.Atoi(e.Name())
+		if err == nil && n != fd && unix.Fstat(n, &have) == nil && have.Ino == want.Ino && have.Dev == want.Dev {
+			return n
+		}
+	}
+	return -1
+}
+
+// closeListener stops accepting. gnet can't: it closes its listener together with
+// all connections. So the listener's descriptor is made to stand for /dev/null, which
+// closes the listener behind gnet's back, takes it out of epoll, and leaves gnet a
+// descriptor to close at its end. This must run on the loop, where no accept can be
+// under way. Where it does not work, new connections are still answered with 503.
+func (l *loop) closeListener() {
+	if l.listenerFD < 0 {
+		return
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(null)
+	_ = unix.Dup3(null, l.listenerFD, unix.O_CLOEXEC)
+}
+
+func boundTo(fd int) (net.Addr, error) {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockname", err)
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}, nil
+	case *unix.SockaddrInet6:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}, nil
+	}
+	return nil, net.UnknownNetworkError("listener")
+}
+
+func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

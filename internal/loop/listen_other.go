@@ -1,0 +1,36 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package loop
+
+import (
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// prepareListener only finds out the address: the socket options of the Linux build
+// have no equal on all of these systems.
+func (l *loop) prepareListener() error {
+	dup, err := l.engine.Dup()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dup)
+	sa, err := unix.Getsockname(dup)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		l.addr = &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+	case *unix.SockaddrInet6:
+		l.addr = &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+	}
+	return nil
+}
+
+// closeListener does nothing: new connections are answered with 503.
+func (l *loop) closeListener() {}
+
+func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

@@ -1,0 +1,338 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"tickedge/internal/fanout"
+	"tickedge/internal/wsproto"
+)
+
+const (
+	slabBits = 8
+	slabMask = 1<<slabBits - 1
+
+	// publishEvery is how old the figures of [Server.Stats] may be.
+	publishEvery = 200 * time.Millisecond
+)
+
+// loop is one gnet engine with one event loop, and the state of its conns. All
+// fields are owned by the event loop's goroutine, but for those said otherwise.
+type loop struct {
+	gnet.BuiltinEventEngine
+
+	server *Server
+	index  int
+	shard  *fanout.Shard
+	parser *wsproto.Parser
+	limits wsproto.Limits
+	slabs  []*[1 << slabBits]conn // By fanout.ConnID.
+	out    []byte                 // Scratch for what a turn of a conn writes.
+	counts counts
+	rng    *rand.Rand
+	ended  bool // The listener was closed.
+
+	// Set before the loop accepts, not changed after that.
+	engine     gnet.Engine
+	addr       net.Addr
+	listenerFD int // -1 if it could not be found.
+
+	// Shared with the driver and others.
+	events    atomic.Pointer[gnet.EventLoop] // Known from the first connection on.
+	queued    atomic.Bool                    // A turn waits in gnet's queue, or runs.
+	awake     atomic.Bool                    // There is something for turns to do.
+	poke      chan struct{}                  // Turn now.
+	ready     chan struct{}                  // Closed by OnBoot.
+	bootErr   error                          // Set before ready is closed.
+	done      chan struct{}                  // Closed when the engine has ended.
+	stopping  atomic.Bool                    // The engine's end is asked for.
+	requests  requests
+	published struct {
+		sync.Mutex
+		stats   Stats
+		at      time.Time // Owned by the loop.
+		settled bool      // Owned by the loop: published since the last conn went.
+	}
+}
+
+// requests is what other goroutines ask a loop to do.
+type requests struct {
+	sync.Mutex
+	list []func()
+}
+
+func newLoop(s *Server, index int) *loop {
+	l := &loop{
+		server: s, index: index, listenerFD: -1,
+		parser: wsproto.NewParser(s.cfg.Shard.MaxTopics),
+		limits: wsproto.Limits{Message: wsproto.MessageMax(s.cfg.Shard.MaxTopics), Fragments: 1024},
+		poke:   make(chan struct{}, 1),
+		ready:  make(chan struct{}),
+		done:   make(chan struct{}),
+	}
+	cfg := s.cfg.Shard
+	cfg.Seed += uint64(index)
+	l.rng = rand.New(rand.NewPCG(cfg.Seed, 1))
+	l.shard = fanout.New(cfg, s.table, l, time.Now())
+	return l
+}
+
+// start runs the engine and returns when it accepts connections.
+func (l *loop) start(listen string) error {
+	failed := make(chan error, 1)
+	l.server.finished.Add(2)
+	go func() {
+		defer l.server.finished.Done()
+		defer close(l.done)
+		err := gnet.Run(l, "tcp://"+listen, l.server.options()...)
+		failed <- err
+		if !l.stopping.Load() {
+			// gnet.Run also returns nil when accept has failed; it has logged why.
+			if err == nil {
+				err = errors.New("accepting connections failed (see the error before this one; is it the limit of open files, or memory?)")
+			}
+			l.server.fail <- fmt.Errorf("event loop %d ended: %w", l.index, err)
+		}
+	}()
+	go func() {
+		defer l.server.finished.Done()
+		l.drive()
+	}()
+	select {
+	case <-l.ready:
+		return l.bootErr
+	case err := <-failed:
+		return err
+	}
+}
+
+// stop ends the engine and waits until it has.
+func (l *loop) stop(ctx context.Context) {
+	l.stopping.Store(true)
+	_ = l.engine.Stop(ctx) // Its error says that ctx ended or that it had stopped before.
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+	}
+}
+
+// drive makes the loop turn every slot time. It runs on a goroutine of its own and
+// is the only one that calls Execute, so there is never more than one turn queued.
+func (l *loop) drive() {
+	slot := time.NewTicker(fanout.SlotTime)
+	defer slot.Stop()
+	ctx := context.Background()
+	for {
+		select {
+		case <-l.done:
+			return
+		case <-slot.C:
+		case <-l.poke:
+		}
+		events := l.events.Load()
+		if events == nil || !l.awake.Load() || !l.queued.CompareAndSwap(false, true) {
+			continue
+		}
+		if err := (*events).Execute(ctx, l); err != nil {
+			l.queued.Store(false) // The engine is stopping.
+		}
+	}
+}
+
+// ask lets the loop call f in a turn. It must have had a connection: before that gnet
+// gives no way to run anything on it.
+func (l *loop) ask(f func()) {
+	l.requests.Lock()
+	l.requests.list = append(l.requests.list, f)
+	l.requests.Unlock()
+	l.awake.Store(true)
+	l.again()
+}
+
+// again has the driver call for a turn at once.
+func (l *loop) again() {
+	select {
+	case l.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Run is one turn: a [gnet.Runnable].
+func (l *loop) Run(context.Context) error {
+	defer l.queued.Store(false)
+	begin := time.Now()
+	l.shard.At(begin)
+	l.answer()
+	more := l.turnWheel(begin)
+	end := time.Now()
+	l.counts.turns.observe(end.Sub(begin))
+	l.counts.lag = l.shard.Lag()
+	idle := l.shard.Conns() == 0
+	if end.Sub(l.published.at) >= publishEvery || idle && !l.published.settled {
+		l.publish(end)
+		l.published.settled = idle
+	}
+	switch {
+	case more:
+		defer l.again()
+	case idle:
+		l.awake.Store(false)
+		l.requests.Lock()
+		if len(l.requests.list) > 0 {
+			l.awake.Store(true)
+		}
+		l.requests.Unlock()
+	}
+	return nil
+}
+
+// turnWheel turns the wheel. A panic in a visit costs the conn that was visited.
+func (l *loop) turnWheel(now time.Time) (more bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			more = true
+			id, ok := l.shard.Visiting()
+			if !ok {
+				panic(p) // The wheel itself is broken.
+			}
+			l.panicked(l.conn(id), p)
+		}
+	}()
+	return l.shard.Tick(now)
+}
+
+// answer does what other goroutines have asked for.
+func (l *loop) answer() {
+	l.requests.Lock()
+	list := l.requests.list
+	l.requests.list = nil
+	l.requests.Unlock()
+	for _, f := range list {
+		f()
+	}
+}
+
+// drain stops accepting and begins to send the conns away.
+func (l *loop) drain(over time.Duration) {
+	if !l.ended {
+		l.ended = true
+		l.closeListener()
+	}
+	l.shard.Drain(over)
+}
+
+// OnBoot is called when the engine listens, before it accepts.
+func (l *loop) OnBoot(e gnet.Engine) gnet.Action {
+	l.engine = e
+	l.bootErr = l.prepareListener()
+	close(l.ready)
+	if l.bootErr != nil {
+		return gnet.Shutdown
+	}
+	return gnet.None
+}
+
+// OnOpen admits a connection, or not.
+func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
+	l.counts.accepted++
+	if l.events.Load() == nil {
+		events := gc.EventLoop()
+		l.events.Store(&events)
+	}
+	l.awake.Store(true)
+	l.published.settled = false
+	verdict := l.server.admit()
+	if verdict == dropped {
+		l.counts.refused[refusedFull]++
+		// Written as is: gnet would not close the connection if its own write of
+		// the bytes returned here failed.
+		_, _ = gc.Write(fullResponse)
+		return nil, gnet.Close
+	}
+	l.shard.At(time.Now())
+	id := l.shard.Add()
+	if int(id)>>slabBits == len(l.slabs) {
+		l.slabs = append(l.slabs, new([1 << slabBits]conn))
+	}
+	c := l.conn(id)
+	*c = conn{gc: gc, id: id, name: l.rng.Uint32(), refuse: verdict == refused}
+	gc.SetContext(c)
+	return nil, gnet.None
+}
+
+// OnTraffic takes what a connection sent.
+func (l *loop) OnTraffic(gc gnet.Conn) (action gnet.Action) {
+	in, err := gc.Next(-1) // All there is: what is not complete is kept by us, in a limit.
+	c, _ := gc.Context().(*conn)
+	if err != nil || c == nil {
+		return gnet.Close
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			l.panicked(c, p)
+			action = gnet.None
+		}
+	}()
+	l.shard.At(time.Now())
+	l.counts.bytesIn += uint64(len(in))
+	switch c.stage {
+	case handshaking:
+		l.handshake(c, in)
+	case talking:
+		l.frames(c, in, l.out[:0])
+	case leaving:
+		// Our last word is said. What still comes is taken, so that the kernel does
+		// not answer it with a reset that could overtake that word.
+	}
+	return gnet.None
+}
+
+// OnClose forgets a connection. It is called inside of whatever ended it, a failed
+// write for instance.
+func (l *loop) OnClose(gc gnet.Conn, err error) gnet.Action {
+	c, _ := gc.Context().(*conn)
+	if c == nil {
+		return gnet.None // It was dropped at the door.
+	}
+	l.shard.At(time.Now())
+	if c.cause == causeNone {
+		c.cause = causeOf(err)
+	}
+	l.counts.closed[c.cause]++
+	l.logEnd(c, err)
+	l.shard.Remove(c.id)
+	*c = conn{}
+	l.server.conns.Add(-1)
+	return gnet.None
+}
+
+// panicked ends the conn whose handling has panicked, and nothing else.
+func (l *loop) panicked(c *conn, p any) {
+	l.counts.panics++
+	l.server.cfg.Log.Error("panic while handling a connection; it was closed, please report this",
+		"conn_id", connName(c.name), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if c.gc == nil {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil && c.gc != nil {
+			l.drop(c) // Even saying so has panicked.
+		}
+	}()
+	if c.stage == leaving {
+		l.drop(c)
+		return
+	}
+	l.shard.Evict(c.id, fanout.Panic)
+}
+
+func (l *loop) conn(id fanout.ConnID) *conn { return &l.slabs[id>>slabBits][id&slabMask] }

@@ -1,0 +1,212 @@
+// Package loop owns the sockets. It runs the event loops, admits connections, and
+// moves bytes between them, package wsproto and package fanout. No other package
+// knows gnet.
+//
+//	server.go        Server: start, drain, stop; what the loops share
+//	loop.go          one loop: gnet's events, its turns, admission
+//	conn.go          one connection: handshake, frames, and its end
+//	listen_*.go      socket options, and how a loop stops accepting
+//	files_*.go       the limit of open files
+//	stats.go         what the loops count
+//
+// There is one gnet engine per loop, each with a listener of its own on the same
+// port (SO_REUSEPORT), so that accepting is serial per loop and the handler is the
+// loop's state. A loop's goroutine is the only one that touches what the loop owns;
+// the others leave word in an atomic and let a turn of the loop see it.
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"tickedge/internal/fanout"
+	"tickedge/internal/topics"
+	"tickedge/internal/wsproto"
+)
+
+// RefuseRoom is how many connections above the maximum are held for as long as it
+// takes to read their request and answer it with 503. Those above it are closed
+// at once.
+const RefuseRoom = 64
+
+// Config says how a [Server] works.
+type Config struct {
+	Listen   string // host:port; port 0 takes a free one.
+	Loops    int    // Event loops; off Linux always 1.
+	MaxConns int    // Connections held at a time, over all loops.
+	Page     string // An HTML page to serve at /, none if empty.
+	Shard    fanout.Config
+	Log      *slog.Logger
+
+	onCommand func(*wsproto.Command) // For tests: called before a command is carried out.
+}
+
+// Server holds the loops. Its methods may be called from any goroutine.
+type Server struct {
+	cfg   Config
+	table *topics.Table
+	loops []*loop
+	addr  net.Addr
+	page  []byte // The whole response.
+
+	conns    atomic.Int64 // Of all loops, those that are being refused included.
+	draining atomic.Bool
+
+	conflated struct {
+		sync.Mutex
+		most uint64 // Reported so far.
+	}
+
+	fail     chan error // The first engine that ended unasked.
+	finished sync.WaitGroup
+}
+
+// Start runs the loops and returns when all of them accept connections. The server
+// goes on until [Server.Shutdown], which must be called, also after an error from
+// [Server.Failed].
+func Start(cfg Config, table *topics.Table) (*Server, error) {
+	if runtime.GOOS != "linux" {
+		cfg.Loops = 1 // SO_REUSEPORT does not spread connections there.
+	}
+	if cfg.Loops < 1 || cfg.MaxConns < 1 {
+		return nil, errors.New("loop: Config.Loops and Config.MaxConns must be above 0")
+	}
+	s := &Server{cfg: cfg, table: table, fail: make(chan error, cfg.Loops)}
+	if cfg.Page != "" {
+		s.page = pageResponse(cfg.Page)
+	}
+	listen := cfg.Listen
+	for i := range cfg.Loops {
+		l := newLoop(s, i)
+		if err := l.start(listen); err != nil {
+			s.Shutdown(context.Background(), 0)
+			return nil, fmt.Errorf("loop: listen on %s: %w", listen, err)
+		}
+		s.loops = append(s.loops, l)
+		if i == 0 {
+			s.addr = l.addr
+			// Port 0 was chosen now; the other loops share it.
+			host, _, _ := net.SplitHostPort(cfg.Listen)
+			_, port, _ := net.SplitHostPort(l.addr.String())
+			listen = net.JoinHostPort(host, port)
+		}
+	}
+	return s, nil
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() net.Addr { return s.addr }
+
+// Failed has an element when a loop has ended unasked, for instance because accept
+// failed for want of memory. The conns of that loop are lost then, and new ones may
+// still be sent to it by the kernel, so the process should end.
+func (s *Server) Failed() <-chan error { return s.fail }
+
+// Conns is how many connections are open now, those that are being refused included.
+func (s *Server) Conns() int { return int(s.conns.Load()) }
+
+// Shutdown stops accepting, tells every conn to come back later, spread over the
+// time given, and stops the loops. It returns early when ctx ends: all connections
+// are closed then, told or not.
+func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
+	s.draining.Store(true)
+	stop, cancel := context.WithTimeout(context.Background(), over+s.cfg.Shard.CloseTimeout+10*time.Second)
+	defer cancel()
+	for _, l := range s.loops {
+		if l.events.Load() == nil {
+			go l.stop(stop) // It never had a connection, so there is nobody to tell.
+			continue
+		}
+		l.ask(func() { l.drain(over) })
+	}
+	// A visit comes at least once a second, so give the last ones that long.
+	s.awaitEmpty(ctx, over+1500*time.Millisecond)
+	for _, l := range s.loops {
+		l.ask(func() { l.shard.EvictAll(fanout.Drain) })
+	}
+	s.awaitEmpty(ctx, s.cfg.Shard.CloseTimeout+time.Second)
+	for _, l := range s.loops {
+		l.stop(stop)
+	}
+	s.finished.Wait()
+}
+
+// awaitEmpty waits until all connections are closed, for at most the time given.
+func (s *Server) awaitEmpty(ctx context.Context, atMost time.Duration) {
+	deadline := time.NewTimer(atMost)
+	defer deadline.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for s.conns.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-deadline.C:
+			return
+		case <-look.C:
+		}
+	}
+}
+
+// admission says what becomes of a new connection.
+type admission uint8
+
+const (
+	admitted admission = iota
+	refused            // Its request is read and answered with 503.
+	dropped            // There is no room even for that.
+)
+
+// admit counts one connection in, unless it is dropped. As accepting is serial per
+// loop, at most one more per loop is open while this decides.
+func (s *Server) admit() admission {
+	switch n := s.conns.Add(1); {
+	case n > int64(s.cfg.MaxConns+RefuseRoom):
+		s.conns.Add(-1)
+		return dropped
+	case n > int64(s.cfg.MaxConns) || s.draining.Load():
+		return refused
+	}
+	return admitted
+}
+
+// gnetLog lets gnet log through slog. What it says at info is of no interest to an
+// operator.
+type gnetLog struct{ log *slog.Logger }
+
+func (g gnetLog) Debugf(format string, args ...any) {
+	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Infof(format string, args ...any) {
+	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Warnf(format string, args ...any) {
+	g.log.Warn("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Errorf(format string, args ...any) {
+	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
+}
+func (g gnetLog) Fatalf(format string, args ...any) {
+	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
+}
+
+func (s *Server) options() []gnet.Option {
+	return []gnet.Option{
+		gnet.WithNumEventLoop(1),
+		gnet.WithReusePort(true),
+		gnet.WithReuseAddr(true),
+		gnet.WithTCPNoDelay(gnet.TCPNoDelay),
+		// One turn of a conn handles at most this much of its input.
+		gnet.WithReadBufferCap(16 << 10),
+		gnet.WithLogger(gnetLog{s.cfg.Log}),
+	}
+}

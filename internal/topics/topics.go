@@ -1,0 +1,468 @@
+// Package topics is the topic table: it gives names short ids, knows which topics
+// somebody wants, and holds the newest row of each.
+//
+// It stands between the feed, which publishes ticks by name, and the loops, which
+// come by at their own pace to read rows by id. Nothing travels from a tick to a
+// conn: a tick is stored once, in O(1), however many conns want it.
+//
+//	            shard 0            shard 1     …     (ID & shardMask)
+//	name ──► ids: name → local     …
+//	         topics[local]         …                 name, subscribers, state: under the shard's lock
+//	         chunks[local/256] ─► slots[local%256]   {seq, row}: atomics, read by loops without a lock
+//
+// Every method may be called from any goroutine. None does I/O, none blocks on
+// anything but a lock that is held for less than a microsecond, and none looks at
+// a clock: the time is passed in.
+package topics
+
+import (
+	"errors"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ID names a topic in one [Table]. It stays valid while its holder has not
+// released it, and is below [IDLimit]. After that it may mean another topic.
+type ID uint32
+
+// IDLimit bounds an ID, so that holders may keep two bits of their own beside it.
+const IDLimit = 1 << 30
+
+const (
+	shardBits = 4
+	shardMask = 1<<shardBits - 1
+	chunkBits = 8
+	chunkMask = 1<<chunkBits - 1
+)
+
+// ErrFull is returned by [Table.Acquire] when the table holds its maximum of
+// topics and none of them can be given up.
+var ErrFull = errors.New("topics: the table holds its maximum of topics")
+
+// Config sets the limits of a [Table].
+type Config struct {
+	// Max is how many topics the table holds, those that linger included. Clients
+	// choose the names, so without it they could fill the memory.
+	Max int
+	// Linger is how long a topic without subscribers is kept, so that a page reload
+	// or a flapping client does not cost an unsubscribe and a subscribe.
+	Linger time.Duration
+}
+
+// Table holds topics. See the package comment for who may call what: everybody.
+type Table struct {
+	cfg    Config
+	seed   maphash.Seed
+	shards [1 << shardBits]shard
+
+	held          atomic.Int64 // Topics in the table; at most cfg.Max.
+	subscriptions atomic.Int64
+
+	// commit orders all ticks of the table. Under it the sequence is raised, the
+	// slot stored, and only then the watermark published.
+	commit    sync.Mutex
+	watermark atomic.Uint64
+
+	// changes is what the feed has not been told yet. It holds a topic at most
+	// once (topic.queued), so the table's maximum bounds it.
+	changesMu sync.Mutex
+	changes   []ID
+	changed   chan struct{}
+}
+
+// shard holds the topics whose id ends in its index. Lock order: shard.mu, then
+// commit or changesMu. Never two shards at a time.
+type shard struct {
+	mu     sync.Mutex
+	ids    map[string]uint32 // name → local index
+	topics []topic           // by local index
+	free   []uint32
+	linger []lingering // in order of since
+
+	offered uint64 // Ticks, each times its subscribers.
+
+	// chunks never moves, so that loops may read it while it grows.
+	chunks []atomic.Pointer[[1 << chunkBits]slot]
+}
+
+// slot is the part of a topic that loops read without a lock. The row is stored
+// before its sequence: who sees the sequence sees that row or a newer one.
+type slot struct {
+	seq atomic.Uint64
+	row atomic.Pointer[Row]
+}
+
+type topic struct {
+	name        string
+	n           uint64 // ticks seen
+	subscribers int32
+	idleSince   time.Time // when subscribers became 0
+	state       state
+	told        bool // The feed was told that the topic is wanted.
+	queued      bool // It is in Table.changes.
+	inLinger    bool // It has its one entry in shard.linger.
+}
+
+type lingering struct {
+	local uint32
+	since time.Time
+}
+
+// state says what holds of a topic.
+type state uint8
+
+const (
+	free     state = iota // Nobody knows it; its index is in shard.free.
+	wanted                // subscribers > 0, or idle for less than the linger.
+	dropping              // subscribers == 0, linger over; freed when the feed takes the change.
+)
+
+// New returns an empty table. cfg.Max must be above 0.
+func New(cfg Config) *Table {
+	if cfg.Max <= 0 || cfg.Max >= IDLimit>>shardBits {
+		panic("topics: Config.Max is out of range")
+	}
+	t := &Table{cfg: cfg, seed: maphash.MakeSeed(), changed: make(chan struct{}, 1)}
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.ids = make(map[string]uint32)
+		// One shard may get all names if the hash wants it so.
+		s.chunks = make([]atomic.Pointer[[1 << chunkBits]slot], cfg.Max>>chunkBits+1)
+	}
+	return t
+}
+
+// Acquire adds a subscriber to a topic and returns the topic's id, which is the
+// caller's until it calls [Table.Release]. The first subscriber of a topic makes
+// it a change for the feed. The name must be valid, see [ValidName]. The error is
+// [ErrFull] or nil.
+func (t *Table) Acquire(name []byte) (ID, error) {
+	index := maphash.Bytes(t.seed, name) & shardMask
+	s := &t.shards[index]
+	s.mu.Lock()
+	local, ok := s.ids[string(name)]
+	if !ok {
+		// reserve may look into every shard, so it is called with none locked.
+		s.mu.Unlock()
+		if !t.reserve() {
+			return 0, ErrFull
+		}
+		s.mu.Lock()
+		if local, ok = s.ids[string(name)]; ok {
+			t.held.Add(-1) // Another loop was faster.
+		} else {
+			local = s.add(string(name))
+		}
+	}
+	tp := &s.topics[local]
+	id := ID(local<<shardBits) | ID(index)
+	tp.subscribers++
+	tp.state = wanted
+	if !tp.told {
+		t.queue(tp, id)
+	}
+	s.mu.Unlock()
+	t.subscriptions.Add(1)
+	return id, nil
+}
+
+// Find returns the id of a topic that the table holds. It means something only to
+// who holds that topic, and adds no subscriber.
+func (t *Table) Find(name []byte) (ID, bool) {
+	index := maphash.Bytes(t.seed, name) & shardMask
+	s := &t.shards[index]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	local, ok := s.ids[string(name)]
+	return ID(local<<shardBits) | ID(index), ok
+}
+
+// Release takes a subscriber from a topic. The last one to leave starts the
+// linger, which [Table.Sweep] ends.
+func (t *Table) Release(id ID, now time.Time) {
+	s, local := t.locate(id)
+	s.mu.Lock()
+	tp := &s.topics[local]
+	if tp.subscribers <= 0 {
+		s.mu.Unlock()
+		panic("topics: Release of a topic that nobody holds")
+	}
+	tp.subscribers--
+	if tp.subscribers == 0 {
+		tp.idleSince = now
+		if !tp.inLinger {
+			tp.inLinger = true
+			s.linger = append(s.linger, lingering{local, now})
+		}
+	}
+	s.mu.Unlock()
+	t.subscriptions.Add(-1)
+}
+
+// Sweep gives up the topics whose linger is over at now, and when the table is
+// nearly full all that linger. The feed is told to drop them, and when it has taken
+// that, their ids are free. It wants to be called about once a second.
+func (t *Table) Sweep(now time.Time) {
+	if t.held.Load() > int64(t.cfg.Max-t.cfg.Max/8) {
+		t.sweep(farFuture)
+		return
+	}
+	t.sweep(now.Add(-t.cfg.Linger))
+}
+
+var farFuture = time.Unix(1<<40, 0)
+
+// sweep gives up the topics that have been idle since cutoff or longer.
+func (t *Table) sweep(cutoff time.Time) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		done, end := 0, len(s.linger)
+		for ; done < end && !s.linger[done].since.After(cutoff); done++ {
+			local := s.linger[done].local
+			tp := &s.topics[local]
+			tp.inLinger = false
+			switch {
+			case tp.state != wanted || tp.subscribers > 0:
+			case tp.idleSince.After(cutoff):
+				// It was held and left again since: it lingers anew.
+				tp.inLinger = true
+				s.linger = append(s.linger, lingering{local, tp.idleSince})
+			default:
+				tp.state = dropping
+				t.queue(tp, ID(local<<shardBits)|ID(i))
+			}
+		}
+		if done > 0 {
+			s.linger = append(s.linger[:0], s.linger[done:]...)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// reserve counts one more topic in. At the maximum it gives up all topics that
+// linger, for those who ask after the feed has taken that: the feed has to forget a
+// topic before its room is used again.
+func (t *Table) reserve() bool {
+	if t.held.Add(1) <= int64(t.cfg.Max) {
+		return true
+	}
+	t.held.Add(-1)
+	t.sweep(farFuture)
+	return false
+}
+
+// add makes a new topic. The caller holds s.mu.
+func (s *shard) add(name string) uint32 {
+	var local uint32
+	if n := len(s.free); n > 0 {
+		local = s.free[n-1]
+		s.free = s.free[:n-1]
+	} else {
+		local = uint32(len(s.topics))
+		s.topics = append(s.topics, topic{})
+		if c := &s.chunks[local>>chunkBits]; c.Load() == nil {
+			c.Store(new([1 << chunkBits]slot))
+		}
+	}
+	// An entry of the linger list may still point here, from the former topic.
+	inLinger := s.topics[local].inLinger
+	s.topics[local] = topic{name: name, state: wanted, inLinger: inLinger}
+	s.ids[name] = local
+	return local
+}
+
+// forget frees a topic that nobody holds. The caller holds s.mu.
+func (t *Table) forget(s *shard, local uint32) {
+	tp := &s.topics[local]
+	delete(s.ids, tp.name)
+	sl := s.slot(local)
+	sl.seq.Store(0)
+	sl.row.Store(nil)
+	*tp = topic{inLinger: tp.inLinger}
+	s.free = append(s.free, local)
+	t.held.Add(-1)
+}
+
+// queue notes that the feed must hear of a topic. The caller holds the topic's shard.
+func (t *Table) queue(tp *topic, id ID) {
+	if tp.queued {
+		return
+	}
+	tp.queued = true
+	t.changesMu.Lock()
+	t.changes = append(t.changes, id)
+	t.changesMu.Unlock()
+	select {
+	case t.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Change tells the feed that a topic is wanted, or is not wanted any more.
+type Change struct {
+	Topic  string
+	Wanted bool
+}
+
+// Changed has an element when [Table.Changes] may have something to return.
+func (t *Table) Changed() <-chan struct{} { return t.changed }
+
+// Changes appends to dst what the feed has to be told since the last call, and
+// considers it told. Ticks of a topic whose Wanted is false are dropped from here
+// on. A topic that is wanted again after that comes as a new change. There must be
+// one caller at most, and it must come by soon: topics that were given up count
+// against the maximum until then.
+func (t *Table) Changes(dst []Change) []Change {
+	t.changesMu.Lock()
+	queued := t.changes
+	t.changes = nil
+	t.changesMu.Unlock()
+	for _, id := range queued {
+		s, local := t.locate(id)
+		s.mu.Lock()
+		tp := &s.topics[local]
+		tp.queued = false
+		switch {
+		case tp.state == wanted && !tp.told:
+			tp.told = true
+			dst = append(dst, Change{tp.name, true})
+		case tp.state == dropping:
+			if tp.told {
+				dst = append(dst, Change{tp.name, false})
+			}
+			t.forget(s, local)
+		}
+		s.mu.Unlock()
+	}
+	return dst
+}
+
+// Publish commits one tick of a topic: value becomes the topic's newest row and
+// its count rises by one. It reports false, and does nothing, for a topic that
+// nobody wants. value must be valid JSON in valid UTF-8: it is passed on unseen.
+func (t *Table) Publish(name, value string) bool {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	local, ok := s.ids[name]
+	if !ok {
+		return false
+	}
+	tp := &s.topics[local]
+	tp.n++
+	s.offered += uint64(tp.subscribers)
+	t.store(s.slot(local), newRow(name, value, tp.n))
+	return true
+}
+
+// Offered is how many rows would have been sent if every tick went to each of its
+// subscribers at once. What was sent in updates is this, less what was conflated.
+func (t *Table) Offered() (n uint64) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		n += s.offered
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// Mark returns the state of a topic for a later [Table.Repair]. It is false for a
+// topic that nobody wants.
+func (t *Table) Mark(name string) (mark uint64, ok bool) {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	local, ok := s.ids[name]
+	if !ok {
+		return 0, false
+	}
+	return s.slot(local).seq.Load(), true
+}
+
+// Repair commits the value that a feed fetched for a topic, after a subscription
+// or a gap. It does nothing, and reports false, if the topic got a row since mark
+// was taken (that row is newer than the fetched value), if the value is the one
+// that the topic holds already, or if nobody wants the topic.
+//
+// The first value of a topic is no tick and keeps its count at 0. One that differs
+// from the row it replaces shows that a tick was missed, and counts as one.
+func (t *Table) Repair(name, value string, mark uint64) bool {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	local, ok := s.ids[name]
+	if !ok {
+		return false
+	}
+	sl := s.slot(local)
+	if sl.seq.Load() != mark {
+		return false
+	}
+	tp := &s.topics[local]
+	if old := sl.row.Load(); old != nil {
+		if string(old.Value()) == value {
+			return false
+		}
+		tp.n++
+	}
+	t.store(sl, newRow(name, value, tp.n))
+	return true
+}
+
+// store commits a row. The watermark is published last: published before the
+// slot is stored, a loop could take the tick for served without having seen it.
+func (t *Table) store(sl *slot, r *Row) {
+	t.commit.Lock()
+	r.Seq = t.watermark.Load() + 1
+	sl.row.Store(r)
+	sl.seq.Store(r.Seq)
+	t.watermark.Store(r.Seq)
+	t.commit.Unlock()
+}
+
+// Watermark is the sequence up to which all ticks are committed. A flush loads it
+// before it looks at its topics, and is served up to it afterwards.
+func (t *Table) Watermark() uint64 { return t.watermark.Load() }
+
+// Seq is the sequence of a topic's newest row, 0 while it has none. The caller
+// must hold the id.
+func (t *Table) Seq(id ID) uint64 { return t.slot(id).seq.Load() }
+
+// Row is a topic's newest row, nil while it has none. The caller must hold the id.
+func (t *Table) Row(id ID) *Row { return t.slot(id).row.Load() }
+
+// Name returns a topic's name. The caller must hold the id.
+func (t *Table) Name(id ID) string {
+	s, local := t.locate(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.topics[local].name
+}
+
+// Held is how many topics the table holds, those that linger included.
+func (t *Table) Held() int64 { return t.held.Load() }
+
+// Subscriptions is how many subscribers all topics have together.
+func (t *Table) Subscriptions() int64 { return t.subscriptions.Load() }
+
+func (t *Table) shardOf(name string) *shard {
+	return &t.shards[maphash.String(t.seed, name)&shardMask]
+}
+
+func (t *Table) locate(id ID) (*shard, uint32) {
+	return &t.shards[id&shardMask], uint32(id >> shardBits)
+}
+
+func (t *Table) slot(id ID) *slot {
+	s := &t.shards[id&shardMask]
+	local := id >> shardBits
+	return &s.chunks[local>>chunkBits].Load()[local&chunkMask]
+}
+
+func (s *shard) slot(local uint32) *slot {
+	return &s.chunks[local>>chunkBits].Load()[local&chunkMask]
+}

@@ -1,0 +1,305 @@
+package wsproto
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Op is what a command asks for.
+type Op uint8
+
+// The commands of docs/PROTOCOL.md.
+const (
+	OpSubscribe Op = iota + 1
+	OpUnsubscribe
+	OpList
+	OpInterval
+	OpAuth
+	OpPing
+)
+
+var opNames = map[string]Op{
+	"subscribe": OpSubscribe, "unsubscribe": OpUnsubscribe, "list": OpList,
+	"interval": OpInterval, "auth": OpAuth, "ping": OpPing,
+}
+
+func (op Op) String() string {
+	for name, o := range opNames {
+		if o == op {
+			return name
+		}
+	}
+	return "op " + strconv.Itoa(int(op))
+}
+
+const (
+	// IntervalMin and IntervalMax bound the window that a client may ask for, in
+	// milliseconds.
+	IntervalMin = 100
+	IntervalMax = 60000
+
+	// idMax bounds the id of a command, which comes back in its answer.
+	idMax = 64
+	// depthMax bounds the nesting of a command. Ours need 2; the rest is for keys
+	// that are ignored.
+	depthMax = 8
+)
+
+// ValidInterval reports whether a client may ask for a window of ms milliseconds.
+func ValidInterval(ms int) bool { return ms >= IntervalMin && ms <= IntervalMax }
+
+// Codes of the error and rejected parts of answers.
+const (
+	ErrMalformed     = 400
+	ErrTooManyTopics = 413
+	ErrBadTopic      = 422
+)
+
+// Command is one client message.
+type Command struct {
+	Op Op
+	// ID is the command's id as it was sent (a JSON number or string), nil if it
+	// had none.
+	ID     []byte
+	Topics [][]byte // Of subscribe and unsubscribe, unchecked.
+	MS     int      // Of interval, within its bounds.
+	Token  []byte   // Of auth. Never log it.
+}
+
+// CommandError says why a client message was refused. Reason is for the client's
+// developer. ID is the command's, if it was read before the error was found.
+type CommandError struct {
+	Code   int
+	Reason string
+	ID     []byte
+}
+
+// Parser makes commands of client messages. What it returns is valid until its next
+// call. Owned by one goroutine.
+type Parser struct {
+	topicsMax int
+	dec       *jsontext.Decoder
+	src       bytes.Buffer
+	cmd       Command
+	id        []byte
+	text      []byte // The unquoted strings of the command.
+}
+
+// NewParser returns a parser that takes at most topicsMax topics in one command.
+func NewParser(topicsMax int) *Parser {
+	p := &Parser{topicsMax: topicsMax}
+	p.dec = jsontext.NewDecoder(&p.src)
+	return p
+}
+
+// MessageMax is the message limit that goes with topicsMax topics a command: the
+// longest legal command and some room for blanks. At 256 topics it is 20 KiB.
+func MessageMax(topicsMax int) int { return 3<<10 + topicsMax*68 }
+
+// Parse parses one text message. Unknown keys are ignored. A key that comes twice,
+// anything after the object and nesting of more than 8 are errors.
+func (p *Parser) Parse(msg []byte) (*Command, *CommandError) {
+	p.src = *bytes.NewBuffer(msg)
+	p.dec.Reset(&p.src)
+	p.cmd = Command{Topics: p.cmd.Topics[:0]}
+	p.text = p.text[:0]
+	if tooDeep(msg) {
+		return nil, malformed("more than %d levels of nesting", depthMax)
+	}
+	if err := p.parse(); err != nil {
+		err.ID = p.cmd.ID
+		return nil, err
+	}
+	return &p.cmd, nil
+}
+
+// tooDeep reports whether msg nests deeper than depthMax. The decoder keeps a byte
+// or more for each level, and has no limit of its own below 10,000.
+func tooDeep(msg []byte) bool {
+	depth, inString := 0, false
+	for i := 0; i < len(msg); i++ {
+		switch c := msg[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > depthMax {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
+}
+
+func malformed(format string, args ...any) *CommandError {
+	return &CommandError{Code: ErrMalformed, Reason: fmt.Sprintf(format, args...)}
+}
+
+func (p *Parser) parse() *CommandError {
+	if p.dec.PeekKind() != '{' {
+		return p.syntax("a command is a JSON object")
+	}
+	var op string
+	var hasOp, hasTopics, hasMS, hasToken bool
+	var first *CommandError // The first wrong value; the id may come after it.
+	note := func(err *CommandError) {
+		if first == nil {
+			first = err
+		}
+	}
+	if _, err := p.dec.ReadToken(); err != nil {
+		return p.syntaxError(err)
+	}
+	for p.dec.PeekKind() == '"' {
+		name, err := p.dec.ReadToken()
+		if err != nil {
+			return p.syntaxError(err)
+		}
+		switch name.String() {
+		case "op":
+			hasOp = true
+			v, err := p.dec.ReadValue()
+			if err != nil {
+				return p.syntaxError(err)
+			}
+			if v.Kind() != '"' {
+				note(malformed("op is a string"))
+				continue
+			}
+			op = string(p.unquote(v))
+		case "id":
+			v, err := p.dec.ReadValue()
+			if err != nil {
+				return p.syntaxError(err)
+			}
+			if k := v.Kind(); k != '"' && k != '0' || len(v) > idMax+2 || k == '0' && len(v) > idMax {
+				note(malformed("id is a number or a string of at most %d bytes", idMax))
+				continue
+			}
+			p.id = append(p.id[:0], v...)
+			p.cmd.ID = p.id
+		case "topics":
+			hasTopics = true
+			wrong, err := p.topics()
+			if err != nil {
+				return p.syntaxError(err)
+			}
+			if wrong != nil {
+				note(wrong)
+			}
+		case "ms":
+			hasMS = true
+			v, err := p.dec.ReadValue()
+			if err != nil {
+				return p.syntaxError(err)
+			}
+			ms, err := strconv.Atoi(string(v))
+			if err != nil || !ValidInterval(ms) {
+				note(malformed("ms is a whole number from %d to %d", IntervalMin, IntervalMax))
+			}
+			p.cmd.MS = ms
+		case "token":
+			hasToken = true
+			v, err := p.dec.ReadValue()
+			if err != nil {
+				return p.syntaxError(err)
+			}
+			if v.Kind() != '"' {
+				note(malformed("token is a string"))
+				continue
+			}
+			p.cmd.Token = p.unquote(v)
+		default:
+			if err := p.dec.SkipValue(); err != nil {
+				return p.syntaxError(err)
+			}
+		}
+	}
+	if _, err := p.dec.ReadToken(); err != nil { // The closing brace, or what stands there instead.
+		return p.syntaxError(err)
+	}
+	if _, err := p.dec.ReadToken(); err != io.EOF {
+		return malformed("a message holds one command and nothing after it")
+	}
+	p.cmd.Op = opNames[op]
+	switch {
+	case first != nil:
+		return first
+	case !hasOp:
+		return malformed("op is missing")
+	case p.cmd.Op == 0:
+		return malformed("unknown op %q", cut(op, idMax))
+	case (p.cmd.Op == OpSubscribe || p.cmd.Op == OpUnsubscribe) && !hasTopics:
+		return malformed("%s needs topics", op)
+	case p.cmd.Op == OpInterval && !hasMS:
+		return malformed("interval needs ms, a whole number from %d to %d", IntervalMin, IntervalMax)
+	case p.cmd.Op == OpAuth && !hasToken:
+		return malformed("auth needs token")
+	}
+	return nil
+}
+
+// topics reads the list of topics. wrong is set if it is well-formed JSON but no
+// list that a command may have.
+func (p *Parser) topics() (wrong *CommandError, err error) {
+	if p.dec.PeekKind() != '[' {
+		return malformed("topics is a list of strings"), p.dec.SkipValue()
+	}
+	if _, err := p.dec.ReadToken(); err != nil {
+		return nil, err
+	}
+	for p.dec.PeekKind() != ']' {
+		v, err := p.dec.ReadValue()
+		switch {
+		case err != nil:
+			return nil, err
+		case wrong != nil:
+		case v.Kind() != '"':
+			wrong = malformed("topics is a list of strings")
+		case len(p.cmd.Topics) == p.topicsMax:
+			wrong = &CommandError{Code: ErrTooManyTopics, Reason: fmt.Sprintf("more than %d topics in one command", p.topicsMax)}
+		default:
+			p.cmd.Topics = append(p.cmd.Topics, p.unquote(v))
+		}
+	}
+	_, err = p.dec.ReadToken()
+	return wrong, err
+}
+
+// unquote appends a JSON string's text to p.text and returns it. Text that was
+// returned before stays where it was if p.text has to move.
+func (p *Parser) unquote(v jsontext.Value) []byte {
+	start := len(p.text)
+	// The value came from the decoder, so it is a valid string.
+	p.text, _ = jsontext.AppendUnquote(p.text, v)
+	return p.text[start:len(p.text):len(p.text)]
+}
+
+// syntax reports what the decoder has against the next token, or else says what was
+// expected.
+func (p *Parser) syntax(expected string) *CommandError {
+	if _, err := p.dec.ReadToken(); err != nil {
+		return p.syntaxError(err)
+	}
+	return malformed("%s", expected)
+}
+
+func (p *Parser) syntaxError(err error) *CommandError {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return malformed("malformed JSON: the message ends too early")
+	}
+	var s *jsontext.SyntacticError
+	if errors.As(err, &s) {
+		return malformed("malformed JSON at byte %d: %v", s.ByteOffset, s.Err)
+	}
+	return malformed("malformed JSON: %v", err)
+}

@@ -1,0 +1,300 @@
+package wsproto
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+const (
+	finBit  = 0x80
+	maskBit = 0x80
+)
+
+// Limits bounds what a client may send. It is shared by all conns of a server.
+type Limits struct {
+	// Message is the longest message, in bytes, whether it comes in one frame or
+	// in many. Beyond it the conn fails with 1009 (RFC 6455, 7.4.1) as soon as the
+	// frame's header claims more, so nothing is kept of it.
+	Message int
+	// Fragments is how many frames a message may have. Without it, empty fragments
+	// could come for ever. Beyond it the conn fails with 1009.
+	Fragments int
+	// Binary allows binary messages. Otherwise they fail the conn with 1003.
+	Binary bool
+}
+
+// Kind says what an [Event] is.
+type Kind uint8
+
+// The kinds of events. NeedMore means that all bytes were taken and none is
+// complete.
+const (
+	NeedMore Kind = iota
+	Text
+	Binary
+	Ping
+	Pong
+	Close
+)
+
+// Event is one message or control frame. Payload is unmasked and valid until the
+// next call of the decoder. Code is that of a close frame, 0 if it has none.
+type Event struct {
+	Kind    Kind
+	Code    Code
+	Payload []byte
+}
+
+// Decoder makes messages of one client's bytes (RFC 6455, section 5). It is one
+// word while nothing is half received. The zero value is ready. Owned by whoever
+// owns the conn; not safe for concurrent use.
+type Decoder struct {
+	partial *partial
+}
+
+// partial is what a decoder keeps between two reads.
+type partial struct {
+	frame     []byte // An incomplete frame, header included.
+	message   []byte // The fragments so far, unmasked.
+	fragments int
+	op        ws.OpCode // Of the fragmented message; OpContinuation while there is none.
+}
+
+// Buffered is how many bytes the decoder holds for incomplete input.
+func (d *Decoder) Buffered() int {
+	if d.partial == nil {
+		return 0
+	}
+	return len(d.partial.frame) + len(d.partial.message)
+}
+
+// Next takes bytes from in up to the end of the next message or control frame and
+// returns it with the bytes that follow. in is overwritten (unmasked in place). It is
+// to be called until the event's kind is [NeedMore]. After an error the conn must
+// be failed with the error's code (RFC 6455, 7.1.7), and the decoder not be used.
+func (d *Decoder) Next(in []byte, lim *Limits) (ev Event, rest []byte, err *ProtocolError) {
+	for {
+		var h ws.Header
+		var payload []byte
+		h, payload, in, err = d.frame(in, lim)
+		if err != nil || payload == nil {
+			return Event{}, nil, err
+		}
+		ws.Cipher(payload, h.Mask, 0)
+		ev, err = d.take(h, payload, lim)
+		if err != nil || ev.Kind != NeedMore {
+			return ev, in, err
+		}
+		// A fragment: it ends no message, so look at the next frame.
+	}
+}
+
+// frame cuts one whole frame off in. The payload is nil if there is none yet; all
+// of in is kept then.
+func (d *Decoder) frame(in []byte, lim *Limits) (h ws.Header, payload, rest []byte, err *ProtocolError) {
+	p := d.partial
+	if p == nil || len(p.frame) == 0 {
+		h, n, err := d.header(in, lim)
+		if err != nil {
+			return h, nil, nil, err
+		}
+		if n > 0 && int64(len(in)-n) >= h.Length {
+			end := n + int(h.Length)
+			return h, in[n:end:end], in[end:], nil
+		}
+		if len(in) > 0 {
+			d.state().frame = append([]byte(nil), in...)
+		}
+		return h, nil, nil, nil
+	}
+	for {
+		h, n, err := d.header(p.frame, lim)
+		if err != nil {
+			return h, nil, nil, err
+		}
+		want := 1 // Byte by byte to the end of the header, which is at most 14.
+		if n > 0 {
+			want = n + int(h.Length) - len(p.frame)
+		}
+		if n > 0 && want == 0 {
+			payload = p.frame[n:]
+			p.frame = nil // The caller has it now; nothing is kept between messages.
+			if p.op == ws.OpContinuation {
+				d.partial = nil
+			}
+			return h, payload, in, nil
+		}
+		if len(in) == 0 {
+			return h, nil, nil, nil
+		}
+		want = min(want, len(in))
+		p.frame = append(p.frame, in[:want]...)
+		in = in[want:]
+	}
+}
+
+func (d *Decoder) state() *partial {
+	if d.partial == nil {
+		d.partial = &partial{}
+	}
+	return d.partial
+}
+
+// header parses the header at the start of b and checks all that it can break. n is
+// its size, 0 if it is not complete. h.Length is within the limits if n > 0.
+func (d *Decoder) header(b []byte, lim *Limits) (h ws.Header, n int, err *ProtocolError) {
+	if len(b) < 2 {
+		return h, 0, nil
+	}
+	h.Fin = b[0]&finBit != 0
+	h.Rsv = b[0] >> 4 & 7
+	h.OpCode = ws.OpCode(b[0] & 0xf)
+	h.Masked = b[1]&maskBit != 0
+	size := b[1] &^ maskBit
+	h.Length = int64(size) // For the check below, 126 and 127 are as good as what they stand for.
+	state := ws.StateServerSide
+	if d.partial != nil && d.partial.op != ws.OpContinuation {
+		state |= ws.StateFragmented
+	}
+	if err := ws.CheckHeader(h, state); err != nil {
+		return h, 0, protocolError(err.Error())
+	}
+	n = 2
+	switch size {
+	case 126:
+		if len(b) < 4 {
+			return h, 0, nil
+		}
+		h.Length = int64(binary.BigEndian.Uint16(b[2:]))
+		if h.Length < 126 {
+			return h, 0, protocolError("frame length is not in its shortest form")
+		}
+		n = 4
+	case 127:
+		if len(b) < 10 {
+			return h, 0, nil
+		}
+		length := binary.BigEndian.Uint64(b[2:])
+		if length>>63 != 0 {
+			return h, 0, protocolError("the top bit of the frame length must be 0")
+		}
+		if length < 1<<16 {
+			return h, 0, protocolError("frame length is not in its shortest form")
+		}
+		h.Length = int64(length)
+		n = 10
+	}
+	if !h.OpCode.IsControl() {
+		have := 0
+		if d.partial != nil {
+			have = len(d.partial.message)
+		}
+		// have is at most lim.Message, so the difference can't overflow.
+		if h.Length > int64(lim.Message-have) {
+			return h, 0, &ProtocolError{CodeTooBig, "message is too big"}
+		}
+		if h.OpCode == ws.OpBinary && !lim.Binary {
+			return h, 0, &ProtocolError{CodeUnsupported, "binary messages are not taken here"}
+		}
+	}
+	if len(b) < n+4 {
+		return h, 0, nil
+	}
+	copy(h.Mask[:], b[n:])
+	return h, n + 4, nil
+}
+
+// take acts on one whole, unmasked frame.
+func (d *Decoder) take(h ws.Header, payload []byte, lim *Limits) (Event, *ProtocolError) {
+	switch h.OpCode {
+	case ws.OpPing:
+		return Event{Kind: Ping, Payload: payload}, nil
+	case ws.OpPong:
+		return Event{Kind: Pong, Payload: payload}, nil
+	case ws.OpClose:
+		code, err := checkClose(payload)
+		return Event{Kind: Close, Code: code, Payload: payload}, err
+	}
+	if h.Fin && h.OpCode != ws.OpContinuation {
+		return message(h.OpCode, payload)
+	}
+	p := d.state()
+	if h.OpCode != ws.OpContinuation {
+		p.op = h.OpCode
+	}
+	p.message = append(p.message, payload...)
+	p.fragments++
+	if p.fragments > lim.Fragments {
+		return Event{}, &ProtocolError{CodeTooBig, "message has too many fragments"}
+	}
+	if !h.Fin {
+		return Event{}, nil
+	}
+	op, whole := p.op, p.message
+	d.partial = nil
+	return message(op, whole)
+}
+
+func message(op ws.OpCode, payload []byte) (Event, *ProtocolError) {
+	if op == ws.OpBinary {
+		return Event{Kind: Binary, Payload: payload}, nil
+	}
+	// RFC 6455, 8.1: the whole message, as a rune may be cut by a fragment.
+	if !utf8.Valid(payload) {
+		return Event{}, &ProtocolError{CodeBadUTF8, "text is not valid UTF-8"}
+	}
+	return Event{Kind: Text, Payload: payload}, nil
+}
+
+// AppendFrame appends one unmasked, final frame (RFC 6455, 5.2).
+func AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
+	switch n := len(payload); {
+	case n < 126:
+		dst = append(dst, finBit|byte(op), byte(n))
+	case n < 1<<16:
+		dst = append(dst, finBit|byte(op), 126)
+		dst = binary.BigEndian.AppendUint16(dst, uint16(n))
+	default:
+		dst = append(dst, finBit|byte(op), 127)
+		dst = binary.BigEndian.AppendUint64(dst, uint64(n))
+	}
+	return append(dst, payload...)
+}
+
+// AppendPong appends the answer to a ping: the same payload (RFC 6455, 5.5.3).
+func AppendPong(dst, payload []byte) []byte { return AppendFrame(dst, ws.OpPong, payload) }
+
+// AppendPing appends a ping without payload.
+func AppendPing(dst []byte) []byte { return append(dst, finBit|byte(ws.OpPing), 0) }
+
+// textRoom is what BeginText leaves for a frame header: that of a payload of 126 to
+// 65535 bytes, which the frames of a flush have. Others are moved once.
+const textRoom = 4
+
+// BeginText opens a text frame at the end of dst. Append the payload to what it
+// returns, then call [EndText] with len(dst) of before.
+func BeginText(dst []byte) []byte {
+	return append(dst, finBit|byte(ws.OpText), 126, 0, 0)
+}
+
+// EndText closes the text frame that was begun at start.
+func EndText(dst []byte, start int) []byte {
+	n := len(dst) - start - textRoom
+	switch {
+	case n < 126:
+		dst[start+1] = byte(n)
+		copy(dst[start+2:], dst[start+textRoom:])
+		return dst[:len(dst)-2]
+	case n < 1<<16:
+		binary.BigEndian.PutUint16(dst[start+2:], uint16(n))
+		return dst
+	default:
+		dst = append(dst, 0, 0, 0, 0, 0, 0)
+		copy(dst[start+10:], dst[start+textRoom:start+textRoom+n])
+		dst[start+1] = 127
+		binary.BigEndian.PutUint64(dst[start+2:], uint64(n))
+		return dst
+	}
+}

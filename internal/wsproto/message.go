@@ -1,0 +1,170 @@
+package wsproto
+
+import (
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Rejected is one topic that a command could not have.
+type Rejected struct {
+	Topic  string
+	Code   int
+	Reason string
+}
+
+// AppendHello appends the first message of a conn. interval and heartbeat are in
+// milliseconds.
+func AppendHello(dst []byte, conn uint32, interval, heartbeat, maxTopics int) []byte {
+	start := len(dst)
+	dst = append(BeginText(dst), `{"t":"hello","v":1,"conn":"`...)
+	const hex = "0123456789abcdef"
+	for shift := 28; shift >= 0; shift -= 4 {
+		dst = append(dst, hex[conn>>shift&0xf])
+	}
+	dst = append(dst, `","interval":`...)
+	dst = strconv.AppendInt(dst, int64(interval), 10)
+	dst = append(dst, `,"heartbeat":`...)
+	dst = strconv.AppendInt(dst, int64(heartbeat), 10)
+	dst = append(dst, `,"max_topics":`...)
+	dst = strconv.AppendInt(dst, int64(maxTopics), 10)
+	return EndText(append(dst, '}'), start)
+}
+
+// Ack is the answer to a command that was carried out, at least in part.
+type Ack struct {
+	ID       []byte // As it was sent, nil for none.
+	Op       Op
+	Topics   int // How many topics the conn has now.
+	MS       int // The window that is used, of interval.
+	Rejected []Rejected
+}
+
+// Append appends the ack as a frame.
+func (a *Ack) Append(dst []byte) []byte {
+	start := len(dst)
+	dst = append(BeginText(dst), `{"t":"ack"`...)
+	dst = appendID(dst, a.ID)
+	dst = append(dst, `,"op":"`...)
+	dst = append(dst, a.Op.String()...)
+	dst = append(dst, `","topics":`...)
+	dst = strconv.AppendInt(dst, int64(a.Topics), 10)
+	if a.MS > 0 {
+		dst = append(dst, `,"ms":`...)
+		dst = strconv.AppendInt(dst, int64(a.MS), 10)
+	}
+	for i, r := range a.Rejected {
+		if i == 0 {
+			dst = append(dst, `,"rejected":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"topic":`...)
+		dst = appendString(dst, r.Topic)
+		dst = append(dst, `,"code":`...)
+		dst = strconv.AppendInt(dst, int64(r.Code), 10)
+		dst = append(dst, `,"reason":`...)
+		dst = appendString(dst, r.Reason)
+		dst = append(dst, '}')
+	}
+	if len(a.Rejected) > 0 {
+		dst = append(dst, ']')
+	}
+	return EndText(append(dst, '}'), start)
+}
+
+// AppendTopics appends the answer to list.
+func AppendTopics(dst, id []byte, names func(yield func(string) bool)) []byte {
+	start := len(dst)
+	dst = append(BeginText(dst), `{"t":"topics"`...)
+	dst = appendID(dst, id)
+	dst = append(dst, `,"topics":[`...)
+	first := true
+	for name := range names {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = appendString(dst, name)
+	}
+	return EndText(append(dst, "]}"...), start)
+}
+
+// AppendError appends the answer to a message that was refused as a whole.
+func AppendError(dst []byte, e *CommandError) []byte {
+	start := len(dst)
+	dst = append(BeginText(dst), `{"t":"error"`...)
+	dst = appendID(dst, e.ID)
+	dst = append(dst, `,"code":`...)
+	dst = strconv.AppendInt(dst, int64(e.Code), 10)
+	dst = append(dst, `,"reason":`...)
+	dst = appendString(dst, e.Reason)
+	return EndText(append(dst, '}'), start)
+}
+
+// AppendPongMessage appends the answer to the ping command. now is in Unix
+// milliseconds.
+func AppendPongMessage(dst, id []byte, now int64) []byte {
+	start := len(dst)
+	dst = append(BeginText(dst), `{"t":"pong"`...)
+	dst = appendID(dst, id)
+	dst = append(dst, `,"ts":`...)
+	dst = strconv.AppendInt(dst, now, 10)
+	return EndText(append(dst, '}'), start)
+}
+
+// AppendHeartbeat appends the heartbeat. now is in Unix milliseconds.
+func AppendHeartbeat(dst []byte, now int64) []byte {
+	start := len(dst)
+	dst = append(BeginText(dst), `{"t":"heartbeat","ts":`...)
+	dst = strconv.AppendInt(dst, now, 10)
+	return EndText(append(dst, '}'), start)
+}
+
+// AppendBye appends the message that precedes a close of ours. retryMS of 0 leaves
+// the advice out.
+func AppendBye(dst []byte, code Code, reason string, retryMS int) []byte {
+	start := len(dst)
+	dst = append(BeginText(dst), `{"t":"bye","code":`...)
+	dst = strconv.AppendInt(dst, int64(code), 10)
+	dst = append(dst, `,"reason":`...)
+	dst = appendString(dst, reason)
+	if retryMS > 0 {
+		dst = append(dst, `,"retry_ms":`...)
+		dst = strconv.AppendInt(dst, int64(retryMS), 10)
+	}
+	return EndText(append(dst, '}'), start)
+}
+
+func appendRows(dst []byte, kind string, now int64) []byte {
+	dst = append(dst, `{"t":"`...)
+	dst = append(dst, kind...)
+	dst = append(dst, `","ts":`...)
+	dst = strconv.AppendInt(dst, now, 10)
+	return append(dst, `,"d":[`...)
+}
+
+// AppendSnapshotHead appends the payload of a snapshot up to its first row. Rows
+// follow with commas between them, then [RowsEnd]. now is in Unix milliseconds.
+func AppendSnapshotHead(dst []byte, now int64) []byte { return appendRows(dst, "snapshot", now) }
+
+// AppendUpdateHead is the same for an update.
+func AppendUpdateHead(dst []byte, now int64) []byte { return appendRows(dst, "update", now) }
+
+// RowsEnd ends the payload of a snapshot or an update.
+const RowsEnd = "]}"
+
+func appendID(dst, id []byte) []byte {
+	if id == nil {
+		return dst
+	}
+	dst = append(dst, `,"id":`...)
+	return append(dst, id...)
+}
+
+// appendString appends s as a JSON string. Bytes that are not UTF-8 are replaced,
+// so the error is of no interest.
+func appendString(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
+}
