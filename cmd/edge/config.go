@@ -13,10 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/peterbourgon/ff/v4"
-
 	"tickedge/internal/fanout"
 	"tickedge/internal/feed"
+	"tickedge/internal/flags"
 	"tickedge/internal/loop"
 	"tickedge/internal/wsproto"
 )
@@ -70,7 +69,6 @@ func (e *usageError) Error() string { return strings.Join(e.problems, "; ") }
 // flags declares all flags. Durations take a unit, such as 500ms, 10s or 2m.
 func (c *config) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("edge", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	begin := func(title string) { c.groups = append(c.groups, group{title: title}) }
 	shown := func(name string) string {
 		g := &c.groups[len(c.groups)-1]
@@ -130,21 +128,20 @@ func (c *config) flags() *flag.FlagSet {
 func parse(args []string) (*config, *flag.FlagSet, error) {
 	c := &config{}
 	fs := c.flags()
-	err := ff.Parse(fs, args, ff.WithEnvVarPrefix(envPrefix))
-	switch {
-	case errors.Is(err, flag.ErrHelp) || errors.Is(err, ff.ErrHelp):
-		return c, fs, flag.ErrHelp
+	switch err := flags.Parse(fs, args, envPrefix); {
+	case errors.Is(err, flag.ErrHelp):
+		return c, fs, err
 	case err != nil:
-		text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "parse args: "), "parse environment: ")
-		return c, fs, &usageError{[]string{text}}
-	case fs.NArg() > 0:
-		return c, fs, &usageError{[]string{fmt.Sprintf("unexpected argument %q: every setting is a flag", fs.Arg(0))}}
+		return c, fs, &usageError{[]string{err.Error()}}
 	}
-	return c, fs, c.validate(fs)
+	redisGiven := false
+	fs.Visit(func(f *flag.Flag) { redisGiven = redisGiven || f.Name == "redis" })
+	return c, fs, c.validate(redisGiven)
 }
 
 // validate finds all problems at once, and fills in what depends on the host.
-func (c *config) validate(fs *flag.FlagSet) error {
+// redisGiven says that -redis was set to something.
+func (c *config) validate(redisGiven bool) error {
 	var problems []string
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	between := func(name string, d, low, high time.Duration) {
@@ -195,11 +192,9 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	}
 	if c.demo {
 		c.page = true
-		fs.Visit(func(f *flag.Flag) {
-			if f.Name == "redis" {
-				bad("-demo brings its own Redis: leave -redis out, or -demo")
-			}
-		})
+		if redisGiven {
+			bad("-demo brings its own Redis: leave -redis out, or -demo")
+		}
 		if err := c.market().Validate(); err != nil {
 			bad("-demo: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}

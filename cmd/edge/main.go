@@ -141,8 +141,7 @@ func run(args []string) int {
 }
 
 // ready returns nil when clients may be sent here. Once the feed has been up, an
-// outage of it does not turn clients away: they keep the last values and are told
-// nothing wrong.
+// outage of it does not turn clients away: another edge would have no newer values.
 func ready(signals context.Context, source *feed.Redis) error {
 	if signals.Err() != nil {
 		return errors.New("stopping")

@@ -1,7 +1,6 @@
 package main
 
 import (
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -44,7 +43,8 @@ var (
 	topicsDesc    = desc("topics", "Topics held, those that linger without subscribers included.")
 	framesDesc    = desc("frames_sent_total", "WebSocket frames sent by the timer wheel and after subscribes, by kind.", "kind")
 	rowsDesc      = desc("rows_sent_total", "Rows sent, by the kind of their frame.", "kind")
-	conflatedDesc = desc("rows_conflated_total", "Rows that were not sent because a newer one took their place.")
+	offeredDesc   = desc("rows_offered_total", "Ticks, each times its subscribers: the rows that would be sent without conflation.")
+	conflatedDesc = desc("rows_conflated_total", "Rows that were not sent because a newer one took their place. It may run ahead by the rows of one window.")
 	bytesInDesc   = desc("bytes_received_total", "Bytes received from clients.")
 	bytesOutDesc  = desc("bytes_sent_total", "Bytes handed to client sockets.")
 	skippedDesc   = desc("flushes_skipped_total", "Flushes left out because the client had not taken the last one.")
@@ -100,6 +100,7 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	count(framesDesc, st.Pings, "ping")
 	count(rowsDesc, st.UpdateRows, "update")
 	count(rowsDesc, st.Rows-st.UpdateRows, "snapshot")
+	count(offeredDesc, e.table.Offered())
 	count(conflatedDesc, e.server.Conflated())
 	count(bytesInDesc, st.BytesIn)
 	count(bytesOutDesc, st.BytesOut)
@@ -132,4 +133,3 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	gauge(channelsDesc, float64(f.Channels))
 	gauge(feedTopicsDesc, float64(f.Topics))
 }
-

@@ -153,8 +153,8 @@ func (l *loop) drive() {
 func (l *loop) ask(f func()) {
 	l.requests.Lock()
 	l.requests.list = append(l.requests.list, f)
-	l.requests.Unlock()
 	l.awake.Store(true)
+	l.requests.Unlock()
 	l.again()
 }
 
@@ -168,11 +168,21 @@ func (l *loop) again() {
 
 // Run is one turn: a [gnet.Runnable].
 func (l *loop) Run(context.Context) error {
-	defer l.queued.Store(false)
+	more := l.turn()
+	l.queued.Store(false)
+	if more {
+		l.again() // After queued, or the driver would let it pass.
+	}
+	return nil
+}
+
+// turn does what was asked for and turns the wheel. It reports whether the wheel was
+// stopped before it was through.
+func (l *loop) turn() (more bool) {
 	begin := time.Now()
 	l.shard.At(begin)
 	l.answer()
-	more := l.turnWheel(begin)
+	more = l.turnWheel(begin)
 	end := time.Now()
 	l.counts.turns.observe(end.Sub(begin))
 	l.counts.lag = l.shard.Lag()
@@ -181,18 +191,13 @@ func (l *loop) Run(context.Context) error {
 		l.publish(end)
 		l.published.settled = idle
 	}
-	switch {
-	case more:
-		defer l.again()
-	case idle:
-		l.awake.Store(false)
+	if idle {
+		// Under the lock, so that a request that comes now is not slept through.
 		l.requests.Lock()
-		if len(l.requests.list) > 0 {
-			l.awake.Store(true)
-		}
+		l.awake.Store(len(l.requests.list) > 0)
 		l.requests.Unlock()
 	}
-	return nil
+	return more
 }
 
 // turnWheel turns the wheel. A panic in a visit costs the conn that was visited.

@@ -18,7 +18,7 @@ type Row struct {
 }
 
 // Value returns the source's JSON value, byte for byte as it was published.
-func (r *Row) Value() []byte { return r.JSON[r.valueAt : len(r.JSON)-1] }
+func (r *Row) Value() []byte { return r.JSON[r.valueAt : len(r.JSON)-1 : len(r.JSON)-1] }
 
 // newRow encodes a row once, for all who will be sent it. The name needs no
 // escaping, see [ValidName].
@@ -33,5 +33,5 @@ func newRow(name, value string, n uint64) *Row {
 	at := len(b)
 	b = append(b, value...)
 	b = append(b, '}')
-	return &Row{N: n, JSON: b, valueAt: at}
+	return &Row{N: n, JSON: b[:len(b):len(b)], valueAt: at}
 }

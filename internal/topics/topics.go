@@ -10,9 +10,9 @@
 //	         topics[local]         …                 name, subscribers, state: under the shard's lock
 //	         chunks[local/256] ─► slots[local%256]   {seq, row}: atomics, read by loops without a lock
 //
-// Every method may be called from any goroutine. None does I/O, none blocks on
-// anything but a lock that is held for less than a microsecond, and none looks at
-// a clock: the time is passed in.
+// Every method may be called from any goroutine. None does I/O, none looks at a clock
+// (the time is passed in), and none blocks on anything but a lock, which is held for
+// less than a microsecond but by [Table.Sweep].
 package topics
 
 import (
@@ -37,8 +37,9 @@ const (
 	chunkMask = 1<<chunkBits - 1
 )
 
-// ErrFull is returned by [Table.Acquire] when the table holds its maximum of
-// topics and none of them can be given up.
+// ErrFull is returned by [Table.Acquire] when the table holds its maximum of topics.
+// Those that linger are given up then, so that there may be room once the feed has
+// taken that.
 var ErrFull = errors.New("topics: the table holds its maximum of topics")
 
 // Config sets the limits of a [Table].
@@ -79,7 +80,7 @@ type shard struct {
 	ids    map[string]uint32 // name → local index
 	topics []topic           // by local index
 	free   []uint32
-	linger []lingering // in order of since
+	linger []uint32 // topics that may be idle, each once, in no order
 
 	offered uint64 // Ticks, each times its subscribers.
 
@@ -103,11 +104,6 @@ type topic struct {
 	told        bool // The feed was told that the topic is wanted.
 	queued      bool // It is in Table.changes.
 	inLinger    bool // It has its one entry in shard.linger.
-}
-
-type lingering struct {
-	local uint32
-	since time.Time
 }
 
 // state says what holds of a topic.
@@ -144,17 +140,12 @@ func (t *Table) Acquire(name []byte) (ID, error) {
 	s.mu.Lock()
 	local, ok := s.ids[string(name)]
 	if !ok {
-		// reserve may look into every shard, so it is called with none locked.
-		s.mu.Unlock()
 		if !t.reserve() {
+			s.mu.Unlock() // sweep looks into every shard.
+			t.sweep(farFuture)
 			return 0, ErrFull
 		}
-		s.mu.Lock()
-		if local, ok = s.ids[string(name)]; ok {
-			t.held.Add(-1) // Another loop was faster.
-		} else {
-			local = s.add(string(name))
-		}
+		local = s.add(string(name))
 	}
 	tp := &s.topics[local]
 	id := ID(local<<shardBits) | ID(index)
@@ -184,17 +175,17 @@ func (t *Table) Find(name []byte) (ID, bool) {
 func (t *Table) Release(id ID, now time.Time) {
 	s, local := t.locate(id)
 	s.mu.Lock()
-	tp := &s.topics[local]
-	if tp.subscribers <= 0 {
+	if int(local) >= len(s.topics) || s.topics[local].subscribers <= 0 {
 		s.mu.Unlock()
 		panic("topics: Release of a topic that nobody holds")
 	}
+	tp := &s.topics[local]
 	tp.subscribers--
 	if tp.subscribers == 0 {
 		tp.idleSince = now
 		if !tp.inLinger {
 			tp.inLinger = true
-			s.linger = append(s.linger, lingering{local, now})
+			s.linger = append(s.linger, local)
 		}
 	}
 	s.mu.Unlock()
@@ -219,39 +210,35 @@ func (t *Table) sweep(cutoff time.Time) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		done, end := 0, len(s.linger)
-		for ; done < end && !s.linger[done].since.After(cutoff); done++ {
-			local := s.linger[done].local
+		keep := s.linger[:0]
+		for _, local := range s.linger {
 			tp := &s.topics[local]
+			if tp.subscribers == 0 && tp.idleSince.After(cutoff) {
+				keep = append(keep, local)
+				continue
+			}
 			tp.inLinger = false
-			switch {
-			case tp.state != wanted || tp.subscribers > 0:
-			case tp.idleSince.After(cutoff):
-				// It was held and left again since: it lingers anew.
-				tp.inLinger = true
-				s.linger = append(s.linger, lingering{local, tp.idleSince})
-			default:
+			if tp.subscribers == 0 {
 				tp.state = dropping
 				t.queue(tp, ID(local<<shardBits)|ID(i))
 			}
 		}
-		if done > 0 {
-			s.linger = append(s.linger[:0], s.linger[done:]...)
-		}
+		s.linger = keep
 		s.mu.Unlock()
 	}
 }
 
-// reserve counts one more topic in. At the maximum it gives up all topics that
-// linger, for those who ask after the feed has taken that: the feed has to forget a
-// topic before its room is used again.
+// reserve counts one more topic in, if there is room.
 func (t *Table) reserve() bool {
-	if t.held.Add(1) <= int64(t.cfg.Max) {
-		return true
+	for {
+		held := t.held.Load()
+		if held >= int64(t.cfg.Max) {
+			return false
+		}
+		if t.held.CompareAndSwap(held, held+1) {
+			return true
+		}
 	}
-	t.held.Add(-1)
-	t.sweep(farFuture)
-	return false
 }
 
 // add makes a new topic. The caller holds s.mu.
@@ -267,9 +254,7 @@ func (s *shard) add(name string) uint32 {
 			c.Store(new([1 << chunkBits]slot))
 		}
 	}
-	// An entry of the linger list may still point here, from the former topic.
-	inLinger := s.topics[local].inLinger
-	s.topics[local] = topic{name: name, state: wanted, inLinger: inLinger}
+	s.topics[local] = topic{name: name, state: wanted}
 	s.ids[name] = local
 	return local
 }
@@ -281,7 +266,7 @@ func (t *Table) forget(s *shard, local uint32) {
 	sl := s.slot(local)
 	sl.seq.Store(0)
 	sl.row.Store(nil)
-	*tp = topic{inLinger: tp.inLinger}
+	*tp = topic{}
 	s.free = append(s.free, local)
 	t.held.Add(-1)
 }
@@ -386,7 +371,8 @@ func (t *Table) Mark(name string) (mark uint64, ok bool) {
 // Repair commits the value that a feed fetched for a topic, after a subscription
 // or a gap. It does nothing, and reports false, if the topic got a row since mark
 // was taken (that row is newer than the fetched value), if the value is the one
-// that the topic holds already, or if nobody wants the topic.
+// that the topic holds already, or if nobody wants the topic. The feed must not have
+// two fetches of a topic under way at a time: Repair could not tell which is older.
 //
 // The first value of a topic is no tick and keeps its count at 0. One that differs
 // from the row it replaces shows that a tick was missed, and counts as one.
@@ -408,6 +394,7 @@ func (t *Table) Repair(name, value string, mark uint64) bool {
 			return false
 		}
 		tp.n++
+		s.offered += uint64(tp.subscribers) // The first value goes out in snapshots.
 	}
 	t.store(sl, newRow(name, value, tp.n))
 	return true

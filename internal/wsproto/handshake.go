@@ -89,17 +89,17 @@ func Head(b []byte, seen int) (size int, r *Refusal) {
 	if i := bytes.Index(b[max(0, seen-3):], headEnd); i >= 0 {
 		size = max(0, seen-3) + i + 4
 	}
-	if size > HeadMax || size < 0 && len(b) >= HeadMax {
-		return 0, refuse(431, "the request head is longer than 8 KiB")
-	}
-	look := b
+	look := b[:min(len(b), HeadMax)]
 	if size > 0 {
-		look = b[:size]
+		look = b[:min(size, HeadMax)]
 	}
 	for i := max(0, seen-1); i < len(look); i++ {
 		if look[i] == '\n' && (i == 0 || look[i-1] != '\r') {
 			return 0, refuse(400, "lines of a request head end in CR LF")
 		}
+	}
+	if size > HeadMax || size < 0 && len(b) >= HeadMax {
+		return 0, refuse(431, "the request head is longer than 8 KiB")
 	}
 	return max(0, size), nil
 }
@@ -158,7 +158,7 @@ func ParseRequest(head []byte) (*Request, *Refusal) {
 			req.body = true
 		}
 	}
-	if hosts != 1 || !httpguts.ValidHostHeader(req.Host) {
+	if hosts != 1 || req.Host == "" || !httpguts.ValidHostHeader(req.Host) {
 		return nil, refuse(400, "a request has exactly one valid Host field")
 	}
 	if r := req.target(target); r != nil {
@@ -197,6 +197,9 @@ func (req *Request) requestLine(line string) (target string, r *Refusal) {
 
 // target splits the request target, in origin or absolute form (RFC 9112, 3.2).
 func (req *Request) target(target string) *Refusal {
+	if _, err := url.ParseRequestURI(target); err != nil || strings.Contains(target, "#") {
+		return refuse(400, "malformed request target")
+	}
 	if target[0] != '/' {
 		u, err := url.Parse(target)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {

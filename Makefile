@@ -1,0 +1,53 @@
+# Everything here is also what CI runs: .ci/run calls `make check`.
+GO ?= go
+FUZZTIME ?= 2m
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## run the edge with a simulated market: http://localhost:8080/
+	$(GO) run ./cmd/edge -demo $(ARGS)
+
+.PHONY: build
+build: ## build edge and tickgen into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/edge ./cmd/tickgen
+
+.PHONY: deps
+deps: ## install what the tests need: redis-server, chromium, node, python (Debian, as root)
+	scripts/deps
+
+.PHONY: test
+test: deps ## all tests, with the race detector
+	$(GO) test -race ./...
+
+.PHONY: check
+check: fmt vet lint test ## what CI runs
+
+.PHONY: fmt
+fmt: ## fail if a file is not formatted
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not formatted (gofmt -w .):"; echo "$$out"; exit 1; fi
+
+.PHONY: vet
+vet: ## go vet, also for a system without epoll
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./internal/... ./cmd/...
+
+.PHONY: lint
+lint: ## staticcheck, pinned in tools/go.mod
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (2m)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## Go benchmarks of the hot path; for load see bench/README.md
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/topics ./internal/fanout ./internal/wsproto

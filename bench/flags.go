@@ -1,0 +1,182 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tickedge/bench/internal/swarm"
+)
+
+const (
+	connsMax = 1_000_000
+	// swarmMax bounds the conns of one process, so that a file limit of 20,000 leaves
+	// some for other things and one poll loop stays in time.
+	swarmMax = 18_000
+	// Windows that a server takes, see docs/PROTOCOL.md.
+	windowMin, windowMax = 100 * time.Millisecond, 60 * time.Second
+
+	handshakeTimeout = 10 * time.Second
+	ackTimeout       = 10 * time.Second
+)
+
+// holdConfig is what the flags of hold say.
+type holdConfig struct {
+	addr     string
+	path     string
+	conns    int
+	rate     float64
+	topics   int
+	universe int
+	pattern  string
+	seed     uint64
+	window   time.Duration
+	hold     time.Duration
+	workers  int
+	pids     []int
+	json     bool
+}
+
+// parseHold reads the flags. The error is flag.ErrHelp or says the right form.
+func parseHold(args []string, stderr io.Writer) (*holdConfig, error) {
+	c := &holdConfig{}
+	f := flag.NewFlagSet("bench hold", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`host:port` of the edge")
+	f.StringVar(&c.path, "path", "/ws", "path of the handshake")
+	f.IntVar(&c.conns, "conns", 1000, "how many conns to hold")
+	f.Float64Var(&c.rate, "connect-rate", 2000, "connects per second; lower it if the edge refuses with 503")
+	f.IntVar(&c.topics, "topics", 10, "topics per conn")
+	f.IntVar(&c.universe, "universe", 1000, "topics there are, of which each conn draws its own")
+	f.StringVar(&c.pattern, "topic-name", "SYM%04d", "`pattern` of topic names, filled with numbers from 0; has to be that of the source of ticks")
+	f.Uint64Var(&c.seed, "seed", 1, "draws the topics; the same seed draws the same")
+	f.DurationVar(&c.window, "interval", 0, "window to ask for; 0 takes the edge's own")
+	f.DurationVar(&c.hold, "for", time.Minute, "how long to hold, after all conns are open")
+	f.IntVar(&c.workers, "workers", 0, "processes to spread the conns over; 0 takes one per 18,000 conns")
+	pids := f.String("pid", "", "`processes` of the edge, with commas between them; their CPU and memory are measured")
+	f.BoolVar(&c.json, "json", false, "print the result as JSON")
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(stderr, "usage: bench hold [flags]")
+		f.SetOutput(stderr)
+		f.PrintDefaults()
+		return nil, err
+	}
+	if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("%q is not a flag: flags are given as -name value, such as -conns 10000", f.Arg(0))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, errors.Join(c.readPIDs(*pids), c.validate())
+}
+
+func (c *holdConfig) readPIDs(list string) error {
+	if list == "" {
+		return nil
+	}
+	for s := range strings.SplitSeq(list, ",") {
+		pid, err := strconv.Atoi(s)
+		if err != nil || pid < 1 {
+			return fmt.Errorf("-pid %s: want numbers with commas between them, such as -pid 4711 or -pid 4711,4712", list)
+		}
+		c.pids = append(c.pids, pid)
+	}
+	return nil
+}
+
+// validate returns all problems at once. It fills in workers.
+func (c *holdConfig) validate() error {
+	var all []error
+	bad := func(format string, args ...any) { all = append(all, fmt.Errorf(format, args...)) }
+	if _, port, err := net.SplitHostPort(c.addr); err != nil || port == "" || port == "0" {
+		bad("-addr %s: want host:port, such as -addr 127.0.0.1:8080", c.addr)
+	}
+	if !strings.HasPrefix(c.path, "/") || strings.ContainsAny(c.path, " \r\n") {
+		bad("-path %q: want a path, such as -path /ws", c.path)
+	}
+	if c.conns < 1 || c.conns > connsMax {
+		bad("-conns %d: want 1 to %d, such as -conns 10000", c.conns, connsMax)
+	}
+	if !(c.rate > 0) || math.IsInf(c.rate, 0) {
+		bad("-connect-rate %v: want connects per second above 0, such as -connect-rate 2000", c.rate)
+	}
+	if c.universe < 1 || c.universe > 1_000_000 {
+		bad("-universe %d: want 1 to 1000000, such as -universe 1000", c.universe)
+	} else if _, err := swarm.Names(c.pattern, c.universe); err != nil {
+		bad("-topic-name: %w; want one %%d in it, such as -topic-name SYM%%04d", err)
+	}
+	if c.topics < 1 || c.topics > min(c.universe, swarm.TopicsMax) {
+		bad("-topics %d: want 1 to %d and no more than -universe, such as -topics 10", c.topics, swarm.TopicsMax)
+	}
+	if c.window != 0 && (c.window < windowMin || c.window > windowMax) {
+		bad("-interval %v: want %v to %v, such as -interval 500ms", c.window, windowMin, windowMax)
+	}
+	if c.hold <= 0 {
+		bad("-for %v: want a time above 0, such as -for 30s or -for 5m", c.hold)
+	}
+	each, err := connsPerProcess()
+	need := (c.conns + each - 1) / max(each, 1)
+	switch {
+	case err != nil:
+		bad("%w", err)
+	case c.workers == 0:
+		c.workers = need
+	case c.workers < need || c.workers > c.conns:
+		bad("-workers %d: %d conns need at least %d processes of %d; -workers 0 chooses", c.workers, c.conns, need, each)
+	}
+	return errors.Join(all...)
+}
+
+// connsPerProcess is swarmMax, or less if the file limit is lower.
+func connsPerProcess() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 1, fmt.Errorf("getrlimit: %w", err)
+	}
+	const others = 100 // Descriptors of the process itself.
+	if limit.Cur <= others {
+		return 1, fmt.Errorf("the file limit is %d, which is too low: raise it with ulimit -n", limit.Cur)
+	}
+	return int(min(limit.Cur-others, swarmMax)), nil
+}
+
+// swarms is the share of each worker.
+func (c *holdConfig) swarms() ([]swarm.Config, error) {
+	tcp, err := net.ResolveTCPAddr("tcp", c.addr)
+	if err != nil {
+		return nil, fmt.Errorf("-addr %s: %w", c.addr, err)
+	}
+	addr := tcp.AddrPort()
+	target := c.path
+	if c.window > 0 {
+		sep := "?"
+		if strings.Contains(target, "?") {
+			sep = "&"
+		}
+		target += sep + "interval=" + strconv.FormatInt(c.window.Milliseconds(), 10)
+	}
+	var shares []swarm.Config
+	for w, first := 0, 0; w < c.workers; w++ {
+		share := (c.conns - first) / (c.workers - w)
+		shares = append(shares, swarm.Config{
+			Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Host: c.addr, Target: target,
+			First: first, Conns: share, Rate: c.rate * float64(share) / float64(c.conns),
+			Topics: c.topics, Universe: c.universe, Pattern: c.pattern, Seed: c.seed,
+			Every: time.Second, HandshakeTimeout: handshakeTimeout, AckTimeout: ackTimeout,
+		})
+		first += share
+	}
+	return shares, nil
+}

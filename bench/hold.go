@@ -1,0 +1,253 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"tickedge/bench/internal/procfs"
+	"tickedge/bench/internal/swarm"
+)
+
+// stopTimeout bounds the wait for the last reports.
+const stopTimeout = 30 * time.Second
+
+// holdRun is one run of the mode hold. Owned by one goroutine.
+type holdRun struct {
+	cfg    *holdConfig
+	stderr io.Writer
+	crew   *crew
+
+	// By member.
+	latest    []swarm.Gauges
+	ready     []bool
+	reported  []bool // Since the last line of progress.
+	over      []bool
+	memberCPU []time.Duration // While holding.
+
+	all    *swarm.Report // The whole run.
+	held   *swarm.Report // The holding phase.
+	second *swarm.Report // Since the last line of progress.
+
+	began, connected, holding, ended time.Time
+	lastLine                         time.Time
+	parentCPU                        [3]time.Duration // Of this process if it has no swarm: at the last line, at the ends of holding.
+	hosts                            [3]*hostSample   // Before, when held, after.
+	unservedWorst                    int
+	problems                         []string
+}
+
+func runHold(args []string, stdout, stderr io.Writer) int {
+	cfg, err := parseHold(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitGood
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench hold: %v\nall flags: bench hold -h\n", err)
+		return exitUsage
+	}
+	shares, err := cfg.swarms()
+	if err != nil {
+		fmt.Fprintf(stderr, "bench hold: %v\n", err)
+		return exitUsage
+	}
+	r := newHoldRun(cfg, stderr)
+	if err := r.run(shares); err != nil {
+		fmt.Fprintf(stderr, "bench hold: %v\n", err)
+		return exitBad
+	}
+	res := r.judge()
+	if cfg.json {
+		enc := json.NewEncoder(stdout)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(res)
+	} else {
+		err = res.writeText(stdout)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench hold: write the result: %v\n", err)
+		return exitBad
+	}
+	if !res.Good {
+		return exitBad
+	}
+	return exitGood
+}
+
+func newHoldRun(cfg *holdConfig, stderr io.Writer) *holdRun {
+	return &holdRun{
+		cfg: cfg, stderr: stderr,
+		latest: make([]swarm.Gauges, cfg.workers), ready: make([]bool, cfg.workers), reported: make([]bool, cfg.workers),
+		over: make([]bool, cfg.workers), memberCPU: make([]time.Duration, cfg.workers),
+		all: swarm.NewReport(swarm.Connecting), held: swarm.NewReport(swarm.Holding), second: swarm.NewReport(swarm.Connecting),
+	}
+}
+
+// run connects, holds and stops. An error means that there is nothing to tell.
+func (r *holdRun) run(shares []swarm.Config) error {
+	r.hosts[0] = sampleHost(r.cfg.pids)
+	for i, err := range r.hosts[0].errs {
+		if err != nil {
+			return fmt.Errorf("-pid %d: %w", r.cfg.pids[i], err)
+		}
+	}
+	probe, err := net.DialTimeout("tcp", r.cfg.addr, 5*time.Second)
+	if err != nil {
+		return fmt.Errorf("no edge at %s: %w; start one, or name another with -addr", r.cfg.addr, err)
+	}
+	probe.Close()
+
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	if r.crew, err = startCrew(shares); err != nil {
+		return err
+	}
+	r.began = time.Now()
+	r.lastLine, r.connected, r.parentCPU[0] = r.began, r.began, ownCPU()
+
+	// Twice the time that the pace asks for, and that of the last handshake.
+	patience := time.Duration(2*float64(r.cfg.conns)/r.cfg.rate*float64(time.Second)) + handshakeTimeout + ackTimeout + 10*time.Second
+	if r.until(time.After(patience), signals, "the conns were not ready in time", r.allReady) {
+		r.connected = time.Now()
+		if r.gauges().Open == 0 {
+			r.problem("no conn was opened, so nothing was held")
+		} else {
+			r.hosts[1] = sampleHost(r.cfg.pids)
+			r.holding, r.parentCPU[1] = time.Now(), ownCPU()
+			r.crew.hold()
+			r.until(time.After(r.cfg.hold), signals, "", func() bool { return r.gauges().Open == 0 })
+			r.hosts[2] = sampleHost(r.cfg.pids)
+		}
+	}
+	r.ended, r.parentCPU[2] = time.Now(), ownCPU()
+	r.crew.stop()
+	r.until(time.After(stopTimeout), nil, "not all swarms sent a last report", r.allEnded)
+	return nil
+}
+
+// until takes news until done says so. It reports false if the
+// time was over before, which is a problem if late names one, or if the run has to
+// end early.
+func (r *holdRun) until(over <-chan time.Time, signals <-chan os.Signal, late string, done func() bool) bool {
+	for !done() {
+		select {
+		case n := <-r.crew.news:
+			if !r.take(n) {
+				return false
+			}
+		case s := <-signals:
+			r.problem("stopped by a signal: " + s.String())
+			return false
+		case <-over:
+			if late != "" {
+				r.problem(late)
+			}
+			return false
+		}
+	}
+	return true
+}
+
+// take adds one report. It reports false if a swarm failed.
+func (r *holdRun) take(n news) bool {
+	if n.report == nil {
+		r.over[n.from] = true
+		if n.err != nil {
+			r.problem(n.err.Error())
+			return false
+		}
+		return true
+	}
+	r.all.Merge(n.report)
+	r.second.Merge(n.report)
+	r.latest[n.from] = n.report.Gauges
+	r.ready[n.from] = n.report.Ready
+	if n.report.Phase == swarm.Holding {
+		r.held.Merge(n.report)
+		r.memberCPU[n.from] += n.report.CPU
+		r.unservedWorst = max(r.unservedWorst, r.gauges().Unserved)
+	}
+	// A line of a clock of its own would now and then fall between two reports and
+	// tell of a second without frames.
+	if r.reported[n.from] = true; all(r.reported) {
+		r.line()
+		clear(r.reported)
+	}
+	return true
+}
+
+func (r *holdRun) problem(text string) { r.problems = append(r.problems, text) }
+
+func (r *holdRun) gauges() (sum swarm.Gauges) {
+	for _, g := range r.latest {
+		sum.Add(g)
+	}
+	return sum
+}
+
+func (r *holdRun) allReady() bool { return all(r.ready) }
+func (r *holdRun) allEnded() bool { return all(r.over) }
+
+func all(of []bool) bool {
+	for _, b := range of {
+		if !b {
+			return false
+		}
+	}
+	return true
+}
+
+// ownCPU is the CPU time of this process so far.
+func ownCPU() time.Duration {
+	cpu, err := procfs.CPU(os.Getpid())
+	if err != nil {
+		panic("bench: own CPU time: " + err.Error())
+	}
+	return cpu
+}
+
+// holdCPU is what bench used while holding. A swarm in this process has counted the
+// whole process.
+func (r *holdRun) holdCPU() time.Duration {
+	cpu := r.held.CPU
+	if r.cfg.workers > 1 {
+		cpu += r.parentCPU[2] - r.parentCPU[1]
+	}
+	return cpu
+}
+
+// line prints one line of progress about the time since the line before.
+func (r *holdRun) line() {
+	now, g, s := time.Now(), r.gauges(), r.second
+	seconds := now.Sub(r.lastLine).Seconds()
+	if seconds < 0.5 {
+		return // The end of a phase, too short for rates; the next line has it.
+	}
+	cpu := ownCPU()
+	used := s.CPU
+	if r.cfg.workers > 1 {
+		used += cpu - r.parentCPU[0]
+	}
+	phase := swarm.Connecting
+	if !r.holding.IsZero() {
+		phase = swarm.Holding
+	}
+	p99 := "-"
+	if s.Update.N() > 0 {
+		p99 = fmt.Sprintf("%.0f", stalenessOf(s.Update).P99)
+	}
+	fmt.Fprintf(r.stderr, "%4.0fs %-7s conns %d frames/s %.0f rows/s %.0f MB/s %.1f p99 %s ms lost %d violations %d cpu %.0f%%\n",
+		now.Sub(r.began).Seconds(), phase, g.Open, float64(s.Frames())/seconds, float64(s.Rows)/seconds,
+		float64(s.Bytes)/1e6/seconds, p99, r.all.Lost.Total(), r.all.Violations.Total(), 100*used.Seconds()/seconds)
+	r.second, r.lastLine, r.parentCPU[0] = swarm.NewReport(phase), now, cpu
+}

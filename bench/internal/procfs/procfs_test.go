@@ -1,0 +1,55 @@
+//go:build linux
+
+package procfs
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+func TestReadSelf(t *testing.T) {
+	before, err := Read(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.RSS < 1<<20 || before.Threads < 1 || before.FDs < 3 {
+		t.Errorf("%+v", before)
+	}
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); {
+	}
+	after, err := Read(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.FDs != before.FDs+1 {
+		t.Errorf("%d descriptors after one more than %d", after.FDs, before.FDs)
+	}
+	if used := after.CPU - before.CPU; used < 20*time.Millisecond || used > 2*time.Second {
+		t.Errorf("CPU of a busy loop of 50 ms: %v", used)
+	}
+}
+
+func TestReadNobody(t *testing.T) {
+	if _, err := Read(1 << 30); err == nil {
+		t.Error("a process that does not exist was read")
+	}
+}
+
+func TestTCPMem(t *testing.T) {
+	const text = "sockets: used 290\nTCP: inuse 5 orphan 0 tw 2 alloc 7 mem 3\nUDP: inuse 1 mem 9\n"
+	if n, err := tcpMem(text); err != nil || n != 3*int64(os.Getpagesize()) {
+		t.Error(n, err)
+	}
+	if _, err := tcpMem("UDP: inuse 1 mem 9\n"); err == nil {
+		t.Error("no TCP line and no error")
+	}
+	if _, err := TCPMem(); err != nil {
+		t.Error(err)
+	}
+}

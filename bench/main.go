@@ -1,0 +1,57 @@
+//go:build linux
+
+// Command bench opens many WebSocket conns to a running edge and measures what each
+// of them sees. It is a client only: it shares no code with the server.
+//
+//	main.go      the modes
+//	flags.go     the flags of hold and what is wrong with them
+//	hold.go      hold: connect, hold, stop; one line of progress a second
+//	crew.go      swarms, in this process or in several
+//	server.go    what the server's processes cost
+//	result.go    the result of a run, and whether it is good
+//	text.go      the result for people
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// What bench exits with.
+const (
+	exitGood  = 0
+	exitBad   = 1 // Conns refused or lost, violations, or the run came to no end.
+	exitUsage = 2
+)
+
+// mode is one kind of measurement.
+type mode struct {
+	name, does string
+	run        func(args []string, stdout, stderr io.Writer) int
+}
+
+var modes = []mode{
+	{"hold", "open conns, keep them and check what they get", runHold},
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		if args[0] == workerMode {
+			return runWorker(os.Stdin, stdout, stderr)
+		}
+		for _, m := range modes {
+			if args[0] == m.name {
+				return m.run(args[1:], stdout, stderr)
+			}
+		}
+		fmt.Fprintf(stderr, "bench: there is no mode %q\n", args[0])
+	}
+	fmt.Fprintln(stderr, "usage: bench MODE [flags], such as: bench hold -addr 127.0.0.1:8080 -conns 10000")
+	for _, m := range modes {
+		fmt.Fprintf(stderr, "  %-8s %s; its flags: bench %s -h\n", m.name, m.does, m.name)
+	}
+	return exitUsage
+}

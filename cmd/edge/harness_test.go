@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"tickedge/internal/feed/redistest"
+)
+
+// patience bounds every wait of these tests. It is only reached when one fails.
+const patience = 30 * time.Second
+
+// binary is the edge under test, built once.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "edge-test")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "edge")
+	build := exec.Command("go", "build", "-race", "-o", binary, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// edge is a running edge process.
+type edge struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	addr   string // host:port of clients
+	admin  string // host:port of operators
+	done   chan struct{}
+	code   int // After done.
+	stderr logs
+}
+
+// logs collects what the process writes.
+type logs struct {
+	sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logs) String() string {
+	l.Lock()
+	defer l.Unlock()
+	return l.text.String()
+}
+
+// start runs the edge on free ports and waits until it listens.
+func start(t *testing.T, args ...string) *edge {
+	t.Helper()
+	e := &edge{t: t, done: make(chan struct{})}
+	e.cmd = exec.Command(binary, append([]string{
+		"-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-log-format", "json",
+	}, args...)...)
+	e.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+	pipe, err := e.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	listening := make(chan struct{})
+	go func() {
+		lines := bufio.NewScanner(pipe)
+		for lines.Scan() {
+			e.stderr.Lock()
+			e.stderr.text.Write(lines.Bytes())
+			e.stderr.text.WriteByte('\n')
+			e.stderr.Unlock()
+			var line struct{ Msg, Addr string }
+			_ = json.Unmarshal(lines.Bytes(), &line) // A race report is no JSON.
+			switch line.Msg {
+			case "admin port open":
+				e.admin = line.Addr
+			case "listening":
+				e.addr = line.Addr
+				close(listening)
+			}
+		}
+		_ = e.cmd.Wait() // The code says it all.
+		e.code = e.cmd.ProcessState.ExitCode()
+		close(e.done)
+	}()
+	t.Cleanup(func() {
+		select {
+		case <-e.done:
+		default:
+			_ = e.cmd.Process.Kill()
+			<-e.done
+		}
+		if t.Failed() {
+			t.Logf("edge said:\n%s", e.stderr.String())
+		}
+	})
+	select {
+	case <-listening:
+	case <-e.done:
+		t.Fatalf("edge ended with code %d:\n%s", e.code, e.stderr.String())
+	case <-time.After(patience):
+		t.Fatal("edge does not listen")
+	}
+	return e
+}
+
+// stop sends SIGTERM and returns the exit code.
+func (e *edge) stop() int {
+	e.t.Helper()
+	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		e.t.Fatal(err)
+	}
+	select {
+	case <-e.done:
+	case <-time.After(patience):
+		e.t.Fatal("edge does not stop")
+	}
+	return e.code
+}
+
+// get reads a path of the admin port.
+func (e *edge) get(path string) (status int, body string) {
+	e.t.Helper()
+	client := http.Client{Timeout: patience}
+	resp, err := client.Get("http://" + e.admin + path)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// metric returns the value of one line of /metrics, as it stands there.
+func (e *edge) metric(name string) string {
+	e.t.Helper()
+	_, body := e.get("/metrics")
+	for line := range strings.Lines(body) {
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	e.t.Fatalf("no metric %s in:\n%s", name, body)
+	return ""
+}
+
+// client is a WebSocket client by a library that is not ours.
+type client struct {
+	t  *testing.T
+	ws *websocket.Conn
+}
+
+// message is any message of the server.
+type message struct {
+	T        string
+	ID       json.RawMessage
+	Op       string
+	Topics   json.RawMessage
+	Code     int
+	Reason   string
+	RetryMS  int `json:"retry_ms"`
+	Rejected []struct {
+		Topic string
+		Code  int
+	}
+	D []struct {
+		S string
+		N uint64
+		V json.RawMessage
+	}
+}
+
+func (e *edge) dial(query string) *client {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ws, _, err := websocket.Dial(ctx, "ws://"+e.addr+"/ws"+query, nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	ws.SetReadLimit(4 << 20)
+	e.t.Cleanup(func() { ws.CloseNow() })
+	return &client{e.t, ws}
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := c.ws.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) read() (message, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, b, err := c.ws.Read(ctx)
+	if err != nil {
+		return message{}, err
+	}
+	var m message
+	if err := json.Unmarshal(b, &m); err != nil {
+		c.t.Fatalf("not JSON: %q", b)
+	}
+	return m, nil
+}
+
+// next reads a message and demands its type.
+func (c *client) next(want string) message {
+	c.t.Helper()
+	m, err := c.read()
+	if err != nil {
+		c.t.Fatalf("want %s, got %v", want, err)
+	}
+	if m.T != want {
+		c.t.Fatalf("want %s, got %+v", want, m)
+	}
+	return m
+}
+
+// redisServer is a real Redis and an operator at its prompt.
+type redisServer struct {
+	*redistest.Server
+	t *testing.T
+}
+
+func startRedis(t *testing.T) *redisServer {
+	t.Helper()
+	return &redisServer{redistest.Start(t), t}
+}
+
+// cli runs redis-cli, as an operator would.
+func (r *redisServer) cli(args ...string) string {
+	r.t.Helper()
+	out, err := exec.Command("redis-cli", append([]string{"-u", r.URL()}, args...)...).CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("redis-cli %q: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}

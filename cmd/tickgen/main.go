@@ -1,0 +1,165 @@
+// Command tickgen publishes market ticks to a Redis, simulated or recorded ones, for
+// demonstrations and load. See tickgen -h.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"tickedge/internal/feed"
+)
+
+// statusEvery is the time between two status lines.
+const statusEvery = 5 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is main with its surroundings passed in. It returns the exit code: 0 after an
+// orderly end, 1 when the ticks cannot go on, 2 for flags that are wrong.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c, err := parse(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "tickgen: %v\nsee tickgen -h\n", err)
+		return 2
+	}
+	stderr = &lockedWriter{w: stderr}
+	if err := publish(ctx, c, stdin, stderr); err != nil {
+		fmt.Fprintf(stderr, "tickgen: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// publish publishes until ctx ends, the time is over, the ticks are, or somebody says
+// quit.
+func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	source, rate, closeSource, err := open(c)
+	if err != nil {
+		return err
+	}
+	defer closeSource()
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	publisher, err := feed.NewPublisher(c.redis, log)
+	if err != nil {
+		return err
+	}
+	if err := publisher.SetSpeed(c.speed); err != nil {
+		return err
+	}
+	meter := &meter{publisher: publisher, rate: rate, at: time.Now()}
+	fmt.Fprintf(stderr, "tickgen: commands on standard input: %s\n", commandForms)
+
+	// Not waited for: nothing ends a read of standard input.
+	go func() {
+		if commands(stdin, stderr, publisher, meter.line) {
+			cancel()
+		}
+	}()
+	if c.duration > 0 {
+		defer time.AfterFunc(c.duration, cancel).Stop()
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		report(ctx, stderr, meter)
+	})
+	err = publisher.Run(ctx, source)
+	cancel()
+	wg.Wait()
+	fmt.Fprintln(stderr, meter.line())
+	return err
+}
+
+// open returns the source of ticks and its rate, 0 if it has its own times.
+func open(c config) (source feed.Source, rate float64, closeSource func() error, err error) {
+	if c.replay == "" {
+		m, err := feed.NewMarket(c.market)
+		return m, c.market.Rate, func() error { return nil }, err
+	}
+	f, err := os.Open(c.replay)
+	if err != nil {
+		return nil, 0, nil, fmt.Errorf("replay: %w", err)
+	}
+	if c.loop {
+		return feed.NewReplayLoop(c.replay, f), 0, f.Close, nil
+	}
+	return feed.NewReplay(c.replay, f), 0, f.Close, nil
+}
+
+func report(ctx context.Context, stderr io.Writer, m *meter) {
+	t := time.NewTicker(statusEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			fmt.Fprintln(stderr, m.line())
+		}
+	}
+}
+
+// meter measures the rate reached between two status lines.
+type meter struct {
+	publisher *feed.Publisher
+	rate      float64 // Asked for at speed 1; 0 for a recording.
+
+	mu        sync.Mutex
+	at        time.Time
+	published uint64
+}
+
+// line is a status line. It may be called from any goroutine.
+func (m *meter) line() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now, s := time.Now(), m.publisher.State()
+	reached := float64(s.Published-m.published) / max(now.Sub(m.at).Seconds(), 1e-3)
+	m.at, m.published = now, s.Published
+
+	asked := "as recorded"
+	if m.rate > 0 {
+		asked = fmt.Sprintf("%.0f/s", m.rate*s.Speed)
+	}
+	state := "publishing"
+	switch {
+	case !s.Connected && s.Published == 0:
+		state = "connecting"
+	case !s.Connected:
+		state = "redis down"
+	case s.Paused:
+		state = "paused"
+	}
+	return fmt.Sprintf("tickgen: %s, speed %g, asked %s, reached %.0f/s, %d ticks in all",
+		state, s.Speed, asked, reached, s.Published)
+}
+
+// lockedWriter keeps lines of several goroutines apart.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}

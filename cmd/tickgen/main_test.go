@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tickedge/internal/feed"
+	"tickedge/internal/feed/redistest"
+)
+
+// output is written by the program and read by a test.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+func (o *output) has(s string) func() bool {
+	return func() bool { return strings.Contains(o.String(), s) }
+}
+
+// program is tickgen as it runs inside the test.
+type program struct {
+	stdin  *io.PipeWriter
+	stderr output
+	stop   context.CancelFunc
+	code   chan int
+}
+
+func start(t *testing.T, args ...string) *program {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	r, w := io.Pipe()
+	p := &program{stdin: w, stop: cancel, code: make(chan int, 1)}
+	go func() { p.code <- run(ctx, args, r, io.Discard, &p.stderr) }()
+	t.Cleanup(func() {
+		cancel()
+		w.Close()
+		if t.Failed() {
+			t.Logf("stderr:\n%s", &p.stderr)
+		}
+	})
+	return p
+}
+
+func (p *program) exits(t *testing.T, want int) {
+	t.Helper()
+	select {
+	case code := <-p.code:
+		if code != want {
+			t.Errorf("exit code %d, want %d", code, want)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("did not exit within 20 s")
+	}
+}
+
+func TestPublishesUntilStopped(t *testing.T) {
+	s := redistest.Start(t)
+	p := start(t, "-redis", s.URL(), "-symbols", "AAPL,MINE", "-rate", "1000", "-redis-key", "k:{topic}")
+	p.stdin.Close() // The end of standard input is not the end.
+	redistest.Eventually(t, "keys", func() bool { return s.Do("MGET", "k:AAPL", "k:MINE") != "[<nil> <nil>]" })
+	p.stop()
+	p.exits(t, 0)
+	if !p.stderr.has("asked 1000/s, reached ")() {
+		t.Error("no status line")
+	}
+}
+
+func TestCommands(t *testing.T) {
+	s := redistest.Start(t)
+	p := start(t, "-redis", s.URL(), "-rate", "100")
+	redistest.Eventually(t, "ticks", func() bool { return s.Do("DBSIZE") != "0" })
+	for _, c := range []struct{ in, out string }{
+		{"speed 5", "speed 5, asked 500/s"},
+		{"speed", "speed wants one number from 1 to 10"},
+		{"speed 1 2", "speed wants one number from 1 to 10"},
+		{"speed fast", `speed "fast" is not a number, want 1 to 10`},
+		{"speed 11", "speed is 11, want 1 to 10"},
+		{"status", "publishing, speed 5"},
+		{"pause", "paused, speed 5"},
+		{"resume", "publishing, speed 5"},
+		{"pause now", `unknown command "pause now", want pause | resume`},
+		{"\x00hello", `unknown command "\x00hello"`},
+	} {
+		fmt.Fprintln(p.stdin, c.in)
+		redistest.Eventually(t, fmt.Sprintf("reply to %q: %s", c.in, c.out), p.stderr.has(c.out))
+	}
+	fmt.Fprintln(p.stdin, "quit")
+	p.exits(t, 0)
+}
+
+func TestReplayEnds(t *testing.T) {
+	s := redistest.Start(t)
+	file := filepath.Join(t.TempDir(), "ticks.jsonl")
+	os.WriteFile(file, []byte(`{"topic":"AAPL","ts":1,"v":{"p": 1}}`+"\n"+`{"topic":"AAPL","ts":2,"v":{"p": 2}}`+"\n"), 0o600)
+	p := start(t, "-redis", s.URL(), "-replay", file)
+	p.exits(t, 0)
+	if got := s.Do("GET", "price:AAPL"); got != `{"p": 2}` {
+		t.Errorf("key = %s", got)
+	}
+
+	os.WriteFile(file, []byte("oops\n"), 0o600)
+	p = start(t, "-redis", s.URL(), "-replay", file)
+	p.exits(t, 1)
+	if !p.stderr.has("line 1: invalid character 'o'")() {
+		t.Error("the line is not named")
+	}
+	p = start(t, "-redis", s.URL(), "-replay", file+"x")
+	p.exits(t, 1)
+	if !p.stderr.has("no such file")() {
+		t.Error("the file is not named")
+	}
+}
+
+func TestForEndsWithoutRedis(t *testing.T) {
+	p := start(t, "-redis", redistest.New(t).URL(), "-for", "300ms")
+	p.exits(t, 0)
+	if got := p.stderr.String(); strings.Count(got, "publisher down") != 1 || !strings.Contains(got, "start Redis") {
+		t.Error("want one line that says what to do")
+	}
+}
+
+func TestFlags(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want []string
+	}{
+		{"-rate abc", []string{`"abc"`, "want -rate ticks: ticks per second"}},
+		{"-rate", []string{"-rate has no value", "want -rate ticks"}},
+		{"-bogus", []string{"unknown flag -bogus"}},
+		{"-for soon", []string{"want -for time: end after"}},
+		{"-log-level loud", []string{"debug, info, warn or error"}},
+		{"redis://:secret@h", []string{"belongs to no flag"}},
+		{"-redis redis://:secret/x@h -redis-channel x -speed 11 -rate 0 -loop -for -1s",
+			[]string{"redis URL is not valid", `redis channel is "x"`, "-speed is 11", "rate is 0", "-loop needs -replay", "-for is -1s"}},
+		{"-symbols A,,B", []string{`symbol "" is not valid`}},
+	} {
+		var stdout, stderr output
+		if code := run(context.Background(), strings.Fields(c.args), strings.NewReader(""), &stdout, &stderr); code != 2 {
+			t.Errorf("%s: exit code %d, want 2", c.args, code)
+		}
+		for _, want := range append(c.want, "see tickgen -h") {
+			if !stderr.has(want)() {
+				t.Errorf("%s: message lacks %q:\n%s", c.args, want, &stderr)
+			}
+		}
+		if stderr.has("secret")() {
+			t.Errorf("%s: the password is in the message", c.args)
+		}
+	}
+}
+
+func TestHelpAndDefaults(t *testing.T) {
+	var stdout, stderr output
+	if code := run(context.Background(), []string{"-h"}, strings.NewReader(""), &stdout, &stderr); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, want := range []string{"-rate ticks", "(default 200)", "TICKGEN_REDIS_CHANNEL", "speed N (1 to 10)"} {
+		if !stdout.has(want)() {
+			t.Errorf("help lacks %q", want)
+		}
+	}
+	t.Setenv("TICKGEN_RATE", "7")
+	c, err := parse([]string{"-n", "5"}, io.Discard)
+	if err != nil || c.market.Rate != 7 || len(c.market.Symbols) != 0 || c.market.Generated != 5 {
+		t.Errorf("config = %+v, %v", c, err)
+	}
+	if c, err = parse(nil, io.Discard); err != nil || len(c.market.Symbols) != len(feed.DefaultSymbols()) {
+		t.Errorf("config = %+v, %v", c, err)
+	}
+}
+
+// TestMain lets the test binary be tickgen, for signals.
+func TestMain(m *testing.M) {
+	if os.Getenv("TICKGEN_TEST_AS_MAIN") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+func TestSignals(t *testing.T) {
+	s := redistest.Start(t)
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		var stderr output
+		cmd := exec.Command(os.Args[0], "-redis", s.URL())
+		cmd.Env = append(os.Environ(), "TICKGEN_TEST_AS_MAIN=1")
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		redistest.Eventually(t, "publishing", stderr.has("publisher up"))
+		cmd.Process.Signal(sig)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v: %v\n%s", sig, err, &stderr)
+		}
+	}
+}

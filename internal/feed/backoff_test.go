@@ -1,0 +1,99 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tickedge/internal/topics"
+)
+
+func TestBackoffBounds(t *testing.T) {
+	var b backoff
+	bound := backoffMin
+	for range 20 {
+		longest := time.Duration(0)
+		for range 50 {
+			try := b
+			d := try.next()
+			if d <= 0 || d > bound {
+				t.Fatalf("wait of %v, want above 0 and at most %v", d, bound)
+			}
+			longest = max(longest, d)
+		}
+		if longest < bound/2 { // Once in 2^50 by chance.
+			t.Fatalf("longest of 50 waits is %v, want them up to %v", longest, bound)
+		}
+		b.next()
+		bound = min(2*bound, backoffMax)
+	}
+	b.reset()
+	if d := b.next(); d > backoffMin {
+		t.Errorf("wait after reset = %v", d)
+	}
+}
+
+// An hour's outage: attempts every few seconds, two lines in the log.
+func TestReconnectBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, log := idle(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour+2*backoffMax)
+		defer cancel()
+		attempts, begin := 0, time.Now()
+		r.reconnect(ctx, func(ctx context.Context, up func()) error {
+			attempts++
+			if time.Since(begin) < time.Hour {
+				return errors.New("refused")
+			}
+			up()
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		// Half of 5 s on average makes 1,440.
+		if attempts < 1200 || attempts > 1750 {
+			t.Errorf("%d attempts in an hour", attempts)
+		}
+		if log.count("msg=\"redis feed down\"") != 1 || log.count("msg=\"redis feed up\"") != 1 || log.count("outage=1h0m") != 1 {
+			t.Error("want one line when it goes down and one when it is up again")
+		}
+	})
+}
+
+// A Redis that lets us in and throws us out at once is not stormed.
+func TestShortLinksBackOff(t *testing.T) {
+	for _, c := range []struct {
+		lived       time.Duration
+		least, most int // Links in a minute.
+	}{
+		{time.Second, 10, 35},
+		{backoffMax, 11, 12}, // Long enough to be followed by the shortest wait.
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r, _ := idle(t)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			links := 0
+			r.reconnect(ctx, func(ctx context.Context, up func()) error {
+				links++
+				up()
+				sleep(ctx, c.lived)
+				return errors.New("thrown out")
+			})
+			if links < c.least || links > c.most {
+				t.Errorf("links of %v: %d in a minute, want %d to %d", c.lived, links, c.least, c.most)
+			}
+		})
+	}
+}
+
+// idle is a feed that does not run.
+func idle(t *testing.T) (*Redis, *logBuffer) {
+	log, buf := newLog(t)
+	r, err := NewRedis(RedisConfig{URL: "redis://127.0.0.1:1"}, topics.New(limits), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, buf
+}

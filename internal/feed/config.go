@@ -1,0 +1,172 @@
+package feed
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// What holds where a [RedisConfig] says nothing. The names are those of feeds that
+// exist.
+const (
+	DefaultChannel = "channel:prices:{topic}"
+	DefaultKey     = "price:{topic}"
+	DefaultTimeout = 5 * time.Second
+)
+
+// timeoutMin keeps the pings of a connection, three per timeout, below 30 a second.
+const timeoutMin = 100 * time.Millisecond
+
+// RedisConfig says where Redis is and how topics are named there.
+type RedisConfig struct {
+	// URL is redis://[user:password@]host[:port][/db], the same with rediss:// for
+	// TLS, or unix://[user:password@]/path/to/socket[?db=N]. Timeouts in its query
+	// are overruled by Timeout.
+	URL string
+	// Channel is the Pub/Sub channel of a topic, with {topic} in the topic's place.
+	// The default is [DefaultChannel].
+	Channel string
+	// Key holds the newest value of a topic. The default is [DefaultKey].
+	Key string
+	// Timeout is the silence after which a connection is taken for dead, and bounds
+	// every connect, read and write. The default is [DefaultTimeout]. Pings are sent
+	// at a third of it. Raise it if Redis pauses longer than that, for a script or a
+	// failover.
+	Timeout time.Duration
+}
+
+// Validate returns all that is wrong with c, or nil. It never repeats the URL, which
+// may hold a password.
+func (c RedisConfig) Validate() error {
+	c = c.withDefaults()
+	_, urlErr := c.options()
+	_, channelErr := newTemplate("channel", c.Channel)
+	_, keyErr := newTemplate("key", c.Key)
+	var timeoutErr error
+	if c.Timeout < timeoutMin {
+		timeoutErr = fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin)
+	}
+	return errors.Join(urlErr, channelErr, keyErr, timeoutErr)
+}
+
+func (c RedisConfig) withDefaults() RedisConfig {
+	if c.Channel == "" {
+		c.Channel = DefaultChannel
+	}
+	if c.Key == "" {
+		c.Key = DefaultKey
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	return c
+}
+
+// errURL stands for every error of the URL's parser, because each of those may
+// quote the part of the URL that holds the password.
+var errURL = errors.New("redis URL is not valid, want redis://[user:password@]host[:port][/db], " +
+	"rediss:// for TLS, or unix://[user:password@]/path/to/socket[?db=N]; " +
+	"write special characters in the password as %XX (@ is %40, / is %2F)")
+
+// poolSize is far above the one connection that a client uses. It is also the number
+// of failed dials after which go-redis starts to dial from a goroutine of its own,
+// which Close does not wait for.
+const poolSize = 1000
+
+// options returns what go-redis needs, without a dialer.
+func (c RedisConfig) options() (*redis.Options, error) {
+	if c.URL == "" {
+		return nil, errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
+	}
+	o, err := redis.ParseURL(c.URL)
+	if err != nil {
+		return nil, errURL
+	}
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = c.Timeout, c.Timeout, c.Timeout
+	o.ContextTimeoutEnabled = true
+	// Retries are ours: every one has to know whether its work is still wanted.
+	o.MaxRetries, o.DialerRetries = -1, 1
+	// RESP2 and nothing else: whatever is asked of the server beyond the commands of
+	// the feed is one thing more that an old server or a proxy may refuse.
+	o.Protocol = 2
+	o.DisableIdentity = true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	o.PoolSize, o.PipelinePoolSize, o.MinIdleConns = poolSize, -1, 0
+	return o, nil
+}
+
+// dialer returns a dialer for o whose connections close when ctx ends. That is what
+// ends a read or write in progress: go-redis looks at a context before and after
+// those, not during them.
+func dialer(ctx context.Context, o *redis.Options) func(context.Context, string, string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: o.DialTimeout}
+	dial := d.DialContext
+	if o.TLSConfig != nil {
+		dial = (&tls.Dialer{NetDialer: d, Config: o.TLSConfig}).DialContext
+	}
+	return func(_ context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		return &tiedConn{Conn: conn, stop: stop}, nil
+	}
+}
+
+// tiedConn is a connection that a context closes.
+type tiedConn struct {
+	net.Conn
+	stop func() bool
+}
+
+func (c *tiedConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// template names one thing per topic: a channel or a key.
+type template struct{ prefix, suffix string }
+
+const placeholder = "{topic}"
+
+func newTemplate(what, s string) (template, error) {
+	prefix, suffix, ok := strings.Cut(s, placeholder)
+	if !ok || strings.Contains(suffix, placeholder) {
+		return template{}, fmt.Errorf("redis %s is %q, want %s in it exactly once", what, s, placeholder)
+	}
+	return template{prefix, suffix}, nil
+}
+
+func (t template) name(topic string) string { return t.prefix + topic + t.suffix }
+
+// topic cuts the topic out of a name. It does not allocate.
+func (t template) topic(name string) (string, bool) {
+	if len(name) < len(t.prefix)+len(t.suffix) ||
+		!strings.HasPrefix(name, t.prefix) || !strings.HasSuffix(name, t.suffix) {
+		return "", false
+	}
+	return name[len(t.prefix) : len(name)-len(t.suffix)], true
+}
+
+// redisLog takes what go-redis itself has to say to debug: whatever of it matters
+// comes back as an error too.
+type redisLog struct{ log *slog.Logger }
+
+func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
+	if l.log.Enabled(ctx, slog.LevelDebug) {
+		l.log.DebugContext(ctx, "go-redis", "text", fmt.Sprintf(format, v...))
+	}
+}
+
+// routeLog sends the messages of go-redis to log. There is one destination in the
+// process, so the last caller decides.
+func routeLog(log *slog.Logger) { redis.SetLogger(redisLog{log}) }

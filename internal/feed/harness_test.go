@@ -1,0 +1,175 @@
+package feed
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tickedge/internal/feed/redistest"
+	"tickedge/internal/topics"
+)
+
+// secret is the password in every test that has one. It must not come out anywhere.
+const secret = "open-sesame"
+
+// logBuffer is a log that several goroutines write and a test reads.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logBuffer) count(s string) int { return strings.Count(l.String(), s) }
+
+// newLog returns a logger for everything, debug included, that a test can read.
+func newLog(t *testing.T) (*slog.Logger, *logBuffer) {
+	b := new(logBuffer)
+	t.Cleanup(func() {
+		if b.count(secret) > 0 {
+			t.Error("the log holds the password")
+		}
+		if t.Failed() {
+			t.Logf("log:\n%s", b)
+		}
+	})
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug})), b
+}
+
+// rig is a Redis feed that runs, and its table.
+type rig struct {
+	*Redis
+	t     *testing.T
+	table *topics.Table
+	log   *logBuffer
+	ids   map[string]topics.ID
+	stop  func() // Ends Run and waits for that.
+}
+
+func run(t *testing.T, cfg RedisConfig, limits topics.Config) *rig {
+	t.Helper()
+	log, buf := newLog(t)
+	table := topics.New(limits)
+	r, err := NewRedis(cfg, table, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run returned %v, want nil", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("Run did not return within 10 s of the end of its context")
+		}
+	})
+	t.Cleanup(stop)
+	return &rig{Redis: r, t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+}
+
+// limits are those of tests that are about something else.
+var limits = topics.Config{Max: 100_000, Linger: time.Minute}
+
+// plain is a config with all its defaults. The timeout is long enough for a machine
+// that is busy with other things.
+func plain(s *redistest.Server) RedisConfig { return RedisConfig{URL: s.URL()} }
+
+func (r *rig) acquire(names ...string) {
+	r.t.Helper()
+	for _, name := range names {
+		id, err := r.table.Acquire([]byte(name))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.ids[name] = id
+	}
+}
+
+func (r *rig) release(name string) {
+	r.table.Release(r.ids[name], time.Now())
+	delete(r.ids, name)
+}
+
+// row is the newest row of a topic, "" while there is none.
+func (r *rig) row(name string) string {
+	if row := r.table.Row(r.ids[name]); row != nil {
+		return string(row.JSON)
+	}
+	return ""
+}
+
+// value is the newest value of a topic, "" while there is none.
+func (r *rig) value(name string) string {
+	if row := r.table.Row(r.ids[name]); row != nil {
+		return string(row.Value())
+	}
+	return ""
+}
+
+func (r *rig) eventually(what string, ok func() bool) {
+	r.t.Helper()
+	redistest.Eventually(r.t, what, ok)
+}
+
+// settled waits until everything wanted is subscribed and fetched.
+func (r *rig) settled() {
+	r.t.Helper()
+	r.eventually(fmt.Sprintf("%d channels", len(r.ids)), func() bool {
+		r.wants.mu.Lock()
+		defer r.wants.mu.Unlock()
+		for name := range r.ids {
+			w := r.wants.topics[name]
+			if w == nil || w.confirmed != r.wants.link {
+				return false
+			}
+		}
+		return len(r.wants.unfetched) == 0
+	})
+}
+
+// publish sets and publishes as a publisher has to.
+func publish(s *redistest.Server, topic, value string) {
+	s.Do("SET", "price:"+topic, value)
+	s.Do("PUBLISH", "channel:prices:"+topic, value)
+}
+
+// resources counts goroutines and descriptors.
+func resources(t *testing.T) (goroutines, descriptors int) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runtime.NumGoroutine(), len(fds)
+}
+
+// returnsTo waits until there are no more goroutines and descriptors than before.
+func returnsTo(t *testing.T, goroutines, descriptors int) {
+	t.Helper()
+	redistest.Eventually(t, "goroutines and descriptors are back to what they were", func() bool {
+		g, d := resources(t)
+		return g <= goroutines && d <= descriptors
+	})
+}

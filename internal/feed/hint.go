@@ -1,0 +1,43 @@
+package feed
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// hint says what an operator can do about an error of a Redis connection.
+func hint(err error) string {
+	var dns *net.DNSError
+	var op *net.OpError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case redis.IsAuthError(err):
+		return "correct the user or the password in the Redis URL"
+	case redis.IsPermissionError(err):
+		return "permit the Redis user the commands, channels and keys of the feed (ACL SETUSER)"
+	case redis.IsMaxClientsError(err):
+		return "raise maxclients in the configuration of Redis"
+	case redis.IsLoadingError(err), redis.IsMasterDownError(err):
+		return "wait until Redis has loaded its data"
+	case errors.As(err, &dns):
+		return "correct the host in the Redis URL, or its entry in the DNS"
+	case errors.As(err, &cert):
+		return "trust the authority of the server's certificate (SSL_CERT_FILE), or use a name in it as the host"
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+		return "start Redis, or correct the address in the Redis URL"
+	case errors.Is(err, errSilent), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return "find out whether Redis is stopped or overloaded (redis-cli --latency), or packets are dropped on the way"
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "see the log of Redis: a restart, CLIENT KILL, or client-output-buffer-limit pubsub"
+	case errors.As(err, &op) && op.Op == "dial":
+		return "check the address in the Redis URL and the network"
+	}
+	return "see the log of Redis"
+}

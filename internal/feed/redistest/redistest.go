@@ -1,0 +1,128 @@
+// Package redistest runs a real redis-server for tests.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a redis-server on a port of 127.0.0.1, which keeps nothing.
+type Server struct {
+	t    testing.TB
+	addr string
+	args []string
+	cmd  *exec.Cmd
+}
+
+// New reserves an address and starts nothing. Extra arguments are those of
+// redis-server.
+func New(t testing.TB, args ...string) *Server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := &Server{t: t, addr: l.Addr().String(), args: args}
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// Start returns a running server, which ends with the test.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s := New(t, args...)
+	s.Start()
+	return s
+}
+
+// Start starts the server and waits until it answers.
+func (s *Server) Start() {
+	s.t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		s.t.Fatal("install redis-server (make deps)")
+	}
+	_, port, _ := net.SplitHostPort(s.addr)
+	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+		"--dir", s.t.TempDir()}, s.args...)
+	s.cmd = exec.Command(path, args...)
+	s.cmd.Stderr = os.Stderr
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	Eventually(s.t, "redis-server answers", s.answers)
+}
+
+// answers reports whether the server says anything to a PING, be it that a password
+// is needed.
+func (s *Server) answers() bool {
+	c, err := net.DialTimeout("tcp", s.addr, time.Second)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Second))
+	io.WriteString(c, "PING\r\n")
+	_, err = c.Read(make([]byte, 1))
+	return err == nil
+}
+
+// Kill ends the server at once, if it runs. All that it held is gone.
+func (s *Server) Kill() {
+	if s.cmd != nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// Freeze stops the process: connections stay, and nothing is answered.
+func (s *Server) Freeze() { s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets the process go on.
+func (s *Server) Thaw() { s.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Addr is host:port.
+func (s *Server) Addr() string { return s.addr }
+
+// URL is the address as a Redis URL.
+func (s *Server) URL() string { return "redis://" + s.addr }
+
+// Client returns a client of the default user. The caller closes it.
+func (s *Server) Client() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: s.addr, Protocol: 2, DisableIdentity: true, DialerRetries: 1})
+}
+
+// Do runs one command and returns its reply as text. A failure ends the test.
+func (s *Server) Do(args ...any) string {
+	s.t.Helper()
+	c := s.Client()
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	v, err := c.Do(ctx, args...).Result()
+	if err != nil && err != redis.Nil {
+		s.t.Fatalf("redis: %v: %v", args, err)
+	}
+	return fmt.Sprint(v)
+}
+
+// Eventually waits until ok returns true, and fails the test if that takes too long.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not come about within 20 s: %s", what)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package feed
+
+import (
+	"encoding/json"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// ValueMax bounds the value of a tick, in bytes. Each is held once per topic and
+// copied into every frame, so a feed of large documents would not be conflated but
+// flooded. A longer one is dropped and counted.
+const ValueMax = 4 << 10
+
+// flaw is what is wrong with a value.
+type flaw uint8
+
+const (
+	flawless flaw = iota
+	tooBig
+	notUTF8
+	notJSON
+	flaws
+)
+
+var flawNames = [flaws]string{tooBig: "longer than 4096 bytes", notUTF8: "not valid UTF-8", notJSON: "not one JSON value"}
+
+// inspect finds out whether a value may be passed on: it is copied as it is into
+// text frames (RFC 6455, section 5.6, wants UTF-8) between other JSON.
+func inspect(value string) flaw {
+	switch {
+	case len(value) > ValueMax:
+		return tooBig
+	case !utf8.ValidString(value): // json.Valid does not look at this.
+		return notUTF8
+	case !json.Valid(unsafe.Slice(unsafe.StringData(value), len(value))): // It only reads.
+		return notJSON
+	}
+	return flawless
+}
+
+// inspector counts flawed values and logs some of them.
+type inspector struct {
+	counts [flaws]atomic.Uint64
+	log    throttle
+}
+
+// passes reports whether a value may be passed on.
+func (in *inspector) passes(log *slog.Logger, topic, value string) bool {
+	f := inspect(value)
+	if f == flawless {
+		return true
+	}
+	in.counts[f].Add(1)
+	if swallowed, ok := in.log.allow(); ok {
+		log.Warn("redis feed: value dropped; fix its publisher", "topic", topic, "error", flawNames[f],
+			"bytes", len(value), "value", excerpt(value), "swallowed", swallowed)
+	}
+	return false
+}
+
+// excerpt quotes the beginning of a value.
+func excerpt(value string) string {
+	const most = 64
+	if len(value) > most {
+		return strconv.Quote(value[:most]) + "…"
+	}
+	return strconv.Quote(value)
+}
+
+// throttleEvery is the time between two log lines of the same kind that the other
+// side can cause at will.
+const throttleEvery = 10 * time.Second
+
+// throttle lets one line through per throttleEvery and counts the others.
+type throttle struct {
+	mu        sync.Mutex
+	next      time.Time
+	swallowed uint64
+}
+
+// allow reports whether a line may be written now, and how many were not since the
+// last that was.
+func (t *throttle) allow() (swallowed uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if now.Before(t.next) {
+		t.swallowed++
+		return 0, false
+	}
+	swallowed, t.swallowed = t.swallowed, 0
+	t.next = now.Add(throttleEvery)
+	return swallowed, true
+}

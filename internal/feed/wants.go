@@ -1,0 +1,277 @@
+package feed
+
+import (
+	"sync"
+
+	"tickedge/internal/topics"
+)
+
+// wants is what the table wants of Redis, and what of that is still to be written,
+// confirmed and fetched. It does no I/O, so whoever calls it waits for nobody:
+//
+//	drain    ──apply──►  ┌───────┐ ──next──►   writer    SUBSCRIBE, UNSUBSCRIBE
+//	receiver ──confirm─► │ wants │ ──fetch──►  fetcher   GET
+//	fetcher  ──repair──► └───────┘
+//
+// Its topics are those that the table holds, and those that still have to be
+// unsubscribed. The latter were all subscribed on the present connection, and are
+// written before anything new is, so there are never more than twice the table's
+// maximum. Lock order: wants.mu, then the table's.
+type wants struct {
+	table *topics.Table
+
+	mu     sync.Mutex
+	link   uint64 // Which connection this is, from 1.
+	topics map[string]*want
+
+	// Each want is in one of the first three at most. Sets, not queues, because a
+	// want that is given up must leave nothing behind while Redis is away.
+	unsubscribe set
+	subscribe   set
+	single      set // To be subscribed in a command of their own.
+	unfetched   set
+
+	written chan struct{} // Has an element when next may have something.
+	fetched chan struct{} // The same for fetch.
+}
+
+// want is one topic in wants, under its lock.
+type want struct {
+	topic  string
+	wanted bool // False only while the UNSUBSCRIBE is due.
+	asked  bool // SUBSCRIBE was written, or is being written, on this connection.
+	// alone holds once it was in a command that Redis refused for its permissions.
+	alone     bool
+	confirmed uint64 // The link that confirmed it last, 0 if none has.
+	mark      uint64 // From table.Mark at the newest confirmation.
+}
+
+type set map[*want]struct{}
+
+func newWants(table *topics.Table) *wants {
+	return &wants{
+		table:       table,
+		link:        1,
+		topics:      make(map[string]*want),
+		unsubscribe: make(set),
+		subscribe:   make(set),
+		single:      make(set),
+		unfetched:   make(set),
+		written:     make(chan struct{}, 1),
+		fetched:     make(chan struct{}, 1),
+	}
+}
+
+// apply takes what the table wants and does not want any more.
+func (s *wants) apply(changes []topics.Change) {
+	for _, c := range changes {
+		s.mu.Lock() // Per change: the receiver must get its turn among 100,000 of them.
+		w := s.topics[c.Topic]
+		switch {
+		case c.Wanted && w == nil:
+			w = &want{topic: c.Topic, wanted: true}
+			s.topics[c.Topic] = w
+			s.toSubscribe(w)
+		case c.Wanted:
+			// Redis may have it still. It is asked all the same: the confirmation
+			// is what makes us fetch the newest value.
+			w.wanted = true
+			delete(s.unsubscribe, w)
+			s.toSubscribe(w)
+		case w == nil:
+		case w.asked:
+			w.wanted = false
+			delete(s.subscribe, w)
+			delete(s.single, w)
+			delete(s.unfetched, w)
+			s.unsubscribe[w] = struct{}{}
+		default:
+			s.forget(w)
+		}
+		s.mu.Unlock()
+	}
+	signal(s.written)
+}
+
+func (s *wants) toSubscribe(w *want) {
+	if w.alone {
+		s.single[w] = struct{}{}
+	} else {
+		s.subscribe[w] = struct{}{}
+	}
+}
+
+func (s *wants) forget(w *want) {
+	delete(s.topics, w.topic)
+	delete(s.unsubscribe, w)
+	delete(s.subscribe, w)
+	delete(s.single, w)
+	delete(s.unfetched, w)
+}
+
+// reset prepares for the next connection, which has to be asked for everything.
+func (s *wants) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link++
+	clear(s.unfetched) // Their confirmation will come again.
+	for _, w := range s.topics {
+		if !w.wanted {
+			s.forget(w)
+			continue
+		}
+		w.asked = false
+		s.toSubscribe(w)
+	}
+}
+
+// command is one SUBSCRIBE or UNSUBSCRIBE.
+type command struct {
+	name   string
+	topics []string
+}
+
+const (
+	subscribe   = "subscribe"
+	unsubscribe = "unsubscribe"
+)
+
+// next returns the next command to be written, of at most limit topics. It has no
+// topics when nothing is left to be written.
+func (s *wants) next(limit int) command {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := command{name: unsubscribe}
+	for w := range s.unsubscribe {
+		if len(c.topics) == limit {
+			break
+		}
+		c.topics = append(c.topics, w.topic)
+		s.forget(w)
+	}
+	if len(c.topics) > 0 {
+		return c
+	}
+	c.name = subscribe
+	from := s.subscribe
+	if len(from) == 0 {
+		from, limit = s.single, 1
+	}
+	for w := range from {
+		if len(c.topics) == limit {
+			break
+		}
+		c.topics = append(c.topics, w.topic)
+		w.asked = true
+		delete(from, w)
+	}
+	return c
+}
+
+// refused notes that Redis refused a SUBSCRIBE for one of its topics, and does not
+// say which. All that are not confirmed are asked for again one by one, so that a
+// topic which is not permitted costs nobody another. A topic that was refused alone
+// is not asked for again on this connection.
+func (s *wants) refused() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.topics {
+		if w.wanted && w.asked && !w.alone && w.confirmed != s.link {
+			w.alone = true
+			delete(s.subscribe, w)
+			s.single[w] = struct{}{}
+		}
+	}
+	signal(s.written)
+}
+
+// confirm notes that a topic is subscribed from now on, and has its newest value
+// fetched. It is true if an earlier connection had it subscribed, which means that
+// ticks may have been missed.
+//
+// The mark of the newest confirmation is the one that counts. A tick since an older
+// one proves nothing about the gap before the newer.
+func (s *wants) confirm(topic string) (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.topics[topic]
+	if w == nil || !w.wanted {
+		return false
+	}
+	mark, ok := s.table.Mark(topic)
+	if !ok {
+		return false
+	}
+	again = w.confirmed != 0 && w.confirmed != s.link
+	w.confirmed, w.mark, w.alone = s.link, mark, false
+	s.unfetched[w] = struct{}{}
+	signal(s.fetched)
+	return again
+}
+
+// fetch is a topic whose newest value is to be fetched, and the mark for repair.
+type fetch struct {
+	topic string
+	mark  uint64
+}
+
+// fetches appends up to limit topics that are to be fetched, and considers them
+// fetched.
+func (s *wants) fetches(dst []fetch, limit int) []fetch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.unfetched {
+		if limit--; limit < 0 {
+			break
+		}
+		dst = append(dst, fetch{w.topic, w.mark})
+		delete(s.unfetched, w)
+	}
+	return dst
+}
+
+// repair commits a fetched value, unless a tick or a confirmation came since.
+//
+// A confirmation that came since has its own fetch coming. Were this value committed
+// first, it would change the sequence that the later mark remembers, the newer value
+// would be refused for it, and the older one would stay. So the look at unfetched and
+// the commit are one step under the lock.
+func (s *wants) repair(f fetch, value string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.topics[f.topic]
+	if w == nil || !w.wanted {
+		return false
+	}
+	if _, again := s.unfetched[w]; again {
+		return false
+	}
+	return s.table.Repair(f.topic, value, f.mark)
+}
+
+// refetch has failed fetches done again, those that are still wanted.
+func (s *wants) refetch(fetches []fetch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range fetches {
+		if w := s.topics[f.topic]; w != nil && w.wanted && w.confirmed == s.link {
+			s.unfetched[w] = struct{}{}
+		}
+	}
+	signal(s.fetched)
+}
+
+// len is how many topics are held.
+func (s *wants) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.topics)
+}
+
+// signal puts an element into a channel of capacity 1 unless it has one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,262 @@
+package feed
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"tickedge/internal/topics"
+)
+
+// desk is a table and the wants that go with it, without a Redis.
+type desk struct {
+	*wants
+	t   *testing.T
+	ids map[string]topics.ID
+}
+
+func newDesk(t *testing.T, most int) *desk {
+	return &desk{wants: newWants(topics.New(topics.Config{Max: most})), t: t, ids: make(map[string]topics.ID)}
+}
+
+func (d *desk) drain() { d.apply(d.table.Changes(nil)) }
+
+func (d *desk) want(name string) {
+	d.t.Helper()
+	id, err := d.table.Acquire([]byte(name))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.ids[name] = id
+	d.drain()
+}
+
+func (d *desk) leave(name string) {
+	d.table.Release(d.ids[name], time.Time{})
+	delete(d.ids, name)
+	d.table.Sweep(time.Unix(1, 0))
+	d.drain()
+}
+
+func (d *desk) value(name string) string {
+	if row := d.table.Row(d.ids[name]); row != nil {
+		return string(row.Value())
+	}
+	return ""
+}
+
+// expect checks the next command.
+func (d *desk) expect(name string, topics ...string) {
+	d.t.Helper()
+	got := d.next(commandMax)
+	if fmt.Sprint(got.topics) != fmt.Sprint(topics) || len(topics) > 0 && got.name != name {
+		d.t.Fatalf("next command = %s %v, want %s %v", got.name, got.topics, name, topics)
+	}
+}
+
+// fetchOf takes the one fetch that is due.
+func (d *desk) fetchOf(name string) fetch {
+	d.t.Helper()
+	f := d.fetches(nil, fetchMax)
+	if len(f) != 1 || f[0].topic != name {
+		d.t.Fatalf("fetches = %v, want one of %s", f, name)
+	}
+	return f[0]
+}
+
+func TestCommands(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.expect(subscribe, "A")
+	d.expect("")
+	d.leave("A")
+	d.expect(unsubscribe, "A")
+	d.expect("")
+
+	// Given up before it was written: nothing to be written.
+	d.want("A")
+	d.leave("A")
+	d.expect("")
+
+	// Wanted again before the UNSUBSCRIBE was written: subscribed again.
+	d.want("A")
+	d.expect(subscribe, "A")
+	d.leave("A")
+	d.want("A")
+	d.expect(subscribe, "A")
+	d.expect("")
+
+	// What is given up goes first, so that there is room for what comes.
+	d.leave("A")
+	d.want("B")
+	d.expect(unsubscribe, "A")
+	d.expect(subscribe, "B")
+
+	// A new connection is asked for all that is wanted, and nothing else.
+	d.want("C")
+	d.expect(subscribe, "C")
+	d.leave("C")
+	d.reset()
+	d.expect(subscribe, "B")
+	d.expect("")
+}
+
+func TestCommandsAreLimited(t *testing.T) {
+	d := newDesk(t, 10)
+	for i := range 5 {
+		d.want(fmt.Sprint("T", i))
+	}
+	for _, want := range []int{2, 2, 1, 0} {
+		if got := d.next(2); len(got.topics) != want {
+			t.Fatalf("command of %d topics, want %d", len(got.topics), want)
+		}
+	}
+}
+
+func TestConfirmTellsReconnections(t *testing.T) {
+	d := newDesk(t, 10)
+	if d.confirm("A") {
+		t.Error("a topic that nobody wants was subscribed before")
+	}
+	d.want("A")
+	d.next(1)
+	if d.confirm("A") || d.confirm("A") {
+		t.Error("a confirmation on the first connection is a gap")
+	}
+	d.reset()
+	d.want("B")
+	if d.confirm("B") {
+		t.Error("a new topic on the second connection is a gap")
+	}
+	if !d.confirm("A") || d.confirm("A") {
+		t.Error("not once a gap on the second connection")
+	}
+}
+
+func TestFetchedValueNeverReplacesNewerTick(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.confirm("A")
+	f := d.fetchOf("A")
+	d.table.Publish("A", `"tick"`)
+	if d.repair(f, `"fetched before"`) || d.value("A") != `"tick"` {
+		t.Errorf("value = %s", d.value("A"))
+	}
+}
+
+// The value that an earlier connection had fetched must not get in the way of the
+// one that the later connection fetches.
+func TestFetchOfEarlierConfirmationIsDropped(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.confirm("A")
+	early := d.fetchOf("A")
+	d.confirm("A")
+	if d.repair(early, `"early"`) {
+		t.Error("the early value was committed while a later fetch was due")
+	}
+	if !d.repair(d.fetchOf("A"), `"late"`) || d.value("A") != `"late"` {
+		t.Errorf("value = %s, want the later one", d.value("A"))
+	}
+}
+
+// The newest mark counts: a tick between two confirmations proves nothing about the
+// time between it and the second.
+func TestNewestMarkCounts(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.table.Publish("A", `"first"`)
+	d.confirm("A")
+	d.table.Publish("A", `"tick"`)
+	d.confirm("A")
+	if !d.repair(d.fetchOf("A"), `"missed"`) || d.value("A") != `"missed"` {
+		t.Errorf("value = %s, want the fetched one", d.value("A"))
+	}
+}
+
+func TestRefetch(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.confirm("A")
+	f := d.fetchOf("A")
+	d.refetch([]fetch{f})
+	if again := d.fetchOf("A"); again != f {
+		t.Errorf("fetch = %v, want %v", again, f)
+	}
+	d.leave("A")
+	d.refetch([]fetch{f})
+	d.want("B")
+	d.confirm("B")
+	d.reset()
+	d.refetch([]fetch{{topic: "B"}})
+	if left := d.fetches(nil, fetchMax); len(left) > 0 {
+		t.Errorf("fetches of topics given up, or of an earlier connection: %v", left)
+	}
+}
+
+func TestRefusedAreAskedForOneByOne(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.want("B")
+	if got := d.next(10); len(got.topics) != 2 {
+		t.Fatal(got)
+	}
+	d.refused()
+	first, second := d.next(10), d.next(10)
+	if len(first.topics) != 1 || len(second.topics) != 1 {
+		t.Fatalf("commands of %v and %v, want one topic each", first, second)
+	}
+	d.confirm("A")
+	d.refused() // The answer for B.
+	d.expect("")
+	d.reset()
+	d.expect(subscribe, "A")
+	d.expect(subscribe, "B")
+}
+
+// Whatever comes and goes, with a Redis that takes commands at times: no more is held
+// than the limit that the type comment gives, and in the end all is gone.
+func TestWantsAreBounded(t *testing.T) {
+	const most = 50
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	d := newDesk(t, most)
+	for i := range 20_000 {
+		switch random.IntN(10) {
+		case 0, 1, 2, 3, 4:
+			name := fmt.Sprint("T", random.IntN(1000))
+			if _, held := d.ids[name]; !held && len(d.ids) < most/2 {
+				d.want(name)
+			}
+		case 5, 6, 7:
+			for name := range d.ids {
+				d.leave(name)
+				break
+			}
+		case 8:
+			for _, topic := range d.next(1 + random.IntN(5)).topics {
+				d.confirm(topic)
+			}
+			d.refetch(d.fetches(nil, random.IntN(5)))
+		case 9:
+			if random.IntN(20) == 0 {
+				d.refused()
+				d.reset()
+			}
+		}
+		queued := len(d.unsubscribe) + len(d.subscribe) + len(d.single)
+		if len(d.topics) > 2*most || queued > len(d.topics) || len(d.unfetched) > len(d.topics) {
+			t.Fatalf("step %d: %d topics, %d queued, %d to fetch", i, len(d.topics), queued, len(d.unfetched))
+		}
+	}
+	for name := range d.ids {
+		d.leave(name)
+	}
+	for len(d.next(commandMax).topics) > 0 {
+	}
+	if len(d.topics)+len(d.subscribe)+len(d.single)+len(d.unsubscribe)+len(d.unfetched) > 0 {
+		t.Errorf("left over: %+v", d.wants)
+	}
+}

@@ -1,0 +1,95 @@
+package wsproto
+
+import (
+	"bytes"
+	"testing"
+)
+
+// A whole frame in one read is decoded in place: nothing is allocated for it.
+func TestDecodeOfWholeFramesAllocatesNothing(t *testing.T) {
+	in := join(last(opText, `{"op":"ping"}`), last(opPing, "p"), last(opPong, ""), last(opClose, closeBody(1000, "")))
+	buf := make([]byte, len(in))
+	var d Decoder
+	got := testing.AllocsPerRun(100, func() {
+		copy(buf, in)
+		for left := buf; ; {
+			ev, rest, err := d.Next(left, roomy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left = rest; ev.Kind == NeedMore {
+				return
+			}
+		}
+	})
+	if got != 0 {
+		t.Errorf("%v allocations", got)
+	}
+}
+
+func BenchmarkDecodeSmallFrame(b *testing.B) {
+	in := last(opText, `{"op":"ping","id":1}`)
+	buf := make([]byte, len(in))
+	var d Decoder
+	b.ReportAllocs()
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		copy(buf, in)
+		if ev, _, err := d.Next(buf, roomy); err != nil || ev.Kind != Text {
+			b.Fatal(ev, err)
+		}
+	}
+}
+
+func BenchmarkDecodeFrameInTwoReads(b *testing.B) {
+	in := last(opText, `{"op":"ping","id":1}`)
+	buf := make([]byte, len(in))
+	var d Decoder
+	b.ReportAllocs()
+	for b.Loop() {
+		copy(buf, in)
+		if _, _, err := d.Next(buf[:5], roomy); err != nil {
+			b.Fatal(err)
+		}
+		if ev, _, err := d.Next(buf[5:], roomy); err != nil || ev.Kind != Text {
+			b.Fatal(ev, err)
+		}
+	}
+}
+
+func BenchmarkParseSubscribe(b *testing.B) {
+	msg := []byte(`{"op":"subscribe","topics":["AAPL","MSFT","GOOG","AMZN","NVDA","META","TSLA","BTC-USD","ETH-USD","EUR-USD"],"id":1}`)
+	p := NewParser(256)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(msg)))
+	for b.Loop() {
+		if cmd, err := p.Parse(msg); err != nil || len(cmd.Topics) != 10 {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkHandshake(b *testing.B) {
+	in := headOf("GET /ws?topics=AAPL,MSFT&interval=500 HTTP/1.1", plus(
+		"Pragma: no-cache", "Cache-Control: no-cache", "Origin: https://edge.example", "Accept-Encoding: gzip, deflate, br, zstd",
+		"Accept-Language: en-US,en;q=0.9", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36")...)
+	var out []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		req, r := ParseRequest(in)
+		if r != nil || req.CheckUpgrade() != nil {
+			b.Fatal(r)
+		}
+		out = req.AppendUpgrade(out[:0])
+	}
+}
+
+func BenchmarkTextFrame(b *testing.B) {
+	payload := bytes.Repeat([]byte("x"), 1000)
+	var out []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		out = EndText(append(BeginText(out[:0]), payload...), 0)
+	}
+}

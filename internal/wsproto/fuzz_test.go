@@ -1,0 +1,164 @@
+package wsproto
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"testing"
+)
+
+// FuzzHandshake: no panic; how the bytes arrive does not matter; what is accepted,
+// net/http reads in the same way; what is refused is a valid answer.
+func FuzzHandshake(f *testing.F) {
+	const get = "GET /ws HTTP/1.1"
+	good := headOf("GET /ws?topics=AAPL,MSFT&interval=500 HTTP/1.1", upgradeFields...)
+	for _, seed := range [][]byte{
+		good,
+		join(good, last(opText, `{"op":"ping"}`)),
+		headOf(get, upgradeFields[:4]...),
+		headOf("POST /ws HTTP/1.1", plus("Content-Length: 5")...),
+		headOf("GET http://a.example:80/ws?topics=%41 HTTP/1.1", upgradeFields...),
+		headOf("GET //a?b?c HTTP/1.1", plus("Transfer-Encoding: chunked")...),
+		headOf(get, with("Connection", "Connection: keep-alive, Upgrade", "X:\t y ")...),
+		headOf(get, with("Host", "Host:", "host : a")...),
+		headOf(get, with("Sec-WebSocket-Key", "Sec-WebSocket-Key: ____________________-Q==")...),
+		bytes.ReplaceAll(good, []byte("\r\n"), []byte("\n")),
+		bytes.Replace(good, []byte("Upgrade"), []byte("\r\n Upgrade"), 1),
+		filled(8192), filled(8193),
+		[]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+		[]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+	} {
+		f.Add(seed, uint16(0))
+		f.Add(seed, uint16(7))
+	}
+	f.Fuzz(func(t *testing.T, in []byte, cut uint16) {
+		a := handshake(in)
+		switch {
+		case a.status == 101:
+			checkUpgraded(t, in, a)
+		case a.refusal != nil:
+			checkRefusal(t, a.refusal)
+		}
+		i := min(int(cut), len(in))
+		if got := arrive(in[:i], in[i:]); !same(got, a) {
+			t.Fatalf("cut at %d: %+v %+v, in one read %+v %+v", i, got, got.refusal, a, a.refusal)
+		}
+		if got := arrive(chunked(in, 1+int(cut)%64)...); !same(got, a) {
+			t.Fatalf("in reads of %d bytes: %+v %+v, in one %+v %+v", 1+cut%64, got, got.refusal, a, a.refusal)
+		}
+	})
+}
+
+// FuzzDecoder reads its input twice. As bytes from a client: no panic, how they arrive
+// does not matter, the decoder never holds more than it was given or than the limits
+// allow (drain checks this), and the events are those of the model. As a program for a
+// client that keeps the rules: what it says is what arrives.
+func FuzzDecoder(f *testing.F) {
+	for _, seed := range [][]byte{
+		last(opText, `{"op":"ping"}`),
+		join(last(opPing, "p"), more(opText, "\xe2\x82"), last(opPong, ""), last(opCont, "\xac"), last(opClose, closeBody(1000, "bye"))),
+		join(more(opText, "abc"), more(opCont, ""), more(opCont, "d"), more(opCont, "e"), last(opCont, "f")),
+		join(last(opText, string(bytes.Repeat([]byte("x"), 126))), last(opBinary, "\xff")),
+		clientFrame{op: opText, form: 2, payload: []byte("x")}.bytes(),
+		clientFrame{op: opText, unmasked: true}.bytes(),
+		last(opText, string(bytes.Repeat([]byte("x"), 300))),
+		last(opClose, closeBody(1005, "")), last(opClose, "x"), last(opText, "\xff"),
+		claim(opText, 1<<62), claim(opBinary, 1<<63), claim(opPing, 65536),
+	} {
+		for _, kind := range []uint8{0, 1} {
+			f.Add(seed, uint16(0), kind)
+			f.Add(seed, uint16(3), kind)
+		}
+	}
+	f.Fuzz(func(t *testing.T, in []byte, cut uint16, kind uint8) {
+		lim := &Limits{Message: 200 + int(kind>>1), Fragments: 4, Binary: kind&1 != 0}
+		sameInPieces(t, lim, in, model(in, lim), cut)
+		sent, want := program(in, lim)
+		sameInPieces(t, lim, sent, want, cut)
+	})
+}
+
+func sameInPieces(t *testing.T, lim *Limits, in []byte, want []string, cut uint16) {
+	t.Helper()
+	whole := replay(t, lim, in)
+	if !sameEvents(whole, want) {
+		t.Fatalf("% x:\n got %s\nwant %s", in, lines(whole), lines(want))
+	}
+	i := min(int(cut), len(in))
+	for _, chunks := range [][][]byte{{in[:i], in[i:]}, chunked(in, 1+int(cut)%64), chunked(in, 1)} {
+		if got := replay(t, lim, chunks...); !slices.Equal(got, whole) {
+			t.Fatalf("cut %d: % x:\n got %s\nwant %s", cut, in, lines(got), lines(whole))
+		}
+	}
+}
+
+// FuzzCommand: no panic; what is accepted, encoding/json reads in the same way; whatever
+// the answer, it is a valid message.
+func FuzzCommand(f *testing.F) {
+	for _, seed := range []string{
+		`{"op":"subscribe","topics":["AAPL","MSFT"],"id":1}`, `{"op":"unsubscribe","topics":["\u0041\ud83d\ude00é\n"],"id":"a\"b"}`,
+		`{"op":"list","id":3}`, `{"op":"interval","ms":1000,"id":4}`, `{"op":"auth","token":"a.b.c","id":5}`, `{"op":"ping","id":-1.5e3}`,
+		`{"op":"ping","x":{"y":[1,true,null,"}"]},"z":[[],{}]}`, `{"topics":["1","2","3","4","5"],"op":"subscribe","id":"x"}`,
+		`{"op":"ping","\u006fp":"list"}`, `{"id":null}`, `{"op":"ping"} x`, `[[[[[[[[[`, "{\"op\":\"\xff\"}", `{"op":"\ud800"}`, ``, ` { } `,
+		`{"op":"interval","ms":-0}`, `{"op":"interval","ms":1e3,"id":1e400}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	reused := NewParser(testTopicsMax)
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		in := bytes.Clone(msg)
+		cmd, err := reused.Parse(in)
+		got := outcome(cmd, err)
+		if !bytes.Equal(in, msg) {
+			t.Fatal("the message is overwritten")
+		}
+		clear(in)
+		if again := outcome(cmd, err); again != got {
+			t.Fatalf("%s became %s as the message was overwritten", got, again)
+		}
+		if fresh := outcome(NewParser(testTopicsMax).Parse(msg)); fresh != got {
+			t.Fatalf("a new parser says %s, a used one %s", fresh, got)
+		}
+		if err != nil {
+			checkCommandError(t, string(msg), err)
+			payloadText(t, AppendError(nil, err))
+			return
+		}
+		checkAccepted(t, msg, cmd)
+		payloadText(t, (&Ack{ID: cmd.ID, Op: cmd.Op, Topics: len(cmd.Topics), MS: cmd.MS}).Append(nil))
+		payloadText(t, AppendPongMessage(nil, cmd.ID, 1))
+	})
+}
+
+// checkAccepted compares a command with what encoding/json makes of its message.
+func checkAccepted(t *testing.T, msg []byte, cmd *Command) {
+	t.Helper()
+	var keys map[string]json.RawMessage // A struct would match keys in any case.
+	if err := json.Unmarshal(msg, &keys); err != nil {
+		t.Fatalf("accepted, but encoding/json says %v", err)
+	}
+	member := func(name string, v any) {
+		t.Helper()
+		if raw, ok := keys[name]; ok {
+			if err := json.Unmarshal(raw, v); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+	var op, token string
+	var topics []string
+	var ms int
+	member("op", &op)
+	member("topics", &topics)
+	member("ms", &ms)
+	member("token", &token)
+	if op != cmd.Op.String() || ms != cmd.MS || token != string(cmd.Token) || !bytes.Equal(keys["id"], cmd.ID) {
+		t.Fatalf("read as %s %d %q %s, encoding/json reads %s %d %q %s", cmd.Op, cmd.MS, cmd.Token, cmd.ID, op, ms, token, keys["id"])
+	}
+	if !slices.EqualFunc(topics, cmd.Topics, func(a string, b []byte) bool { return a == string(b) }) {
+		t.Fatalf("topics %q, encoding/json reads %q", cmd.Topics, topics)
+	}
+	if len(cmd.Topics) > testTopicsMax || len(cmd.ID) > idMax+2 || cmd.ID != nil && !json.Valid(cmd.ID) {
+		t.Fatalf("over the limits: %+v", cmd)
+	}
+}

@@ -1,0 +1,206 @@
+package wsproto
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// payloadText reads the one text frame that b is and checks that it holds valid JSON.
+func payloadText(t testing.TB, b []byte) string {
+	t.Helper()
+	h, body := readFrame(t, b)
+	if h.OpCode != ws.OpText || !h.Fin {
+		t.Fatalf("frame header %+v", h)
+	}
+	if !utf8.Valid(body) || !json.Valid(body) {
+		t.Fatalf("no valid JSON: %.300q", body)
+	}
+	return string(body)
+}
+
+// The forms that the protocol document shows, byte for byte.
+func TestMessagesAreAsDocumented(t *testing.T) {
+	rejected := []Rejected{{"bad name", ErrBadTopic, "…"}}
+	tests := []struct {
+		got  []byte
+		want string
+	}{
+		{AppendHello(nil, 0x7f3a91c2, 500, 20000, 256), `{"t":"hello","v":1,"conn":"7f3a91c2","interval":500,"heartbeat":20000,"max_topics":256}`},
+		{(&Ack{ID: []byte("1"), Op: OpSubscribe, Topics: 2, Rejected: rejected}).Append(nil),
+			`{"t":"ack","id":1,"op":"subscribe","topics":2,"rejected":[{"topic":"bad name","code":422,"reason":"…"}]}`},
+		{AppendTopics(nil, []byte("3"), slices.Values([]string{"AAPL", "MSFT"})), `{"t":"topics","id":3,"topics":["AAPL","MSFT"]}`},
+		{AppendError(nil, &CommandError{400, `unknown op "subscrbe"`, []byte("9")}), `{"t":"error","id":9,"code":400,"reason":"unknown op \"subscrbe\""}`},
+		{AppendHeartbeat(nil, 1732181744000), `{"t":"heartbeat","ts":1732181744000}`},
+		{AppendPongMessage(nil, []byte("6"), 1732181744001), `{"t":"pong","id":6,"ts":1732181744001}`},
+		{AppendBye(nil, CodeRestart, "draining", 4200), `{"t":"bye","code":1012,"reason":"draining","retry_ms":4200}`},
+	}
+	for _, tt := range tests {
+		if got := payloadText(t, tt.got); got != tt.want {
+			t.Errorf("\n got %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
+func TestRowsAreAsDocumented(t *testing.T) {
+	const row = `{"s":"AAPL","n":8812,"v":{"p":189.87,"ts":1732181723411}}`
+	for kind, head := range map[string][]byte{
+		"snapshot": AppendSnapshotHead(BeginText(nil), 1732181723500),
+		"update":   AppendUpdateHead(BeginText(nil), 1732181723500),
+	} {
+		for rows := range 3 {
+			b := bytes.Clone(head)
+			b = append(b, strings.Join(slices.Repeat([]string{row}, rows), ",")...)
+			got := payloadText(t, EndText(append(b, RowsEnd...), 0))
+			want := `{"t":"` + kind + `","ts":1732181723500,"d":[` + strings.Join(slices.Repeat([]string{row}, rows), ",") + `]}`
+			if got != want {
+				t.Errorf("\n got %s\nwant %s", got, want)
+			}
+		}
+	}
+}
+
+// What is not there is left out, and the ends of numbers' ranges are written whole.
+func TestMessageVariants(t *testing.T) {
+	two := []Rejected{{"a", 403, "no"}, {"b", 413, "full"}}
+	tests := []struct {
+		got  []byte
+		want string
+	}{
+		{AppendHello(nil, 0, 0, 0, 0), `{"t":"hello","v":1,"conn":"00000000","interval":0,"heartbeat":0,"max_topics":0}`},
+		{AppendHello(nil, math.MaxUint32, 1, 2, 3), `{"t":"hello","v":1,"conn":"ffffffff","interval":1,"heartbeat":2,"max_topics":3}`},
+		{(&Ack{Op: OpUnsubscribe}).Append(nil), `{"t":"ack","op":"unsubscribe","topics":0}`},
+		{(&Ack{Op: OpInterval, MS: 1000, Topics: 3, ID: []byte(`"x"`)}).Append(nil), `{"t":"ack","id":"x","op":"interval","topics":3,"ms":1000}`},
+		{(&Ack{Op: OpSubscribe, Rejected: two}).Append(nil),
+			`{"t":"ack","op":"subscribe","topics":0,"rejected":[{"topic":"a","code":403,"reason":"no"},{"topic":"b","code":413,"reason":"full"}]}`},
+		{AppendTopics(nil, nil, slices.Values([]string(nil))), `{"t":"topics","topics":[]}`},
+		{AppendTopics(nil, nil, slices.Values([]string{"A"})), `{"t":"topics","topics":["A"]}`},
+		{AppendError(nil, &CommandError{Code: 413}), `{"t":"error","code":413,"reason":""}`},
+		{AppendPongMessage(nil, nil, 0), `{"t":"pong","ts":0}`},
+		{AppendHeartbeat(nil, math.MaxInt64), `{"t":"heartbeat","ts":9223372036854775807}`},
+		{AppendBye(nil, CodeIdle, "idle", 0), `{"t":"bye","code":4003,"reason":"idle"}`},
+	}
+	for _, tt := range tests {
+		if got := payloadText(t, tt.got); got != tt.want {
+			t.Errorf("\n got %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
+// Every encoder leaves what is in dst before and appends the same as to nothing.
+func TestEncodersAppend(t *testing.T) {
+	encoders := map[string]func(dst []byte) []byte{
+		"hello": func(dst []byte) []byte { return AppendHello(dst, 1, 500, 20000, 256) },
+		"ack": func(dst []byte) []byte {
+			return (&Ack{Op: OpSubscribe, Rejected: []Rejected{{"a", 422, "b"}}}).Append(dst)
+		},
+		"long ack": func(dst []byte) []byte {
+			return (&Ack{Rejected: slices.Repeat([]Rejected{{"a", 422, "b"}}, 9999)}).Append(dst)
+		},
+		"topics":     func(dst []byte) []byte { return AppendTopics(dst, nil, slices.Values([]string{"A", "B"})) },
+		"error":      func(dst []byte) []byte { return AppendError(dst, &CommandError{400, "r", nil}) },
+		"pong":       func(dst []byte) []byte { return AppendPongMessage(dst, []byte("1"), 2) },
+		"heartbeat":  func(dst []byte) []byte { return AppendHeartbeat(dst, 3) },
+		"bye":        func(dst []byte) []byte { return AppendBye(dst, CodeRestart, "r", 4) },
+		"pong frame": func(dst []byte) []byte { return AppendPong(dst, []byte("p")) },
+		"ping frame": AppendPing,
+		"close":      func(dst []byte) []byte { return AppendClose(dst, CodeRestart, "r") },
+	}
+	for name, encode := range encoders {
+		alone := encode(nil)
+		for _, before := range []string{"x", strings.Repeat("before", 100)} {
+			for _, room := range []int{0, 1, 5, 100000} {
+				dst := append(make([]byte, 0, len(before)+room), before...)
+				if got := encode(dst); string(got) != before+string(alone) {
+					t.Errorf("%s after %d bytes with room for %d: %.200q", name, len(before), room, got)
+				}
+			}
+		}
+		// Two in a row are two frames.
+		twice := encode(encode(nil))
+		readFrame(t, twice[:len(alone)])
+		readFrame(t, twice[len(alone):])
+	}
+}
+
+var hostileText = []string{
+	"", `"`, `\`, `"}],"t":"bye"`, "\x00\x01\x1f\x7f", "\n\r\t\b\f", "</script><!--", "\u2028\u2029", "é€😀", "\ufeff",
+	"\xff", "\xc3", "\xed\xa0\x80", "a\xf0\x9f\x98", strings.Repeat("\xff", 70), strings.Repeat(`"`, 200), strings.Repeat("😀", 100),
+}
+
+func TestHostileTextStaysInItsString(t *testing.T) {
+	for _, s := range hostileText {
+		check := func(name string, frame []byte, get func(m map[string]any) any) {
+			t.Helper()
+			var m map[string]any
+			if err := json.Unmarshal([]byte(payloadText(t, frame)), &m); err != nil {
+				t.Fatalf("%s %q: %v", name, s, err)
+			}
+			got, ok := get(m).(string)
+			// Of text that is no UTF-8, it matters only that it is replaced.
+			if !ok || utf8.ValidString(s) && got != s {
+				t.Errorf("%s: %q comes back as %q", name, s, got)
+			}
+		}
+		reason := func(m map[string]any) any { return m["reason"] }
+		check("error", AppendError(nil, &CommandError{400, s, []byte(`"id"`)}), reason)
+		check("bye", AppendBye(nil, CodeRestart, s, 1), reason)
+		check("topics", AppendTopics(nil, nil, slices.Values([]string{"A", s})), func(m map[string]any) any { return m["topics"].([]any)[1] })
+		ack := (&Ack{Op: OpSubscribe, Rejected: []Rejected{{"A", 422, "x"}, {s, 422, s}}}).Append(nil)
+		check("ack", ack, func(m map[string]any) any { return m["rejected"].([]any)[1].(map[string]any)["topic"] })
+		check("ack", ack, func(m map[string]any) any { return m["rejected"].([]any)[1].(map[string]any)["reason"] })
+	}
+}
+
+// What a client sent as id and as op comes back in an answer that is still JSON.
+func TestHostileCommandsAreAnswered(t *testing.T) {
+	p := NewParser(testTopicsMax)
+	for _, s := range hostileText {
+		quoted, _ := json.Marshal(s)
+		msgs := []string{
+			`{"id":` + string(quoted) + `,"op":` + string(quoted) + `}`,
+			`{"` + s + `":1,"op":"` + s + `"}`, s, `{` + s, `{"op":"ping"` + s, `{"op":"ping","id":` + s + `}`,
+		}
+		for _, msg := range msgs {
+			cmd, err := p.Parse([]byte(msg))
+			if err != nil {
+				checkCommandError(t, msg, err)
+				payloadText(t, AppendError(nil, err))
+			} else {
+				payloadText(t, (&Ack{ID: cmd.ID, Op: cmd.Op}).Append(nil))
+			}
+		}
+	}
+}
+
+func TestTextFrameAtBoundaryLengths(t *testing.T) {
+	for _, n := range []int{0, 1, 124, 125, 126, 127, 65534, 65535, 65536, 65537, 200000} {
+		payload := bytes.Repeat([]byte("abcdefg"), n/7+1)[:n]
+		for _, before := range []int{0, 1, 1000} {
+			for _, room := range []int{0, 3, n + 4, n + 5, n + 10, 2 * n} {
+				t.Run(fmt.Sprintf("%d after %d with room for %d", n, before, room), func(t *testing.T) {
+					dst := append(make([]byte, 0, before+room), bytes.Repeat([]byte{0xee}, before)...)
+					start := len(dst)
+					dst = EndText(append(BeginText(dst), payload...), start)
+					if got := bytes.Count(dst[:start], []byte{0xee}); got != before {
+						t.Error("what was there before is overwritten")
+					}
+					if h, body := readFrame(t, dst[start:]); h.OpCode != ws.OpText || !h.Fin || h.Masked || !bytes.Equal(body, payload) {
+						t.Errorf("header %+v, payload %s", h, show(body))
+					}
+					// AppendFrame writes the same.
+					if !bytes.Equal(AppendFrame(nil, ws.OpText, payload), dst[start:]) {
+						t.Error("AppendFrame differs")
+					}
+				})
+			}
+		}
+	}
+}
