@@ -1,0 +1,100 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mayImport says which of our packages a package may know, and which of its imports
+// from outside are its alone. It is the design: the middle (topics, wsproto, fanout)
+// has no sockets, and each library has one door.
+var mayImport = map[string][]string{
+	"internal/topics":         {},
+	"internal/wsproto":        {},
+	"internal/flags":          {},
+	"internal/fanout":         {"internal/topics", "internal/wsproto"},
+	"internal/loop":           {"internal/fanout", "internal/topics", "internal/wsproto"},
+	"internal/feed":           {"internal/topics"},
+	"internal/feed/redistest": {},
+	"cmd/edge":                {"internal/fanout", "internal/feed", "internal/flags", "internal/loop", "internal/topics", "internal/wsproto"},
+	"cmd/tickgen":             {"internal/feed", "internal/flags"},
+}
+
+var doors = map[string][]string{
+	"github.com/panjf2000/gnet":     {"internal/loop"},
+	"github.com/gobwas/ws":          {"internal/wsproto"},
+	"github.com/redis/go-redis":     {"internal/feed", "internal/feed/redistest"},
+	"github.com/alicebob":           {"internal/feed"},
+	"github.com/prometheus":         {"cmd/edge"},
+	"github.com/peterbourgon/ff":    {"internal/flags"},
+	"golang.org/x/sys":              {"internal/loop"},
+	"github.com/go-json-experiment": {"internal/wsproto"},
+}
+
+// pure packages have no sockets, no clock and no goroutines of their own.
+var pure = []string{"internal/topics", "internal/wsproto", "internal/fanout"}
+
+var notPure = []string{"net", "os", "syscall", "net/http", "log/slog", "context"}
+
+// TestImports reads the files itself: a test that asked the go command would pass from
+// the cache after a violation.
+func TestImports(t *testing.T) {
+	root := filepath.Join("..", "..")
+	seen := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(root, path)
+		if d.IsDir() {
+			if strings.HasPrefix(d.Name(), ".") && rel != "." || d.Name() == "testdata" || rel == "bench" || rel == "tools" {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		seen++
+		checkImports(t, filepath.ToSlash(filepath.Dir(rel)), path, file.Imports)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen < 30 {
+		t.Errorf("only %d files were read", seen)
+	}
+}
+
+func checkImports(t *testing.T, pkg, path string, imports []*ast.ImportSpec) {
+	allowed, known := mayImport[pkg]
+	if !known {
+		t.Errorf("%s: package %s is not in mayImport", path, pkg)
+	}
+	for _, spec := range imports {
+		name, _ := strconv.Unquote(spec.Path.Value)
+		if own, ok := strings.CutPrefix(name, "tickedge/"); ok && !slices.Contains(allowed, own) {
+			t.Errorf("%s: %s must not import %s", path, pkg, own)
+		}
+		for prefix, packages := range doors {
+			if strings.HasPrefix(name, prefix) && !slices.Contains(packages, pkg) {
+				t.Errorf("%s: %s must not import %s", path, pkg, name)
+			}
+		}
+		if slices.Contains(pure, pkg) && slices.Contains(notPure, name) {
+			t.Errorf("%s: %s must not import %s: it has no sockets, no clock and no log", path, pkg, name)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"tickedge/internal/feed/redistest"
+)
+
+// openBrowser returns a page of a real Chromium. What the page writes to its console
+// or throws fails the test.
+func openBrowser(t *testing.T) context.Context {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("chromium is missing: make deps")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+		chromedp.WindowSize(1280, 1000),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true))
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	var mu sync.Mutex
+	var complaints []any
+	err = chromedp.Listen(ctx, func(ev any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch ev := ev.(type) {
+		case *runtime.EventExceptionThrown:
+			complaints = append(complaints, *ev.ExceptionDetails)
+		case *runtime.EventConsoleAPICalled:
+			if ev.Type == runtime.ConsoleAPICalledTypeError {
+				complaints = append(complaints, ev.Args)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(complaints) > 0 {
+			t.Errorf("the page complained: %+v", complaints)
+		}
+	})
+	return ctx
+}
+
+// value evaluates JavaScript to a string.
+func value(t *testing.T, ctx context.Context, js string) string {
+	t.Helper()
+	s, err := chromedp.Run(ctx, chromedp.Evaluate[string]("String("+js+")"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+const (
+	pageState = `document.querySelector('#state').dataset.state`
+	applRow   = `document.querySelector('[data-topic="AAPL"]')`
+)
+
+// The live board in a real browser: prices tick, the figures move, the edge goes away
+// and comes back, and so does the board.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	publish := func() { redis.cli("EVAL", tickScript, "0") }
+	e := start(t, "-redis", redis.URL(), "-page", "-interval", "100ms")
+	ctx := openBrowser(t)
+	if err := chromedp.Do(ctx, chromedp.Navigate("http://"+e.addr+"/?topics=AAPL,MSFT")); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, "the page is live", func() bool { return value(t, ctx, pageState) == "live" })
+	seen := map[string]bool{}
+	redistest.Eventually(t, "AAPL ticks", func() bool {
+		publish()
+		seen[value(t, ctx, applRow+`?.querySelector('[data-price]')?.dataset.price`)] = true
+		return len(seen) > 3
+	})
+	redistest.Eventually(t, "the figures move", func() bool {
+		publish()
+		frames := value(t, ctx, `document.querySelector('#frames').textContent`)
+		return frames != "" && !strings.HasPrefix(frames, "0") && !strings.HasPrefix(frames, "–")
+	})
+	if dir := os.Getenv("PAGE_SCREENSHOTS"); dir != "" {
+		screenshot(t, ctx, filepath.Join(dir, "page.png"))
+	}
+
+	if code := e.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	redistest.Eventually(t, "the page notices", func() bool { return value(t, ctx, pageState) == "reconnecting" })
+	before := value(t, ctx, applRow+`.querySelector('[data-price]').dataset.price`)
+	if before == "" {
+		t.Error("the last price is gone from the view")
+	}
+	e = start(t, "-redis", redis.URL(), "-page", "-listen", e.addr)
+	redistest.Eventually(t, "the page is live again", func() bool { return value(t, ctx, pageState) == "live" })
+	redistest.Eventually(t, "AAPL ticks again", func() bool {
+		publish()
+		return value(t, ctx, applRow+`.querySelector('[data-price]').dataset.price`) != before &&
+			value(t, ctx, applRow+`.dataset.status`) == "fresh"
+	})
+}
+
+// tickScript publishes a new price of AAPL.
+const tickScript = `
+local p = redis.call('INCRBY', 'n', 7) % 100 + 100
+local v = '{"p":' .. p .. '.25,"b":' .. p .. '.20,"a":' .. p .. '.30}'
+redis.call('SET', 'price:AAPL', v)
+redis.call('PUBLISH', 'channel:prices:AAPL', v)`
+
+func screenshot(t *testing.T, ctx context.Context, file string) {
+	t.Helper()
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, png, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
