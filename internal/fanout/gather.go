@@ -14,14 +14,19 @@ func (s *Shard) snapshot(c *conn, dst []byte) []byte {
 	// The watermark is read before the scan. Read after it, a tick committed in
 	// between would count as sent without ever having been gathered.
 	watermark := s.table.Watermark()
-	start, rows, before := len(dst), uint64(0), false
+	start, rows := len(dst), uint64(0)
 	list := s.sets.entries(c.topics)
 	for i, e := range list {
 		switch e.mark() {
 		case plain:
 			continue
 		case snapped:
-			before = true
+			// Where nothing came since an earlier snapshot, that holds up to the
+			// watermark too. Otherwise its row is news in any case, which is what
+			// awaited says: its count is above 0, so the next update takes it.
+			if s.table.Seq(e.id()) > c.snapped {
+				list[i] = entry(e.id()) | awaited
+			}
 			continue
 		}
 		row := s.table.Row(e.id())
@@ -37,13 +42,9 @@ func (s *Shard) snapshot(c *conn, dst []byte) []byte {
 		list[i] = entry(e.id()) | snapped
 		rows++
 	}
+	c.snapped = watermark
 	if rows == 0 {
 		return dst
-	}
-	if !before {
-		// With earlier snapshots since the last flush, their watermark stays: it is
-		// the lower one, and a row sent twice is harmless where one lost is not.
-		c.snapped = watermark
 	}
 	s.stats.Snapshots++
 	s.stats.Rows += rows

@@ -35,6 +35,8 @@ type Sink interface {
 	Backlog(id ConnID) int
 	// Evict ends a conn. It calls Closing or Remove before it returns.
 	Evict(id ConnID, r Reason)
+	// Drained says that a conn in closing has no backlog any more.
+	Drained(id ConnID)
 }
 
 // Config holds the times and limits of a shard. All of them must be above 0.
@@ -57,7 +59,7 @@ type Config struct {
 // Invariants:
 //   - served <= table.Watermark(). Every row whose sequence is <= served has been
 //     written to the conn, or its topic was not subscribed then.
-//   - served <= snapped while an entry is marked snapped.
+//   - served <= snapped <= table.Watermark() while an entry is marked snapped.
 //   - pos != nowhere, but for the time of its own visit.
 type conn struct {
 	served   uint64
@@ -253,6 +255,11 @@ func (s *Shard) Closing(id ConnID) {
 	s.releaseTopics(c)
 	s.enter(c, closing)
 	s.unplace(c)
+	if s.sink.Backlog(id) > 0 {
+		c.flags |= backlogged
+		s.place(id, c, s.now+drainLook)
+		return
+	}
 	s.place(id, c, s.now+s.times.close)
 }
 
@@ -276,11 +283,11 @@ func (s *Shard) Drain(over time.Duration) {
 	s.drainSpan = tick(over / SlotTime)
 }
 
-// EvictAll evicts every conn at once.
+// EvictAll evicts every conn at once, but for those that are on their way already.
 func (s *Shard) EvictAll(r Reason) {
 	for i := range s.slabs {
 		for j := range s.slabs[i] {
-			if s.slabs[i][j].state != free {
+			if st := s.slabs[i][j].state; st == opening || st == open {
 				s.Evict(ConnID(i<<slabBits|j), r)
 			}
 		}
@@ -336,8 +343,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		s.Evict(id, HandshakeTimeout)
 		return
 	case closing:
-		s.place(id, c, s.now+s.times.close)
-		s.Evict(id, CloseTimeout)
+		s.visitClosing(id, c)
 		return
 	}
 	flush := !c.flush.after(s.now)
@@ -381,6 +387,25 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	s.scratch = out[:0]
 	if len(out) > 0 {
 		s.sink.Write(id, out)
+	}
+}
+
+// visitClosing: our last word may still be on its way, a whole page for instance. The
+// peer has the same time to take it as any frame, and then the time to close.
+func (s *Shard) visitClosing(id ConnID, c *conn) {
+	switch {
+	case c.flags&backlogged == 0:
+		s.place(id, c, s.now+s.times.close)
+		s.Evict(id, CloseTimeout)
+	case s.sink.Backlog(id) == 0:
+		c.flags &^= backlogged
+		s.place(id, c, s.now+s.times.close)
+		s.sink.Drained(id)
+	case s.now-c.since >= s.times.slow:
+		s.place(id, c, s.now+s.times.close)
+		s.Evict(id, SlowConsumer)
+	default:
+		s.place(id, c, s.now+drainLook)
 	}
 }
 

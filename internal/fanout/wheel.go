@@ -20,6 +20,10 @@ const (
 	// row. The feed fetches the newest value meanwhile.
 	soon = tick(50 * time.Millisecond / SlotTime)
 
+	// drainLook is how often a conn that was told to go is looked after while it has
+	// a backlog.
+	drainLook = tick(100 * time.Millisecond / SlotTime)
+
 	nowhere = ^uint32(0)
 	golden  = 2654435769 // 2^32 divided by the golden ratio: spreads any number of points evenly.
 )
@@ -96,12 +100,20 @@ func (s *Shard) spread(interval uint16) tick {
 // its sockets, and wants to be called again then.
 //
 // After a stall longer than a turn of the wheel, every conn that is due is visited
-// once, not once for each window that was missed.
+// once, not once for each window that was missed. If there is more to do than time,
+// all conns are visited in their order, only less often.
 func (s *Shard) Tick(now time.Time) (more bool) {
 	s.At(now)
 	w := &s.wheel
-	if s.now-w.cursor > wheelSize {
-		w.cursor = s.now - wheelSize
+	if s.Conns() == 0 {
+		w.cursor = s.now
+		return false
+	}
+	if behind := s.now - w.cursor; behind > wheelSize {
+		// Turns are left out down to the last whole one, so that the slots go on in
+		// their order: with a jump to just behind now, a wheel that can't keep up
+		// would visit the same slots again and again, and others never.
+		w.cursor += (behind/wheelSize - 1) * wheelSize
 		s.stats.Stalls++
 	}
 	for budget := visitsMax; w.cursor != s.now; w.cursor++ {

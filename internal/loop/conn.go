@@ -16,22 +16,24 @@ import (
 const (
 	// flushAt is how many bytes of answers are gathered before they are written.
 	flushAt = 32 << 10
-	// repliesMax bounds the backlog of a client that sends commands and does not
-	// read the answers. Beyond it the conn is evicted as a slow consumer.
+	// repliesMax bounds the answers to a client that sends commands and does not
+	// read. Beyond it the conn is evicted as a slow consumer. A snapshot or an update
+	// that is under way does not count, and there is never more than one of them.
 	repliesMax = 64 << 10
 )
 
 // conn is one connection. Its fan-out half has the same id in the loop's shard.
 // Owned by the loop; its slot is used again after OnClose.
 type conn struct {
-	gc     gnet.Conn // nil when the slot is free.
-	head   *head     // While the request head is awaited and has begun.
-	dec    wsproto.Decoder
-	id     fanout.ConnID
-	name   uint32 // What it is called in its hello and in the log.
-	stage  stage
-	refuse bool // It is answered with 503, whatever it asks for.
-	cause  cause
+	gc      gnet.Conn // nil when the slot is free.
+	head    *head     // While the request head is awaited and has begun.
+	dec     wsproto.Decoder
+	id      fanout.ConnID
+	name    uint32 // What it is called in its hello and in the log.
+	replies uint32 // Bytes of answers that joined its backlog since that was empty.
+	stage   stage
+	refuse  bool // It is answered with 503, whatever it asks for.
+	cause   cause
 }
 
 // head is the part of a request head that has come.
@@ -126,7 +128,7 @@ func (l *loop) frames(c *conn, in, out []byte) {
 		}
 		switch ev.Kind {
 		case wsproto.NeedMore:
-			l.write(c, out)
+			l.reply(c, out)
 			l.out = out[:0]
 			return
 		case wsproto.Text:
@@ -149,17 +151,26 @@ func (l *loop) frames(c *conn, in, out []byte) {
 			return
 		}
 		if len(out) >= flushAt {
-			l.write(c, out)
-			if c.gc == nil {
-				return
-			}
-			if c.gc.OutboundBuffered() > repliesMax {
-				l.shard.Evict(c.id, fanout.SlowConsumer)
+			if !l.reply(c, out) {
 				return
 			}
 			out = out[:0]
 		}
 	}
+}
+
+// reply writes answers. It reports whether the conn goes on.
+func (l *loop) reply(c *conn, out []byte) bool {
+	if c.gc.OutboundBuffered() == 0 {
+		c.replies = 0
+	} else {
+		c.replies += uint32(len(out))
+	}
+	l.write(c, out)
+	if c.gc != nil && c.replies > repliesMax {
+		l.shard.Evict(c.id, fanout.SlowConsumer)
+	}
+	return c.gc != nil
 }
 
 // command carries out one client message.
@@ -246,15 +257,15 @@ func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 		_ = c.gc.SetLinger(0) // A reset, which also drops what the kernel holds.
 		l.drop(c)
 	case c.stage != talking:
-		if r == fanout.Drain && c.stage == leaving {
-			return // It is on its way already.
-		}
 		l.drop(c)
 	default:
 		out := wsproto.AppendBye(l.out[:0], r.Code(), r.Text(), l.retryMS(r))
 		l.closeWith(c, c.cause, wsproto.AppendClose(out, r.Code(), r.Text()))
 	}
 }
+
+// Drained implements [fanout.Sink]: the last word is out, so the peer may see the end.
+func (l *loop) Drained(id fanout.ConnID) { shutdownWrite(l.conn(id).gc.Fd()) }
 
 // retryMS advises when to come back, spread so that those who are sent away together
 // do not come back together. 0 is no advice.

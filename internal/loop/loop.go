@@ -115,10 +115,14 @@ func (l *loop) start(listen string) error {
 	}
 }
 
-// stop ends the engine and waits until it has.
+// stop ends the engine and waits until it has, or ctx ends.
 func (l *loop) stop(ctx context.Context) {
 	l.stopping.Store(true)
-	_ = l.engine.Stop(ctx) // Its error says that ctx ended or that it had stopped before.
+	// Stop looks whether the engine has stopped only twice a second. It says when
+	// that is so itself, by closing done.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go l.engine.Stop(ctx)
 	select {
 	case <-l.done:
 	case <-ctx.Done():

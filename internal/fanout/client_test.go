@@ -1,0 +1,202 @@
+package fanout
+
+import (
+	"fmt"
+	"time"
+
+	"tickedge/internal/topics"
+	"tickedge/internal/wsproto"
+)
+
+// A client is a conn as its far end sees it: plain, and without a thought for how a
+// shard does it.
+type client struct {
+	id      ConnID
+	open    bool
+	left    bool // The shard was told to forget it.
+	told    bool // It was sent hello.
+	topics  map[string]*view
+	pending *pending // A command whose ack has not come.
+
+	added, opened, heard time.Time
+	unsubscribed         time.Time // When it had no topic for the last time before now.
+	blocked              time.Time // When a visit first found the backlog; zero if the last one found none.
+	closing              time.Time
+}
+
+// view is what a client knows of one topic.
+type view struct {
+	seen  bool
+	n     uint64
+	raw   string
+	early bool // There was a row when it subscribed, so a snapshot comes first.
+}
+
+type pending struct {
+	op    wsproto.Op
+	names []string
+	early map[string]bool // The topics that had a row then.
+}
+
+// receive is what a client makes of the frames of one write.
+func (p *program) receive(id ConnID, frames []byte) {
+	c := p.byID[id]
+	if c == nil || c.left || !c.closing.IsZero() {
+		p.fatalf("conn %d is written to and is not there", id)
+	}
+	updates := 0
+	for _, m := range decode(p.t, frames) {
+		p.count(m)
+		if !c.told && m.T != "hello" {
+			p.fatalf("conn %d got %s before hello", id, m)
+		}
+		switch m.T {
+		case "hello":
+			if c.told || m.Heartbeat != 3000 || m.MaxTopics != p.cfg.MaxTopics {
+				p.fatalf("conn %d got %s", id, m)
+			}
+			c.told = true
+		case "ack":
+			p.acked(c, m)
+		case "snapshot":
+			p.rows(c, m)
+		case "update":
+			if updates++; updates > 1 {
+				p.fatalf("conn %d got two updates in a write: %s", id, text(p.t, frames))
+			}
+			p.rows(c, m)
+		case "heartbeat":
+		case "ping":
+			if p.now.Sub(c.heard) < p.cfg.PingInterval/2 {
+				p.fatalf("conn %d was heard %v ago and is pinged", id, p.now.Sub(c.heard))
+			}
+		default:
+			p.fatalf("conn %d got %s", id, m)
+		}
+	}
+}
+
+// count counts what left the shard, to compare with its own counters.
+func (p *program) count(m message) {
+	switch m.T {
+	case "snapshot":
+		p.sent.Snapshots++
+		p.sent.Rows += uint64(len(m.D))
+	case "update":
+		p.sent.Flushes++
+		p.sent.Rows += uint64(len(m.D))
+		p.sent.UpdateRows += uint64(len(m.D))
+	case "heartbeat":
+		p.sent.Heartbeats++
+	case "ping":
+		p.sent.Pings++
+	}
+}
+
+// acked applies what a command has changed.
+func (p *program) acked(c *client, m message) {
+	rejected := make(map[string]int)
+	for _, r := range m.Rejected {
+		rejected[r.Topic] = r.Code
+	}
+	waits := c.pending
+	c.pending = nil
+	if waits == nil { // An interval.
+		return
+	}
+	for _, name := range waits.names {
+		code := rejected[name]
+		_, has := c.topics[name]
+		switch {
+		case waits.op == wsproto.OpUnsubscribe:
+			delete(c.topics, name)
+			if has && len(c.topics) == 0 {
+				c.unsubscribed = p.now
+			}
+		case !topics.ValidName(name):
+			if code != wsproto.ErrBadTopic {
+				p.fatalf("%q is subscribed with %d", name, code)
+			}
+		case has:
+		case code != 0:
+			if full := len(c.topics) == p.cfg.MaxTopics || p.table.Held() == 10; !full || code != wsproto.ErrTooManyTopics {
+				p.fatalf("conn %d with %d topics can't have %s: %d", c.id, len(c.topics), name, code)
+			}
+		default:
+			c.topics[name] = &view{early: waits.early[name]}
+		}
+	}
+	if want := fmt.Sprint(len(c.topics)); string(m.Topics) != want {
+		p.fatalf("conn %d has %s topics, want %s", c.id, m.Topics, want)
+	}
+}
+
+// rows takes the rows of a snapshot or an update.
+func (p *program) rows(c *client, m message) {
+	if len(m.D) == 0 || m.TS != p.now.UnixMilli() {
+		p.fatalf("conn %d got %s of %d", c.id, m, m.TS)
+	}
+	inFrame := make(map[string]bool)
+	for _, r := range m.D {
+		v := c.topics[r.S]
+		switch {
+		case v == nil:
+			p.fatalf("conn %d got %s, which it has not subscribed: %s", c.id, r.S, m)
+		case inFrame[r.S]:
+			p.fatalf("conn %d got %s twice in one frame: %s", c.id, r.S, m)
+		case r.raw != p.newest(r.S):
+			p.fatalf("conn %d got %s, the newest is %s", c.id, r.raw, p.newest(r.S))
+		case v.seen && r.N < v.n:
+			p.fatalf("conn %d got %s after tick %d", c.id, r.raw, v.n)
+		case m.T == "snapshot" && v.seen:
+			p.fatalf("conn %d got a second snapshot of %s: %s", c.id, r.S, m)
+		case m.T == "update" && !v.seen && (v.early || r.N == 0):
+			p.fatalf("conn %d got %s as an update, without a snapshot: %s", c.id, r.S, m)
+		case m.T == "snapshot" && !v.early && r.N > 0:
+			p.fatalf("conn %d got the first tick of %s as a snapshot: %s", c.id, r.S, m)
+		}
+		inFrame[r.S] = true
+		v.seen, v.n, v.raw = true, r.N, r.raw
+	}
+}
+
+// evicted holds an eviction to its reason: it must not come early.
+func (p *program) evicted(id ConnID, r Reason) {
+	c := p.byID[id]
+	if c == nil || c.left {
+		p.fatalf("conn %d is evicted and is not there", id)
+	}
+	p.logf("conn %d is evicted: %s", id, r)
+	var since time.Time
+	var limit time.Duration
+	ok := c.open && c.closing.IsZero()
+	switch r {
+	case HandshakeTimeout:
+		ok, since, limit = !c.open, c.added, p.cfg.HandshakeTimeout
+	case SlowConsumer:
+		since, limit = c.blocked, p.cfg.SlowTimeout
+		if !c.closing.IsZero() { // It does not take our last word.
+			ok, since = true, c.closing
+		}
+	case NoPong:
+		since, limit = c.heard, p.cfg.PingInterval/2+p.cfg.PongTimeout
+	case Idle:
+		ok = ok && len(c.topics) == 0
+		since, limit = c.unsubscribed, p.cfg.IdleTimeout
+	case CloseTimeout:
+		ok, since, limit = !c.closing.IsZero(), c.closing, p.cfg.CloseTimeout
+	case Drain:
+		ok, since = p.draining, p.now
+	default:
+		ok = false
+	}
+	if !ok || since.IsZero() || p.now.Sub(since) < limit-SlotTime {
+		p.fatalf("conn %d is evicted early: %s, after %v", id, r, p.now.Sub(since))
+	}
+	if p.sink.peer(id).gone || r.Hard() || !c.open || !c.closing.IsZero() {
+		c.left = true
+		delete(p.byID, id)
+		return
+	}
+	c.closing = p.now
+}

@@ -1,0 +1,101 @@
+package fanout
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// Operations of a program, see program.step.
+const (
+	opJoin        = 0
+	opSubscribe   = 2
+	opUnsubscribe = 5
+	opPublish     = 6
+	opRepair      = 9
+	opWait        = 10
+	opStall       = 13
+	opBlock       = 14
+	opDrained     = 15
+	opLeave       = 17
+	opInterval    = 18
+	opSweep       = 19
+
+	joinOpen  = 1 // With the default window.
+	blockFail = 0
+	blockNext = 1
+	blockNow  = 2
+	leaveNow  = 3
+	drainAll  = 255
+)
+
+// programs each tell one story.
+var programs = map[string][]byte{
+	"snapshot, update, gone": {
+		opJoin, 0, joinOpen, opPublish, 0, 0, opSubscribe, 0, 0, opPublish, 0, 0, opWait, 0, 63, opWait, 0, 63,
+		opPublish, 0, 0, opLeave, 0, leaveNow,
+	},
+	"a backlog while topics are subscribed": {
+		opJoin, 0, joinOpen, opSubscribe, 0, 3, opWait, 0, 63, opBlock, 0, blockNow, opPublish, 0, 0, opSubscribe, 0, 4,
+		opPublish, 1, 0, opStall, 0, 40, opDrained, 0, 0, opWait, 0, 63, opWait, 0, 63,
+	},
+	"a fetched value between two snapshots": {
+		opJoin, 0, joinOpen, opPublish, 0, 0, opSubscribe, 0, 0, opSubscribe, 0, 20, opRepair, 5, 0, opPublish, 0, 0,
+		opWait, 0, 12, opPublish, 5, 0, opUnsubscribe, 0, 20, opSubscribe, 0, 20, opWait, 0, 63,
+	},
+	"ids that come back": {
+		opJoin, 0, joinOpen, opJoin, 0, joinOpen, opSubscribe, 0, 20, opPublish, 5, 0, opLeave, 0, leaveNow, opStall, 0, 255,
+		opStall, 0, 255, opStall, 0, 255, opSweep, 0, 0, opJoin, 0, joinOpen, opSubscribe, 0, 24, opPublish, 6, 0, opWait, 0, 63,
+	},
+	"a write fails": {
+		opJoin, 0, joinOpen, opJoin, 0, joinOpen, opSubscribe, 0, 0, opSubscribe, 1, 0, opBlock, 0, blockFail, opPublish, 0, 0,
+		opStall, 0, 100, opJoin, 0, joinOpen, opSubscribe, 1, 0, opWait, 0, 63,
+	},
+	"a drain": {
+		opJoin, 0, joinOpen, opJoin, 0, 0, opJoin, 0, joinOpen, opSubscribe, 0, 3, opInterval, 1, 5, opSweep, 0, drainAll,
+		opStall, 0, 128, opBlock, 0, blockNext, opStall, 0, 255,
+	},
+}
+
+func TestPrograms(t *testing.T) {
+	for name, code := range programs {
+		t.Run(name, func(t *testing.T) {
+			runProgram(t, code)
+			runProgram(t, append(code[:len(code):len(code)], 0)) // With ticks that wrap.
+		})
+	}
+}
+
+// Longer programs than a fuzzer likes to write.
+func TestRandomPrograms(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range 10 {
+		code := make([]byte, programStep*400+i%2)
+		for j := range code {
+			code[j] = byte(random.Uint32())
+		}
+		for j := 0; j+2 < len(code); j += programStep {
+			switch {
+			case code[j]%20 == opStall && random.IntN(4) > 0:
+				code[j] = opWait // Most waits are short.
+			case code[j]%20 == opSweep && j < len(code)/2:
+				code[j+2] = 0 // No drain in the first half.
+			}
+		}
+		runProgram(t, code)
+	}
+}
+
+func FuzzShard(f *testing.F) {
+	for _, code := range programs {
+		f.Add(code)
+	}
+	f.Fuzz(func(t *testing.T, code []byte) {
+		if len(code) > 3000 {
+			code = code[:3000]
+		}
+		runProgram(t, code)
+	})
+}

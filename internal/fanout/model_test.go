@@ -1,0 +1,319 @@
+package fanout
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"tickedge/internal/wsproto"
+)
+
+// program is a run of steps on a shard, checked against clients at every step.
+type program struct {
+	*world
+	cfg      Config
+	names    []string
+	clients  []*client
+	byID     map[ConnID]*client
+	next     int // The next value that is published: each of them is another.
+	trace    strings.Builder
+	draining bool
+	sent     Stats // What came out of the sink, to compare with the shard's own stats.
+}
+
+const (
+	programConns = 24
+	programStep  = 3 // Bytes: operation, conn or topic, argument.
+)
+
+var programWindows = []int{0, 100, 333, 500, 1000, 2000, 60000}
+
+// runProgram reads triples of bytes.
+func runProgram(t testing.TB, code []byte) {
+	cfg := testConfig()
+	cfg.MaxTopics = 6
+	cfg.PingInterval, cfg.PongTimeout = 8*time.Second, 4*time.Second
+	cfg.IdleTimeout, cfg.Heartbeat = 20*time.Second, 3*time.Second
+	age := time.Duration(0)
+	if len(code)%2 == 1 {
+		age = wrapAge
+	}
+	p := &program{world: newWorld(t, cfg, 10, age), cfg: cfg, byID: make(map[ConnID]*client)}
+	for i := range 12 { // More than fit into the table and into a conn's set.
+		p.names = append(p.names, fmt.Sprintf("T%d", i))
+	}
+	p.hold(p.names[:4]...) // These keep their rows and their counts.
+	p.sink.onFrames = p.receive
+	p.sink.onLost = func(frames []byte) {
+		for _, m := range decode(t, frames) {
+			p.count(m)
+		}
+	}
+	p.sink.onVisit = func(id ConnID) {
+		if c := p.byID[id]; p.sink.peer(id).backlog == 0 {
+			c.blocked = time.Time{}
+		} else if c.blocked.IsZero() {
+			c.blocked = p.now
+		}
+	}
+	p.sink.onEvict = p.evicted
+	for ; len(code) >= programStep; code = code[programStep:] {
+		p.step(code[0], code[1], code[2])
+		p.compare()
+	}
+	p.settle()
+}
+
+func (p *program) step(op, which, arg byte) {
+	name := p.names[int(which)%len(p.names)]
+	switch op % 20 {
+	case 0, 1:
+		p.join(int(arg))
+	case 2, 3, 4:
+		p.topicCommand(p.pick(which), wsproto.OpSubscribe, arg)
+	case 5:
+		p.topicCommand(p.pick(which), wsproto.OpUnsubscribe, arg)
+	case 6, 7, 8:
+		p.logf("publish %s %d = %v", name, p.next, p.table.Publish(name, fmt.Sprint(p.next)))
+		p.next++
+	case 9:
+		if mark, ok := p.table.Mark(name); ok {
+			p.logf("repair %s %d = %v", name, p.next, p.table.Repair(name, fmt.Sprint(p.next), mark))
+			p.next++
+		}
+	case 10, 11, 12:
+		p.wait(SlotTime * time.Duration(arg%64))
+	case 13:
+		p.wait(time.Duration(arg) * time.Duration(arg) * time.Millisecond / 4) // Up to 16 s in one go.
+	case 14:
+		p.block(p.pick(which), arg)
+	case 15, 16:
+		if c := p.pick(which); c != nil {
+			p.drained(c)
+			p.hear(c)
+		}
+	case 17:
+		p.leave(p.pick(which), arg)
+	case 18:
+		if c := p.pick(which); c != nil {
+			ms := programWindows[1+int(arg)%(len(programWindows)-1)]
+			p.logf("conn %d: interval %d", c.id, ms)
+			p.answer(c, &wsproto.Command{Op: wsproto.OpInterval, MS: ms}, nil)
+		}
+	case 19:
+		p.table.Sweep(p.now)
+		p.table.Changes(nil)
+		if arg == 255 && !p.draining {
+			p.logf("drain")
+			p.draining = true
+			p.shard.Drain(5 * time.Second)
+		}
+	}
+}
+
+// join makes a conn, half of the time an open one.
+func (p *program) join(arg int) {
+	if p.shard.Conns() == programConns {
+		return
+	}
+	c := &client{id: p.shard.Add(), topics: make(map[string]*view), added: p.now}
+	if p.byID[c.id] != nil {
+		p.fatalf("conn %d is there already", c.id)
+	}
+	p.logf("conn %d is added", c.id)
+	p.byID[c.id] = c
+	p.clients = append(p.clients, c)
+	p.sink.peer(c.id).reset()
+	if arg%8 > 0 {
+		p.open(c, programWindows[arg/8%len(programWindows)])
+	}
+}
+
+func (p *program) open(c *client, ms int) {
+	p.logf("conn %d is open, interval %d", c.id, ms)
+	c.open, c.opened, c.heard, c.unsubscribed = true, p.now, p.now, p.now
+	p.sink.deliver(c.id, p.shard.Open(c.id, uint32(c.id), ms, nil))
+}
+
+// pick returns an open client, or nil. One that awaits its handshake gets it.
+func (p *program) pick(which byte) *client {
+	var there []*client
+	for _, c := range p.clients {
+		if !c.left && c.closing.IsZero() {
+			there = append(there, c)
+		}
+	}
+	if len(there) == 0 {
+		return nil
+	}
+	c := there[int(which)%len(there)]
+	if !c.open {
+		p.open(c, 0)
+	}
+	return c
+}
+
+// topicCommand sends up to four topics, some of which may be the same or no topic.
+func (p *program) topicCommand(c *client, op wsproto.Op, arg byte) {
+	if c == nil {
+		return
+	}
+	var names []string
+	early := make(map[string]bool)
+	for i := range 1 + int(arg)%4 {
+		name := p.names[(int(arg)/4+i*5)%len(p.names)]
+		if arg == 77 {
+			name = "bad name"
+		}
+		id, ok := p.table.Find([]byte(name))
+		early[name] = ok && p.table.Seq(id) > 0
+		names = append(names, name)
+	}
+	p.logf("conn %d: %s %v", c.id, op, names)
+	p.answer(c, &wsproto.Command{Op: op, Topics: byteNames(names)}, &pending{op, names, early})
+}
+
+// answer carries out a command and gives the client what comes of it.
+func (p *program) answer(c *client, cmd *wsproto.Command, waits *pending) {
+	c.pending = waits
+	p.sink.deliver(c.id, p.shard.Command(c.id, cmd, nil))
+	if c.pending != nil {
+		p.fatalf("conn %d got no ack", c.id)
+	}
+}
+
+func (p *program) wait(d time.Duration) {
+	p.logf("wait %v", d)
+	p.tick(d)
+}
+
+// block fills a client's socket, or has the next write do it or fail.
+func (p *program) block(c *client, arg byte) {
+	if c == nil {
+		return
+	}
+	p.logf("conn %d: block %d", c.id, arg%4)
+	peer := p.sink.peer(c.id)
+	switch arg % 4 {
+	case 0:
+		peer.broken = true
+	case 1:
+		peer.clogged = true
+	default:
+		peer.backlog += int(arg)
+	}
+}
+
+func (p *program) drained(c *client) {
+	p.logf("conn %d is drained", c.id)
+	peer := p.sink.peer(c.id)
+	peer.backlog, peer.clogged = 0, false
+}
+
+func (p *program) hear(c *client) {
+	c.heard = p.now
+	p.shard.Heard(c.id)
+}
+
+func (p *program) leave(c *client, arg byte) {
+	if c == nil {
+		return
+	}
+	p.logf("conn %d leaves: %d", c.id, arg%4)
+	switch arg % 4 {
+	case 0:
+		p.sink.peer(c.id).gone = true // When it is evicted.
+	case 1:
+		p.shard.Closing(c.id)
+		c.closing = p.now
+	default:
+		p.shard.Remove(c.id)
+		c.left = true
+		delete(p.byID, c.id)
+	}
+}
+
+// settle lets everything drain and holds the shard to its promise: no update is lost.
+func (p *program) settle() {
+	p.logf("settle")
+	for i := range 70 { // Longer than the longest window.
+		for _, c := range p.clients {
+			if !c.left && c.open && c.closing.IsZero() {
+				p.sink.peer(c.id).broken = false
+				p.drained(c)
+				p.hear(c)
+			}
+		}
+		p.tick(time.Second)
+		if i%10 == 0 {
+			p.compare()
+		}
+	}
+	p.compare()
+	for _, c := range p.clients {
+		if c.left || !c.open || !c.closing.IsZero() {
+			continue
+		}
+		for name, v := range c.topics {
+			if raw := p.newest(name); v.raw != raw {
+				p.fatalf("conn %d has %q of %s, the newest is %q", c.id, v.raw, name, raw)
+			}
+		}
+	}
+	if p.draining && p.shard.counts[open] > 0 {
+		p.fatalf("%d conns are open after the drain", p.shard.counts[open])
+	}
+	for id := range p.byID {
+		p.shard.Remove(id)
+	}
+	p.check()
+}
+
+// newest is the newest row of a topic as the table has it.
+func (p *program) newest(name string) string {
+	id, ok := p.table.Find([]byte(name))
+	if !ok || p.table.Row(id) == nil {
+		return ""
+	}
+	return string(p.table.Row(id).JSON)
+}
+
+// compare looks at the shard from inside and at its counts from outside.
+func (p *program) compare() {
+	p.check()
+	// What went away without our doing: a failed write has removed it.
+	for id, c := range p.byID {
+		switch st := p.shard.conn(id).state; {
+		case st == free:
+			c.left = true
+			delete(p.byID, id)
+		case (st == open) != (c.open && c.closing.IsZero()):
+			p.fatalf("conn %d is in state %d", id, st)
+		}
+		if st := p.shard.conn(id); st.state == open && int(st.topics.n) != len(c.topics) {
+			p.fatalf("conn %d has %d topics, want %d", id, st.topics.n, len(c.topics))
+		}
+	}
+	st := p.shard.Stats()
+	got := Stats{
+		Snapshots: st.Snapshots, Flushes: st.Flushes, Rows: st.Rows, UpdateRows: st.UpdateRows,
+		Pings: st.Pings, Heartbeats: st.Heartbeats,
+	}
+	if got != p.sent {
+		p.fatalf("stats are %+v, what was sent is %+v", got, p.sent)
+	}
+	if st.Evicted != p.sink.evicted {
+		p.fatalf("evictions are %v, want %v", st.Evicted, p.sink.evicted)
+	}
+}
+
+func (p *program) logf(format string, args ...any) {
+	fmt.Fprintf(&p.trace, "%.3f ", p.now.Sub(epoch).Seconds())
+	fmt.Fprintf(&p.trace, format+"\n", args...)
+}
+
+func (p *program) fatalf(format string, args ...any) {
+	p.t.Helper()
+	p.t.Fatalf("after\n%s%s", &p.trace, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,308 @@
+package fanout
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tickedge/internal/wsproto"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the output of the scenarios into their files")
+
+// A scenario is a sequence of commands and what comes of each, as text:
+//
+//	# a comment
+//	= the name of a case; it starts with a new shard and a new table
+//	! max_topics=2 table=3 idle=5s          what differs from testConfig
+//	connect a b                             conns that are open at once
+//	command a {"op":"list","id":1}
+//	    0.000 a topics id=1 []              output: time, conn, the frames of one write
+//
+// Each command is described at its method. Output lines are indented.
+type scenario struct {
+	name  string
+	cfg   Config
+	table int
+	lines []string // Commands and comments.
+	want  []string // All lines as they stand in the file.
+}
+
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("there are no scenarios", err)
+	}
+	for _, file := range files {
+		base := strings.TrimSuffix(filepath.Base(file), ".txt")
+		var all []string
+		for _, sc := range readScenarios(t, file) {
+			var got []string
+			t.Run(base+"/"+sc.name, func(t *testing.T) {
+				got = sc.run(t, 0)
+				if !*rewrite {
+					compareLines(t, got, sc.want)
+				}
+			})
+			all = append(all, got...)
+			// Nothing depends on how long the shard has been there.
+			t.Run(base+"/"+sc.name+"/wrapping", func(t *testing.T) {
+				compareLines(t, sc.run(t, wrapAge), got)
+			})
+		}
+		if *rewrite && !t.Failed() {
+			text := strings.TrimRight(strings.Join(all, "\n"), "\n") + "\n"
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func compareLines(t *testing.T, got, want []string) {
+	t.Helper()
+	for i := range max(len(got), len(want)) {
+		var g, w string
+		if i < len(got) {
+			g = got[i]
+		}
+		if i < len(want) {
+			w = want[i]
+		}
+		if g != w {
+			t.Fatalf("line %d of the case:\n got %s\nwant %s\nall of it:\n%s", i+1, g, w, strings.Join(got, "\n"))
+		}
+	}
+}
+
+func readScenarios(t *testing.T, file string) (all []*scenario) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var head []string // Comments before a case belong to it.
+	for i, line := range strings.Split(strings.TrimRight(string(text), "\n"), "\n") {
+		switch {
+		case strings.HasPrefix(line, "= "):
+			all = append(all, &scenario{name: line[2:], cfg: testConfig(), table: 64, lines: head, want: head})
+			head = nil
+		case len(all) == 0:
+			head = append(head, line)
+			continue
+		case strings.HasPrefix(line, "! "):
+			if err := all[len(all)-1].limits(line[2:]); err != nil {
+				t.Fatalf("%s:%d: %v", file, i+1, err)
+			}
+		}
+		sc := all[len(all)-1]
+		sc.want = append(sc.want, line)
+		if !strings.HasPrefix(line, "    ") {
+			sc.lines = append(sc.lines, line)
+		}
+	}
+	return all
+}
+
+func (sc *scenario) limits(text string) error {
+	times := map[string]*time.Duration{
+		"interval": &sc.cfg.Interval, "heartbeat": &sc.cfg.Heartbeat, "ping": &sc.cfg.PingInterval, "pong": &sc.cfg.PongTimeout,
+		"slow": &sc.cfg.SlowTimeout, "idle": &sc.cfg.IdleTimeout, "handshake": &sc.cfg.HandshakeTimeout, "close": &sc.cfg.CloseTimeout,
+	}
+	numbers := map[string]*int{"max_topics": &sc.cfg.MaxTopics, "table": &sc.table}
+	for _, word := range strings.Fields(text) {
+		name, value, _ := strings.Cut(word, "=")
+		var err error
+		if d := times[name]; d != nil {
+			*d, err = time.ParseDuration(value)
+		} else if n := numbers[name]; n != nil {
+			*n, err = strconv.Atoi(value)
+		} else {
+			err = fmt.Errorf("no limit %q", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// player is a scenario that runs.
+type player struct {
+	*world
+	parser *wsproto.Parser
+	ids    map[string]ConnID
+	names  map[ConnID]string
+	out    []string
+	stats  Stats // As they were shown last.
+}
+
+func (sc *scenario) run(t *testing.T, age time.Duration) []string {
+	p := &player{
+		world:  newWorld(t, sc.cfg, sc.table, age),
+		parser: wsproto.NewParser(sc.cfg.MaxTopics + 4),
+		ids:    make(map[string]ConnID),
+		names:  make(map[ConnID]string),
+	}
+	p.sink.onFrames = func(id ConnID, frames []byte) {
+		for _, m := range decode(t, frames) {
+			if m.TS != 0 && m.TS != p.now.UnixMilli() {
+				t.Errorf("%s: %s has the time %d", sc.name, m, m.TS)
+			}
+		}
+		p.print("%s %s", p.names[id], text(t, frames))
+	}
+	p.sink.onEvict = func(id ConnID, r Reason) { p.print("%s evicted: %s", p.names[id], r) }
+	for _, line := range sc.lines {
+		p.out = append(p.out, line)
+		if line == "" || strings.ContainsAny(line[:1], "#=!") {
+			continue
+		}
+		if err := p.do(line); err != nil {
+			t.Fatalf("%s: %s: %v", sc.name, line, err)
+		}
+		p.check()
+	}
+	return p.out
+}
+
+func (p *player) print(format string, args ...any) {
+	p.out = append(p.out, fmt.Sprintf("    %.3f ", p.now.Sub(epoch).Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (p *player) do(line string) error {
+	word, rest, _ := strings.Cut(line, " ")
+	args := strings.Fields(rest)
+	switch word {
+	case "connect": // connect NAME...: add and open them.
+		for _, name := range args {
+			p.add(name)
+			p.sink.deliver(p.ids[name], p.shard.Open(p.ids[name], 1, 0, nil))
+		}
+		return nil
+	case "hold": // hold TOPIC...: others have subscribed it, so that it may tick.
+		p.hold(args...)
+		return nil
+	case "publish": // publish TOPIC VALUE
+		if !p.table.Publish(args[0], args[1]) {
+			p.print("nobody wants %s", args[0])
+		}
+		return nil
+	case "repair": // repair TOPIC VALUE: the feed has fetched it.
+		if mark, ok := p.table.Mark(args[0]); !ok || !p.table.Repair(args[0], args[1], mark) {
+			p.print("no repair of %s", args[0])
+		}
+		return nil
+	case "sweep": // The linger is over, and the feed has taken it.
+		p.table.Sweep(p.now.Add(time.Hour))
+		p.table.Changes(nil)
+		return nil
+	case "stats": // What has changed in them since they were shown last.
+		p.showStats()
+		return nil
+	case "evict-all": // At once, because of a drain.
+		p.shard.EvictAll(Drain)
+		return nil
+	case "advance", "stall", "drain": // advance TIME: slot by slot. stall TIME: in one go. drain TIME: over this time.
+		d, err := time.ParseDuration(rest)
+		switch {
+		case err != nil:
+			return err
+		case word == "advance":
+			p.advance(d)
+		case word == "stall":
+			p.tick(d)
+		default:
+			p.shard.Drain(d)
+		}
+		return nil
+	case "add": // add NAME: it has opened a socket.
+		p.add(args[0])
+		return nil
+	}
+	id, ok := p.ids[args[0]]
+	if !ok || p.shard.conn(id).state == free {
+		return fmt.Errorf("no conn %q", args[0])
+	}
+	return p.doConn(word, args[0], id, strings.TrimSpace(strings.TrimPrefix(rest, args[0])))
+}
+
+// doConn does a command about one conn.
+func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
+	peer := p.sink.peer(id)
+	switch word {
+	case "open": // open NAME MS
+		ms := 0
+		if ms, err = strconv.Atoi(arg); err == nil {
+			p.sink.deliver(id, p.shard.Open(id, 1, ms, nil))
+		}
+	case "command": // command NAME JSON
+		cmd, refused := p.parser.Parse([]byte(arg))
+		if refused == nil {
+			p.sink.deliver(id, p.shard.Command(id, cmd, nil))
+			break
+		}
+		out, tooMany := p.shard.Refuse(id, refused, nil)
+		p.sink.deliver(id, out)
+		if tooMany {
+			p.shard.Evict(id, Malformed)
+		}
+	case "subscribe", "unsubscribe": // subscribe NAME TOPIC...
+		list := `"` + strings.ReplaceAll(arg, " ", `","`) + `"`
+		return p.doConn("command", name, id, `{"op":"`+word+`","topics":[`+list+`]}`)
+	case "backlog": // backlog NAME BYTES: its socket takes nothing more.
+		peer.backlog, err = strconv.Atoi(arg)
+	case "clog": // clog NAME: what is written to it from now on stays in its backlog.
+		peer.clogged = true
+	case "drained": // drained NAME
+		peer.backlog, peer.clogged = 0, false
+	case "heard": // heard NAME: a byte came.
+		p.shard.Heard(id)
+	case "remove": // remove NAME: its socket is closed.
+		p.shard.Remove(id)
+	case "break": // break NAME: the next write to it fails.
+		peer.broken = true
+	case "rude": // rude NAME: it is removed at once when it is evicted.
+		peer.gone = true
+	default:
+		err = fmt.Errorf("no such command")
+	}
+	return err
+}
+
+func (p *player) add(name string) {
+	id := p.shard.Add()
+	p.sink.peer(id).reset()
+	p.ids[name], p.names[id] = id, name
+}
+
+func (p *player) showStats() {
+	now, old := p.shard.Stats(), p.stats
+	line := fmt.Sprintf("opening=%d open=%d closing=%d", now.Opening, now.Open, now.Closing)
+	for _, c := range []struct {
+		name string
+		n    uint64
+	}{
+		{"visits", now.Visits - old.Visits}, {"flushes", now.Flushes - old.Flushes},
+		{"snapshots", now.Snapshots - old.Snapshots}, {"rows", now.Rows - old.Rows},
+		{"update_rows", now.UpdateRows - old.UpdateRows}, {"skipped", now.Skipped - old.Skipped},
+		{"pings", now.Pings - old.Pings}, {"heartbeats", now.Heartbeats - old.Heartbeats},
+		{"stalls", now.Stalls - old.Stalls},
+	} {
+		if c.n > 0 {
+			line += fmt.Sprintf(" %s=+%d", c.name, c.n)
+		}
+	}
+	for r := range Reason(Reasons) {
+		if n := now.Evicted[r] - old.Evicted[r]; n > 0 {
+			line += fmt.Sprintf(" %s=+%d", r, n)
+		}
+	}
+	p.stats = now
+	p.print("%s", line)
+}

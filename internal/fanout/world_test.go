@@ -1,0 +1,347 @@
+package fanout
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tickedge/internal/topics"
+	"tickedge/internal/wsproto"
+)
+
+// epoch is when every test begins. No test looks at a clock for its shard.
+var epoch = time.Unix(1_700_000_000, 0)
+
+// wrapAge makes the ticks of a shard wrap a quarter of a second after a test begins.
+const wrapAge = (1<<32-50)*SlotTime + SlotTime/2
+
+func testConfig() Config {
+	return Config{
+		Interval: 500 * time.Millisecond, Heartbeat: 20 * time.Second, PingInterval: 25 * time.Second,
+		PongTimeout: 10 * time.Second, SlowTimeout: 5 * time.Second, IdleTimeout: 60 * time.Second,
+		HandshakeTimeout: 10 * time.Second, CloseTimeout: 2 * time.Second, MaxTopics: 256, Seed: 1,
+	}
+}
+
+// world is a shard with all that it acts on, and the time.
+type world struct {
+	t     testing.TB
+	table *topics.Table
+	shard *Shard
+	sink  *fakeSink
+	now   time.Time
+	holds map[string]topics.ID // Topics that are held from outside of the shard.
+}
+
+// newWorld makes a shard that was started age before the test begins.
+func newWorld(t testing.TB, cfg Config, tableMax int, age time.Duration) *world {
+	w := &world{t: t, now: epoch, holds: make(map[string]topics.ID)}
+	w.table = topics.New(topics.Config{Max: tableMax, Linger: 30 * time.Second})
+	w.sink = &fakeSink{world: w}
+	w.shard = New(cfg, w.table, w.sink, epoch.Add(-age))
+	w.sink.shard = w.shard
+	w.shard.At(w.now)
+	return w
+}
+
+// hold makes the table keep a topic's row, as another loop's conn would.
+func (w *world) hold(names ...string) {
+	w.t.Helper()
+	for _, name := range names {
+		if _, ok := w.holds[name]; ok {
+			continue
+		}
+		id, err := w.table.Acquire([]byte(name))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.holds[name] = id
+	}
+}
+
+// connect makes an open conn. ms of 0 is the window of the configuration.
+func (w *world) connect(ms int) ConnID {
+	w.t.Helper()
+	id := w.shard.Add()
+	w.sink.peer(id).reset()
+	w.sink.deliver(id, w.shard.Open(id, uint32(id), ms, nil))
+	return id
+}
+
+func (w *world) command(id ConnID, cmd wsproto.Command) {
+	w.t.Helper()
+	w.sink.deliver(id, w.shard.Command(id, &cmd, nil))
+}
+
+func (w *world) subscribe(id ConnID, names ...string) {
+	w.t.Helper()
+	w.command(id, wsproto.Command{Op: wsproto.OpSubscribe, Topics: byteNames(names)})
+}
+
+func (w *world) unsubscribe(id ConnID, names ...string) {
+	w.t.Helper()
+	w.command(id, wsproto.Command{Op: wsproto.OpUnsubscribe, Topics: byteNames(names)})
+}
+
+func (w *world) publish(name string, value int) {
+	w.t.Helper()
+	if !w.table.Publish(name, strconv.Itoa(value)) {
+		w.t.Fatalf("nobody wants %s", name)
+	}
+}
+
+// tick moves the time and turns the wheel to it, in as many calls as that takes.
+func (w *world) tick(by time.Duration) {
+	w.t.Helper()
+	w.now = w.now.Add(by)
+	for w.shard.Tick(w.now) {
+	}
+}
+
+// advance turns the wheel slot by slot.
+func (w *world) advance(by time.Duration) {
+	w.t.Helper()
+	for end := w.now.Add(by); w.now.Before(end); {
+		visits := w.shard.stats.Visits
+		w.tick(min(SlotTime, end.Sub(w.now)))
+		if w.shard.stats.Visits != visits {
+			w.check()
+		}
+	}
+	w.check()
+}
+
+func (w *world) check() {
+	w.t.Helper()
+	check(w.t, w.shard, int64(len(w.holds)))
+}
+
+func byteNames(names []string) [][]byte {
+	list := make([][]byte, len(names))
+	for i, name := range names {
+		list[i] = []byte(name)
+	}
+	return list
+}
+
+// fakeSink stands for a loop and its sockets. It fails the test if a conn with a
+// backlog is written to.
+type fakeSink struct {
+	world *world
+	shard *Shard
+	peers []*peer // By ConnID.
+
+	// What is done with whole frames and with evictions, if anything.
+	onFrames func(id ConnID, frames []byte)
+	onLost   func(frames []byte) // Those of a write that fails.
+	onVisit  func(id ConnID)     // When a visit looks at the backlog.
+	onEvict  func(id ConnID, r Reason)
+
+	evicted [Reasons]uint64
+}
+
+// peer is the far end of one conn.
+type peer struct {
+	backlog int
+	clogged bool // What is written to it stays in the backlog.
+	broken  bool // The next write to it fails, and removes the conn inside of it.
+	gone    bool // It is removed when it is evicted; otherwise a close frame is sent.
+	visits  int  // Times the wheel came to look at its backlog.
+	writes  int
+	drained int // Times it was told that the backlog of its close has drained.
+}
+
+func (p *peer) reset() { *p = peer{} }
+
+func (f *fakeSink) peer(id ConnID) *peer {
+	for int(id) >= len(f.peers) {
+		f.peers = append(f.peers, &peer{})
+	}
+	return f.peers[id]
+}
+
+func (f *fakeSink) Backlog(id ConnID) int {
+	p := f.peer(id)
+	if f.shard.visited { // Not after a subscription.
+		p.visits++
+		if f.onVisit != nil {
+			f.onVisit(id)
+		}
+	}
+	return p.backlog
+}
+
+func (f *fakeSink) Write(id ConnID, frames []byte) {
+	p := f.peer(id)
+	if p.backlog > 0 {
+		f.world.t.Fatalf("conn %d is written to with a backlog of %d", id, p.backlog)
+	}
+	if p.broken {
+		if f.onLost != nil {
+			f.onLost(frames)
+		}
+		f.shard.At(f.world.now) // As a loop does when a connection closes.
+		f.shard.Remove(id)
+		return
+	}
+	f.deliver(id, frames)
+}
+
+// deliver hands frames to the far end. A loop writes the answers to commands itself.
+func (f *fakeSink) deliver(id ConnID, frames []byte) {
+	p := f.peer(id)
+	p.writes++
+	if p.clogged {
+		p.backlog += len(frames)
+	}
+	if f.onFrames != nil {
+		f.onFrames(id, frames)
+	}
+}
+
+// Evict does what a loop does: who can still be told is told and has some time to
+// answer, others are gone at once.
+func (f *fakeSink) Evict(id ConnID, r Reason) {
+	f.evicted[r]++
+	if f.onEvict != nil {
+		f.onEvict(id, r)
+	}
+	if f.peer(id).gone || r.Hard() || f.shard.conn(id).state != open {
+		f.shard.Remove(id)
+		return
+	}
+	if p := f.peer(id); p.clogged {
+		p.backlog += 64 // The bye and the close frame.
+	}
+	f.shard.Closing(id)
+}
+
+// Drained is where a loop closes its side of the socket.
+func (f *fakeSink) Drained(id ConnID) { f.peer(id).drained++ }
+
+// message is a server message, decoded.
+type message struct {
+	T         string
+	ID        json.RawMessage
+	TS        int64
+	D         []row
+	Op        string
+	Topics    json.RawMessage
+	MS        int
+	Rejected  []wsproto.Rejected
+	Code      int
+	Reason    string
+	Interval  int
+	Heartbeat int
+	MaxTopics int `json:"max_topics"`
+}
+
+// row is one row of a frame. Raw is all of it.
+type row struct {
+	S   string
+	N   uint64
+	V   json.RawMessage
+	raw string
+}
+
+func (r *row) UnmarshalJSON(b []byte) error {
+	type plainRow row
+	err := json.Unmarshal(b, (*plainRow)(r))
+	r.raw = string(b)
+	return err
+}
+
+// decode cuts frames into messages. A ping is a message with the type ping.
+func decode(t testing.TB, b []byte) (list []message) {
+	t.Helper()
+	for len(b) > 0 {
+		if len(b) < 2 || b[1]&0x80 != 0 {
+			t.Fatalf("not a server's frame: %q", b)
+		}
+		op, n, head := b[0], int(b[1]), 2
+		switch n {
+		case 126:
+			n, head = int(binary.BigEndian.Uint16(b[2:])), 4
+		case 127:
+			n, head = int(binary.BigEndian.Uint64(b[2:])), 10
+		}
+		payload := b[head : head+n]
+		b = b[head+n:]
+		m := message{T: "ping"}
+		switch {
+		case op == 0x89 && n == 0:
+		case op == 0x81:
+			if err := json.Unmarshal(payload, &m); err != nil {
+				t.Fatalf("%v in %s", err, payload)
+			}
+		default:
+			t.Fatalf("frame %x with %q", op, payload)
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// String is the message as scenarios show it.
+func (m message) String() string {
+	out := m.T
+	if m.ID != nil {
+		out += " id=" + string(m.ID)
+	}
+	switch m.T {
+	case "hello":
+		out += fmt.Sprintf(" interval=%d heartbeat=%d max_topics=%d", m.Interval, m.Heartbeat, m.MaxTopics)
+	case "ack":
+		out += fmt.Sprintf(" %s topics=%s", m.Op, m.Topics)
+		if m.MS > 0 {
+			out += fmt.Sprintf(" ms=%d", m.MS)
+		}
+		for _, r := range m.Rejected {
+			out += fmt.Sprintf(" rejected %q %d (%s)", r.Topic, r.Code, r.Reason)
+		}
+	case "topics":
+		out += " " + string(m.Topics)
+	case "error":
+		out += fmt.Sprintf(" %d (%s)", m.Code, m.Reason)
+	case "snapshot", "update":
+		for _, r := range m.D {
+			out += fmt.Sprintf(" %s#%d=%s", r.S, r.N, r.V)
+		}
+	}
+	return out
+}
+
+// text is the frames of one write on one line.
+func text(t testing.TB, frames []byte) string {
+	t.Helper()
+	var parts []string
+	for _, m := range decode(t, frames) {
+		parts = append(parts, m.String())
+	}
+	return strings.Join(parts, " | ")
+}
+
+// recorder keeps what came to each conn, as lines.
+type recorder map[ConnID][]string
+
+// record makes the sink keep all frames and evictions as text.
+func (w *world) record() recorder {
+	r := make(recorder)
+	w.sink.onFrames = func(id ConnID, frames []byte) { r[id] = append(r[id], text(w.t, frames)) }
+	w.sink.onEvict = func(id ConnID, why Reason) { r[id] = append(r[id], "evicted "+why.String()) }
+	return r
+}
+
+// want compares what came to a conn since the last call.
+func (r recorder) want(t testing.TB, id ConnID, lines ...string) {
+	t.Helper()
+	if !slices.Equal(r[id], lines) {
+		t.Fatalf("conn %d got\n%s\nwant\n%s", id, strings.Join(r[id], "\n"), strings.Join(lines, "\n"))
+	}
+	delete(r, id)
+}

@@ -1,0 +1,332 @@
+package loop
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tickedge/internal/fanout"
+	"tickedge/internal/topics"
+)
+
+// childEnv makes the test binary a server instead, see child_test.go.
+const childEnv = "TICKEDGE_LOOP_CHILD"
+
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(childEnv); spec != "" {
+		child(spec)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// patience is how long a test waits for what must happen soon.
+const patience = 10 * time.Second
+
+// eventually looks until ok is true. It is the only way in which a test waits.
+func eventually(ok func() bool, atMost time.Duration) bool {
+	deadline := time.Now().Add(atMost)
+	for !ok() {
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return true
+}
+
+// until fails the test if ok does not become true soon. what tells what is missing.
+func until(t testing.TB, ok func() bool, what string, args ...any) {
+	t.Helper()
+	if !eventually(ok, patience) {
+		t.Fatalf("waited %v for %s", patience, fmt.Sprintf(what, args...))
+	}
+}
+
+// A quick server: what takes seconds in production takes fractions of one here.
+func quick() Config {
+	return Config{
+		Listen: "127.0.0.1:0", Loops: 2, MaxConns: 4000,
+		Shard: fanout.Config{
+			Interval: 100 * time.Millisecond, Heartbeat: 20 * time.Second,
+			PingInterval: 20 * time.Second, PongTimeout: 10 * time.Second,
+			SlowTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+			HandshakeTimeout: 20 * time.Second, CloseTimeout: time.Second,
+			MaxTopics: 256, Seed: 7,
+		},
+	}
+}
+
+// edge is a server under test with its table and what stands for the feed.
+type edge struct {
+	*Server
+	t       testing.TB
+	table   *topics.Table
+	log     *testLog
+	ended   bool
+	endFeed func()
+}
+
+// serve starts a server that is ended with the test. It is checked then that nothing
+// is left of it.
+func serve(t testing.TB, change ...func(*Config)) *edge {
+	t.Helper()
+	takeBaseline(t)
+	e := start(t, change...)
+	t.Cleanup(func() {
+		e.end(0)
+		if t.Failed() {
+			return
+		}
+		wantBaseline(t)
+	})
+	return e
+}
+
+func start(t testing.TB, change ...func(*Config)) *edge {
+	t.Helper()
+	cfg := quick()
+	log := &testLog{}
+	cfg.Log = log.logger()
+	for _, f := range change {
+		f(&cfg)
+	}
+	table := topics.New(topics.Config{Max: 1 << 18, Linger: time.Minute})
+	s, err := Start(cfg, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &edge{Server: s, t: t, table: table, log: log}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		feed(table, stop)
+	}()
+	e.endFeed = sync.OnceFunc(func() { close(stop); <-stopped })
+	return e
+}
+
+// feed takes the changes of a table, as a real feed does.
+func feed(table *topics.Table, stop <-chan struct{}) {
+	sweep := time.NewTicker(50 * time.Millisecond)
+	defer sweep.Stop()
+	var changes []topics.Change
+	for {
+		select {
+		case <-stop:
+			return
+		case <-table.Changed():
+			changes = table.Changes(changes[:0])
+		case now := <-sweep.C:
+			table.Sweep(now)
+		}
+	}
+}
+
+// end shuts the server down and checks what must hold of any server then.
+func (e *edge) end(over time.Duration) {
+	if e.ended {
+		return
+	}
+	e.ended = true
+	begin := time.Now()
+	e.Shutdown(context.Background(), over)
+	e.endFeed()
+	if took, most := time.Since(begin), over+e.cfg.Shard.CloseTimeout+4*time.Second; took > most {
+		e.t.Errorf("Shutdown over %v took %v, want at most %v", over, took, most)
+	}
+	if n := e.Conns(); n != 0 {
+		e.t.Errorf("%d connections after Shutdown", n)
+	}
+	if n := e.table.Subscriptions(); n != 0 {
+		e.t.Errorf("%d subscriptions after Shutdown", n)
+	}
+	select {
+	case err := <-e.Failed():
+		e.t.Errorf("Failed: %v", err)
+	default:
+	}
+	e.log.check(e.t)
+}
+
+// onLoops runs f on each loop that had a connection, and waits for it.
+func (e *edge) onLoops(f func(l *loop)) {
+	e.t.Helper()
+	var all sync.WaitGroup
+	for _, l := range e.loops {
+		if l.events.Load() == nil {
+			continue
+		}
+		all.Add(1)
+		l.ask(func() {
+			defer all.Done()
+			f(l)
+		})
+	}
+	all.Wait()
+}
+
+// eachConn runs f for each open conn, on its loop.
+func (e *edge) eachConn(f func(l *loop, c *conn)) {
+	e.t.Helper()
+	var mu sync.Mutex
+	e.onLoops(func(l *loop) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, slab := range l.slabs {
+			for i := range slab {
+				if slab[i].gc != nil {
+					f(l, &slab[i])
+				}
+			}
+		}
+	})
+}
+
+// closed is how many connections were closed for a reason, with a code.
+func (e *edge) closed(reason, code string) (n uint64) {
+	for _, c := range e.Stats().Closed {
+		if c.Reason == reason && c.Code == code {
+			n += c.Count
+		}
+	}
+	return n
+}
+
+func (e *edge) refused(reason string) (n uint64) {
+	for _, r := range e.Stats().Refused {
+		if r.Reason == reason {
+			n += r.Count
+		}
+	}
+	return n
+}
+
+// wantClosed waits for a count of closed connections.
+func (e *edge) wantClosed(reason, code string, n uint64) {
+	e.t.Helper()
+	if !eventually(func() bool { return e.closed(reason, code) == n }, patience) {
+		e.t.Fatalf("%d closed for %s (%s), want %d; all: %+v", e.closed(reason, code), reason, code, n, e.Stats().Closed)
+	}
+}
+
+// publish commits a tick that somebody wants.
+func (e *edge) publish(topic, value string) {
+	e.t.Helper()
+	if !e.table.Publish(topic, value) {
+		e.t.Errorf("nobody wants %s", topic)
+	}
+}
+
+// testLog keeps what a server logs at warn and error. Nothing is expected, but for
+// lines that hold one of the strings allowed.
+type testLog struct {
+	mu      sync.Mutex
+	b       bytes.Buffer
+	allowed []string
+}
+
+func (l *testLog) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+func (l *testLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *testLog) allow(s string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.allowed = append(l.allowed, s)
+}
+
+func (l *testLog) check(t testing.TB) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+lines:
+	for line := range strings.Lines(l.b.String()) {
+		for _, s := range l.allowed {
+			if strings.Contains(line, s) {
+				continue lines
+			}
+		}
+		t.Errorf("logged: %s", line)
+	}
+}
+
+// baseline is what the process holds while no server runs. It is taken after a
+// first server, as gnet and the runtime start what stays.
+var baseline struct {
+	once       sync.Once
+	goroutines int
+	files      int
+}
+
+func takeBaseline(t testing.TB) {
+	baseline.once.Do(func() {
+		e := start(t)
+		dialRaw(t, e.Addr()).upgrade("").close()
+		e.end(0)
+		// What has begun to end may take a moment.
+		last, same := -1, 0
+		until(t, func() bool {
+			n := len(goroutines())
+			if n != last {
+				last, same = n, 0
+			}
+			same++
+			return same == 50
+		}, "a steady number of goroutines")
+		baseline.goroutines, baseline.files = last, len(openFiles())
+	})
+}
+
+// wantBaseline checks that goroutines and descriptors are back to what they were.
+func wantBaseline(t testing.TB) {
+	t.Helper()
+	if !eventually(func() bool { return len(goroutines()) <= baseline.goroutines }, patience) {
+		list := goroutines()
+		t.Errorf("%d goroutines, had %d before:\n%s", len(list), baseline.goroutines, strings.Join(list, "\n\n"))
+	}
+	if !eventually(func() bool { return len(openFiles()) <= baseline.files }, patience) {
+		files := openFiles()
+		t.Errorf("%d descriptors, had %d before: %v", len(files), baseline.files, files)
+	}
+}
+
+// goroutines returns the stacks of all goroutines but those of the tests themselves.
+func goroutines() (list []string) {
+	b := make([]byte, 4<<20)
+	b = b[:runtime.Stack(b, true)]
+	for g := range strings.SplitSeq(string(b), "\n\n") {
+		if !strings.Contains(g, "\ntesting.") {
+			list = append(list, g)
+		}
+	}
+	return list
+}
+
+// openFiles tells what the descriptors of this process stand for, where /proc does.
+func openFiles() []string {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	var list []string
+	for _, e := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil {
+			list = append(list, e.Name()+" "+target)
+		}
+	}
+	return list
+}
+
+func tcpAddr(a net.Addr) *net.TCPAddr { return a.(*net.TCPAddr) }

@@ -1,0 +1,261 @@
+package loop
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"tickedge/internal/fanout"
+)
+
+// backlog is what the server holds for its clients, and how much of it for the one
+// that has the most.
+func (e *edge) backlog() (sum, most int) {
+	e.eachConn(func(_ *loop, c *conn) {
+		n := c.gc.OutboundBuffered()
+		sum += n
+		most = max(most, n)
+	})
+	return sum, most
+}
+
+// ticking publishes a tick of each topic again and again until the test ends. pad is
+// the size of their values.
+func ticking(t *testing.T, e *edge, every time.Duration, pad int, topics []string) (stop func()) {
+	var over atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		fill := strings.Repeat("p", pad)
+		for n := 0; !over.Load(); n++ {
+			<-tick.C
+			for _, name := range topics {
+				e.table.Publish(name, fmt.Sprintf(`{"i":%d,"pad":"%s"}`, n, fill))
+			}
+		}
+	}()
+	stop = func() { over.Store(true); <-ended }
+	t.Cleanup(stop)
+	return stop
+}
+
+func TestSlowConsumers(t *testing.T) {
+	const slowTimeout, slowOnes, rowSize = time.Second, 6, 4 << 10
+	e := serve(t, func(c *Config) { c.Shard.SlowTimeout = slowTimeout })
+	fat := names("fat", 256)
+	var slow []*raw
+	for range slowOnes {
+		c := dialRaw(t, e.Addr())
+		_ = c.SetReadBuffer(8 << 10)
+		c.upgrade("")
+		c.send(subscribe(fat...))
+		c.want("ack")
+		slow = append(slow, c)
+	}
+	// The others are on both loops, have a window of 100 ms and a topic that ticks.
+	type seen struct {
+		gap time.Duration
+		err error
+	}
+	const quickOnes = 8
+	var halt atomic.Bool
+	gaps := make(chan seen, quickOnes)
+	for range quickOnes {
+		c := dialRaw(t, e.Addr()).upgrade("?topics=thin")
+		go func() {
+			var s seen
+			for last := time.Now(); !halt.Load() && s.err == nil; last = time.Now() {
+				_, s.err = c.read()
+				s.gap = max(s.gap, time.Since(last))
+			}
+			gaps <- s
+		}()
+	}
+	ticking(t, e, 10*time.Millisecond, 1, []string{"thin"})
+	begin := time.Now()
+	ticking(t, e, 30*time.Millisecond, rowSize, fat)
+
+	// Nothing is read from here on by those that are slow. What is held for each is
+	// the rest of one frame, however much has ticked since.
+	most := 0
+	if !eventually(func() bool {
+		_, n := e.backlog()
+		most = max(most, n)
+		return e.closed("slow_consumer", "1006") == slowOnes
+	}, slowTimeout+2*time.Second) {
+		t.Errorf("after %v: %d slow consumers evicted, want %d", time.Since(begin), e.closed("slow_consumer", "1006"), slowOnes)
+	}
+	if took := time.Since(begin); took < slowTimeout {
+		t.Errorf("evicted after %v, before the limit", took)
+	}
+	if frame := len(fat) * (rowSize + 100); most > frame || most < frame/4 {
+		t.Errorf("the largest backlog was %d bytes; one frame has about %d", most, frame)
+	}
+	for _, c := range slow {
+		c.wantReset()
+	}
+	st := e.Stats()
+	if st.Skipped < slowOnes || st.Evicted[fanout.SlowConsumer] != slowOnes {
+		t.Errorf("%d flushes skipped, evictions: %v", st.Skipped, st.Evicted)
+	}
+	halt.Store(true)
+	for range quickOnes {
+		if s := <-gaps; s.err != nil || s.gap > time.Second {
+			t.Errorf("longest wait for an update of a quick one: %v (%v)", s.gap, s.err)
+		}
+	}
+	until(t, func() bool { return e.Conns() == quickOnes }, "the slow ones to be gone")
+}
+
+// A client that stops reading for less than the limit misses nothing but what was
+// conflated, and is not evicted.
+func TestPauseIsNoSlowConsumer(t *testing.T) {
+	e := serve(t)
+	fat := names("fat", 256)
+	c := dialRaw(t, e.Addr()).upgrade("")
+	c.send(subscribe(fat...))
+	c.want("ack")
+	stop := ticking(t, e, 20*time.Millisecond, 4<<10, fat)
+	until(t, func() bool { return e.Stats().Skipped >= 3 }, "flushes to be skipped")
+	stop()
+	for _, name := range fat {
+		e.publish(name, `"last"`)
+	}
+	last := make(map[string]bool)
+	for len(last) < len(fat) {
+		m := c.want("update")
+		for _, r := range m.Rows {
+			if string(r.V) == `"last"` {
+				last[r.S] = true
+			}
+		}
+	}
+}
+
+// flood writes p again and again, reads nothing, and looks at the server after every
+// write, which also lets it read each p alone. It returns the largest backlog that
+// was seen between two turns.
+func flood(c *raw, e *edge, p []byte) (most int) {
+	c.t.Helper()
+	for range 2000 {
+		if _, err := c.Write(p); err != nil {
+			if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+				c.t.Errorf("write: %v, want a reset", err)
+			}
+			e.wantClosed("slow_consumer", "1006", 1)
+			return most
+		}
+		_, n := e.backlog()
+		most = max(most, n)
+	}
+	e.wantClosed("slow_consumer", "1006", 1)
+	c.wantReset()
+	return most
+}
+
+// A client that sends commands with long answers and reads none holds little memory
+// and is evicted. One command at a time, each answer is below the size at which
+// answers are written before the input is through.
+func TestFloodOfCommands(t *testing.T) {
+	for name, at := range map[string]int{"one at a time": 1, "many at a time": 100} {
+		t.Run(name, func(t *testing.T) {
+			e := serve(t, func(c *Config) { c.Shard.SlowTimeout = 2 * time.Second })
+			c := dialRaw(t, e.Addr())
+			_ = c.SetReadBuffer(8 << 10)
+			c.upgrade("?topics=" + strings.Join(longNames(100), ","))
+			// The limit, what may be gathered on top before it is looked at, and an answer.
+			const bound = repliesMax + flushAt + 20<<10
+			if most := flood(c, e, bytes.Repeat(command(`{"op":"list"}`), at)); most > bound {
+				t.Errorf("a backlog of %d bytes of answers, want at most %d", most, bound)
+			}
+		})
+	}
+}
+
+// Pings that are not read are not answered, so the answers hold no memory.
+func TestFloodOfPings(t *testing.T) {
+	e := serve(t, func(c *Config) { c.Shard.SlowTimeout = time.Second })
+	c := dialRaw(t, e.Addr())
+	_ = c.SetReadBuffer(8 << 10)
+	c.upgrade("")
+	pings := bytes.Repeat(frame(opPing, strings.Repeat("p", 125)), 100)
+	if most := flood(c, e, pings); most == 0 || most > 16<<10 {
+		t.Errorf("a backlog of %d bytes of pongs, want some and at most those to one read", most)
+	}
+}
+
+// A big snapshot is no fault of the client that reads it: it is served.
+func TestBigSnapshot(t *testing.T) {
+	e := serve(t)
+	fat := names("fat", 256)
+	dialRaw(t, e.Addr()).upgrade("").send(subscribe(fat...))
+	until(t, func() bool { return e.table.Subscriptions() == int64(len(fat)) }, "the topics to be wanted")
+	for _, name := range fat {
+		e.publish(name, `"`+strings.Repeat("v", 4<<10)+`"`)
+	}
+	for _, tc := range []struct {
+		name string
+		more [][]byte // In the same packet as the subscribe.
+	}{
+		{"alone", nil},
+		{"and a command", [][]byte{command(`{"op":"ping"}`)}},
+		{"and a ping", [][]byte{frame(opPing, "")}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := dialRaw(t, e.Addr()).upgrade("")
+			c.send(bytes.Join(append([][]byte{subscribe(fat...)}, tc.more...), nil))
+			c.want("ack")
+			if m := c.want("snapshot"); len(m.Rows) != len(fat) {
+				t.Errorf("%d rows, want %d", len(m.Rows), len(fat))
+			}
+			c.send(command(`{"op":"interval","ms":500,"id":"after"}`))
+			for {
+				m, err := c.read()
+				if err != nil && strings.Contains(err.Error(), "op 0xa") {
+					continue // A pong may come or not.
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if string(m.ID) == `"after"` {
+					break
+				}
+			}
+			c.close()
+		})
+	}
+}
+
+// What ends a conn may be said behind a backlog. It arrives all the same, and the end
+// right behind it.
+func TestCloseBehindABacklog(t *testing.T) {
+	e := serve(t, func(c *Config) { c.Shard.CloseTimeout = 5 * time.Second })
+	fat := names("fat", 256)
+	c := dialRaw(t, e.Addr()).upgrade("")
+	c.send(subscribe(fat...))
+	c.want("ack")
+	for _, name := range fat {
+		e.publish(name, `"`+strings.Repeat("v", 4<<10)+`"`)
+	}
+	until(t, func() bool { sum, _ := e.backlog(); return sum > 0 }, "a backlog")
+	c.send(frame(opBinary, ""))
+	e.onLoops(func(*loop) {}) // It was read.
+	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	for {
+		m, err := c.read()
+		if err == (closedWith{1003, "binary messages are not taken here"}) {
+			break
+		}
+		if err != nil || m.T != "update" {
+			t.Fatalf("got %s with %d rows (%v)", m.T, len(m.Rows), err)
+		}
+	}
+	c.wantEOF()
+}
