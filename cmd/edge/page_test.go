@@ -111,7 +111,7 @@ func TestPage(t *testing.T) {
 	if before == "" {
 		t.Error("the last price is gone from the view")
 	}
-	e = start(t, "-redis", redis.URL(), "-page", "-listen", e.addr)
+	start(t, "-redis", redis.URL(), "-page", "-listen", e.addr)
 	redistest.Eventually(t, "the page is live again", func() bool { return value(t, ctx, pageState) == "live" })
 	redistest.Eventually(t, "AAPL ticks again", func() bool {
 		publish()

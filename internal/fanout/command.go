@@ -39,9 +39,14 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) []byte {
 	case wsproto.OpInterval:
 		c.interval = uint16(ticks(time.Duration(cmd.MS) * time.Millisecond))
 		ack.MS = millis(c.interval)
+		before := c.due
 		s.unplace(c)
 		c.flush = s.now + 1 + s.spread(c.interval)
 		s.schedule(id, c)
+		if c.due.after(before) { // It may have been soon, for a snapshot.
+			s.unplace(c)
+			s.place(id, c, before)
+		}
 	case wsproto.OpPing:
 		return wsproto.AppendPongMessage(dst, cmd.ID, s.clock.UnixMilli())
 	case wsproto.OpAuth:

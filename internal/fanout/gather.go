@@ -22,10 +22,10 @@ func (s *Shard) snapshot(c *conn, dst []byte) []byte {
 			continue
 		case snapped:
 			// Where nothing came since an earlier snapshot, that holds up to the
-			// watermark too. Otherwise its row is news in any case, which is what
-			// awaited says: its count is above 0, so the next update takes it.
+			// watermark too. Otherwise its row is above snapped, and so above served:
+			// news without a mark.
 			if s.table.Seq(e.id()) > c.snapped {
-				list[i] = entry(e.id()) | awaited
+				list[i] = entry(e.id())
 			}
 			continue
 		}

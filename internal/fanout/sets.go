@@ -36,8 +36,8 @@ type sets struct {
 	classes [len(blockSizes)]class
 }
 
-// blockSizes are the sizes of blocks, in entries. A set that outgrows its block
-// moves to the next size, so at most a third of a block is unused.
+// blockSizes are the sizes of blocks, in entries. A set that outgrows its block moves
+// to the next size. It does not move back: who has had many topics may want them again.
 var blockSizes = [...]int{2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096}
 
 // topicsLimit is the largest set that fits.

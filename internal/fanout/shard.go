@@ -27,7 +27,7 @@ type ConnID uint32
 
 // Sink is what a shard acts on: the loop that owns the sockets. Its methods may call
 // [Shard.Closing] and [Shard.Remove] for the conn that they are called with, and
-// nothing else of the shard.
+// [Shard.At], and nothing else of the shard.
 type Sink interface {
 	// Write sends whole frames. p is only valid during the call.
 	Write(id ConnID, p []byte)
@@ -177,6 +177,9 @@ func (st *Stats) Add(o *Stats) {
 func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	if cfg.MaxTopics <= 0 || cfg.MaxTopics > topicsLimit {
 		panic("fanout: Config.MaxTopics is out of range")
+	}
+	if cfg.Interval > wsproto.IntervalMax*time.Millisecond {
+		panic("fanout: Config.Interval is out of range")
 	}
 	s := &Shard{cfg: cfg, table: table, sink: sink, start: start, clock: start}
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))

@@ -104,6 +104,7 @@ func (s *Shard) spread(interval uint16) tick {
 // all conns are visited in their order, only less often.
 func (s *Shard) Tick(now time.Time) (more bool) {
 	s.At(now)
+	s.visited = false // It is left true by a visit that has panicked.
 	w := &s.wheel
 	if s.Conns() == 0 {
 		w.cursor = s.now

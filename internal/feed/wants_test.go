@@ -121,7 +121,7 @@ func TestConfirmTellsReconnections(t *testing.T) {
 	}
 	d.want("A")
 	d.next(1)
-	if d.confirm("A") || d.confirm("A") {
+	if first, second := d.confirm("A"), d.confirm("A"); first || second {
 		t.Error("a confirmation on the first connection is a gap")
 	}
 	d.reset()

@@ -141,7 +141,9 @@ func TestCloseTimeout(t *testing.T) {
 	c.wantClose(1003)
 	c.wantEOF()
 	begin := time.Now()
-	until(t, func() bool { return e.table.Subscriptions() == 0 }, "its topics to be given up")
+	if n := e.table.Subscriptions(); n != 0 || e.Conns() != 1 {
+		t.Errorf("%d subscriptions of %d connections, want none of one that was told to go", n, e.Conns())
+	}
 	until(t, func() bool { return e.Conns() == 0 }, "it to be closed")
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("closed after %v", took)

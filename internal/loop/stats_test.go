@@ -74,6 +74,22 @@ func TestStatsAtRest(t *testing.T) {
 	}
 }
 
+// A loop that goes to sleep does not sleep through what it is asked at that moment.
+func TestAskAtBedtime(t *testing.T) {
+	e := serve(t, func(c *Config) { c.Loops = 1 })
+	warm(t, e)
+	for i := range 300 {
+		done := make(chan struct{})
+		// The turn that answers goes on behind the answer, and then to sleep.
+		e.loops[0].ask(func() { close(done) })
+		select {
+		case <-done:
+		case <-time.After(patience):
+			t.Fatalf("number %d was not answered", i)
+		}
+	}
+}
+
 // A connection is logged at debug, with the name from its hello and why it ended.
 func TestDebugLog(t *testing.T) {
 	log := &testLog{}
