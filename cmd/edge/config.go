@@ -158,14 +158,15 @@ func (c *config) validate(redisGiven bool) error {
 	if c.loops < 1 || c.loops > 1024 {
 		bad("-loops is %d, want 1 to 1024", c.loops)
 	}
+	reserve := int64(loop.FileReserve(max(1, c.loops)))
 	if limit, err := loop.FileLimit(); err != nil {
 		bad("the limit of open files is unknown: %v", err)
-	} else if room := int64(limit) - loop.FileReserve; c.maxConns < 0 || room < 1 || int64(c.maxConns) > room {
+	} else if room := int64(limit) - reserve; c.maxConns < 0 || room < 1 || int64(c.maxConns) > room {
 		if c.maxConns < 0 {
 			bad("-max-conns is %d, want 0 or more", c.maxConns)
 		} else {
 			bad("-max-conns %d needs %d open files and the limit is %d: raise it (ulimit -Hn, LimitNOFILE=) or ask for at most %d",
-				c.maxConns, max(1, c.maxConns)+loop.FileReserve, limit, max(0, room))
+				c.maxConns, int64(max(1, c.maxConns))+reserve, limit, max(0, room))
 		}
 	} else if c.maxConns == 0 {
 		c.maxConns = int(min(room, 10_000_000))

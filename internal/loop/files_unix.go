@@ -9,10 +9,11 @@ import (
 )
 
 // FileReserve is how many descriptors are kept for everything that is no admitted
-// connection: connections that are being refused, one being accepted by each loop,
-// listeners, Redis, the admin port, logs and what the Go runtime needs. An accept
-// that finds no descriptor would end its event loop.
-const FileReserve = 256 + RefuseRoom
+// connection: connections that are being refused; what each loop has (a listener, an
+// epoll and an eventfd) and the connection that it is just accepting; Redis, the admin
+// port, the log and what the Go runtime needs. An accept that finds no descriptor would
+// end its event loop.
+func FileReserve(loops int) int { return 256 + RefuseRoom + 4*loops }
 
 // FileLimit raises the limit of open files as far as it may be raised, and returns
 // it.

@@ -53,6 +53,9 @@ type loop struct {
 	poke      chan struct{}                  // Turn now.
 	ready     chan struct{}                  // Closed by OnBoot.
 	bootErr   error                          // Set before ready is closed.
+	endOnce   sync.Once                      // For ending.
+	ending    chan struct{}                  // Closed when the engine begins to end.
+	driven    chan struct{}                  // Closed when drive has returned.
 	done      chan struct{}                  // Closed when the engine has ended.
 	stopping  atomic.Bool                    // The engine's end is asked for.
 	requests  requests
@@ -77,6 +80,8 @@ func newLoop(s *Server, index int) *loop {
 		limits: wsproto.Limits{Message: wsproto.MessageMax(s.cfg.Shard.MaxTopics), Fragments: 1024},
 		poke:   make(chan struct{}, 1),
 		ready:  make(chan struct{}),
+		ending: make(chan struct{}),
+		driven: make(chan struct{}),
 		done:   make(chan struct{}),
 	}
 	cfg := s.cfg.Shard
@@ -93,6 +98,7 @@ func (l *loop) start(listen string) error {
 	go func() {
 		defer l.server.finished.Done()
 		defer close(l.done)
+		defer l.endDriver()
 		err := gnet.Run(l, "tcp://"+listen, l.server.options()...)
 		failed <- err
 		if !l.stopping.Load() {
@@ -132,12 +138,13 @@ func (l *loop) stop(ctx context.Context) {
 // drive makes the loop turn every slot time. It runs on a goroutine of its own and
 // is the only one that calls Execute, so there is never more than one turn queued.
 func (l *loop) drive() {
+	defer close(l.driven)
 	slot := time.NewTicker(fanout.SlotTime)
 	defer slot.Stop()
 	ctx := context.Background()
 	for {
 		select {
-		case <-l.done:
+		case <-l.ending:
 			return
 		case <-slot.C:
 		case <-l.poke:
@@ -250,6 +257,18 @@ func (l *loop) OnBoot(e gnet.Engine) gnet.Action {
 	return gnet.None
 }
 
+// OnShutdown is called before the engine ends its loop. gnet closes the descriptor
+// that Execute writes to before it refuses calls of it, and the number may belong to a
+// client by then, so the driver is ended first.
+func (l *loop) OnShutdown(gnet.Engine) { l.endDriver() }
+
+// endDriver ends the driver and waits until it has. It is also called after gnet.Run,
+// which calls OnShutdown only if the engine had begun to work.
+func (l *loop) endDriver() {
+	l.endOnce.Do(func() { close(l.ending) })
+	<-l.driven
+}
+
 // OnOpen admits a connection, or not.
 func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
 	l.counts.accepted++
@@ -319,8 +338,8 @@ func (l *loop) OnClose(gc gnet.Conn, err error) gnet.Action {
 	l.counts.closed[c.cause]++
 	l.logEnd(c, err)
 	l.shard.Remove(c.id)
+	l.server.dismiss(c.refuse)
 	*c = conn{}
-	l.server.conns.Add(-1)
 	return gnet.None
 }
 

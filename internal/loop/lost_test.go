@@ -102,7 +102,7 @@ func TestNoUpdateIsLost(t *testing.T) {
 // topics, and stays with the last connection until it is up to date.
 func view(e *edge, rng *rand.Rand, each int, final []atomic.Int64, quiet *atomic.Bool) error {
 	for {
-		c, err := connect(e.Addr(), patience)
+		c, err := connect(e.Addr(), 3*patience)
 		if err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (v *viewer) watch(rng *rand.Rand, final []atomic.Int64, quiet *atomic.Bool)
 		return false, nil
 	}
 	// Nothing comes when nothing changes, so look at what is missing at a deadline.
-	_ = v.SetReadDeadline(time.Now().Add(patience))
+	_ = v.SetReadDeadline(time.Now().Add(3 * patience))
 	for !quiet.Load() || !v.isUpToDate(final) {
 		if err := v.take(); err != nil {
 			missing := 0

@@ -58,7 +58,8 @@ type Server struct {
 	addr  net.Addr
 	page  []byte // The whole response.
 
-	conns    atomic.Int64 // Of all loops, those that are being refused included.
+	conns    atomic.Int64 // Admitted ones, of all loops.
+	refusing atomic.Int64 // Those that are held to be refused.
 	draining atomic.Bool
 
 	conflated struct {
@@ -112,7 +113,7 @@ func (s *Server) Addr() net.Addr { return s.addr }
 func (s *Server) Failed() <-chan error { return s.fail }
 
 // Conns is how many connections are open now, those that are being refused included.
-func (s *Server) Conns() int { return int(s.conns.Load()) }
+func (s *Server) Conns() int { return int(s.conns.Load() + s.refusing.Load()) }
 
 // Shutdown stops accepting, tells every conn to come back later, spread over the
 // time given, and stops the loops. It returns early when ctx ends: all connections
@@ -146,7 +147,7 @@ func (s *Server) awaitEmpty(ctx context.Context, atMost time.Duration) {
 	defer deadline.Stop()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for s.conns.Load() > 0 {
+	for s.Conns() > 0 {
 		select {
 		case <-ctx.Done():
 			return
@@ -169,14 +170,26 @@ const (
 // admit counts one connection in, unless it is dropped. As accepting is serial per
 // loop, at most one more per loop is open while this decides.
 func (s *Server) admit() admission {
-	switch n := s.conns.Add(1); {
-	case n > int64(s.cfg.MaxConns+RefuseRoom):
+	if !s.draining.Load() {
+		if s.conns.Add(1) <= int64(s.cfg.MaxConns) {
+			return admitted
+		}
 		s.conns.Add(-1)
-		return dropped
-	case n > int64(s.cfg.MaxConns) || s.draining.Load():
+	}
+	if s.refusing.Add(1) <= RefuseRoom {
 		return refused
 	}
-	return admitted
+	s.refusing.Add(-1)
+	return dropped
+}
+
+// dismiss counts a connection out that was not dropped.
+func (s *Server) dismiss(wasRefused bool) {
+	if wasRefused {
+		s.refusing.Add(-1)
+	} else {
+		s.conns.Add(-1)
+	}
 }
 
 // gnetLog lets gnet log through slog. What it says at info is of no interest to an
