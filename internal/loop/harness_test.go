@@ -140,7 +140,7 @@ func (e *edge) end(over time.Duration) {
 	begin := time.Now()
 	e.Shutdown(context.Background(), over)
 	e.endFeed()
-	if took, most := time.Since(begin), over+e.cfg.Shard.CloseTimeout+4*time.Second; took > most {
+	if took, most := time.Since(begin), over+e.cfg.Shard.CloseTimeout+20*time.Second; took > most {
 		e.t.Errorf("Shutdown over %v took %v, want at most %v", over, took, most)
 	}
 	if n := e.Conns(); n != 0 {

@@ -20,7 +20,7 @@ func TestTimeouts(t *testing.T) {
 	// The wheel comes by every 100 ms; the rest is for a machine that is busy.
 	within := func(t *testing.T, begin time.Time, least time.Duration) {
 		t.Helper()
-		if took := time.Since(begin); took < least || took > least+2*time.Second {
+		if took := time.Since(begin); took < least || took > least+20*time.Second {
 			t.Errorf("it took %v, want %v and a little", took, least)
 		}
 	}
