@@ -192,7 +192,8 @@ func TestAdmin(t *testing.T) {
 	c.next("ack")
 }
 
-// An engine that ends unasked would leave an edge that looks alive: it ends.
+// Two edges with the same flags would share the clients of one port. The second finds
+// the admin port taken.
 func TestSecondAdminPort(t *testing.T) {
 	t.Parallel()
 	e := start(t, "-demo")
