@@ -295,6 +295,7 @@ func (c *config) help(w io.Writer, fs *flag.FlagSet) {
 
   edge -demo                      try it with nothing else: http://localhost:8080/
   edge -redis redis://host:6379   run it
+  edge doctor -max-conns 100000   say what this host can hold, and what to change (-json)
 
 Every flag is also an environment variable: -max-conns is EDGE_MAX_CONNS. A flag wins.
 Times take a unit: 500ms, 10s, 2m.

@@ -19,11 +19,12 @@ var mayImport = map[string][]string{
 	"internal/topics":         {},
 	"internal/wsproto":        {},
 	"internal/flags":          {},
+	"internal/doctor":         {},
 	"internal/fanout":         {"internal/topics", "internal/wsproto"},
 	"internal/loop":           {"internal/fanout", "internal/topics", "internal/wsproto"},
 	"internal/feed":           {"internal/topics"},
 	"internal/feed/redistest": {},
-	"cmd/edge":                {"internal/fanout", "internal/feed", "internal/flags", "internal/loop", "internal/topics", "internal/wsproto"},
+	"cmd/edge":                {"internal/doctor", "internal/fanout", "internal/feed", "internal/flags", "internal/loop", "internal/topics", "internal/wsproto"},
 	"cmd/tickgen":             {"internal/feed", "internal/flags"},
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -28,9 +29,18 @@ const (
 	exitUsage = 2 // A flag or an environment variable is wrong.
 )
 
+// gcPercent is the room that the garbage collector lets grow on top of what is alive,
+// unless GOGC says otherwise. Half of an edge's memory would be such room at Go's 100,
+// and it has little to collect: ticks die young, and conns are mostly without pointers.
+// With 15,000 clients, 25 took 0.95 KB a client where 100 took 1.53 KB, at the same CPU.
+const gcPercent = 25
+
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
+	if len(args) > 0 && args[0] == "doctor" {
+		return examine(args[1:], os.Stdout, os.Stderr)
+	}
 	cfg, fs, err := parse(args)
 	var usage *usageError
 	switch {
@@ -50,6 +60,9 @@ func run(args []string) int {
 	}
 
 	log := cfg.logger(os.Stderr)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	fail := func(doing string, err error) int {
 		log.Error(doing, "error", err)
 		return exitError

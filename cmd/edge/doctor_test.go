@@ -1,0 +1,134 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"tickedge/internal/loop"
+)
+
+// doctorUnder runs the doctor with a hard limit of open files.
+func doctorUnder(t *testing.T, files int, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("the doctor only knows Linux")
+	}
+	shell := exec.Command("sh", append([]string{"-c", `ulimit -n "$1" && shift && exec "$@"`, "sh",
+		strconv.Itoa(files), binary, "doctor"}, args...)...)
+	var out, errs strings.Builder
+	shell.Stdout, shell.Stderr = &out, &errs
+	_ = shell.Run() // The code says it.
+	return shell.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+func TestDoctorNamesTheLimitOfFilesFirst(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		files int
+		args  []string
+		code  int
+		holds int
+	}{
+		{"no goal", 1000, []string{"-loops", "1"}, 0, 1000 - loop.FileReserve(1)},
+		{"more loops", 1000, []string{"-loops", "8"}, 0, 1000 - loop.FileReserve(8)},
+		{"just enough", 1000, []string{"-loops", "1", "-max-conns", strconv.Itoa(1000 - loop.FileReserve(1))}, 0, 1000 - loop.FileReserve(1)},
+		{"one too many", 1000, []string{"-loops", "1", "-max-conns", strconv.Itoa(1001 - loop.FileReserve(1))}, 1, 1000 - loop.FileReserve(1)},
+		{"not even one", 300, []string{"-max-conns", "1"}, 1, 0},
+		{"not even one, no goal", 300, nil, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, stdout, stderr := doctorUnder(t, c.files, append(c.args, "-json")...)
+			var report struct {
+				Holds  int
+				Limits []struct{ Key string }
+			}
+			if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+				t.Fatalf("code %d, %v:\n%s%s", code, err, stdout, stderr)
+			}
+			if code != c.code || report.Holds != c.holds || report.Limits[0].Key != "RLIMIT_NOFILE" || stderr != "" {
+				t.Errorf("code %d, holds %d, first %v, want %d, %d: %s", code, report.Holds, report.Limits[0], c.code, c.holds, stderr)
+			}
+		})
+	}
+	code, stdout, _ := doctorUnder(t, 1000, "-max-conns", "5000", "-loops", "1")
+	for _, want := range []string{"can hold 676 connections, not 5,000", " 1.           676  open files", "LimitNOFILE=5324"} {
+		if code != 1 || !strings.Contains(stdout, want) {
+			t.Errorf("code %d, %q is not in:\n%s", code, want, stdout)
+		}
+	}
+}
+
+func TestDoctorAndEdgeAgreeOnTheMaximum(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := doctorUnder(t, 1000, "-json")
+	var report struct{ Holds int }
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != 0 {
+		t.Fatalf("code %d, %v: %s", code, err, stderr)
+	}
+	out, err := exec.Command("sh", "-c", `ulimit -n 1000 && exec "$1" -check`, "sh", binary).Output()
+	if err != nil || !strings.Contains(string(out), "-max-conns="+strconv.Itoa(report.Holds)+"\n") {
+		t.Errorf("the doctor says %d, the edge %v:\n%s", report.Holds, err, out)
+	}
+}
+
+func TestDoctorRefusesWrongFlags(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		env, args []string
+		want      string
+	}{
+		{nil, []string{"-max-conns", "-1"}, "-max-conns is -1, want 0 or more"},
+		{nil, []string{"-max-cons", "1"}, "unknown flag -max-cons"},
+		{nil, []string{"-max-conns", "999999999", "-loops", "0"}, "-loops is 0"},
+		{nil, []string{"now"}, "belongs to no flag"},
+		{[]string{"EDGE_INTERVAL=soon"}, nil, "EDGE_INTERVAL"},
+	} {
+		code, stdout, stderr := runEdge(t, c.env, append([]string{"doctor"}, c.args...)...)
+		if code != 2 || stdout != "" || !strings.Contains(stderr, c.want) {
+			t.Errorf("%v %v: code %d, %q is not in:\n%s%s", c.env, c.args, code, c.want, stdout, stderr)
+		}
+	}
+	if code, stdout, _ := runEdge(t, nil, "doctor", "-h"); code != 0 || !strings.Contains(stdout, "edge doctor -max-conns") {
+		t.Errorf("-h: code %d\n%s", code, stdout)
+	}
+}
+
+// The unit is checked by systemd itself, with our binary in the place of the installed
+// one.
+func TestDoctorUnitIsGood(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "deploy", "systemd", "tickedge.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := string(text)
+	stop, drain := 0, 10
+	for line := range strings.Lines(unit) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "TimeoutStopSec="); ok {
+			stop, _ = strconv.Atoi(value)
+		}
+	}
+	if stop < drain+15 {
+		t.Errorf("TimeoutStopSec is %d, and the drain takes up to %d", stop, drain+15)
+	}
+	tool, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("there is no systemd-analyze")
+	}
+	file := filepath.Join(t.TempDir(), "tickedge.service")
+	unit = strings.ReplaceAll(unit, "/usr/local/bin/edge", binary)
+	if err := os.WriteFile(file, []byte(unit), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(tool, "verify", "--man=no", "--recursive-errors=no", file).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "tickedge.service") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
