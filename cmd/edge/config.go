@@ -87,7 +87,7 @@ func (c *config) flags() *flag.FlagSet {
 
 	begin("Serving")
 	str(&c.listen, "listen", ":8080", "`host:port` for clients; an empty host is all interfaces")
-	num(&c.loops, "loops", runtime.NumCPU(), "event loops; fewer leave processors to others on this host (Linux only, else 1)")
+	num(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops; fewer leave processors to others on this host (Linux only, else 1)")
 	num(&c.maxConns, "max-conns", 0, "connections held at a time; 0 is what the limit of open files allows")
 	yes(&c.page, "page", "serve the live board at / (on with -demo)")
 	dur(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")

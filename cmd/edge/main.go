@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -34,6 +35,20 @@ const (
 // and it has little to collect: ticks die young, and conns are mostly without pointers.
 // With 15,000 clients, 25 took 0.95 KB a client where 100 took 1.53 KB, at the same CPU.
 const gcPercent = 25
+
+// tuneRuntime fits the Go runtime to an edge. The environment goes before it.
+func tuneRuntime(loops int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	// A loop that waits in epoll keeps its P until somebody wants it. With no more Ps
+	// than loops, somebody always does: the runtime's monitor takes them away and looks
+	// again every 20 µs, for ever. Two to spare took 15,000 idle clients from 20 % of a
+	// core to 7 %, and a frame from 15.8 to 12.5 µs.
+	if procs := loops + 2; os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < procs {
+		runtime.GOMAXPROCS(procs)
+	}
+}
 
 func main() { os.Exit(run(os.Args[1:])) }
 
@@ -60,9 +75,7 @@ func run(args []string) int {
 	}
 
 	log := cfg.logger(os.Stderr)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	tuneRuntime(cfg.loops)
 	fail := func(doing string, err error) int {
 		log.Error(doing, "error", err)
 		return exitError
