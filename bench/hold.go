@@ -44,6 +44,10 @@ type holdRun struct {
 	hosts                            [3]*hostSample   // Before, when held, after.
 	unservedWorst                    int
 	problems                         []string
+
+	// watch may be nil. It is called outside of what counts as holding: before the
+	// first connect, before holding, and after it with all conns still open.
+	watch func(moment int)
 }
 
 func runHold(args []string, stdout, stderr io.Writer) int {
@@ -67,9 +71,7 @@ func runHold(args []string, stdout, stderr io.Writer) int {
 	}
 	res := r.judge()
 	if cfg.json {
-		enc := json.NewEncoder(stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(res)
+		err = writeJSON(stdout, res)
 	} else {
 		err = res.writeText(stdout)
 	}
@@ -83,6 +85,12 @@ func runHold(args []string, stdout, stderr io.Writer) int {
 	return exitGood
 }
 
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
 func newHoldRun(cfg *holdConfig, stderr io.Writer) *holdRun {
 	return &holdRun{
 		cfg: cfg, stderr: stderr,
@@ -94,6 +102,7 @@ func newHoldRun(cfg *holdConfig, stderr io.Writer) *holdRun {
 
 // run connects, holds and stops. An error means that there is nothing to tell.
 func (r *holdRun) run(shares []swarm.Config) error {
+	r.look(atStart)
 	r.hosts[0] = sampleHost(r.cfg.pids)
 	for i, err := range r.hosts[0].errs {
 		if err != nil {
@@ -122,17 +131,32 @@ func (r *holdRun) run(shares []swarm.Config) error {
 		if r.gauges().Open == 0 {
 			r.problem("no conn was opened, so nothing was held")
 		} else {
+			r.look(atHold)
 			r.hosts[1] = sampleHost(r.cfg.pids)
 			r.holding, r.parentCPU[1] = time.Now(), ownCPU()
 			r.crew.hold()
 			r.until(time.After(r.cfg.hold), signals, "", func() bool { return r.gauges().Open == 0 })
 			r.hosts[2] = sampleHost(r.cfg.pids)
+			r.look(atEnd)
 		}
 	}
 	r.ended, r.parentCPU[2] = time.Now(), ownCPU()
 	r.crew.stop()
 	r.until(time.After(stopTimeout), nil, "not all swarms sent a last report", r.allEnded)
 	return nil
+}
+
+// Moments of a run.
+const (
+	atStart = iota // Nothing is connected.
+	atHold         // Everything is; holding begins.
+	atEnd          // Holding has ended, and everything is still connected.
+)
+
+func (r *holdRun) look(moment int) {
+	if r.watch != nil {
+		r.watch(moment)
+	}
 }
 
 // until takes news until done says so. It reports false if the
@@ -230,8 +254,8 @@ func (r *holdRun) holdCPU() time.Duration {
 func (r *holdRun) line() {
 	now, g, s := time.Now(), r.gauges(), r.second
 	seconds := now.Sub(r.lastLine).Seconds()
-	if seconds < 0.5 {
-		return // The end of a phase, too short for rates; the next line has it.
+	if seconds < 0.9 {
+		return // Too short for rates, such as the end of a phase; the next line has it.
 	}
 	cpu := ownCPU()
 	used := s.CPU

@@ -78,7 +78,7 @@ func TestHoldServerThatMisbehaves(t *testing.T) {
 		t.Errorf("exit code %d, want %d", code, exitBad)
 	}
 	for _, want := range []string{
-		"violation   16 × n went down", "lost        4 × close 4001 slow consumer", "NOT GOOD: 4 conns lost; 16 violations", "conn 0 at ",
+		"violation   16 × n went down", "lost        4 × close 4001 slow consumer", "NOT GOOD: 4 conns lost; 16 violations", "  conn ",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
@@ -123,7 +123,7 @@ func TestWorkerThatDies(t *testing.T) {
 func TestWrongFlagsNameTheRightForm(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"", "usage: bench MODE"},
-		{"density", `no mode "density"`},
+		{"nonsense", `no mode "nonsense"`},
 		{"hold 127.0.0.1:8080", "flags are given as -name value"},
 		{"hold -nonsense", "not defined: -nonsense"},
 		{"hold -for 5", "-for"},

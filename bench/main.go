@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command bench opens many WebSocket conns to a running edge and measures what each
-// of them sees. It is a client only: it shares no code with the server.
+// Command bench opens many WebSocket conns to an edge and measures what each of them
+// sees. It is a client only: it shares no code with the server.
 //
 //	main.go      the modes
 //	flags.go     the flags of hold and what is wrong with them
@@ -10,6 +10,10 @@
 //	server.go    what the server's processes cost
 //	result.go    the result of a run, and whether it is good
 //	text.go      the result for people
+//	lab.go       what the modes share that start their own servers
+//	targets.go   the servers, and how each is told the same
+//	stats.go     medians and ratios of rounds
+//	density.go   fanout.go, ticks.go, storm.go, slow.go: a mode each
 package main
 
 import (
@@ -33,6 +37,11 @@ type mode struct {
 
 var modes = []mode{
 	{"hold", "open conns, keep them and check what they get", runHold},
+	{"density", "memory per conn, idle and under fan-out: edge and bare gnet", runDensity},
+	{"fanout", "CPU per frame and staleness: edge, floor, bare gnet and the usual designs", runFanout},
+	{"ticks", "the edge with the same clients at several rates of ticks", runTicks},
+	{"storm", "what it does to those connected when many connect at once", runStorm},
+	{"slow", "what clients that never read do to the others", runSlow},
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

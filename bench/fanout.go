@@ -1,0 +1,108 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"tickedge/bench/internal/lab"
+	"tickedge/bench/internal/swarm"
+)
+
+// feedName stands for the rounds that measure what the edge's feed costs: an edge with
+// all topics and next to no clients.
+const feedName = "feed"
+
+// fanoutConfig is what the flags of fanout say.
+type fanoutConfig struct {
+	labConfig
+	rounds int
+}
+
+func runFanout(args []string, stdout, stderr io.Writer) int {
+	c := &fanoutConfig{labConfig: labConfig{mode: "fanout", conns: 5000, hold: 10 * time.Second, edge: "-loops 1"}}
+	f := newLabFlags(&c.labConfig)
+	f.StringVar(&c.servers, "servers", targetNames(), "`list` of servers out of "+targetNames())
+	f.IntVar(&c.rounds, "rounds", 5, "how often each server is held")
+	err := c.parse(f, args, stderr)
+	if err == nil && c.rounds < 1 {
+		err = fmt.Errorf("-rounds %d: want 1 or more, such as -rounds 5", c.rounds)
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitGood
+	case err != nil:
+		fmt.Fprintf(stderr, "bench fanout: %v\nall flags: bench fanout -h\n", err)
+		return exitUsage
+	}
+	return runLab(&c.labConfig, stdout, stderr, func(s *session) (outcome, error) { return s.fanout(c.rounds) })
+}
+
+// fanout holds the same conns at one server after the other, in rounds. Redis and the
+// source of ticks run all the time, so that the rest of the machine does the same for
+// each. A server runs only while it is measured, and as a new process: an idle one
+// beside it would take ticks for the time that topics linger, and a used one has
+// memory of before.
+func (s *session) fanout(rounds int) (outcome, error) {
+	if err := s.ticks(s.rate); err != nil {
+		return nil, err
+	}
+	f := newFanoutResult(s.labConfig, rounds)
+	for round := range rounds {
+		// Another one begins each time: what one leaves behind, such as a warm CPU, is
+		// then not always the next one's.
+		for i := range f.Servers {
+			of := &f.Servers[(i+round)%len(f.Servers)]
+			s.progress("fanout: round %d of %d, %s", round+1, rounds, of.Name)
+			r, err := s.fanoutRound(of.Name, nil)
+			if err != nil {
+				return nil, err
+			}
+			of.rounds[round] = *r
+		}
+	}
+	f.conclude()
+	return f, nil
+}
+
+// fanoutRound starts a server, holds conns at it and ends it. watch may be nil.
+func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment int)) (*fanoutRound, error) {
+	conns, topics := s.conns, s.topics
+	if name == feedName {
+		name, topics = edgeName, min(s.universe, swarm.TopicsMax)
+		conns = coverage(s.universe, topics)
+	}
+	found, err := findTargets(name)
+	if err != nil {
+		return nil, err
+	}
+	var server *lab.Server
+	if server, err = found[0].start(s.lab, s.setting); err != nil {
+		return nil, err
+	}
+	res, err := s.hold(server, conns, topics, func(moment int) {
+		if watch != nil {
+			watch(server, moment)
+		}
+	})
+	if err := errors.Join(err, s.lab.StopServer(server)); err != nil {
+		return nil, err
+	}
+	r := fanoutRoundOf(res)
+	return &r, nil
+}
+
+// coverage is how many conns with so many random topics of a universe it takes to
+// have all but 0.5 % of it.
+func coverage(universe, topics int) int {
+	if topics >= universe {
+		return 1
+	}
+	missed := 1 - float64(topics)/float64(universe)
+	return int(math.Ceil(math.Log(0.005) / math.Log(missed)))
+}

@@ -1,0 +1,161 @@
+//go:build linux
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"strconv"
+	"time"
+)
+
+// freeAddr is an address of 127.0.0.1 that nothing listens on now. Conns of bench come
+// from other addresses of the loopback, so none of them takes it meanwhile.
+func freeAddr() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("lab: %w", err)
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
+
+// Redis starts a redis-server from PATH, which keeps nothing on disk, and returns its
+// URL.
+func (l *Lab) Redis() (*Proc, string, error) {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, "", errors.New("lab: there is no redis-server in PATH: install one (make deps)")
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, "", err
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	p, err := l.Start(Spec{
+		Name: "redis", Path: path,
+		Args:  []string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", l.Dir},
+		Ready: func() error { return pong(addr) },
+	})
+	return p, "redis://" + addr, err
+}
+
+// pong returns nil if a Redis answers.
+func pong(addr string) error {
+	c, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Second)) // Or the read fails.
+	if _, err := io.WriteString(c, "PING\r\n"); err != nil {
+		return err
+	}
+	answer := make([]byte, 5)
+	if _, err := io.ReadFull(c, answer); err != nil || string(answer) != "+PONG" {
+		return fmt.Errorf("redis answers %q: %w", answer, err)
+	}
+	return nil
+}
+
+// TopicPattern gives the names of the topics of Ticks, with the numbers from 0.
+const TopicPattern = "GEN-%06d"
+
+// Ticks starts a tickgen for n topics at rate ticks per second in all.
+func (l *Lab) Ticks(redis string, n int, rate float64) (*Proc, error) {
+	path, err := l.Build("cmd/tickgen")
+	if err != nil {
+		return nil, err
+	}
+	// Its own generated symbols begin with 1, and the numbers of the topics with 0.
+	args := []string{"-redis", redis, "-rate", strconv.FormatFloat(rate, 'f', -1, 64), "-symbols", fmt.Sprintf(TopicPattern, 0)}
+	if n > 1 {
+		args = append(args, "-n", strconv.Itoa(n-1))
+	}
+	return l.Start(Spec{Name: "tickgen", Path: path, Args: args})
+}
+
+// Server is a running server: one process, or several on one port.
+type Server struct {
+	Addr   string // host:port of clients.
+	Procs  []*Proc
+	Admins []string // host:port of each edge's operators; none for others.
+}
+
+// PIDs are those of all its processes.
+func (s *Server) PIDs() []int {
+	var pids []int
+	for _, p := range s.Procs {
+		pids = append(pids, p.PID)
+	}
+	return pids
+}
+
+// Edge starts n edges on one port. A client then finds one of them by the kernel's
+// choice.
+func (l *Lab) Edge(redis string, n int, args ...string) (*Server, error) {
+	path, err := l.Build("cmd/edge")
+	if err != nil {
+		return nil, err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Addr: addr}
+	for range n {
+		admin, err := freeAddr()
+		if err != nil {
+			return nil, errors.Join(err, l.StopServer(s))
+		}
+		p, err := l.Start(Spec{
+			Name: "edge", Path: path,
+			Args: append([]string{"-listen", addr, "-admin", admin, "-redis", redis, "-drain", "0s"}, args...),
+			Ready: func() error {
+				_, err := get(admin, "/readyz")
+				return err
+			},
+		})
+		if err != nil {
+			return nil, errors.Join(err, l.StopServer(s))
+		}
+		s.Procs, s.Admins = append(s.Procs, p), append(s.Admins, admin)
+	}
+	return s, nil
+}
+
+// Yardstick starts a server of another make, from a directory of the source tree. It
+// has to take -listen.
+func (l *Lab) Yardstick(name, dir string, args ...string) (*Server, error) {
+	path, err := l.Build(dir)
+	if err != nil {
+		return nil, err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	p, err := l.Start(Spec{Name: name, Path: path, Args: append([]string{"-listen", addr}, args...), Ready: func() error {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return &Server{Addr: addr, Procs: []*Proc{p}}, nil
+}
+
+// StopServer ends all processes of a server.
+func (l *Lab) StopServer(s *Server) error {
+	var all []error
+	for _, p := range s.Procs {
+		all = append(all, l.Stop(p))
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,206 @@
+//go:build linux
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"tickedge/bench/internal/lab"
+)
+
+// reportEvery is shorter than that of hold, so that no hold waits long for the report
+// that says that all conns are ready.
+const reportEvery = 100 * time.Millisecond
+
+// labConfig is what the modes that start their own servers have in common.
+type labConfig struct {
+	mode     string
+	setting  // Of which the flags fill in all but redis.
+	conns    int
+	connRate float64
+	hold     time.Duration
+	every    time.Duration // Between two reports, and thus how exact the time of connecting is; 0 is reportEvery.
+	seed     uint64
+	servers  string
+	edge     string
+	dir      string
+	json     bool
+
+	flags   map[string]string // All flags as they are, for the manifest.
+	targets []target
+}
+
+// newLabFlags declares the common flags with the defaults in c.
+func newLabFlags(c *labConfig) *flag.FlagSet {
+	f := flag.NewFlagSet("bench "+c.mode, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.IntVar(&c.conns, "conns", c.conns, "how many conns to hold")
+	f.Float64Var(&c.connRate, "connect-rate", 3000, "connects per second")
+	f.IntVar(&c.topics, "topics", 10, "topics per conn")
+	f.IntVar(&c.universe, "universe", 1000, "topics there are, of which each conn draws its own")
+	f.Float64Var(&c.rate, "rate", 20000, "ticks per second, all topics together")
+	f.DurationVar(&c.window, "interval", 500*time.Millisecond, "window of every server")
+	f.DurationVar(&c.hold, "for", c.hold, "how long to hold each time")
+	f.Uint64Var(&c.seed, "seed", 1, "draws the topics; the same seed draws the same")
+	f.StringVar(&c.edge, "edge", c.edge, "more `flags` for the edge, with spaces between them")
+	f.StringVar(&c.dir, "dir", "", "`directory` for logs, the manifest and the result; empty makes one in the place for temporary files")
+	f.BoolVar(&c.json, "json", false, "print the result as JSON")
+	return f
+}
+
+// parse reads the flags. The error is flag.ErrHelp or says the right form.
+func (c *labConfig) parse(f *flag.FlagSet, args []string, stderr io.Writer) error {
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(stderr, "usage: bench %s [flags], within the source tree\n", c.mode)
+		f.SetOutput(stderr)
+		f.PrintDefaults()
+		return err
+	}
+	if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("%q is not a flag: flags are given as -name value, such as -conns 5000", f.Arg(0))
+	}
+	if err != nil {
+		return err
+	}
+	c.edgeArgs = strings.Fields(c.edge)
+	c.flags = map[string]string{}
+	f.VisitAll(func(f *flag.Flag) { c.flags[f.Name] = f.Value.String() })
+	var all []error
+	if !(c.rate > 0) || c.rate > 10e6 {
+		all = append(all, fmt.Errorf("-rate %v: want ticks per second above 0, such as -rate 20000", c.rate))
+	}
+	if c.servers != "" {
+		var err error
+		c.targets, err = findTargets(c.servers)
+		all = append(all, err)
+	}
+	_, err = c.holdConfig(&lab.Server{Addr: "127.0.0.1:1"}, c.conns, c.topics)
+	return errors.Join(append(all, err)...)
+}
+
+// holdConfig is a hold of conns at a server.
+func (c *labConfig) holdConfig(s *lab.Server, conns, topics int) (*holdConfig, error) {
+	h := &holdConfig{
+		addr: s.Addr, path: "/ws", conns: conns, rate: c.connRate, topics: topics, universe: c.universe,
+		pattern: lab.TopicPattern, seed: c.seed, hold: c.hold, pids: s.PIDs(),
+	}
+	err := h.validate()
+	if c.window < windowMin || c.window > windowMax {
+		err = errors.Join(err, fmt.Errorf("-interval %v: want %v to %v, such as -interval 500ms", c.window, windowMin, windowMax))
+	}
+	return h, err
+}
+
+// session is a run of a mode that starts its own servers. Owned by one goroutine.
+type session struct {
+	*labConfig
+	lab    *lab.Lab
+	ctx    context.Context // Ends with a signal.
+	stderr io.Writer
+}
+
+// outcome is the result of a mode.
+type outcome interface {
+	writeText(w io.Writer) error
+	good() bool
+}
+
+// runLab runs a mode in a lab, which is closed whatever happens, and prints what it
+// finds.
+func runLab(c *labConfig, stdout, stderr io.Writer, measure func(*session) (outcome, error)) int {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	fail := func(err error) int {
+		fmt.Fprintf(stderr, "bench %s: %v\n", c.mode, err)
+		return exitBad
+	}
+	l, err := lab.New(ctx, c.dir, c.flags)
+	if err != nil {
+		return fail(err)
+	}
+	fmt.Fprintf(stderr, "bench %s: logs, manifest and result go to %s\n", c.mode, l.Dir)
+	res, err := guarded(l, func() (outcome, error) {
+		return measure(&session{labConfig: c, lab: l, ctx: ctx, stderr: stderr})
+	})
+	if ctx.Err() != nil {
+		return fail(errors.New("interrupted; all that was started has been ended"))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	var text, machine strings.Builder
+	if err := errors.Join(res.writeText(&text), writeJSON(&machine, res),
+		l.WriteFile("result.json", []byte(machine.String())), l.WriteFile("result.txt", []byte(text.String()))); err != nil {
+		return fail(err)
+	}
+	print := text.String()
+	if c.json {
+		print = machine.String()
+	}
+	if _, err := io.WriteString(stdout, print); err != nil {
+		return fail(err)
+	}
+	if !res.good() {
+		return exitBad
+	}
+	return exitGood
+}
+
+// guarded closes the lab after measure, also if that panics.
+func guarded(l *lab.Lab, measure func() (outcome, error)) (res outcome, err error) {
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return measure()
+}
+
+// ticks starts a Redis, and a source of ticks if rate is above 0.
+func (s *session) ticks(rate float64) error {
+	_, url, err := s.lab.Redis()
+	if err != nil {
+		return err
+	}
+	s.redis = url
+	if rate > 0 {
+		_, err = s.lab.Ticks(url, s.universe, rate)
+	}
+	return err
+}
+
+// hold opens conns at a server, holds them and says what came of it. watch may be nil.
+func (s *session) hold(server *lab.Server, conns, topics int, watch func(moment int)) (*result, error) {
+	cfg, err := s.holdConfig(server, conns, topics)
+	if err != nil {
+		return nil, err
+	}
+	shares, err := cfg.swarms()
+	if err != nil {
+		return nil, err
+	}
+	for i := range shares {
+		shares[i].Every = cmp.Or(s.every, reportEvery)
+	}
+	r := newHoldRun(cfg, s.stderr)
+	r.watch = watch
+	if err := r.run(shares); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.ctx.Err(), s.lab.Failed()); err != nil {
+		return nil, err
+	}
+	return r.judge(), nil
+}
+
+// progress says what is measured next.
+func (s *session) progress(format string, args ...any) {
+	fmt.Fprintf(s.stderr, "== "+format+"\n", args...)
+}

@@ -1,0 +1,186 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tickedge/bench/internal/lab"
+)
+
+// labBench runs a mode on real servers for a moment and reads its JSON.
+func labBench(t *testing.T, res any, args ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	all := append([]string{args[0], "-conns", "50", "-for", "1s", "-universe", "100", "-rate", "2000", "-json", "-dir", dir}, args[1:]...)
+	code, stdout, stderr := bench(all...)
+	if code != exitGood {
+		t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if err := json.Unmarshal([]byte(stdout), res); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"manifest.json", "result.json", "result.txt"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	noneLeft(t, dir)
+}
+
+// started are the processes of a run so far.
+func started(dir string) (pids []int) {
+	var manifest struct{ Processes []struct{ PID int } }
+	b, _ := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	_ = json.Unmarshal(b, &manifest) // It may be half written.
+	for _, p := range manifest.Processes {
+		pids = append(pids, p.PID)
+	}
+	return pids
+}
+
+func noneLeft(t *testing.T, dir string) {
+	t.Helper()
+	pids := started(dir)
+	if len(pids) == 0 {
+		t.Error("nothing was started")
+	}
+	for _, pid := range pids {
+		if _, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid))); err == nil {
+			t.Errorf("process %d is left over", pid)
+		}
+	}
+}
+
+func TestInterruptEndsEverything(t *testing.T) {
+	dir := t.TempDir()
+	go func() {
+		// Redis, a source of ticks, the first server: then it is being measured, or about to be.
+		for deadline := time.Now().Add(time.Minute); len(started(dir)) < 3 && time.Now().Before(deadline); {
+			time.Sleep(10 * time.Millisecond)
+		}
+		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+	}()
+	code, _, stderr := bench("fanout", "-conns", "20", "-for", "5m", "-servers", "edge", "-dir", dir)
+	if code != exitBad || !strings.Contains(stderr, "interrupted; all that was started has been ended") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	noneLeft(t, dir)
+}
+
+func TestDensity(t *testing.T) {
+	var res density
+	labBench(t, &res, "density")
+	if len(res.Servers) != 4 {
+		t.Fatalf("%+v", res)
+	}
+	for _, p := range res.Servers {
+		if p.FDs < 0.9 || p.FDs > 1.2 {
+			t.Errorf("%s, %s: %v descriptors per conn", p.Server, p.State, p.FDs)
+		}
+		if (p.State == fanoutState) != (p.Frames > 20) {
+			t.Errorf("%s, %s: %d frames", p.Server, p.State, p.Frames)
+		}
+		if p.Server == edgeName && p.Goroutines == 0 {
+			t.Error("nothing was read from the edge's metrics")
+		}
+	}
+}
+
+func TestFanout(t *testing.T) {
+	var res fanoutResult
+	labBench(t, &res, "fanout", "-rounds", "1")
+	if len(res.Servers) != len(targets)+1 {
+		t.Fatalf("%+v", res)
+	}
+	for _, s := range res.Servers {
+		if r := s.RoundResults[0]; r.Staleness.Rows == 0 || (s.Name != feedName) != (r.Frames > 50) {
+			t.Errorf("%s: %+v", s.Name, r)
+		}
+	}
+}
+
+func TestTicks(t *testing.T) {
+	var res ticksResult
+	labBench(t, &res, "ticks", "-rounds", "1", "-rates", "500,2000")
+	if len(res.Rates) != 2 {
+		t.Fatalf("%+v", res)
+	}
+	for _, r := range res.Rates {
+		if r.Reached.Median < r.Asked/2 || r.Reached.Median > 2*r.Asked || r.Frames.Median < 50 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+func TestStorm(t *testing.T) {
+	var res stormResult
+	labBench(t, &res, "storm", "-storm", "200", "-for", "2s")
+	if res.PerSec == 0 || res.Stormy.PerConn.Min < 0.5 || res.Snapshot.Rows == 0 {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestSlow(t *testing.T) {
+	var res slowResult
+	labBench(t, &res, "slow", "-share", "10", "-slow-timeout", "1s", "-for", "6s")
+	if res.Evicted != 5 || res.With.RSSMax == 0 || res.With.Staleness.Rows == 0 {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestLabModesWrongFlags(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"density -conns 0", "such as -conns 10000"},
+		{"density -rate 0", "such as -rate 20000"},
+		{"density 5000", "flags are given as -name value"},
+		{"density -servers edge,nginx", `no server "nginx"`},
+		{"fanout -rounds 0", "such as -rounds 5"},
+		{"fanout -interval 1ms", "such as -interval 500ms"},
+		{"ticks -rates 10,fast", "such as -rates 1000,100000"},
+		{"ticks -rounds 0", "such as -rounds 3"},
+		{"storm -storm 0", "-storm 0: want 1 or more"},
+		{"slow -share 0", "such as -share 5"},
+		{"slow -for 5s", "or nobody is evicted"},
+		{"fanout -nonsense", "not defined: -nonsense"},
+	} {
+		code, _, stderr := bench(strings.Fields(c.args)...)
+		if code != exitUsage || !strings.Contains(stderr, c.want) {
+			t.Errorf("bench %s: exit code %d, want %d and %q:\n%s", c.args, code, exitUsage, c.want, stderr)
+		}
+	}
+}
+
+func TestLabIsClosedAfterAFailure(t *testing.T) {
+	code, _, stderr := bench("fanout", "-conns", "10", "-for", "1s", "-rounds", "1", "-servers", "edge", "-edge", "-nonsense", "-dir", t.TempDir())
+	if code != exitBad || !strings.Contains(stderr, "nonsense") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+func TestLabIsClosedAfterAPanic(t *testing.T) {
+	l, err := lab.New(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := l.Start(lab.Spec{Name: "sleep", Path: "/bin/sleep", Args: []string{"60"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the panic was swallowed")
+		}
+		if _, err := p.Sample(); err == nil {
+			t.Error("the process is left over")
+		}
+	}()
+	_, _ = guarded(l, func() (outcome, error) { panic("in a mode") })
+}

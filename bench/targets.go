@@ -1,0 +1,87 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"tickedge/bench/internal/lab"
+)
+
+// target is a server that the lab can start.
+type target struct {
+	name string
+	dir  string // Of its program, in the source tree.
+	feed bool   // It takes its ticks from Redis. The others make rows inside.
+}
+
+// Names of targets with a part in the results.
+const (
+	edgeName    = "edge"
+	floorName   = "floor"
+	gnetName    = "gnet"
+	gorillaName = "gorilla" // The usual design: goroutines per conn, a queue per conn.
+)
+
+var targets = []target{
+	{edgeName, "cmd/edge", true},
+	{floorName, "bench/floor", false},
+	{gnetName, "bench/yard/gnet", false},
+	{gorillaName, "bench/yard/gorilla", true},
+	{"coder", "bench/yard/coder", true},
+}
+
+// findTargets reads a list of names with commas between them.
+func findTargets(list string) ([]target, error) {
+	var found []target
+	for name := range strings.SplitSeq(list, ",") {
+		before := len(found)
+		for _, t := range targets {
+			if t.name == name {
+				found = append(found, t)
+			}
+		}
+		if len(found) == before {
+			return nil, fmt.Errorf("-servers %s: there is no server %q; want some of %s", list, name, targetNames())
+		}
+	}
+	return found, nil
+}
+
+func targetNames() string {
+	var names []string
+	for _, t := range targets {
+		names = append(names, t.name)
+	}
+	return strings.Join(names, ",")
+}
+
+// setting is what all servers of a run have in common.
+type setting struct {
+	topics   int // Per conn.
+	universe int
+	rate     float64 // Ticks per second, for servers that make their own.
+	window   time.Duration
+	redis    string // URL.
+	edgeArgs []string
+}
+
+// start starts a server. Each is told the same in its own flags.
+func (t target) start(l *lab.Lab, s setting) (*lab.Server, error) {
+	window := []string{"-interval", s.window.String()}
+	switch {
+	case t.name == edgeName:
+		return l.Edge(s.redis, 1, append(window, s.edgeArgs...)...)
+	case t.feed:
+		return l.Yardstick(t.name, t.dir, append(window, "-redis", s.redis)...)
+	}
+	args := append(window, "-rate", strconv.FormatFloat(s.rate, 'f', -1, 64),
+		"-universe", strconv.Itoa(s.universe), "-topic-name", lab.TopicPattern)
+	if t.name == floorName {
+		args = append(args, "-topics", strconv.Itoa(s.topics)) // It reserves room for them.
+	}
+	return l.Yardstick(t.name, t.dir, args...)
+}
