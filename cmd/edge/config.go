@@ -128,15 +128,24 @@ func (c *config) flags() *flag.FlagSet {
 func parse(args []string) (*config, *flag.FlagSet, error) {
 	c := &config{}
 	fs := c.flags()
+	redisGiven, err := readFlags(fs, args)
+	if err != nil {
+		return c, fs, err
+	}
+	return c, fs, c.validate(redisGiven)
+}
+
+// readFlags sets fs from args and environment. The error is flag.ErrHelp or a
+// *usageError.
+func readFlags(fs *flag.FlagSet, args []string) (redisGiven bool, err error) {
 	switch err := flags.Parse(fs, args, envPrefix); {
 	case errors.Is(err, flag.ErrHelp):
-		return c, fs, err
+		return false, err
 	case err != nil:
-		return c, fs, &usageError{[]string{err.Error()}}
+		return false, &usageError{[]string{err.Error()}}
 	}
-	redisGiven := false
 	fs.Visit(func(f *flag.Flag) { redisGiven = redisGiven || f.Name == "redis" })
-	return c, fs, c.validate(redisGiven)
+	return redisGiven, nil
 }
 
 // validate finds all problems at once, and fills in what depends on the host.

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"tickedge/internal/doctor"
-	"tickedge/internal/flags"
 	"tickedge/internal/loop"
 )
 
@@ -81,15 +80,10 @@ func doctorGoal(args []string) (doctor.Goal, bool, error) {
 	c := &config{}
 	fs := c.flags()
 	asJSON := fs.Bool("json", false, "print JSON")
-	switch err := flags.Parse(fs, args, envPrefix); {
-	case errors.Is(err, flag.ErrHelp):
+	redisGiven, err := readFlags(fs, args)
+	if err != nil {
 		return doctor.Goal{}, false, err
-	case err != nil:
-		return doctor.Goal{}, false, &usageError{[]string{err.Error()}}
 	}
-	redisGiven := false
-	fs.Visit(func(f *flag.Flag) { redisGiven = redisGiven || f.Name == "redis" })
-
 	// The edge refuses a maximum that this host can't hold. To the doctor that is an
 	// answer and no mistake, so validate is asked about everything else.
 	conns := c.maxConns

@@ -37,6 +37,7 @@ const (
 const gcPercent = 25
 
 // tuneRuntime fits the Go runtime to an edge. The environment goes before it.
+// docs/OPERATIONS.md has the command behind the figures here.
 func tuneRuntime(loops int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)

@@ -159,8 +159,8 @@ func (l *loop) drive() {
 	}
 }
 
-// ask lets the loop call f in a turn. It must have had a connection: before that gnet
-// gives no way to run anything on it.
+// ask lets the loop call f in a turn. A loop that never had a connection has no turns
+// (gnet gives no way to run anything on it before), so f is not called there.
 func (l *loop) ask(f func()) {
 	l.requests.Lock()
 	l.requests.list = append(l.requests.list, f)
