@@ -41,7 +41,7 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) []byte {
 		ack.MS = millis(c.interval)
 		before := c.due
 		s.unplace(c)
-		c.flush = s.now + 1 + s.spread(c.interval)
+		c.flush = s.firstFlush(id, c.interval)
 		s.schedule(id, c)
 		if c.due.after(before) { // It may have been soon, for a snapshot.
 			s.unplace(c)

@@ -71,17 +71,16 @@ func (s *Shard) update(c *conn, dst []byte) []byte {
 			from = 0
 		}
 		id := e.id()
-		if s.table.Seq(id) <= from {
+		seq := s.table.Seq(id)
+		if seq <= from {
 			stillMarked = stillMarked || list[i].mark() != plain
 			continue
 		}
 		list[i] = entry(id)
 		if rows == 0 {
 			dst = wsproto.AppendUpdateHead(wsproto.BeginText(dst), s.clock.UnixMilli())
-		} else {
-			dst = append(dst, ',')
 		}
-		dst = append(dst, s.table.Row(id).JSON...)
+		dst = s.rows.append(dst, s.table, id, seq)
 		rows++
 	}
 	c.served = watermark
@@ -94,5 +93,5 @@ func (s *Shard) update(c *conn, dst []byte) []byte {
 	s.stats.Flushes++
 	s.stats.Rows += rows
 	s.stats.UpdateRows += rows
-	return wsproto.EndText(append(dst, wsproto.RowsEnd...), start)
+	return wsproto.EndText(append(dst[:len(dst)-1], wsproto.RowsEnd...), start) // Over the last comma.
 }

@@ -116,6 +116,7 @@ type Shard struct {
 	free    []ConnID
 	counts  [4]int // conns by state
 	sets    sets
+	rows    *rows
 	wheel   wheel
 	scratch []byte
 
@@ -181,7 +182,7 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	if cfg.Interval > wsproto.IntervalMax*time.Millisecond {
 		panic("fanout: Config.Interval is out of range")
 	}
-	s := &Shard{cfg: cfg, table: table, sink: sink, start: start, clock: start}
+	s := &Shard{cfg: cfg, table: table, sink: sink, start: start, clock: start, rows: new(rows)}
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
 	s.times = times{
 		interval: ticks(cfg.Interval), heartbeat: ticks(cfg.Heartbeat),
@@ -235,7 +236,7 @@ func (s *Shard) Open(id ConnID, name uint32, ms int, dst []byte) []byte {
 	c.heard, c.sent = s.now, s.now
 	c.ping = s.now + s.jitter(s.times.ping)
 	s.unplace(c)
-	c.flush = s.now + 1 + s.spread(c.interval)
+	c.flush = s.firstFlush(id, c.interval)
 	s.schedule(id, c)
 	return wsproto.AppendHello(dst, name, millis(c.interval), int(s.cfg.Heartbeat.Milliseconds()), s.cfg.MaxTopics)
 }

@@ -31,7 +31,9 @@ type conn struct {
 	id      fanout.ConnID
 	name    uint32 // What it is called in its hello and in the log.
 	replies uint32 // Bytes of answers that joined its backlog since that was empty.
+	fd      int32  // Its socket, as long as gc is not nil.
 	stage   stage
+	behind  bool // The socket did not take everything; gnet holds the rest, or held it.
 	refuse  bool // It is answered with 503, whatever it asks for.
 	cause   cause
 }
@@ -142,7 +144,7 @@ func (l *loop) frames(c *conn, in, out []byte) {
 			}
 		case wsproto.Ping:
 			// A pong never waits in a backlog: the next ping asks again.
-			if c.gc.OutboundBuffered() == 0 {
+			if l.backlog(c) == 0 {
 				out = wsproto.AppendPong(out, ev.Payload)
 			}
 		case wsproto.Close:
@@ -161,7 +163,7 @@ func (l *loop) frames(c *conn, in, out []byte) {
 
 // reply writes answers. It reports whether the conn goes on.
 func (l *loop) reply(c *conn, out []byte) bool {
-	if c.gc.OutboundBuffered() == 0 {
+	if l.backlog(c) == 0 {
 		c.replies = 0
 	} else {
 		c.replies += uint32(len(out))
@@ -219,8 +221,8 @@ func (l *loop) leave(c *conn) {
 	c.head = nil
 	c.dec = wsproto.Decoder{}
 	l.shard.Closing(c.id)
-	if c.gc.OutboundBuffered() == 0 {
-		shutdownWrite(c.gc.Fd())
+	if l.backlog(c) == 0 {
+		shutdownWrite(int(c.fd))
 	}
 }
 
@@ -231,20 +233,39 @@ func (l *loop) drop(c *conn) {
 }
 
 // write hands bytes to the socket. The conn may be gone afterwards (c.gc == nil): a
-// failed write closes it.
+// failed write closes it. Only what the socket does not take at once goes by way of
+// gnet, which keeps it and writes it when the socket is ready.
 func (l *loop) write(c *conn, p []byte) {
 	if len(p) == 0 {
 		return
 	}
 	l.counts.bytesOut += uint64(len(p))
+	if !c.behind {
+		n := send(c.fd, p)
+		if n == len(p) {
+			return
+		}
+		p = p[n:]
+		c.behind = true
+	}
 	_, _ = c.gc.Write(p)
+}
+
+// backlog is how many bytes of what was written the socket has not taken yet.
+func (l *loop) backlog(c *conn) int {
+	if !c.behind {
+		return 0
+	}
+	n := c.gc.OutboundBuffered()
+	c.behind = n > 0
+	return n
 }
 
 // Write implements [fanout.Sink].
 func (l *loop) Write(id fanout.ConnID, p []byte) { l.write(l.conn(id), p) }
 
 // Backlog implements [fanout.Sink].
-func (l *loop) Backlog(id fanout.ConnID) int { return l.conn(id).gc.OutboundBuffered() }
+func (l *loop) Backlog(id fanout.ConnID) int { return l.backlog(l.conn(id)) }
 
 // Evict implements [fanout.Sink].
 func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
@@ -265,7 +286,7 @@ func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 }
 
 // Drained implements [fanout.Sink]: the last word is out, so the peer may see the end.
-func (l *loop) Drained(id fanout.ConnID) { shutdownWrite(l.conn(id).gc.Fd()) }
+func (l *loop) Drained(id fanout.ConnID) { shutdownWrite(int(l.conn(id).fd)) }
 
 // retryMS advises when to come back, spread so that those who are sent away together
 // do not come back together. 0 is no advice.

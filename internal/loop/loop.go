@@ -292,7 +292,7 @@ func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
 		l.slabs = append(l.slabs, new([1 << slabBits]conn))
 	}
 	c := l.conn(id)
-	*c = conn{gc: gc, id: id, name: l.rng.Uint32(), refuse: verdict == refused}
+	*c = conn{gc: gc, fd: int32(gc.Fd()), id: id, name: l.rng.Uint32(), refuse: verdict == refused}
 	gc.SetContext(c)
 	return nil, gnet.None
 }

@@ -72,7 +72,7 @@ func TestPanicInAVisit(t *testing.T) {
 		hello := c.want("hello")
 		e.eachConn(func(_ *loop, conn *conn) {
 			if name, err := strconv.ParseUint(hello.Conn, 16, 32); err == nil && conn.name == uint32(name) {
-				conn.gc = &broken{conn.gc, conn, stubborn}
+				conn.gc, conn.behind = &broken{conn.gc, conn, stubborn}, true
 			}
 		})
 		if !stubborn {

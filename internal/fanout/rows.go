@@ -1,0 +1,51 @@
+package fanout
+
+import (
+	"unsafe"
+
+	"tickedge/internal/topics"
+)
+
+// rows is a loop's own copies of rows that it has sent lately. The table's rows are
+// written by the feed on another core, each in a place of its own: read 20 times for
+// 20 conns, they cost more time than all the rest of a gather. A copy is made once and
+// then read from memory that is close together and close to the loop.
+//
+// A copy's place follows from the topic's id, so two topics may take turns in one.
+// Which row a copy is of is told by its sequence, which no other row has: copies are
+// never wrong, and need no care when a topic ticks or its id is used again.
+type rows [rowCopies]rowCopy
+
+const (
+	// rowCopies take 512 KB. Where more topics than that tick all the time, the
+	// copies are of less use, and cost a copy each.
+	rowCopies = 4096
+	// rowCopySize is two lines of the CPU's cache.
+	rowCopySize = 128
+	rowCopyText = rowCopySize - 9
+)
+
+// rowCopy is a row's JSON and a comma, if they fit.
+type rowCopy struct {
+	seq  uint64 // 0 for none.
+	size uint8
+	text [rowCopyText]byte
+}
+
+const _ = uint(rowCopySize-unsafe.Sizeof(rowCopy{})) + uint(unsafe.Sizeof(rowCopy{})-rowCopySize)
+
+// append appends the newest row of a topic, whose sequence is seq or higher, and a
+// comma to dst.
+func (r *rows) append(dst []byte, t *topics.Table, id topics.ID, seq uint64) []byte {
+	c := &r[id%rowCopies]
+	if c.seq == seq {
+		return append(dst, c.text[:c.size]...)
+	}
+	row := t.Row(id)
+	if len(row.JSON) < rowCopyText {
+		c.seq = row.Seq
+		c.size = uint8(copy(c.text[:], row.JSON)) + 1
+		c.text[c.size-1] = ','
+	}
+	return append(append(dst, row.JSON...), ',')
+}
