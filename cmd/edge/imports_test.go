@@ -18,8 +18,11 @@ import (
 var mayImport = map[string][]string{
 	"internal/topics":         {},
 	"internal/wsproto":        {},
+	"internal/auth":           {"internal/topics"},
 	"internal/flags":          {},
 	"internal/doctor":         {},
+	"internal/guard":          {},
+	"internal/proxyproto":     {},
 	"internal/fanout":         {"internal/topics", "internal/wsproto"},
 	"internal/loop":           {"internal/fanout", "internal/topics", "internal/wsproto"},
 	"internal/feed":           {"internal/topics"},
@@ -36,11 +39,12 @@ var doors = map[string][]string{
 	"github.com/prometheus":         {"cmd/edge"},
 	"github.com/peterbourgon/ff":    {"internal/flags"},
 	"golang.org/x/sys":              {"internal/loop"},
-	"github.com/go-json-experiment": {"internal/wsproto"},
+	"github.com/go-json-experiment": {"internal/auth", "internal/wsproto"},
+	"github.com/golang-jwt":         {"internal/auth"},
 }
 
 // pure packages have no sockets, no clock and no goroutines of their own.
-var pure = []string{"internal/topics", "internal/wsproto", "internal/fanout"}
+var pure = []string{"internal/topics", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto"}
 
 var notPure = []string{"net", "os", "syscall", "net/http", "log/slog", "context"}
 

@@ -1,0 +1,138 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// What holds where a [Config] says nothing.
+const (
+	DefaultJWKSRefresh = 10 * time.Minute
+	DefaultTopicsClaim = "topics"
+)
+
+const (
+	// refreshMin keeps an issuer from being asked for its keys all the time, and
+	// refreshMax bounds how long a key that it has withdrawn is taken.
+	refreshMin = 30 * time.Second
+	refreshMax = 24 * time.Hour
+	// leewayMax is for clocks that differ. RFC 7519, 4.1.4, has "no more than a few
+	// minutes" in mind.
+	leewayMax = 5 * time.Minute
+)
+
+// Config says which tokens are good. Exactly one of Secret, SecretFile, KeyFile and
+// JWKSURL is set.
+//
+// There is no list of algorithms: which are taken follows from the keys. A secret takes
+// HS256, and HS384 and HS512 if it is as long as their hash; an RSA key RS and PS with
+// 256, 384 and 512; a P-256, P-384 or P-521 key ES256, ES384 or ES512; an Ed25519 key
+// EdDSA. So a public key is never used as a secret, and "none" never fits.
+type Config struct {
+	// Secret is shared with the issuer, at least 32 bytes (RFC 7518, 3.2). It is to
+	// come from the environment and not from a flag: everybody on a host can read the
+	// flags of its processes.
+	Secret []byte
+	// SecretFile holds the secret, as it is. One line end behind it is left out.
+	SecretFile string
+	// KeyFile holds public keys or certificates in PEM. A certificate's dates and
+	// signer are not looked at: the file itself is what is trusted.
+	KeyFile string
+	// JWKSURL is where the issuer has its keys (RFC 7517, 5). It is https://, or
+	// http:// to a loopback address. A proxy of the environment (HTTPS_PROXY) is used.
+	JWKSURL string
+	// JWKSRefresh is the time between two fetches. The default is
+	// [DefaultJWKSRefresh].
+	JWKSRefresh time.Duration
+
+	// Issuer is what iss has to be. Empty takes any.
+	Issuer string
+	// Audience is what aud has to be or contain. Empty takes tokens without aud only:
+	// one that names its audiences is not for somebody who has no name (RFC 7519,
+	// 4.1.3).
+	Audience string
+	// Leeway is by how much the clocks of issuer and edge may differ: exp counts as so
+	// much later, nbf as so much earlier.
+	Leeway time.Duration
+	// TopicsClaim is the claim that limits topics. The default is
+	// [DefaultTopicsClaim].
+	TopicsClaim string
+	// AllowNoExp takes tokens without exp, which are good for ever.
+	AllowNoExp bool
+}
+
+func (c Config) withDefaults() Config {
+	if c.JWKSRefresh == 0 {
+		c.JWKSRefresh = DefaultJWKSRefresh
+	}
+	if c.TopicsClaim == "" {
+		c.TopicsClaim = DefaultTopicsClaim
+	}
+	return c
+}
+
+// registered are the claims that mean something else already (RFC 7519, 4.1).
+var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+
+// Validate returns all that is wrong with c, or nil. It opens no file, and never
+// repeats a secret or the URL, which may hold one.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	sources := 0
+	for _, given := range []bool{len(c.Secret) > 0, c.SecretFile != "", c.KeyFile != "", c.JWKSURL != ""} {
+		if given {
+			sources++
+		}
+	}
+	if sources != 1 {
+		bad("%d sources of token keys, want exactly one: a secret, a secret file, a key file or a JWKS URL", sources)
+	}
+	if len(c.Secret) > 0 {
+		if err := checkSecret(c.Secret); err != nil {
+			bad("token secret: %w", err)
+		}
+	}
+	if c.JWKSURL != "" {
+		if err := checkJWKSURL(c.JWKSURL); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if c.JWKSRefresh < refreshMin || c.JWKSRefresh > refreshMax {
+		bad("JWKS refresh is %v, want %v to %v", c.JWKSRefresh, refreshMin, refreshMax)
+	}
+	if c.Leeway < 0 || c.Leeway > leewayMax {
+		bad("token leeway is %v, want 0s to %v", c.Leeway, leewayMax)
+	}
+	if slices.Contains(registered, c.TopicsClaim) {
+		bad("topics claim is %q, which has a meaning of its own (RFC 7519, 4.1), want another such as %s", c.TopicsClaim, DefaultTopicsClaim)
+	}
+	return errors.Join(problems...)
+}
+
+// checkJWKSURL wants a URL whose answer nobody on the way can have changed: whoever
+// writes the keys decides who may connect.
+func checkJWKSURL(s string) error {
+	const want = "want https://host/path, or http:// with a loopback host"
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return errors.New("JWKS URL is not valid, " + want)
+	}
+	if u.User != nil {
+		return errors.New("JWKS URL has a user or a password, and public keys need none: leave it out")
+	}
+	if u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) {
+		return nil
+	}
+	return errors.New("JWKS URL is not secure, " + want)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

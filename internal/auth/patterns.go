@@ -1,0 +1,124 @@
+package auth
+
+import (
+	"slices"
+	"strings"
+
+	"tickedge/internal/topics"
+)
+
+// patternsMax bounds the patterns of a token. Their bytes are bounded by [TokenMax].
+const patternsMax = 1000
+
+// Patterns is a set of topics: whole names, and prefixes with a star behind them. Nil
+// is all topics. It does not change, so conns may share one.
+//
+// A conn holds it for its life, in as many bytes as the patterns have and 2 more for
+// each.
+type Patterns struct {
+	// text has the names in order, and behind them the prefixes in order. None of
+	// them begins with a prefix other than itself.
+	text  string
+	ends  []uint16 // Where each ends in text; [TokenMax] is less than 64 KiB.
+	names int      // How many of them are names.
+}
+
+const _ = uint(1<<16 - TokenMax)
+
+// newPatterns makes a set of a token's list. It reports false if that is too long, or
+// if a pattern is not a topic name, nor the beginning of one with a star behind it. A
+// star elsewhere is not a wildcard, and whoever wrote it thought otherwise.
+func newPatterns(list []string) (_ *Patterns, ok bool) {
+	if len(list) > patternsMax {
+		return nil, false
+	}
+	var names, prefixes []string
+	for _, s := range list {
+		prefix, starred := strings.CutSuffix(s, "*")
+		switch {
+		case starred && prefix == "":
+			// All topics; but the rest of the list is checked.
+			prefixes = append(prefixes, prefix)
+		case !topics.ValidName(prefix):
+			return nil, false
+		case starred:
+			prefixes = append(prefixes, prefix)
+		default:
+			names = append(names, s)
+		}
+	}
+	prefixes = withoutCovered(prefixes)
+	if len(prefixes) > 0 && prefixes[0] == "" {
+		return nil, true
+	}
+	cover := pack(nil, prefixes)
+	slices.Sort(names)
+	names = slices.DeleteFunc(slices.Compact(names), func(s string) bool { return cover.Allows([]byte(s)) })
+	return pack(names, prefixes), true
+}
+
+// pack returns the set of these. Both lists are in order and without double entries, and
+// nothing begins with a prefix other than itself.
+func pack(names, prefixes []string) *Patterns {
+	all := slices.Concat(names, prefixes)
+	p := &Patterns{text: strings.Join(all, ""), ends: make([]uint16, len(all)), names: len(names)}
+	end := 0
+	for i, s := range all {
+		end += len(s)
+		p.ends[i] = uint16(end)
+	}
+	return p
+}
+
+// withoutCovered sorts prefixes and leaves out those that begin with another.
+func withoutCovered(prefixes []string) []string {
+	slices.Sort(prefixes)
+	kept := prefixes[:0]
+	for _, s := range prefixes {
+		if len(kept) == 0 || !strings.HasPrefix(s, kept[len(kept)-1]) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+func (p *Patterns) at(i int) string {
+	begin := 0
+	if i > 0 {
+		begin = int(p.ends[i-1])
+	}
+	return p.text[begin:p.ends[i]]
+}
+
+// Allows reports whether topic is in the set. It looks at some ten patterns, of
+// however many, and allocates nothing.
+func (p *Patterns) Allows(topic []byte) bool {
+	if p == nil {
+		return true
+	}
+	if i := p.last(0, p.names, topic); i >= 0 && p.at(i) == string(topic) {
+		return true
+	}
+	// If a prefix of topic is in the set, it is the last entry that is not greater
+	// than topic: what lies between the two begins with it too, and so is left out.
+	i := p.last(p.names, len(p.ends), topic)
+	return i >= 0 && len(p.at(i)) <= len(topic) && p.at(i) == string(topic[:len(p.at(i))])
+}
+
+// last returns the last of the entries from low to high that is not greater than
+// topic, or -1.
+func (p *Patterns) last(low, high int, topic []byte) int {
+	begin := low
+	for low < high {
+		mid := (low + high) / 2
+		if p.at(mid) <= string(topic) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == begin {
+		return -1
+	}
+	return low - 1
+}

@@ -1,0 +1,137 @@
+package auth
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"tickedge/internal/topics"
+)
+
+func TestPatternsAllow(t *testing.T) {
+	for _, c := range []struct {
+		list     []string
+		yes, not string
+	}{
+		{[]string{"AAPL", "FX:*"}, "AAPL FX: FX:EURUSD", "AAP AAPLX aapl FX fx:EURUSD MSFT A"},
+		{[]string{}, "", "A AAPL"},
+		{[]string{"A*"}, "A AA A:B", "B a"},
+		{[]string{"*"}, "A anything", ""},
+		{[]string{"AAPL", "*"}, "A anything", ""},
+		// Entries that others cover.
+		{[]string{"FX:EUR*", "FX:*", "FX:EURUSD", "FX", "FX"}, "FX FX: FX:EURUSD FX:Z", "F FXX"},
+		{[]string{"B*", "BA*", "A*", "C*"}, "A1 B1 BA1 BZ C1", "D1"},
+		{[]string{strings.Repeat("A", topics.NameMax)}, strings.Repeat("A", topics.NameMax), "A"},
+		{[]string{strings.Repeat("A", topics.NameMax) + "*"}, strings.Repeat("A", topics.NameMax), "A"},
+	} {
+		p, ok := newPatterns(c.list)
+		if !ok {
+			t.Fatalf("%q is refused", c.list)
+		}
+		for topic := range strings.FieldsSeq(c.yes) {
+			if !p.Allows([]byte(topic)) {
+				t.Errorf("%q does not allow %s", c.list, topic)
+			}
+		}
+		for topic := range strings.FieldsSeq(c.not) {
+			if p.Allows([]byte(topic)) {
+				t.Errorf("%q allows %s", c.list, topic)
+			}
+		}
+	}
+}
+
+func TestPatternsRefused(t *testing.T) {
+	for _, list := range [][]string{
+		{""}, {"AAPL", ""}, {"**"}, {"A*B"}, {"*A"}, {"A**"}, {"AAPL,MSFT"}, {"AAPL MSFT"}, {"Ä*"}, {"A\x00"},
+		{"*", "bad name"},
+		{strings.Repeat("A", topics.NameMax+1)},
+		{strings.Repeat("A", topics.NameMax+1) + "*"},
+		make([]string, patternsMax+1),
+	} {
+		if _, ok := newPatterns(list); ok {
+			t.Errorf("%.100q is taken", list)
+		}
+	}
+}
+
+func TestPatternsMax(t *testing.T) {
+	list := make([]string, patternsMax)
+	for i := range list {
+		list[i] = fmt.Sprintf("T%d", i)
+	}
+	p, ok := newPatterns(list)
+	if !ok {
+		t.Fatal("refused")
+	}
+	for _, s := range list {
+		if !p.Allows([]byte(s)) {
+			t.Errorf("%s is not allowed", s)
+		}
+	}
+	if _, ok := newPatterns(append(list, "X")); ok {
+		t.Error("one more is taken")
+	}
+}
+
+// Random sets over two letters, where nearly everything covers something, against the
+// plain way.
+func TestPatternsAgainstThePlainWay(t *testing.T) {
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	word := func(least int) string {
+		b := make([]byte, least+r.IntN(6))
+		for i := range b {
+			b[i] = "AB"[r.IntN(2)]
+		}
+		return string(b)
+	}
+	allowed, refused := 0, 0
+	for range 5000 {
+		list := make([]string, r.IntN(8))
+		for i := range list {
+			list[i] = word(1)
+			if r.IntN(2) == 0 {
+				list[i] += "*"
+			}
+		}
+		p, ok := newPatterns(list)
+		if !ok {
+			t.Fatalf("%q is refused", list)
+		}
+		for range 20 {
+			topic := word(1)
+			want := false
+			for _, s := range list {
+				prefix, starred := strings.CutSuffix(s, "*")
+				want = want || starred && strings.HasPrefix(topic, prefix) || s == topic
+			}
+			if got := p.Allows([]byte(topic)); got != want {
+				t.Fatalf("%q, topic %s: %v", list, topic, got)
+			}
+			if want {
+				allowed++
+			} else {
+				refused++
+			}
+		}
+	}
+	if allowed < 1000 || refused < 1000 {
+		t.Errorf("%d allowed, %d refused: the test looks at one side only", allowed, refused)
+	}
+}
+
+func TestPatternsAllocateNothing(t *testing.T) {
+	long := strings.Repeat("A", topics.NameMax-1)
+	p, _ := newPatterns([]string{long + "B", long + "C", "B*", "C*"})
+	topic := []byte(long + "C")
+	if n := testing.AllocsPerRun(100, func() {
+		if !p.Allows(topic) {
+			t.Fatal("not allowed")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

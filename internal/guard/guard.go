@@ -1,0 +1,272 @@
+// Package guard says how much of the edge one client may have: how many connections it
+// may hold, how fast it may open them, and how fast it may send commands. And it says
+// who that client is, if proxies stand in between.
+//
+// It has no socket and no clock: addresses and the time are passed in.
+//
+//	guard.go   Guard: connections, in all and by source
+//	source.go  who is counted as one
+//	bucket.go  rates, and the buckets of single conns
+//	trust.go   whose word is taken for who a client is
+package guard
+
+import (
+	"hash/maphash"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config holds the limits of a [Guard]. What is zero is no limit.
+type Config struct {
+	ConnsPerSource int  // Connections that one source may hold.
+	Total          Rate // New connections of all sources.
+	PerSource      Rate // New connections of each source.
+}
+
+// Outcome says whether a connection is let in or, if not, which limit it met.
+type Outcome uint8
+
+const (
+	OK           Outcome = iota
+	TooManyConns         // Its source holds as many as it may: answered with 429.
+	TooFast              // Its source opens them too fast: answered with 429.
+	Overloaded           // All of them together come too fast: answered with 503.
+
+	outcomes
+)
+
+// Outcomes is the number of outcomes, for tables by outcome.
+const Outcomes = int(outcomes)
+
+// String is the outcome as a metric label.
+func (o Outcome) String() string {
+	return [Outcomes]string{"ok", "too_many_conns", "too_fast", "overloaded"}[o]
+}
+
+// Verdict is the answer to a connection that wants to come in.
+type Verdict struct {
+	Outcome Outcome
+	// RetryAfter is the advice that goes with a refusal, in seconds (RFC 9110, 10.2.3).
+	// It is spread, so that those who are refused together do not come back together.
+	RetryAfter int
+}
+
+const (
+	// shardCount is how many locks the sources share. One would do for what a host can
+	// accept, but its owner may lose its processor while it holds it; this many keep
+	// the other loops going then.
+	shardCount = 64
+	// setsPerShard and ways make room for 65,536 sources whose bucket is not full, in
+	// 1 MiB. That is as many as come in a second in a bad storm.
+	setsPerShard = 128
+	ways         = 8
+
+	// retrySoon and retrySpread are the advice to a source that comes too fast, in
+	// seconds. As a rate is at least 1 a second, the next one is always due by then.
+	retrySoon   = 1
+	retrySpread = 5
+	// retryFull and retryFullSpread are for a source that holds as many as it may.
+	// Nothing says when one of them ends, so there is no haste.
+	retryFull       = 10
+	retryFullSpread = 20
+	// retryMax bounds the line of those who came while all together came too fast.
+	retryMax = 60
+)
+
+// Guard holds the limits that all loops share. Its methods may be called from any
+// goroutine; they wait for nothing but a lock held for some 100 ns, and allocate only as
+// the number of sources with connections grows.
+//
+// Memory: about 40 bytes for each source that holds connections, of which the room of the
+// most there ever were is kept, and a table of fixed size for those that came lately.
+// Nobody can make either grow without holding connections.
+type Guard struct {
+	conns     uint32
+	total     meter
+	perSource meter
+	start     time.Time
+	seed      maphash.Seed // So that nobody can choose addresses that meet in one set.
+
+	full   atomic.Uint64 // When the bucket of all connections is full, by total's clock.
+	line   atomic.Uint64 // When the last of those who wait for it is to come back.
+	shards [shardCount]shard
+}
+
+// shard is a part of the sources.
+type shard struct {
+	sync.Mutex
+	held map[Source]uint32 // Connections by source. None is 0.
+	// recent is empty if there is no rate by source. Each source has its place in one
+	// set. If all ways of the set are taken, the one whose bucket is the closest to
+	// full is forgotten, which at most gives that source its burst again. So nobody
+	// ever suffers for another, and who is at the limit is forgotten last. A table of
+	// shared buckets would be smaller, but let a flood empty the buckets of everybody.
+	recent    [][ways]visitor
+	refused   [Outcomes]uint64
+	forgotten uint64
+}
+
+// visitor is the bucket of one source. It is expendable when it is full.
+type visitor struct {
+	source Source
+	full   uint64 // By perSource's clock.
+}
+
+// New makes a guard whose time begins at start. It panics if a rate is out of range,
+// see [Rate.Valid].
+func New(cfg Config, start time.Time) *Guard {
+	if cfg.ConnsPerSource < 0 {
+		panic("guard: Config.ConnsPerSource is out of range")
+	}
+	g := &Guard{
+		conns: uint32(cfg.ConnsPerSource), total: newMeter(cfg.Total), perSource: newMeter(cfg.PerSource),
+		start: start, seed: maphash.MakeSeed(),
+	}
+	for i := range g.shards {
+		g.shards[i].held = map[Source]uint32{}
+		if g.perSource.limited() {
+			g.shards[i].recent = make([][ways]visitor, setsPerShard)
+		}
+	}
+	return g
+}
+
+// Enter asks for room for one more connection of a source. If the outcome is [OK] it
+// counts as held until [Guard.Leave]. What is refused uses nothing up: neither room, nor
+// the source's rate, nor that of all. Nobody, the zero Source, is held only to the rate
+// of all.
+//
+// The times of several loops need not be in order.
+func (g *Guard) Enter(src Source, now time.Time) Verdict {
+	at := now.Sub(g.start)
+	hash := maphash.Comparable(g.seed, src)
+	s := &g.shards[hash%shardCount]
+	s.Lock()
+	defer s.Unlock()
+	refuse := func(o Outcome, seconds int) Verdict {
+		s.refused[o]++
+		return Verdict{o, seconds}
+	}
+
+	var place *visitor
+	var full uint64
+	clock := g.perSource.clock(at)
+	if src != 0 && g.perSource.limited() {
+		place = find(&s.recent[hash/shardCount%setsPerShard], src)
+		before := uint64(0)
+		if place.source == src {
+			before = place.full
+		}
+		var ok bool
+		if full, ok = g.perSource.add(before, clock); !ok {
+			return refuse(TooFast, retrySoon+rand.IntN(retrySpread))
+		}
+	}
+	count := src != 0 && g.conns > 0
+	if count && s.held[src] >= g.conns {
+		return refuse(TooManyConns, retryFull+rand.IntN(retryFullSpread))
+	}
+	if g.total.limited() {
+		if clock := g.total.clock(at); !g.takeTotal(clock) {
+			return refuse(Overloaded, g.queue(clock))
+		}
+	}
+	if place != nil {
+		if place.source != src && place.full > clock {
+			s.forgotten++
+		}
+		*place = visitor{src, full}
+	}
+	if count {
+		s.held[src]++
+	}
+	return Verdict{Outcome: OK}
+}
+
+// Leave gives up the room of one connection that was let in.
+func (g *Guard) Leave(src Source) {
+	if src == 0 || g.conns == 0 {
+		return
+	}
+	s := &g.shards[maphash.Comparable(g.seed, src)%shardCount]
+	s.Lock()
+	defer s.Unlock()
+	switch n := s.held[src]; n {
+	case 0:
+		panic("guard: Leave of a source that holds no connection")
+	case 1:
+		delete(s.held, src)
+	default:
+		s.held[src] = n - 1
+	}
+}
+
+// find returns the place of a source in its set, or the place that it may take.
+func find(set *[ways]visitor, src Source) *visitor {
+	best := &set[0]
+	for i := range set {
+		v := &set[i]
+		if v.source == src {
+			return v
+		}
+		if v.full < best.full {
+			best = v
+		}
+	}
+	return best
+}
+
+// takeTotal takes one of the connections of all, if there is one.
+func (g *Guard) takeTotal(clock uint64) bool {
+	for {
+		before := g.full.Load()
+		after, ok := g.total.add(before, clock)
+		if !ok {
+			return false
+		}
+		if g.full.CompareAndSwap(before, after) {
+			return true
+		}
+	}
+}
+
+// queue returns the seconds after which one who came while all came too fast is to come
+// back. They are told to come one after the other, as fast as they are let in: all told
+// the same, they would only come too fast again.
+func (g *Guard) queue(clock uint64) int {
+	for {
+		before := g.line.Load()
+		after := max(before, clock) + unit
+		wait := int((after - clock + g.total.perSecond - 1) / g.total.perSecond)
+		if wait >= retryMax {
+			return retryMax - rand.IntN(retryMax/2)
+		}
+		if g.line.CompareAndSwap(before, after) {
+			return wait + rand.IntN(2)
+		}
+	}
+}
+
+// Stats counts what a guard did.
+type Stats struct {
+	Sources   int              // That hold connections, if these are limited.
+	Refused   [Outcomes]uint64 // By the limit that was met.
+	Forgotten uint64           // Sources whose bucket gave way to another's before it was full.
+}
+
+// Stats adds up the counters.
+func (g *Guard) Stats() (st Stats) {
+	for i := range g.shards {
+		s := &g.shards[i]
+		s.Lock()
+		st.Sources += len(s.held)
+		for o, n := range s.refused {
+			st.Refused[o] += n
+		}
+		st.Forgotten += s.forgotten
+		s.Unlock()
+	}
+	return st
+}
