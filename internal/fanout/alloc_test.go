@@ -133,6 +133,11 @@ func TestVisitsDoNotAllocate(t *testing.T) {
 	}{
 		{"flush", steadyConfig(), (*market).forget, func(st Stats) uint64 { return st.UpdateRows }, conns * each},
 		{"nothing new", steadyConfig(), func(*market) {}, func(st Stats) uint64 { return st.Visits }, conns},
+		{"slowed down", steadyConfig(), func(m *market) {
+			for _, id := range m.ids {
+				m.shard.conn(id).pace = untold // As after a step that the next flush ends.
+			}
+		}, func(st Stats) uint64 { return st.Visits }, conns},
 		{"heartbeat", beat, func(*market) {}, func(st Stats) uint64 { return st.Heartbeats }, conns},
 		{"ping", ping, func(m *market) {
 			for _, id := range m.ids {

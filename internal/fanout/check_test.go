@@ -135,16 +135,20 @@ func checkConn(t testing.TB, s *Shard, id ConnID, c *conn) {
 	}
 	if c.state != open {
 		// A conn in closing may still have our last word in its backlog.
-		if c.topics.n > 0 || c.flags != 0 && (c.state != closing || c.flags != backlogged) {
-			t.Fatalf("conn %d in state %d has %d topics and flags %b", id, c.state, c.topics.n, c.flags)
+		if c.topics.n > 0 || c.flags != 0 && (c.state != closing || c.flags != backlogged) || c.pace != 0 {
+			t.Fatalf("conn %d in state %d has %d topics, flags %b and pace %b", id, c.state, c.topics.n, c.flags, c.pace)
 		}
 		return
 	}
 	switch {
-	case c.interval == 0 || c.flush.after(s.now+tick(c.interval)):
-		t.Fatalf("conn %d flushes in %d ticks, its window is %d", id, c.flush-s.now, c.interval)
+	case c.interval == 0 || c.flush.after(s.now+c.window()):
+		t.Fatalf("conn %d flushes in %d ticks, its window is %d", id, c.flush-s.now, c.window())
+	case c.pace/smooth >= recoverAfter || c.pace.step() == 0 && c.pace >= smooth || c.pace&stuck != 0 && c.pace >= smooth:
+		t.Fatalf("conn %d has the pace %b", id, c.pace)
 	case c.due.after(c.flush):
 		t.Fatalf("conn %d is due at %d, after its flush at %d", id, c.due, c.flush)
+	case s.aside(id).bare.after(s.now) || c.since.after(s.aside(id).bare):
+		t.Fatalf("conn %d is open since %d, without topics since %d, now %d", id, c.since, s.aside(id).bare, s.now)
 	case c.heard.after(s.now) || c.sent.after(s.now):
 		t.Fatalf("conn %d: heard %d, sent %d, now %d", id, c.heard, c.sent, s.now)
 	case c.flags&pinged != 0 && (c.ping.after(s.now) || c.heard.after(c.ping)):

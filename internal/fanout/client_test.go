@@ -22,6 +22,47 @@ type client struct {
 	unsubscribed         time.Time // When it had no topic for the last time before now.
 	blocked              time.Time // When a visit first found the backlog; zero if the last one found none.
 	closing              time.Time
+
+	own, window          int   // Milliseconds: what it asked for, and what it was told.
+	commands, subscribes usage // Of the rates.
+	refused              bool  // The last command was.
+	late                 bool  // A visit found a backlog of three quarters of SlowTimeout.
+	mustGo               bool  // The last visit found one of all of it, after such a one.
+}
+
+// usage is how much of a rate was used, in events.
+type usage struct {
+	n  float64
+	at time.Time
+}
+
+// rounding is what a shard's count may be off, in events.
+const rounding = 0.2
+
+// left is what is still used.
+func (u *usage) left(now time.Time, rate int) float64 {
+	u.n = max(0, u.n-now.Sub(u.at).Seconds()*float64(rate))
+	u.at = now
+	return u.n
+}
+
+func (u *usage) take(now time.Time, rate int) float64 {
+	u.n = u.left(now, rate) + 1
+	return u.n
+}
+
+// visited is what a visit that has looked at the backlog makes due.
+func (c *client) visited(now time.Time, backlog bool, slow time.Duration) {
+	if !backlog {
+		c.blocked, c.late, c.mustGo = time.Time{}, false, false
+		return
+	}
+	if c.blocked.IsZero() {
+		c.blocked = now
+	}
+	age := now.Sub(c.blocked) - SlotTime // A shard measures in slots.
+	c.mustGo = c.late && age >= slow
+	c.late = c.late || age >= slow*3/4
 }
 
 // view is what a client knows of one topic.
@@ -55,9 +96,26 @@ func (p *program) receive(id ConnID, frames []byte) {
 			if c.told || m.Heartbeat != 3000 || m.MaxTopics != p.cfg.MaxTopics {
 				p.fatalf("conn %d got %s", id, m)
 			}
-			c.told = true
+			c.told, c.window = true, m.Interval
 		case "ack":
 			p.acked(c, m)
+		case "error":
+			if m.Code != wsproto.ErrTooFast {
+				p.fatalf("conn %d got %s", id, m)
+			}
+			c.pending, c.refused = nil, true
+		case "pong":
+		case "interval":
+			up := m.Reason == "slow"
+			switch {
+			case updates > 0:
+				p.fatalf("conn %d is told of its window behind an update: %s", id, text(p.t, frames))
+			case m.MS < c.own || m.MS != c.own && m.MS != 1000 && m.MS != 2000 && m.MS != 5000:
+				p.fatalf("conn %d asked for %d ms and got %s", id, c.own, m)
+			case m.MS == c.window || up != (m.MS > c.window) || !up && m.Reason != "recovered":
+				p.fatalf("conn %d had %d ms and got %s", id, c.window, m)
+			}
+			c.window = m.MS
 		case "snapshot":
 			p.rows(c, m)
 		case "update":
@@ -102,6 +160,10 @@ func (p *program) acked(c *client, m message) {
 	waits := c.pending
 	c.pending = nil
 	if waits == nil { // An interval.
+		if m.MS < c.own {
+			p.fatalf("conn %d asked for %d ms and got %s", c.id, c.own, m)
+		}
+		c.window = m.MS
 		return
 	}
 	for _, name := range waits.names {
@@ -118,12 +180,22 @@ func (p *program) acked(c *client, m message) {
 				p.fatalf("%q is subscribed with %d", name, code)
 			}
 		case has:
+		case code == wsproto.ErrTooFast:
+			if used := c.subscribes.left(p.now, p.cfg.SubscribeRate) + 1; used < float64(p.cfg.SubscribeBurst)-rounding {
+				p.fatalf("conn %d has used %.2f new topics and can't have %s", c.id, used, name)
+			}
 		case code != 0:
 			if full := len(c.topics) == p.cfg.MaxTopics || p.table.Held() == 10; !full || code != wsproto.ErrTooManyTopics {
 				p.fatalf("conn %d with %d topics can't have %s: %d", c.id, len(c.topics), name, code)
 			}
+			if len(c.topics) < p.cfg.MaxTopics { // It was the table's fault, and counts.
+				c.subscribes.take(p.now, p.cfg.SubscribeRate)
+			}
 		default:
 			c.topics[name] = &view{early: waits.early[name]}
+			if used := c.subscribes.take(p.now, p.cfg.SubscribeRate); used > float64(p.cfg.SubscribeBurst)+rounding {
+				p.fatalf("conn %d has used %.2f new topics", c.id, used)
+			}
 		}
 	}
 	if want := fmt.Sprint(len(c.topics)); string(m.Topics) != want {
@@ -175,6 +247,7 @@ func (p *program) evicted(id ConnID, r Reason) {
 		ok, since, limit = !c.open, c.added, p.cfg.HandshakeTimeout
 	case SlowConsumer:
 		since, limit = c.blocked, p.cfg.SlowTimeout
+		ok = ok && p.shard.conn(id).pace.step() == lastStep
 		if !c.closing.IsZero() { // It does not take our last word.
 			ok, since = true, c.closing
 		}
@@ -187,6 +260,10 @@ func (p *program) evicted(id ConnID, r Reason) {
 		ok, since, limit = !c.closing.IsZero(), c.closing, p.cfg.CloseTimeout
 	case Drain:
 		ok, since = p.draining, p.now
+	case MaxAge:
+		since, limit = c.opened, p.cfg.MaxAge*3/4
+	case CommandRate:
+		ok, since = ok && c.refused, p.now
 	default:
 		ok = false
 	}

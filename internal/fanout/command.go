@@ -9,24 +9,35 @@ import (
 )
 
 // Command carries out one command of an open conn and appends the answer to dst. The
-// snapshots of new topics follow their ack at once, unless the conn has a backlog.
-func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) []byte {
+// snapshots of new topics follow their ack at once, unless the conn has a backlog. A
+// command beyond the rate is refused. tooMany reports that the conn goes on with them
+// all the same, and is to be evicted with [CommandRate].
+func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, tooMany bool) {
 	c := s.conn(id)
 	if c.state != open {
 		panic("fanout: Command for a conn that is not open")
 	}
 	c.sent = s.now
+	if v := s.commands.take(&s.aside(id).commands, s.clock.Sub(s.start)); v != within {
+		s.stats.CommandsRefused++
+		e := wsproto.CommandError{Code: wsproto.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
+		return wsproto.AppendError(dst, &e), v == abuse
+	}
+	return s.carryOut(id, c, cmd, dst), false
+}
+
+func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) []byte {
 	ack := wsproto.Ack{ID: cmd.ID, Op: cmd.Op}
 	switch cmd.Op {
 	case wsproto.OpSubscribe:
 		for _, name := range cmd.Topics {
-			if r := s.subscribe(c, name); r.Code != 0 {
+			if r := s.subscribe(id, c, name); r.Code != 0 {
 				ack.Rejected = append(ack.Rejected, r)
 			}
 		}
 	case wsproto.OpUnsubscribe:
 		for _, name := range cmd.Topics {
-			s.unsubscribe(c, name)
+			s.unsubscribe(id, c, name)
 		}
 	case wsproto.OpList:
 		return wsproto.AppendTopics(dst, cmd.ID, func(yield func(string) bool) {
@@ -38,10 +49,11 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) []byte {
 		})
 	case wsproto.OpInterval:
 		c.interval = uint16(ticks(time.Duration(cmd.MS) * time.Millisecond))
-		ack.MS = millis(c.interval)
+		ack.MS = millis(c.window())
+		c.pace &^= untold
 		before := c.due
 		s.unplace(c)
-		c.flush = s.firstFlush(id, c.interval)
+		c.flush = s.firstFlush(id, c.window())
 		s.schedule(id, c)
 		if c.due.after(before) { // It may have been soon, for a snapshot.
 			s.unplace(c)
@@ -77,43 +89,47 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 }
 
 // subscribe adds one topic. The result's code is 0 if the conn has it now.
-func (s *Shard) subscribe(c *conn, name []byte) wsproto.Rejected {
+func (s *Shard) subscribe(id ConnID, c *conn, name []byte) wsproto.Rejected {
 	if !topics.ValidName(name) {
 		return reject(name, wsproto.ErrBadTopic, "a topic is 1 to 64 of A-Z a-z 0-9 . _ : / -")
 	}
-	if id, ok := s.table.Find(name); ok && s.sets.find(c.topics, id) >= 0 {
+	if topic, ok := s.table.Find(name); ok && s.sets.find(c.topics, topic) >= 0 {
 		return wsproto.Rejected{}
 	}
 	if int(c.topics.n) == s.cfg.MaxTopics {
 		return reject(name, wsproto.ErrTooManyTopics, fmt.Sprintf("at most %d topics per connection", s.cfg.MaxTopics))
 	}
-	id, err := s.table.Acquire(name)
+	if s.subscribes.take(&s.aside(id).subscribes, s.clock.Sub(s.start)) != within {
+		s.stats.TopicsRefused++
+		return reject(name, wsproto.ErrTooFast, s.tooManySubscribes)
+	}
+	topic, err := s.table.Acquire(name)
 	if err != nil {
 		return reject(name, wsproto.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
 	}
 	mark := awaited
-	if s.table.Seq(id) > 0 {
+	if s.table.Seq(topic) > 0 {
 		mark = owed
 	}
-	s.sets.add(&c.topics, entry(id)|mark)
+	s.sets.add(&c.topics, entry(topic)|mark)
 	c.flags |= marked
 	return wsproto.Rejected{}
 }
 
 // unsubscribe takes one topic away, if the conn has it.
-func (s *Shard) unsubscribe(c *conn, name []byte) {
-	id, ok := s.table.Find(name)
+func (s *Shard) unsubscribe(id ConnID, c *conn, name []byte) {
+	topic, ok := s.table.Find(name)
 	if !ok {
 		return
 	}
-	i := s.sets.find(c.topics, id)
+	i := s.sets.find(c.topics, topic)
 	if i < 0 {
 		return
 	}
 	s.sets.remove(&c.topics, i)
-	s.table.Release(id, s.clock)
+	s.table.Release(topic, s.clock)
 	if c.topics.n == 0 {
-		c.since = s.now
+		s.aside(id).bare = s.now
 	}
 }
 

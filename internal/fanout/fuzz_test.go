@@ -20,6 +20,7 @@ const (
 	opLeave       = 17
 	opInterval    = 18
 	opSweep       = 19
+	opFlood       = 20
 
 	joinOpen  = 1 // With the default window.
 	blockFail = 0
@@ -51,6 +52,23 @@ var programs = map[string][]byte{
 		opJoin, 0, joinOpen, opJoin, 0, joinOpen, opSubscribe, 0, 0, opSubscribe, 1, 0, opBlock, 0, blockFail, opPublish, 0, 0,
 		opStall, 0, 100, opJoin, 0, joinOpen, opSubscribe, 1, 0, opWait, 0, 63,
 	},
+	"slowed down and recovered": {
+		opJoin, 0, joinOpen, opSubscribe, 0, 0, opBlock, 0, blockNow, opWait, 0, 63, opWait, 0, 63, opWait, 0, 63, opWait, 0, 63,
+		opDrained, 0, 0, opPublish, 0, 0, opStall, 0, 100, opWait, 0, 63, opPublish, 0, 0, opInterval, 0, 0, opWait, 0, 63,
+		opBlock, 0, blockNow, opWait, 0, 63, opWait, 0, 63, opDrained, 0, 0, opStall, 0, 100,
+	},
+	"slow to the end": {
+		opJoin, 0, joinOpen, opSubscribe, 0, 0, opBlock, 0, blockNow, opStall, 0, 100, opStall, 0, 100, opStall, 0, 100,
+		opWait, 0, 63, opWait, 0, 63, opWait, 0, 63, opWait, 0, 63,
+	},
+	"too many commands": {
+		opJoin, 0, joinOpen, opFlood, 0, 10, opSubscribe, 0, 0, opInterval, 0, 3, opFlood, 0, 15, opWait, 0, 63, opStall, 0, 255,
+		opFlood, 0, 9, opSubscribe, 0, 0, opFlood, 0, 31,
+	},
+	"too many topics": {
+		opJoin, 0, joinOpen, opSubscribe, 0, 3, opUnsubscribe, 0, 3, opSubscribe, 0, 7, opWait, 0, 63, opUnsubscribe, 0, 7,
+		opSubscribe, 0, 3, opStall, 0, 100, opSubscribe, 0, 3,
+	},
 	"a drain": {
 		opJoin, 0, joinOpen, opJoin, 0, 0, opJoin, 0, joinOpen, opSubscribe, 0, 3, opInterval, 1, 5, opSweep, 0, drainAll,
 		opStall, 0, 128, opBlock, 0, blockNext, opStall, 0, 255,
@@ -78,9 +96,9 @@ func TestRandomPrograms(t *testing.T) {
 		}
 		for j := 0; j+2 < len(code); j += programStep {
 			switch {
-			case code[j]%20 == opStall && random.IntN(4) > 0:
+			case code[j]%programOps == opStall && random.IntN(4) > 0:
 				code[j] = opWait // Most waits are short.
-			case code[j]%20 == opSweep && j < len(code)/2:
+			case code[j]%programOps == opSweep && j < len(code)/2:
 				code[j+2] = 0 // No drain in the first half.
 			}
 		}

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ type program struct {
 const (
 	programConns = 24
 	programStep  = 3 // Bytes: operation, conn or topic, argument.
+	programOps   = 21
 )
 
 var programWindows = []int{0, 100, 333, 500, 1000, 2000, 60000}
@@ -35,6 +37,9 @@ func runProgram(t testing.TB, code []byte) {
 	cfg.MaxTopics = 6
 	cfg.PingInterval, cfg.PongTimeout = 8*time.Second, 4*time.Second
 	cfg.IdleTimeout, cfg.Heartbeat = 20*time.Second, 3*time.Second
+	cfg.MaxAge = 150 * time.Second
+	cfg.CommandRate, cfg.CommandBurst = 3, 10
+	cfg.SubscribeRate, cfg.SubscribeBurst = 1, 6
 	age := time.Duration(0)
 	if len(code)%2 == 1 {
 		age = wrapAge
@@ -51,11 +56,7 @@ func runProgram(t testing.TB, code []byte) {
 		}
 	}
 	p.sink.onVisit = func(id ConnID) {
-		if c := p.byID[id]; p.sink.peer(id).backlog == 0 {
-			c.blocked = time.Time{}
-		} else if c.blocked.IsZero() {
-			c.blocked = p.now
-		}
+		p.byID[id].visited(p.now, p.sink.peer(id).backlog > 0, cfg.SlowTimeout)
 	}
 	p.sink.onEvict = p.evicted
 	for ; len(code) >= programStep; code = code[programStep:] {
@@ -67,7 +68,7 @@ func runProgram(t testing.TB, code []byte) {
 
 func (p *program) step(op, which, arg byte) {
 	name := p.names[int(which)%len(p.names)]
-	switch op % 20 {
+	switch op % programOps {
 	case 0, 1:
 		p.join(int(arg))
 	case 2, 3, 4:
@@ -97,9 +98,12 @@ func (p *program) step(op, which, arg byte) {
 		p.leave(p.pick(which), arg)
 	case 18:
 		if c := p.pick(which); c != nil {
-			ms := programWindows[1+int(arg)%(len(programWindows)-1)]
+			ms, before := programWindows[1+int(arg)%(len(programWindows)-1)], c.own
 			p.logf("conn %d: interval %d", c.id, ms)
-			p.answer(c, &wsproto.Command{Op: wsproto.OpInterval, MS: ms}, nil)
+			c.own = rounded(ms)
+			if !p.answer(c, &wsproto.Command{Op: wsproto.OpInterval, MS: ms}, nil) {
+				c.own = before
+			}
 		}
 	case 19:
 		p.table.Sweep(p.now)
@@ -108,6 +112,12 @@ func (p *program) step(op, which, arg byte) {
 			p.logf("drain")
 			p.draining = true
 			p.shard.Drain(5 * time.Second)
+		}
+	case 20:
+		c := p.pick(which)
+		for i := 0; c != nil && i < int(arg)%32 && !c.left && c.closing.IsZero(); i++ {
+			p.logf("conn %d: ping", c.id)
+			p.answer(c, &wsproto.Command{Op: wsproto.OpPing}, nil)
 		}
 	}
 }
@@ -133,8 +143,13 @@ func (p *program) join(arg int) {
 func (p *program) open(c *client, ms int) {
 	p.logf("conn %d is open, interval %d", c.id, ms)
 	c.open, c.opened, c.heard, c.unsubscribed = true, p.now, p.now, p.now
+	c.own = rounded(cmp.Or(ms, int(p.cfg.Interval.Milliseconds())))
+	c.commands, c.subscribes = usage{at: p.now}, usage{at: p.now}
 	p.sink.deliver(c.id, p.shard.Open(c.id, uint32(c.id), ms, nil))
 }
+
+// rounded is the window that is given to who asks for ms.
+func rounded(ms int) int { return (ms + 2) / 5 * 5 }
 
 // pick returns an open client, or nil. One that awaits its handshake gets it.
 func (p *program) pick(which byte) *client {
@@ -174,13 +189,27 @@ func (p *program) topicCommand(c *client, op wsproto.Op, arg byte) {
 	p.answer(c, &wsproto.Command{Op: op, Topics: byteNames(names)}, &pending{op, names, early})
 }
 
-// answer carries out a command and gives the client what comes of it.
-func (p *program) answer(c *client, cmd *wsproto.Command, waits *pending) {
-	c.pending = waits
-	p.sink.deliver(c.id, p.shard.Command(c.id, cmd, nil))
-	if c.pending != nil {
+// answer carries out a command and gives the client what comes of it. It reports
+// whether the command was not refused.
+func (p *program) answer(c *client, cmd *wsproto.Command, waits *pending) bool {
+	c.pending, c.refused = waits, false
+	before, used := p.shard.stats.CommandsRefused, c.commands.take(p.now, p.cfg.CommandRate)
+	out, tooMany := p.shard.Command(c.id, cmd, nil)
+	p.sink.deliver(c.id, out)
+	burst := float64(p.cfg.CommandBurst)
+	switch {
+	case c.pending != nil:
 		p.fatalf("conn %d got no ack", c.id)
+	case c.refused != (p.shard.stats.CommandsRefused > before):
+		p.fatalf("conn %d: refused is %v, the stats say something else", c.id, c.refused)
+	case c.refused && used < burst-rounding || !c.refused && used > burst+rounding:
+		p.fatalf("conn %d has used %.2f commands of %v and is refused: %v", c.id, used, burst, c.refused)
+	case tooMany && used < 3*burst-rounding || !tooMany && used > 3*burst+rounding:
+		p.fatalf("conn %d has used %.2f commands of %v and is too fast: %v", c.id, used, burst, tooMany)
+	case tooMany:
+		p.shard.Evict(c.id, CommandRate)
 	}
+	return !c.refused
 }
 
 func (p *program) wait(d time.Duration) {
@@ -260,6 +289,9 @@ func (p *program) settle() {
 				p.fatalf("conn %d has %q of %s, the newest is %q", c.id, v.raw, name, raw)
 			}
 		}
+		if c.window != c.own { // The way down takes 36 s with a window of 2 s.
+			p.fatalf("conn %d has a window of %d ms and asked for %d", c.id, c.window, c.own)
+		}
 	}
 	if p.draining && p.shard.counts[open] > 0 {
 		p.fatalf("%d conns are open after the drain", p.shard.counts[open])
@@ -291,8 +323,19 @@ func (p *program) compare() {
 		case (st == open) != (c.open && c.closing.IsZero()):
 			p.fatalf("conn %d is in state %d", id, st)
 		}
-		if st := p.shard.conn(id); st.state == open && int(st.topics.n) != len(c.topics) {
+		st := p.shard.conn(id)
+		if st.state != open {
+			continue
+		}
+		switch {
+		case int(st.topics.n) != len(c.topics):
 			p.fatalf("conn %d has %d topics, want %d", id, st.topics.n, len(c.topics))
+		case st.pace&untold == 0 && c.window != millis(st.window()):
+			p.fatalf("conn %d was told a window of %d ms, it has %d", id, c.window, millis(st.window()))
+		case c.mustGo:
+			p.fatalf("conn %d has a backlog since %v and is not evicted", id, p.now.Sub(c.blocked))
+		case p.now.Sub(c.opened) > p.cfg.MaxAge*5/4+time.Second+SlotTime:
+			p.fatalf("conn %d is open since %v", id, p.now.Sub(c.opened))
 		}
 	}
 	st := p.shard.Stats()

@@ -15,6 +15,10 @@ const (
 	Drain                          // The edge is going down.
 	Malformed                      // Too many malformed commands.
 	Panic                          // A bug of ours.
+	MaxAge                         // It was open for as long as a conn may be.
+	CommandRate                    // Too many commands, and on after being told so.
+	TokenExpired                   // Its token is not good any more.
+	Replaced                       // A newer one of the same user took its place.
 
 	reasons
 )
@@ -35,6 +39,10 @@ var reasonTable = [Reasons]struct {
 	Drain:            {"drain", wsproto.CodeRestart, "draining"},
 	Malformed:        {"malformed", wsproto.CodeMalformed, "too many malformed commands"},
 	Panic:            {"panic", wsproto.CodeInternal, "internal error"},
+	MaxAge:           {"max_age", wsproto.CodeMaxAge, "maximum age reached"},
+	CommandRate:      {"command_rate", wsproto.CodeCommandRate, "too many commands"},
+	TokenExpired:     {"token_expired", wsproto.CodeToken, "token expired"},
+	Replaced:         {"replaced", wsproto.CodeReplaced, "replaced by a newer connection"},
 }
 
 // String is the reason as a metric label.

@@ -113,8 +113,13 @@ func (sc *scenario) limits(text string) error {
 	times := map[string]*time.Duration{
 		"interval": &sc.cfg.Interval, "heartbeat": &sc.cfg.Heartbeat, "ping": &sc.cfg.PingInterval, "pong": &sc.cfg.PongTimeout,
 		"slow": &sc.cfg.SlowTimeout, "idle": &sc.cfg.IdleTimeout, "handshake": &sc.cfg.HandshakeTimeout, "close": &sc.cfg.CloseTimeout,
+		"age": &sc.cfg.MaxAge,
 	}
-	numbers := map[string]*int{"max_topics": &sc.cfg.MaxTopics, "table": &sc.table}
+	numbers := map[string]*int{
+		"max_topics": &sc.cfg.MaxTopics, "table": &sc.table,
+		"command_rate": &sc.cfg.CommandRate, "command_burst": &sc.cfg.CommandBurst,
+		"subscribe_rate": &sc.cfg.SubscribeRate, "subscribe_burst": &sc.cfg.SubscribeBurst,
+	}
 	for _, word := range strings.Fields(text) {
 		name, value, _ := strings.Cut(word, "=")
 		var err error
@@ -205,6 +210,11 @@ func (p *player) do(line string) error {
 	case "stats": // What has changed in them since they were shown last.
 		p.showStats()
 		return nil
+	case "evictions": // All that are kept.
+		for _, e := range p.shard.Evictions(nil) {
+			p.print("%.3f %s lag=%v %s", e.At.Sub(epoch).Seconds(), e.Reason, e.Lag, describe(e.ConnInfo))
+		}
+		return nil
 	case "evict-all": // At once, because of a drain.
 		p.shard.EvictAll(Drain)
 		return nil
@@ -244,7 +254,11 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 	case "command": // command NAME JSON
 		cmd, refused := p.parser.Parse([]byte(arg))
 		if refused == nil {
-			p.sink.deliver(id, p.shard.Command(id, cmd, nil))
+			out, tooMany := p.shard.Command(id, cmd, nil)
+			p.sink.deliver(id, out)
+			if tooMany {
+				p.shard.Evict(id, CommandRate)
+			}
 			break
 		}
 		out, tooMany := p.shard.Refuse(id, refused, nil)
@@ -263,6 +277,9 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 		peer.backlog, peer.clogged = 0, false
 	case "heard": // heard NAME: a byte came.
 		p.shard.Heard(id)
+	case "info": // info NAME: what is known of it.
+		info, _ := p.shard.Info(id)
+		p.print("%s %s", name, describe(info))
 	case "remove": // remove NAME: its socket is closed.
 		p.shard.Remove(id)
 	case "break": // break NAME: the next write to it fails.
@@ -273,6 +290,11 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 		err = fmt.Errorf("no such command")
 	}
 	return err
+}
+
+func describe(info ConnInfo) string {
+	return fmt.Sprintf("%s age=%v topics=%d window=%v step=%d backlog=%d for=%v heard=%v rtt=%v", info.State, info.Age,
+		info.Topics, info.Window, info.Step, info.Backlog, info.BacklogFor, info.Heard, info.RTT)
 }
 
 func (p *player) add(name string) {
@@ -293,6 +315,9 @@ func (p *player) showStats() {
 		{"update_rows", now.UpdateRows - old.UpdateRows}, {"skipped", now.Skipped - old.Skipped},
 		{"pings", now.Pings - old.Pings}, {"heartbeats", now.Heartbeats - old.Heartbeats},
 		{"stalls", now.Stalls - old.Stalls},
+		{"slowed_down", now.SlowedDown - old.SlowedDown}, {"recovered", now.Recovered - old.Recovered},
+		{"commands_refused", now.CommandsRefused - old.CommandsRefused},
+		{"topics_refused", now.TopicsRefused - old.TopicsRefused},
 	} {
 		if c.n > 0 {
 			line += fmt.Sprintf(" %s=+%d", c.name, c.n)

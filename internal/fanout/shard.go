@@ -9,11 +9,16 @@
 //	shard.go    conns, their states, and what a visit does
 //	wheel.go    who is visited when
 //	gather.go   rows to frames: snapshots and updates
+//	ladder.go   slow consumers are slowed down step by step
 //	sets.go     the topics of the conns, without pointers
 //	command.go  what a client's command changes, and its answer
+//	rate.go     how many commands and new topics a client may send
+//	evidence.go what is known of conns, and of those that were evicted
 package fanout
 
 import (
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 	"unsafe"
@@ -39,17 +44,23 @@ type Sink interface {
 	Drained(id ConnID)
 }
 
-// Config holds the times and limits of a shard. All of them must be above 0.
+// Config holds the times and limits of a shard. All of them must be above 0, but where
+// 0 is said to mean something.
 type Config struct {
 	Interval         time.Duration // The window, unless a client asks for another.
 	Heartbeat        time.Duration // Silence after which a client gets a heartbeat.
 	PingInterval     time.Duration // Mean time between two pings of a silent client.
 	PongTimeout      time.Duration // From a ping until the client is taken for dead.
-	SlowTimeout      time.Duration // How long a backlog may last.
+	SlowTimeout      time.Duration // How long a backlog may last, see ladder.go.
 	IdleTimeout      time.Duration // How long a client may have no topic.
 	HandshakeTimeout time.Duration // From accept to the end of the request head.
 	CloseTimeout     time.Duration // From our close frame until the socket is closed.
+	MaxAge           time.Duration // How long a conn may be open, ±25 %, at most 90 days. 0: for ever.
 	MaxTopics        int           // Topics per conn, at most 4096.
+	CommandRate      int           // Commands per second and conn, up to RateMax. 0: no limit.
+	CommandBurst     int           // Commands at once, up to BurstMax.
+	SubscribeRate    int           // New topics per second and conn, up to RateMax. 0: no limit.
+	SubscribeBurst   int           // New topics at once, from MaxTopics up to BurstMax.
 	Seed             uint64        // Of the jitter.
 }
 
@@ -67,7 +78,7 @@ type conn struct {
 	topics   span
 	due      tick   // Next visit.
 	flush    tick   // Next flush; visits before it only look after the conn.
-	since    tick   // When its state began or, in open, when its last topic went.
+	since    tick   // When its state began.
 	heard    tick   // Last byte from it.
 	sent     tick   // Last text frame to it.
 	ping     tick   // Next ping or, while a pong is awaited, the last one.
@@ -77,10 +88,20 @@ type conn struct {
 	state    state
 	flags    uint8
 	bad      uint8 // Malformed commands so far.
+	pace     pace
+	rtt      uint16 // From the last answered ping to the next byte, in ticks and one more. 0: not known.
 }
 
 const connSizeMax = 64 // A million conns in 64 MB.
 const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
+
+// aside is the part of a conn that ordinary visits have no use for. It is kept apart,
+// so that the other part stays one line of the CPU's cache.
+type aside struct {
+	bare       tick   // When the conn was opened or its last topic went, whichever was later.
+	commands   bucket // What it has used of the rate of commands.
+	subscribes bucket // The same of new topics.
+}
 
 // state says what holds of a conn.
 type state uint8
@@ -113,6 +134,7 @@ type Shard struct {
 	times times
 
 	slabs   []*[1 << slabBits]conn
+	asides  []*[1 << slabBits]aside // As many.
 	free    []ConnID
 	counts  [4]int // conns by state
 	sets    sets
@@ -130,13 +152,25 @@ type Shard struct {
 	drainFrom tick
 	drainSpan tick
 
+	commands, subscribes               limit
+	tooManyCommands, tooManySubscribes string // What the clients are told.
+
+	evictions []Eviction // A ring once it is full.
+	oldest    int
+
 	stats Stats
 }
 
 // times is Config in ticks.
 type times struct {
 	interval, heartbeat, ping, pong, slow, idle, handshake, close tick
+	climb                                                         tick // A quarter of slow.
+	age                                                           tick // 0: for ever.
 }
+
+// maxAgeMax, with its jitter and some patience, stays below the 248 days after which
+// ticks begin anew.
+const maxAgeMax = 90 * 24 * time.Hour
 
 // Stats counts what a shard did. All counters only rise, but for Opening, Open and
 // Closing.
@@ -152,7 +186,12 @@ type Stats struct {
 	Pings      uint64
 	Heartbeats uint64
 	Stalls     uint64 // Times the wheel was more than its own length behind.
+	SlowedDown uint64 // Steps that conns went up on the ladder.
+	Recovered  uint64 // Steps that they went down again.
 	Evicted    [Reasons]uint64
+
+	CommandsRefused uint64 // Beyond the rate.
+	TopicsRefused   uint64 // Subscribed beyond the rate.
 }
 
 // Add adds the counters of another shard to st.
@@ -169,6 +208,10 @@ func (st *Stats) Add(o *Stats) {
 	st.Pings += o.Pings
 	st.Heartbeats += o.Heartbeats
 	st.Stalls += o.Stalls
+	st.SlowedDown += o.SlowedDown
+	st.Recovered += o.Recovered
+	st.CommandsRefused += o.CommandsRefused
+	st.TopicsRefused += o.TopicsRefused
 	for i, n := range o.Evicted {
 		st.Evicted[i] += n
 	}
@@ -176,12 +219,7 @@ func (st *Stats) Add(o *Stats) {
 
 // New returns an empty shard whose time begins at start.
 func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
-	if cfg.MaxTopics <= 0 || cfg.MaxTopics > topicsLimit {
-		panic("fanout: Config.MaxTopics is out of range")
-	}
-	if cfg.Interval > wsproto.IntervalMax*time.Millisecond {
-		panic("fanout: Config.Interval is out of range")
-	}
+	cfg.check()
 	s := &Shard{cfg: cfg, table: table, sink: sink, start: start, clock: start, rows: new(rows)}
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
 	s.times = times{
@@ -189,8 +227,41 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 		ping: ticks(cfg.PingInterval), pong: ticks(cfg.PongTimeout),
 		slow: ticks(cfg.SlowTimeout), idle: ticks(cfg.IdleTimeout),
 		handshake: ticks(cfg.HandshakeTimeout), close: ticks(cfg.CloseTimeout),
+		climb: max(1, ticks(cfg.SlowTimeout)/4),
 	}
+	if cfg.MaxAge > 0 {
+		s.times.age = ticks(cfg.MaxAge)
+	}
+	s.commands = newLimit(cfg.CommandRate, cfg.CommandBurst, patience*cfg.CommandBurst)
+	s.tooManyCommands = fmt.Sprintf("too many commands: at most %d per second", cfg.CommandRate)
+	s.subscribes = newLimit(cfg.SubscribeRate, cfg.SubscribeBurst, 0)
+	s.tooManySubscribes = fmt.Sprintf("too many new topics: at most %d per second", cfg.SubscribeRate)
 	return s
+}
+
+// check panics if a limit is out of its range.
+func (cfg *Config) check() {
+	if cfg.MaxTopics <= 0 || cfg.MaxTopics > topicsLimit {
+		panic("fanout: Config.MaxTopics is out of range")
+	}
+	if cfg.Interval > wsproto.IntervalMax*time.Millisecond {
+		panic("fanout: Config.Interval is out of range")
+	}
+	if cfg.MaxAge < 0 || cfg.MaxAge > maxAgeMax {
+		panic("fanout: Config.MaxAge is out of range")
+	}
+	checkRate("Command", cfg.CommandRate, cfg.CommandBurst, 1)
+	// A page's first subscribe always passes.
+	checkRate("Subscribe", cfg.SubscribeRate, cfg.SubscribeBurst, cfg.MaxTopics)
+}
+
+func checkRate(what string, rate, burst, burstMin int) {
+	if rate < 0 || rate > RateMax {
+		panic("fanout: Config." + what + "Rate is out of range")
+	}
+	if rate > 0 && (burst < burstMin || burst > BurstMax) {
+		panic("fanout: Config." + what + "Burst is out of range")
+	}
 }
 
 // At tells the shard the time, before any other call of the same turn. Time must not
@@ -205,6 +276,7 @@ func (s *Shard) Add() ConnID {
 	if len(s.free) == 0 {
 		base := ConnID(len(s.slabs)) << slabBits
 		s.slabs = append(s.slabs, new([1 << slabBits]conn))
+		s.asides = append(s.asides, new([1 << slabBits]aside))
 		for i := ConnID(1 << slabBits); i > 0; i-- {
 			s.free = append(s.free, base+i-1)
 		}
@@ -234,11 +306,13 @@ func (s *Shard) Open(id ConnID, name uint32, ms int, dst []byte) []byte {
 	}
 	c.served = s.table.Watermark()
 	c.heard, c.sent = s.now, s.now
+	at := s.clock.Sub(s.start)
+	*s.aside(id) = aside{bare: s.now, commands: s.commands.full(at), subscribes: s.subscribes.full(at)}
 	c.ping = s.now + s.jitter(s.times.ping)
 	s.unplace(c)
-	c.flush = s.firstFlush(id, c.interval)
+	c.flush = s.firstFlush(id, c.window())
 	s.schedule(id, c)
-	return wsproto.AppendHello(dst, name, millis(c.interval), int(s.cfg.Heartbeat.Milliseconds()), s.cfg.MaxTopics)
+	return wsproto.AppendHello(dst, name, millis(c.window()), int(s.cfg.Heartbeat.Milliseconds()), s.cfg.MaxTopics)
 }
 
 // Heard notes that bytes came from an open conn, which answers a ping as well as a
@@ -248,6 +322,7 @@ func (s *Shard) Heard(id ConnID) {
 	c.heard = s.now
 	if c.flags&pinged != 0 {
 		c.flags &^= pinged
+		c.rtt = uint16(min(s.now-c.ping+1, math.MaxUint16))
 		c.ping = s.now + s.jitter(s.times.ping)
 	}
 }
@@ -314,6 +389,8 @@ func (s *Shard) Stats() Stats {
 
 func (s *Shard) conn(id ConnID) *conn { return &s.slabs[id>>slabBits][id&slabMask] }
 
+func (s *Shard) aside(id ConnID) *aside { return &s.asides[id>>slabBits][id&slabMask] }
+
 func (s *Shard) enter(c *conn, st state) {
 	if c.state != free {
 		s.counts[c.state]--
@@ -321,7 +398,7 @@ func (s *Shard) enter(c *conn, st state) {
 	if st != free {
 		s.counts[st]++
 	}
-	c.state, c.since, c.flags = st, s.now, 0
+	c.state, c.since, c.flags, c.pace = st, s.now, 0, 0
 }
 
 func (s *Shard) releaseTopics(c *conn) {
@@ -331,9 +408,11 @@ func (s *Shard) releaseTopics(c *conn) {
 	s.sets.release(&c.topics)
 }
 
-// Evict ends a conn through the sink and counts why.
+// Evict ends a conn through the sink, counts why, and keeps what is known of it for
+// [Shard.Evictions].
 func (s *Shard) Evict(id ConnID, r Reason) {
 	s.stats.Evicted[r]++
+	s.note(id, r)
 	s.sink.Evict(id, r)
 }
 
@@ -356,6 +435,10 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		s.Evict(id, Drain)
 		return
 	}
+	if s.times.age > 0 && s.now-c.since >= s.ageAt(id) {
+		s.Evict(id, MaxAge)
+		return
+	}
 	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong {
 		s.Evict(id, NoPong)
 		return
@@ -365,7 +448,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		return
 	}
 	c.flags &^= backlogged
-	if c.topics.n == 0 && s.now-c.since >= s.times.idle {
+	if c.topics.n == 0 && s.now-s.aside(id).bare >= s.times.idle {
 		s.Evict(id, Idle)
 		return
 	}
@@ -375,6 +458,9 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		out = s.snapshot(c, out)
 	}
 	if flush {
+		if c.pace != 0 {
+			out = s.keepPace(id, c, out)
+		}
 		out = s.update(c, out)
 	}
 	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
@@ -423,8 +509,16 @@ func (s *Shard) visitBacklogged(id ConnID, c *conn, flush bool) {
 		c.flags |= backlogged
 		c.backlog = s.now
 	}
-	if s.now-c.backlog >= s.times.slow {
+	age := s.now - c.backlog
+	if age >= s.times.slow && c.pace.step() == lastStep {
 		s.Evict(id, SlowConsumer)
+		return
+	}
+	s.slowDown(id, c, age, flush)
+	// Only a short SlowTimeout asks for this: no step is passed over then either.
+	if soonest := s.now + s.times.climb; c.due.after(soonest) {
+		s.unplace(c)
+		s.place(id, c, soonest)
 	}
 }
 
@@ -446,6 +540,13 @@ func (s *Shard) pingDue(c *conn) bool {
 // drainAt spreads the conns over the time of the drain by their ids.
 func (s *Shard) drainAt(id ConnID) tick {
 	return s.drainFrom + tick(uint64(uint32(id)*golden)*uint64(s.drainSpan)>>32)
+}
+
+// ageAt is the age at which a conn is too old: MaxAge ±25 %, spread evenly by the ids,
+// so that conns that came together do not go together.
+func (s *Shard) ageAt(id ConnID) tick {
+	t := s.times.age
+	return t - t/4 + tick(uint64(uint32(id)*golden)*uint64(t/2)>>32)
 }
 
 // jitter returns t ±25 %.

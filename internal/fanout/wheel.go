@@ -43,7 +43,9 @@ func (t tick) after(u tick) bool { return int32(t-u) > 0 }
 // ticks rounds a duration to ticks, at least one.
 func ticks(d time.Duration) tick { return tick(max(1, (d+SlotTime/2)/SlotTime)) }
 
-func millis(interval uint16) int { return int(interval) * int(SlotTime/time.Millisecond) }
+func duration(t tick) time.Duration { return time.Duration(t) * SlotTime }
+
+func millis(t tick) int { return int(duration(t).Milliseconds()) }
 
 func (s *Shard) tickOf(now time.Time) tick { return tick(now.Sub(s.start) / SlotTime) }
 
@@ -83,8 +85,8 @@ func (s *Shard) unplace(c *conn) {
 // that conns stay spread evenly whatever delays one turn of the wheel.
 func (s *Shard) schedule(id ConnID, c *conn) {
 	if !c.flush.after(s.now) {
-		interval := tick(c.interval)
-		c.flush += ((s.now-c.flush)/interval + 1) * interval
+		window := c.window()
+		c.flush += ((s.now-c.flush)/window + 1) * window
 	}
 	due := s.now + lookAfter
 	if due.after(c.flush) {
@@ -96,8 +98,8 @@ func (s *Shard) schedule(id ConnID, c *conn) {
 // firstFlush is when a conn is flushed first: at its point of the window, which is the
 // same for all conns of a run. Points are fixed on the clock, so that runs divide the
 // window evenly, however many there are and whenever their conns came.
-func (s *Shard) firstFlush(id ConnID, interval uint16) tick {
-	window := uint64(interval)
+func (s *Shard) firstFlush(id ConnID, every tick) tick {
+	window := uint64(every)
 	point := uint64(uint32(id/runLength)*golden) * window >> 32
 	next := uint64(s.clock.UnixMilli())/uint64(SlotTime/time.Millisecond) + 1 // Unlike a tick, it does not wrap.
 	return s.now + 1 + tick((point+window-next%window)%window)
@@ -134,7 +136,7 @@ func (s *Shard) Tick(now time.Time) (more bool) {
 }
 
 // Lag is how far the wheel is behind the time that it was told last.
-func (s *Shard) Lag() time.Duration { return time.Duration(s.now-s.wheel.cursor) * SlotTime }
+func (s *Shard) Lag() time.Duration { return duration(s.now - s.wheel.cursor) }
 
 // turn visits the conns of one slot that are due. It walks the slot backwards, as
 // visits take conns out of it and append others, also to this very slot.

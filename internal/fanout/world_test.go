@@ -75,7 +75,11 @@ func (w *world) connect(ms int) ConnID {
 
 func (w *world) command(id ConnID, cmd wsproto.Command) {
 	w.t.Helper()
-	w.sink.deliver(id, w.shard.Command(id, &cmd, nil))
+	out, tooMany := w.shard.Command(id, &cmd, nil)
+	w.sink.deliver(id, out)
+	if tooMany {
+		w.shard.Evict(id, CommandRate)
+	}
 }
 
 func (w *world) subscribe(id ConnID, names ...string) {
@@ -304,6 +308,8 @@ func (m message) String() string {
 		for _, r := range m.Rejected {
 			out += fmt.Sprintf(" rejected %q %d (%s)", r.Topic, r.Code, r.Reason)
 		}
+	case "interval":
+		out += fmt.Sprintf(" ms=%d (%s)", m.MS, m.Reason)
 	case "topics":
 		out += " " + string(m.Topics)
 	case "error":

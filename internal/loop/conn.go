@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -14,13 +15,47 @@ import (
 )
 
 const (
+	// readMax bounds the input of a conn that one turn handles: 4 KiB are 680 empty
+	// frames or 200 commands. What is beyond it waits in the kernel for the conn's next
+	// turn, behind the other conns that have input, and at last in the peer, as TCP's
+	// window closes. Nothing is left to wait in gnet, which could not be told to stop
+	// reading meanwhile.
+	readMax = 4 << 10
 	// flushAt is how many bytes of answers are gathered before they are written.
 	flushAt = 32 << 10
-	// repliesMax bounds the answers to a client that sends commands and does not
-	// read. Beyond it the conn is evicted as a slow consumer. A snapshot or an update
-	// that is under way does not count, and there is never more than one of them.
-	repliesMax = 64 << 10
 )
+
+// limits bounds what the peer of a conn may do.
+type limits struct {
+	wsproto.Limits
+	// pings is how many pings a peer may send in one second of the clock; 0 is any
+	// number. Each is answered. Beyond it the conn is closed with 1008.
+	pings uint8
+	// replies bounds the bytes of answers for a peer that does not read. Beyond it the
+	// conn is evicted as a slow consumer. A snapshot or an update that is under way does
+	// not count, and there is never more than one of them.
+	replies uint32
+	// unfinished is how long a message may take from its first byte to its last, to
+	// unfinishedLook. Beyond it the conn is closed with 1008.
+	unfinished time.Duration
+}
+
+// edgeLimits are those of the edge.
+func edgeLimits(maxTopics int) limits {
+	return limits{
+		Limits: wsproto.Limits{
+			Message: wsproto.MessageMax(maxTopics),
+			// Clients that fragment at all do so at 4 KiB or so; the rest is generosity.
+			Fragments: 1024,
+		},
+		// A client that pings once a second and comes out of a tunnel sends a minute of
+		// them at once.
+		pings:   100,
+		replies: 64 << 10,
+		// The longest message, 20 KiB, at 2 KiB a second.
+		unfinished: 10 * time.Second,
+	}
+}
 
 // conn is one connection. Its fan-out half has the same id in the loop's shard.
 // Owned by the loop; its slot is used again after OnClose.
@@ -32,6 +67,9 @@ type conn struct {
 	name    uint32 // What it is called in its hello and in the log.
 	replies uint32 // Bytes of answers that joined its backlog since that was empty.
 	fd      int32  // Its socket, as long as gc is not nil.
+	pinged  uint16 // The second of its last ping, of which there were pings.
+	pings   uint8
+	watched bool // It is in the loop's list of unfinished conns.
 	stage   stage
 	behind  bool // The socket did not take everything; gnet holds the rest, or held it.
 	refuse  bool // It is answered with 503, whatever it asks for.
@@ -76,7 +114,7 @@ func (l *loop) handshake(c *conn, in []byte) {
 	if refusal == nil && c.refuse {
 		refusal = l.tooMany()
 	}
-	if refusal == nil && req.Path != "/ws" {
+	if refusal == nil && req.Path != "/ws" && !l.server.cfg.echo {
 		l.otherPath(c, req)
 		return
 	}
@@ -84,7 +122,7 @@ func (l *loop) handshake(c *conn, in []byte) {
 	if refusal == nil {
 		refusal = req.CheckUpgrade()
 	}
-	if refusal == nil {
+	if refusal == nil && !l.server.cfg.echo {
 		opening, refusal = req.Opening()
 	}
 	if refusal != nil {
@@ -96,7 +134,10 @@ func (l *loop) handshake(c *conn, in []byte) {
 	c.stage = talking
 	l.counts.upgraded++
 	out := req.AppendUpgrade(l.out[:0])
-	out = l.shard.Open(c.id, c.name, opening.Interval, out)
+	greeted := l.shard.Open(c.id, c.name, opening.Interval, out)
+	if !l.server.cfg.echo {
+		out = greeted
+	}
 	if l.debug() {
 		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.gc.RemoteAddr().String())
 	}
@@ -114,7 +155,8 @@ func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
 		}, out)
 		return out
 	}
-	return l.shard.Command(c.id, &wsproto.Command{Op: wsproto.OpSubscribe, Topics: names}, out)
+	out, _ = l.shard.Command(c.id, &wsproto.Command{Op: wsproto.OpSubscribe, Topics: names}, out)
+	return out
 }
 
 // frames takes bytes of a conn that is talking, answers them, and writes out, which
@@ -122,7 +164,7 @@ func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
 func (l *loop) frames(c *conn, in, out []byte) {
 	l.shard.Heard(c.id)
 	for {
-		ev, rest, perr := c.dec.Next(in, &l.limits)
+		ev, rest, perr := c.dec.Next(in, &l.limits.Limits)
 		in = rest
 		if perr != nil {
 			l.closeWith(c, causeOfCode(perr.Code), wsproto.AppendClose(out, perr.Code, perr.Reason))
@@ -132,19 +174,29 @@ func (l *loop) frames(c *conn, in, out []byte) {
 		case wsproto.NeedMore:
 			l.reply(c, out)
 			l.out = out[:0]
+			l.watch(c)
 			return
-		case wsproto.Text:
+		case wsproto.Text, wsproto.Binary:
+			if l.server.cfg.echo {
+				out = wsproto.AppendMessage(out, ev.Kind, ev.Payload)
+				break
+			}
+			var why fanout.Reason
 			var tooMany bool
-			if out, tooMany = l.command(c, ev.Payload, out); tooMany {
+			if out, why, tooMany = l.command(c, ev.Payload, out); tooMany {
 				l.write(c, out)
 				if c.gc != nil {
-					l.shard.Evict(c.id, fanout.Malformed)
+					l.shard.Evict(c.id, why)
 				}
 				return
 			}
 		case wsproto.Ping:
-			// A pong never waits in a backlog: the next ping asks again.
-			if l.backlog(c) == 0 {
+			if l.pingFlood(c) {
+				l.closeWith(c, causePings, wsproto.AppendClose(out, wsproto.CodePolicy, "too many pings in a second"))
+				return
+			}
+			// The edge's pongs never wait in a backlog: the next ping asks again.
+			if l.server.cfg.echo || l.backlog(c) == 0 {
 				out = wsproto.AppendPong(out, ev.Payload)
 			}
 		case wsproto.Close:
@@ -169,32 +221,93 @@ func (l *loop) reply(c *conn, out []byte) bool {
 		c.replies += uint32(len(out))
 	}
 	l.write(c, out)
-	if c.gc != nil && c.replies > repliesMax {
+	if c.gc != nil && c.replies > l.limits.replies {
 		l.shard.Evict(c.id, fanout.SlowConsumer)
 	}
 	return c.gc != nil
 }
 
-// command carries out one client message.
-func (l *loop) command(c *conn, msg, out []byte) (_ []byte, tooMany bool) {
+// pingFlood counts a ping and reports whether it is one too many.
+func (l *loop) pingFlood(c *conn) bool {
+	if l.limits.pings == 0 {
+		return false
+	}
+	if second := uint16(l.now.Unix()); c.pinged != second {
+		c.pinged, c.pings = second, 0
+	}
+	c.pings++
+	return c.pings > l.limits.pings
+}
+
+// unfinished names a conn that had an incomplete message when it was listed.
+type unfinished struct {
+	id   fanout.ConnID
+	name uint32 // The id may name another conn by now.
+}
+
+// unfinishedLook is how often conns with an incomplete message are looked at.
+const unfinishedLook = time.Second
+
+// watch lists a conn whose message is not complete. Only those are looked at later, so
+// that the others cost nothing.
+func (l *loop) watch(c *conn) {
+	if _, ok := c.dec.Unfinished(l.now); ok && !c.watched {
+		c.watched = true
+		l.unfinished = append(l.unfinished, unfinished{c.id, c.name})
+	}
+}
+
+// lookAtUnfinished ends the conns whose message takes too long, and forgets those
+// that have completed theirs.
+func (l *loop) lookAtUnfinished(now time.Time) {
+	l.unfinishedAt = now
+	kept := l.unfinished[:0]
+	for _, u := range l.unfinished {
+		c := l.conn(u.id)
+		if c.gc == nil || c.name != u.name {
+			continue
+		}
+		since, ok := c.dec.Unfinished(now)
+		switch {
+		case !ok:
+			c.watched = false
+		case now.Sub(since) >= l.limits.unfinished:
+			l.closeWith(c, causeUnfinished, wsproto.AppendClose(l.out[:0], wsproto.CodePolicy, "message not complete in time"))
+		default:
+			kept = append(kept, u)
+		}
+	}
+	l.unfinished = kept
+}
+
+// command carries out one client message. If there were too many of its kind, the conn
+// is to be evicted, and why says for what.
+func (l *loop) command(c *conn, msg, out []byte) (_ []byte, why fanout.Reason, tooMany bool) {
 	cmd, cerr := l.parser.Parse(msg)
 	if cerr != nil {
 		l.counts.malformed++
-		return l.shard.Refuse(c.id, cerr, out)
+		out, tooMany = l.shard.Refuse(c.id, cerr, out)
+		return out, fanout.Malformed, tooMany
 	}
 	l.counts.commands++
 	if hook := l.server.cfg.onCommand; hook != nil {
 		hook(cmd)
 	}
-	return l.shard.Command(c.id, cmd, out), false
+	out, tooMany = l.shard.Command(c.id, cmd, out)
+	return out, fanout.CommandRate, tooMany
 }
 
-// closed ends a conn whose peer has closed it and has our answer (RFC 6455, 5.5.1).
+// closed ends a conn whose peer has closed it and has our answer (RFC 6455, 5.5.1), or
+// will have it behind what it has not read yet.
 func (l *loop) closed(c *conn, code wsproto.Code) {
 	if c.gc == nil {
 		return
 	}
 	c.cause = causeOfPeer(code)
+	if l.backlog(c) > 0 {
+		l.leave(c)
+		return
+	}
 	l.drop(c)
 }
 

@@ -34,12 +34,16 @@ type loop struct {
 	index  int
 	shard  *fanout.Shard
 	parser *wsproto.Parser
-	limits wsproto.Limits
+	limits limits
 	slabs  []*[1 << slabBits]conn // By fanout.ConnID.
 	out    []byte                 // Scratch for what a turn of a conn writes.
 	counts counts
 	rng    *rand.Rand
-	ended  bool // The listener was closed.
+	ended  bool      // The listener was closed.
+	now    time.Time // Of the read that is handled.
+
+	unfinished   []unfinished // Conns that may have an incomplete message.
+	unfinishedAt time.Time    // When they were looked at.
 
 	// Set before the loop accepts, not changed after that.
 	engine     gnet.Engine
@@ -77,7 +81,7 @@ func newLoop(s *Server, index int) *loop {
 	l := &loop{
 		server: s, index: index, listenerFD: -1,
 		parser: wsproto.NewParser(s.cfg.Shard.MaxTopics),
-		limits: wsproto.Limits{Message: wsproto.MessageMax(s.cfg.Shard.MaxTopics), Fragments: 1024},
+		limits: s.cfg.limits,
 		poke:   make(chan struct{}, 1),
 		ready:  make(chan struct{}),
 		ending: make(chan struct{}),
@@ -193,6 +197,9 @@ func (l *loop) turn() (more bool) {
 	begin := time.Now()
 	l.shard.At(begin)
 	l.answer()
+	if begin.Sub(l.unfinishedAt) >= unfinishedLook {
+		l.lookAtUnfinished(begin)
+	}
 	more = l.turnWheel(begin)
 	end := time.Now()
 	l.counts.turns.observe(end.Sub(begin))
@@ -310,7 +317,8 @@ func (l *loop) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 			action = gnet.None
 		}
 	}()
-	l.shard.At(time.Now())
+	l.now = time.Now()
+	l.shard.At(l.now)
 	l.counts.bytesIn += uint64(len(in))
 	switch c.stage {
 	case handshaking:

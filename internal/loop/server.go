@@ -5,6 +5,7 @@
 //	server.go        Server: start, drain, stop; what the loops share
 //	loop.go          one loop: gnet's events, its turns, admission
 //	conn.go          one connection: handshake, frames, and its end
+//	echo.go          a server that sends back what it gets, for conformance suites
 //	listen_*.go      socket options, and how a loop stops accepting
 //	files_*.go       the limit of open files
 //	stats.go         what the loops count
@@ -47,6 +48,8 @@ type Config struct {
 	Shard    fanout.Config
 	Log      *slog.Logger
 
+	limits    limits                 // Those of the edge, if nothing is set.
+	echo      bool                   // See StartEcho.
 	onCommand func(*wsproto.Command) // For tests: called before a command is carried out.
 }
 
@@ -80,6 +83,9 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	}
 	if cfg.Loops < 1 || cfg.MaxConns < 1 {
 		return nil, errors.New("loop: Config.Loops and Config.MaxConns must be above 0")
+	}
+	if cfg.limits == (limits{}) {
+		cfg.limits = edgeLimits(cfg.Shard.MaxTopics)
 	}
 	s := &Server{cfg: cfg, table: table, fail: make(chan error, cfg.Loops)}
 	if cfg.Page != "" {
@@ -218,8 +224,7 @@ func (s *Server) options() []gnet.Option {
 		gnet.WithReusePort(true),
 		gnet.WithReuseAddr(true),
 		gnet.WithTCPNoDelay(gnet.TCPNoDelay),
-		// One turn of a conn handles at most this much of its input.
-		gnet.WithReadBufferCap(16 << 10),
+		gnet.WithReadBufferCap(readMax),
 		gnet.WithLogger(gnetLog{s.cfg.Log}),
 	}
 }

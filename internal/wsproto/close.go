@@ -18,6 +18,7 @@ const (
 	CodeProtocolError Code = 1002
 	CodeUnsupported   Code = 1003 // A binary message.
 	CodeBadUTF8       Code = 1007
+	CodePolicy        Code = 1008 // Within RFC 6455, but more than is taken here.
 	CodeTooBig        Code = 1009
 	CodeInternal      Code = 1011
 	CodeRestart       Code = 1012 // Restart or drain.
@@ -26,7 +27,11 @@ const (
 	CodeSlowConsumer Code = 4001
 	CodeNoPong       Code = 4002
 	CodeIdle         Code = 4003
+	CodeMaxAge       Code = 4004
+	CodeToken        Code = 4501 // None, a bad one, or one that has expired.
 	CodeMalformed    Code = 4502 // Too many malformed commands.
+	CodeCommandRate  Code = 4503 // Too many commands, and on after being told so.
+	CodeReplaced     Code = 4504 // A newer connection took its place.
 )
 
 // ProtocolError says which rule a peer broke. The conn is closed with Code, and

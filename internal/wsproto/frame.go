@@ -2,6 +2,7 @@ package wsproto
 
 import (
 	"encoding/binary"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -60,6 +61,7 @@ type partial struct {
 	message   []byte // The fragments so far, unmasked.
 	fragments int
 	op        ws.OpCode // Of the fragmented message; OpContinuation while there is none.
+	since     time.Time // When Unfinished was first asked about it.
 }
 
 // Buffered is how many bytes the decoder holds for incomplete input.
@@ -68,6 +70,20 @@ func (d *Decoder) Buffered() int {
 		return 0
 	}
 	return len(d.partial.frame) + len(d.partial.message)
+}
+
+// Unfinished reports whether a message or a frame has begun that is not complete, and
+// since when: now, if nobody asked about it before, as the decoder has no clock. Ask
+// after every read, and a message that comes too slowly is found. Control frames
+// between its fragments do not make it younger.
+func (d *Decoder) Unfinished(now time.Time) (since time.Time, ok bool) {
+	if d.partial == nil {
+		return time.Time{}, false
+	}
+	if d.partial.since.IsZero() {
+		d.partial.since = now
+	}
+	return d.partial.since, true
 }
 
 // Next takes bytes from in up to the end of the next message or control frame and
@@ -121,8 +137,8 @@ func (d *Decoder) frame(in []byte, lim *Limits) (h ws.Header, payload, rest []by
 		if n > 0 && want == 0 {
 			payload = p.frame[n:]
 			p.frame = nil // The caller has it now; nothing is kept between messages.
-			if p.op == ws.OpContinuation {
-				d.partial = nil
+			if p.op == ws.OpContinuation && h.Fin {
+				d.partial = nil // A first fragment goes on in it, no younger than it is.
 			}
 			return h, payload, in, nil
 		}
@@ -261,6 +277,14 @@ func AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(n))
 	}
 	return append(dst, payload...)
+}
+
+// AppendMessage appends a message of kind [Text] or [Binary] as one frame.
+func AppendMessage(dst []byte, kind Kind, payload []byte) []byte {
+	if kind == Binary {
+		return AppendFrame(dst, ws.OpBinary, payload)
+	}
+	return AppendFrame(dst, ws.OpText, payload)
 }
 
 // AppendPong appends the answer to a ping: the same payload (RFC 6455, 5.5.3).

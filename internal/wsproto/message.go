@@ -90,6 +90,21 @@ func AppendTopics(dst, id []byte, names func(yield func(string) bool)) []byte {
 	return EndText(append(dst, "]}"...), start)
 }
 
+// ErrTooFast is the code of commands and topics beyond the rate of a conn, in the
+// error and rejected parts of answers.
+const ErrTooFast = 429
+
+// AppendInterval appends the news that the edge has changed a conn's window to ms
+// milliseconds.
+func AppendInterval(dst []byte, ms int, reason string) []byte {
+	start := len(dst)
+	dst = append(BeginText(dst), `{"t":"interval","ms":`...)
+	dst = strconv.AppendInt(dst, int64(ms), 10)
+	dst = append(dst, `,"reason":`...)
+	dst = appendString(dst, reason)
+	return EndText(append(dst, '}'), start)
+}
+
 // AppendError appends the answer to a message that was refused as a whole.
 func AppendError(dst []byte, e *CommandError) []byte {
 	start := len(dst)

@@ -39,6 +39,7 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 		{AppendTopics(nil, []byte("3"), slices.Values([]string{"AAPL", "MSFT"})), `{"t":"topics","id":3,"topics":["AAPL","MSFT"]}`},
 		{AppendError(nil, &CommandError{400, `unknown op "subscrbe"`, []byte("9")}), `{"t":"error","id":9,"code":400,"reason":"unknown op \"subscrbe\""}`},
 		{AppendHeartbeat(nil, 1732181744000), `{"t":"heartbeat","ts":1732181744000}`},
+		{AppendInterval(nil, 1000, "slow"), `{"t":"interval","ms":1000,"reason":"slow"}`},
 		{AppendPongMessage(nil, []byte("6"), 1732181744001), `{"t":"pong","id":6,"ts":1732181744001}`},
 		{AppendBye(nil, CodeRestart, "draining", 4200), `{"t":"bye","code":1012,"reason":"draining","retry_ms":4200}`},
 	}
@@ -108,6 +109,7 @@ func TestEncodersAppend(t *testing.T) {
 		"error":      func(dst []byte) []byte { return AppendError(dst, &CommandError{400, "r", nil}) },
 		"pong":       func(dst []byte) []byte { return AppendPongMessage(dst, []byte("1"), 2) },
 		"heartbeat":  func(dst []byte) []byte { return AppendHeartbeat(dst, 3) },
+		"interval":   func(dst []byte) []byte { return AppendInterval(dst, 5000, "slow") },
 		"bye":        func(dst []byte) []byte { return AppendBye(dst, CodeRestart, "r", 4) },
 		"pong frame": func(dst []byte) []byte { return AppendPong(dst, []byte("p")) },
 		"ping frame": AppendPing,

@@ -138,7 +138,7 @@ func drain(t testing.TB, d *Decoder, in []byte, lim *Limits) (events []string, f
 			t.Fatalf("the decoder holds %d bytes and %d are left, of %d", d.Buffered(), len(rest), before)
 		}
 		// A message and, between its fragments, a control frame with its header.
-		if d.Buffered() > lim.Message+125+6 {
+		if d.Buffered()-125-6 > lim.Message {
 			t.Fatalf("the decoder holds %d bytes with a message limit of %d", d.Buffered(), lim.Message)
 		}
 		if err != nil {
