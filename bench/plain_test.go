@@ -72,7 +72,7 @@ func TestPlainCountsFramesCutAnywhere(t *testing.T) {
 			t.Fatalf("cut at %d: %d frames, %d bytes to come; want %d frames", cut, got, p.conns[0].skip, texts)
 		}
 		pong := make([]byte, 100)
-		n, err := unix.Read(server, pong)
+		n, _, err := unix.Recvfrom(server, pong, unix.MSG_DONTWAIT)
 		if want := wire.AppendFrame(nil, wire.OpPong, [4]byte{}, []byte("hello")); err != nil || !bytes.Equal(pong[:max(n, 0)], want) {
 			t.Fatalf("cut at %d: answered the ping with %q, %v", cut, pong[:max(n, 0)], err)
 		}

@@ -204,12 +204,13 @@ func (res *saturateResult) framesChart() chart.Bars {
 func (res *handshakeResult) report(r *report) {
 	for _, s := range res.Servers {
 		if s.Name == edgeName && s.OpenToFloor != nil {
-			r.atMost(limit{"CPU per handshake", *s.OpenToFloor, "%.2f", " × floor", handshakeGoal, handshakeFar, false})
+			r.atMost(limit{"CPU per handshake", *s.OpenToFloor, "%.2f", " × floor", handshakeGoal, handshakeFar, len(res.Behind) > 0})
 		}
 	}
 	r.text("%s", res.headline())
 	r.picture("cpu", "CPU per handshake by server", res.cpuChart())
 	r.table(res.table())
+	r.behind(res.Behind)
 }
 
 func (res *handshakeResult) cpuChart() chart.Bars {
