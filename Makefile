@@ -6,7 +6,7 @@ FUZZTIME ?= 2m
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## run the edge with a simulated market: http://localhost:8080/
@@ -49,5 +49,15 @@ fuzz: ## run every fuzz target for FUZZTIME (2m)
 	done
 
 .PHONY: bench
-bench: ## Go benchmarks of the hot path; for load see bench/README.md
+bench: ## measure everything beside its yardsticks: six minutes, with a report; see bench/README.md
+	$(GO) build -o bin/bench ./bench
+	bin/bench all -short
+
+.PHONY: bench-100k
+bench-100k: ## the same with 15,000 and 100,000 conns and medians of five rounds: about an hour
+	$(GO) build -o bin/bench ./bench
+	bin/bench all -full
+
+.PHONY: microbench
+microbench: ## Go benchmarks of the hot path
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/topics ./internal/fanout ./internal/wsproto

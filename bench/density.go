@@ -39,7 +39,8 @@ type densityPoint struct {
 	TCPMem     float64 `json:"kernel_tcp_buffers"`
 	FDs        float64 `json:"fds"`
 	Goroutines float64 `json:"goroutines,omitempty"` // In all, not per conn.
-	CPUPercent float64 `json:"cpu_percent"`          // Of one core, while held.
+	GoBefore   float64 `json:"goroutines_without_conns,omitempty"`
+	CPUPercent float64 `json:"cpu_percent"` // Of one core, while held.
 	RSSToGnet  float64 `json:"rss_to_gnet,omitempty"`
 	Frames     uint64  `json:"frames"`
 	Raw        *result `json:"raw"`
@@ -133,7 +134,7 @@ func (s *session) densityOf(t target, set setting) (*densityPoint, error) {
 	p.Server = t.name
 	p.Heap = grown("go_memstats_heap_inuse_bytes")
 	p.Stack = grown("go_memstats_stack_inuse_bytes")
-	p.Goroutines = memory[1]["go_goroutines"]
+	p.Goroutines, p.GoBefore = memory[1]["go_goroutines"], memory[0]["go_goroutines"]
 	return p, nil
 }
 
@@ -169,17 +170,24 @@ func (d *density) conclude() {
 
 func (d *density) good() bool { return d.Good }
 
-func (d *density) writeText(w io.Writer) error {
-	fmt.Fprintf(w, "%d conns with %d topics each; fan-out: %.0f ticks/s. Bytes per conn; kernel: both ends of the conn.\n",
+func (d *density) headline() string {
+	return fmt.Sprintf("%d conns with %d topics each; fan-out: %.0f ticks/s. Bytes per conn; kernel: both ends of the conn.",
 		d.Conns, d.Topics, d.Rate)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "server\tstate\tRSS\tto gnet\tPss\theap\tstacks\tslab\tTCP buffers\tfds\tgoroutines\tCPU %\tframes\t")
+}
+
+func (d *density) table() *table {
+	t := newTable("server", "state", "RSS", "to gnet", "Pss", "heap", "stacks", "slab", "TCP buffers", "fds", "goroutines", "CPU %", "frames")
 	for _, p := range d.Servers {
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%s\t%.0f\t%s\t%s\t%.0f\t%.0f\t%.2f\t%s\t%.1f\t%d\t\n", p.Server, p.State, p.RSS,
-			orDash("%.2f", p.RSSToGnet), p.PSS, orDash("%.0f", p.Heap), orDash("%.0f", p.Stack), p.Slab, p.TCPMem, p.FDs,
-			orDash("%.0f", p.Goroutines), p.CPUPercent, p.Frames)
+		number := func(v float64) string { return fmt.Sprintf("%.0f", v) }
+		t.row(p.Server, p.State, number(p.RSS), orDash("%.2f", p.RSSToGnet), number(p.PSS), orDash("%.0f", p.Heap), orDash("%.0f", p.Stack),
+			number(p.Slab), number(p.TCPMem), fmt.Sprintf("%.2f", p.FDs), orDash("%.0f", p.Goroutines), fmt.Sprintf("%.1f", p.CPUPercent), fmt.Sprint(p.Frames))
 	}
-	if err := t.Flush(); err != nil {
+	return t
+}
+
+func (d *density) writeText(w io.Writer) error {
+	fmt.Fprintln(w, d.headline())
+	if err := d.table().writeText(w, tabwriter.AlignRight); err != nil {
 		return err
 	}
 	return verdict(w, d.Problems)

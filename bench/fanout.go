@@ -53,18 +53,16 @@ func (s *session) fanout(rounds int) (outcome, error) {
 		return nil, err
 	}
 	f := newFanoutResult(s.labConfig, rounds)
-	for round := range rounds {
-		// Another one begins each time: what one leaves behind, such as a warm CPU, is
-		// then not always the next one's.
-		for i := range f.Servers {
-			of := &f.Servers[(i+round)%len(f.Servers)]
-			s.progress("fanout: round %d of %d, %s", round+1, rounds, of.Name)
-			r, err := s.fanoutRound(of.Name, nil)
-			if err != nil {
-				return nil, err
-			}
+	if err := turns(rounds, len(f.Servers), func(round, i int) error {
+		of := &f.Servers[i]
+		s.progress("fanout: round %d of %d, %s", round+1, rounds, of.Name)
+		r, err := s.fanoutRound(of.Name, nil)
+		if err == nil {
 			of.rounds[round] = *r
 		}
+		return err
+	}); err != nil {
+		return nil, err
 	}
 	f.conclude()
 	return f, nil

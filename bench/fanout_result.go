@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 )
 
 // fanoutResult compares servers under the same load.
@@ -90,7 +89,7 @@ func (f *fanoutResult) find(name string) *fanoutServer {
 }
 
 // each is one number of every round.
-func each(rounds []fanoutRound, of func(r *fanoutRound) float64) []float64 {
+func each[R any](rounds []R, of func(r *R) float64) []float64 {
 	var values []float64
 	for i := range rounds {
 		values = append(values, of(&rounds[i]))
@@ -157,24 +156,30 @@ func netOfFeed(edge, feed []fanoutRound) []float64 {
 
 func (f *fanoutResult) good() bool { return f.Good }
 
-func (f *fanoutResult) writeText(w io.Writer) error {
-	fmt.Fprintf(w, "%d conns with %d topics each, %.0f ticks/s, %d rounds of %.1f s; medians of rounds (min-max)\n",
+func (f *fanoutResult) headline() string {
+	return fmt.Sprintf("%d conns with %d topics each, %.0f ticks/s, %d rounds of %.1f s; medians of rounds (min-max)",
 		f.Conns, f.Topics, f.Rate, f.Rounds, f.Seconds)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "server\tµs CPU/frame\tto floor\tto gorilla\tCPU %\tframes/s\tp50 ms\tp99 ms\tp99.9 ms\tRSS/conn")
+}
+
+func (f *fanoutResult) table() *table {
+	t := newTable("server", "µs CPU/frame", "to floor", "to gorilla", "CPU %", "frames/s", "p50 ms", "p99 ms", "p99.9 ms", "RSS/conn")
 	for _, s := range f.Servers {
 		if s.Name == feedName {
-			fmt.Fprintf(t, "edge's feed\t-\t-\t-\t%s\t%s\n", s.CPUPercent.text("%.1f"), s.Frames.text("%.0f"))
+			t.row("edge's feed", "-", "-", "-", s.CPUPercent.text("%.1f"), s.Frames.text("%.0f"))
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, s.CPUPerFrame.text("%.2f"),
-			textOf(s.ToFloor, "%.2f"), textOf(s.ToGorilla, "%.2f"), s.CPUPercent.text("%.1f"), s.Frames.text("%.0f"),
-			s.P50.text("%.0f"), s.P99.text("%.0f"), s.P999.text("%.0f"), s.RSSPerConn.text("%.0f"))
+		t.row(s.Name, s.CPUPerFrame.text("%.2f"), textOf(s.ToFloor, "%.2f"), textOf(s.ToGorilla, "%.2f"), s.CPUPercent.text("%.1f"),
+			s.Frames.text("%.0f"), s.P50.text("%.0f"), s.P99.text("%.0f"), s.P999.text("%.0f"), s.RSSPerConn.text("%.0f"))
 		if s.CPUNet != nil {
-			fmt.Fprintf(t, "%s, net of feed\t%s\t%s\n", s.Name, s.CPUNet.text("%.2f"), textOf(s.NetToFloor, "%.2f"))
+			t.row(s.Name+", net of feed", s.CPUNet.text("%.2f"), textOf(s.NetToFloor, "%.2f"))
 		}
 	}
-	if err := t.Flush(); err != nil {
+	return t
+}
+
+func (f *fanoutResult) writeText(w io.Writer) error {
+	fmt.Fprintln(w, f.headline())
+	if err := f.table().writeText(w, 0); err != nil {
 		return err
 	}
 	for _, text := range f.Behind {

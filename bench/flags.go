@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -21,12 +22,14 @@ import (
 
 const (
 	connsMax = 1_000_000
-	// swarmMax bounds the conns of one process, so that a file limit of 20,000 leaves
-	// some for other things and one poll loop stays in time.
-	swarmMax = 18_000
+	// workerConns is what one poll loop holds with ease: at two frames a second and conn
+	// it takes a fifth of a core.
+	workerConns = 20_000
 	// Windows that a server takes, see docs/PROTOCOL.md.
 	windowMin, windowMax = 100 * time.Millisecond, 60 * time.Second
 
+	// Defaults. They are long for a server, and short for one in a guest whose CPU is
+	// emulated.
 	handshakeTimeout = 10 * time.Second
 	ackTimeout       = 10 * time.Second
 )
@@ -46,6 +49,10 @@ type holdConfig struct {
 	workers  int
 	pids     []int
 	json     bool
+
+	handshakeTimeout time.Duration
+	ackTimeout       time.Duration
+	churn            float64 // Conns replaced per second of holding. It has no flag here.
 }
 
 // parseHold reads the flags. The error is flag.ErrHelp or says the right form.
@@ -63,7 +70,9 @@ func parseHold(args []string, stderr io.Writer) (*holdConfig, error) {
 	f.Uint64Var(&c.seed, "seed", 1, "draws the topics; the same seed draws the same")
 	f.DurationVar(&c.window, "interval", 0, "window to ask for; 0 takes the edge's own")
 	f.DurationVar(&c.hold, "for", time.Minute, "how long to hold, after all conns are open")
-	f.IntVar(&c.workers, "workers", 0, "processes to spread the conns over; 0 takes one per 18,000 conns")
+	f.IntVar(&c.workers, "workers", 0, "processes to spread the conns over; 0 takes as many as the file limit demands, and on a machine with cores for them one per 20,000 conns")
+	f.DurationVar(&c.handshakeTimeout, "handshake-timeout", handshakeTimeout, "how long a handshake may take; raise it for a slow machine")
+	f.DurationVar(&c.ackTimeout, "ack-timeout", ackTimeout, "how long the ack of a command may take; raise it for a slow machine")
 	pids := f.String("pid", "", "`processes` of the edge, with commas between them; their CPU and memory are measured")
 	f.BoolVar(&c.json, "json", false, "print the result as JSON")
 	err := f.Parse(args)
@@ -126,20 +135,35 @@ func (c *holdConfig) validate() error {
 	if c.hold <= 0 {
 		bad("-for %v: want a time above 0, such as -for 30s or -for 5m", c.hold)
 	}
+	if c.handshakeTimeout <= 0 {
+		bad("-handshake-timeout %v: want a time above 0, such as -handshake-timeout 10s", c.handshakeTimeout)
+	}
+	if c.ackTimeout <= 0 {
+		bad("-ack-timeout %v: want a time above 0, such as -ack-timeout 10s", c.ackTimeout)
+	}
 	each, err := connsPerProcess()
 	need := (c.conns + each - 1) / max(each, 1)
 	switch {
 	case err != nil:
 		bad("%w", err)
 	case c.workers == 0:
-		c.workers = need
+		c.workers = workersFor(c.conns, each, runtime.NumCPU())
 	case c.workers < need || c.workers > c.conns:
 		bad("-workers %d: %d conns need at least %d processes of %d; -workers 0 chooses", c.workers, c.conns, need, each)
 	}
 	return errors.Join(all...)
 }
 
-// connsPerProcess is swarmMax, or less if the file limit is lower.
+// workersFor is how many processes hold conns, of which one may hold each: as many as
+// that demands, or one per workerConns if there are cores for them. Half of the cores
+// are left to the server. With more swarms than cores they would wait for each other,
+// and their frames with them.
+func workersFor(conns, each, cores int) int {
+	useful := min((conns+workerConns-1)/workerConns, cores/2)
+	return max((conns+each-1)/each, useful, 1)
+}
+
+// connsPerProcess is what the file limit allows one process.
 func connsPerProcess() (int, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -149,7 +173,7 @@ func connsPerProcess() (int, error) {
 	if limit.Cur <= others {
 		return 1, fmt.Errorf("the file limit is %d, which is too low: raise it with ulimit -n", limit.Cur)
 	}
-	return int(min(limit.Cur-others, swarmMax)), nil
+	return int(min(limit.Cur-others, connsMax)), nil
 }
 
 // swarms is the share of each worker.
@@ -174,7 +198,8 @@ func (c *holdConfig) swarms() ([]swarm.Config, error) {
 			Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Host: c.addr, Target: target,
 			First: first, Conns: share, Rate: c.rate * float64(share) / float64(c.conns),
 			Topics: c.topics, Universe: c.universe, Pattern: c.pattern, Seed: c.seed,
-			Every: time.Second, HandshakeTimeout: handshakeTimeout, AckTimeout: ackTimeout,
+			Churn: c.churn * float64(share) / float64(c.conns),
+			Every: time.Second, HandshakeTimeout: c.handshakeTimeout, AckTimeout: c.ackTimeout,
 		})
 		first += share
 	}

@@ -18,8 +18,14 @@ import (
 	"tickedge/bench/internal/swarm"
 )
 
-// stopTimeout bounds the wait for the last reports.
-const stopTimeout = 30 * time.Second
+const (
+	// stopTimeout bounds the wait for the last reports.
+	stopTimeout = 30 * time.Second
+	// closeTimeout, for each conn and on top of stopTimeout, bounds the wait for the
+	// conns to be closed. One takes about 20 µs, and many times that where the CPU is
+	// emulated.
+	closeTimeout = time.Millisecond
+)
 
 // holdRun is one run of the mode hold. Owned by one goroutine.
 type holdRun struct {
@@ -30,8 +36,9 @@ type holdRun struct {
 	// By member.
 	latest    []swarm.Gauges
 	ready     []bool
-	reported  []bool // Since the last line of progress.
-	over      []bool
+	reported  []bool          // Since the last line of progress.
+	told      []bool          // Its last report came, or it is over.
+	over      []bool          // It has ended, and all its conns are closed.
 	memberCPU []time.Duration // While holding.
 
 	all    *swarm.Report // The whole run.
@@ -95,7 +102,7 @@ func newHoldRun(cfg *holdConfig, stderr io.Writer) *holdRun {
 	return &holdRun{
 		cfg: cfg, stderr: stderr,
 		latest: make([]swarm.Gauges, cfg.workers), ready: make([]bool, cfg.workers), reported: make([]bool, cfg.workers),
-		over: make([]bool, cfg.workers), memberCPU: make([]time.Duration, cfg.workers),
+		told: make([]bool, cfg.workers), over: make([]bool, cfg.workers), memberCPU: make([]time.Duration, cfg.workers),
 		all: swarm.NewReport(swarm.Connecting), held: swarm.NewReport(swarm.Holding), second: swarm.NewReport(swarm.Connecting),
 	}
 }
@@ -124,9 +131,17 @@ func (r *holdRun) run(shares []swarm.Config) error {
 	r.began = time.Now()
 	r.lastLine, r.connected, r.parentCPU[0] = r.began, r.began, ownCPU()
 
-	// Twice the time that the pace asks for, and that of the last handshake.
-	patience := time.Duration(2*float64(r.cfg.conns)/r.cfg.rate*float64(time.Second)) + handshakeTimeout + ackTimeout + 10*time.Second
-	if r.until(time.After(patience), signals, "the conns were not ready in time", r.allReady) {
+	// As long as conns get ready there is hope, however slow the machine is. The first
+	// part of the sum is the time between two connects.
+	patience := time.Duration(float64(time.Second)/r.cfg.rate) + r.cfg.handshakeTimeout + r.cfg.ackTimeout + 10*time.Second
+	stalled, settled := time.NewTimer(patience), uint64(0)
+	if r.until(stalled.C, signals, fmt.Sprintf("not all conns were ready, and for %v none came to be", patience), func() bool {
+		if n := r.settled(); n != settled {
+			settled = n
+			stalled.Reset(patience)
+		}
+		return all(r.ready)
+	}) {
 		r.connected = time.Now()
 		if r.gauges().Open == 0 {
 			r.problem("no conn was opened, so nothing was held")
@@ -142,7 +157,11 @@ func (r *holdRun) run(shares []swarm.Config) error {
 	}
 	r.ended, r.parentCPU[2] = time.Now(), ownCPU()
 	r.crew.stop()
-	r.until(time.After(stopTimeout), nil, "not all swarms sent a last report", r.allEnded)
+	r.until(time.After(stopTimeout), nil, "not all swarms sent a last report", func() bool { return all(r.told) })
+	// The result is known by now. But what is measured next wants the ports and the
+	// descriptors, and servers should not be ended before their clients.
+	closing := stopTimeout + time.Duration(r.cfg.conns)*closeTimeout
+	r.until(time.After(closing), nil, fmt.Sprintf("the conns were not all closed after %v", closing), func() bool { return all(r.over) })
 	return nil
 }
 
@@ -185,7 +204,7 @@ func (r *holdRun) until(over <-chan time.Time, signals <-chan os.Signal, late st
 // take adds one report. It reports false if a swarm failed.
 func (r *holdRun) take(n news) bool {
 	if n.report == nil {
-		r.over[n.from] = true
+		r.told[n.from], r.over[n.from] = true, true
 		if n.err != nil {
 			r.problem(n.err.Error())
 			return false
@@ -196,6 +215,7 @@ func (r *holdRun) take(n news) bool {
 	r.second.Merge(n.report)
 	r.latest[n.from] = n.report.Gauges
 	r.ready[n.from] = n.report.Ready
+	r.told[n.from] = n.report.Done
 	if n.report.Phase == swarm.Holding {
 		r.held.Merge(n.report)
 		r.memberCPU[n.from] += n.report.CPU
@@ -219,8 +239,10 @@ func (r *holdRun) gauges() (sum swarm.Gauges) {
 	return sum
 }
 
-func (r *holdRun) allReady() bool { return all(r.ready) }
-func (r *holdRun) allEnded() bool { return all(r.over) }
+// settled counts what has become of conns so far.
+func (r *holdRun) settled() uint64 {
+	return r.all.Connected + r.all.Refused.Total() + r.all.Lost.Total() + uint64(r.gauges().Acked)
+}
 
 func all(of []bool) bool {
 	for _, b := range of {

@@ -13,6 +13,7 @@ import (
 
 	"tickedge/bench/internal/fakeedge"
 	"tickedge/bench/internal/swarm"
+	"tickedge/bench/internal/wire"
 )
 
 // TestMain lets the test's binary be a worker, as /proc/self/exe is what workers run.
@@ -69,11 +70,11 @@ func TestHoldServerThatMisbehaves(t *testing.T) {
 		for n := 3; n > 0; n-- {
 			c.Text(fakeedge.Rows("update", topics, n, 0))
 		}
-		time.Sleep(time.Second) // Into the holding time.
+		time.Sleep(2 * time.Second) // Into the holding time, which begins after the first second.
 		c.Close(4001, "slow consumer")
 		c.Gone()
 	})
-	code, stdout, _ := bench("hold", "-addr", addr.String(), "-conns", "4", "-topics", "2", "-for", "2s", "-workers", "2")
+	code, stdout, _ := bench("hold", "-addr", addr.String(), "-conns", "4", "-topics", "2", "-for", "15s", "-workers", "2")
 	if code != exitBad {
 		t.Errorf("exit code %d, want %d", code, exitBad)
 	}
@@ -91,6 +92,44 @@ func TestHoldServerThatRefuses(t *testing.T) {
 	code, stdout, _ := bench("hold", "-addr", addr.String(), "-conns", "4", "-for", "5m")
 	if code != exitBad || !strings.Contains(stdout, "refused     4 × HTTP 503") || !strings.Contains(stdout, "no conn was opened") {
 		t.Errorf("exit code %d\n%s", code, stdout)
+	}
+}
+
+func TestHoldTimeoutsAreFlags(t *testing.T) {
+	deaf := fakeedge.Scripted(t, func(c *fakeedge.Conn) { c.Gone() })
+	code, stdout, _ := bench("hold", "-addr", deaf.String(), "-conns", "2", "-for", "5m", "-handshake-timeout", "250ms")
+	if code != exitBad || !strings.Contains(stdout, "refused     2 × no answer within 250ms") {
+		t.Errorf("exit code %d\n%s", code, stdout)
+	}
+	mute := fakeedge.Scripted(t, func(c *fakeedge.Conn) {
+		c.Accept(fakeedge.Frame(wire.OpText, fakeedge.Hello))
+		c.Gone()
+	})
+	code, stdout, _ = bench("hold", "-addr", mute.String(), "-conns", "2", "-for", "100ms", "-ack-timeout", "250ms")
+	if code != exitBad || !strings.Contains(stdout, "violation   2 × command not acked in time") {
+		t.Errorf("exit code %d\n%s", code, stdout)
+	}
+}
+
+// A swarm that has told all it knows may still be closing its conns.
+func TestLastReportIsNotTheEnd(t *testing.T) {
+	cfg, err := parseHold([]string{"-conns", "10", "-workers", "2"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newHoldRun(cfg, io.Discard)
+	last := swarm.NewReport(swarm.Holding)
+	last.Done = true
+	for from := range 2 {
+		r.take(news{from: from, report: last})
+	}
+	if !all(r.told) || all(r.over) {
+		t.Errorf("told %v, over %v", r.told, r.over)
+	}
+	r.take(news{from: 0})
+	r.take(news{from: 1})
+	if !all(r.over) || len(r.problems) > 0 {
+		t.Errorf("over %v, problems %v", r.over, r.problems)
 	}
 }
 
@@ -137,6 +176,8 @@ func TestWrongFlagsNameTheRightForm(t *testing.T) {
 		{"hold -topic-name SYM", "such as -topic-name SYM%04d"},
 		{"hold -interval 5ms", "such as -interval 500ms"},
 		{"hold -pid 12,edge", "such as -pid 4711"},
+		{"hold -handshake-timeout 0s", "such as -handshake-timeout 10s"},
+		{"hold -ack-timeout -1s", "such as -ack-timeout 10s"},
 		{"hold -workers 2 -conns 1", "-workers 0 chooses"},
 	} {
 		code, _, stderr := bench(strings.Fields(c.args)...)
@@ -150,24 +191,47 @@ func TestWrongFlagsNameTheRightForm(t *testing.T) {
 }
 
 func TestSharesCoverAllConns(t *testing.T) {
-	cfg, err := parseHold([]string{"-conns", "50000", "-interval", "1s"}, io.Discard)
+	each, err := connsPerProcess()
 	if err != nil {
 		t.Fatal(err)
 	}
-	shares, err := cfg.swarms()
-	if err != nil {
-		t.Fatal(err)
-	}
-	next, rate := 0, 0.0
-	for _, s := range shares {
-		if s.First != next || s.Conns > swarmMax || s.Target != "/ws?interval=1000" {
-			t.Errorf("share %+v", s)
+	for _, conns := range []int{1, 50000, connsMax} {
+		cfg, err := parseHold([]string{"-conns", fmt.Sprint(conns), "-interval", "1s", "-ack-timeout", "42s"}, io.Discard)
+		if err != nil {
+			t.Fatal(err)
 		}
-		next += s.Conns
-		rate += s.Rate
+		shares, err := cfg.swarms()
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, rate := 0, 0.0
+		for _, s := range shares {
+			if s.First != next || s.Conns > each || s.Target != "/ws?interval=1000" || s.AckTimeout != 42*time.Second {
+				t.Errorf("share %+v", s)
+			}
+			next += s.Conns
+			rate += s.Rate
+		}
+		if next != conns || rate < 1999 || rate > 2001 {
+			t.Errorf("%d shares of %d conns at %v per second", len(shares), next, rate)
+		}
 	}
-	if next != 50000 || rate < 1999 || rate > 2001 || len(shares) < 3 {
-		t.Errorf("%d shares of %d conns at %v per second", len(shares), next, rate)
+}
+
+func TestWorkersForConns(t *testing.T) {
+	for _, c := range []struct{ conns, each, cores, want int }{
+		{1, 19900, 2, 1},
+		{19900, 19900, 2, 1},
+		{19901, 19900, 2, 2},         // The file limit demands it.
+		{1_000_000, 1_000_000, 1, 1}, // A guest with one core, or two.
+		{1_000_000, 1_000_000, 2, 1},
+		{1_000_000, 1_000_000, 16, 8}, // The other half is the server's.
+		{100_000, 1_000_000, 64, 5},   // A core for each, but no use for them.
+		{1000, 1_000_000, 64, 1},
+	} {
+		if got := workersFor(c.conns, c.each, c.cores); got != c.want {
+			t.Errorf("%d conns, %d each, %d cores: %d workers, want %d", c.conns, c.each, c.cores, got, c.want)
+		}
 	}
 }
 

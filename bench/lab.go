@@ -35,8 +35,14 @@ type labConfig struct {
 	edge     string
 	dir      string
 	json     bool
+	workers  int     // Of bench itself; 0 lets it choose.
+	churn    float64 // Conns replaced per second of holding.
+
+	handshakeTimeout time.Duration
+	ackTimeout       time.Duration
 
 	flags   map[string]string // All flags as they are, for the manifest.
+	command string            // To get the result again: the mode with the flags that were given.
 	targets []target
 }
 
@@ -52,8 +58,10 @@ func newLabFlags(c *labConfig) *flag.FlagSet {
 	f.DurationVar(&c.window, "interval", 500*time.Millisecond, "window of every server")
 	f.DurationVar(&c.hold, "for", c.hold, "how long to hold each time")
 	f.Uint64Var(&c.seed, "seed", 1, "draws the topics; the same seed draws the same")
+	f.DurationVar(&c.handshakeTimeout, "handshake-timeout", handshakeTimeout, "how long a handshake may take; raise it for a slow machine")
+	f.DurationVar(&c.ackTimeout, "ack-timeout", ackTimeout, "how long the ack of a command may take; raise it for a slow machine")
 	f.StringVar(&c.edge, "edge", c.edge, "more `flags` for the edge, with spaces between them")
-	f.StringVar(&c.dir, "dir", "", "`directory` for logs, the manifest and the result; empty makes one in the place for temporary files")
+	f.StringVar(&c.dir, "dir", "", "`directory` for logs, the manifest, the result and its report; empty makes one in the place for temporary files")
 	f.BoolVar(&c.json, "json", false, "print the result as JSON")
 	return f
 }
@@ -76,6 +84,12 @@ func (c *labConfig) parse(f *flag.FlagSet, args []string, stderr io.Writer) erro
 	c.edgeArgs = strings.Fields(c.edge)
 	c.flags = map[string]string{}
 	f.VisitAll(func(f *flag.Flag) { c.flags[f.Name] = f.Value.String() })
+	c.command = "bench " + c.mode
+	f.Visit(func(f *flag.Flag) {
+		if f.Name != "dir" && f.Name != "json" {
+			c.command += fmt.Sprintf(" -%s=%s", f.Name, quoted(f.Value.String()))
+		}
+	})
 	var all []error
 	if !(c.rate > 0) || c.rate > 10e6 {
 		all = append(all, fmt.Errorf("-rate %v: want ticks per second above 0, such as -rate 20000", c.rate))
@@ -89,11 +103,20 @@ func (c *labConfig) parse(f *flag.FlagSet, args []string, stderr io.Writer) erro
 	return errors.Join(append(all, err)...)
 }
 
+// quoted is text as a shell reads it as one word.
+func quoted(text string) string {
+	if strings.ContainsAny(text, " *?$") {
+		return "'" + text + "'"
+	}
+	return text
+}
+
 // holdConfig is a hold of conns at a server.
 func (c *labConfig) holdConfig(s *lab.Server, conns, topics int) (*holdConfig, error) {
 	h := &holdConfig{
 		addr: s.Addr, path: "/ws", conns: conns, rate: c.connRate, topics: topics, universe: c.universe,
-		pattern: lab.TopicPattern, seed: c.seed, hold: c.hold, pids: s.PIDs(),
+		pattern: lab.TopicPattern, seed: c.seed, hold: c.hold, pids: s.PIDs(), workers: c.workers,
+		handshakeTimeout: c.handshakeTimeout, ackTimeout: c.ackTimeout, churn: c.churn,
 	}
 	err := h.validate()
 	if c.window < windowMin || c.window > windowMax {
@@ -113,6 +136,7 @@ type session struct {
 // outcome is the result of a mode.
 type outcome interface {
 	writeText(w io.Writer) error
+	report(r *report)
 	good() bool
 }
 
@@ -129,7 +153,7 @@ func runLab(c *labConfig, stdout, stderr io.Writer, measure func(*session) (outc
 	if err != nil {
 		return fail(err)
 	}
-	fmt.Fprintf(stderr, "bench %s: logs, manifest and result go to %s\n", c.mode, l.Dir)
+	fmt.Fprintf(stderr, "bench %s: logs, manifest, result and report go to %s\n", c.mode, l.Dir)
 	res, err := guarded(l, func() (outcome, error) {
 		return measure(&session{labConfig: c, lab: l, ctx: ctx, stderr: stderr})
 	})
@@ -139,14 +163,9 @@ func runLab(c *labConfig, stdout, stderr io.Writer, measure func(*session) (outc
 	if err != nil {
 		return fail(err)
 	}
-	var text, machine strings.Builder
-	if err := errors.Join(res.writeText(&text), writeJSON(&machine, res),
-		l.WriteFile("result.json", []byte(machine.String())), l.WriteFile("result.txt", []byte(text.String()))); err != nil {
+	print, err := writeResult(c, l, res)
+	if err != nil {
 		return fail(err)
-	}
-	print := text.String()
-	if c.json {
-		print = machine.String()
 	}
 	if _, err := io.WriteString(stdout, print); err != nil {
 		return fail(err)
@@ -155,6 +174,19 @@ func runLab(c *labConfig, stdout, stderr io.Writer, measure func(*session) (outc
 		return exitBad
 	}
 	return exitGood
+}
+
+// writeResult writes the result and its report into the run's directory, and returns
+// what to print.
+func writeResult(c *labConfig, l *lab.Lab, res outcome) (print string, err error) {
+	var text, machine strings.Builder
+	err = errors.Join(res.writeText(&text), writeJSON(&machine, res),
+		l.WriteFile("result.json", []byte(machine.String())), l.WriteFile("result.txt", []byte(text.String())),
+		writeReport(c, l, res))
+	if c.json {
+		return machine.String(), err
+	}
+	return text.String(), err
 }
 
 // guarded closes the lab after measure, also if that panics.

@@ -13,7 +13,10 @@
 //	lab.go       what the modes share that start their own servers
 //	targets.go   the servers, and how each is told the same
 //	stats.go     medians and ratios of rounds
-//	density.go   fanout.go, ticks.go, storm.go, slow.go: a mode each
+//	report.go    report.md of a run; report_servers.go, report_edge.go: what the modes put in
+//	goal.go      what the edge is meant to reach
+//	all.go       all modes, one after the other
+//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, scale.go, soak.go: a mode each
 package main
 
 import (
@@ -37,11 +40,16 @@ type mode struct {
 
 var modes = []mode{
 	{"hold", "open conns, keep them and check what they get", runHold},
+	{"all", "all of the following, one after the other, with a report and the goals", runAll},
 	{"density", "memory per conn, idle and under fan-out: edge and bare gnet", runDensity},
 	{"fanout", "CPU per frame and staleness: edge, floor, bare gnet and the usual designs", runFanout},
 	{"ticks", "the edge with the same clients at several rates of ticks", runTicks},
+	{"saturate", "frames per second on one core: edge, floor and bare gnet", runSaturate},
+	{"handshake", "CPU per handshake: edge, floor, bare gnet and the usual designs", runHandshake},
 	{"storm", "what it does to those connected when many connect at once", runStorm},
 	{"slow", "what clients that never read do to the others", runSlow},
+	{"scale", "100,000 conns on one host, and how many of them it can give every frame", runScale},
+	{"soak", "clients that come and go, and whether anything of them is left at the edge", runSoak},
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

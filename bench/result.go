@@ -57,6 +57,11 @@ type result struct {
 	Violations swarm.Tallies `json:"violations,omitempty"`
 	Byes       swarm.Tallies `json:"byes,omitempty"`
 
+	// Of a hold with churn: conns that bench ended to replace them, by swarm.Way, and
+	// topics exchanged for others.
+	Ended   [swarm.Ways]uint64 `json:"ended_by_close_fin_rst,omitzero"`
+	Changed uint64             `json:"topics_exchanged,omitempty"`
+
 	Client  clientCost   `json:"client"`
 	Servers []serverCost `json:"servers,omitempty"`
 	TCPMem  [3]int64     `json:"tcp_mem_bytes"` // Before, when held, after; all sockets of the host.
@@ -111,6 +116,7 @@ func (r *holdRun) judge() *result {
 		Repeated: held.Repeated, Undated: held.Undated, Ahead: held.Ahead,
 		Update: stalenessOf(held.Update), Snapshot: stalenessOf(all.Snapshot),
 		Refused: all.Refused, Lost: all.Lost, Violations: all.Violations, Byes: all.Byes,
+		Ended: all.Left, Changed: all.Changed,
 		Client: clientCost{
 			Workers: cfg.workers, CPUPercent: ratio(100*r.holdCPU().Seconds(), seconds),
 			CPUPerFrame: ratio(1e6*r.holdCPU().Seconds(), float64(frames)),

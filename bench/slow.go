@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"tickedge/bench/internal/lab"
@@ -181,19 +180,28 @@ func (res *slowResult) conclude() {
 
 func (res *slowResult) good() bool { return res.Good }
 
-func (res *slowResult) writeText(w io.Writer) error {
-	fmt.Fprintf(w, "edge, %d clients that read and %d that never do, -slow-timeout %.0fs\n", res.Conns, res.Slow, res.Timeout)
-	fmt.Fprintf(w, "evicted: %d, %.0f as the edge counts; after the last byte arrived: %s s\n", res.Evicted, res.Evictions, res.Stuck.text("%.2f"))
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "slow ones\tothers: p50 ms\tp99 ms\tp99.9 ms\tmax ms\tframes per conn and s: min\tmedian\tRSS max MB\tRSS end MB\tCPU %")
+func (res *slowResult) headline() string {
+	return fmt.Sprintf("edge, %d clients that read and %d that never do, -slow-timeout %.0fs\n"+
+		"evicted: %d, %.0f as the edge counts; after the last byte arrived: %s s",
+		res.Conns, res.Slow, res.Timeout, res.Evicted, res.Evictions, res.Stuck.text("%.2f"))
+}
+
+func (res *slowResult) table() *table {
+	t := newTable("slow ones", "others: p50 ms", "p99 ms", "p99.9 ms", "max ms", "frames per conn and s: min", "median", "RSS max MB", "RSS end MB", "CPU %")
 	for _, h := range []struct {
 		name string
 		slowHold
 	}{{"without", res.Without}, {"with", res.With}} {
-		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.0f\t%.0f\t%.2f\t%.2f\t%.1f\t%.1f\t%.1f\n", h.name, h.Staleness.P50, h.Staleness.P99,
-			h.Staleness.P999, h.Staleness.Max, h.PerConn.Min, h.PerConn.Median, mb(h.RSSMax), mb(h.RSSEnd), h.CPU)
+		t.row(h.name, fmt.Sprintf("%.0f", h.Staleness.P50), fmt.Sprintf("%.0f", h.Staleness.P99), fmt.Sprintf("%.0f", h.Staleness.P999),
+			fmt.Sprintf("%.0f", h.Staleness.Max), fmt.Sprintf("%.2f", h.PerConn.Min), fmt.Sprintf("%.2f", h.PerConn.Median),
+			fmt.Sprintf("%.1f", mb(h.RSSMax)), fmt.Sprintf("%.1f", mb(h.RSSEnd)), fmt.Sprintf("%.1f", h.CPU))
 	}
-	if err := t.Flush(); err != nil {
+	return t
+}
+
+func (res *slowResult) writeText(w io.Writer) error {
+	fmt.Fprintln(w, res.headline())
+	if err := res.table().writeText(w, 0); err != nil {
 		return err
 	}
 	return verdict(w, res.Problems)

@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -37,14 +36,7 @@ func openSlow(addr string, n int, topics []string) (*slowClients, error) {
 		return nil, fmt.Errorf("slow clients: %w", err)
 	}
 	request := wire.AppendRequest(nil, "/ws", addr, [16]byte{})
-	cmd := []byte(`{"op":"subscribe","topics":[`)
-	for i, name := range topics {
-		if i > 0 {
-			cmd = append(cmd, ',')
-		}
-		cmd = strconv.AppendQuote(cmd, name)
-	}
-	request = wire.AppendFrame(request, wire.OpText, [4]byte{}, append(cmd, `],"id":1}`...))
+	request = appendSubscribe(request, topics)
 	s := &slowClients{}
 	for range n {
 		fd, err := dialSlow(server, request)

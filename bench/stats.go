@@ -48,3 +48,16 @@ func ratiosOf(a, b []float64) spread {
 	}
 	return spreadOf(ratios)
 }
+
+// turns gives each of n a turn in each round. Another one begins each time: what one
+// leaves behind, such as a warm CPU, is then not always the next one's.
+func turns(rounds, n int, turn func(round, i int) error) error {
+	for round := range rounds {
+		for k := range n {
+			if err := turn(round, (k+round)%n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

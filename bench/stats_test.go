@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -159,5 +161,20 @@ func TestSlowClientsAreEvictedInTime(t *testing.T) {
 		if got := strings.Join(res.Problems, "; "); (want == "") != res.Good || !strings.Contains(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+func TestTurns(t *testing.T) {
+	var got []int
+	if err := turns(3, 2, func(round, i int) error {
+		got = append(got, 10*round+i)
+		return nil
+	}); err != nil || !slices.Equal(got, []int{0, 1, 11, 10, 20, 21}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	want := errors.New("of a turn")
+	calls := 0
+	if err := turns(3, 2, func(int, int) error { calls++; return want }); err != want || calls != 1 {
+		t.Errorf("%v after %d turns", err, calls)
 	}
 }

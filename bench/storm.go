@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"tickedge/bench/internal/lab"
@@ -147,20 +146,27 @@ func (res *stormResult) conclude(calm, stormy, newcomers *result) {
 
 func (res *stormResult) good() bool { return res.Good }
 
-func (res *stormResult) writeText(w io.Writer) error {
-	fmt.Fprintf(w, "edge, %d conns held; %d more at once were open and acked after %.2f s, %.0f/s, %d refused\n",
-		res.Conns, res.Storm, res.Seconds, res.PerSec, res.Refused)
-	fmt.Fprintf(w, "CPU per newcomer: %.0f µs more than in the calm, subscribe, snapshot and their first frames included\n", res.CPU)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "those held\tp50 ms\tp99 ms\tp99.9 ms\tmax ms\tframes per conn and s: min\tmedian\tmax")
+func (res *stormResult) headline() string {
+	return fmt.Sprintf("edge, %d conns held; %d more at once were open and acked after %.2f s, %.0f/s, %d refused\n"+
+		"CPU per newcomer: %.0f µs more than in the calm, subscribe, snapshot and their first frames included",
+		res.Conns, res.Storm, res.Seconds, res.PerSec, res.Refused, res.CPU)
+}
+
+func (res *stormResult) table() *table {
+	t := newTable("those held", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "frames per conn and s: min", "median", "max")
 	for _, h := range []struct {
 		name string
 		stormHold
 	}{{"calm", res.Calm}, {"storm", res.Stormy}} {
-		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.0f\t%.0f\t%.2f\t%.2f\t%.2f\n", h.name, h.Staleness.P50, h.Staleness.P99, h.Staleness.P999,
-			h.Staleness.Max, h.PerConn.Min, h.PerConn.Median, h.PerConn.Max)
+		t.row(h.name, fmt.Sprintf("%.0f", h.Staleness.P50), fmt.Sprintf("%.0f", h.Staleness.P99), fmt.Sprintf("%.0f", h.Staleness.P999),
+			fmt.Sprintf("%.0f", h.Staleness.Max), fmt.Sprintf("%.2f", h.PerConn.Min), fmt.Sprintf("%.2f", h.PerConn.Median), fmt.Sprintf("%.2f", h.PerConn.Max))
 	}
-	if err := t.Flush(); err != nil {
+	return t
+}
+
+func (res *stormResult) writeText(w io.Writer) error {
+	fmt.Fprintln(w, res.headline())
+	if err := res.table().writeText(w, 0); err != nil {
 		return err
 	}
 	return verdict(w, res.Problems)

@@ -32,7 +32,7 @@ func (res *result) writeText(w io.Writer) error {
 		res.Rows, perSecond(res.Rows), res.Repeated, res.Undated, res.Ahead)
 	line("bytes", "%.1f MB, %.2f MB/s", float64(res.Bytes)/1e6, perSecond(res.Bytes)/1e6)
 	line("pings", "%d", res.Pings)
-	line("unserved", "%d conns at the end, %d at worst: 5 s without a frame (a problem only if their topics tick)", res.Unserved, res.UnservedWorst)
+	line("unserved", "%d conns at the end, %d at worst: no frame for 5 s, and for two windows (a problem only if their topics tick)", res.Unserved, res.UnservedWorst)
 	line("staleness", "%s", res.Update.text("updates"))
 	line("", "%s", res.Snapshot.text("snapshots, whole run"))
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"tickedge/bench/internal/lab"
@@ -150,16 +149,23 @@ func (res *ticksResult) conclude() {
 
 func (res *ticksResult) good() bool { return res.Good }
 
-func (res *ticksResult) writeText(w io.Writer) error {
-	fmt.Fprintf(w, "edge, %d conns with %d topics each, %d rounds of %.1f s; medians of rounds (min-max)\n",
+func (res *ticksResult) headline() string {
+	return fmt.Sprintf("edge, %d conns with %d topics each, %d rounds of %.1f s; medians of rounds (min-max)",
 		res.Conns, res.Topics, res.Rounds, res.Seconds)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ticks/s\treached\tCPU %\tfeed CPU %\tfeed µs/tick\tnet µs/frame\tframes/s\trows/frame\tp99 ms")
+}
+
+func (res *ticksResult) table() *table {
+	t := newTable("ticks/s", "reached", "CPU %", "feed CPU %", "feed µs/tick", "net µs/frame", "frames/s", "rows/frame", "p99 ms")
 	for _, r := range res.Rates {
-		fmt.Fprintf(t, "%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Asked, r.Reached.text("%.0f"), r.CPUPercent.text("%.1f"),
-			r.Feed.text("%.1f"), r.FeedTick.text("%.2f"), r.CPUNet.text("%.2f"), r.Frames.text("%.0f"), r.Rows.text("%.1f"), r.P99.text("%.0f"))
+		t.row(fmt.Sprintf("%.0f", r.Asked), r.Reached.text("%.0f"), r.CPUPercent.text("%.1f"), r.Feed.text("%.1f"), r.FeedTick.text("%.2f"),
+			r.CPUNet.text("%.2f"), r.Frames.text("%.0f"), r.Rows.text("%.1f"), r.P99.text("%.0f"))
 	}
-	if err := t.Flush(); err != nil {
+	return t
+}
+
+func (res *ticksResult) writeText(w io.Writer) error {
+	fmt.Fprintln(w, res.headline())
+	if err := res.table().writeText(w, 0); err != nil {
 		return err
 	}
 	return verdict(w, res.Problems)

@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"time"
 	"unsafe"
 
@@ -45,13 +44,14 @@ type loop struct {
 	full    bool // There was a time without a descriptor left; said once.
 }
 
-func newLoop(listener, fds, topics int, window time.Duration, names []string, rows *bare.Rows) (*loop, error) {
+func newLoop(listener, fds, topics int, c *bare.Config) (*loop, error) {
 	l := &loop{
-		listener: listener, each: topics, rows: rows, numbers: bare.NewTopics(names),
+		listener: listener, each: topics,
+		rows: bare.NewRows(c.Names, c.Rate, time.Now()), numbers: bare.NewTopics(c.Names),
 		// Pages of these that no descriptor has come to take no memory.
 		states: make([]state, fds), topics: make([]uint16, fds*topics),
-		sweep: bare.Sweep{Window: window},
-		hello: bare.AppendText(nil, bare.Hello(window)),
+		sweep: bare.Sweep{Window: c.Window},
+		hello: bare.AppendText(nil, bare.Hello(c.Window)),
 		in:    make([]byte, bare.InMax), out: make([]byte, max(bare.FrameSize(topics), 4096)),
 		partial: map[int][]byte{},
 	}
@@ -102,12 +102,13 @@ func (l *loop) run() error {
 
 // wait is epoll_wait, without telling the runtime that it may block: it would take
 // the processor away each time, and look every 20 µs whether there is more to take,
-// which was a tenth of all CPU at 15,000 conns. Instead the goroutine yields, for the
-// one that waits for signals.
+// which was a tenth of all CPU at 15,000 conns. Nor does the goroutine yield, for the one
+// that waits for signals: each time the runtime would wake up another thread to look for
+// more, which was a third of the CPU of a handshake. It takes the processor away from
+// who has had it for 10 ms anyway, by a signal that also ends this wait.
 func (l *loop) wait(events []unix.EpollEvent, ms int) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events[0])),
 		uintptr(len(events)), uintptr(ms), 0, 0)
-	runtime.Gosched()
 	switch errno {
 	case 0:
 		return int(n), nil

@@ -16,9 +16,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,47 +23,28 @@ import (
 )
 
 func main() {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		os.Exit(0)
-	}()
-	fmt.Fprintf(os.Stderr, "floor: %v\n", run())
-	os.Exit(1)
+	topics := flag.Int("topics", 10, "most topics of a conn")
+	bare.Main("floor", func(c *bare.Config) error { return run(c, *topics) })
 }
 
 // run serves until something fails.
-func run() error {
-	var (
-		addr     = flag.String("listen", "127.0.0.1:8080", "`host:port` to listen on")
-		window   = flag.Duration("interval", 500*time.Millisecond, "time between two frames of a conn")
-		rate     = flag.Float64("rate", 20000, "ticks per second, of all topics together")
-		universe = flag.Int("universe", 1000, "topics there are")
-		pattern  = flag.String("topic-name", "SYM%04d", "`pattern` of topic names, filled with numbers from 0")
-		topics   = flag.Int("topics", 10, "most topics of a conn")
-	)
-	flag.Parse()
-	names, err := bare.Names(*pattern, *universe)
-	if err != nil {
-		return err
-	}
-	if *topics < 1 || *topics > bare.TopicsMax || *window < bare.Turn || !(*rate > 0) {
-		return fmt.Errorf("-topics has to be 1 to %d, -interval at least %v, -rate above 0", bare.TopicsMax, bare.Turn)
+func run(c *bare.Config, topics int) error {
+	if topics < 1 || topics > bare.TopicsMax {
+		return fmt.Errorf("-topics %d: want 1 to %d, such as -topics 10", topics, bare.TopicsMax)
 	}
 	fds, err := fileLimit()
 	if err != nil {
 		return err
 	}
-	listener, err := listen(*addr)
+	listener, err := listen(c.Addr)
 	if err != nil {
 		return err
 	}
-	l, err := newLoop(listener, fds, *topics, *window, names, bare.NewRows(names, *rate, time.Now()))
+	l, err := newLoop(listener, fds, topics, c)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "floor: listening on %s, file limit %d\n", *addr, fds)
+	fmt.Fprintf(os.Stderr, "floor: listening on %s, file limit %d\n", c.Addr, fds)
 	return l.run()
 }
 

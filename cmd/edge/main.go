@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -30,18 +29,10 @@ const (
 	exitUsage = 2 // A flag or an environment variable is wrong.
 )
 
-// gcPercent is the room that the garbage collector lets grow on top of what is alive,
-// unless GOGC says otherwise. Half of an edge's memory would be such room at Go's 100,
-// and it has little to collect: ticks die young, and conns are mostly without pointers.
-// With 15,000 clients, 25 took 0.95 KB a client where 100 took 1.53 KB, at the same CPU.
-const gcPercent = 25
-
 // tuneRuntime fits the Go runtime to an edge. The environment goes before it.
-// docs/OPERATIONS.md has the command behind the figures here.
+// docs/OPERATIONS.md has the command behind the figures here. The collector is fitted by
+// fitCollector.
 func tuneRuntime(loops int) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	// A loop that waits in epoll keeps its P until somebody wants it. With no more Ps
 	// than loops, somebody always does: the runtime's monitor takes them away and looks
 	// again every 20 µs, for ever. Two to spare took 15,000 idle clients from 20 % of a
@@ -87,6 +78,7 @@ func run(args []string) int {
 	var working sync.WaitGroup
 	defer working.Wait()
 	defer endWork()
+	working.Go(func() { fitCollector(work) })
 
 	// The port for operators is bound first and served last, so that two edges with
 	// the same flags find each other before clients are shared between them.

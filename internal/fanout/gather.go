@@ -38,7 +38,7 @@ func (s *Shard) snapshot(c *conn, dst []byte) []byte {
 		} else {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, row.JSON...)
+		dst = append(dst, row.JSON()...)
 		list[i] = entry(e.id()) | snapped
 		rows++
 	}

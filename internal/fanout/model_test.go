@@ -308,7 +308,7 @@ func (p *program) newest(name string) string {
 	if !ok || p.table.Row(id) == nil {
 		return ""
 	}
-	return string(p.table.Row(id).JSON)
+	return string(p.table.Row(id).JSON())
 }
 
 // compare looks at the shard from inside and at its counts from outside.

@@ -118,7 +118,7 @@ func TestPublishersBesideFlushes(t *testing.T) {
 		for name, n := range last[id] {
 			row := w.table.Row(w.holds[name])
 			if held++; n != row.N {
-				t.Errorf("conn %d holds number %d of %s, the last is %s", id, n, name, row.JSON)
+				t.Errorf("conn %d holds number %d of %s, the last is %s", id, n, name, row.JSON())
 			}
 		}
 	}

@@ -42,10 +42,10 @@ func (r *rows) append(dst []byte, t *topics.Table, id topics.ID, seq uint64) []b
 		return append(dst, c.text[:c.size]...)
 	}
 	row := t.Row(id)
-	if len(row.JSON) < rowCopyText {
+	if len(row.JSON()) < rowCopyText {
 		c.seq = row.Seq
-		c.size = uint8(copy(c.text[:], row.JSON)) + 1
+		c.size = uint8(copy(c.text[:], row.JSON())) + 1
 		c.text[c.size-1] = ','
 	}
-	return append(append(dst, row.JSON...), ',')
+	return append(append(dst, row.JSON()...), ',')
 }

@@ -55,7 +55,7 @@ func TestRowCopies(t *testing.T) {
 		if r[ids[i]%rowCopies].seq == seq {
 			copies++
 		}
-		want := "before" + string(table.Row(ids[i]).JSON) + ","
+		want := "before" + string(table.Row(ids[i]).JSON()) + ","
 		if got := string(r.append([]byte("before"), table, ids[i], seq)); got != want {
 			t.Fatalf("step %d, topic %s:\n got %s\nwant %s", step, names[i], got, want)
 		}

@@ -10,9 +10,11 @@ const (
 	// wheelSize slots make 640 ms, more than the default window, so that most conns
 	// are met once a turn. Conns that are due later are passed over until then.
 	wheelSize = 128
-	// visitsMax bounds the visits of one call of Tick. At about 8 µs each they take
-	// 16 ms, the longest that a loop goes without reading its sockets.
-	visitsMax = 2000
+	// visitsMax bounds the visits of one call of Tick. At about 8 µs each they take 2 ms,
+	// the longest that a loop goes without reading its sockets. gnet accepts one
+	// connection each time it does, so a loop that has more to flush than time for it
+	// still takes 500 connections a second.
+	visitsMax = 256
 	// lookAfter is the longest time between two visits of an open conn, whatever
 	// its window: pings, limits and the drain are good to a second.
 	lookAfter = tick(time.Second / SlotTime)
@@ -50,10 +52,12 @@ func millis(t tick) int { return int(duration(t).Milliseconds()) }
 func (s *Shard) tickOf(now time.Time) tick { return tick(now.Sub(s.start) / SlotTime) }
 
 // wheel holds every conn in the slot of its due tick. cursor is the last tick all of
-// whose conns were visited.
+// whose conns were visited. stalled says that it has not caught up since it was more
+// than a turn behind.
 type wheel struct {
-	slots  [wheelSize][]ConnID
-	cursor tick
+	slots   [wheelSize][]ConnID
+	cursor  tick
+	stalled bool
 }
 
 // place puts a conn into the wheel.
@@ -125,13 +129,17 @@ func (s *Shard) Tick(now time.Time) (more bool) {
 		// their order: with a jump to just behind now, a wheel that can't keep up
 		// would visit the same slots again and again, and others never.
 		w.cursor += (behind/wheelSize - 1) * wheelSize
-		s.stats.Stalls++
+		if !w.stalled {
+			w.stalled = true
+			s.stats.Stalls++
+		}
 	}
 	for budget := visitsMax; w.cursor != s.now; w.cursor++ {
 		if !s.turn(w.cursor+1, &budget) {
 			return true
 		}
 	}
+	w.stalled = false
 	return false
 }
 

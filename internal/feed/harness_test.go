@@ -115,7 +115,7 @@ func (r *rig) release(name string) {
 // row is the newest row of a topic, "" while there is none.
 func (r *rig) row(name string) string {
 	if row := r.table.Row(r.ids[name]); row != nil {
-		return string(row.JSON)
+		return string(row.JSON())
 	}
 	return ""
 }

@@ -82,7 +82,7 @@ func BenchmarkGather(b *testing.B) {
 				for i := 0; b.Loop(); i++ {
 					for _, id := range subscribed[i%conns] {
 						if tb.Seq(id) > served {
-							gathered += len(tb.Row(id).JSON)
+							gathered += len(tb.Row(id).JSON())
 						}
 					}
 				}

@@ -278,8 +278,8 @@ func (p *program) compare() {
 			continue
 		}
 		want := fmt.Sprintf(`{"s":"%s","n":%d,"v":%s}`, name, tp.n, tp.value)
-		if string(row.JSON) != want || row.Seq != tp.seq || row.N != tp.n {
-			p.fatalf("row = %d %d %s, want %d %d %s", row.Seq, row.N, row.JSON, tp.seq, tp.n, want)
+		if string(row.JSON()) != want || row.Seq != tp.seq || row.N != tp.n {
+			p.fatalf("row = %d %d %s, want %d %d %s", row.Seq, row.N, row.JSON(), tp.seq, tp.n, want)
 		}
 	}
 }

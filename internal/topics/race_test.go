@@ -50,13 +50,13 @@ func (m *market) publish(tp *marketTopic) bool {
 
 // numberOf reads the number in a row, and fails the test if the row is not of the topic.
 func numberOf(t *testing.T, tp *marketTopic, row *Row) uint64 {
-	if !bytes.HasPrefix(row.JSON, []byte(`{"s":"`+tp.name+`",`)) {
-		t.Errorf("a row of %s under an id of %s", row.JSON, tp.name)
+	if !bytes.HasPrefix(row.JSON(), []byte(`{"s":"`+tp.name+`",`)) {
+		t.Errorf("a row of %s under an id of %s", row.JSON(), tp.name)
 		return 0
 	}
 	number, err := strconv.ParseUint(string(row.Value()), 10, 64)
 	if err != nil {
-		t.Errorf("%s: %v", row.JSON, err)
+		t.Errorf("%s: %v", row.JSON(), err)
 	}
 	return number
 }

@@ -21,7 +21,7 @@ func wantRow(t testing.TB, tb *Table, id ID, value string, n, watermark uint64) 
 		t.Fatalf("no row, want %s", value)
 	}
 	if string(row.Value()) != value || row.N != n || tb.Watermark() != watermark {
-		t.Fatalf("row = %s, watermark = %d, want value %s, n %d, watermark %d", row.JSON, tb.Watermark(), value, n, watermark)
+		t.Fatalf("row = %s, watermark = %d, want value %s, n %d, watermark %d", row.JSON(), tb.Watermark(), value, n, watermark)
 	}
 }
 
@@ -36,8 +36,8 @@ func TestRepairOfTheFirstValueIsNoTick(t *testing.T) {
 		t.Fatal("the first value was refused")
 	}
 	wantRow(t, tb, id, "1", 0, 1)
-	if want := `{"s":"A","n":0,"v":1}`; string(tb.Row(id).JSON) != want {
-		t.Fatalf("row = %s, want %s", tb.Row(id).JSON, want)
+	if want := `{"s":"A","n":0,"v":1}`; string(tb.Row(id).JSON()) != want {
+		t.Fatalf("row = %s, want %s", tb.Row(id).JSON(), want)
 	}
 	publish(t, tb, "A", "2")
 	wantRow(t, tb, id, "2", 1, 2)

@@ -1,9 +1,16 @@
 package topics
 
-import "strconv"
+import (
+	"strconv"
+	"unsafe"
+)
 
 // Row is the newest value of a topic as it stands in a client frame. A row is
 // never changed after it was committed, so it may be read from every loop.
+//
+// Its text follows it in the same allocation. A row is written by the feed and read by
+// loops on other cores soon after: two neighbouring lines of memory are fetched faster
+// than a header here and a text there.
 type Row struct {
 	// Seq is the place of the row in the order of all commits of its table.
 	// It is above 0 and only rises.
@@ -11,27 +18,39 @@ type Row struct {
 	// N is how many ticks of the topic the table has seen. 0 means that the value
 	// came from a repair (the newest value fetched at subscription) before any tick.
 	N uint64
-	// JSON is the row as clients get it: {"s":"AAPL","n":8812,"v":…}.
-	JSON []byte
 
-	valueAt int // Where the value starts in JSON; it ends one byte before its end.
+	size    uint32 // Of the text.
+	valueAt uint32 // Where the value starts in the text; it ends one byte before its end.
+}
+
+// rowHead is where the text begins. No pointer is in it, so it may stand in bytes.
+const rowHead = unsafe.Sizeof(Row{})
+
+// JSON is the row as clients get it: {"s":"AAPL","n":8812,"v":…}.
+func (r *Row) JSON() []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(r), rowHead)), r.size)
 }
 
 // Value returns the source's JSON value, byte for byte as it was published.
-func (r *Row) Value() []byte { return r.JSON[r.valueAt : len(r.JSON)-1 : len(r.JSON)-1] }
+func (r *Row) Value() []byte { return r.JSON()[r.valueAt : r.size-1 : r.size-1] }
 
 // newRow encodes a row once, for all who will be sent it. The name needs no
 // escaping, see [ValidName].
 func newRow(name, value string, n uint64) *Row {
-	const overhead = len(`{"s":"","n":18446744073709551615,"v":}`)
-	b := make([]byte, 0, overhead+len(name)+len(value))
+	var digits [20]byte
+	count := strconv.AppendUint(digits[:0], n, 10)
+	const frame = len(`{"s":"`) + len(`","n":`) + len(`,"v":`) + len(`}`)
+	// An allocation of this size is aligned to 8 bytes, as a Row wants it.
+	b := make([]byte, rowHead, int(rowHead)+frame+len(name)+len(count)+len(value))
 	b = append(b, `{"s":"`...)
 	b = append(b, name...)
 	b = append(b, `","n":`...)
-	b = strconv.AppendUint(b, n, 10)
+	b = append(b, count...)
 	b = append(b, `,"v":`...)
 	at := len(b)
 	b = append(b, value...)
 	b = append(b, '}')
-	return &Row{N: n, JSON: b[:len(b):len(b)], valueAt: at}
+	r := (*Row)(unsafe.Pointer(unsafe.SliceData(b)))
+	r.N, r.size, r.valueAt = n, uint32(len(b)-int(rowHead)), uint32(at-int(rowHead))
+	return r
 }

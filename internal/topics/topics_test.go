@@ -197,7 +197,7 @@ func TestIDIsFreeOnlyWhenTheFeedTookTheDrop(t *testing.T) {
 	}
 	publish(t, tb, names[2], "4")
 	if row := tb.Row(id); row.N != 1 || string(row.Value()) != "4" {
-		t.Fatalf("row = %s", row.JSON)
+		t.Fatalf("row = %s", row.JSON())
 	}
 }
 
@@ -216,7 +216,7 @@ func TestReacquireDuringTheLinger(t *testing.T) {
 	sweep(t, tb, at(9*linger))
 	wantChanges(t, tb)
 	if got := tb.Row(id); got == row || string(got.Value()) != "2" || got.N != 2 {
-		t.Fatalf("row = %s", got.JSON)
+		t.Fatalf("row = %s", got.JSON())
 	}
 }
 

@@ -4,14 +4,18 @@ package lab
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+const manifestFile = "manifest.json"
 
 // manifest is what somebody needs to know to judge a result or to get it again.
 type manifest struct {
@@ -72,7 +76,32 @@ func (l *Lab) writeManifest() error {
 	if err != nil {
 		return err
 	}
-	return l.WriteFile("manifest.json", append(b, '\n'))
+	return l.WriteFile(manifestFile, append(b, '\n'))
+}
+
+// Facts are what a report tells of the manifest in a run's directory: names, each with
+// its text.
+func Facts(dir string) ([][2]string, error) {
+	b, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	var m manifest
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("lab: %s in %s: %w", manifestFile, dir, err)
+	}
+	commit := m.Commit
+	if m.Dirty {
+		commit += " and changes that are not in it"
+	}
+	return [][2]string{
+		{"when", m.Time.UTC().Format("2006-01-02 15:04 UTC")},
+		{"commit", commit},
+		{"machine", fmt.Sprintf("%s, %d cores, %s of memory", m.CPU, m.Cores, m.MemoryKB)},
+		{"kernel, Go", m.Kernel + ", " + m.Go},
+		{"limits", fmt.Sprintf("%d open files, somaxconn %s, tcp_mem %s pages", m.FileLimit, m.Somaxconn, m.TCPMem)},
+		{"load before", m.Load},
+	}, nil
 }
 
 func line(path string) string {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os/exec"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -92,6 +93,25 @@ func (s *Server) PIDs() []int {
 		pids = append(pids, p.PID)
 	}
 	return pids
+}
+
+// EdgeConns is how many conns an edge with these flags holds on this host, as it says
+// itself.
+func (l *Lab) EdgeConns(args ...string) (int, error) {
+	path, err := l.Build("cmd/edge")
+	if err != nil {
+		return 0, err
+	}
+	out, err := exec.CommandContext(l.ctx, path, append([]string{"-check"}, args...)...).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("lab: edge -check: %w\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "-max-conns="); ok {
+			return strconv.Atoi(n)
+		}
+	}
+	return 0, fmt.Errorf("lab: edge -check does not say -max-conns:\n%s", out)
 }
 
 // Edge starts n edges on one port. A client then finds one of them by the kernel's

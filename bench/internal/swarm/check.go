@@ -9,8 +9,8 @@ import "tickedge/bench/internal/wire"
 const (
 	HelloNotFirst  = "first text frame is not hello"
 	HelloAgain     = "hello twice"
-	NoAck          = "subscribe not acked in time"
-	AckShort       = "subscribe not acked in full"
+	NoAck          = "command not acked in time"
+	AckShort       = "command not acked in full"
 	RowsBeforeAck  = "rows before the ack"
 	RowNotAsked    = "row for a topic that was not asked for"
 	RowTwice       = "topic twice in one frame"
@@ -20,6 +20,7 @@ const (
 	Fragmented     = "text message in several frames"
 	Binary         = "binary frame"
 	ErrorMessage   = "error message for a good command"
+	CloseIgnored   = "close frame not answered"
 	Silent         = "silent for two heartbeats and 5 s"
 	aheadTolerance = -2000 // Microseconds. The arrival is noted up to 1 ms early, ts is cut to 1 ms.
 )
@@ -29,16 +30,30 @@ func (s *Swarm) violate(i int32, kind string, detail []byte) {
 	s.tally(s.rep.Violations, i, kind, detail)
 }
 
-// ack checks the answer to our only command.
+// ack checks the answer to a command.
 func (s *Swarm) ack(i int32, p []byte) {
 	c, m := &s.conns[i], &s.msg
-	if m.ID != 1 {
+	topics := uint64(s.cfg.Topics)
+	switch m.ID {
+	case subscribeID:
+		if c.known&acked == 0 {
+			c.known |= acked
+			s.gauges.Acked++
+		}
+	case unsubscribeID:
+		topics--
+	case resubscribeID:
+		s.rep.Changed++
+	default:
 		return
 	}
-	if m.Rejected != nil || m.Topics != uint64(s.cfg.Topics) {
+	s.settle(c)
+	if m.Rejected != nil || m.Topics != topics {
 		s.violate(i, AckShort, p)
 	}
-	c.known |= acked
+	if m.ID == unsubscribeID {
+		s.exchange(i)
+	}
 }
 
 // rows checks the rows of a snapshot or update and counts their staleness.

@@ -29,8 +29,15 @@ const (
 	unsentMax = 32 << 10
 )
 
-// connect opens the conns that are due.
+// connect opens the conns that are due. It must not be called between the events of
+// one poll: there may be one for the descriptor that a vacant conn had.
 func (s *Swarm) connect() {
+	for len(s.vacant) > 0 && s.pending < pendingMax {
+		i := s.vacant[len(s.vacant)-1]
+		s.vacant = s.vacant[:len(s.vacant)-1]
+		s.renew(i)
+		s.dial(i)
+	}
 	for s.opened < len(s.conns) && s.pending < pendingMax &&
 		float64(s.opened) <= s.now.Seconds()*s.cfg.Rate {
 		s.dial(int32(s.opened))
@@ -53,7 +60,7 @@ func (s *Swarm) dial(i int32) {
 	}
 	c.fd, c.state = int32(fd), dialing
 	s.pending++
-	if from := source(s.cfg.Addr.Addr(), s.cfg.First+int(i)); from.IsValid() {
+	if from := source(s.cfg.Addr.Addr(), s.cfg.First+int(i)+s.renewed%churnSources*sourceConns); from.IsValid() {
 		// The port is chosen by connect, where it only has to be free towards this server.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: from.As4()}); err != nil {
@@ -124,21 +131,43 @@ func (s *Swarm) answered(i int32, b []byte) int {
 	}
 	s.pending--
 	s.rep.Connected++
+	s.gauges.Open++
 	c.state, c.since = open, s.ms()
 	c.lastFrame, c.lastText = c.since, c.since
-	s.subscribe(i)
+	s.command(i, "subscribe", s.topics(int(i)), subscribeID)
 	return size
 }
 
-func (s *Swarm) subscribe(i int32) {
-	cmd := []byte(`{"op":"subscribe","topics":[`)
-	for k, id := range s.topics(int(i)) {
+// Ids of commands, which come back in acks.
+const (
+	subscribeID   = 1 // All topics of a new conn.
+	unsubscribeID = 2 // The topic to be exchanged.
+	resubscribeID = 3 // The one instead.
+)
+
+// command sends a command whose ack is awaited. It may end the conn.
+func (s *Swarm) command(i int32, op string, topics []uint32, id int) {
+	cmd := append(append([]byte(`{"op":"`), op...), `","topics":[`...)
+	for k, t := range topics {
 		if k > 0 {
 			cmd = append(cmd, ',')
 		}
-		cmd = append(append(append(cmd, '"'), s.names[id]...), '"')
+		cmd = append(append(append(cmd, '"'), s.names[t]...), '"')
 	}
-	s.sendFrame(i, wire.OpText, append(cmd, `],"id":1}`...))
+	cmd = append(strconv.AppendInt(append(cmd, `],"id":`...), int64(id), 10), '}')
+	c := &s.conns[i]
+	c.known |= awaiting
+	c.asked = s.ms()
+	s.waiting++
+	s.sendFrame(i, wire.OpText, cmd)
+}
+
+// settle notes that nothing of a conn is awaited any more.
+func (s *Swarm) settle(c *conn) {
+	if c.known&awaiting != 0 {
+		c.known &^= awaiting
+		s.waiting--
+	}
 }
 
 func (s *Swarm) sendFrame(i int32, op wire.Op, payload []byte) {
@@ -191,21 +220,39 @@ func (s *Swarm) lose(i int32, kind string) {
 
 // broken ends a conn whose socket failed, whatever its state.
 func (s *Swarm) broken(i int32, kind string) {
-	if s.conns[i].state == open {
+	switch s.conns[i].state {
+	case open:
 		s.lose(i, kind)
-	} else {
+	case leaving:
+		s.unanswered(i)
+	default:
 		s.refuse(i, kind, nil)
 	}
 }
 
-// end closes the descriptor. The number is not used again, so an event that is still
-// to come finds the conn closed.
+// end closes the descriptor. An event that is still to come in this poll finds the
+// conn closed.
 func (s *Swarm) end(i int32) {
 	c := &s.conns[i]
+	if c.state == open {
+		s.depart(c)
+	}
 	unix.Close(int(c.fd))
 	delete(s.unsent, i)
 	c.state, c.partial = closed, nil
 }
+
+// depart takes a conn out of those that are open.
+func (s *Swarm) depart(c *conn) {
+	s.settle(c)
+	s.gauges.Open--
+	if c.known&acked != 0 {
+		s.gauges.Acked--
+	}
+}
+
+// normalClosure is the payload of our close frames: code 1000.
+var normalClosure = []byte{0x03, 0xe8}
 
 // closeAll says goodbye to all conns, without waiting for answers.
 func (s *Swarm) closeAll() {
@@ -213,7 +260,7 @@ func (s *Swarm) closeAll() {
 		c := &s.conns[i]
 		if c.state == open {
 			var key [4]byte
-			s.out = wire.AppendFrame(s.out[:0], wire.OpClose, key, []byte{0x03, 0xe8}) // 1000.
+			s.out = wire.AppendFrame(s.out[:0], wire.OpClose, key, normalClosure)
 			_, _ = unix.Write(int(c.fd), s.out)
 		}
 		if c.state != unopened && c.state != closed {

@@ -4,6 +4,7 @@ package swarm
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,7 @@ func (s *Swarm) event(i int32, events uint32) {
 	// A read that leaves room in its buffer has emptied the socket, and the next byte
 	// is another event. Only an end that was part of this event is not.
 	ending := events&(unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) != 0
-	for c.state == shaking || c.state == open {
+	for c.state == shaking || c.state == open || c.state == leaving {
 		if n := s.read(i); n <= 0 || n < readMax && !ending {
 			return
 		}
@@ -43,6 +44,9 @@ func (s *Swarm) read(i int32) int {
 	n, err := unix.Read(int(c.fd), s.buf[have:have+readMax])
 	switch {
 	case err == unix.EAGAIN:
+		return 0
+	case n <= 0 && c.state == leaving:
+		s.unanswered(i)
 		return 0
 	case err == unix.ECONNRESET:
 		s.broken(i, "reset by server")
@@ -62,7 +66,7 @@ func (s *Swarm) read(i int32) int {
 	if c.state == shaking {
 		b = b[s.answered(i, b):]
 	}
-	if c.state == open {
+	if c.state == open || c.state == leaving {
 		b = s.frames(i, b)
 	}
 	if len(b) == 0 || c.state == closed {
@@ -76,7 +80,7 @@ func (s *Swarm) read(i int32) int {
 // frames acts on the complete frames in b and returns the rest.
 func (s *Swarm) frames(i int32, b []byte) []byte {
 	c := &s.conns[i]
-	for c.state == open {
+	for c.state == open || c.state == leaving {
 		h, err := wire.ParseHeader(b)
 		if err == wire.ErrShort {
 			return b
@@ -96,6 +100,12 @@ func (s *Swarm) frames(i int32, b []byte) []byte {
 
 func (s *Swarm) frame(i int32, h wire.Header, payload []byte) {
 	c := &s.conns[i]
+	if c.state == leaving {
+		if h.Op == wire.OpClose { // What comes before it was on its way.
+			s.left(i, ByClose)
+		}
+		return
+	}
 	c.lastFrame = s.ms()
 	switch h.Op {
 	case wire.OpText:
@@ -158,6 +168,7 @@ func (s *Swarm) message(i int32, p []byte) {
 		s.rows(i, p)
 	case wire.Hello:
 		c.heartbeat = uint32(min(m.Heartbeat, uint64(time.Hour/time.Millisecond)))
+		c.window = uint16(min(m.Interval, math.MaxUint16))
 		s.rep.widen(m.Interval, m.Interval)
 	case wire.Ack:
 		s.ack(i, p)

@@ -4,6 +4,7 @@
 //
 //	swarm.go    Swarm: the poll loop, its phases, the sweep once a second
 //	connect.go  paced connects and handshakes, the end of a conn
+//	churn.go    conns that are replaced, and conns that change a topic
 //	read.go     bytes to frames to messages, answers to pings and closes
 //	check.go    what a message may say, staleness
 //	topics.go   which conn asks for which topics
@@ -74,7 +75,7 @@ func (r *Report) Merge(o *Report) {
 type Gauges struct {
 	Open     int `json:"open"`     // Conns with a handshake behind them.
 	Acked    int `json:"acked"`    // Those of them whose subscribe was acked.
-	Unserved int `json:"unserved"` // Those of them without a text frame for 5 s.
+	Unserved int `json:"unserved"` // Those of them without a text frame for 5 s, and for two windows.
 }
 
 // Add sums the gauges of several swarms.
@@ -94,6 +95,9 @@ type Counts struct {
 	Repeated  uint64             `json:"repeated"` // Update rows with the n of the row before.
 	Undated   uint64             `json:"undated"`  // Rows without ts in their value.
 	Ahead     uint64             `json:"ahead"`    // Rows with a ts in the future: clocks differ.
+
+	Left    [Ways]uint64 `json:"left"`    // Conns that were ended to be replaced, by Way.
+	Changed uint64       `json:"changed"` // Topics that were exchanged for others.
 
 	WindowMin uint64 `json:"window_min"` // What the hellos said, in milliseconds.
 	WindowMax uint64 `json:"window_max"`
@@ -124,6 +128,10 @@ func (c *Counts) Add(o *Counts) {
 	c.Repeated += o.Repeated
 	c.Undated += o.Undated
 	c.Ahead += o.Ahead
+	for i, n := range o.Left {
+		c.Left[i] += n
+	}
+	c.Changed += o.Changed
 	if o.WindowMax > 0 {
 		c.widen(o.WindowMin, o.WindowMax)
 	}

@@ -24,8 +24,14 @@ const (
 	// staleness partly its own.
 	lateAfter = 20 * time.Millisecond
 	// unservedAfter is how long a conn may get no text frame before it shows up as
-	// unserved.
+	// unserved: two windows if they are longer.
 	unservedAfter = 5 * time.Second
+	// sweepEvery is the time between two sweeps over all conns, which find what did not
+	// come.
+	sweepEvery = time.Second
+	// sweepMax bounds what a sweep looks at in one poll, about 20 µs: a sweep over a
+	// million conns at once would be late for all of them.
+	sweepMax = 2048
 
 	eventsMax  = 128 // One poll. More are fetched by the next one, without a pause.
 	clockEvery = 32  // Events between two looks at the clock, about 100 µs.
@@ -47,6 +53,10 @@ type Config struct {
 	Pattern  string `json:"pattern"` // Of topic names.
 	Seed     uint64 `json:"seed"`
 
+	// Churn is how many conns per second are replaced by new ones while holding. As many
+	// others exchange a topic for another.
+	Churn float64 `json:"churn"`
+
 	Every            time.Duration `json:"every_ns"` // Between two reports.
 	HandshakeTimeout time.Duration `json:"handshake_timeout_ns"`
 	AckTimeout       time.Duration `json:"ack_timeout_ns"`
@@ -59,18 +69,19 @@ const (
 	dialing               // Descriptor, connect not finished, EPOLLOUT.
 	shaking               // Request sent, answer not complete.
 	open                  // Frames may come.
-	closed                // No descriptor, for good.
+	leaving               // Our close frame is sent, the answer is awaited. Only with Churn.
+	closed                // No descriptor, for good unless Churn has ended it.
 )
 
 // What is known of an open conn.
 const (
 	sawText    uint8 = 1 << iota // Its first text frame came.
-	acked                        // Its subscribe was acked.
-	ackMissed                    // The ack did not come in time; counted.
+	acked                        // Its first subscribe was acked.
+	awaiting                     // Its last command is not acked, and not given up.
 	wentSilent                   // Not even heartbeats came; counted.
 )
 
-// conn is one client. fd is ours <=> state is dialing, shaking or open.
+// conn is one client. fd is ours <=> state is dialing, shaking, open or leaving.
 type conn struct {
 	partial   []byte // The start of a frame or of the answer whose rest has not come.
 	fd        int32
@@ -79,11 +90,13 @@ type conn struct {
 	lastText  uint32 // When the last text frame came, or the ack.
 	frames    uint32 // Text frames of this phase.
 	heartbeat uint32 // In ms, as the hello says; 0 for none.
+	asked     uint32 // When its last command was sent.
+	window    uint16 // In ms, as the hello says.
 	state     state
 	known     uint8
 }
 
-const connSizeMax = 56 // 18,000 conns in 1 MB, beside 12 bytes for each of their topics.
+const connSizeMax = 56 // A million conns in 56 MB, beside 12 bytes for each of their topics.
 const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
 
 // Order tells a running swarm what to do next.
@@ -119,9 +132,17 @@ type Swarm struct {
 	phase   Phase
 	opened  int // Conns that are not unopened.
 	pending int // Conns that are dialing or shaking.
+	waiting int // Conns that are open and awaiting.
 	rep     *Report
-	gauges  Gauges
-	ready   bool
+	gauges  Gauges // Open and Acked are kept up to date, Unserved is as of the last sweep.
+
+	sweepAt  time.Duration // When the next sweep begins.
+	swept    int           // Conns that this sweep has looked at.
+	unserved int           // Those of them that are unserved.
+
+	vacant  []int32 // Conns that churn has ended and that are to be opened anew.
+	churned int     // Conns that churn has ended, and others it came to end and found closed.
+	renewed int     // Conns that churn has opened.
 }
 
 // New prepares a swarm; nothing is opened yet.
@@ -176,8 +197,9 @@ func (s *Swarm) Run(orders <-chan Order, emit func(*Report)) error {
 		select {
 		case o, ok := <-orders:
 			stop := !ok || o == Stop
-			s.sweep()
 			if stop {
+				s.swept, s.unserved = 0, 0
+				s.sweep(len(s.conns))
 				s.rates()
 			}
 			s.flush(emit, stop)
@@ -187,6 +209,7 @@ func (s *Swarm) Run(orders <-chan Order, emit func(*Report)) error {
 			s.hold()
 		default:
 		}
+		s.churn()
 		s.connect()
 		n, err := unix.EpollWait(s.epoll, events, 0)
 		if err != nil && err != unix.EINTR {
@@ -199,8 +222,11 @@ func (s *Swarm) Run(orders <-chan Order, emit func(*Report)) error {
 			s.event(events[k].Fd, events[k].Events)
 		}
 		s.rep.Polls++
+		if s.swept == len(s.conns) && s.now >= s.sweepAt {
+			s.swept, s.unserved, s.sweepAt = 0, 0, s.now+sweepEvery
+		}
+		s.sweep(sweepMax)
 		if s.now >= due {
-			s.sweep()
 			s.flush(emit, false)
 			due = s.now + s.cfg.Every
 		}
@@ -246,50 +272,57 @@ func (s *Swarm) hold() {
 	}
 }
 
-// sweep looks at every conn for what did not come.
-func (s *Swarm) sweep() {
-	now := s.ms()
-	after := func(from uint32, limit time.Duration) bool { return now-from > uint32(limit/time.Millisecond) }
-	s.gauges = Gauges{}
-	waiting := 0
-	for i := range s.conns {
-		c := &s.conns[i]
-		switch c.state {
-		case dialing, shaking:
-			if after(c.since, s.cfg.HandshakeTimeout) {
-				s.refuse(int32(i), "no answer within "+s.cfg.HandshakeTimeout.String(), nil)
-			}
-		case open:
-			s.gauges.Open++
-			switch {
-			case c.known&acked != 0:
-				s.gauges.Acked++
-				if after(c.lastText, unservedAfter) {
-					s.gauges.Unserved++
-				}
-			case c.known&ackMissed != 0:
-			case after(c.since, s.cfg.AckTimeout):
-				c.known |= ackMissed
-				s.violate(int32(i), NoAck, nil)
-			default:
-				waiting++
-			}
-			silence := 2*time.Duration(c.heartbeat)*time.Millisecond + unservedAfter
-			if c.heartbeat > 0 && c.known&wentSilent == 0 && after(c.lastFrame, silence) {
-				c.known |= wentSilent
-				s.violate(int32(i), Silent, nil)
-			}
+// sweep looks at the next conns, up to most of them and to the last one, for what did
+// not come.
+func (s *Swarm) sweep(most int) {
+	for ; most > 0 && s.swept < len(s.conns); most-- {
+		s.inspect(int32(s.swept))
+		if s.swept++; s.swept == len(s.conns) {
+			s.gauges.Unserved = s.unserved
 		}
 	}
-	s.ready = s.opened == len(s.conns) && s.pending == 0 && waiting == 0
 }
 
-// rates puts the frames per conn of this phase into the report.
+// inspect looks at one conn for what did not come.
+func (s *Swarm) inspect(i int32) {
+	c, now := &s.conns[i], s.ms()
+	after := func(from uint32, limit time.Duration) bool { return now-from > uint32(limit/time.Millisecond) }
+	switch c.state {
+	case dialing, shaking:
+		if after(c.since, s.cfg.HandshakeTimeout) {
+			s.refuse(i, "no answer within "+s.cfg.HandshakeTimeout.String(), nil)
+		}
+	case leaving:
+		if after(c.since, s.cfg.HandshakeTimeout) {
+			s.unanswered(i)
+		}
+	case open:
+		window := time.Duration(c.window) * time.Millisecond
+		if c.known&acked != 0 && after(c.lastText, max(unservedAfter, 2*window)) {
+			s.unserved++
+		}
+		if c.known&awaiting != 0 && after(c.asked, s.cfg.AckTimeout) {
+			s.settle(c)
+			s.violate(i, NoAck, nil)
+		}
+		silence := 2*time.Duration(c.heartbeat)*time.Millisecond + unservedAfter
+		if c.heartbeat > 0 && c.known&wentSilent == 0 && after(c.lastFrame, silence) {
+			c.known |= wentSilent
+			s.violate(i, Silent, nil)
+		}
+	}
+}
+
+// ready reports whether every conn was opened and is acked, or will not be.
+func (s *Swarm) ready() bool { return s.opened == len(s.conns) && s.pending == 0 && s.waiting == 0 }
+
+// rates puts the frames per conn of this phase into the report, for the conns that
+// were open all the time.
 func (s *Swarm) rates() {
 	s.rep.Rates = new(hist.Hist)
 	seconds := (s.now - s.began).Seconds()
 	for i := range s.conns {
-		if c := &s.conns[i]; c.state == open && seconds > 0 {
+		if c := &s.conns[i]; c.state == open && c.since <= uint32(s.began/time.Millisecond) && seconds > 0 {
 			s.rep.Rates.Add(uint64(1000 * float64(c.frames) / seconds))
 		}
 	}
@@ -298,7 +331,7 @@ func (s *Swarm) rates() {
 func (s *Swarm) flush(emit func(*Report), done bool) {
 	cpu := processCPU()
 	s.rep.CPU, s.cpu = cpu-s.cpu, cpu
-	s.rep.Gauges, s.rep.Ready, s.rep.Done = s.gauges, s.ready, done
+	s.rep.Gauges, s.rep.Ready, s.rep.Done = s.gauges, s.ready(), done
 	emit(s.rep)
 	s.rep = NewReport(s.phase)
 }

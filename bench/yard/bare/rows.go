@@ -2,6 +2,7 @@
 // and bench/yard/gnet: rows, frames, the handshake, and whose turn it is. It
 // understands what bench hold sends and no more.
 //
+//	main.go     flags, and the program around a server
 //	market.go   ticks
 //	rows.go     newest rows, and gathering some of them into a frame
 //	client.go   what a client says: the handshake, frames, the subscribe

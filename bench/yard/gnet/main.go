@@ -11,10 +11,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -23,44 +21,25 @@ import (
 )
 
 func main() {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		os.Exit(0)
-	}()
-	fmt.Fprintf(os.Stderr, "gnet: %v\n", run())
-	os.Exit(1)
+	loops := flag.Int("loops", 1, "event loops")
+	bare.Main("gnet", func(c *bare.Config) error { return run(c, *loops) })
 }
 
 // run serves until something fails.
-func run() error {
-	var (
-		addr     = flag.String("listen", "127.0.0.1:8080", "`host:port` to listen on")
-		window   = flag.Duration("interval", 500*time.Millisecond, "time between two frames of a conn")
-		rate     = flag.Float64("rate", 20000, "ticks per second, of all topics together")
-		universe = flag.Int("universe", 1000, "topics there are")
-		pattern  = flag.String("topic-name", "SYM%04d", "`pattern` of topic names, filled with numbers from 0")
-		loops    = flag.Int("loops", 1, "event loops")
-	)
-	flag.Parse()
-	names, err := bare.Names(*pattern, *universe)
-	if err != nil {
-		return err
-	}
-	if *loops < 1 || *window < bare.Turn || !(*rate > 0) {
-		return fmt.Errorf("-loops has to be at least 1, -interval at least %v, -rate above 0", bare.Turn)
+func run(c *bare.Config, loops int) error {
+	if loops < 1 {
+		return fmt.Errorf("-loops %d: want at least 1, such as -loops 1", loops)
 	}
 	ended, ready := make(chan error), make(chan struct{})
-	for range *loops {
+	for range loops {
 		// Each loop has rows of its own. They cost less than sharing would.
 		l := &loop{
-			rows: bare.NewRows(names, *rate, time.Now()), numbers: bare.NewTopics(names),
-			sweep: bare.Sweep{Window: *window}, hello: bare.AppendText(nil, bare.Hello(*window)),
+			rows: bare.NewRows(c.Names, c.Rate, time.Now()), numbers: bare.NewTopics(c.Names),
+			sweep: bare.Sweep{Window: c.Window}, hello: bare.AppendText(nil, bare.Hello(c.Window)),
 			out: make([]byte, bare.FrameSize(bare.TopicsMax)), ready: ready,
 		}
 		go func() {
-			err := gnet.Run(l, "tcp://"+*addr, gnet.WithNumEventLoop(1), gnet.WithReusePort(true),
+			err := gnet.Run(l, "tcp://"+c.Addr, gnet.WithNumEventLoop(1), gnet.WithReusePort(true),
 				gnet.WithTCPNoDelay(gnet.TCPNoDelay), gnet.WithReadBufferCap(16<<10))
 			ended <- fmt.Errorf("event loop ended: %w", err)
 		}()
@@ -70,7 +49,7 @@ func run() error {
 			return err
 		}
 	}
-	fmt.Fprintf(os.Stderr, "gnet: listening on %s with %d loops\n", *addr, *loops)
+	fmt.Fprintf(os.Stderr, "gnet: listening on %s with %d loops\n", c.Addr, loops)
 	return <-ended
 }
 

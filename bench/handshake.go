@@ -1,0 +1,244 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"tickedge/bench/internal/lab"
+)
+
+// handshakeResult is the CPU that servers use per handshake.
+type handshakeResult struct {
+	Conns   int               `json:"conns"` // Handshakes per round.
+	Rate    float64           `json:"handshakes_per_second"`
+	Rounds  int               `json:"rounds"`
+	Servers []handshakeServer `json:"servers"`
+	Behind  []string          `json:"behind,omitempty"`
+}
+
+// handshakeServer is one server in all rounds. Times are µs of CPU per conn.
+type handshakeServer struct {
+	Name         string           `json:"name"`
+	Open         spread           `json:"open_cpu_us"`
+	Close        spread           `json:"close_cpu_us"`
+	Idle         spread           `json:"idle_cpu_percent"` // Of one core, all conns open.
+	OpenToFloor  *spread          `json:"open_to_floor,omitempty"`
+	CloseToFloor *spread          `json:"close_to_floor,omitempty"`
+	Rounds       []handshakeRound `json:"rounds"`
+}
+
+// handshakeRound is one server in one round.
+type handshakeRound struct {
+	Open  float64 `json:"open_cpu_us"`      // Per conn, from its connect to its hello.
+	Close float64 `json:"close_cpu_us"`     // Per conn, after the client has closed it.
+	Idle  float64 `json:"idle_cpu_percent"` // Of one core, all conns open.
+}
+
+func runHandshake(args []string, stdout, stderr io.Writer) int {
+	c := &labConfig{mode: "handshake", conns: 10_000, hold: time.Second, edge: "-loops 1"}
+	f := newLabFlags(c)
+	f.StringVar(&c.servers, "servers", targetNames(), "`list` of servers out of "+targetNames())
+	rounds := f.Int("rounds", 5, "how often each server is measured")
+	err := c.parse(f, args, stderr)
+	if err == nil && *rounds < 1 {
+		err = fmt.Errorf("-rounds %d: want 1 or more, such as -rounds 5", *rounds)
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitGood
+	case err != nil:
+		fmt.Fprintf(stderr, "bench handshake: %v\nall flags: bench handshake -h\n", err)
+		return exitUsage
+	}
+	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.handshake(*rounds) })
+}
+
+// handshake opens and closes conns at one server after the other, in rounds. There are
+// no ticks and no subscriptions, so that nothing else costs CPU.
+func (s *session) handshake(rounds int) (outcome, error) {
+	if err := s.ticks(0); err != nil {
+		return nil, err
+	}
+	res := &handshakeResult{Conns: s.conns, Rate: s.connRate, Rounds: rounds}
+	for _, t := range s.targets {
+		res.Servers = append(res.Servers, handshakeServer{Name: t.name, Rounds: make([]handshakeRound, rounds)})
+	}
+	if err := turns(rounds, len(s.targets), func(round, i int) error {
+		s.progress("handshake: round %d of %d, %s", round+1, rounds, s.targets[i].name)
+		r, err := s.handshakeRound(s.targets[i])
+		if err == nil {
+			res.Servers[i].Rounds[round] = *r
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	res.conclude()
+	return res, nil
+}
+
+// handshakeRound starts a server, opens and closes conns at it, and ends it.
+func (s *session) handshakeRound(t target) (_ *handshakeRound, err error) {
+	set := s.setting
+	if !t.feed {
+		set.rate = 1 // As calm as they can be.
+	}
+	server, err := t.start(s.lab, set)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.lab.StopServer(server)) }()
+	conns, err := newPlain(server)
+	if err != nil {
+		return nil, err
+	}
+	defer conns.closeAll()
+	// One conn stays all the time: what a server does for the first one, such as
+	// beginning to turn, is not the price of a handshake.
+	if err := conns.open(s.ctx, 1, s.connRate); err != nil {
+		return nil, err
+	}
+	r, err := s.openAndClose(server, conns)
+	return r, errors.Join(err, s.ctx.Err(), s.lab.Failed())
+}
+
+// openAndClose measures what a server uses when empty, while conns come, with all of
+// them, and while they go.
+func (s *session) openAndClose(server *lab.Server, conns *plainConns) (*handshakeRound, error) {
+	files, err := openFiles(server)
+	if err != nil {
+		return nil, err
+	}
+	idle := func() error { return pause(s.ctx, s.labConfig.hold) }
+	var empty, opening, full, closing usage
+	for _, phase := range []struct {
+		of *usage
+		f  func() error
+	}{
+		{new(usage), idle}, // The server may still be at work for its start.
+		{&empty, idle},
+		{&opening, func() error { return conns.open(s.ctx, s.conns, s.connRate) }},
+		{&full, idle},
+		{&closing, func() error {
+			return errors.Join(conns.closeSome(s.ctx, 1, s.connRate), s.awaitFiles(server, files))
+		}},
+	} {
+		if *phase.of, err = usageOf(server, phase.f); err != nil {
+			return nil, err
+		}
+	}
+	return handshakeRoundOf(s.conns, empty, opening, full, closing), nil
+}
+
+// handshakeRoundOf takes off what the server uses for itself: the mean of that with no
+// conns and that with all of them.
+func handshakeRoundOf(conns int, empty, opening, full, closing usage) *handshakeRound {
+	own := (empty.share() + full.share()) / 2
+	perConn := func(u usage) float64 { return 1e6 * (u.cpu.Seconds() - own*u.took.Seconds()) / float64(conns) }
+	return &handshakeRound{Open: perConn(opening), Close: perConn(closing), Idle: 100 * full.share()}
+}
+
+// usage is what a server used in a time.
+type usage struct{ cpu, took time.Duration }
+
+// share is that of one core.
+func (u usage) share() float64 { return u.cpu.Seconds() / u.took.Seconds() }
+
+// usageOf is what a server uses while f runs.
+func usageOf(server *lab.Server, f func() error) (usage, error) {
+	before, err := server.CPU()
+	if err != nil {
+		return usage{}, err
+	}
+	began := time.Now()
+	if err := f(); err != nil {
+		return usage{}, err
+	}
+	took := time.Since(began)
+	after, err := server.CPU()
+	return usage{after - before, took}, err
+}
+
+// openFiles is how many files a server has open, and thus how many conns.
+func openFiles(server *lab.Server) (n int, err error) {
+	for _, p := range server.Procs {
+		sample, err := p.Sample()
+		if err != nil {
+			return 0, err
+		}
+		n += sample.FDs
+	}
+	return n, nil
+}
+
+// awaitFiles waits until a server has no more than n files open: it has closed its
+// ends of the conns.
+func (s *session) awaitFiles(server *lab.Server, n int) error {
+	for deadline := time.Now().Add(plainPatience); ; {
+		open, err := openFiles(server)
+		if err != nil || open <= n {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the server has %d files open %v after the last conn was closed, and had %d before the first", open, plainPatience, n)
+		}
+		if err := pause(s.ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// conclude compares the rounds.
+func (res *handshakeResult) conclude() {
+	open := func(r *handshakeRound) float64 { return r.Open }
+	closing := func(r *handshakeRound) float64 { return r.Close }
+	floor := slices.IndexFunc(res.Servers, func(s handshakeServer) bool { return s.Name == floorName })
+	for i := range res.Servers {
+		s := &res.Servers[i]
+		s.Open, s.Close = spreadOf(each(s.Rounds, open)), spreadOf(each(s.Rounds, closing))
+		s.Idle = spreadOf(each(s.Rounds, func(r *handshakeRound) float64 { return r.Idle }))
+		if floor >= 0 {
+			of := res.Servers[floor].Rounds
+			o, c := ratiosOf(each(s.Rounds, open), each(of, open)), ratiosOf(each(s.Rounds, closing), each(of, closing))
+			s.OpenToFloor, s.CloseToFloor = &o, &c
+		}
+		if least := min(s.Open.Min, s.Close.Min); least <= 0 {
+			res.Behind = append(res.Behind, fmt.Sprintf(
+				"%s used more when idle than in a round, %.1f µs per conn: the machine was not quiet, or ask for more -conns", s.Name, -least))
+		}
+	}
+}
+
+// good is true: whatever goes wrong with a handshake is an error.
+func (res *handshakeResult) good() bool { return true }
+
+func (res *handshakeResult) headline() string {
+	return fmt.Sprintf("%d handshakes at %.0f/s, then the clients close as fast; no ticks; %d rounds; medians of rounds (min-max)\n"+
+		"µs of server CPU per conn. open: accept, request, answer and hello. close: after the client's FIN. Less the idle server's.",
+		res.Conns, res.Rate, res.Rounds)
+}
+
+func (res *handshakeResult) table() *table {
+	t := newTable("server", "open", "to floor", "close", "to floor", "idle CPU %")
+	for _, s := range res.Servers {
+		t.row(s.Name, s.Open.text("%.1f"), textOf(s.OpenToFloor, "%.2f"), s.Close.text("%.1f"), textOf(s.CloseToFloor, "%.2f"), s.Idle.text("%.1f"))
+	}
+	return t
+}
+
+func (res *handshakeResult) writeText(w io.Writer) error {
+	fmt.Fprintln(w, res.headline())
+	if err := res.table().writeText(w, 0); err != nil {
+		return err
+	}
+	for _, text := range res.Behind {
+		fmt.Fprintln(w, "BEHIND:", text)
+	}
+	return verdict(w, nil)
+}
