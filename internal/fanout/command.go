@@ -20,7 +20,7 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) []byte {
 	switch cmd.Op {
 	case wsproto.OpSubscribe:
 		for _, name := range cmd.Topics {
-			if r := s.subscribe(c, name); r.Code != 0 {
+			if r := s.subscribe(id, c, name); r.Code != 0 {
 				ack.Rejected = append(ack.Rejected, r)
 			}
 		}
@@ -50,7 +50,11 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) []byte {
 	case wsproto.OpPing:
 		return wsproto.AppendPongMessage(dst, cmd.ID, s.clock.UnixMilli())
 	case wsproto.OpAuth:
-		// This edge asks for no token, so any is good.
+		if err := s.sink.Authorize(id, cmd.Token); err != nil {
+			err.ID = cmd.ID
+			return wsproto.AppendError(dst, err)
+		}
+		ack.Rejected = s.withdraw(id, c)
 	}
 	ack.Topics = int(c.topics.n)
 	dst = ack.Append(dst)
@@ -77,25 +81,28 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 }
 
 // subscribe adds one topic. The result's code is 0 if the conn has it now.
-func (s *Shard) subscribe(c *conn, name []byte) wsproto.Rejected {
+func (s *Shard) subscribe(id ConnID, c *conn, name []byte) wsproto.Rejected {
 	if !topics.ValidName(name) {
 		return reject(name, wsproto.ErrBadTopic, "a topic is 1 to 64 of A-Z a-z 0-9 . _ : / -")
 	}
-	if id, ok := s.table.Find(name); ok && s.sets.find(c.topics, id) >= 0 {
+	if !s.sink.MayHave(id, name) {
+		return forbid(name)
+	}
+	if topic, ok := s.table.Find(name); ok && s.sets.find(c.topics, topic) >= 0 {
 		return wsproto.Rejected{}
 	}
 	if int(c.topics.n) == s.cfg.MaxTopics {
 		return reject(name, wsproto.ErrTooManyTopics, fmt.Sprintf("at most %d topics per connection", s.cfg.MaxTopics))
 	}
-	id, err := s.table.Acquire(name)
+	topic, err := s.table.Acquire(name)
 	if err != nil {
 		return reject(name, wsproto.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
 	}
 	mark := awaited
-	if s.table.Seq(id) > 0 {
+	if s.table.Seq(topic) > 0 {
 		mark = owed
 	}
-	s.sets.add(&c.topics, entry(id)|mark)
+	s.sets.add(&c.topics, entry(topic)|mark)
 	c.flags |= marked
 	return wsproto.Rejected{}
 }
@@ -117,6 +124,20 @@ func (s *Shard) unsubscribe(c *conn, name []byte) {
 	}
 }
 
+// withdraw takes away the topics that the conn's token does not allow any more, and
+// returns them.
+func (s *Shard) withdraw(id ConnID, c *conn) (gone []wsproto.Rejected) {
+	for _, e := range s.sets.entries(c.topics) {
+		if name := []byte(s.table.Name(e.id())); !s.sink.MayHave(id, name) {
+			gone = append(gone, forbid(name))
+		}
+	}
+	for _, r := range gone {
+		s.unsubscribe(c, []byte(r.Topic))
+	}
+	return gone
+}
+
 // malformedMax is how many malformed commands a conn may send. A person who types
 // stays below it, a program that sends garbage does not.
 const malformedMax = 16
@@ -128,6 +149,10 @@ func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte
 	c.sent = s.now
 	c.bad++
 	return wsproto.AppendError(dst, e), c.bad >= malformedMax
+}
+
+func forbid(name []byte) wsproto.Rejected {
+	return reject(name, wsproto.ErrForbidden, "the token does not allow this topic")
 }
 
 // reject names the topic, or the beginning of what was sent as one.

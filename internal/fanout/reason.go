@@ -15,6 +15,8 @@ const (
 	Drain                          // The edge is going down.
 	Malformed                      // Too many malformed commands.
 	Panic                          // A bug of ours.
+	TokenExpired                   // Its token is not good any more.
+	Replaced                       // A newer one of the same user took its place.
 
 	reasons
 )
@@ -35,6 +37,8 @@ var reasonTable = [Reasons]struct {
 	Drain:            {"drain", wsproto.CodeRestart, "draining"},
 	Malformed:        {"malformed", wsproto.CodeMalformed, "too many malformed commands"},
 	Panic:            {"panic", wsproto.CodeInternal, "internal error"},
+	TokenExpired:     {"token_expired", wsproto.CodeToken, "token expired"},
+	Replaced:         {"replaced", wsproto.CodeReplaced, "replaced by a newer connection"},
 }
 
 // String is the reason as a metric label.

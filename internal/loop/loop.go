@@ -41,6 +41,8 @@ type loop struct {
 	rng    *rand.Rand
 	ended  bool // The listener was closed.
 
+	expiries expiries // Of the conns with a token.
+
 	// Set before the loop accepts, not changed after that.
 	engine     gnet.Engine
 	addr       net.Addr
@@ -193,6 +195,7 @@ func (l *loop) turn() (more bool) {
 	begin := time.Now()
 	l.shard.At(begin)
 	l.answer()
+	l.expire(begin)
 	more = l.turnWheel(begin)
 	end := time.Now()
 	l.counts.turns.observe(end.Sub(begin))
@@ -294,6 +297,9 @@ func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
 	c := l.conn(id)
 	*c = conn{gc: gc, fd: int32(gc.Fd()), id: id, name: l.rng.Uint32(), refuse: verdict == refused}
 	gc.SetContext(c)
+	if !l.arrived(c) {
+		return nil, gnet.Close
+	}
 	return nil, gnet.None
 }
 
@@ -313,6 +319,8 @@ func (l *loop) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 	l.shard.At(time.Now())
 	l.counts.bytesIn += uint64(len(in))
 	switch c.stage {
+	case proxied:
+		l.proxied(c, in)
 	case handshaking:
 		l.handshake(c, in)
 	case talking:
@@ -337,6 +345,8 @@ func (l *loop) OnClose(gc gnet.Conn, err error) gnet.Action {
 	}
 	l.counts.closed[c.cause]++
 	l.logEnd(c, err)
+	l.shed(c)
+	l.server.guard.Leave(c.source)
 	l.shard.Remove(c.id)
 	l.server.dismiss(c.refuse)
 	*c = conn{}

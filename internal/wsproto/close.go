@@ -26,7 +26,9 @@ const (
 	CodeSlowConsumer Code = 4001
 	CodeNoPong       Code = 4002
 	CodeIdle         Code = 4003
+	CodeToken        Code = 4501 // None, a bad one, or one that has expired.
 	CodeMalformed    Code = 4502 // Too many malformed commands.
+	CodeReplaced     Code = 4504 // A newer connection took its place.
 )
 
 // ProtocolError says which rule a peer broke. The conn is closed with Code, and
