@@ -8,14 +8,17 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/feed"
 	"tickedge/internal/flags"
+	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 	"tickedge/internal/wsproto"
 )
@@ -45,6 +48,24 @@ type config struct {
 	handshakeTimeout time.Duration
 	pingInterval     time.Duration
 	pongTimeout      time.Duration
+	origin           string
+	jwtSecretFile    string
+	jwtKeyFile       string
+	jwtJWKS          string
+	jwtRefresh       time.Duration
+	jwtIssuer        string
+	jwtAudience      string
+	jwtLeeway        time.Duration
+	jwtTopics        string
+	jwtAllowNoExp    bool
+	maxSessions      int
+	trustProxy       string
+	proxyProtocol    bool
+	maxConnsPerIP    int
+	connRate         int
+	connBurst        int
+	connRatePerIP    int
+	connBurstPerIP   int
 	admin            string
 	logLevel         string
 	logFormat        string
@@ -60,6 +81,10 @@ type group struct {
 }
 
 const envPrefix = "EDGE"
+
+// secretEnv is the secret of tokens. It has no flag: everybody on a host can read the
+// flags of its processes.
+const secretEnv = envPrefix + "_JWT_SECRET"
 
 // usageError is a mistake in flags or environment. The process ends with code 2.
 type usageError struct{ problems []string }
@@ -116,6 +141,28 @@ func (c *config) flags() *flag.FlagSet {
 	dur(&c.pingInterval, "ping-interval", 30*time.Second, "mean time between pings to a silent client, ±25%")
 	dur(&c.pongTimeout, "pong-timeout", 15*time.Second, "from a ping until a client that stays silent is cut off")
 
+	begin("Who may connect")
+	str(&c.origin, "origin", "", "`list` of web origins that may connect, by commas: https://app.example.com, https://*.example.com (one label), null, * for all; empty is the request's own host")
+	str(&c.jwtSecretFile, "jwt-secret-file", "", "`file` with the secret that tokens are signed with (HS256 to HS512), 32 bytes or more; or the secret in the environment: "+secretEnv)
+	str(&c.jwtKeyFile, "jwt-key-file", "", "`file` with the public keys or certificates of tokens, in PEM (RS, PS, ES, EdDSA)")
+	str(&c.jwtJWKS, "jwt-jwks-url", "", "`URL` of the issuer's public keys, https:// (http:// to loopback only)")
+	dur(&c.jwtRefresh, "jwt-jwks-refresh", auth.DefaultJWKSRefresh, "time between two fetches of -jwt-jwks-url, ±10%; unknown keys bring one forward")
+	str(&c.jwtIssuer, "jwt-issuer", "", "what iss of a token has to be; empty takes any")
+	str(&c.jwtAudience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
+	dur(&c.jwtLeeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and edge may differ, at most 5m")
+	str(&c.jwtTopics, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; a token without it may have all")
+	yes(&c.jwtAllowNoExp, "jwt-allow-no-exp", "take tokens without exp, which never end")
+	num(&c.maxSessions, "max-sessions-per-user", 0, "connections of one user (sub), of which the newest stay; 0 is no limit. Needs tokens")
+
+	begin("Admission")
+	str(&c.trustProxy, "trust-proxy", "", "`networks` of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,::1")
+	yes(&c.proxyProtocol, "proxy-protocol", "every connection begins with a PROXY header (v1 or v2); set it only if nobody else reaches the port")
+	num(&c.maxConnsPerIP, "max-conns-per-ip", 0, "connections of one IPv4 address or IPv6 /64; 0 is no limit")
+	num(&c.connRate, "conn-rate", 0, "new connections per second in all; 0 is no limit")
+	num(&c.connBurst, "conn-burst", 0, "new connections at once in all; 0 is twice -conn-rate")
+	num(&c.connRatePerIP, "conn-rate-per-ip", 0, "new connections per second of one address or /64; 0 is no limit")
+	num(&c.connBurstPerIP, "conn-burst-per-ip", 0, "new connections at once of one address or /64; 0 is ten times -conn-rate-per-ip")
+
 	begin("Operation")
 	str(&c.admin, "admin", "127.0.0.1:9090", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
 	str(&c.logLevel, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
@@ -128,29 +175,27 @@ func (c *config) flags() *flag.FlagSet {
 func parse(args []string) (*config, *flag.FlagSet, error) {
 	c := &config{}
 	fs := c.flags()
-	redisGiven, err := readFlags(fs, args)
-	if err != nil {
+	if err := readFlags(fs, args); err != nil {
 		return c, fs, err
 	}
-	return c, fs, c.validate(redisGiven)
+	return c, fs, c.validate(fs)
 }
 
 // readFlags sets fs from args and environment. The error is flag.ErrHelp or a
 // *usageError.
-func readFlags(fs *flag.FlagSet, args []string) (redisGiven bool, err error) {
+func readFlags(fs *flag.FlagSet, args []string) error {
 	switch err := flags.Parse(fs, args, envPrefix); {
 	case errors.Is(err, flag.ErrHelp):
-		return false, err
+		return err
 	case err != nil:
-		return false, &usageError{[]string{err.Error()}}
+		return &usageError{[]string{err.Error()}}
 	}
-	fs.Visit(func(f *flag.Flag) { redisGiven = redisGiven || f.Name == "redis" })
-	return redisGiven, nil
+	return nil
 }
 
-// validate finds all problems at once, and fills in what depends on the host.
-// redisGiven says that -redis was set to something.
-func (c *config) validate(redisGiven bool) error {
+// validate finds all problems at once, and fills in what depends on the host or on other
+// flags. fs is what c was read with.
+func (c *config) validate(fs *flag.FlagSet) error {
 	var problems []string
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	between := func(name string, d, low, high time.Duration) {
@@ -178,7 +223,7 @@ func (c *config) validate(redisGiven bool) error {
 				c.maxConns, int64(max(1, c.maxConns))+reserve, limit, max(0, room))
 		}
 	} else if c.maxConns == 0 {
-		c.maxConns = int(min(room, 10_000_000))
+		c.maxConns = int(min(room, maxConnsMax))
 	}
 	between("interval", c.interval, wsproto.IntervalMin*time.Millisecond, wsproto.IntervalMax*time.Millisecond)
 	between("heartbeat", c.heartbeat, time.Second, time.Hour)
@@ -202,6 +247,8 @@ func (c *config) validate(redisGiven bool) error {
 	}
 	if c.demo {
 		c.page = true
+		redisGiven := false
+		fs.Visit(func(f *flag.Flag) { redisGiven = redisGiven || f.Name == "redis" })
 		if redisGiven {
 			bad("-demo brings its own Redis: leave -redis out, or -demo")
 		}
@@ -212,11 +259,93 @@ func (c *config) validate(redisGiven bool) error {
 	if err := c.feed().Validate(); err != nil {
 		problems = append(problems, strings.Split(err.Error(), "\n")...)
 	}
+	c.validateTokens(fs, bad)
+	c.validateAdmission(bad)
 	if len(problems) > 0 {
 		return &usageError{problems}
 	}
 	return nil
 }
+
+// validateTokens looks at the flags that say who may connect.
+func (c *config) validateTokens(fs *flag.FlagSet, bad func(format string, args ...any)) {
+	const sources = "-jwt-secret-file, -jwt-key-file, -jwt-jwks-url or " + secretEnv + " in the environment"
+	if _, err := auth.ParseOrigins(c.origin); err != nil {
+		lines(bad, "-origin: ", err)
+	}
+	if c.maxSessions < 0 || c.maxSessions > sessionsMax {
+		bad("-max-sessions-per-user is %d, want 0 to %d", c.maxSessions, sessionsMax)
+	}
+	switch given := c.tokenSources(); {
+	case len(given) > 1:
+		bad("%s are set, want one source of token keys", strings.Join(given, " and "))
+	case len(given) == 1:
+		if err := c.tokens().Validate(); err != nil {
+			lines(bad, "", err)
+		}
+	default:
+		if c.maxSessions > 0 {
+			bad("-max-sessions-per-user is set, and users are known by their tokens: set %s", sources)
+		}
+		fs.VisitAll(func(f *flag.Flag) {
+			if strings.HasPrefix(f.Name, "jwt-") && f.Value.String() != f.DefValue {
+				bad("-%s is set, and no source of token keys: set %s", f.Name, sources)
+			}
+		})
+	}
+}
+
+// tokenSources names the sources of token keys that are set.
+func (c *config) tokenSources() (given []string) {
+	for _, s := range []struct{ name, value string }{
+		{"-jwt-secret-file", c.jwtSecretFile}, {"-jwt-key-file", c.jwtKeyFile}, {"-jwt-jwks-url", c.jwtJWKS}, {secretEnv, os.Getenv(secretEnv)},
+	} {
+		if s.value != "" {
+			given = append(given, s.name)
+		}
+	}
+	return given
+}
+
+// sessionsMax bounds -max-sessions-per-user: a user's connections are searched one by one
+// when one of them ends.
+const sessionsMax = 10_000
+
+// validateAdmission looks at the flags that say how much one client may have, and fills
+// in the bursts.
+func (c *config) validateAdmission(bad func(format string, args ...any)) {
+	if _, err := guard.ParseTrusted(c.trustProxy); err != nil {
+		lines(bad, "-trust-proxy: ", err)
+	}
+	if c.maxConnsPerIP < 0 || c.maxConnsPerIP > maxConnsMax {
+		bad("-max-conns-per-ip is %d, want 0 to %d", c.maxConnsPerIP, maxConnsMax)
+	}
+	rate := func(name string, perSecond int, burst *int, times int) {
+		burstName := strings.Replace(name, "rate", "burst", 1)
+		switch {
+		case perSecond < 0 || perSecond > guard.RateMax:
+			bad("-%s is %d, want 0 to %d", name, perSecond, guard.RateMax)
+		case *burst < 0 || *burst > guard.RateMax:
+			bad("-%s is %d, want 0 to %d", burstName, *burst, guard.RateMax)
+		case perSecond == 0 && *burst > 0:
+			bad("-%s is set and -%s is not: set both, or neither", burstName, name)
+		case *burst == 0:
+			*burst = min(times*perSecond, guard.RateMax)
+		}
+	}
+	rate("conn-rate", c.connRate, &c.connBurst, 2)
+	rate("conn-rate-per-ip", c.connRatePerIP, &c.connBurstPerIP, 10)
+}
+
+// lines reports an error that has everything that is wrong, a line each.
+func lines(bad func(format string, args ...any), prefix string, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		bad("%s%s", prefix, line)
+	}
+}
+
+// maxConnsMax is more connections than a host can hold.
+const maxConnsMax = 10_000_000
 
 func validHostPort(s string) bool {
 	_, port, err := net.SplitHostPort(s)
@@ -268,6 +397,34 @@ func (c *config) shard() fanout.Config {
 	}
 }
 
+// tokens says which tokens are good. It is of use if there is a source of keys.
+func (c *config) tokens() auth.Config {
+	return auth.Config{
+		Secret: []byte(os.Getenv(secretEnv)), SecretFile: c.jwtSecretFile, KeyFile: c.jwtKeyFile,
+		JWKSURL: c.jwtJWKS, JWKSRefresh: c.jwtRefresh,
+		Issuer: c.jwtIssuer, Audience: c.jwtAudience, Leeway: c.jwtLeeway,
+		TopicsClaim: c.jwtTopics, AllowNoExp: c.jwtAllowNoExp,
+	}
+}
+
+func (c *config) origins() *auth.Origins {
+	o, _ := auth.ParseOrigins(c.origin) // Checked by validate.
+	return o
+}
+
+func (c *config) trusted() guard.Trusted {
+	t, _ := guard.ParseTrusted(c.trustProxy) // Checked by validate.
+	return t
+}
+
+func (c *config) guard() guard.Config {
+	return guard.Config{
+		ConnsPerSource: c.maxConnsPerIP,
+		Total:          guard.Rate{PerSecond: c.connRate, Burst: c.connBurst},
+		PerSource:      guard.Rate{PerSecond: c.connRatePerIP, Burst: c.connBurstPerIP},
+	}
+}
+
 // closeTimeout is how long a client has to answer a close frame. One that does not
 // in this time will not.
 const closeTimeout = 2 * time.Second
@@ -276,7 +433,8 @@ const closeTimeout = 2 * time.Second
 // Redis nothing.
 const linger = 30 * time.Second
 
-// print writes the effective configuration as flags, without the password of Redis.
+// print writes the effective configuration as flags, without the password of Redis and
+// the query of the JWKS URL.
 func (c *config) print(w io.Writer, fs *flag.FlagSet) {
 	for _, g := range c.groups {
 		for _, name := range g.names {
@@ -287,6 +445,11 @@ func (c *config) print(w io.Writer, fs *flag.FlagSet) {
 			case "redis":
 				if u, err := url.Parse(value); err == nil {
 					value = u.Redacted()
+				}
+			case "jwt-jwks-url":
+				if u, err := url.Parse(value); err == nil && u.RawQuery != "" {
+					u.RawQuery = "xxxxx"
+					value = u.String()
 				}
 			case "max-conns":
 				value = strconv.Itoa(c.maxConns)

@@ -45,6 +45,19 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		{"demo and redis", nil, []string{"-check", "-demo", "-redis", "redis://x"}, []string{"-demo brings its own Redis"}},
 		{"channel without topic", nil, []string{"-check", "-redis-channel", "prices"}, []string{"{topic}"}},
 		{"password in a bad URL", nil, []string{"-check", "-redis", "redis://u:hunter2@h/seven"}, []string{"redis"}},
+		{"origins", nil, []string{"-check", "-origin", "app.example.com,wss://b.example.com"},
+			[]string{`-origin: origin "app.example.com" has no scheme, want for example https://app.example.com`, "-origin: origin \"wss://b.example.com\""}},
+		{"two sources of keys", []string{"EDGE_JWT_SECRET=hunter2"}, []string{"-check", "-jwt-key-file", "keys.pem"},
+			[]string{"-jwt-key-file and EDGE_JWT_SECRET are set, want one source of token keys"}},
+		{"short secret", []string{"EDGE_JWT_SECRET=hunter2"}, []string{"-check"}, []string{"token secret: it has 7 bytes, want at least 32"}},
+		{"tokens without keys", nil, []string{"-check", "-jwt-issuer", "me", "-jwt-leeway", "1s", "-max-sessions-per-user", "3"},
+			[]string{"-jwt-issuer is set, and no source of token keys: set -jwt-secret-file", "-jwt-leeway is set", "EDGE_JWT_SECRET in the environment", "-max-sessions-per-user is set, and users are known by their tokens"}},
+		{"token limits", nil, []string{"-check", "-jwt-jwks-url", "http://issuer.example/?key=hunter2", "-jwt-jwks-refresh", "1s", "-max-sessions-per-user", "-1"},
+			[]string{"JWKS URL is not secure", "JWKS refresh is 1s, want 30s", "-max-sessions-per-user is -1, want 0 to 10000"}},
+		{"admission", nil, []string{"-check", "-trust-proxy", "10.0.0.0/8,0.0.0.0/0,proxy", "-max-conns-per-ip", "-1", "-conn-rate", "1000001", "-conn-burst-per-ip", "5"},
+			[]string{"-trust-proxy: \"0.0.0.0/0\" is everybody", "-trust-proxy: \"proxy\" is no network", "-max-conns-per-ip is -1, want 0 to 10000000",
+				"-conn-rate is 1000001, want 0 to 1000000", "-conn-burst-per-ip is set and -conn-rate-per-ip is not"}},
+		{"burst", nil, []string{"-check", "-conn-rate", "1", "-conn-burst", "-2"}, []string{"-conn-burst is -2, want 0 to 1000000"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, stdout, stderr := runEdge(t, c.env, c.args...)
@@ -78,6 +91,18 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 	if strings.Contains(out, "hunter2") {
 		t.Error("the password is shown")
 	}
+	env := []string{"EDGE_JWT_SECRET=hunter2-hunter2-hunter2-hunter2-hunter2"}
+	if code, out, stderr := runEdge(t, env, "-check", "-jwt-issuer", "me"); code != 0 || strings.Contains(out+stderr, "hunter2") || !strings.Contains(out, "-jwt-issuer=me\n") {
+		t.Errorf("code %d, and the secret is shown or not taken:\n%s%s", code, out, stderr)
+	}
+	if code, out, stderr := runEdge(t, nil, "-check", "-jwt-jwks-url", "https://issuer.example/keys?key=hunter2"); code != 0 ||
+		strings.Contains(out+stderr, "hunter2") || !strings.Contains(out, "-jwt-jwks-url=https://issuer.example/keys?xxxxx\n") {
+		t.Errorf("code %d, and the query is shown:\n%s%s", code, out, stderr)
+	}
+	if code, out, _ := runEdge(t, nil, "-check", "-conn-rate", "600000", "-conn-rate-per-ip", "7"); code != 0 ||
+		!strings.Contains(out, "-conn-burst=1000000\n") || !strings.Contains(out, "-conn-burst-per-ip=70\n") {
+		t.Errorf("code %d, and the bursts are not what depends on the rates:\n%s", code, out)
+	}
 	// What -check prints can be given back.
 	args := append([]string{"-check"}, strings.Fields(out)...)
 	if code, again, stderr := runEdge(t, nil, args...); code != 0 || again != out {
@@ -93,7 +118,8 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	}
 	for _, name := range []string{"listen", "admin", "redis", "redis-channel", "redis-key", "demo", "page", "loops",
 		"interval", "max-conns", "max-topics", "slow-timeout", "idle-timeout", "handshake-timeout", "ping-interval",
-		"drain", "log-level", "log-format", "check"} {
+		"drain", "log-level", "log-format", "check", "origin", "jwt-secret-file", "jwt-key-file", "jwt-jwks-url", "jwt-audience",
+		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip"} {
 		if !strings.Contains(out, "\n  -"+name+" ") {
 			t.Errorf("-%s is not in the help", name)
 		}

@@ -80,8 +80,7 @@ func doctorGoal(args []string) (doctor.Goal, bool, error) {
 	c := &config{}
 	fs := c.flags()
 	asJSON := fs.Bool("json", false, "print JSON")
-	redisGiven, err := readFlags(fs, args)
-	if err != nil {
+	if err := readFlags(fs, args); err != nil {
 		return doctor.Goal{}, false, err
 	}
 	// The edge refuses a maximum that this host can't hold. To the doctor that is an
@@ -89,7 +88,7 @@ func doctorGoal(args []string) (doctor.Goal, bool, error) {
 	conns := c.maxConns
 	c.maxConns = min(conns, 0)
 	var usage *usageError
-	if errors.As(c.validate(redisGiven), &usage) {
+	if errors.As(c.validate(fs), &usage) {
 		usage.problems = slices.DeleteFunc(usage.problems, func(p string) bool {
 			return strings.HasPrefix(p, "-max-conns 0 ") || strings.HasPrefix(p, "the limit of open files")
 		})

@@ -24,10 +24,10 @@ var mayImport = map[string][]string{
 	"internal/guard":          {},
 	"internal/proxyproto":     {},
 	"internal/fanout":         {"internal/topics", "internal/wsproto"},
-	"internal/loop":           {"internal/fanout", "internal/topics", "internal/wsproto"},
+	"internal/loop":           {"internal/auth", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/topics", "internal/wsproto"},
 	"internal/feed":           {"internal/topics"},
 	"internal/feed/redistest": {},
-	"cmd/edge":                {"internal/doctor", "internal/fanout", "internal/feed", "internal/flags", "internal/loop", "internal/topics", "internal/wsproto"},
+	"cmd/edge":                {"internal/auth", "internal/doctor", "internal/fanout", "internal/feed", "internal/flags", "internal/guard", "internal/loop", "internal/topics", "internal/wsproto"},
 	"cmd/tickgen":             {"internal/feed", "internal/flags"},
 }
 

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/feed"
 	"tickedge/internal/loop"
 	"tickedge/internal/topics"
@@ -125,6 +126,14 @@ func run(args []string) int {
 		}
 	})
 
+	var verifier *auth.Verifier
+	if len(cfg.tokenSources()) > 0 {
+		if verifier, err = auth.NewVerifier(cfg.tokens(), log); err != nil {
+			return fail("can't start", err)
+		}
+		working.Go(func() { verifier.Run(work) })
+	}
+
 	html := ""
 	if cfg.page {
 		html = page
@@ -132,13 +141,17 @@ func run(args []string) int {
 	server, err := loop.Start(loop.Config{
 		Listen: cfg.listen, Loops: cfg.loops, MaxConns: cfg.maxConns,
 		Page: html, Shard: cfg.shard(), Log: log,
+		Guard: cfg.guard(), Trusted: cfg.trusted(), ProxyProtocol: cfg.proxyProtocol,
+		Origins: cfg.origins(), Verifier: verifier, MaxSessions: cfg.maxSessions,
 	}, table)
 	if err != nil {
 		return fail("can't start", err)
 	}
 	if ops != nil {
-		registry := newRegistry(&exporter{server: server, table: table, feed: source, maxConns: cfg.maxConns})
-		ops.serve(registry, func() error { return ready(signals, source) }, log)
+		registry := newRegistry(&exporter{
+			server: server, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "", maxConns: cfg.maxConns,
+		})
+		ops.serve(registry, func() error { return ready(signals, source, verifier) }, log)
 		log.Info("admin port open", "addr", ops.listener.Addr().String())
 	}
 	log.Info("listening", "addr", server.Addr().String(), "loops", cfg.loops, "max_conns", cfg.maxConns, "interval", cfg.interval)
@@ -160,13 +173,19 @@ func run(args []string) int {
 }
 
 // ready returns nil when clients may be sent here. Once the feed has been up, an
-// outage of it does not turn clients away: another edge would have no newer values.
-func ready(signals context.Context, source *feed.Redis) error {
+// outage of it does not turn clients away: another edge would have no newer values. The
+// same holds for the keys of tokens. verifier is nil if nobody needs one.
+func ready(signals context.Context, source *feed.Redis, verifier *auth.Verifier) error {
 	if signals.Err() != nil {
 		return errors.New("stopping")
 	}
 	if st := source.Stats(); !st.EverConnected {
 		return fmt.Errorf("the feed has not been connected yet: %s", st.LastError)
+	}
+	if verifier != nil {
+		if st := verifier.Stats(); st.Keys == 0 {
+			return fmt.Errorf("there are no keys for tokens yet: %s", st.LastError)
+		}
 	}
 	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/feed"
+	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 	"tickedge/internal/topics"
 )
@@ -15,6 +17,8 @@ type exporter struct {
 	server   *loop.Server
 	table    *topics.Table
 	feed     *feed.Redis
+	verifier *auth.Verifier // Nil if nobody needs a token.
+	jwks     bool           // Its keys are fetched.
 	maxConns int
 }
 
@@ -51,6 +55,16 @@ var (
 	turnDesc      = desc("turn_seconds", "Time of one turn of an event loop's timer wheel, flushes included.")
 	lagDesc       = desc("wheel_lag_seconds", "How late the timer wheel is that is furthest behind.")
 	stallsDesc    = desc("wheel_stalls_total", "Times a timer wheel was more than one of its turns behind.")
+
+	tokensDesc       = desc("tokens_refused_total", "Tokens of handshakes and auth commands that were refused, by reason.", "reason")
+	keysDesc         = desc("token_keys", "Keys that tokens may be signed with.")
+	keysFetchedDesc  = desc("token_keys_fetched_timestamp_seconds", "When the keys of tokens were fetched, as Unix time; 0 if they never were.")
+	keysFetchesDesc  = desc("token_keys_fetches_total", "Fetches of the keys of tokens, those that failed included.")
+	keysFailuresDesc = desc("token_keys_fetch_failures_total", "Fetches of the keys of tokens that failed.")
+
+	sourcesDesc   = desc("guard_sources", "IPv4 addresses and IPv6 /64 networks that hold connections, if these are limited.")
+	limitedDesc   = desc("guard_refused_total", "Connections refused by the limits of new ones, by limit.", "limit")
+	forgottenDesc = desc("guard_sources_forgotten_total", "Sources whose rate was forgotten because there were too many others.")
 
 	ticksDesc      = desc("feed_ticks_total", "Ticks taken from the feed.")
 	unwantedDesc   = desc("feed_unwanted_total", "Messages of topics that nobody wanted any more.")
@@ -115,6 +129,29 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstHistogram(turnDesc, total, st.Turns.Sum.Seconds(), buckets)
 	gauge(lagDesc, st.Lag.Seconds())
 	count(stallsDesc, st.Stalls)
+
+	for _, r := range st.Tokens {
+		count(tokensDesc, r.Count, r.Reason)
+	}
+	if e.verifier != nil {
+		v := e.verifier.Stats()
+		gauge(keysDesc, float64(v.Keys))
+		if e.jwks {
+			fetched := 0.0
+			if !v.Fetched.IsZero() {
+				fetched = float64(v.Fetched.UnixMilli()) / 1000
+			}
+			gauge(keysFetchedDesc, fetched)
+			count(keysFetchesDesc, v.Fetches)
+			count(keysFailuresDesc, v.Failures)
+		}
+	}
+	g := e.server.Guard()
+	gauge(sourcesDesc, float64(g.Sources))
+	for o := guard.OK + 1; int(o) < guard.Outcomes; o++ {
+		count(limitedDesc, g.Refused[o], o.String())
+	}
+	count(forgottenDesc, g.Forgotten)
 
 	f := e.feed.Stats()
 	count(ticksDesc, f.Ticks)

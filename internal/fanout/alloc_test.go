@@ -19,6 +19,9 @@ func (n *nullSink) Backlog(ConnID) int       { return 0 }
 func (n *nullSink) Drained(ConnID)           {}
 func (n *nullSink) Evict(ConnID, Reason)     { panic("fanout: an eviction in a steady state") }
 
+func (n *nullSink) Authorize(ConnID, []byte) *wsproto.CommandError { return nil }
+func (n *nullSink) MayHave(ConnID, []byte) bool                    { return true }
+
 // market is a shard of conns with some topics each, and no far ends.
 type market struct {
 	table *topics.Table

@@ -62,7 +62,11 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) [
 	case wsproto.OpPing:
 		return wsproto.AppendPongMessage(dst, cmd.ID, s.clock.UnixMilli())
 	case wsproto.OpAuth:
-		// This edge asks for no token, so any is good.
+		if err := s.sink.Authorize(id, cmd.Token); err != nil {
+			err.ID = cmd.ID
+			return wsproto.AppendError(dst, err)
+		}
+		ack.Rejected = s.withdraw(id, c)
 	}
 	ack.Topics = int(c.topics.n)
 	dst = ack.Append(dst)
@@ -92,6 +96,9 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 func (s *Shard) subscribe(id ConnID, c *conn, name []byte) wsproto.Rejected {
 	if !topics.ValidName(name) {
 		return reject(name, wsproto.ErrBadTopic, "a topic is 1 to 64 of A-Z a-z 0-9 . _ : / -")
+	}
+	if !s.sink.MayHave(id, name) {
+		return forbid(name)
 	}
 	if topic, ok := s.table.Find(name); ok && s.sets.find(c.topics, topic) >= 0 {
 		return wsproto.Rejected{}
@@ -133,6 +140,20 @@ func (s *Shard) unsubscribe(id ConnID, c *conn, name []byte) {
 	}
 }
 
+// withdraw takes away the topics that the conn's token does not allow any more, and
+// returns them.
+func (s *Shard) withdraw(id ConnID, c *conn) (gone []wsproto.Rejected) {
+	for _, e := range s.sets.entries(c.topics) {
+		if name := []byte(s.table.Name(e.id())); !s.sink.MayHave(id, name) {
+			gone = append(gone, forbid(name))
+		}
+	}
+	for _, r := range gone {
+		s.unsubscribe(id, c, []byte(r.Topic))
+	}
+	return gone
+}
+
 // malformedMax is how many malformed commands a conn may send. A person who types
 // stays below it, a program that sends garbage does not.
 const malformedMax = 16
@@ -144,6 +165,10 @@ func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte
 	c.sent = s.now
 	c.bad++
 	return wsproto.AppendError(dst, e), c.bad >= malformedMax
+}
+
+func forbid(name []byte) wsproto.Rejected {
+	return reject(name, wsproto.ErrForbidden, "the token does not allow this topic")
 }
 
 // reject names the topic, or the beginning of what was sent as one.

@@ -42,6 +42,11 @@ type Sink interface {
 	Evict(id ConnID, r Reason)
 	// Drained says that a conn in closing has no backlog any more.
 	Drained(id ConnID)
+	// Authorize takes a newer token of a conn, or says why the old one stays. The token
+	// is only valid during the call.
+	Authorize(id ConnID, token []byte) *wsproto.CommandError
+	// MayHave reports whether the token of a conn allows a topic.
+	MayHave(id ConnID, topic []byte) bool
 }
 
 // Config holds the times and limits of a shard. All of them must be above 0, but where

@@ -158,6 +158,8 @@ type peer struct {
 	visits  int  // Times the wheel came to look at its backlog.
 	writes  int
 	drained int // Times it was told that the backlog of its close has drained.
+
+	allowed []string // The topics that its token allows; nil is all.
 }
 
 func (p *peer) reset() { *p = peer{} }
@@ -227,6 +229,20 @@ func (f *fakeSink) Evict(id ConnID, r Reason) {
 
 // Drained is where a loop closes its side of the socket.
 func (f *fakeSink) Drained(id ConnID) { f.peer(id).drained++ }
+
+// Authorize takes a list of topics for a token that allows these, and "bad" for none.
+func (f *fakeSink) Authorize(id ConnID, token []byte) *wsproto.CommandError {
+	if string(token) == "bad" {
+		return &wsproto.CommandError{Code: wsproto.ErrToken, Reason: "bad token"}
+	}
+	f.peer(id).allowed = strings.Split(string(token), ",")
+	return nil
+}
+
+func (f *fakeSink) MayHave(id ConnID, topic []byte) bool {
+	p := f.peer(id)
+	return p.allowed == nil || slices.Contains(p.allowed, string(topic))
+}
 
 // message is a server message, decoded.
 type message struct {

@@ -78,6 +78,11 @@ func upgradeRequest(query string) string {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 }
 
+// upgradeWith is the same with more fields.
+func upgradeWith(query string, fields ...string) string {
+	return strings.Replace(upgradeRequest(query), "\r\n\r\n", "\r\n"+strings.Join(append(fields, "\r\n"), "\r\n"), 1)
+}
+
 // acceptSample is the answer to the key above, from RFC 6455, section 1.3.
 const acceptSample = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
@@ -91,7 +96,16 @@ type raw struct {
 
 // connect opens a connection on which everything must be over in the time given.
 func connect(addr net.Addr, atMost time.Duration) (*raw, error) {
-	nc, err := net.DialTimeout("tcp", addr.String(), atMost)
+	return connectFrom("", addr, atMost)
+}
+
+// connectFrom does so from one of this host's addresses, any if it is empty.
+func connectFrom(source string, addr net.Addr, atMost time.Duration) (*raw, error) {
+	dialer := net.Dialer{Timeout: atMost}
+	if source != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source)}
+	}
+	nc, err := dialer.Dial("tcp", addr.String())
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +116,13 @@ func connect(addr net.Addr, atMost time.Duration) (*raw, error) {
 // dialRaw opens a connection that is closed with the test at the latest.
 func dialRaw(t testing.TB, addr net.Addr) *raw {
 	t.Helper()
-	c, err := connect(addr, 3*patience)
+	return dialFrom(t, "", addr)
+}
+
+// dialFrom does so from one of this host's addresses.
+func dialFrom(t testing.TB, source string, addr net.Addr) *raw {
+	t.Helper()
+	c, err := connectFrom(source, addr, 3*patience)
 	if err != nil {
 		t.Fatal(err)
 	}

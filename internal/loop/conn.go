@@ -1,16 +1,21 @@
 package loop
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"time"
+	"unsafe"
 
 	"github.com/panjf2000/gnet/v2"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
+	"tickedge/internal/guard"
 	"tickedge/internal/wsproto"
 )
 
@@ -61,8 +66,9 @@ func edgeLimits(maxTopics int) limits {
 // Owned by the loop; its slot is used again after OnClose.
 type conn struct {
 	gc      gnet.Conn // nil when the slot is free.
-	head    *head     // While the request head is awaited and has begun.
+	more    *details  // What it has beside this, if anything.
 	dec     wsproto.Decoder
+	source  guard.Source // Who holds the room that it has of the guard; 0 if it has none.
 	id      fanout.ConnID
 	name    uint32 // What it is called in its hello and in the log.
 	replies uint32 // Bytes of answers that joined its backlog since that was empty.
@@ -72,18 +78,54 @@ type conn struct {
 	watched bool // It is in the loop's list of unfinished conns.
 	stage   stage
 	behind  bool // The socket did not take everything; gnet holds the rest, or held it.
-	refuse  bool // It is answered with 503, whatever it asks for.
+	refuse  bool // It is refused, whatever it asks for.
 	cause   cause
 }
 
-// head is the part of a request head that has come.
-type head struct{ bytes []byte }
+const connSizeMax = 64 // A million conns in 64 MB.
+const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
+
+// details is what only some conns have: those with a token, and others while their
+// handshake lasts.
+type details struct {
+	session
+	head    []byte           // The part of a PROXY header or a request head that has come.
+	addr    netip.Addr       // Who it is from, where a proxy has said so.
+	refusal *wsproto.Refusal // What the guard has to say to it.
+}
+
+// details returns the conn's details, which it has from now on.
+func (c *conn) details() *details {
+	if c.more == nil {
+		c.more = new(details)
+	}
+	return c.more
+}
+
+// gather returns what has come of a header: in, and what was kept before it.
+func (c *conn) gather(in []byte) (all []byte, seen int) {
+	if c.more == nil || c.more.head == nil {
+		return in, 0
+	}
+	seen = len(c.more.head)
+	c.more.head = append(c.more.head, in...)
+	return c.more.head, seen
+}
+
+// keep keeps what gather has returned. It is at most the longest header and one read:
+// whoever looks at it refuses what is longer.
+func (c *conn) keep(all []byte) {
+	if more := c.details(); more.head == nil {
+		more.head = bytes.Clone(all)
+	}
+}
 
 // stage says what holds of a conn.
 type stage uint8
 
 const (
 	handshaking stage = iota // The request head is awaited.
+	proxied                  // The PROXY header is awaited, and then the request head.
 	talking                  // WebSocket frames go both ways.
 	leaving                  // Our last word is written; input is thrown away.
 )
@@ -92,46 +134,53 @@ func connName(name uint32) string { return fmt.Sprintf("%08x", name) }
 
 // handshake takes bytes of a request head.
 func (l *loop) handshake(c *conn, in []byte) {
-	seen := 0
-	if c.head != nil {
-		seen = len(c.head.bytes)
-		// At most HeadMax and one read: Head refuses what is longer.
-		c.head.bytes = append(c.head.bytes, in...)
-		in = c.head.bytes
-	}
+	in, seen := c.gather(in)
 	size, refusal := wsproto.Head(in, seen)
 	if refusal != nil {
 		l.refuse(c, refusal)
 		return
 	}
 	if size == 0 {
-		if c.head == nil {
-			c.head = &head{append([]byte(nil), in...)}
-		}
+		c.keep(in)
 		return
 	}
 	req, refusal := wsproto.ParseRequest(in[:size])
+	if refusal == nil && c.source == 0 && !c.refuse {
+		// A trusted proxy has said now whom it speaks for.
+		if addr := l.server.cfg.Trusted.ClientAddr(c.client(), req.Forwarded); addr != c.client() {
+			c.details().addr = addr
+		}
+		if !l.enter(c) {
+			l.part(c)
+			return
+		}
+	}
 	if refusal == nil && c.refuse {
-		refusal = l.tooMany()
+		refusal = l.whyRefused(c)
 	}
 	if refusal == nil && req.Path != "/ws" && !l.server.cfg.echo {
 		l.otherPath(c, req)
 		return
 	}
 	var opening wsproto.Opening
+	var claims auth.Claims
 	if refusal == nil {
-		refusal = req.CheckUpgrade()
-	}
-	if refusal == nil && !l.server.cfg.echo {
-		opening, refusal = req.Opening()
+		if l.server.cfg.echo {
+			refusal = req.CheckUpgrade()
+		} else {
+			opening, claims, refusal = l.examine(req)
+		}
 	}
 	if refusal != nil {
 		l.refuse(c, refusal)
 		return
 	}
 	rest := in[size:]
-	c.head = nil
+	l.shed(c)
 	c.stage = talking
+	if claims.User != "" {
+		l.begin(c, &claims)
+	}
 	l.counts.upgraded++
 	out := req.AppendUpgrade(l.out[:0])
 	greeted := l.shard.Open(c.id, c.name, opening.Interval, out)
@@ -139,7 +188,7 @@ func (l *loop) handshake(c *conn, in []byte) {
 		out = greeted
 	}
 	if l.debug() {
-		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.gc.RemoteAddr().String())
+		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.remote())
 	}
 	if len(opening.Topics) > 0 {
 		out = l.opening(c, opening.Topics, out)
@@ -331,7 +380,7 @@ func (l *loop) closeWith(c *conn, why cause, out []byte) {
 // frames sees the end.
 func (l *loop) leave(c *conn) {
 	c.stage = leaving
-	c.head = nil
+	l.shed(c)
 	c.dec = wsproto.Decoder{}
 	l.shard.Closing(c.id)
 	if l.backlog(c) == 0 {
@@ -426,5 +475,5 @@ func (l *loop) logEnd(c *conn, err error) {
 		detail = err.Error()
 	}
 	l.server.cfg.Log.Debug("connection closed", "conn_id", connName(c.name),
-		"remote", fmt.Sprint(c.gc.RemoteAddr()), "close_reason", c.cause.String(), "error", detail)
+		"remote", c.remote(), "close_reason", c.cause.String(), "error", detail)
 }

@@ -149,6 +149,17 @@ func (e *edge) end(over time.Duration) {
 	if n := e.table.Subscriptions(); n != 0 {
 		e.t.Errorf("%d subscriptions after Shutdown", n)
 	}
+	if n := e.Guard().Sources; n != 0 {
+		e.t.Errorf("%d sources hold connections after Shutdown", n)
+	}
+	if n := len(e.sessionsOf()); n != 0 {
+		e.t.Errorf("%d users have sessions after Shutdown", n)
+	}
+	for _, l := range e.loops { // They have ended, so this may look.
+		if n := len(l.expiries.list); n != 0 {
+			e.t.Errorf("%d expiries after Shutdown", n)
+		}
+	}
 	select {
 	case err := <-e.Failed():
 		e.t.Errorf("Failed: %v", err)
@@ -189,6 +200,32 @@ func (e *edge) eachConn(f func(l *loop, c *conn)) {
 			}
 		}
 	})
+}
+
+// sessionsOf is how many sessions each user has in the registry.
+func (e *edge) sessionsOf() map[string]int {
+	all := map[string]int{}
+	for i := range e.sessions.shards {
+		shard := &e.sessions.shards[i]
+		shard.Lock()
+		for user, list := range shard.users {
+			all[user] = len(list)
+		}
+		shard.Unlock()
+	}
+	return all
+}
+
+// read is how many bytes the loops have read.
+func (e *edge) read() (n uint64) {
+	e.t.Helper()
+	var mu sync.Mutex
+	e.onLoops(func(l *loop) {
+		mu.Lock()
+		defer mu.Unlock()
+		n += l.counts.bytesIn
+	})
+	return n
 }
 
 // closed is how many connections were closed for a reason, with a code.
@@ -242,6 +279,12 @@ func (l *testLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
+}
+
+func (l *testLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func (l *testLog) allow(s string) {

@@ -34,6 +34,14 @@ var fullResponse = (&wsproto.Refusal{
 	Status: 503, Reason: "too many connections, try again later", Header: "Retry-After: 5\r\n",
 }).Append(nil)
 
+// whyRefused is the answer to a connection that is refused whatever it asks for.
+func (l *loop) whyRefused(c *conn) *wsproto.Refusal {
+	if c.more != nil && c.more.refusal != nil {
+		return c.more.refusal
+	}
+	return l.tooMany()
+}
+
 // tooMany is the answer to connections above the maximum, and to those that come
 // while the edge goes down. The advice is spread over some seconds.
 func (l *loop) tooMany() *wsproto.Refusal {

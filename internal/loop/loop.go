@@ -45,6 +45,8 @@ type loop struct {
 	unfinished   []unfinished // Conns that may have an incomplete message.
 	unfinishedAt time.Time    // When they were looked at.
 
+	expiries expiries // Of the conns with a token.
+
 	// Set before the loop accepts, not changed after that.
 	engine     gnet.Engine
 	addr       net.Addr
@@ -200,6 +202,7 @@ func (l *loop) turn() (more bool) {
 	if begin.Sub(l.unfinishedAt) >= unfinishedLook {
 		l.lookAtUnfinished(begin)
 	}
+	l.expire(begin)
 	more = l.turnWheel(begin)
 	end := time.Now()
 	l.counts.turns.observe(end.Sub(begin))
@@ -301,6 +304,9 @@ func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
 	c := l.conn(id)
 	*c = conn{gc: gc, fd: int32(gc.Fd()), id: id, name: l.rng.Uint32(), refuse: verdict == refused}
 	gc.SetContext(c)
+	if !l.arrived(c) {
+		return nil, gnet.Close
+	}
 	return nil, gnet.None
 }
 
@@ -321,6 +327,8 @@ func (l *loop) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 	l.shard.At(l.now)
 	l.counts.bytesIn += uint64(len(in))
 	switch c.stage {
+	case proxied:
+		l.proxied(c, in)
 	case handshaking:
 		l.handshake(c, in)
 	case talking:
@@ -345,6 +353,8 @@ func (l *loop) OnClose(gc gnet.Conn, err error) gnet.Action {
 	}
 	l.counts.closed[c.cause]++
 	l.logEnd(c, err)
+	l.shed(c)
+	l.server.guard.Leave(c.source)
 	l.shard.Remove(c.id)
 	l.server.dismiss(c.refuse)
 	*c = conn{}

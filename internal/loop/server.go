@@ -4,8 +4,10 @@
 //
 //	server.go        Server: start, drain, stop; what the loops share
 //	loop.go          one loop: gnet's events, its turns, admission
+//	door.go          who may come in: PROXY header, limits by source, Origin, token
 //	conn.go          one connection: handshake, frames, and its end
 //	echo.go          a server that sends back what it gets, for conformance suites
+//	session.go       the users' connections: when tokens end, and how many there are
 //	listen_*.go      socket options, and how a loop stops accepting
 //	files_*.go       the limit of open files
 //	stats.go         what the loops count
@@ -29,13 +31,15 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
+	"tickedge/internal/guard"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
 
 // RefuseRoom is how many connections above the maximum are held for as long as it
-// takes to read their request and answer it with 503. Those above it are closed
+// takes to read their request and refuse it. Those above it are closed
 // at once.
 const RefuseRoom = 64
 
@@ -45,8 +49,16 @@ type Config struct {
 	Loops    int    // Event loops; off Linux always 1.
 	MaxConns int    // Connections held at a time, over all loops.
 	Page     string // An HTML page to serve at /, none if empty.
-	Shard    fanout.Config
-	Log      *slog.Logger
+
+	Guard         guard.Config   // How much one client may have.
+	Trusted       guard.Trusted  // The proxies whose X-Forwarded-For is believed.
+	ProxyProtocol bool           // Every connection begins with a PROXY header.
+	Origins       *auth.Origins  // The web pages that may connect; nil is those of the request's host.
+	Verifier      *auth.Verifier // Of the tokens that everybody needs; nil if nobody does.
+	MaxSessions   int            // Connections of one user, of which the newest stay; 0 is no limit.
+
+	Shard fanout.Config
+	Log   *slog.Logger
 
 	limits    limits                 // Those of the edge, if nothing is set.
 	echo      bool                   // See StartEcho.
@@ -60,6 +72,9 @@ type Server struct {
 	loops []*loop
 	addr  net.Addr
 	page  []byte // The whole response.
+
+	guard    *guard.Guard
+	sessions *sessions
 
 	conns    atomic.Int64 // Admitted ones, of all loops.
 	refusing atomic.Int64 // Those that are held to be refused.
@@ -87,7 +102,13 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if cfg.limits == (limits{}) {
 		cfg.limits = edgeLimits(cfg.Shard.MaxTopics)
 	}
-	s := &Server{cfg: cfg, table: table, fail: make(chan error, cfg.Loops)}
+	if cfg.Origins == nil {
+		cfg.Origins, _ = auth.ParseOrigins("") // There is nothing wrong with this.
+	}
+	s := &Server{
+		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
+		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions),
+	}
 	if cfg.Page != "" {
 		s.page = pageResponse(cfg.Page)
 	}
@@ -169,7 +190,7 @@ type admission uint8
 
 const (
 	admitted admission = iota
-	refused            // Its request is read and answered with 503.
+	refused            // Its request is read and refused.
 	dropped            // There is no room even for that.
 )
 
@@ -187,6 +208,17 @@ func (s *Server) admit() admission {
 	}
 	s.refusing.Add(-1)
 	return dropped
+}
+
+// demote makes an admitted connection one that is refused, so that it takes no room from
+// others. It reports false, and changes nothing, if there is no room for that.
+func (s *Server) demote() bool {
+	if s.refusing.Add(1) > RefuseRoom {
+		s.refusing.Add(-1)
+		return false
+	}
+	s.conns.Add(-1)
+	return true
 }
 
 // dismiss counts a connection out that was not dropped.

@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"time"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
+	"tickedge/internal/guard"
 	"tickedge/internal/wsproto"
 )
 
@@ -22,6 +24,7 @@ const (
 	causeHTTP       = causeEvict + cause(fanout.Reasons) + iota // Answered with something else than 101.
 	causeGone                                                   // The peer closed without a close frame.
 	causeReset                                                  // The peer reset, or a write failed.
+	causeProxy                                                  // What it began with is no PROXY header.
 	causePeerNormal                                             // The peer's close frame, by its code.
 	causePeerAway                                               //
 	causePeerNone                                               //
@@ -48,6 +51,7 @@ var causeTable = func() (t [causes]struct{ reason, code string }) {
 	t[causeHTTP] = struct{ reason, code string }{"http", ""}
 	t[causeGone] = struct{ reason, code string }{"peer_gone", "1006"}
 	t[causeReset] = struct{ reason, code string }{"peer_reset", "1006"}
+	t[causeProxy] = struct{ reason, code string }{"bad_proxy_header", "1006"}
 	// Peers may send 2,000 codes. Those that tell something have a label.
 	t[causePeerNormal] = struct{ reason, code string }{"peer_close", "1000"}
 	t[causePeerAway] = struct{ reason, code string }{"peer_close", "1001"}
@@ -99,15 +103,21 @@ func causeOfPeer(code wsproto.Code) cause {
 
 // Refusals are counted by reason.
 const (
-	refusedFull     = iota // Above the maximum, or during the drain.
+	refusedFull     = iota // 503: above the maximum, during the drain, too fast in all, no token keys.
 	refusedBad             // 400, 431, 505
+	refusedToken           // 401
+	refusedOrigin          // 403
 	refusedNotFound        // 404
 	refusedMethod          // 405
 	refusedUpgrade         // 426
+	refusedLimit           // 429
 	refusals
 )
 
-var refusedLabels = [refusals]string{"unavailable", "bad_request", "not_found", "method", "upgrade_required"}
+var refusedLabels = [refusals]string{"unavailable", "bad_request", "token", "origin", "not_found", "method", "upgrade_required", "client_limit"}
+
+// otherUser counts as a reason to refuse a token: it is good, but not of the conn's user.
+const otherUser = auth.Reason(0)
 
 // counts is what a loop counts. Plain numbers: the loop owns them, and publishes a
 // copy now and then.
@@ -120,6 +130,7 @@ type counts struct {
 	commands  uint64
 	malformed uint64
 	panics    uint64
+	tokens    [auth.Reasons]uint64 // Refused, by reason.
 	bytesIn   uint64
 	bytesOut  uint64
 	turns     Histogram
@@ -130,12 +141,18 @@ func (c *counts) refuse(status int) {
 	switch status {
 	case 503:
 		c.refused[refusedFull]++
+	case 401:
+		c.refused[refusedToken]++
+	case 403:
+		c.refused[refusedOrigin]++
 	case 404:
 		c.refused[refusedNotFound]++
 	case 405:
 		c.refused[refusedMethod]++
 	case 426:
 		c.refused[refusedUpgrade]++
+	case 429:
+		c.refused[refusedLimit]++
 	default:
 		c.refused[refusedBad]++
 	}
@@ -170,7 +187,7 @@ type Closed struct {
 	Count        uint64
 }
 
-// Refused says how many requests were refused for a reason.
+// Refused says how many requests, or tokens, were refused for a reason.
 type Refused struct {
 	Reason string
 	Count  uint64
@@ -181,6 +198,7 @@ type Stats struct {
 	fanout.Stats
 	Accepted, Upgraded, Pages uint64
 	Refused                   []Refused
+	Tokens                    []Refused // Of handshakes and auth commands.
 	Closed                    []Closed
 	Commands, Malformed       uint64
 	Panics                    uint64
@@ -190,6 +208,7 @@ type Stats struct {
 
 	refused [refusals]uint64
 	closed  [causes]uint64
+	tokens  [auth.Reasons]uint64
 }
 
 // publish copies what the loop has counted to where others may read it.
@@ -200,7 +219,7 @@ func (l *loop) publish(now time.Time) {
 		Accepted: c.accepted, Upgraded: c.upgraded, Pages: c.pages,
 		Commands: c.commands, Malformed: c.malformed, Panics: c.panics,
 		BytesIn: c.bytesIn, BytesOut: c.bytesOut, Turns: c.turns, Lag: c.lag,
-		refused: c.refused, closed: c.closed,
+		refused: c.refused, closed: c.closed, tokens: c.tokens,
 	}
 	l.published.Lock()
 	l.published.stats = st
@@ -220,11 +239,22 @@ func (s *Server) Stats() Stats {
 	for i, n := range sum.refused {
 		sum.Refused = append(sum.Refused, Refused{refusedLabels[i], n})
 	}
+	for why, n := range sum.tokens {
+		label := "other_user"
+		if r := auth.Reason(why); r != otherUser {
+			label = r.Label()
+		}
+		sum.Tokens = append(sum.Tokens, Refused{label, n})
+	}
 	for c := causeEvict; c < causes; c++ {
 		sum.Closed = append(sum.Closed, Closed{causeTable[c].reason, causeTable[c].code, sum.closed[c]})
 	}
 	return sum
 }
+
+// Guard is what the limits by source have counted. Refused conns are counted in
+// [Stats.Refused] as well, when they are answered.
+func (s *Server) Guard() guard.Stats { return s.guard.Stats() }
 
 // Conflated is how many rows were not sent because a newer one took their place, or
 // because the conn left before its next flush. It only rises, and runs ahead by what
@@ -260,5 +290,8 @@ func (sum *Stats) add(st *Stats) {
 	}
 	for i, n := range st.closed {
 		sum.closed[i] += n
+	}
+	for i, n := range st.tokens {
+		sum.tokens[i] += n
 	}
 }

@@ -101,7 +101,7 @@ func TestAppendClose(t *testing.T) {
 // 5.5.1 and 7.4: what we send would be taken by a client that checks as we do.
 func TestAppendCloseIsValid(t *testing.T) {
 	codes := []Code{0, CodeNormal, CodeGoingAway, CodeProtocolError, CodeUnsupported, CodeBadUTF8, CodeTooBig,
-		CodeInternal, CodeRestart, CodeTryLater, CodeSlowConsumer, CodeNoPong, CodeIdle, CodeMalformed}
+		CodeInternal, CodeRestart, CodeTryLater, CodeSlowConsumer, CodeNoPong, CodeIdle, CodeMalformed, CodeToken, CodeReplaced}
 	for _, code := range codes {
 		for n := range 140 {
 			reason := strings.Repeat("aé€😀", 20)[:n]

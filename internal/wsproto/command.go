@@ -56,6 +56,8 @@ func ValidInterval(ms int) bool { return ms >= IntervalMin && ms <= IntervalMax 
 // Codes of the error and rejected parts of answers.
 const (
 	ErrMalformed     = 400
+	ErrToken         = 401 // None that is good.
+	ErrForbidden     = 403 // A topic that the token does not allow.
 	ErrTooManyTopics = 413
 	ErrBadTopic      = 422
 )

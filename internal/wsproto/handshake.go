@@ -24,8 +24,12 @@ const (
 type Request struct {
 	Method string
 	Path   string
-	Query  string // Raw, without the question mark.
+	Query  string // Raw, without the question mark. It may hold a token: never log it.
 	Host   string
+
+	Origin        []byte   // Empty if there is none.
+	Authorization []byte   // Empty if there is none. Never log it.
+	Forwarded     []string // The values of X-Forwarded-For, in their order.
 
 	upgrade    bool // Upgrade holds the token websocket.
 	connection bool // Connection holds the token upgrade.
@@ -116,7 +120,7 @@ func ParseRequest(head []byte) (*Request, *Refusal) {
 	if r != nil {
 		return nil, r
 	}
-	hosts := 0
+	var hosts, origins, authorizations int
 	for n := 0; ; n++ {
 		var field []byte
 		field, fields, ok = bytes.Cut(fields, headEnd[:2])
@@ -152,6 +156,14 @@ func ParseRequest(head []byte) (*Request, *Refusal) {
 		case "sec-websocket-version":
 			req.versions++
 			req.version = value
+		case "origin":
+			origins++
+			req.Origin = value
+		case "authorization":
+			authorizations++
+			req.Authorization = value
+		case "x-forwarded-for":
+			req.Forwarded = append(req.Forwarded, string(value))
 		case "content-length":
 			req.body = req.body || string(value) != "0"
 		case "transfer-encoding":
@@ -160,6 +172,10 @@ func ParseRequest(head []byte) (*Request, *Refusal) {
 	}
 	if hosts != 1 || req.Host == "" || !httpguts.ValidHostHeader(req.Host) {
 		return nil, refuse(400, "a request has exactly one valid Host field")
+	}
+	// RFC 6454, 7.3, and RFC 9110, 5.3. Of two, a proxy may have looked at the other.
+	if origins > 1 || authorizations > 1 {
+		return nil, refuse(400, "a request has at most one Origin and one Authorization field")
 	}
 	if r := req.target(target); r != nil {
 		return nil, r
@@ -266,10 +282,12 @@ func (req *Request) AppendUpgrade(dst []byte) []byte {
 }
 
 // Opening is what a client asks for in the query of its request, to spare a round
-// trip: ?topics=AAPL,MSFT&interval=500. Unknown parameters are ignored.
+// trip: ?topics=AAPL,MSFT&interval=500; and the token of a browser, which can set no
+// field: ?token=. Unknown parameters are ignored.
 type Opening struct {
 	Topics   [][]byte
-	Interval int // Milliseconds, 0 if it is not there.
+	Interval int    // Milliseconds, 0 if it is not there.
+	Token    []byte // Nil if it is not there. Never log it.
 }
 
 // Opening parses the query.
@@ -294,6 +312,13 @@ func (req *Request) Opening() (o Opening, r *Refusal) {
 			return o, refuse(400, "interval is a whole number of milliseconds from 100 to 60000")
 		}
 		o.Interval = ms
+	}
+	if list := values["token"]; len(list) > 0 {
+		// RFC 6750, 2: a token comes in one way only.
+		if len(list) > 1 || len(req.Authorization) > 0 {
+			return o, refuse(400, "a token comes once: in Authorization or as ?token=")
+		}
+		o.Token = []byte(list[0])
 	}
 	return o, nil
 }

@@ -3,6 +3,7 @@ package wsproto
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -209,6 +210,8 @@ func TestOpening(t *testing.T) {
 		{"interval=500ms", 400, "", 0},
 		{"interval=99999999999999999999", 400, "", 0},
 		{"interval=500&interval=500", 400, "", 0},
+		{"token=a&token=a", 400, "", 0},
+		{"token=a&%74oken=b", 400, "", 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.query, func(t *testing.T) {
@@ -237,4 +240,37 @@ func TestOpeningOutlivesTheHead(t *testing.T) {
 	if got := string(bytes.Join(a.opening.Topics, []byte(" "))); got != "AAPL MSFT" || a.req.Path != "/ws" || a.req.Host != "edge.example:8080" {
 		t.Errorf("got %q, %+v", got, a.req)
 	}
+}
+
+// Who the client is, by what it and the proxies before it say.
+func TestWhoAsks(t *testing.T) {
+	a := wantStatus(t, headOf("GET /ws?token=a.b-c_d&topics=AAPL HTTP/1.1", plus(
+		"oRIGIN:  https://app.example\t", "X-Forwarded-For: 192.0.2.1, 10.0.0.1", "x-forwarded-for:  10.0.0.2 ", "X-Forwarded-For:")...), 101)
+	if string(a.req.Origin) != "https://app.example" || string(a.opening.Token) != "a.b-c_d" || len(a.req.Authorization) != 0 ||
+		!slices.Equal(a.req.Forwarded, []string{"192.0.2.1, 10.0.0.1", "10.0.0.2", ""}) {
+		t.Errorf("got %+v and %+v", a.req, a.opening)
+	}
+	a = wantStatus(t, headOf("GET /ws HTTP/1.1", plus("Authorization: Bearer a.b.c")...), 101)
+	if string(a.req.Authorization) != "Bearer a.b.c" || a.opening.Token != nil || a.req.Origin != nil || a.req.Forwarded != nil {
+		t.Errorf("got %+v and %+v", a.req, a.opening)
+	}
+}
+
+// What may be there once is not there twice, wherever it is said and if it is empty.
+func TestOnlyOneOriginAndOneToken(t *testing.T) {
+	for _, fields := range [][]string{
+		{"Origin: https://a.example", "Origin: https://a.example"},
+		{"Origin:", "Origin: https://a.example"},
+		{"origin: https://a.example", "ORIGIN:"},
+		{"Authorization: Bearer a", "Authorization: Bearer a"},
+		{"Authorization:", "authorization: Bearer a"},
+	} {
+		wantStatus(t, headOf("GET /ws HTTP/1.1", plus(fields...)...), 400)
+		wantStatus(t, headOf("GET /ws HTTP/1.1", append(fields, upgradeFields...)...), 400)
+		wantStatus(t, headOf("GET /ws HTTP/1.1", plus(fields[0])...), 101)
+	}
+	// RFC 6750, 2: a token comes in one way only.
+	wantStatus(t, headOf("GET /ws?token=a HTTP/1.1", plus("Authorization: Bearer a")...), 400)
+	wantStatus(t, headOf("GET /ws?token HTTP/1.1", plus("Authorization: Bearer a")...), 400)
+	wantStatus(t, headOf("GET /ws?tokens=a HTTP/1.1", plus("Authorization: Bearer a")...), 101)
 }
