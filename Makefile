@@ -17,7 +17,7 @@ build: ## build edge and tickgen into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/edge ./cmd/tickgen
 
 .PHONY: deps
-deps: ## install what the tests need: redis-server, chromium, node, python (Debian, as root)
+deps: ## install what the tests need: redis-server, chromium, node, python, proxies (Debian, as root)
 	scripts/deps
 
 .PHONY: test
@@ -47,6 +47,10 @@ fuzz: ## run every fuzz target for FUZZTIME (2m)
 	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 	  done; \
 	done
+
+.PHONY: hostile
+hostile: ## hostile clients against an edge: 6 minutes, on a quiet machine (ARGS=-short: less)
+	$(GO) run ./bench/hostile $(ARGS)
 
 .PHONY: bench
 bench: ## measure everything beside its yardsticks: six minutes, with a report; see bench/README.md

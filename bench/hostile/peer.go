@@ -1,0 +1,354 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tickedge/bench/internal/wire"
+)
+
+// peer is one hostile client. It does nothing by itself.
+type peer struct {
+	*net.TCPConn
+	in []byte // Read, and not yet looked at.
+}
+
+// smallBuffer is a receive buffer that is full after a frame or two.
+const smallBuffer = 4096
+
+// key masks all frames. The edge can't know that it is always the same.
+var key = [4]byte{0x37, 0xfa, 0x21, 0x3d}
+
+// connect opens a conn from one of some addresses of the loopback, as one address has
+// only 28,000 ports. i chooses which. A buffer above 0 is that of the socket's input.
+func (e *edge) connect(i, buffer int) (*peer, error) {
+	d := net.Dialer{
+		Timeout:   patience,
+		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 2, 0, byte(1+i%16))},
+		Control: func(_, _ string, raw syscall.RawConn) error {
+			return raw.Control(func(fd uintptr) {
+				// The port only has to be free towards this server.
+				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+				if buffer > 0 {
+					_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
+				}
+			})
+		},
+	}
+	c, err := d.Dial("tcp", e.addr)
+	if err != nil {
+		return nil, err
+	}
+	e.dialed.Add(1)
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return &peer{TCPConn: c.(*net.TCPConn)}, nil
+}
+
+// goodRequest opens a WebSocket. query begins with a question mark or is empty.
+func goodRequest(query string) string {
+	return string(wire.AppendRequest(nil, "/ws"+query, "edge.example", [16]byte{}))
+}
+
+// upgraded opens a WebSocket and reads the 101.
+func (e *edge) upgraded(query string) (*peer, error) { return e.upgradedBy(query, 0, 0) }
+
+func (e *edge) upgradedBy(query string, i, buffer int) (*peer, error) {
+	p, err := e.connect(i, buffer)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(p, goodRequest(query)); err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	status, err := p.head()
+	if err == nil && status != 101 {
+		err = fmt.Errorf("HTTP %d", status)
+	}
+	if err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// reset ends the conn with an RST.
+func (p *peer) reset() {
+	_ = p.SetLinger(0)
+	_ = p.Close()
+}
+
+// fill reads once.
+func (p *peer) fill() error {
+	var buf [8 << 10]byte
+	n, err := p.Read(buf[:])
+	p.in = append(p.in, buf[:n]...)
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// head reads the head of a response.
+func (p *peer) head() (status int, err error) {
+	for {
+		size, status, err := wire.ParseAnswer(p.in, [16]byte{})
+		if err != nil || size > 0 {
+			p.in = p.in[size:]
+			return status, err
+		}
+		if err := p.fill(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// frame reads one frame, which has to be as a server sends it.
+func (p *peer) frame() (wire.Op, []byte, error) {
+	for {
+		h, err := wire.ParseHeader(p.in)
+		if err != nil && !errors.Is(err, wire.ErrShort) {
+			return 0, nil, err
+		}
+		if err == nil && len(p.in) >= h.Size+h.Length {
+			payload := p.in[h.Size : h.Size+h.Length]
+			p.in = p.in[h.Size+h.Length:]
+			return h.Op, payload, nil
+		}
+		if err := p.fill(); err != nil {
+			return 0, nil, err
+		}
+	}
+}
+
+// message is a text message as a frame.
+func message(text string) []byte { return wire.AppendFrame(nil, wire.OpText, key, []byte(text)) }
+
+const aliveID = "alive"
+
+// alive asks for a sign of life. Its answer is seen as "goes on".
+var alive = message(`{"op":"ping","id":"` + aliveID + `"}`)
+
+// seen is a list of what happened, with equal things in a row told as one.
+type seen struct {
+	what   []string
+	counts []int
+}
+
+func (s *seen) add(format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	if n := len(s.what); n > 0 && s.what[n-1] == what {
+		s.counts[n-1]++
+		return
+	}
+	s.what, s.counts = append(s.what, what), append(s.counts, 1)
+}
+
+func (s *seen) String() string {
+	out := make([]string, len(s.what))
+	for i, what := range s.what {
+		out[i] = times(s.counts[i], what)
+	}
+	return strings.Join(out, ", ")
+}
+
+func times(n int, what string) string {
+	if n == 1 {
+		return what
+	}
+	return strconv.Itoa(n) + " × " + what
+}
+
+// ending is what the end of a conn looks like.
+func ending(err error) string {
+	switch {
+	case errors.Is(err, io.EOF):
+		return "ended"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "reset"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "silence"
+	}
+	return err.Error()
+}
+
+// answer is the reaction to a request.
+func (p *peer) answer() string {
+	status, err := p.head()
+	switch {
+	case err != nil:
+		return ending(err)
+	case status == 101:
+		return "101, " + p.reaction()
+	}
+	what := "HTTP " + strconv.Itoa(status)
+	if end := p.end(); end != "ended" {
+		what += ", then " + end
+	}
+	return what
+}
+
+// end reads to the end.
+func (p *peer) end() string {
+	for {
+		if err := p.fill(); err != nil {
+			return ending(err)
+		}
+		p.in = p.in[:0]
+	}
+}
+
+// reaction is what comes from an open WebSocket until the conn ends or goes on: errors
+// and rejected topics by code, acks, pongs, and the close code. Hello, rows, heartbeats,
+// pings and byes are not told.
+func (p *peer) reaction() string {
+	var s seen
+	for {
+		op, payload, err := p.frame()
+		if err != nil {
+			s.add("%s", ending(err))
+			return s.String()
+		}
+		switch op {
+		case wire.OpClose:
+			code, _, err := wire.ParseClose(payload)
+			if err != nil {
+				s.add("%v", err)
+				return s.String()
+			}
+			s.add("close %d", code)
+			// RFC 6455, 7.1.1: the connection ends. Without our reading all, by a reset.
+			if end := p.end(); end != "ended" && end != "reset" {
+				s.add("then %s", end)
+			}
+			return s.String()
+		case wire.OpPong:
+			s.add("pong")
+		case wire.OpText:
+			if p.text(&s, payload) {
+				return s.String()
+			}
+		case wire.OpBinary, wire.OpContinuation:
+			s.add("opcode %d", op)
+		}
+	}
+}
+
+// text tells of one message. It reports whether that was the sign of life.
+func (p *peer) text(s *seen, payload []byte) (goesOn bool) {
+	if bytes.Contains(payload[:min(20, len(payload))], []byte(`"t":"update"`)) {
+		return false // The most frequent, and of no interest.
+	}
+	var m struct {
+		T        string
+		ID       json.RawMessage
+		Code     int
+		Rejected []struct{ Code int }
+	}
+	if err := json.Unmarshal(payload, &m); err != nil {
+		s.add("no JSON: %v", err)
+		return false
+	}
+	switch {
+	case m.T == "pong" && string(m.ID) == `"`+aliveID+`"`:
+		s.add("goes on")
+		return true
+	case m.T == "error":
+		s.add("error %d", m.Code)
+	case m.T == "ack" && len(m.Rejected) == 0:
+		s.add("ack")
+	case m.T == "ack":
+		for _, of := range m.Rejected {
+			s.add("rejected %d", of.Code)
+		}
+	case m.T == "pong":
+		s.add("pong")
+	}
+	return false
+}
+
+// frames opens a WebSocket and sends bytes on it.
+func frames(parts ...[]byte) func(*run) string {
+	return func(r *run) string {
+		p, err := r.edge.upgraded("")
+		if err != nil {
+			return err.Error()
+		}
+		defer p.Close()
+		return p.send(slices.Concat(parts...))
+	}
+}
+
+// talk is frames with a sign of life behind them.
+func talk(parts ...[]byte) func(*run) string { return frames(append(parts, alive)...) }
+
+// send sends bytes on an open WebSocket while it looks for the reaction, which may come
+// before all is sent.
+func (p *peer) send(b []byte) string {
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		_, _ = p.Write(b) // If it fails, that is a part of the reaction.
+	}()
+	what := p.reaction()
+	_ = p.SetWriteDeadline(time.Now())
+	<-sent
+	return what
+}
+
+// request sends a request head, with a sign of life right behind it.
+func request(head string) func(*run) string {
+	return func(r *run) string {
+		p, err := r.edge.connect(0, 0)
+		if err != nil {
+			return err.Error()
+		}
+		defer p.Close()
+		_, _ = p.Write(append([]byte(head), alive...))
+		return p.answer()
+	}
+}
+
+// crowd runs n clients, atOnce at a time, and counts their reactions.
+func crowd(n, atOnce int, one func(i int) string) string {
+	var mu sync.Mutex
+	next := 0
+	counts := map[string]int{}
+	var going sync.WaitGroup
+	for range min(n, atOnce) {
+		going.Go(func() {
+			mu.Lock()
+			defer mu.Unlock()
+			for next < n {
+				i := next
+				next++
+				mu.Unlock()
+				what := one(i)
+				mu.Lock()
+				counts[what]++
+			}
+		})
+	}
+	going.Wait()
+	var all []string
+	for what, count := range counts {
+		all = append(all, fmt.Sprintf("%d × %s", count, what))
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}

@@ -1,0 +1,55 @@
+//go:build linux
+
+package main
+
+import "time"
+
+// patience bounds every wait for a reaction that has no time of its own. It is only
+// reached when the edge does not react.
+const patience = 20 * time.Second
+
+// plan says how much of everything there is.
+type plan struct {
+	short    bool
+	only     string
+	seed     uint64
+	edgeArgs []string
+	gapMax   time.Duration // How long a subscriber may hear nothing.
+
+	claims     int // Conns that claim a long message and send ten bytes of it.
+	bytewise   int // Conns that send commands byte by byte.
+	pongs      int
+	pings      int
+	mutations  int // Of streams, and as many of requests.
+	closeCodes int // Each how many of the illegal close codes is sent.
+	drips      int // Conns that send a request byte by byte, too slowly.
+	silent     int // Conns that send nothing.
+	churn      int // Conns that come and go.
+	resets     int // Conns that reset while they are written to.
+	stuck      int // Conns that do not read, each way of it.
+	fill       int // Conns that subscribe 256 fresh topics each.
+	fills      int // How often.
+}
+
+// long is `make hostile`: an edge with its defaults.
+func long() *plan {
+	return &plan{
+		gapMax: time.Second,
+		claims: 400, bytewise: 200, pongs: 1_000_000, pings: 200_000, mutations: 5000, closeCodes: 1,
+		drips: 500, silent: 2000, churn: 50_000, resets: 1000, stuck: 20, fill: 400, fills: 3,
+	}
+}
+
+// brief is for CI: an edge with shorter timeouts, so that less is waited for. A machine
+// of CI may itself stand still for seconds, so there a gap is only one that does not end.
+func brief() *plan {
+	return &plan{
+		short:  true,
+		gapMax: patience,
+		edgeArgs: []string{
+			"-handshake-timeout", "2s", "-slow-timeout", "1s", "-ping-interval", "1s", "-pong-timeout", "1s", "-max-topics-total", "3000",
+		},
+		claims: 100, bytewise: 50, pongs: 50_000, pings: 20_000, mutations: 300, closeCodes: 331,
+		drips: 100, silent: 300, churn: 1500, resets: 60, stuck: 5, fill: 12, fills: 1,
+	}
+}
