@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
+
+	"tickedge/internal/loop"
 )
 
 // adminConns bounds the connections of the admin port. They come out of
@@ -35,7 +37,7 @@ func listenAdmin(addr string) (*admin, error) {
 
 // serve answers requests from now on. ready returns nil, or why no client should be
 // sent here.
-func (a *admin) serve(registry *prometheus.Registry, ready func() error, log *slog.Logger) {
+func (a *admin) serve(server *loop.Server, registry *prometheus.Registry, ready func() error, log *slog.Logger) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -46,13 +48,15 @@ func (a *admin) serve(registry *prometheus.Registry, ready func() error, log *sl
 		}
 		fmt.Fprintln(w, "ready")
 	})
+	mux.HandleFunc("GET /debug/conns", func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, server) })
+	mux.HandleFunc("GET /debug/evictions", func(w http.ResponseWriter, r *http.Request) { serveEvictions(w, r, server) })
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "/metrics\n/healthz\n/readyz\n/debug/pprof/\n")
+		fmt.Fprint(w, "/metrics\n/healthz\n/readyz\n/debug/conns\n/debug/evictions\n/debug/pprof/\n")
 	})
 	a.server = &http.Server{
 		Handler:           mux,

@@ -48,6 +48,10 @@ type config struct {
 	handshakeTimeout time.Duration
 	pingInterval     time.Duration
 	pongTimeout      time.Duration
+	maxAge           time.Duration
+	commandRate      int
+	commandBurst     int
+	subscribeRate    int
 	origin           string
 	jwtSecretFile    string
 	jwtKeyFile       string
@@ -140,6 +144,10 @@ func (c *config) flags() *flag.FlagSet {
 	dur(&c.handshakeTimeout, "handshake-timeout", 10*time.Second, "from accept to the end of the request's head")
 	dur(&c.pingInterval, "ping-interval", 30*time.Second, "mean time between pings to a silent client, ±25%")
 	dur(&c.pongTimeout, "pong-timeout", 15*time.Second, "from a ping until a client that stays silent is cut off")
+	dur(&c.maxAge, "max-age", 0, "how long a connection may be open, ±25%, at most 90 days (2160h); 0 is for ever")
+	num(&c.commandRate, "command-rate", fanout.DefaultCommandRate, "commands per second of a client; 0 is no limit")
+	num(&c.commandBurst, "command-burst", fanout.DefaultCommandBurst, "commands at once of a client; who goes on after twice as many refused ones is cut off")
+	num(&c.subscribeRate, "subscribe-rate", fanout.DefaultSubscribeRate, "new topics per second of a client, and twice -max-topics at once; 0 is no limit")
 
 	begin("Who may connect")
 	str(&c.origin, "origin", "", "`list` of web origins that may connect, by commas: https://app.example.com, https://*.example.com (one label), null, * for all; empty is the request's own host")
@@ -233,6 +241,19 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	between("ping-interval", c.pingInterval, time.Second, time.Hour)
 	between("pong-timeout", c.pongTimeout, time.Second, time.Hour)
 	between("drain", c.drain, 0, time.Hour)
+	between("max-age", c.maxAge, 0, fanout.MaxAgeLimit)
+	for _, r := range []struct {
+		name     string
+		n        int
+		low, top int
+	}{
+		{"command-rate", c.commandRate, 0, fanout.RateMax}, {"command-burst", c.commandBurst, 1, fanout.BurstMax},
+		{"subscribe-rate", c.subscribeRate, 0, fanout.RateMax},
+	} {
+		if r.n < r.low || r.n > r.top {
+			bad("-%s is %d, want %d to %d", r.name, r.n, r.low, r.top)
+		}
+	}
 	if c.maxTopics < 1 || c.maxTopics > 4096 {
 		bad("-max-topics is %d, want 1 to 4096", c.maxTopics)
 	}
@@ -394,6 +415,8 @@ func (c *config) shard() fanout.Config {
 		SlowTimeout: c.slowTimeout, IdleTimeout: c.idleTimeout,
 		HandshakeTimeout: c.handshakeTimeout, CloseTimeout: closeTimeout,
 		MaxTopics: c.maxTopics, Seed: uint64(time.Now().UnixNano()),
+		MaxAge: c.maxAge, CommandRate: c.commandRate, CommandBurst: c.commandBurst,
+		SubscribeRate: c.subscribeRate, SubscribeBurst: 2 * c.maxTopics,
 	}
 }
 

@@ -151,7 +151,7 @@ func run(args []string) int {
 		registry := newRegistry(&exporter{
 			server: server, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "", maxConns: cfg.maxConns,
 		})
-		ops.serve(registry, func() error { return ready(signals, source, verifier) }, log)
+		ops.serve(server, registry, func() error { return ready(signals, source, verifier) }, log)
 		log.Info("admin port open", "addr", ops.listener.Addr().String())
 	}
 	log.Info("listening", "addr", server.Addr().String(), "loops", cfg.loops, "max_conns", cfg.maxConns, "interval", cfg.interval)

@@ -52,6 +52,8 @@ var (
 	bytesInDesc   = desc("bytes_received_total", "Bytes received from clients.")
 	bytesOutDesc  = desc("bytes_sent_total", "Bytes handed to client sockets.")
 	skippedDesc   = desc("flushes_skipped_total", "Flushes left out because the client had not taken the last one.")
+	slowedDesc    = desc("slow_downs_total", "Steps by which windows of slow clients were made longer, and shorter again.", "direction")
+	tooFastDesc   = desc("too_fast_total", "What was refused with 429 to clients that are connected: commands, and topics of subscribes.", "what")
 	turnDesc      = desc("turn_seconds", "Time of one turn of an event loop's timer wheel, flushes included.")
 	lagDesc       = desc("wheel_lag_seconds", "How late the timer wheel is that is furthest behind.")
 	stallsDesc    = desc("wheel_stalls_total", "Times a timer wheel was more than one of its turns behind.")
@@ -119,6 +121,10 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	count(bytesInDesc, st.BytesIn)
 	count(bytesOutDesc, st.BytesOut)
 	count(skippedDesc, st.Skipped)
+	count(slowedDesc, st.SlowedDown, "down")
+	count(slowedDesc, st.Recovered, "up")
+	count(tooFastDesc, st.CommandsRefused, "command")
+	count(tooFastDesc, st.TopicsRefused, "topic")
 	buckets, total := make(map[float64]uint64), uint64(0)
 	for i, n := range st.Turns.Buckets {
 		total += n

@@ -131,7 +131,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"MaxTopics 4097":      func(c *Config) { c.MaxTopics = topicsLimit + 1 },
 		"Interval":            func(c *Config) { c.Interval = 61 * time.Second },
 		"MaxAge negative":     func(c *Config) { c.MaxAge = -1 },
-		"MaxAge too long":     func(c *Config) { c.MaxAge = maxAgeMax + 1 },
+		"MaxAge too long":     func(c *Config) { c.MaxAge = MaxAgeLimit + 1 },
 		"CommandRate":         func(c *Config) { c.CommandRate, c.CommandBurst = RateMax+1, 1 },
 		"CommandRate below 0": func(c *Config) { c.CommandRate, c.CommandBurst = -1, 1 },
 		"CommandBurst 0":      func(c *Config) { c.CommandRate = 1 },
@@ -151,7 +151,7 @@ func TestConfigIsChecked(t *testing.T) {
 		}()
 	}
 	cfg := testConfig()
-	cfg.MaxAge = maxAgeMax
+	cfg.MaxAge = MaxAgeLimit
 	cfg.CommandRate, cfg.CommandBurst = DefaultCommandRate, DefaultCommandBurst
 	cfg.SubscribeRate, cfg.SubscribeBurst = DefaultSubscribeRate, DefaultSubscribeBurst
 	New(cfg, topics.New(topics.Config{Max: 1}), nil, epoch)

@@ -173,9 +173,9 @@ type times struct {
 	age                                                           tick // 0: for ever.
 }
 
-// maxAgeMax, with its jitter and some patience, stays below the 248 days after which
-// ticks begin anew.
-const maxAgeMax = 90 * 24 * time.Hour
+// MaxAgeLimit bounds Config.MaxAge: with its jitter and some patience, that stays below
+// the 248 days after which ticks begin anew.
+const MaxAgeLimit = 90 * 24 * time.Hour
 
 // Stats counts what a shard did. All counters only rise, but for Opening, Open and
 // Closing.
@@ -252,7 +252,7 @@ func (cfg *Config) check() {
 	if cfg.Interval > wsproto.IntervalMax*time.Millisecond {
 		panic("fanout: Config.Interval is out of range")
 	}
-	if cfg.MaxAge < 0 || cfg.MaxAge > maxAgeMax {
+	if cfg.MaxAge < 0 || cfg.MaxAge > MaxAgeLimit {
 		panic("fanout: Config.MaxAge is out of range")
 	}
 	checkRate("Command", cfg.CommandRate, cfg.CommandBurst, 1)

@@ -432,6 +432,7 @@ func (l *loop) Backlog(id fanout.ConnID) int { return l.backlog(l.conn(id)) }
 // Evict implements [fanout.Sink].
 func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 	c := l.conn(id)
+	l.remember(c)
 	if c.cause == causeNone {
 		c.cause = causeOfReason(r)
 	}

@@ -42,6 +42,9 @@ type loop struct {
 	ended  bool      // The listener was closed.
 	now    time.Time // Of the read that is handled.
 
+	evicted   []Identity // Of the evictions that the shard keeps, in the same places.
+	evictedAt int        // The oldest of them.
+
 	unfinished   []unfinished // Conns that may have an incomplete message.
 	unfinishedAt time.Time    // When they were looked at.
 

@@ -11,6 +11,7 @@
 //	listen_*.go      socket options, and how a loop stops accepting
 //	files_*.go       the limit of open files
 //	stats.go         what the loops count
+//	inspect.go       connections and evictions, for operators
 //
 // There is one gnet engine per loop, each with a listener of its own on the same
 // port (SO_REUSEPORT), so that accepting is serial per loop and the handler is the

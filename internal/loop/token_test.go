@@ -257,6 +257,8 @@ func newExpirer(conns int) *expirer {
 	return x
 }
 
+func (x *expirer) Backlog(fanout.ConnID) int { return 0 }
+
 func (x *expirer) Evict(id fanout.ConnID, _ fanout.Reason) {
 	x.ended[id] = true
 	x.remove(id)
