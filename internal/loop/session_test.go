@@ -48,8 +48,8 @@ func TestLeavingIsNoSession(t *testing.T) {
 	c := e.admit(tokenOf("alice", ends, ""), "")
 	e.expireAt(ends.Add(time.Minute))
 	c.wantBye(4501)
-	if got := e.sessionsOf(); len(got) != 0 {
-		t.Errorf("sessions = %v", got)
+	if got := e.sessionsOf(); len(got) != 0 || e.Conns() != 1 {
+		t.Errorf("sessions = %v of %d connections, want none of 1", got, e.Conns())
 	}
 }
 

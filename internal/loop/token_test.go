@@ -180,8 +180,7 @@ func TestRenewal(t *testing.T) {
 		}
 		until(t, func() bool { return e.tokensRefused(tc.reason) == 1 }, "%s to be counted", tc.reason)
 	}
-	// The old token is in force: all topics, and its end.
-	e.expireAt(first.Add(-2 * time.Second))
+	// The old token is in force.
 	c.send(command(`{"op":"list"}`))
 	if m := c.want("topics"); string(m.Topics) != `["AAPL","MSFT","GOOG"]` {
 		t.Errorf("topics = %s", m.Topics)
@@ -200,6 +199,16 @@ func TestRenewal(t *testing.T) {
 	if m := c.want("ack"); string(m.Topics) != "2" || len(m.Rejected) != 1 || m.Rejected[0].Topic != "AAPL" {
 		t.Errorf("ack = %+v", m)
 	}
+	// So it is when a worse one comes, to the topic and to the second.
+	say(tokenOf("alice", time.Unix(1, 0), ""))
+	c.want("error")
+	c.send(subscribe("AAPL"))
+	if m := c.want("ack"); len(m.Rejected) != 1 {
+		t.Errorf("ack = %+v", m)
+	}
+	e.expireAt(second.Add(-2 * time.Second))
+	c.send(command(`{"op":"ping"}`))
+	c.want("pong")
 	e.expireAt(second.Add(2 * time.Second))
 	c.wantBye(4501)
 	e.wantClosed("token_expired", "4501", 0) // The peer has not answered yet.
@@ -341,6 +350,29 @@ func TestExpiriesAreSpread(t *testing.T) {
 	// As the list gets shorter, so do the turns' parts of it.
 	if turns > 10*sweepTurns {
 		t.Errorf("it took %d turns", turns)
+	}
+}
+
+// Many go while a sweep is on its way. Those who are left are found, and nobody else.
+func TestSweepOfAListThatShrinks(t *testing.T) {
+	const conns = 1000
+	x := newExpirer(conns)
+	for id := range fanout.ConnID(conns) {
+		x.set(id, int64(id%2)) // Every other one has ended.
+	}
+	x.l.expire(time.Unix(0, -1))
+	for id := range fanout.ConnID(conns) {
+		if id%10 > 1 {
+			x.remove(id)
+		}
+	}
+	for range 2 * sweepTurns {
+		x.l.expire(time.Unix(0, 0))
+	}
+	for id := range fanout.ConnID(conns) {
+		if want := id%10 == 0; x.ended[id] != want {
+			t.Fatalf("%d has ended: %v, want %v", id, x.ended[id], want)
+		}
 	}
 }
 
