@@ -263,6 +263,9 @@ func newExpirer(conns int) *expirer {
 		x.l.slabs = append(x.l.slabs, new([1 << slabBits]conn))
 	}
 	x.l.shard = fanout.New(quick().Shard, topics.New(topics.Config{Max: 1, Linger: time.Minute}), x, time.Now())
+	for range conns {
+		x.l.shard.Add() // So that the shard knows the ids.
+	}
 	return x
 }
 
