@@ -16,7 +16,6 @@ type plan struct {
 	edgeArgs []string
 	gapMax   time.Duration // How long a subscriber may hear nothing.
 
-	claims     int // Conns that claim a long message and send ten bytes of it.
 	bytewise   int // Conns that send commands byte by byte.
 	pongs      int
 	pings      int
@@ -31,11 +30,13 @@ type plan struct {
 	fills      int // How often.
 }
 
-// long is `make hostile`: an edge with its defaults.
+// long is `make hostile`: an edge with its default limits and timeouts.
 func long() *plan {
 	return &plan{
 		gapMax: time.Second,
-		claims: 400, bytewise: 200, pongs: 1_000_000, pings: 200_000, mutations: 5000, closeCodes: 1,
+		// Far fewer than come in all, so that places which are not given back run out.
+		edgeArgs: []string{"-max-conns", "8000"},
+		bytewise: 200, pongs: 1_000_000, pings: 200_000, mutations: 5000, closeCodes: 1,
 		drips: 500, silent: 2000, churn: 50_000, resets: 1000, stuck: 20, fill: 400, fills: 3,
 	}
 }
@@ -47,9 +48,9 @@ func brief() *plan {
 		short:  true,
 		gapMax: patience,
 		edgeArgs: []string{
-			"-handshake-timeout", "2s", "-slow-timeout", "1s", "-ping-interval", "1s", "-pong-timeout", "1s", "-max-topics-total", "3000",
+			"-max-conns", "600", "-handshake-timeout", "2s", "-slow-timeout", "1s", "-ping-interval", "1s", "-pong-timeout", "1s", "-max-topics-total", "3000",
 		},
-		claims: 100, bytewise: 50, pongs: 50_000, pings: 20_000, mutations: 300, closeCodes: 331,
+		bytewise: 50, pongs: 50_000, pings: 20_000, mutations: 300, closeCodes: 331,
 		drips: 100, silent: 300, churn: 1500, resets: 60, stuck: 5, fill: 12, fills: 1,
 	}
 }
