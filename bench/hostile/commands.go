@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,7 @@ func commandInputs(*plan) []input {
 	all = append(all, input{"command cut at every byte", fmt.Sprintf("%d × %s", len(command)-1, malformed), "PROTOCOL.md", func(r *run) string {
 		return crowd(len(command)-1, 16, func(i int) string { return talk(message(command[:i+1]))(r) })
 	}})
+	all = append(all, input{"1,000 commands at once", "some pongs and errors 429, close 4503", "PROTOCOL.md", tooManyCommands})
 	add(malformed, "garbage behind the object", command+"x")
 	add(malformed, "two objects", `{"op":"ping"}{"op":"ping"}`)
 	add(malformed, "9 levels", `{"op":"ping","x":`+nested(8)+"}")
@@ -103,4 +105,16 @@ func quoted(s string) string {
 		}
 	}
 	return `"` + b.String() + `"`
+}
+
+// tooManyCommands goes on and on after 429. How many commands pass before depends on how
+// long that takes.
+func tooManyCommands(r *run) string {
+	what := frames(slices.Repeat(message(`{"op":"ping"}`), 1000))(r)
+	if pongs, rest, ok := strings.Cut(what, " × pong, "); ok {
+		if errors, rest, ok := strings.Cut(rest, " × error 429, "); ok && len(pongs) == 2 && len(errors) == 2 {
+			return "some pongs and errors 429, " + rest
+		}
+	}
+	return what
 }
