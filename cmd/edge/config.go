@@ -386,9 +386,9 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	level, _ := c.level() // Checked by validate.
 	opts := &slog.HandlerOptions{Level: level}
 	if c.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(newThrottle(slog.NewJSONHandler(w, opts)))
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.New(newThrottle(slog.NewTextHandler(w, opts)))
 }
 
 func (c *config) feed() feed.RedisConfig {

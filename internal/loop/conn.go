@@ -475,6 +475,7 @@ func (l *loop) logEnd(c *conn, err error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		detail = err.Error()
 	}
-	l.server.cfg.Log.Debug("connection closed", "conn_id", connName(c.name),
-		"remote", c.remote(), "close_reason", c.cause.String(), "error", detail)
+	who := c.identity()
+	l.server.cfg.Log.Debug("connection closed", "conn_id", who.Conn, "user", who.User, "remote", who.Remote,
+		"close_reason", c.cause.String(), "lag", l.shard.Lag(), "error", detail)
 }
