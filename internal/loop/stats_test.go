@@ -106,7 +106,7 @@ func TestDebugLog(t *testing.T) {
 	c.close()
 	for _, want := range []string{
 		`msg="connection opened" conn_id=` + name + ` remote=127.0.0.1:`,
-		`msg="connection closed" conn_id=` + name + ` remote=127.0.0.1:`, `close_reason=protocol_error`,
+		`msg="connection closed" conn_id=` + name + ` user="" remote=127.0.0.1:`, `close_reason=protocol_error`,
 	} {
 		until(t, func() bool {
 			log.mu.Lock()
