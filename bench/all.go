@@ -74,22 +74,12 @@ func runAll(args []string, stdout, stderr io.Writer) int {
 	short := f.Bool("short", false, "few conns, rounds and seconds: six minutes (the default)")
 	full := f.Bool("full", false, "medians of five rounds, 15,000 conns and more: about an hour")
 	dir := f.String("dir", "", "`directory` for the report and one directory for each part; empty makes one in the place for temporary files")
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stderr, "usage: bench all [flags], within the source tree")
-		f.SetOutput(stderr)
-		f.PrintDefaults()
-		return exitGood
-	}
-	if err == nil && f.NArg() > 0 {
-		err = fmt.Errorf("%q is not a flag: want -short or -full", f.Arg(0))
-	}
+	err := parseFlags(f, args, ", within the source tree", "want -short or -full", stderr)
 	if err == nil && *short && *full {
 		err = errors.New("-short and -full: want one of them")
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench all: %v\nall flags: bench all -h\n", err)
-		return exitUsage
+		return flagError("all", err, stderr)
 	}
 	if *dir == "" {
 		if *dir, err = os.MkdirTemp("", "bench-all-"+time.Now().Format("0102-150405")+"-"); err != nil {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -55,12 +54,8 @@ func runDensity(args []string, stdout, stderr io.Writer) int {
 	c := &labConfig{mode: "density", conns: densityConns(), hold: 10 * time.Second}
 	f := newLabFlags(c)
 	f.StringVar(&c.servers, "servers", edgeName+","+gnetName, "`list` of servers out of "+targetNames())
-	switch err := c.parse(f, args, stderr); {
-	case errors.Is(err, flag.ErrHelp):
-		return exitGood
-	case err != nil:
-		fmt.Fprintf(stderr, "bench density: %v\nall flags: bench density -h\n", err)
-		return exitUsage
+	if err := c.parse(f, args, stderr); err != nil {
+		return flagError(c.mode, err, stderr)
 	}
 	return runLab(c, stdout, stderr, (*session).density)
 }

@@ -4,8 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
-	"fmt"
 	"io"
 	"math"
 	"time"
@@ -18,29 +16,15 @@ import (
 // all topics and next to no clients.
 const feedName = "feed"
 
-// fanoutConfig is what the flags of fanout say.
-type fanoutConfig struct {
-	labConfig
-	rounds int
-}
-
 func runFanout(args []string, stdout, stderr io.Writer) int {
-	c := &fanoutConfig{labConfig: labConfig{mode: "fanout", conns: 5000, hold: 10 * time.Second, edge: "-loops 1"}}
-	f := newLabFlags(&c.labConfig)
+	c := &labConfig{mode: "fanout", conns: 5000, hold: 10 * time.Second, edge: "-loops 1"}
+	f := newLabFlags(c)
 	f.StringVar(&c.servers, "servers", targetNames(), "`list` of servers out of "+targetNames())
-	f.IntVar(&c.rounds, "rounds", 5, "how often each server is held")
-	err := c.parse(f, args, stderr)
-	if err == nil && c.rounds < 1 {
-		err = fmt.Errorf("-rounds %d: want 1 or more, such as -rounds 5", c.rounds)
+	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is held")
+	if err := c.parse(f, args, stderr); err != nil {
+		return flagError(c.mode, err, stderr)
 	}
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return exitGood
-	case err != nil:
-		fmt.Fprintf(stderr, "bench fanout: %v\nall flags: bench fanout -h\n", err)
-		return exitUsage
-	}
-	return runLab(&c.labConfig, stdout, stderr, func(s *session) (outcome, error) { return s.fanout(c.rounds) })
+	return runLab(c, stdout, stderr, (*session).fanout)
 }
 
 // fanout holds the same conns at one server after the other, in rounds. Redis and the
@@ -48,14 +32,14 @@ func runFanout(args []string, stdout, stderr io.Writer) int {
 // each. A server runs only while it is measured, and as a new process: an idle one
 // beside it would take ticks for the time that topics linger, and a used one has
 // memory of before.
-func (s *session) fanout(rounds int) (outcome, error) {
+func (s *session) fanout() (outcome, error) {
 	if err := s.ticks(s.rate); err != nil {
 		return nil, err
 	}
-	f := newFanoutResult(s.labConfig, rounds)
-	if err := turns(rounds, len(f.Servers), func(round, i int) error {
+	f := newFanoutResult(s.labConfig)
+	if err := turns(s.rounds, len(f.Servers), func(round, i int) error {
 		of := &f.Servers[i]
-		s.progress("fanout: round %d of %d, %s", round+1, rounds, of.Name)
+		s.progress("fanout: round %d of %d, %s", round+1, s.rounds, of.Name)
 		r, err := s.fanoutRound(of.Name, nil)
 		if err == nil {
 			of.rounds[round] = *r

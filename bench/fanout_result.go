@@ -66,10 +66,10 @@ func fanoutRoundOf(res *result) fanoutRound {
 }
 
 // newFanoutResult has an empty place for each round of each server.
-func newFanoutResult(c *labConfig, rounds int) *fanoutResult {
-	f := &fanoutResult{Conns: c.conns, Topics: c.topics, Rate: c.rate, Rounds: rounds, Seconds: c.hold.Seconds()}
+func newFanoutResult(c *labConfig) *fanoutResult {
+	f := &fanoutResult{Conns: c.conns, Topics: c.topics, Rate: c.rate, Rounds: c.rounds, Seconds: c.hold.Seconds()}
 	add := func(name string) {
-		f.Servers = append(f.Servers, fanoutServer{Name: name, rounds: make([]fanoutRound, rounds)})
+		f.Servers = append(f.Servers, fanoutServer{Name: name, rounds: make([]fanoutRound, c.rounds)})
 	}
 	for _, t := range c.targets {
 		add(t.name)

@@ -55,6 +55,31 @@ type holdConfig struct {
 	churn            float64 // Conns replaced per second of holding. It has no flag here.
 }
 
+// parseFlags reads the flags of a mode. where says where it can be run, behind its
+// usage; form is for who gives it something else. The error is flag.ErrHelp, when the
+// help is printed, or says the right form.
+func parseFlags(f *flag.FlagSet, args []string, where, form string, stderr io.Writer) error {
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(stderr, "usage: %s [flags]%s\n", f.Name(), where)
+		f.SetOutput(stderr)
+		f.PrintDefaults()
+	} else if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("%q is not a flag: %s", f.Arg(0), form)
+	}
+	return err
+}
+
+// flagError says what is wrong with the flags of a mode, unless it was help that was asked
+// for, and returns the exit code.
+func flagError(mode string, err error, stderr io.Writer) int {
+	if errors.Is(err, flag.ErrHelp) {
+		return exitGood
+	}
+	fmt.Fprintf(stderr, "bench %[1]s: %[2]v\nall flags: bench %[1]s -h\n", mode, err)
+	return exitUsage
+}
+
 // parseHold reads the flags. The error is flag.ErrHelp or says the right form.
 func parseHold(args []string, stderr io.Writer) (*holdConfig, error) {
 	c := &holdConfig{}
@@ -75,17 +100,7 @@ func parseHold(args []string, stderr io.Writer) (*holdConfig, error) {
 	f.DurationVar(&c.ackTimeout, "ack-timeout", ackTimeout, "how long the ack of a command may take; raise it for a slow machine")
 	pids := f.String("pid", "", "`processes` of the edge, with commas between them; their CPU and memory are measured")
 	f.BoolVar(&c.json, "json", false, "print the result as JSON")
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stderr, "usage: bench hold [flags]")
-		f.SetOutput(stderr)
-		f.PrintDefaults()
-		return nil, err
-	}
-	if err == nil && f.NArg() > 0 {
-		err = fmt.Errorf("%q is not a flag: flags are given as -name value, such as -conns 10000", f.Arg(0))
-	}
-	if err != nil {
+	if err := parseFlags(f, args, "", "flags are given as -name value, such as -conns 10000", stderr); err != nil {
 		return nil, err
 	}
 	return c, errors.Join(c.readPIDs(*pids), c.validate())

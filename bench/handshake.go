@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -44,33 +43,25 @@ func runHandshake(args []string, stdout, stderr io.Writer) int {
 	c := &labConfig{mode: "handshake", conns: 10_000, hold: time.Second, edge: "-loops 1"}
 	f := newLabFlags(c)
 	f.StringVar(&c.servers, "servers", targetNames(), "`list` of servers out of "+targetNames())
-	rounds := f.Int("rounds", 5, "how often each server is measured")
-	err := c.parse(f, args, stderr)
-	if err == nil && *rounds < 1 {
-		err = fmt.Errorf("-rounds %d: want 1 or more, such as -rounds 5", *rounds)
+	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is measured")
+	if err := c.parse(f, args, stderr); err != nil {
+		return flagError(c.mode, err, stderr)
 	}
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return exitGood
-	case err != nil:
-		fmt.Fprintf(stderr, "bench handshake: %v\nall flags: bench handshake -h\n", err)
-		return exitUsage
-	}
-	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.handshake(*rounds) })
+	return runLab(c, stdout, stderr, (*session).handshake)
 }
 
 // handshake opens and closes conns at one server after the other, in rounds. There are
 // no ticks and no subscriptions, so that nothing else costs CPU.
-func (s *session) handshake(rounds int) (outcome, error) {
+func (s *session) handshake() (outcome, error) {
 	if err := s.ticks(0); err != nil {
 		return nil, err
 	}
-	res := &handshakeResult{Conns: s.conns, Rate: s.connRate, Rounds: rounds}
+	res := &handshakeResult{Conns: s.conns, Rate: s.connRate, Rounds: s.rounds}
 	for _, t := range s.targets {
-		res.Servers = append(res.Servers, handshakeServer{Name: t.name, Rounds: make([]handshakeRound, rounds)})
+		res.Servers = append(res.Servers, handshakeServer{Name: t.name, Rounds: make([]handshakeRound, s.rounds)})
 	}
-	if err := turns(rounds, len(s.targets), func(round, i int) error {
-		s.progress("handshake: round %d of %d, %s", round+1, rounds, s.targets[i].name)
+	if err := turns(s.rounds, len(s.targets), func(round, i int) error {
+		s.progress("handshake: round %d of %d, %s", round+1, s.rounds, s.targets[i].name)
 		r, err := s.handshakeRound(s.targets[i])
 		if err == nil {
 			res.Servers[i].Rounds[round] = *r

@@ -4,8 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -59,12 +57,8 @@ type holdRun struct {
 
 func runHold(args []string, stdout, stderr io.Writer) int {
 	cfg, err := parseHold(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitGood
-	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench hold: %v\nall flags: bench hold -h\n", err)
-		return exitUsage
+		return flagError("hold", err, stderr)
 	}
 	shares, err := cfg.swarms()
 	if err != nil {

@@ -29,6 +29,7 @@ type labConfig struct {
 	conns    int
 	connRate float64
 	hold     time.Duration
+	rounds   int           // How often each thing is measured, in modes with the flag for it.
 	every    time.Duration // Between two reports, and thus how exact the time of connecting is; 0 is reportEvery.
 	seed     uint64
 	servers  string
@@ -66,19 +67,12 @@ func newLabFlags(c *labConfig) *flag.FlagSet {
 	return f
 }
 
+// roundsFlag is for the modes that measure in rounds.
+const roundsFlag = "rounds"
+
 // parse reads the flags. The error is flag.ErrHelp or says the right form.
 func (c *labConfig) parse(f *flag.FlagSet, args []string, stderr io.Writer) error {
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintf(stderr, "usage: bench %s [flags], within the source tree\n", c.mode)
-		f.SetOutput(stderr)
-		f.PrintDefaults()
-		return err
-	}
-	if err == nil && f.NArg() > 0 {
-		err = fmt.Errorf("%q is not a flag: flags are given as -name value, such as -conns 5000", f.Arg(0))
-	}
-	if err != nil {
+	if err := parseFlags(f, args, ", within the source tree", "flags are given as -name value, such as -conns 5000", stderr); err != nil {
 		return err
 	}
 	c.edgeArgs = strings.Fields(c.edge)
@@ -94,12 +88,15 @@ func (c *labConfig) parse(f *flag.FlagSet, args []string, stderr io.Writer) erro
 	if !(c.rate > 0) || c.rate > 10e6 {
 		all = append(all, fmt.Errorf("-rate %v: want ticks per second above 0, such as -rate 20000", c.rate))
 	}
+	if f.Lookup(roundsFlag) != nil && c.rounds < 1 {
+		all = append(all, fmt.Errorf("-rounds %d: want 1 or more, such as -rounds 5", c.rounds))
+	}
 	if c.servers != "" {
 		var err error
 		c.targets, err = findTargets(c.servers)
 		all = append(all, err)
 	}
-	_, err = c.holdConfig(&lab.Server{Addr: "127.0.0.1:1"}, c.conns, c.topics)
+	_, err := c.holdConfig(&lab.Server{Addr: "127.0.0.1:1"}, c.conns, c.topics)
 	return errors.Join(append(all, err)...)
 }
 

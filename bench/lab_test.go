@@ -143,7 +143,7 @@ func TestLabModesWrongFlags(t *testing.T) {
 		{"fanout -rounds 0", "such as -rounds 5"},
 		{"fanout -interval 1ms", "such as -interval 500ms"},
 		{"ticks -rates 10,fast", "such as -rates 1000,100000"},
-		{"ticks -rounds 0", "such as -rounds 3"},
+		{"ticks -rounds 0", "such as -rounds 5"},
 		{"storm -storm 0", "-storm 0: want 1 or more"},
 		{"slow -share 0", "such as -share 5"},
 		{"slow -for 5s", "or nobody is evicted"},

@@ -60,8 +60,8 @@ func testConfig(mode string) *labConfig {
 
 func TestReportOfFanout(t *testing.T) {
 	c := testConfig("fanout")
-	c.rate = 20_000
-	f := newFanoutResult(c, 1)
+	c.rate, c.rounds = 20_000, 1
+	f := newFanoutResult(c)
 	round := func(perFrame, percent, rss, p99 float64) []fanoutRound {
 		return []fanoutRound{{CPUPerFrame: perFrame, CPUPercent: percent, Frames: 10_000, RSSPerConn: rss, Staleness: staleness{P99: p99}}}
 	}

@@ -43,15 +43,9 @@ func runSaturate(args []string, stdout, stderr io.Writer) int {
 	setDefault(f, "rate", "5000")
 	const servers = edgeName + "," + floorName + "," + gnetName
 	f.StringVar(&c.servers, "servers", servers, "`list` of servers out of "+targetNames())
-	rounds := f.Int("rounds", 5, "how often each server is held")
+	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is held")
 	feedRate := f.Float64("feed-rate", 20_000, "ticks per second of further rounds, for servers with a feed; 0 leaves them out")
 	err := c.parse(f, args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitGood
-	}
-	if err == nil && *rounds < 1 {
-		err = fmt.Errorf("-rounds %d: want 1 or more, such as -rounds 5", *rounds)
-	}
 	if err == nil && *feedRate != 0 && !(*feedRate > c.rate) {
 		err = fmt.Errorf("-feed-rate %v: want more ticks per second than -rate %v, or 0", *feedRate, c.rate)
 	}
@@ -59,10 +53,9 @@ func runSaturate(args []string, stdout, stderr io.Writer) int {
 		err = errors.Join(limitErr, fmt.Errorf("-conns %d: want no more than %d here", c.conns, each-sampleConns))
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench saturate: %v\nall flags: bench saturate -h\n", err)
-		return exitUsage
+		return flagError(c.mode, err, stderr)
 	}
-	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.saturate(*rounds, *feedRate) })
+	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.saturate(*feedRate) })
 }
 
 // saturateConns is most of the file limit, which server and bench have each, and no
@@ -87,7 +80,7 @@ func setDefault(f *flag.FlagSet, name, value string) {
 
 // saturate gives servers one CPU each in turns, and more clients than it can serve
 // with that.
-func (s *session) saturate(rounds int, feedRate float64) (_ outcome, err error) {
+func (s *session) saturate(feedRate float64) (_ outcome, err error) {
 	cpu, others, err := splitCPUs()
 	if err != nil {
 		return nil, err
@@ -107,10 +100,10 @@ func (s *session) saturate(rounds int, feedRate float64) (_ outcome, err error) 
 	if err := s.ticks(0); err != nil {
 		return nil, err
 	}
-	res := newSaturateResult(s.labConfig, rounds, feedRate)
-	if err := turns(rounds, len(res.Servers), func(round, i int) error {
+	res := newSaturateResult(s.labConfig, feedRate)
+	if err := turns(s.rounds, len(res.Servers), func(round, i int) error {
 		of := &res.Servers[i]
-		s.progress("saturate: round %d of %d, %s at %.0f ticks/s", round+1, rounds, of.Name, of.Rate)
+		s.progress("saturate: round %d of %d, %s at %.0f ticks/s", round+1, s.rounds, of.Name, of.Rate)
 		r, err := s.saturateRound(&cpu, of.target, of.Rate)
 		if err == nil {
 			of.Rounds[round] = *r

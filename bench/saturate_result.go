@@ -55,13 +55,13 @@ type saturateRound struct {
 }
 
 // newSaturateResult has an empty place for each round.
-func newSaturateResult(c *labConfig, rounds int, feedRate float64) *saturateResult {
+func newSaturateResult(c *labConfig, feedRate float64) *saturateResult {
 	res := &saturateResult{
 		Conns: c.conns, Topics: c.topics, Universe: c.universe, Window: c.window.Seconds() * 1e3,
-		Rounds: rounds, Seconds: c.hold.Seconds(),
+		Rounds: c.rounds, Seconds: c.hold.Seconds(),
 	}
 	add := func(t target, rate float64) {
-		res.Servers = append(res.Servers, saturateServer{Name: t.name, Rate: rate, target: t, Rounds: make([]saturateRound, rounds)})
+		res.Servers = append(res.Servers, saturateServer{Name: t.name, Rate: rate, target: t, Rounds: make([]saturateRound, c.rounds)})
 	}
 	for _, t := range c.targets {
 		add(t, c.rate)

@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math"
@@ -45,9 +44,6 @@ func runScale(args []string, stdout, stderr io.Writer) int {
 	f.BoolVar(&c.find, "find", true, "if not every client gets every frame, find out how many clients do")
 	f.DurationVar(&c.findFor, "find-for", 20*time.Second, "how long to hold each time in search of that")
 	err := c.parse(f, args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitGood
-	}
 	if err == nil && c.edges < 0 {
 		err = fmt.Errorf("-edges %d: want 0 or more, such as -edges 6", c.edges)
 	}
@@ -55,8 +51,7 @@ func runScale(args []string, stdout, stderr io.Writer) int {
 		err = fmt.Errorf("-find-for %v: want ten windows or more, such as -find-for %v", c.findFor, max(20*time.Second, 10*c.window))
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench scale: %v\nall flags: bench scale -h\n", err)
-		return exitUsage
+		return flagError(c.mode, err, stderr)
 	}
 	return runLab(&c.labConfig, stdout, stderr, func(s *session) (outcome, error) { return s.scale(c) })
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -48,9 +47,6 @@ func runSlow(args []string, stdout, stderr io.Writer) int {
 	share := f.Float64("share", 5, "slow clients, in percent of -conns, which are those that read")
 	timeout := f.Duration("slow-timeout", 10*time.Second, "of the edge; -for has to be 3 s longer")
 	err := c.parse(f, args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitGood
-	}
 	if err == nil && !(*share > 0 && *share <= 100) {
 		err = fmt.Errorf("-share %v: want a percentage above 0, such as -share 5", *share)
 	}
@@ -58,8 +54,7 @@ func runSlow(args []string, stdout, stderr io.Writer) int {
 		err = fmt.Errorf("-for %v: want at least %v with -slow-timeout %v, or nobody is evicted meanwhile", c.hold, *timeout+evictionGrace+time.Second, *timeout)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench slow: %v\nall flags: bench slow -h\n", err)
-		return exitUsage
+		return flagError(c.mode, err, stderr)
 	}
 	c.edgeArgs = append(c.edgeArgs, "-slow-timeout", timeout.String())
 	slow := max(1, int(float64(c.conns)**share/100))

@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"time"
@@ -49,15 +48,11 @@ func runSoak(args []string, stdout, stderr io.Writer) int {
 	f := newLabFlags(c)
 	f.Float64Var(&c.churn, "churn", 500, "conns per second that are replaced by new ones; as many others change a topic")
 	err := c.parse(f, args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitGood
-	}
 	if err == nil && !(c.churn > 0 && c.churn <= 100_000) {
 		err = fmt.Errorf("-churn %v: want conns per second above 0, such as -churn 500", c.churn)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench soak: %v\nall flags: bench soak -h\n", err)
-		return exitUsage
+		return flagError(c.mode, err, stderr)
 	}
 	return runLab(c, stdout, stderr, (*session).soak)
 }

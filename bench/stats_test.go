@@ -51,7 +51,7 @@ func TestFanoutComparesRounds(t *testing.T) {
 	round := func(perFrame, percent, frames float64) fanoutRound {
 		return fanoutRound{CPUPerFrame: perFrame, CPUPercent: percent, Frames: frames}
 	}
-	f := newFanoutResult(&labConfig{targets: targets}, 2)
+	f := newFanoutResult(&labConfig{targets: targets, rounds: 2})
 	for name, rounds := range map[string][]fanoutRound{
 		edgeName:    {round(20, 20, 10_000), round(30, 30, 10_000)},
 		feedName:    {round(0, 10, 36), round(0, 15, 36)},

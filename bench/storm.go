@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -44,15 +43,11 @@ func runStorm(args []string, stdout, stderr io.Writer) int {
 	f := newLabFlags(c)
 	storm := f.Int("storm", 8000, "conns that connect at once, after a fifth of the time")
 	err := c.parse(f, args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitGood
-	}
 	if each, limitErr := connsPerProcess(); err == nil && (*storm < 1 || *storm+c.conns > each || limitErr != nil) {
 		err = errors.Join(limitErr, fmt.Errorf("-storm %d: want 1 or more, and no more than %d together with -conns", *storm, each))
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench storm: %v\nall flags: bench storm -h\n", err)
-		return exitUsage
+		return flagError(c.mode, err, stderr)
 	}
 	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.storm(*storm) })
 }

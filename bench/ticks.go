@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strconv"
@@ -42,23 +41,16 @@ type tickRate struct {
 }
 
 func runTicks(args []string, stdout, stderr io.Writer) int {
-	c := &fanoutConfig{labConfig: labConfig{mode: "ticks", conns: 5000, hold: 5 * time.Second, edge: "-loops 1"}}
-	f := newLabFlags(&c.labConfig)
-	f.IntVar(&c.rounds, "rounds", 3, "how often each rate is held")
+	c := &labConfig{mode: "ticks", conns: 5000, hold: 5 * time.Second, edge: "-loops 1"}
+	f := newLabFlags(c)
+	f.IntVar(&c.rounds, roundsFlag, 3, "how often each rate is held")
 	list := f.String("rates", "1000,10000,100000", "ticks per second to compare, with commas between them, instead of -rate")
 	err := c.parse(f, args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitGood
-	}
-	if err == nil && c.rounds < 1 {
-		err = fmt.Errorf("-rounds %d: want 1 or more, such as -rounds 3", c.rounds)
-	}
 	rates, ratesErr := parseRates(*list)
 	if err = errors.Join(err, ratesErr); err != nil {
-		fmt.Fprintf(stderr, "bench ticks: %v\nall flags: bench ticks -h\n", err)
-		return exitUsage
+		return flagError(c.mode, err, stderr)
 	}
-	return runLab(&c.labConfig, stdout, stderr, func(s *session) (outcome, error) { return s.tickRates(rates, c.rounds) })
+	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.tickRates(rates) })
 }
 
 func parseRates(list string) ([]float64, error) {
@@ -75,17 +67,17 @@ func parseRates(list string) ([]float64, error) {
 
 // tickRates holds the same clients at each rate, in rounds, and next to no clients
 // for what the feed alone costs.
-func (s *session) tickRates(rates []float64, rounds int) (outcome, error) {
-	res := &ticksResult{Conns: s.conns, Topics: s.topics, Rounds: rounds, Seconds: s.labConfig.hold.Seconds(), Rates: make([]tickRate, len(rates))}
+func (s *session) tickRates(rates []float64) (outcome, error) {
+	res := &ticksResult{Conns: s.conns, Topics: s.topics, Rounds: s.rounds, Seconds: s.labConfig.hold.Seconds(), Rates: make([]tickRate, len(rates))}
 	if err := s.ticks(0); err != nil {
 		return nil, err
 	}
-	for round := range rounds {
+	for round := range s.rounds {
 		for i := range rates {
 			at := (i + round) % len(rates)
 			of := &res.Rates[at]
 			of.Asked = rates[at]
-			s.progress("ticks: round %d of %d, %.0f ticks/s", round+1, rounds, of.Asked)
+			s.progress("ticks: round %d of %d, %.0f ticks/s", round+1, s.rounds, of.Asked)
 			source, err := s.lab.Ticks(s.redis, s.universe, of.Asked)
 			if err != nil {
 				return nil, err
