@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"internal/doctor":         {},
 	"internal/guard":          {},
 	"internal/proxyproto":     {},
-	"internal/fanout":         {"internal/topics", "internal/wsproto"},
+	"internal/fanout":         {"internal/guard", "internal/topics", "internal/wsproto"},
 	"internal/loop":           {"internal/auth", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/topics", "internal/wsproto"},
 	"internal/feed":           {"internal/topics"},
 	"internal/feed/redistest": {},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"tickedge/internal/guard"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -18,10 +19,10 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, 
 		panic("fanout: Command for a conn that is not open")
 	}
 	c.sent = s.now
-	if v := s.commands.take(&s.aside(id).commands, s.clock.Sub(s.start)); v != within {
+	if v := s.commands.Take(&s.aside(id).commands, 1, s.clock.Sub(s.start)); v != guard.Within {
 		s.stats.CommandsRefused++
 		e := wsproto.CommandError{Code: wsproto.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
-		return wsproto.AppendError(dst, &e), v == abuse
+		return wsproto.AppendError(dst, &e), v == guard.Abuse
 	}
 	return s.carryOut(id, c, cmd, dst), false
 }
@@ -106,7 +107,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte) wsproto.Rejected {
 	if int(c.topics.n) == s.cfg.MaxTopics {
 		return reject(name, wsproto.ErrTooManyTopics, fmt.Sprintf("at most %d topics per connection", s.cfg.MaxTopics))
 	}
-	if s.subscribes.take(&s.aside(id).subscribes, s.clock.Sub(s.start)) != within {
+	if s.subscribes.Take(&s.aside(id).subscribes, 1, s.clock.Sub(s.start)) != guard.Within {
 		s.stats.TopicsRefused++
 		return reject(name, wsproto.ErrTooFast, s.tooManySubscribes)
 	}

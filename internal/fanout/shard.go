@@ -23,6 +23,7 @@ import (
 	"time"
 	"unsafe"
 
+	"tickedge/internal/guard"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -103,9 +104,9 @@ const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
 // aside is the part of a conn that ordinary visits have no use for. It is kept apart,
 // so that the other part stays one line of the CPU's cache.
 type aside struct {
-	bare       tick   // When the conn was opened or its last topic went, whichever was later.
-	commands   bucket // What it has used of the rate of commands.
-	subscribes bucket // The same of new topics.
+	bare       tick         // When the conn was opened or its last topic went, whichever was later.
+	commands   guard.Bucket // What it has used of the rate of commands.
+	subscribes guard.Bucket // The same of new topics.
 }
 
 // state says what holds of a conn.
@@ -157,7 +158,7 @@ type Shard struct {
 	drainFrom tick
 	drainSpan tick
 
-	commands, subscribes               limit
+	commands, subscribes               guard.Limit
 	tooManyCommands, tooManySubscribes string // What the clients are told.
 
 	evictions []Eviction // A ring once it is full.
@@ -312,7 +313,7 @@ func (s *Shard) Open(id ConnID, name uint32, ms int, dst []byte) []byte {
 	c.served = s.table.Watermark()
 	c.heard, c.sent = s.now, s.now
 	at := s.clock.Sub(s.start)
-	*s.aside(id) = aside{bare: s.now, commands: s.commands.full(at), subscribes: s.subscribes.full(at)}
+	*s.aside(id) = aside{bare: s.now, commands: s.commands.Full(at), subscribes: s.subscribes.Full(at)}
 	c.ping = s.now + s.jitter(s.times.ping)
 	s.unplace(c)
 	c.flush = s.firstFlush(id, c.window())

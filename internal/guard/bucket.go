@@ -82,14 +82,18 @@ func NewLimit(r Rate, excess int) Limit {
 	return Limit{meter: m, patience: m.burst + uint64(excess)*unit}
 }
 
-// Bucket is what one conn has used of a [Limit], in 4 bytes. The zero value has used
-// nothing. Owned by whoever owns the conn.
+// Bucket is what one conn has used of a [Limit], in 4 bytes. It begins as [Limit.Full].
+// Owned by whoever owns the conn.
 //
 // It is when the bucket will be full again, modulo 2^32 units. A time that is further
 // away than the bucket is deep is one in the past, so a wrap does no harm, but for one
 // case: a conn that has sent nothing for just as long as a wrap takes (2^28 events: 310
 // days at 10 a second) may find a part of its burst used, which comes back at the rate.
 type Bucket uint32
+
+// Full returns a bucket that has used nothing. Unlike the zero value it is that at any
+// time, also where the limit's clock is about to begin anew.
+func (l *Limit) Full(at time.Duration) Bucket { return Bucket(l.clock(at)) }
 
 // Take uses n events. at is the time since any point that stays the same for the bucket;
 // a little back does no harm. More at once than the burst is never let through, so that

@@ -2,6 +2,8 @@ package guard
 
 import (
 	"math"
+	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
@@ -67,6 +69,50 @@ func TestBucket(t *testing.T) {
 	for i := range 100 { // Forever at the rate.
 		take(t, &l, &b, 2*time.Hour+time.Duration(i)*100*ms, "w")
 	}
+}
+
+// Over any time, what is let through is what the rate allows and the burst, whatever
+// the rate, and also where the clock of a limit begins anew.
+func TestLimitIsExact(t *testing.T) {
+	for _, rate := range []int{1, 3, 20, 333, 10_000} {
+		l := NewLimit(Rate{rate, 5}, 0)
+		wraps := time.Duration(float64(1<<32)/float64(rate*unit)*float64(time.Second)) - time.Second
+		for _, start := range []time.Duration{0, time.Hour, wraps, 200 * 24 * time.Hour} {
+			b, passed := l.Full(start), 0
+			random := rand.New(rand.NewPCG(uint64(rate), 1))
+			span := 20 * time.Second
+			for at := start; at <= start+span; at += time.Duration(random.IntN(3)) * time.Millisecond {
+				if l.Take(&b, 1, at) == Within {
+					passed++
+				}
+			}
+			tries := 20_000
+			want := min(5+20*rate, tries)
+			if math.Abs(float64(passed-want)) > 1+0.02*float64(want) {
+				t.Errorf("%d a second from %v on: %d passed in %v, want %d", rate, start, passed, span, want)
+			}
+		}
+	}
+}
+
+// A conn that was silent for any time has its whole burst, and no more.
+func TestBucketAfterSilence(t *testing.T) {
+	l := NewLimit(Rate{20, 40}, 80)
+	for _, silence := range []time.Duration{2 * time.Second, 7 * time.Second, time.Hour, 100 * 24 * time.Hour} {
+		b := l.Full(0)
+		take(t, &l, &b, 0, strings.Repeat("w", 40))
+		take(t, &l, &b, silence, strings.Repeat("w", 40)+strings.Repeat("o", 10))
+	}
+}
+
+func TestExcessIsForgiven(t *testing.T) {
+	l := NewLimit(Rate{10, 3}, 6)
+	b := l.Full(0)
+	take(t, &l, &b, 0, "wwwooooooaa")
+	take(t, &l, &b, 100*time.Millisecond, "oa")    // What is over counts, up to the end.
+	take(t, &l, &b, 800*time.Millisecond, "woo")   // Seven of nine are forgiven.
+	take(t, &l, &b, 1900*time.Millisecond, "wwwo") // All of them.
+	take(t, &l, &b, 10*24*time.Hour, "wwwo")       // No more than the burst.
 }
 
 func TestBucketWithoutExcess(t *testing.T) {
@@ -196,7 +242,7 @@ func FuzzBucket(f *testing.F) {
 		m := bucketModel{rate: float64(r.PerSecond), burst: float64(r.Burst), excess: float64(excess % RateMax)}
 		at := time.Duration(begin % (1 << 62))
 		m.at = at
-		b := Bucket(l.clock(at))
+		b := l.Full(at)
 		spoke := at
 		wrap := time.Duration(float64(1<<32/unit) / float64(r.PerSecond) * 1e9)
 		for _, c := range code {
