@@ -26,7 +26,8 @@ type config struct {
 
 const usageHead = `tickgen publishes market ticks to a Redis, simulated or recorded ones.
 
-For each tick it sets the topic's key and publishes on the topic's channel.
+For each tick it sets the topic's key and publishes on the topic's channel, in one
+transaction. The member ts of a simulated value never falls, so it can be its version.
 While it runs it takes commands on standard input, one a line:
   ` + commandForms + `
 

@@ -74,6 +74,21 @@ func TestPublisherSetsThenPublishes(t *testing.T) {
 	}
 }
 
+// Redis never has a value whose message is still to come.
+func TestSetAndPublishAreOneTransaction(t *testing.T) {
+	s := redistest.Start(t)
+	p, _ := newPublisher(t, plain(s))
+	if err := p.Run(t.Context(), &script{end: 10}); err != nil {
+		t.Fatal(err)
+	}
+	if multi, exec := calls(s, "multi"), calls(s, "exec"); multi == 0 || multi != exec {
+		t.Errorf("%d MULTI and %d EXEC", multi, exec)
+	}
+	if set, publish := calls(s, "set"), calls(s, "publish"); set != 10 || publish != 10 {
+		t.Errorf("%d SET and %d PUBLISH, want 10 of each", set, publish)
+	}
+}
+
 // The other way round, who fetches a value after a message could get an older one.
 func TestSetComesBeforePublish(t *testing.T) {
 	p, _ := newPublisher(t, RedisConfig{URL: "redis://127.0.0.1:1"})
@@ -124,7 +139,7 @@ func TestPublisherControls(t *testing.T) {
 	p.Resume()
 	redistest.Eventually(t, "ticks", func() bool { return p.State().Published > 100 })
 	p.Pause()
-	// One pipeline may be on its way.
+	// One transaction may be on its way.
 	var before uint64
 	redistest.Eventually(t, "no more ticks", func() bool {
 		before, _ = p.State().Published, s.Do("PING")
