@@ -391,8 +391,10 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	return slog.New(newThrottle(slog.NewTextHandler(w, opts)))
 }
 
-func (c *config) feed() feed.RedisConfig {
-	return feed.RedisConfig{URL: c.redis, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout}
+func (c *config) feed() feed.Config {
+	cfg := feed.At(c.redis)
+	cfg.Channel, cfg.Key, cfg.Timeout = c.redisChannel, c.redisKey, c.feedTimeout
+	return cfg
 }
 
 func (c *config) market() feed.MarketConfig {

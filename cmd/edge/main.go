@@ -116,7 +116,7 @@ func run(args []string) int {
 	}
 
 	table := topics.New(topics.Config{Max: cfg.maxTopicsTotal, Linger: linger})
-	source, err := feed.NewRedis(cfg.feed(), table, log)
+	source, err := feed.New(cfg.feed(), table, log)
 	if err != nil {
 		return fail("can't start", err)
 	}
@@ -175,7 +175,7 @@ func run(args []string) int {
 // ready returns nil when clients may be sent here. Once the feed has been up, an
 // outage of it does not turn clients away: another edge would have no newer values. The
 // same holds for the keys of tokens. verifier is nil if nobody needs one.
-func ready(signals context.Context, source *feed.Redis, verifier *auth.Verifier) error {
+func ready(signals context.Context, source *feed.Feed, verifier *auth.Verifier) error {
 	if signals.Err() != nil {
 		return errors.New("stopping")
 	}

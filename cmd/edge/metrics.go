@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -16,7 +18,7 @@ import (
 type exporter struct {
 	server   *loop.Server
 	table    *topics.Table
-	feed     *feed.Redis
+	feed     *feed.Feed
 	verifier *auth.Verifier // Nil if nobody needs a token.
 	jwks     bool           // Its keys are fetched.
 	maxConns int
@@ -74,7 +76,7 @@ var (
 	gapsDesc       = desc("feed_gaps_total", "Times ticks may have been missed, after which all values were fetched again.")
 	repairsDesc    = desc("feed_repairs_total", "Fetched values that were newer than what was held.")
 	fetchFailDesc  = desc("feed_fetch_failures_total", "Topics whose newest value could not be fetched, per attempt.")
-	feedUpDesc     = desc("feed_connected", "1 while the feed is connected.")
+	feedUpDesc     = desc("feed_connected", "1 while a source of the feed is connected, by the patterns of its topics.", "source")
 	channelsDesc   = desc("feed_channels", "Redis channels subscribed, as Redis has confirmed them.")
 	feedTopicsDesc = desc("feed_topics", "Topics that are to be subscribed.")
 )
@@ -168,11 +170,13 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	count(gapsDesc, f.Gaps)
 	count(repairsDesc, f.Repairs)
 	count(fetchFailDesc, f.FetchFailures)
-	up := 0.0
-	if f.Connected {
-		up = 1
+	for _, s := range f.Sources {
+		up := 0.0
+		if s.Connected {
+			up = 1
+		}
+		gauge(feedUpDesc, up, cmp.Or(s.Topics, "*"))
 	}
-	gauge(feedUpDesc, up)
 	gauge(channelsDesc, float64(f.Channels))
-	gauge(feedTopicsDesc, float64(f.Topics))
+	gauge(feedTopicsDesc, float64(f.Held))
 }

@@ -15,7 +15,7 @@ import (
 
 // config is what the flags and the environment say.
 type config struct {
-	redis    feed.RedisConfig
+	redis    feed.Config
 	market   feed.MarketConfig
 	speed    float64
 	replay   string
@@ -50,9 +50,10 @@ Flags:
 // asked for, and was written to out. Any other says all that is wrong.
 func parse(args []string, out io.Writer) (config, error) {
 	var c config
+	c.redis.Sources = make([]feed.SourceConfig, 1)
 	var symbols string
 	fs := flag.NewFlagSet("tickgen", flag.ContinueOnError)
-	fs.StringVar(&c.redis.URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, rediss:// or unix://")
+	fs.StringVar(&c.redis.Sources[0].URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, rediss:// or unix://")
 	fs.StringVar(&c.redis.Channel, "redis-channel", feed.DefaultChannel, "`template` of a topic's Pub/Sub channel")
 	fs.StringVar(&c.redis.Key, "redis-key", feed.DefaultKey, "`template` of the key of a topic's newest value")
 	fs.StringVar(&symbols, "symbols", "", "`list` of symbols, separated by commas (default AAPL, BTC-USD, EUR-USD and 21\n"+

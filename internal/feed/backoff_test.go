@@ -89,11 +89,11 @@ func TestShortLinksBackOff(t *testing.T) {
 }
 
 // idle is a feed that does not run.
-func idle(t *testing.T) (*Redis, *logBuffer) {
+func idle(t *testing.T) (*server, *logBuffer) {
 	log, buf := newLog(t)
-	r, err := NewRedis(RedisConfig{URL: "redis://127.0.0.1:1"}, topics.New(limits), log)
+	f, err := New(At("redis://127.0.0.1:1"), topics.New(limits), log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r, buf
+	return f.sources[0].source.(*server), buf
 }

@@ -13,10 +13,11 @@ import (
 // BenchmarkReceive is what a message costs once go-redis has read it.
 func BenchmarkReceive(b *testing.B) {
 	table := topics.New(topics.Config{Max: 1000})
-	r, err := NewRedis(RedisConfig{URL: "redis://127.0.0.1:1"}, table, slog.New(slog.DiscardHandler))
+	f, err := New(At("redis://127.0.0.1:1"), table, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
+	r := f.sources[0].source.(*server)
 	messages := make([]any, 1000)
 	for i := range messages {
 		name := fmt.Sprint("T", i)

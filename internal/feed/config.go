@@ -14,8 +14,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// What holds where a [RedisConfig] says nothing. The names are those of feeds that
-// exist.
+// What holds where a [Config] says nothing. The names are those of feeds that exist.
 const (
 	DefaultChannel = "channel:prices:{topic}"
 	DefaultKey     = "price:{topic}"
@@ -25,17 +24,18 @@ const (
 // timeoutMin keeps the pings of a connection, three per timeout, below 30 a second.
 const timeoutMin = 100 * time.Millisecond
 
-// RedisConfig says where Redis is and how topics are named there.
-type RedisConfig struct {
-	// URL is redis://[user:password@]host[:port][/db], the same with rediss:// for
-	// TLS, or unix://[user:password@]/path/to/socket[?db=N]. Timeouts in its query
-	// are overruled by Timeout.
-	URL string
+// Config says where ticks come from and how topics are named there.
+type Config struct {
+	// Sources are where the topics are. The last has no patterns and takes what no other
+	// does.
+	Sources []SourceConfig
 	// Channel is the Pub/Sub channel of a topic, with {topic} in the topic's place.
 	// The default is [DefaultChannel].
 	Channel string
 	// Key holds the newest value of a topic. The default is [DefaultKey].
 	Key string
+	// Mode is how ticks come. The default is [ModeChannel].
+	Mode Mode
 	// Timeout is the silence after which a connection is taken for dead, and bounds
 	// every connect, read and write. The default is [DefaultTimeout]. Pings are sent
 	// at a third of it. Raise it if Redis pauses longer than that, for a script or a
@@ -43,32 +43,70 @@ type RedisConfig struct {
 	Timeout time.Duration
 }
 
-// Validate returns all that is wrong with c, or nil. It never repeats the URL, which
-// may hold a password.
-func (c RedisConfig) Validate() error {
-	c = c.withDefaults()
-	_, urlErr := c.options()
-	_, channelErr := newTemplate("channel", c.Channel)
-	_, keyErr := newTemplate("key", c.Key)
-	var timeoutErr error
-	if c.Timeout < timeoutMin {
-		timeoutErr = fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin)
-	}
-	return errors.Join(urlErr, channelErr, keyErr, timeoutErr)
+// SourceConfig is one source of a [Config].
+type SourceConfig struct {
+	// Patterns are those of the topics that the source takes, with * for any run of
+	// characters. There are none in the last source.
+	Patterns []string
+	// URL is redis://[user:password@]host[:port][/db], the same with rediss:// for
+	// TLS, or unix://[user:password@]/path/to/socket[?db=N]. Timeouts in its query
+	// are overruled by Timeout.
+	URL string
 }
 
-func (c RedisConfig) withDefaults() RedisConfig {
+// Mode is a way in which ticks come from Redis.
+type Mode string
+
+// ModeChannel subscribes to the channel of each topic that somebody wants.
+const ModeChannel Mode = "channel"
+
+// At returns a config of one source, with the default of everything else.
+func At(url string) Config { return Config{Sources: []SourceConfig{{URL: url}}} }
+
+// Validate returns all that is wrong with c, or nil. It never repeats a URL, which
+// may hold a password.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	if len(c.Sources) == 0 {
+		errs = append(errs, errNoURL)
+	}
+	for i, s := range c.Sources {
+		_, err := s.options(c)
+		errs = append(errs, err)
+		if last := i == len(c.Sources)-1; last != (len(s.Patterns) == 0) {
+			errs = append(errs, errors.New("exactly one redis source, the last, has to be without patterns"))
+		}
+	}
+	_, channelErr := newTemplate("channel", c.Channel)
+	_, keyErr := newTemplate("key", c.Key)
+	errs = append(errs, channelErr, keyErr)
+	if c.Mode != ModeChannel {
+		errs = append(errs, fmt.Errorf("redis mode is %q, want channel", c.Mode))
+	}
+	if c.Timeout < timeoutMin {
+		errs = append(errs, fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
 	if c.Channel == "" {
 		c.Channel = DefaultChannel
 	}
 	if c.Key == "" {
 		c.Key = DefaultKey
 	}
+	if c.Mode == "" {
+		c.Mode = ModeChannel
+	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
 	}
 	return c
 }
+
+var errNoURL = errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
 
 // errURL stands for every error of the URL's parser, because each of those may
 // quote the part of the URL that holds the password.
@@ -82,11 +120,11 @@ var errURL = errors.New("redis URL is not valid, want redis://[user:password@]ho
 const poolSize = 1000
 
 // options returns what go-redis needs, without a dialer.
-func (c RedisConfig) options() (*redis.Options, error) {
-	if c.URL == "" {
-		return nil, errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
+func (s SourceConfig) options(c Config) (*redis.Options, error) {
+	if s.URL == "" {
+		return nil, errNoURL
 	}
-	o, err := redis.ParseURL(c.URL)
+	o, err := redis.ParseURL(s.URL)
 	if err != nil {
 		return nil, errURL
 	}

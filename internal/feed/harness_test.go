@@ -55,19 +55,20 @@ func newLog(t *testing.T) (*slog.Logger, *logBuffer) {
 
 // rig is a Redis feed that runs, and its table.
 type rig struct {
-	*Redis
-	t     *testing.T
-	table *topics.Table
-	log   *logBuffer
-	ids   map[string]topics.ID
-	stop  func() // Ends Run and waits for that.
+	*Feed
+	*server // Its only source.
+	t       *testing.T
+	table   *topics.Table
+	log     *logBuffer
+	ids     map[string]topics.ID
+	stop    func() // Ends Run and waits for that.
 }
 
-func run(t *testing.T, cfg RedisConfig, limits topics.Config) *rig {
+func run(t *testing.T, cfg Config, limits topics.Config) *rig {
 	t.Helper()
 	log, buf := newLog(t)
 	table := topics.New(limits)
-	r, err := NewRedis(cfg, table, log)
+	r, err := New(cfg, table, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ func run(t *testing.T, cfg RedisConfig, limits topics.Config) *rig {
 		}
 	})
 	t.Cleanup(stop)
-	return &rig{Redis: r, t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+	return &rig{Feed: r, server: r.sources[0].source.(*server), t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
 }
 
 // limits are those of tests that are about something else.
@@ -94,7 +95,7 @@ var limits = topics.Config{Max: 100_000, Linger: time.Minute}
 
 // plain is a config with all its defaults. The timeout is long enough for a machine
 // that is busy with other things.
-func plain(s *redistest.Server) RedisConfig { return RedisConfig{URL: s.URL()} }
+func plain(s *redistest.Server) Config { return At(s.URL()) }
 
 func (r *rig) acquire(names ...string) {
 	r.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,13 +30,15 @@ const (
 // link is one connection for messages and one for fetches, and all that happens
 // over them. It is never repaired: whatever fails ends it.
 //
-//	receiver  reads messages and confirmations, into the table and r.wants
+//	receiver  reads messages and confirmations, into the table and s.wants
 //	writer    writes SUBSCRIBE, UNSUBSCRIBE and PING
 //	fetcher   GETs newest values over the second connection
 //	watchdog  ends the link when nothing was heard for the timeout
+//	follower  ends the link when its target has moved to another server
 type link struct {
-	r     *Redis
-	sub   *redis.PubSub
+	s     *server
+	sub   *redis.PubSub // Read by the receiver; once greeted, it writes nothing.
+	conn  net.Conn      // Beneath sub. Written by the writer alone.
 	get   *redis.Client
 	heard atomic.Uint64 // Counts whatever was received.
 }
@@ -46,35 +49,42 @@ var errRedial = errors.New("the connection has failed")
 
 // runLink runs one link. It calls up when the connection works, and returns why
 // it ended, with its goroutines ended and its sockets closed.
-func (r *Redis) runLink(ctx context.Context, up func()) error {
+func (s *server) runLink(ctx context.Context, up func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	opts := *r.opts
-	opts.Dialer = dialer(ctx, &opts)
-	get := redis.NewClient(&opts)
-	defer get.Close()
-
-	var dialed atomic.Bool
-	once, dial := *r.opts, opts.Dialer
+	base, err := s.resolve(ctx)
+	if err != nil {
+		return err
+	}
+	s.addr = base.Addr
+	l := &link{s: s}
+	once, dial := *base, dialer(ctx, base)
 	once.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if dialed.Swap(true) {
+		if l.conn != nil {
 			return nil, errRedial
 		}
-		return dial(ctx, network, addr)
+		conn, err := dial(ctx, network, addr)
+		if err == nil {
+			l.conn = conn
+		}
+		return conn, err
 	}
 	client := redis.NewClient(&once)
 	defer client.Close()
-
-	l := &link{r: r, sub: client.Subscribe(ctx), get: get}
+	l.sub = client.Subscribe(ctx)
 	defer l.sub.Close()
 	if err := l.greet(ctx); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
+	opts := *base
+	opts.Dialer = dial
+	l.get = redis.NewClient(&opts)
+	defer l.get.Close()
 	up()
 
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{l.receive, l.write, l.fetch, l.watch} {
+	for _, run := range []func(context.Context) error{l.receive, l.write, l.fetch, l.watch, l.follow} {
 		wg.Go(func() {
 			err := run(ctx)
 			// These two are not why the link ends but what the others see of it.
@@ -88,10 +98,24 @@ func (r *Redis) runLink(ctx context.Context, up func()) error {
 	return context.Cause(ctx)
 }
 
+// resolve asks the target where to connect to.
+func (s *server) resolve(ctx context.Context) (*redis.Options, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	opts, err := s.target.resolve(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find the server: %w", err)
+	}
+	return opts, nil
+}
+
+// follow ends the link when its target has moved to another server.
+func (l *link) follow(ctx context.Context) error { return l.s.target.watch(ctx, l.s.addr) }
+
 // greet connects and waits for the answer to a ping. A server that accepts and then
 // says nothing has not answered.
 func (l *link) greet(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.r.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, l.s.cfg.Timeout)
 	defer cancel()
 	if err := l.sub.Ping(ctx); err != nil {
 		return err
@@ -108,20 +132,20 @@ func (l *link) receive(ctx context.Context) error {
 		m, err := l.sub.Receive(ctx)
 		l.heard.Add(1)
 		if err != nil {
-			if err = l.r.refuse(err); err != nil {
+			if err = l.s.refuse(err); err != nil {
 				return fmt.Errorf("receive: %w", err)
 			}
 			continue
 		}
-		if l.r.receive(m) && !counted {
+		if l.s.receive(m) && !counted {
 			counted = true
-			l.r.counters.gaps.Add(1)
+			l.s.counters.gaps.Add(1)
 		}
 	}
 }
 
 func (l *link) write(ctx context.Context) error {
-	ping := time.NewTicker(l.r.cfg.Timeout / watchBeats)
+	ping := time.NewTicker(l.s.cfg.Timeout / watchBeats)
 	defer ping.Stop()
 	for {
 		if err := l.writeCommands(ctx); err != nil {
@@ -130,11 +154,11 @@ func (l *link) write(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-l.r.wants.written:
+		case <-l.s.wants.written:
 			sleep(ctx, gatherFor)
 		case <-ping.C:
-			if err := l.sub.Ping(ctx); err != nil {
-				return fmt.Errorf("ping: %w", err)
+			if err := l.send("ping"); err != nil {
+				return err
 			}
 		}
 	}
@@ -143,28 +167,58 @@ func (l *link) write(ctx context.Context) error {
 // writeCommands writes all that is to be subscribed and unsubscribed.
 func (l *link) writeCommands(ctx context.Context) error {
 	for ctx.Err() == nil {
-		c := l.r.wants.next(commandMax)
+		c := l.s.wants.next(commandMax)
 		if len(c.topics) == 0 {
 			return nil
 		}
 		for i, topic := range c.topics {
-			c.topics[i] = l.r.channel.name(topic)
+			c.topics[i] = l.s.channel.name(topic)
 		}
-		write := l.sub.Subscribe
+		verb := l.s.verbs.subscribe
 		if c.name == unsubscribe {
-			write = l.sub.Unsubscribe
+			verb = l.s.verbs.unsubscribe
 		}
-		if err := write(ctx, c.topics...); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+		if err := l.send(verb, c.topics...); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// send writes one command. go-redis would hold a lock meanwhile that the receiver needs
+// for each message, and keep a list of all channels that is of no use here.
+func (l *link) send(name string, args ...string) error {
+	l.conn.SetWriteDeadline(time.Now().Add(l.s.cfg.Timeout))
+	if _, err := l.conn.Write(appendCommand(nil, name, args)); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// appendCommand appends a command as Redis reads it (RESP).
+func appendCommand(dst []byte, name string, args []string) []byte {
+	dst = append(dst, '*')
+	dst = strconv.AppendInt(dst, int64(1+len(args)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = appendBulk(dst, name)
+	for _, a := range args {
+		dst = appendBulk(dst, a)
+	}
+	return dst
+}
+
+func appendBulk(dst []byte, s string) []byte {
+	dst = append(dst, '$')
+	dst = strconv.AppendInt(dst, int64(len(s)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, s...)
+	return append(dst, "\r\n"...)
+}
+
 // watch counts beats without a sign of life instead of looking at the clock: a
 // process that was stopped itself sees one long beat, not a dead server.
 func (l *link) watch(ctx context.Context) error {
-	beat := time.NewTicker(l.r.cfg.Timeout / watchBeats)
+	beat := time.NewTicker(l.s.cfg.Timeout / watchBeats)
 	defer beat.Stop()
 	heard, quiet := l.heard.Load(), 0
 	for {
@@ -181,18 +235,18 @@ func (l *link) watch(ctx context.Context) error {
 	}
 }
 
-// fetch fetches what r.wants has to fetch. Its failures do not end the link:
+// fetch fetches what s.wants has to fetch. Its failures do not end the link:
 // messages go on while a replica loads or a key's permission is missing.
 func (l *link) fetch(ctx context.Context) error {
 	var wait backoff
 	var batch, failed []fetch
 	for {
-		batch = l.r.wants.fetches(batch[:0], fetchMax)
+		batch = l.s.wants.fetches(batch[:0], fetchMax)
 		if len(batch) == 0 {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-l.r.wants.fetched:
+			case <-l.s.wants.fetched:
 			}
 			continue
 		}
@@ -206,9 +260,9 @@ func (l *link) fetch(ctx context.Context) error {
 			continue
 		}
 		d := wait.next()
-		l.r.fetchFailed(err, len(failed), d)
+		l.s.fetchFailed(err, len(failed), d)
 		sleep(ctx, d)
-		l.r.wants.refetch(failed)
+		l.s.wants.refetch(failed)
 	}
 }
 
@@ -218,7 +272,7 @@ func (l *link) fetchBatch(ctx context.Context, batch, failed []fetch) ([]fetch, 
 	pipe := l.get.Pipeline()
 	cmds := make([]*redis.StringCmd, len(batch))
 	for i, f := range batch {
-		cmds[i] = pipe.Get(ctx, l.r.key.name(f.topic))
+		cmds[i] = pipe.Get(ctx, l.s.key.name(f.topic))
 	}
 	pipe.Exec(ctx) // Every command has its own error.
 	var last error
@@ -226,12 +280,12 @@ func (l *link) fetchBatch(ctx context.Context, batch, failed []fetch) ([]fetch, 
 		value, err := cmds[i].Result()
 		switch {
 		case err == nil:
-			if l.r.inspector.passes(l.r.log, f.topic, value) && l.r.wants.repair(f, value) {
-				l.r.counters.repairs.Add(1)
+			if l.s.inspector.passes(l.s.log, f.topic, value) && l.s.wants.repair(f, value) {
+				l.s.counters.repairs.Add(1)
 			}
 		case errors.Is(err, redis.Nil): // Nothing was published yet.
 		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "WRONGTYPE"):
-			l.r.fetchFailed(fmt.Errorf("GET %s: %w", l.r.key.name(f.topic), err), 1, 0)
+			l.s.fetchFailed(fmt.Errorf("GET %s: %w", l.s.key.name(f.topic), err), 1, 0)
 		default:
 			failed, last = append(failed, f), err
 		}
@@ -241,10 +295,10 @@ func (l *link) fetchBatch(ctx context.Context, batch, failed []fetch) ([]fetch, 
 
 // fetchFailed counts topics whose newest value could not be fetched. A retryIn of 0
 // says that it will not be tried again.
-func (r *Redis) fetchFailed(err error, topics int, retryIn time.Duration) {
-	r.counters.fetchFailures.Add(uint64(topics))
-	if swallowed, ok := r.fetchLog.allow(); ok {
-		r.log.Warn("redis feed: newest values not fetched", "error", err, "topics", topics,
+func (s *server) fetchFailed(err error, topics int, retryIn time.Duration) {
+	s.counters.fetchFailures.Add(uint64(topics))
+	if swallowed, ok := s.fetchLog.allow(); ok {
+		s.log.Warn("redis feed: newest values not fetched", "error", err, "topics", topics,
 			"retry_in", retryIn.Round(time.Millisecond), "swallowed", swallowed, "hint", hint(err))
 	}
 }

@@ -67,14 +67,15 @@ type PublisherState struct {
 	Connected bool // The last transaction went through.
 }
 
-// NewPublisher returns a publisher at speed 1. It does not connect yet.
-func NewPublisher(cfg RedisConfig, log *slog.Logger) (*Publisher, error) {
+// NewPublisher returns a publisher at speed 1, into the only source of cfg. It does not
+// connect yet.
+func NewPublisher(cfg Config, log *slog.Logger) (*Publisher, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("publisher: %w", err)
 	}
 	p := &Publisher{log: log, changed: make(chan struct{}, 1), state: PublisherState{Speed: SpeedMin}}
-	p.opts, _ = cfg.options() // Valid, and so are the templates.
+	p.opts, _ = cfg.Sources[0].options(cfg) // Valid, and so are the templates.
 	p.channel, _ = newTemplate("channel", cfg.Channel)
 	p.key, _ = newTemplate("key", cfg.Key)
 	routeLog(log)

@@ -22,7 +22,7 @@ func (s *script) Next(time.Time) (Tick, error) {
 	return Tick{Topic: fmt.Sprint("T", s.n%2), Value: fmt.Append(nil, s.n)}, nil
 }
 
-func newPublisher(t *testing.T, cfg RedisConfig) (*Publisher, *logBuffer) {
+func newPublisher(t *testing.T, cfg Config) (*Publisher, *logBuffer) {
 	t.Helper()
 	log, buf := newLog(t)
 	p, err := NewPublisher(cfg, log)
@@ -91,7 +91,7 @@ func TestSetAndPublishAreOneTransaction(t *testing.T) {
 
 // The other way round, who fetches a value after a message could get an older one.
 func TestSetComesBeforePublish(t *testing.T) {
-	p, _ := newPublisher(t, RedisConfig{URL: "redis://127.0.0.1:1"})
+	p, _ := newPublisher(t, At("redis://127.0.0.1:1"))
 	b := batch{p: p}
 	value := []byte("1")
 	b.add(t.Context(), Tick{Topic: "A", Value: value})
@@ -171,7 +171,8 @@ func TestEmbedded(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("feed", func(t *testing.T) {
-		cfg := RedisConfig{URL: e.URL(), Timeout: 600 * time.Millisecond}
+		cfg := At(e.URL())
+		cfg.Timeout = 600 * time.Millisecond
 		r := run(t, cfg, limits)
 		r.acquire(DefaultSymbols()...)
 		p, _ := newPublisher(t, cfg)

@@ -272,7 +272,7 @@ func TestManyTopicsInFewCommands(t *testing.T) {
 		r.release(name)
 	}
 	r.table.Sweep(time.Now().Add(time.Hour))
-	r.eventually("all are given up", func() bool { return r.Stats().Channels == 0 && r.Stats().Topics == 0 })
+	r.eventually("all are given up", func() bool { return r.Stats().Channels == 0 && r.Stats().Held == 0 })
 	if got := calls(s, "unsubscribe"); got > n/10 {
 		t.Errorf("%d UNSUBSCRIBE commands for %d topics", got, n)
 	}
@@ -286,7 +286,7 @@ func TestReconnectionFillsItsCommands(t *testing.T) {
 	for i := range n {
 		r.acquire(fmt.Sprint("T", i))
 	}
-	r.eventually("the feed knows all", func() bool { return r.Stats().Topics == n })
+	r.eventually("the feed knows all", func() bool { return r.Stats().Held == n })
 	s.Start()
 	r.settled()
 	if got := calls(s, "subscribe"); got != n/commandMax {
@@ -327,7 +327,7 @@ func TestRefusedTopicLeavesTheOthers(t *testing.T) {
 	s := redistest.Start(t)
 	s.Do("ACL", "SETUSER", "edge", "on", ">"+secret, "+@all", "~*", "resetchannels", "&channel:prices:A*")
 	cfg := plain(s)
-	cfg.URL = "redis://edge:" + secret + "@" + s.Addr()
+	cfg.Sources[0].URL = "redis://edge:" + secret + "@" + s.Addr()
 	r := run(t, cfg, limits)
 	r.eventually("connected", func() bool { return r.Stats().Connected })
 	r.acquire("B0", "B1")
@@ -353,7 +353,7 @@ func TestPasswordStaysSecret(t *testing.T) {
 	for name, user := range map[string]*url.Userinfo{"wrong": url.UserPassword("default", secret), "none": nil} {
 		t.Run(name, func(t *testing.T) {
 			u := url.URL{Scheme: "redis", User: user, Host: s.Addr()}
-			r := run(t, RedisConfig{URL: u.String()}, limits)
+			r := run(t, At(u.String()), limits)
 			r.eventually("an error", func() bool { return r.Stats().LastError != "" })
 			if e := r.Stats().LastError; strings.Contains(e, secret) || !strings.Contains(e, "WRONGPASS") && !strings.Contains(e, "NOAUTH") {
 				t.Errorf("last error = %q", e)
@@ -401,7 +401,7 @@ func TestStopWhileConnecting(t *testing.T) {
 	s.Freeze()
 	defer s.Thaw()
 	g, d := resources(t)
-	r := run(t, RedisConfig{URL: s.URL(), Timeout: time.Hour}, limits)
+	r := run(t, Config{Sources: At(s.URL()).Sources, Timeout: time.Hour}, limits)
 	r.eventually("a connection that waits", func() bool { _, now := resources(t); return now > d })
 	r.stop()
 	returnsTo(t, g, d)

@@ -1,0 +1,217 @@
+// Package feed is where ticks come from: Redis that others publish to, and, for
+// demonstrations and load, the publishers themselves.
+//
+// [Feed] keeps a [topics.Table] up to date. [Publisher] writes the ticks of a
+// [Source], the simulated [Market] or a recorded [Replay], into a Redis. [Embedded]
+// is a Redis inside the process.
+package feed
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"tickedge/internal/topics"
+)
+
+// sweepEvery is how often topics that nobody wants any more are given up.
+const sweepEvery = time.Second
+
+// Feed keeps a table up to date from all its sources: it drains the table's changes and
+// hands each to the source that takes its topic.
+//
+// Publishers have to SET a topic's key before they PUBLISH on its channel, or do
+// both in a transaction. The other way round, a fetch between the two finds the
+// older value, and a topic that then falls quiet keeps it.
+type Feed struct {
+	*shared
+	sources []routed
+}
+
+// source is one upstream. It owns its connections and all goroutines about them. apply
+// never blocks; run returns when ctx has ended and everything is closed.
+type source interface {
+	apply([]topics.Change)
+	run(context.Context)
+	stats() SourceStats
+}
+
+// routed is a source and the topics it takes. Owned by drain's goroutine but for the
+// source itself.
+type routed struct {
+	source
+	patterns []string
+	changes  []topics.Change // For it, of the changes that are being drained.
+}
+
+// shared is what all sources of a feed have in common.
+type shared struct {
+	cfg     Config
+	channel template // The Pub/Sub channel of a topic.
+	key     template // The key of a topic's newest value.
+	table   *topics.Table
+	log     *slog.Logger
+
+	inspector  inspector
+	refusedLog throttle
+	fetchLog   throttle
+}
+
+// Stats says what a [Feed] has done since it was made, and how it is.
+type Stats struct {
+	// SourceStats is the sum of all sources. It is connected when all are, and the
+	// error is that of the last one that has had one.
+	SourceStats
+	// Values dropped, received and fetched ones, by what was wrong with them.
+	TooBig, NotUTF8, NotJSON uint64
+
+	Sources []SourceStats
+}
+
+// SourceStats is the part of one source.
+type SourceStats struct {
+	Topics string // The patterns of the topics that it takes; "" if it takes the rest.
+
+	Ticks    uint64 // Messages that became the newest value of their topic.
+	Unwanted uint64 // Messages of topics that nobody wanted any more.
+
+	Gaps          uint64 // Connections that took topics over from an earlier one.
+	Repairs       uint64 // Fetched values that were newer than the table's.
+	FetchFailures uint64 // Topics whose fetch failed, each time it did.
+	Refused       uint64 // SUBSCRIBE commands that Redis refused for lack of permission.
+	Connects      uint64 // Connections that came to work.
+
+	Connected     bool
+	EverConnected bool
+	Channels      int64  // Subscriptions that Redis has confirmed on this connection.
+	Held          int64  // Topics that the table wants, and some that are being given up.
+	LastError     string // Why the source was down last; it holds no credentials.
+}
+
+// add takes another part of the same whole into s. Both have to be connected for the
+// whole to be.
+func (s *SourceStats) add(o SourceStats) {
+	s.Ticks += o.Ticks
+	s.Unwanted += o.Unwanted
+	s.Gaps += o.Gaps
+	s.Repairs += o.Repairs
+	s.FetchFailures += o.FetchFailures
+	s.Refused += o.Refused
+	s.Connects += o.Connects
+	s.Connected = s.Connected && o.Connected
+	s.EverConnected = s.EverConnected && o.EverConnected
+	s.Channels += o.Channels
+	s.Held += o.Held
+	if o.LastError != "" {
+		s.LastError = o.LastError
+	}
+}
+
+// New returns a feed into table, which is to have no other. It does not connect yet,
+// see [Feed.Run].
+func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("redis feed: %w", err)
+	}
+	f := &Feed{shared: &shared{cfg: cfg, table: table, log: log}}
+	f.channel, _ = newTemplate("channel", cfg.Channel) // Valid, and so is the rest.
+	f.key, _ = newTemplate("key", cfg.Key)
+	for _, sc := range cfg.Sources {
+		f.sources = append(f.sources, routed{source: newSource(f.shared, sc), patterns: sc.Patterns})
+	}
+	routeLog(log)
+	return f, nil
+}
+
+// newSource returns the source of a configuration that is valid.
+func newSource(sh *shared, sc SourceConfig) source {
+	opts, _ := sc.options(sh.cfg)
+	return newServer(sh, fixed{opts}, channels)
+}
+
+// Run feeds the table until ctx ends, over as many connections as it takes. It
+// returns nil, with every goroutine ended and every socket closed. It is to be called
+// once.
+func (f *Feed) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for i := range f.sources {
+		wg.Go(func() { f.sources[i].run(ctx) })
+	}
+	f.drain(ctx)
+	wg.Wait()
+	return nil
+}
+
+// Stats may be called from any goroutine.
+func (f *Feed) Stats() Stats {
+	s := Stats{
+		SourceStats: SourceStats{Connected: true, EverConnected: true},
+		TooBig:      f.inspector.counts[tooBig].Load(),
+		NotUTF8:     f.inspector.counts[notUTF8].Load(),
+		NotJSON:     f.inspector.counts[notJSON].Load(),
+	}
+	for i := range f.sources {
+		of := f.sources[i].stats()
+		of.Topics = scope(f.sources[i].patterns)
+		s.Sources = append(s.Sources, of)
+		s.add(of)
+	}
+	return s
+}
+
+// drain carries the table's changes to the sources, whatever state they are in: until
+// it has, topics that were given up count against the table's maximum.
+func (f *Feed) drain(ctx context.Context) {
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	var changes []topics.Change
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-sweep.C:
+			f.table.Sweep(now)
+		case <-f.table.Changed():
+			changes = f.table.Changes(changes[:0])
+			f.hand(changes)
+			clear(changes) // The names must not outlive their topics here.
+		}
+	}
+}
+
+// hand gives each change to the source that takes its topic.
+func (f *Feed) hand(changes []topics.Change) {
+	if len(f.sources) == 1 {
+		f.sources[0].apply(changes)
+		return
+	}
+	for _, c := range changes {
+		s := &f.sources[f.route(c.Topic)]
+		s.changes = append(s.changes, c)
+	}
+	for i := range f.sources {
+		s := &f.sources[i]
+		if len(s.changes) > 0 {
+			s.apply(s.changes)
+			clear(s.changes)
+			s.changes = s.changes[:0]
+		}
+	}
+}
+
+// route is the index of the source that takes a topic: the first with a pattern that
+// matches, or the last.
+func (f *Feed) route(topic string) int {
+	last := len(f.sources) - 1
+	for i := range last {
+		for _, p := range f.sources[i].patterns {
+			if match(p, topic) {
+				return i
+			}
+		}
+	}
+	return last
+}

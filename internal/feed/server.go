@@ -1,0 +1,187 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tickedge/internal/topics"
+)
+
+// server is one Redis server as a source of ticks: it subscribes to the channels of
+// the topics that it is told to, publishes what comes into the table, and fetches the
+// newest value of a topic whenever ticks of it may have been missed.
+//
+// The URL's user needs SUBSCRIBE, UNSUBSCRIBE, PING and GET, and permission for the
+// channel and the key of every topic.
+type server struct {
+	*shared
+	target target
+	verbs  verbs
+	wants  *wants
+
+	addr     string // Where the last link went. Owned by reconnect's goroutine.
+	counters counters
+}
+
+// target says which server to talk to. resolve is asked before each connection; watch
+// runs beside a link and returns an error when the link has to move to another server.
+// It returns nil when ctx ends.
+type target interface {
+	resolve(ctx context.Context) (*redis.Options, error)
+	watch(ctx context.Context, addr string) error
+}
+
+// fixed is the target of a server that has one address for ever.
+type fixed struct{ opts *redis.Options }
+
+func (f fixed) resolve(context.Context) (*redis.Options, error) { return f.opts, nil }
+
+func (f fixed) watch(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return nil
+}
+
+// verbs are the commands of a kind of subscription, which are also the kinds of their
+// confirmations.
+type verbs struct{ subscribe, unsubscribe string }
+
+// channels are subscribed on any server.
+var channels = verbs{"subscribe", "unsubscribe"}
+
+// counters has the fields of [SourceStats], each of which has one writer.
+type counters struct {
+	ticks, unwanted, gaps, repairs, refused, fetchFailures, connects atomic.Uint64
+	connected                                                        atomic.Bool
+	channels                                                         atomic.Int64
+	lastError                                                        atomic.Pointer[string]
+}
+
+func newServer(sh *shared, t target, v verbs) *server {
+	return &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table)}
+}
+
+func (s *server) apply(changes []topics.Change) { s.wants.apply(changes) }
+
+func (s *server) run(ctx context.Context) { s.reconnect(ctx, s.runLink) }
+
+func (s *server) stats() SourceStats {
+	c := &s.counters
+	st := SourceStats{
+		Ticks:         c.ticks.Load(),
+		Unwanted:      c.unwanted.Load(),
+		Gaps:          c.gaps.Load(),
+		Repairs:       c.repairs.Load(),
+		FetchFailures: c.fetchFailures.Load(),
+		Refused:       c.refused.Load(),
+		Connects:      c.connects.Load(),
+		Connected:     c.connected.Load(),
+		Channels:      c.channels.Load(),
+		Held:          int64(s.wants.len()),
+	}
+	st.EverConnected = st.Connects > 0
+	if e := c.lastError.Load(); e != nil {
+		st.LastError = *e
+	}
+	return st
+}
+
+// reconnect runs one link after the other until ctx ends. A link calls up when its
+// connection works.
+//
+// A link that worked for less than backoffMax does not count as a success: to
+// subscribe to everything ten times a second would be what finally kills a Redis that
+// cuts us off for our backlog.
+func (s *server) reconnect(ctx context.Context, runLink func(context.Context, func()) error) {
+	var (
+		wait  backoff
+		down  time.Time // When the outage began; zero while there is none.
+		upped time.Time // When this link came to work; zero while it has not.
+	)
+	up := func() {
+		upped = time.Now()
+		s.counters.connects.Add(1)
+		s.counters.connected.Store(true)
+		attrs := []any{"address", s.addr}
+		if !down.IsZero() {
+			attrs = append(attrs, "outage", time.Since(down).Round(time.Millisecond))
+		}
+		s.log.Info("redis feed up", attrs...)
+		down = time.Time{}
+	}
+	for ctx.Err() == nil {
+		upped = time.Time{}
+		err := runLink(ctx, up)
+		s.counters.connected.Store(false)
+		s.counters.channels.Store(0)
+		s.wants.reset()
+		if ctx.Err() != nil {
+			return
+		}
+		if !upped.IsZero() && time.Since(upped) >= backoffMax {
+			wait.reset()
+		}
+		text := err.Error()
+		s.counters.lastError.Store(&text)
+		d := wait.next()
+		if down.IsZero() {
+			down = time.Now()
+			s.log.Error("redis feed down", "address", s.addr, "error", err,
+				"hint", hint(err), "retry_in", d.Round(time.Millisecond))
+		} else {
+			s.log.Debug("redis feed still down", "address", s.addr, "error", err,
+				"retry_in", d.Round(time.Millisecond))
+		}
+		sleep(ctx, d)
+	}
+}
+
+// receive takes one message or confirmation from Redis. It waits for nothing.
+func (s *server) receive(m any) (gap bool) {
+	switch m := m.(type) {
+	case *redis.Message:
+		topic, ok := s.channel.topic(m.Channel)
+		switch {
+		case !ok:
+			s.counters.unwanted.Add(1)
+		case !s.inspector.passes(s.log, topic, m.Payload):
+		case s.table.Publish(topic, m.Payload):
+			s.counters.ticks.Add(1)
+		default:
+			s.counters.unwanted.Add(1)
+		}
+	case *redis.Subscription:
+		s.counters.channels.Store(int64(m.Count))
+		if m.Kind != s.verbs.subscribe {
+			return false
+		}
+		if topic, ok := s.channel.topic(m.Channel); ok {
+			return s.wants.confirm(topic)
+		}
+	}
+	return false
+}
+
+// refuse deals with an error in place of a confirmation. Those that concern some
+// topics only must not end the connection: clients choose the topics, and one could
+// end the feed of all others with a name that Redis does not permit.
+func (s *server) refuse(err error) error {
+	if !redis.IsPermissionError(err) {
+		return err
+	}
+	s.counters.refused.Add(1)
+	s.wants.refused()
+	if swallowed, ok := s.refusedLog.allow(); ok {
+		s.log.Warn("redis feed: subscription refused", "error", err, "swallowed", swallowed,
+			"hint", fmt.Sprintf("permit the Redis user the channels of all topics: ACL SETUSER <user> &%s +subscribe",
+				s.channel.name("*")))
+	}
+	return nil
+}
+
+// errSilent is the error of a connection on which nothing came for too long.
+var errSilent = errors.New("nothing was received within the timeout, pongs included")
