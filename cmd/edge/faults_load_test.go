@@ -16,6 +16,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// go-redis has a line for each failed dial, and there are many here.
+func init() { redis.SetLogger(silence{}) }
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
 // publishers are those of topicsInAll topics. Each tick has a number, seq, that rises by one
 // within its topic, and is set and published in one transaction. Who is not answered
 // writes the same tick again, until it is.

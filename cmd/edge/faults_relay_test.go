@@ -29,10 +29,13 @@ type relay struct {
 
 func newRelay(t *testing.T, to string) *relay {
 	t.Helper()
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false) // Its sockets take no filter.
+	l, err := plain.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	listener := l.(*net.TCPListener)
 	r := &relay{t: t, listener: listener, to: to, edges: make(map[*net.TCPConn]struct{})}
 	var wg sync.WaitGroup
 	wg.Go(func() {
