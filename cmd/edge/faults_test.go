@@ -38,8 +38,7 @@ const (
 // fault is something that comes between publishers and edges.
 type fault struct {
 	name string
-	// outage holds if it lasts so long that clients have to be told.
-	outage bool
+	told notice
 	// lossy holds if Redis may forget ticks that it has handed out. Only versions keep
 	// rows from going back then.
 	lossy bool
@@ -50,13 +49,30 @@ type fault struct {
 	prepare func(t *testing.T) (up *upstream, strike func(*faultRun))
 }
 
+// notice is what clients are told of a fault.
+type notice uint8
+
+const (
+	nothing   notice = iota // The feed stays up.
+	inPassing               // That it is up; it may have been down too shortly for a visit.
+	atLength                // That it is down, and up again.
+)
+
+// clusterTime is what a cluster may take longer: its nodes are asked who owns what.
+const clusterTime = 6 * time.Second
+
 var faults = []fault{
-	{name: "restart with its data", outage: true, prepare: restartKept},
-	{name: "restart without its data", outage: true, prepare: restartEmpty},
-	{name: "connections killed", prepare: connectionsKilled},
-	{name: "output buffer limit", prepare: outputBufferLimit},
-	{name: "frozen", outage: true, prepare: frozen},
-	{name: "packets dropped", outage: true, prepare: packetsDropped},
+	{name: "restart with its data", told: atLength, prepare: restartKept},
+	{name: "restart without its data", told: atLength, prepare: restartEmpty},
+	{name: "connections killed", told: inPassing, prepare: connectionsKilled},
+	{name: "output buffer limit", told: inPassing, prepare: outputBufferLimit},
+	{name: "frozen", told: atLength, prepare: frozen},
+	{name: "packets dropped", told: atLength, prepare: packetsDropped},
+	{name: "sentinel, primary killed", told: atLength, lossy: true, prepare: primaryKilled},
+	{name: "sentinel, primary frozen", told: atLength, lossy: true, prepare: primaryFrozen},
+	{name: "cluster, primary killed", told: atLength, lossy: true, moreTime: clusterTime, prepare: shardKilled},
+	{name: "cluster, failover", told: inPassing, moreTime: clusterTime, prepare: shardHandedOver},
+	{name: "cluster, slots moved", told: nothing, moreTime: clusterTime, prepare: slotsMoved},
 }
 
 // After a fault every client holds the newest value of each of its topics within the
@@ -136,8 +152,9 @@ func (f *fault) run(t *testing.T) {
 	strike(r)
 	healed := time.Now()
 	took := r.eventually("quiet topics are current", healed, currentWithin+f.moreTime, func() bool { return r.current(quiet()) })
-	r.toldUp(healed)
-
+	if f.told != nothing {
+		r.toldUp(healed)
+	}
 	close(stop)
 	<-stopped
 	r.stored(all)
