@@ -128,8 +128,8 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 
 // newSource returns the source of a configuration that is valid.
 func newSource(sh *shared, sc SourceConfig) source {
-	opts, _ := sc.options(sh.cfg)
-	return newServer(sh, fixed{opts}, channels)
+	u, _ := sc.upstream(sh.cfg)
+	return newServer(sh, fixed{u.opts, sh.cfg.TLS}, channels)
 }
 
 // Run feeds the table until ctx ends, over as many connections as it takes. It

@@ -37,9 +37,12 @@ type target interface {
 }
 
 // fixed is the target of a server that has one address for ever.
-type fixed struct{ opts *redis.Options }
+type fixed struct {
+	opts *redis.Options
+	tls  TLSFiles
+}
 
-func (f fixed) resolve(context.Context) (*redis.Options, error) { return f.opts, nil }
+func (f fixed) resolve(context.Context) (*redis.Options, error) { return f.tls.secure(f.opts) }
 
 func (f fixed) watch(ctx context.Context, _ string) error {
 	<-ctx.Done()
