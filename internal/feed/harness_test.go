@@ -142,11 +142,11 @@ func (r *rig) settled() {
 		defer r.wants.mu.Unlock()
 		for name := range r.ids {
 			w := r.wants.topics[name]
-			if w == nil || w.confirmed != r.wants.link {
+			if w == nil || w.confirmed != r.wants.link || w.fetch != 0 {
 				return false
 			}
 		}
-		return len(r.wants.unfetched) == 0
+		return true
 	})
 }
 
