@@ -140,6 +140,7 @@ func (r *Redis) drain(ctx context.Context) {
 			return
 		case now := <-sweep.C:
 			r.table.Sweep(now)
+			r.table.Watch(now.UnixMilli())
 		case <-r.table.Changed():
 			changes = r.table.Changes(changes[:0])
 			r.wants.apply(changes)
@@ -164,6 +165,7 @@ func (r *Redis) reconnect(ctx context.Context, runLink func(context.Context, fun
 		upped = time.Now()
 		r.counters.connects.Add(1)
 		r.counters.connected.Store(true)
+		r.table.SetFeed(0, true, upped.UnixMilli())
 		attrs := []any{"address", r.opts.Addr}
 		if !down.IsZero() {
 			attrs = append(attrs, "outage", time.Since(down).Round(time.Millisecond))
@@ -175,6 +177,7 @@ func (r *Redis) reconnect(ctx context.Context, runLink func(context.Context, fun
 		upped = time.Time{}
 		err := runLink(ctx, up)
 		r.counters.connected.Store(false)
+		r.table.SetFeed(0, false, time.Now().UnixMilli())
 		r.counters.channels.Store(0)
 		r.wants.reset()
 		if ctx.Err() != nil {
@@ -207,7 +210,7 @@ func (r *Redis) receive(m any) (gap bool) {
 		case !ok:
 			r.counters.unwanted.Add(1)
 		case !r.inspector.passes(r.log, topic, m.Payload):
-		case r.table.Publish(topic, m.Payload):
+		case r.table.Publish(topic, m.Payload, topics.Meta{At: time.Now().UnixMilli()}) == topics.Committed:
 			r.counters.ticks.Add(1)
 		default:
 			r.counters.unwanted.Add(1)

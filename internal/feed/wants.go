@@ -2,6 +2,7 @@ package feed
 
 import (
 	"sync"
+	"time"
 
 	"tickedge/internal/topics"
 )
@@ -246,7 +247,7 @@ func (s *wants) repair(f fetch, value string) bool {
 	if _, again := s.unfetched[w]; again {
 		return false
 	}
-	return s.table.Repair(f.topic, value, f.mark)
+	return s.table.Repair(f.topic, value, f.mark, topics.Meta{At: time.Now().UnixMilli()}) == topics.Committed
 }
 
 // refetch has failed fetches done again, those that are still wanted.

@@ -139,7 +139,7 @@ func TestFetchedValueNeverReplacesNewerTick(t *testing.T) {
 	d.want("A")
 	d.confirm("A")
 	f := d.fetchOf("A")
-	d.table.Publish("A", `"tick"`)
+	d.table.Publish("A", `"tick"`, topics.Meta{})
 	if d.repair(f, `"fetched before"`) || d.value("A") != `"tick"` {
 		t.Errorf("value = %s", d.value("A"))
 	}
@@ -166,9 +166,9 @@ func TestFetchOfEarlierConfirmationIsDropped(t *testing.T) {
 func TestNewestMarkCounts(t *testing.T) {
 	d := newDesk(t, 10)
 	d.want("A")
-	d.table.Publish("A", `"first"`)
+	d.table.Publish("A", `"first"`, topics.Meta{})
 	d.confirm("A")
-	d.table.Publish("A", `"tick"`)
+	d.table.Publish("A", `"tick"`, topics.Meta{})
 	d.confirm("A")
 	if !d.repair(d.fetchOf("A"), `"missed"`) || d.value("A") != `"missed"` {
 		t.Errorf("value = %s, want the fetched one", d.value("A"))
