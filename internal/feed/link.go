@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"tickedge/internal/topics"
 )
 
 const (
@@ -218,7 +220,7 @@ func (l *link) answered(token string) {
 		return
 	}
 	for _, r := range batch {
-		if l.s.wants.repair(r.fetch, r.value) {
+		if l.s.wants.repair(r.fetch, r.value, topics.Meta{At: l.s.clock.now()}) == topics.Committed {
 			l.s.counters.repairs.Add(1)
 		}
 	}

@@ -251,15 +251,15 @@ func (s *wants) fetched(f fetch) *want {
 
 // repair commits a fetched value, unless a tick or a confirmation came since, and ends
 // its fetch.
-func (s *wants) repair(f fetch, value string) bool {
+func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.fetched(f)
 	if w == nil {
-		return false
+		return topics.Unchanged
 	}
 	w.fetch = 0
-	return s.table.Repair(f.topic, value, f.mark)
+	return s.table.Repair(f.topic, value, f.mark, m)
 }
 
 // unrepaired ends a fetch that brought no value.
