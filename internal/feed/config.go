@@ -108,14 +108,21 @@ func tune(o *redis.Options, c Config) {
 	o.PoolSize, o.PipelinePoolSize, o.MinIdleConns = poolSize, -1, 0
 }
 
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // dialer returns a dialer for o whose connections close when ctx ends. That is what
 // ends a read or write in progress: go-redis looks at a context before and after
 // those, not during them.
-func dialer(ctx context.Context, o *redis.Options) func(context.Context, string, string) (net.Conn, error) {
+func dialer(ctx context.Context, o *redis.Options) dialFunc {
 	d := &net.Dialer{Timeout: o.DialTimeout}
 	dial := d.DialContext
 	if o.TLSConfig != nil {
-		dial = (&tls.Dialer{NetDialer: d, Config: o.TLSConfig}).DialContext
+		cfg := o.TLSConfig
+		if host, _, err := net.SplitHostPort(o.Addr); err == nil && cfg.ServerName == "" {
+			cfg = cfg.Clone() // What is dialled later may be the address without its name.
+			cfg.ServerName = host
+		}
+		dial = (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext
 	}
 	return func(_ context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
