@@ -97,7 +97,7 @@ func run(args []string) int {
 			return fail("can't start", err)
 		}
 		defer embedded.Close()
-		cfg.redis = embedded.URL()
+		cfg.redis = sources{list: []feed.SourceConfig{{URL: embedded.URL()}}}
 		market, err := feed.NewMarket(cfg.market())
 		if err != nil {
 			return fail("can't start the market", err)

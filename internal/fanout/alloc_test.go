@@ -61,7 +61,7 @@ func newMarket(tb testing.TB, cfg Config, topicCount, conns, each int) *market {
 
 func (m *market) publish(n int) {
 	for _, name := range m.names {
-		m.table.Publish(name, fmt.Sprintf(`%s%06d"}`, tickValue, n))
+		m.table.Publish(name, fmt.Sprintf(`%s%06d"}`, tickValue, n), topics.Meta{})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
 
@@ -41,7 +42,7 @@ func BenchmarkNothingNew(b *testing.B) {
 	if _, err := m.table.Acquire([]byte("OTHER")); err != nil {
 		b.Fatal(err)
 	}
-	m.table.Publish("OTHER", "1")
+	m.table.Publish("OTHER", "1", topics.Meta{})
 	watermark := m.table.Watermark()
 	before := m.shard.Stats()
 	b.ReportAllocs()

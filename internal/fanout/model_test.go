@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
 
@@ -76,11 +77,11 @@ func (p *program) step(op, which, arg byte) {
 	case 5:
 		p.topicCommand(p.pick(which), wsproto.OpUnsubscribe, arg)
 	case 6, 7, 8:
-		p.logf("publish %s %d = %v", name, p.next, p.table.Publish(name, fmt.Sprint(p.next)))
+		p.logf("publish %s %d = %v", name, p.next, p.table.Publish(name, fmt.Sprint(p.next), topics.Meta{}) == topics.Committed)
 		p.next++
 	case 9:
 		if mark, ok := p.table.Mark(name); ok {
-			p.logf("repair %s %d = %v", name, p.next, p.table.Repair(name, fmt.Sprint(p.next), mark))
+			p.logf("repair %s %d = %v", name, p.next, p.table.Repair(name, fmt.Sprint(p.next), mark, topics.Meta{}) == topics.Committed)
 			p.next++
 		}
 	case 10, 11, 12:

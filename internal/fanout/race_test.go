@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
 
@@ -62,10 +63,10 @@ func TestPublishersBesideFlushes(t *testing.T) {
 				// Each topic has one publisher, so its values are in order.
 				for topic := i; topic < raceTopics; topic += racePublishers {
 					if topic >= raceRepaired {
-						w.table.Publish(names[topic], strconv.Itoa(n))
+						w.table.Publish(names[topic], strconv.Itoa(n), topics.Meta{})
 					} else if mark, ok := w.table.Mark(names[topic]); ok {
 						// The first value that is fetched counts as no tick.
-						w.table.Repair(names[topic], strconv.Itoa(n-1), mark)
+						w.table.Repair(names[topic], strconv.Itoa(n-1), mark, topics.Meta{})
 					}
 					if (n+topic)%7 == 0 {
 						runtime.Gosched()
@@ -168,7 +169,7 @@ func TestTickBesideScan(t *testing.T) {
 			go func() {
 				for range begin {
 					for _, i := range rand.Perm(topicCount)[:ticks] {
-						w.table.Publish(names[i], "1")
+						w.table.Publish(names[i], "1", topics.Meta{})
 						for range rand.IntN(200) { // Some spinning, so that ticks come all over a scan.
 							w.table.Watermark()
 						}

@@ -30,7 +30,7 @@ func TestRowCopies(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	publish := func(i int) {
 		value := `"` + strings.Repeat("x", random.IntN(2*rowCopySize)) + `"`
-		if !table.Publish(names[i], value) {
+		if table.Publish(names[i], value, topics.Meta{}) != topics.Committed {
 			t.Fatal("nobody wants", names[i])
 		}
 	}

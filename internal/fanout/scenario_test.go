@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
 
@@ -194,12 +195,12 @@ func (p *player) do(line string) error {
 		p.hold(args...)
 		return nil
 	case "publish": // publish TOPIC VALUE
-		if !p.table.Publish(args[0], args[1]) {
+		if p.table.Publish(args[0], args[1], topics.Meta{}) != topics.Committed {
 			p.print("nobody wants %s", args[0])
 		}
 		return nil
 	case "repair": // repair TOPIC VALUE: the feed has fetched it.
-		if mark, ok := p.table.Mark(args[0]); !ok || !p.table.Repair(args[0], args[1], mark) {
+		if mark, ok := p.table.Mark(args[0]); !ok || p.table.Repair(args[0], args[1], mark, topics.Meta{}) != topics.Committed {
 			p.print("no repair of %s", args[0])
 		}
 		return nil

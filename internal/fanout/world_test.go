@@ -94,7 +94,7 @@ func (w *world) unsubscribe(id ConnID, names ...string) {
 
 func (w *world) publish(name string, value int) {
 	w.t.Helper()
-	if !w.table.Publish(name, strconv.Itoa(value)) {
+	if w.table.Publish(name, strconv.Itoa(value), topics.Meta{}) != topics.Committed {
 		w.t.Fatalf("nobody wants %s", name)
 	}
 }

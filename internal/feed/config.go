@@ -30,7 +30,8 @@ type Config struct {
 	// does.
 	Sources []SourceConfig
 	// Channel is the Pub/Sub channel of a topic, with {topic} in the topic's place.
-	// The default is [DefaultChannel].
+	// The default is [DefaultChannel]. In a Redis Cluster it needs a hash tag, see
+	// [SourceConfig].
 	Channel string
 	// Key holds the newest value of a topic. The default is [DefaultKey].
 	Key string
@@ -41,17 +42,9 @@ type Config struct {
 	// at a third of it. Raise it if Redis pauses longer than that, for a script or a
 	// failover.
 	Timeout time.Duration
-}
-
-// SourceConfig is one source of a [Config].
-type SourceConfig struct {
-	// Patterns are those of the topics that the source takes, with * for any run of
-	// characters. There are none in the last source.
-	Patterns []string
-	// URL is redis://[user:password@]host[:port][/db], the same with rediss:// for
-	// TLS, or unix://[user:password@]/path/to/socket[?db=N]. Timeouts in its query
-	// are overruled by Timeout.
-	URL string
+	// TLS is what connections to rediss:// addresses use besides the system's
+	// authorities.
+	TLS TLSFiles
 }
 
 // Mode is a way in which ticks come from Redis.
@@ -67,17 +60,7 @@ func At(url string) Config { return Config{Sources: []SourceConfig{{URL: url}}} 
 // may hold a password.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	var errs []error
-	if len(c.Sources) == 0 {
-		errs = append(errs, errNoURL)
-	}
-	for i, s := range c.Sources {
-		_, err := s.options(c)
-		errs = append(errs, err)
-		if last := i == len(c.Sources)-1; last != (len(s.Patterns) == 0) {
-			errs = append(errs, errors.New("exactly one redis source, the last, has to be without patterns"))
-		}
-	}
+	errs := c.validateSources()
 	_, channelErr := newTemplate("channel", c.Channel)
 	_, keyErr := newTemplate("key", c.Key)
 	errs = append(errs, channelErr, keyErr)
@@ -106,28 +89,13 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-var errNoURL = errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
-
-// errURL stands for every error of the URL's parser, because each of those may
-// quote the part of the URL that holds the password.
-var errURL = errors.New("redis URL is not valid, want redis://[user:password@]host[:port][/db], " +
-	"rediss:// for TLS, or unix://[user:password@]/path/to/socket[?db=N]; " +
-	"write special characters in the password as %XX (@ is %40, / is %2F)")
-
 // poolSize is far above the one connection that a client uses. It is also the number
 // of failed dials after which go-redis starts to dial from a goroutine of its own,
 // which Close does not wait for.
 const poolSize = 1000
 
-// options returns what go-redis needs, without a dialer.
-func (s SourceConfig) options(c Config) (*redis.Options, error) {
-	if s.URL == "" {
-		return nil, errNoURL
-	}
-	o, err := redis.ParseURL(s.URL)
-	if err != nil {
-		return nil, errURL
-	}
+// tune sets what holds for every connection, whatever the URL says.
+func tune(o *redis.Options, c Config) {
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = c.Timeout, c.Timeout, c.Timeout
 	o.ContextTimeoutEnabled = true
 	// Retries are ours: every one has to know whether its work is still wanted.
@@ -138,17 +106,23 @@ func (s SourceConfig) options(c Config) (*redis.Options, error) {
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.PoolSize, o.PipelinePoolSize, o.MinIdleConns = poolSize, -1, 0
-	return o, nil
 }
+
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // dialer returns a dialer for o whose connections close when ctx ends. That is what
 // ends a read or write in progress: go-redis looks at a context before and after
 // those, not during them.
-func dialer(ctx context.Context, o *redis.Options) func(context.Context, string, string) (net.Conn, error) {
+func dialer(ctx context.Context, o *redis.Options) dialFunc {
 	d := &net.Dialer{Timeout: o.DialTimeout}
 	dial := d.DialContext
 	if o.TLSConfig != nil {
-		dial = (&tls.Dialer{NetDialer: d, Config: o.TLSConfig}).DialContext
+		cfg := o.TLSConfig
+		if host, _, err := net.SplitHostPort(o.Addr); err == nil && cfg.ServerName == "" {
+			cfg = cfg.Clone() // What is dialled later may be the address without its name.
+			cfg.ServerName = host
+		}
+		dial = (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext
 	}
 	return func(_ context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)

@@ -54,6 +54,7 @@ type shared struct {
 	table   *topics.Table
 	log     *slog.Logger
 
+	clock      clock
 	inspector  inspector
 	refusedLog throttle
 	fetchLog   throttle
@@ -116,20 +117,28 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("redis feed: %w", err)
 	}
-	f := &Feed{shared: &shared{cfg: cfg, table: table, log: log}}
+	f := &Feed{shared: &shared{cfg: cfg, table: table, log: log, clock: clock{time.Now()}}}
 	f.channel, _ = newTemplate("channel", cfg.Channel) // Valid, and so is the rest.
 	f.key, _ = newTemplate("key", cfg.Key)
-	for _, sc := range cfg.Sources {
-		f.sources = append(f.sources, routed{source: newSource(f.shared, sc), patterns: sc.Patterns})
+	var scopes []string
+	for i, sc := range cfg.Sources {
+		f.sources = append(f.sources, routed{source: newSource(f.shared, sc, i), patterns: sc.Patterns})
+		scopes = append(scopes, scope(sc.Patterns))
 	}
+	table.SetSources(scopes)
 	routeLog(log)
 	return f, nil
 }
 
 // newSource returns the source of a configuration that is valid.
-func newSource(sh *shared, sc SourceConfig) source {
-	opts, _ := sc.options(sh.cfg)
-	return newServer(sh, fixed{opts}, channels)
+func newSource(sh *shared, sc SourceConfig, index int) source {
+	u, _ := sc.upstream(sh.cfg)
+	changed := func(up bool) { sh.table.SetFeed(index, up, time.Now().UnixMilli()) }
+	switch u.kind {
+	case sentinel:
+		return newServer(sh, sentinels{u, sh.cfg}, channels, changed)
+	}
+	return newServer(sh, fixed{u.opts, sh.cfg.TLS}, channels, changed)
 }
 
 // Run feeds the table until ctx ends, over as many connections as it takes. It
@@ -174,6 +183,7 @@ func (f *Feed) drain(ctx context.Context) {
 			return
 		case now := <-sweep.C:
 			f.table.Sweep(now)
+			f.table.Watch(f.clock.now())
 		case <-f.table.Changed():
 			changes = f.table.Changes(changes[:0])
 			f.hand(changes)

@@ -56,7 +56,7 @@ func newLog(t *testing.T) (*slog.Logger, *logBuffer) {
 // rig is a Redis feed that runs, and its table.
 type rig struct {
 	*Feed
-	*server // Its only source.
+	*server // Its first source; nil if that is no single server.
 	t       *testing.T
 	table   *topics.Table
 	log     *logBuffer
@@ -87,7 +87,8 @@ func run(t *testing.T, cfg Config, limits topics.Config) *rig {
 		}
 	})
 	t.Cleanup(stop)
-	return &rig{Feed: r, server: r.sources[0].source.(*server), t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+	only, _ := r.sources[0].source.(*server)
+	return &rig{Feed: r, server: only, t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
 }
 
 // limits are those of tests that are about something else.
@@ -142,11 +143,11 @@ func (r *rig) settled() {
 		defer r.wants.mu.Unlock()
 		for name := range r.ids {
 			w := r.wants.topics[name]
-			if w == nil || w.confirmed != r.wants.link {
+			if w == nil || w.confirmed != r.wants.link || w.fetch != 0 {
 				return false
 			}
 		}
-		return len(r.wants.unfetched) == 0
+		return true
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"tickedge/internal/topics"
 )
 
 const (
@@ -20,19 +22,31 @@ const (
 	// gatherFor is how long a subscription waits for others to share its command: a
 	// page of a hundred topics comes as a hundred changes.
 	gatherFor = 3 * time.Millisecond
-	// fetchMax bounds the GETs of one pipeline. One pipeline is in flight at a time.
+	// fetchMax bounds the values of one pipeline. One pipeline is in flight at a time.
 	fetchMax = 500
+	// barrierMax bounds the pipelines whose values wait for their pong, 2 MiB each at
+	// most. Several, because a receiver that is behind by a second would else let one
+	// pipeline through a second.
+	barrierMax = 4
+	// pingsMax bounds the pings without an answer, those of pipelines included.
+	pingsMax = 16
 	// watchBeats is into how many parts the watchdog divides the timeout. One ping is
 	// sent in each, so two may be lost or late without harm.
 	watchBeats = 3
 )
 
-// link is one connection for messages and one for fetches, and all that happens
-// over them. It is never repaired: whatever fails ends it.
+// link is one connection for messages and one for fetches, to the same server, and all
+// that happens over them. It is never repaired: whatever fails ends it.
+//
+// A fetched value must not overtake the messages that are still on their way, or a row
+// would step back when they come. So the fetcher hands the values of a pipeline to the
+// writer, who writes a ping behind them. Redis answers it behind all that was published
+// before the values were read, and when the receiver comes to that pong, it commits the
+// values itself.
 //
 //	receiver  reads messages and confirmations, into the table and s.wants
 //	writer    writes SUBSCRIBE, UNSUBSCRIBE and PING
-//	fetcher   GETs newest values over the second connection
+//	fetcher   gets newest values over the second connection
 //	watchdog  ends the link when nothing was heard for the timeout
 //	follower  ends the link when its target has moved to another server
 type link struct {
@@ -41,6 +55,16 @@ type link struct {
 	conn  net.Conn      // Beneath sub. Written by the writer alone.
 	get   *redis.Client
 	heard atomic.Uint64 // Counts whatever was received.
+
+	barriers chan []repair // From the fetcher to the writer.
+	waiting  chan struct{} // Has an element per pipeline that waits for its pong.
+	pings    pings
+}
+
+// repair is a fetched value on its way into the table.
+type repair struct {
+	fetch
+	value string
 }
 
 // errRedial is what go-redis gets when it wants to replace a broken connection
@@ -58,8 +82,9 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 		return err
 	}
 	s.addr = base.Addr
-	l := &link{s: s}
-	once, dial := *base, dialer(ctx, base)
+	l := &link{s: s, barriers: make(chan []repair), waiting: make(chan struct{}, barrierMax)}
+	dial := dialer(ctx, base)
+	once := *base
 	once.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if l.conn != nil {
 			return nil, errRedial
@@ -78,7 +103,7 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 		return fmt.Errorf("connect: %w", err)
 	}
 	opts := *base
-	opts.Dialer = dial
+	opts.Dialer = l.dialSame(dial)
 	l.get = redis.NewClient(&opts)
 	defer l.get.Close()
 	up()
@@ -109,6 +134,16 @@ func (s *server) resolve(ctx context.Context) (*redis.Options, error) {
 	return opts, nil
 }
 
+// dialSame returns a dialer to the very address that the messages come from: a name may
+// stand for several servers, and a value of another one may be older than what was
+// published on this.
+func (l *link) dialSame(dial dialFunc) dialFunc {
+	to := l.conn.RemoteAddr()
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dial(ctx, to.Network(), to.String())
+	}
+}
+
 // follow ends the link when its target has moved to another server.
 func (l *link) follow(ctx context.Context) error { return l.s.target.watch(ctx, l.s.addr) }
 
@@ -137,7 +172,9 @@ func (l *link) receive(ctx context.Context) error {
 			}
 			continue
 		}
-		if l.s.receive(m) && !counted {
+		if pong, ok := m.(*redis.Pong); ok {
+			l.answered(pong.Payload)
+		} else if l.s.receive(m) && !counted {
 			counted = true
 			l.s.counters.gaps.Add(1)
 		}
@@ -157,11 +194,37 @@ func (l *link) write(ctx context.Context) error {
 		case <-l.s.wants.written:
 			sleep(ctx, gatherFor)
 		case <-ping.C:
-			if err := l.send("ping"); err != nil {
+			if l.pings.len() < pingsMax-barrierMax {
+				if err := l.ping(nil); err != nil {
+					return err
+				}
+			}
+		case batch := <-l.barriers:
+			if err := l.ping(batch); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// ping writes a ping, whose pong lets the values of batch into the table.
+func (l *link) ping(batch []repair) error {
+	return l.send("ping", l.pings.add(time.Now(), batch))
+}
+
+// answered takes a pong. Whatever was published before its ping was written has been
+// received.
+func (l *link) answered(token string) {
+	batch := l.pings.answered(time.Now(), token)
+	if batch == nil {
+		return
+	}
+	for _, r := range batch {
+		if l.s.wants.repair(r.fetch, r.value, topics.Meta{At: l.s.clock.now()}) == topics.Committed {
+			l.s.counters.repairs.Add(1)
+		}
+	}
+	<-l.waiting
 }
 
 // writeCommands writes all that is to be subscribed and unsubscribed.
@@ -246,12 +309,27 @@ func (l *link) fetch(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-l.s.wants.fetched:
+			case <-l.s.wants.due:
 			}
 			continue
 		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case l.waiting <- struct{}{}:
+		}
+		var repairs []repair
 		var err error
-		failed, err = l.fetchBatch(ctx, batch, failed[:0])
+		repairs, failed, err = l.fetchBatch(ctx, batch, failed[:0])
+		if len(repairs) == 0 {
+			<-l.waiting
+		} else {
+			select {
+			case <-ctx.Done():
+				return nil
+			case l.barriers <- repairs:
+			}
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -266,31 +344,38 @@ func (l *link) fetch(ctx context.Context) error {
 	}
 }
 
-// fetchBatch fetches the newest values of batch and repairs the table with them. It
-// appends what is worth another attempt to failed, with the last error.
-func (l *link) fetchBatch(ctx context.Context, batch, failed []fetch) ([]fetch, error) {
+// fetchBatch fetches the newest values of batch. It appends what is worth another
+// attempt to failed, with the last error.
+//
+// It asks for no more of a value than it takes to see that it is too long. With GET,
+// whoever may write the keys could fill the memory.
+func (l *link) fetchBatch(ctx context.Context, batch, failed []fetch) ([]repair, []fetch, error) {
 	pipe := l.get.Pipeline()
 	cmds := make([]*redis.StringCmd, len(batch))
 	for i, f := range batch {
-		cmds[i] = pipe.Get(ctx, l.s.key.name(f.topic))
+		cmds[i] = pipe.GetRange(ctx, l.s.key.name(f.topic), 0, ValueMax)
 	}
 	pipe.Exec(ctx) // Every command has its own error.
+	var repairs []repair
 	var last error
 	for i, f := range batch {
 		value, err := cmds[i].Result()
 		switch {
 		case err == nil:
-			if l.s.inspector.passes(l.s.log, f.topic, value) && l.s.wants.repair(f, value) {
-				l.s.counters.repairs.Add(1)
+			// Without a key, nothing was published yet.
+			if value != "" && l.s.inspector.passes(l.s.log, f.topic, value) {
+				repairs = append(repairs, repair{f, value})
+			} else {
+				l.s.wants.unrepaired(f)
 			}
-		case errors.Is(err, redis.Nil): // Nothing was published yet.
 		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "WRONGTYPE"):
-			l.s.fetchFailed(fmt.Errorf("GET %s: %w", l.s.key.name(f.topic), err), 1, 0)
+			l.s.fetchFailed(fmt.Errorf("GETRANGE %s: %w", l.s.key.name(f.topic), err), 1, 0)
+			l.s.wants.unrepaired(f)
 		default:
 			failed, last = append(failed, f), err
 		}
 	}
-	return failed, last
+	return repairs, failed, last
 }
 
 // fetchFailed counts topics whose newest value could not be fetched. A retryIn of 0

@@ -147,6 +147,40 @@ func TestKilledConnectionsLoseNothing(t *testing.T) {
 	}
 }
 
+// A value that was fetched must not overtake the messages that were published before it
+// and are still on their way: the row would step back when they come.
+func TestFetchedValueWaitsForOlderMessages(t *testing.T) {
+	s := redistest.Start(t)
+	y := newRelay(t, s.Addr())
+	r := run(t, At(y.url()), limits)
+	messages := y.conn(r, 0)
+	r.acquire("FIRST")
+	r.settled()
+	values := y.conn(r, 1)
+	values.up.hold(true)
+	r.acquire("AAPL")
+	r.eventually("the channel is confirmed", func() bool { return r.Stats().Channels == 2 })
+	messages.down.hold(true)
+	publish(s, "AAPL", "1")
+	publish(s, "AAPL", "2")
+	answered := values.down.bytes()
+	values.up.hold(false)
+	r.eventually("the value is fetched", func() bool { return values.down.bytes() > answered })
+	asked := messages.up.bytes()
+	r.eventually("another ping is written", func() bool { return messages.up.bytes() > asked })
+	if got := r.value("AAPL"); got != "" {
+		t.Errorf("value = %s while older messages are on their way", got)
+	}
+	messages.down.hold(false)
+	r.settled()
+	if got := r.row("AAPL"); got != `{"s":"AAPL","n":2,"v":2}` {
+		t.Errorf("row = %s, want that of the second message", got)
+	}
+	if st := r.Stats(); st.Repairs != 0 || st.Connects != 1 {
+		t.Errorf("stats = %+v, want no repair", st)
+	}
+}
+
 // Redis cuts off subscribers that it cannot get rid of its messages to.
 func TestOutputBufferLimit(t *testing.T) {
 	s := redistest.Start(t, "--client-output-buffer-limit", "pubsub 1mb 0 0")
@@ -260,7 +294,7 @@ func TestManyTopicsInFewCommands(t *testing.T) {
 		r.acquire(fmt.Sprint("T", i))
 	}
 	r.settled()
-	r.eventually("all are fetched", func() bool { return calls(s, "get") == n })
+	r.eventually("all are fetched", func() bool { return calls(s, "getrange") == n })
 	// How many exactly depends on how fast they came.
 	if got := calls(s, "subscribe"); got > n/10 {
 		t.Errorf("%d SUBSCRIBE commands for %d topics, want about %d", got, n, n/commandMax)

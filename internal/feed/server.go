@@ -23,6 +23,9 @@ type server struct {
 	target target
 	verbs  verbs
 	wants  *wants
+	// changed is told when the server's state changes: up is false from the end of a link
+	// until the next one works and all that was wanted then has its newest value.
+	changed func(up bool)
 
 	addr     string // Where the last link went. Owned by reconnect's goroutine.
 	counters counters
@@ -37,9 +40,12 @@ type target interface {
 }
 
 // fixed is the target of a server that has one address for ever.
-type fixed struct{ opts *redis.Options }
+type fixed struct {
+	opts *redis.Options
+	tls  TLSFiles
+}
 
-func (f fixed) resolve(context.Context) (*redis.Options, error) { return f.opts, nil }
+func (f fixed) resolve(context.Context) (*redis.Options, error) { return f.tls.secure(f.opts) }
 
 func (f fixed) watch(ctx context.Context, _ string) error {
 	<-ctx.Done()
@@ -61,8 +67,8 @@ type counters struct {
 	lastError                                                        atomic.Pointer[string]
 }
 
-func newServer(sh *shared, t target, v verbs) *server {
-	return &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table)}
+func newServer(sh *shared, t target, v verbs, changed func(up bool)) *server {
+	return &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table), changed: changed}
 }
 
 func (s *server) apply(changes []topics.Change) { s.wants.apply(changes) }
@@ -106,6 +112,7 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		upped = time.Now()
 		s.counters.connects.Add(1)
 		s.counters.connected.Store(true)
+		s.changed(true)
 		attrs := []any{"address", s.addr}
 		if !down.IsZero() {
 			attrs = append(attrs, "outage", time.Since(down).Round(time.Millisecond))
@@ -117,6 +124,7 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		upped = time.Time{}
 		err := runLink(ctx, up)
 		s.counters.connected.Store(false)
+		s.changed(false)
 		s.counters.channels.Store(0)
 		s.wants.reset()
 		if ctx.Err() != nil {
@@ -149,7 +157,7 @@ func (s *server) receive(m any) (gap bool) {
 		case !ok:
 			s.counters.unwanted.Add(1)
 		case !s.inspector.passes(s.log, topic, m.Payload):
-		case s.table.Publish(topic, m.Payload):
+		case s.table.Publish(topic, m.Payload, topics.Meta{At: s.clock.now()}) == topics.Committed:
 			s.counters.ticks.Add(1)
 		default:
 			s.counters.unwanted.Add(1)

@@ -11,7 +11,7 @@ import (
 //
 //	drain    ──apply──►  ┌───────┐ ──next──►   writer    SUBSCRIBE, UNSUBSCRIBE
 //	receiver ──confirm─► │ wants │ ──fetch──►  fetcher   GET
-//	fetcher  ──repair──► └───────┘
+//	receiver ──repair──► └───────┘
 //
 // Its topics are those that the table holds, and those that still have to be
 // unsubscribed. The latter were all subscribed on the present connection, and are
@@ -22,6 +22,7 @@ type wants struct {
 
 	mu     sync.Mutex
 	link   uint64 // Which connection this is, from 1.
+	last   uint64 // The newest want.fetch.
 	topics map[string]*want
 
 	// Each want is in one of the first three at most. Sets, not queues, because a
@@ -32,7 +33,7 @@ type wants struct {
 	unfetched   set
 
 	written chan struct{} // Has an element when next may have something.
-	fetched chan struct{} // The same for fetch.
+	due     chan struct{} // The same for fetches.
 }
 
 // want is one topic in wants, under its lock.
@@ -44,6 +45,9 @@ type want struct {
 	alone     bool
 	confirmed uint64 // The link that confirmed it last, 0 if none has.
 	mark      uint64 // From table.Mark at the newest confirmation.
+	// fetch names the fetch that the newest confirmation asks for. It is 0 once that
+	// was done. No other is of any use: its value may be older.
+	fetch uint64
 }
 
 type set map[*want]struct{}
@@ -58,7 +62,7 @@ func newWants(table *topics.Table) *wants {
 		single:      make(set),
 		unfetched:   make(set),
 		written:     make(chan struct{}, 1),
-		fetched:     make(chan struct{}, 1),
+		due:         make(chan struct{}, 1),
 	}
 }
 
@@ -203,9 +207,10 @@ func (s *wants) confirm(topic string) (again bool) {
 		return false
 	}
 	again = w.confirmed != 0 && w.confirmed != s.link
-	w.confirmed, w.mark, w.alone = s.link, mark, false
+	s.last++
+	w.confirmed, w.mark, w.fetch, w.alone = s.link, mark, s.last, false
 	s.unfetched[w] = struct{}{}
-	signal(s.fetched)
+	signal(s.due)
 	return again
 }
 
@@ -213,10 +218,10 @@ func (s *wants) confirm(topic string) (again bool) {
 type fetch struct {
 	topic string
 	mark  uint64
+	id    uint64
 }
 
-// fetches appends up to limit topics that are to be fetched, and considers them
-// fetched.
+// fetches appends up to limit topics that are to be fetched.
 func (s *wants) fetches(dst []fetch, limit int) []fetch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,29 +229,46 @@ func (s *wants) fetches(dst []fetch, limit int) []fetch {
 		if limit--; limit < 0 {
 			break
 		}
-		dst = append(dst, fetch{w.topic, w.mark})
+		dst = append(dst, fetch{w.topic, w.mark, w.fetch})
 		delete(s.unfetched, w)
 	}
 	return dst
 }
 
-// repair commits a fetched value, unless a tick or a confirmation came since.
+// fetched is the topic of a fetch, if it is still wanted and no confirmation came
+// since. The caller holds s.mu.
 //
 // A confirmation that came since has its own fetch coming. Were this value committed
 // first, it would change the sequence that the later mark remembers, the newer value
-// would be refused for it, and the older one would stay. So the look at unfetched and
-// the commit are one step under the lock.
-func (s *wants) repair(f fetch, value string) bool {
+// would be refused for it, and the older one would stay. So the look at w.fetch and the
+// commit are one step under the lock.
+func (s *wants) fetched(f fetch) *want {
+	if w := s.topics[f.topic]; w != nil && w.wanted && w.fetch == f.id {
+		return w
+	}
+	return nil
+}
+
+// repair commits a fetched value, unless a tick or a confirmation came since, and ends
+// its fetch.
+func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.topics[f.topic]
-	if w == nil || !w.wanted {
-		return false
+	w := s.fetched(f)
+	if w == nil {
+		return topics.Unchanged
 	}
-	if _, again := s.unfetched[w]; again {
-		return false
+	w.fetch = 0
+	return s.table.Repair(f.topic, value, f.mark, m)
+}
+
+// unrepaired ends a fetch that brought no value.
+func (s *wants) unrepaired(f fetch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.fetched(f); w != nil {
+		w.fetch = 0
 	}
-	return s.table.Repair(f.topic, value, f.mark)
 }
 
 // refetch has failed fetches done again, those that are still wanted.
@@ -254,11 +276,11 @@ func (s *wants) refetch(fetches []fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range fetches {
-		if w := s.topics[f.topic]; w != nil && w.wanted && w.confirmed == s.link {
+		if w := s.fetched(f); w != nil && w.confirmed == s.link {
 			s.unfetched[w] = struct{}{}
 		}
 	}
-	signal(s.fetched)
+	signal(s.due)
 }
 
 // len is how many topics are held.

@@ -46,6 +46,10 @@ func (d *desk) value(name string) string {
 	return ""
 }
 
+func (d *desk) repairs(f fetch, value string) bool {
+	return d.repair(f, value, topics.Meta{}) == topics.Committed
+}
+
 // expect checks the next command.
 func (d *desk) expect(name string, topics ...string) {
 	d.t.Helper()
@@ -139,8 +143,8 @@ func TestFetchedValueNeverReplacesNewerTick(t *testing.T) {
 	d.want("A")
 	d.confirm("A")
 	f := d.fetchOf("A")
-	d.table.Publish("A", `"tick"`)
-	if d.repair(f, `"fetched before"`) || d.value("A") != `"tick"` {
+	d.table.Publish("A", `"tick"`, topics.Meta{})
+	if d.repairs(f, `"fetched before"`) || d.value("A") != `"tick"` {
 		t.Errorf("value = %s", d.value("A"))
 	}
 }
@@ -153,10 +157,10 @@ func TestFetchOfEarlierConfirmationIsDropped(t *testing.T) {
 	d.confirm("A")
 	early := d.fetchOf("A")
 	d.confirm("A")
-	if d.repair(early, `"early"`) {
+	if d.repairs(early, `"early"`) {
 		t.Error("the early value was committed while a later fetch was due")
 	}
-	if !d.repair(d.fetchOf("A"), `"late"`) || d.value("A") != `"late"` {
+	if !d.repairs(d.fetchOf("A"), `"late"`) || d.value("A") != `"late"` {
 		t.Errorf("value = %s, want the later one", d.value("A"))
 	}
 }
@@ -166,11 +170,11 @@ func TestFetchOfEarlierConfirmationIsDropped(t *testing.T) {
 func TestNewestMarkCounts(t *testing.T) {
 	d := newDesk(t, 10)
 	d.want("A")
-	d.table.Publish("A", `"first"`)
+	d.table.Publish("A", `"first"`, topics.Meta{})
 	d.confirm("A")
-	d.table.Publish("A", `"tick"`)
+	d.table.Publish("A", `"tick"`, topics.Meta{})
 	d.confirm("A")
-	if !d.repair(d.fetchOf("A"), `"missed"`) || d.value("A") != `"missed"` {
+	if !d.repairs(d.fetchOf("A"), `"missed"`) || d.value("A") != `"missed"` {
 		t.Errorf("value = %s, want the fetched one", d.value("A"))
 	}
 }

@@ -258,7 +258,7 @@ func (e *edge) wantClosed(reason, code string, n uint64) {
 // publish commits a tick that somebody wants.
 func (e *edge) publish(topic, value string) {
 	e.t.Helper()
-	if !e.table.Publish(topic, value) {
+	if e.table.Publish(topic, value, topics.Meta{}) != topics.Committed {
 		e.t.Errorf("nobody wants %s", topic)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tickedge/internal/topics"
 )
 
 // viewer is a client with some topics, and what it has seen of them.
@@ -71,7 +73,7 @@ func TestNoUpdateIsLost(t *testing.T) {
 				<-tick.C
 				for range 200 {
 					i := rng.IntN(topicCount/writers)*writers + w
-					if e.table.Publish(topicName(i), strconv.Itoa(n)) {
+					if e.table.Publish(topicName(i), strconv.Itoa(n), topics.Meta{}) == topics.Committed {
 						final[i].Store(int64(n))
 					}
 				}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tickedge/internal/topics"
 )
 
 // Descriptors and slots are used again at once while flushes are under way. No client
@@ -29,7 +31,7 @@ func TestDescriptorsAndSlotsAreReused(t *testing.T) {
 			for i := range current {
 				if list := current[i].Load(); list != nil {
 					for _, name := range *list {
-						e.table.Publish(name, `{"of":"`+name+`","pad":"`+pad+`"}`)
+						e.table.Publish(name, `{"of":"`+name+`","pad":"`+pad+`"}`, topics.Meta{})
 					}
 				}
 			}

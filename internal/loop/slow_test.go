@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tickedge/internal/fanout"
+	"tickedge/internal/topics"
 )
 
 // backlog is what the server holds for its clients, and how much of it for the one
@@ -26,7 +27,7 @@ func (e *edge) backlog() (sum, most int) {
 
 // ticking publishes a tick of each topic again and again until the test ends. pad is
 // the size of their values.
-func ticking(t *testing.T, e *edge, every time.Duration, pad int, topics []string) (stop func()) {
+func ticking(t *testing.T, e *edge, every time.Duration, pad int, names []string) (stop func()) {
 	var over atomic.Bool
 	ended := make(chan struct{})
 	go func() {
@@ -36,8 +37,8 @@ func ticking(t *testing.T, e *edge, every time.Duration, pad int, topics []strin
 		fill := strings.Repeat("p", pad)
 		for n := 0; !over.Load(); n++ {
 			<-tick.C
-			for _, name := range topics {
-				e.table.Publish(name, fmt.Sprintf(`{"i":%d,"pad":"%s"}`, n, fill))
+			for _, name := range names {
+				e.table.Publish(name, fmt.Sprintf(`{"i":%d,"pad":"%s"}`, n, fill), topics.Meta{})
 			}
 		}
 	}()

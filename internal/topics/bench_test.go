@@ -21,7 +21,7 @@ func benchTable(b *testing.B, topics int) (*Table, []string, []ID) {
 			b.Fatal(err)
 		}
 		ids[i] = id
-		tb.Publish(names[i], benchValue)
+		tb.Publish(names[i], benchValue, Meta{})
 	}
 	tb.Changes(nil)
 	return tb, names, ids
@@ -33,7 +33,7 @@ func BenchmarkPublish(b *testing.B) {
 			tb, names, _ := benchTable(b, topics)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				tb.Publish(names[i%topics], benchValue)
+				tb.Publish(names[i%topics], benchValue, Meta{At: int64(i)})
 			}
 		})
 	}
@@ -43,7 +43,7 @@ func BenchmarkPublishUnwanted(b *testing.B) {
 	tb, _, _ := benchTable(b, 1000)
 	b.ReportAllocs()
 	for b.Loop() {
-		tb.Publish("nobody:wants:this", benchValue)
+		tb.Publish("nobody:wants:this", benchValue, Meta{})
 	}
 }
 
@@ -53,7 +53,7 @@ func BenchmarkPublishParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := start.Add(1) * 500; pb.Next(); i++ {
-			tb.Publish(names[i%1000], benchValue)
+			tb.Publish(names[i%1000], benchValue, Meta{At: int64(i)})
 		}
 	})
 }

@@ -39,7 +39,7 @@ func sweep(t testing.TB, tb *Table, now time.Time) {
 
 func publish(t testing.TB, tb *Table, name, value string) {
 	t.Helper()
-	if !tb.Publish(name, value) {
+	if tb.Publish(name, value, Meta{}) != Committed {
 		t.Fatalf("Publish(%q) was dropped", name)
 	}
 	check(t, tb)

@@ -33,7 +33,7 @@ func TestFull(t *testing.T) {
 			t.Fatal("T0 moved")
 		}
 		wantHeld(t, tb, int64(limit), int64(limit)+1)
-		if tb.Publish("more", "1") {
+		if tb.Publish("more", "1", Meta{}) == Committed {
 			t.Fatal("a topic that was refused took a tick")
 		}
 		if got := tb.Changes(nil); len(got) != limit {
@@ -184,7 +184,7 @@ func TestMemoryIsBounded(t *testing.T) {
 					if err != nil {
 						full++
 					} else {
-						tb.Publish(string(name), "1")
+						tb.Publish(string(name), "1", Meta{})
 						tb.Release(id, now)
 					}
 					if feed.every > 0 && i%feed.every == 0 {

@@ -187,7 +187,7 @@ func (p *program) release(name string) {
 
 func (p *program) publish(name, value string) {
 	tp, ok := p.model.topics[name]
-	got := p.table.Publish(name, value)
+	got := p.table.Publish(name, value, Meta{}) == Committed
 	p.logf("publish %s %s = %v", name, value, got)
 	if got != ok {
 		p.fatalf("want %v", ok)
@@ -210,7 +210,7 @@ func (p *program) mark(name string) {
 
 func (p *program) repair(name, value string) {
 	tp, ok := p.model.topics[name]
-	got := p.table.Repair(name, value, p.marks[name])
+	got := p.table.Repair(name, value, p.marks[name], Meta{}) == Committed
 	p.logf("repair %s %s, mark %d = %v", name, value, p.marks[name], got)
 	want := ok && tp.seq == p.marks[name] && (tp.seq == 0 || tp.value != value)
 	if got != want {

@@ -45,7 +45,7 @@ type marketTopic struct {
 func (m *market) publish(tp *marketTopic) bool {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
-	return m.table.Publish(tp.name, strconv.FormatUint(tp.number.Add(1), 10))
+	return m.table.Publish(tp.name, strconv.FormatUint(tp.number.Add(1), 10), Meta{}) == Committed
 }
 
 // numberOf reads the number in a row, and fails the test if the row is not of the topic.
@@ -236,7 +236,7 @@ func (f *feedState) step(t *testing.T) {
 		if mark, ok := table.Mark(name); ok {
 			number := f.byName[name].number.Load()
 			runtime.Gosched()
-			table.Repair(name, strconv.FormatUint(number, 10), mark)
+			table.Repair(name, strconv.FormatUint(number, 10), mark, Meta{})
 		}
 	}
 }

@@ -32,7 +32,7 @@ func TestRepairOfTheFirstValueIsNoTick(t *testing.T) {
 	if m != 0 {
 		t.Fatalf("mark = %d", m)
 	}
-	if !tb.Repair("A", "1", m) {
+	if tb.Repair("A", "1", m, Meta{}) != Committed {
 		t.Fatal("the first value was refused")
 	}
 	wantRow(t, tb, id, "1", 0, 1)
@@ -48,14 +48,14 @@ func TestRepairYieldsToANewerTick(t *testing.T) {
 	id := acquire(t, tb, "A")
 	m := mark(t, tb, "A")
 	publish(t, tb, "A", "2")
-	if tb.Repair("A", "1", m) {
+	if tb.Repair("A", "1", m, Meta{}) == Committed {
 		t.Fatal("an older first value took the place of a tick")
 	}
 	wantRow(t, tb, id, "2", 1, 1)
 	m = mark(t, tb, "A")
 	publish(t, tb, "A", "3")
 	publish(t, tb, "A", "2")
-	if tb.Repair("A", "5", m) {
+	if tb.Repair("A", "5", m, Meta{}) == Committed {
 		t.Fatal("an older value took the place of a tick")
 	}
 	wantRow(t, tb, id, "2", 3, 3)
@@ -65,7 +65,7 @@ func TestRepairYieldsToANewerRepair(t *testing.T) {
 	tb := newTable(10)
 	id := acquire(t, tb, "A")
 	m := mark(t, tb, "A")
-	if !tb.Repair("A", "1", m) || tb.Repair("A", "2", m) {
+	if tb.Repair("A", "1", m, Meta{}) != Committed || tb.Repair("A", "2", m, Meta{}) == Committed {
 		t.Fatal("want the first repair of a mark and no other")
 	}
 	wantRow(t, tb, id, "1", 0, 1)
@@ -76,7 +76,7 @@ func TestRepairOfTheSameBytesDoesNothing(t *testing.T) {
 	id := acquire(t, tb, "A")
 	publish(t, tb, "A", `{"p":1.0}`)
 	row := tb.Row(id)
-	if tb.Repair("A", `{"p":1.0}`, mark(t, tb, "A")) {
+	if tb.Repair("A", `{"p":1.0}`, mark(t, tb, "A"), Meta{}) == Committed {
 		t.Fatal("the same bytes were committed again")
 	}
 	wantRow(t, tb, id, `{"p":1.0}`, 1, 1)
@@ -84,7 +84,7 @@ func TestRepairOfTheSameBytesDoesNothing(t *testing.T) {
 		t.Fatal("the row was made anew")
 	}
 	// It did not use up the mark either.
-	if !tb.Repair("A", `{"p":1.00}`, mark(t, tb, "A")) {
+	if tb.Repair("A", `{"p":1.00}`, mark(t, tb, "A"), Meta{}) != Committed {
 		t.Fatal("other bytes were refused")
 	}
 }
@@ -93,7 +93,7 @@ func TestRepairOfOtherBytesCountsOneMissedTick(t *testing.T) {
 	tb := newTable(10)
 	id := acquire(t, tb, "A")
 	publish(t, tb, "A", "1")
-	if !tb.Repair("A", "1.0", mark(t, tb, "A")) {
+	if tb.Repair("A", "1.0", mark(t, tb, "A"), Meta{}) != Committed {
 		t.Fatal("other bytes were refused")
 	}
 	wantRow(t, tb, id, "1.0", 2, 2)
@@ -108,9 +108,9 @@ func TestRepairOfOtherBytesCountsOneMissedTick(t *testing.T) {
 func TestRepairOfARepairCounts(t *testing.T) {
 	tb := newTable(10)
 	id := acquire(t, tb, "A")
-	tb.Repair("A", "1", mark(t, tb, "A"))
+	tb.Repair("A", "1", mark(t, tb, "A"), Meta{})
 	wantRow(t, tb, id, "1", 0, 1)
-	tb.Repair("A", "2", mark(t, tb, "A"))
+	tb.Repair("A", "2", mark(t, tb, "A"), Meta{})
 	wantRow(t, tb, id, "2", 1, 2)
 }
 
@@ -120,7 +120,7 @@ func TestMarkIsTheTopicsOwn(t *testing.T) {
 	acquire(t, tb, "B")
 	m := mark(t, tb, "A")
 	publish(t, tb, "B", "1")
-	if !tb.Repair("A", "2", m) {
+	if tb.Repair("A", "2", m, Meta{}) != Committed {
 		t.Fatal("a tick of another topic made the repair stale")
 	}
 	wantRow(t, tb, a, "2", 0, 2)
@@ -146,12 +146,12 @@ func TestRepairOfADroppedTopic(t *testing.T) {
 	if _, ok := tb.Mark("A"); ok {
 		t.Fatal("Mark knows a topic that was dropped")
 	}
-	if tb.Repair("A", "2", m) {
+	if tb.Repair("A", "2", m, Meta{}) == Committed {
 		t.Fatal("a topic that was dropped was repaired")
 	}
 	// Wanted again it has no row yet, and the old mark does not fit.
 	id = acquire(t, tb, "A")
-	if tb.Repair("A", "2", m) {
+	if tb.Repair("A", "2", m, Meta{}) == Committed {
 		t.Fatal("a mark of the former time was taken")
 	}
 	if tb.Row(id) != nil {
@@ -164,7 +164,7 @@ func TestRepairWhileLingering(t *testing.T) {
 	tb := newTable(10)
 	id := acquire(t, tb, "A")
 	release(t, tb, id, at(0))
-	if !tb.Repair("A", "1", mark(t, tb, "A")) {
+	if tb.Repair("A", "1", mark(t, tb, "A"), Meta{}) != Committed {
 		t.Fatal("a topic that lingers was not repaired")
 	}
 	acquire(t, tb, "A")

@@ -61,7 +61,7 @@ func TestRowIsNeverChanged(t *testing.T) {
 	seq, n, text := row.Seq, row.N, string(row.JSON())
 	copy(value, `{"p":2}`)
 	publish(t, tb, "A", "2")
-	tb.Repair("A", "3", tb.Seq(id))
+	tb.Repair("A", "3", tb.Seq(id), Meta{})
 	release(t, tb, id, at(0))
 	sweep(t, tb, at(linger))
 	tb.Changes(nil)
@@ -91,16 +91,16 @@ func TestAppendingDoesNotChangeARow(t *testing.T) {
 
 func TestUnwantedTicksAreDropped(t *testing.T) {
 	tb := newTable(10)
-	if tb.Publish("A", "1") {
+	if tb.Publish("A", "1", Meta{}) == Committed {
 		t.Fatal("a tick of a topic that nobody asked for was taken")
 	}
-	if tb.Publish("", "1") {
+	if tb.Publish("", "1", Meta{}) == Committed {
 		t.Fatal("a tick without a topic was taken")
 	}
 	if _, ok := tb.Mark("A"); ok {
 		t.Fatal("Mark knows a topic that nobody asked for")
 	}
-	if tb.Repair("A", "1", 0) {
+	if tb.Repair("A", "1", 0, Meta{}) == Committed {
 		t.Fatal("a topic that nobody asked for was repaired")
 	}
 	if tb.Watermark() != 0 {
@@ -130,7 +130,7 @@ func TestCountsAndSequences(t *testing.T) {
 	count := map[string]uint64{}
 	for i, name := range strings.Split("AABABBBAAC", "") {
 		seq := uint64(i + 1)
-		if tb.Publish("unwanted", "0") {
+		if tb.Publish("unwanted", "0", Meta{}) == Committed {
 			t.Fatal("an unwanted tick was taken")
 		}
 		publish(t, tb, name, "1") // The same value again is a tick all the same.
@@ -165,7 +165,7 @@ func TestOfferedIsTicksTimesSubscribers(t *testing.T) {
 			t.Fatalf("Offered = %d, want %d", got, want)
 		}
 	}
-	tb.Publish("A", "1")
+	tb.Publish("A", "1", Meta{})
 	wantOffered(0)
 	a := acquire(t, tb, "A")
 	publish(t, tb, "A", "1")
@@ -192,13 +192,13 @@ func TestOfferedCountsRepairs(t *testing.T) {
 	tb := newTable(10)
 	acquire(t, tb, "A")
 	acquire(t, tb, "A")
-	if !tb.Repair("A", "1", mark(t, tb, "A")) || tb.Offered() != 0 {
+	if tb.Repair("A", "1", mark(t, tb, "A"), Meta{}) != Committed || tb.Offered() != 0 {
 		t.Errorf("after the first value: Offered = %d, want 0", tb.Offered())
 	}
-	if !tb.Repair("A", "2", mark(t, tb, "A")) || tb.Offered() != 2 {
+	if tb.Repair("A", "2", mark(t, tb, "A"), Meta{}) != Committed || tb.Offered() != 2 {
 		t.Errorf("after a missed tick: Offered = %d, want 2", tb.Offered())
 	}
-	if tb.Repair("A", "2", mark(t, tb, "A")) || tb.Offered() != 2 {
+	if tb.Repair("A", "2", mark(t, tb, "A"), Meta{}) == Committed || tb.Offered() != 2 {
 		t.Errorf("after no repair: Offered = %d, want 2", tb.Offered())
 	}
 }

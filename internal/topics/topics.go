@@ -10,17 +10,29 @@
 //	         topics[local]         …                 name, subscribers, state: under the shard's lock
 //	         chunks[local/256] ─► slots[local%256]   {seq, row}: atomics, read by loops without a lock
 //
+//	                      └────► stale[local%256]   when the topic went stale: the same
+//
+// It knows as well how the sources of the ticks are, and which topics have been without
+// a tick for longer than is their way. Both are news that takes its place in the order of
+// the ticks (see [Table.Notice]).
+//
+//	version.go  which of two ticks is the newer one
+//	rhythm.go   topics that are stale
+//	feeds.go    sources that are up or down
+//
 // Every method may be called from any goroutine. None does I/O, none looks at a clock
 // (the time is passed in), and none blocks on anything but a lock, which is held for
-// less than a microsecond but by [Table.Sweep].
+// some microseconds at most but by [Table.Sweep].
 package topics
 
 import (
 	"errors"
 	"hash/maphash"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // ID names a topic in one [Table]. It stays valid while its holder has not
@@ -50,13 +62,36 @@ type Config struct {
 	// Linger is how long a topic without subscribers is kept, so that a page reload
 	// or a flapping client does not cost an unsubscribe and a subscribe.
 	Linger time.Duration
+	// StaleFloor is the shortest time without a row after which a topic can be stale,
+	// see rhythm.go. 0: none ever is, but for StaleAfter.
+	StaleFloor time.Duration
+	// StaleAfter is that time for all topics, those that never had a row included. 0: it
+	// is learned for each of them, from the time between its ticks.
+	StaleAfter time.Duration
+	// Start is when the table is made: its feeds have been down since then.
+	Start time.Time
 }
 
 // Table holds topics. See the package comment for who may call what: everybody.
 type Table struct {
-	cfg    Config
-	seed   maphash.Seed
+	cfg  Config
+	seed maphash.Seed
+	made int64 // Config.Start in Unix milliseconds, 0 if it is not known.
+
+	staleFloor, staleAfter int64 // In milliseconds.
+
+	// sources never moves once the table is used. notice is on a line of its own with
+	// what is rarely written: every visit of a conn reads it.
+	sources []source
+	notice  atomic.Uint64
+	_       [64]byte
+
 	shards [1 << shardBits]shard
+
+	feeding    sync.Mutex   // One change of a feed at a time.
+	newest     atomic.Int64 // When the newest tick came in, as of the last Watch.
+	stale      atomic.Int64 // Topics that are stale.
+	staleTotal atomic.Uint64
 
 	held          atomic.Int64 // Topics in the table; at most cfg.Max.
 	subscriptions atomic.Int64
@@ -73,7 +108,7 @@ type Table struct {
 	changed   chan struct{}
 }
 
-// shard holds the topics whose id ends in its index. Lock order: shard.mu, then
+// shard holds the topics whose id ends in its index. Lock order: shard.mu or feeding, then
 // commit or changesMu. Never two shards at a time.
 type shard struct {
 	mu     sync.Mutex
@@ -83,9 +118,10 @@ type shard struct {
 	linger []uint32 // topics that may be idle, each once, in no order
 
 	offered uint64 // Ticks, each times its subscribers.
+	tickAt  int64  // When the newest tick came in.
 
 	// chunks never moves, so that loops may read it while it grows.
-	chunks []atomic.Pointer[[1 << chunkBits]slot]
+	chunks []atomic.Pointer[chunk]
 }
 
 // slot is the part of a topic that loops read without a lock. The row is stored
@@ -97,14 +133,21 @@ type slot struct {
 
 type topic struct {
 	name        string
-	n           uint64 // ticks seen
+	n           uint64  // ticks seen
+	last        int64   // When the newest row came in, in Unix milliseconds. 0 if that is not known.
+	version     Version // Of the row.
+	gap         uint32  // The longest time between two ticks, which decays, in milliseconds.
 	subscribers int32
-	idleSince   time.Time // when subscribers became 0
+	idleSince   int64 // when subscribers became 0, in Unix nanoseconds
 	state       state
 	told        bool // The feed was told that the topic is wanted.
 	queued      bool // It is in Table.changes.
 	inLinger    bool // It has its one entry in shard.linger.
+	stale       bool // It has a stale mark.
 }
+
+const topicSizeMax = 72 // Ten million of them are the most that a table holds.
+const _ = uint(topicSizeMax - unsafe.Sizeof(topic{}))
 
 // state says what holds of a topic.
 type state uint8
@@ -121,11 +164,16 @@ func New(cfg Config) *Table {
 		panic("topics: Config.Max is out of range")
 	}
 	t := &Table{cfg: cfg, seed: maphash.MakeSeed(), changed: make(chan struct{}, 1)}
+	t.staleFloor, t.staleAfter = staleTime(cfg.StaleFloor), staleTime(cfg.StaleAfter)
+	if !cfg.Start.IsZero() {
+		t.made = cfg.Start.UnixMilli()
+	}
+	t.SetSources([]string{""})
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.ids = make(map[string]uint32)
 		// One shard may get all names if the hash wants it so.
-		s.chunks = make([]atomic.Pointer[[1 << chunkBits]slot], cfg.Max>>chunkBits+1)
+		s.chunks = make([]atomic.Pointer[chunk], cfg.Max>>chunkBits+1)
 	}
 	return t
 }
@@ -182,7 +230,7 @@ func (t *Table) Release(id ID, now time.Time) {
 	tp := &s.topics[local]
 	tp.subscribers--
 	if tp.subscribers == 0 {
-		tp.idleSince = now
+		tp.idleSince = now.UnixNano()
 		if !tp.inLinger {
 			tp.inLinger = true
 			s.linger = append(s.linger, local)
@@ -200,20 +248,21 @@ func (t *Table) Sweep(now time.Time) {
 		t.sweep(farFuture)
 		return
 	}
-	t.sweep(now.Add(-t.cfg.Linger))
+	t.sweep(now.Add(-t.cfg.Linger).UnixNano())
 }
 
-var farFuture = time.Unix(1<<40, 0)
+const farFuture = math.MaxInt64
 
-// sweep gives up the topics that have been idle since cutoff or longer.
-func (t *Table) sweep(cutoff time.Time) {
+// sweep gives up the topics that have been idle since cutoff or longer, which is in Unix
+// nanoseconds.
+func (t *Table) sweep(cutoff int64) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
 		keep := s.linger[:0]
 		for _, local := range s.linger {
 			tp := &s.topics[local]
-			if tp.subscribers == 0 && tp.idleSince.After(cutoff) {
+			if tp.subscribers == 0 && tp.idleSince > cutoff {
 				keep = append(keep, local)
 				continue
 			}
@@ -251,7 +300,7 @@ func (s *shard) add(name string) uint32 {
 		local = uint32(len(s.topics))
 		s.topics = append(s.topics, topic{})
 		if c := &s.chunks[local>>chunkBits]; c.Load() == nil {
-			c.Store(new([1 << chunkBits]slot))
+			c.Store(new(chunk))
 		}
 	}
 	s.topics[local] = topic{name: name, state: wanted}
@@ -263,6 +312,9 @@ func (s *shard) add(name string) uint32 {
 func (t *Table) forget(s *shard, local uint32) {
 	tp := &s.topics[local]
 	delete(s.ids, tp.name)
+	if tp.stale {
+		t.freshen(s, local)
+	}
 	sl := s.slot(local)
 	sl.seq.Store(0)
 	sl.row.Store(nil)
@@ -326,21 +378,36 @@ func (t *Table) Changes(dst []Change) []Change {
 }
 
 // Publish commits one tick of a topic: value becomes the topic's newest row and
-// its count rises by one. It reports false, and does nothing, for a topic that
-// nobody wants. value must be valid JSON in valid UTF-8: it is passed on unseen.
-func (t *Table) Publish(name, value string) bool {
+// its count rises by one. It does nothing if nobody wants the topic, and if the versions
+// of tick and row say that the tick is an older one, or is the row. value must be valid
+// JSON in valid UTF-8: it is passed on unseen.
+func (t *Table) Publish(name, value string, m Meta) Outcome {
 	s := t.shardOf(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	local, ok := s.ids[name]
 	if !ok {
-		return false
+		return Unwanted
 	}
-	tp := &s.topics[local]
+	tp, sl := &s.topics[local], s.slot(local)
+	if m.Version.Set && tp.version.Set {
+		switch order := m.Version.Compare(tp.version); {
+		case order < 0:
+			return Older
+		case order == 0 && string(sl.row.Load().Value()) == value:
+			return Repeated
+		}
+	}
+	tp.version = m.Version
+	tp.learn(m.At)
+	s.tickAt = max(s.tickAt, m.At)
+	if tp.stale {
+		t.freshen(s, local)
+	}
 	tp.n++
 	s.offered += uint64(tp.subscribers)
-	t.store(s.slot(local), newRow(name, value, tp.n))
-	return true
+	t.store(sl, newRow(name, value, tp.n))
+	return Committed
 }
 
 // Offered is how many rows would have been sent if every tick went to each of its
@@ -369,35 +436,43 @@ func (t *Table) Mark(name string) (mark uint64, ok bool) {
 }
 
 // Repair commits the value that a feed fetched for a topic, after a subscription
-// or a gap. It does nothing, and reports false, if the topic got a row since mark
-// was taken (that row is newer than the fetched value), if the value is the one
-// that the topic holds already, or if nobody wants the topic. The feed must not have
+// or a gap. It does nothing if the topic got a row since mark was taken (that row is newer
+// than the fetched value), if the value is the one that the topic holds already, if its
+// version is below that of the row, or if nobody wants the topic. The feed must not have
 // two fetches of a topic under way at a time: Repair could not tell which is older.
 //
 // The first value of a topic is no tick and keeps its count at 0. One that differs
-// from the row it replaces shows that a tick was missed, and counts as one.
-func (t *Table) Repair(name, value string, mark uint64) bool {
+// from the row it replaces shows that a tick was missed, and counts as one. Neither says
+// anything about the topic's rhythm.
+func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 	s := t.shardOf(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	local, ok := s.ids[name]
 	if !ok {
-		return false
+		return Unwanted
 	}
-	sl := s.slot(local)
+	tp, sl := &s.topics[local], s.slot(local)
 	if sl.seq.Load() != mark {
-		return false
+		return Unchanged
 	}
-	tp := &s.topics[local]
 	if old := sl.row.Load(); old != nil {
-		if string(old.Value()) == value {
-			return false
+		switch {
+		case string(old.Value()) == value:
+			return Unchanged
+		case m.Version.Set && m.Version.Compare(tp.version) < 0:
+			return Older
 		}
 		tp.n++
 		s.offered += uint64(tp.subscribers) // The first value goes out in snapshots.
 	}
+	tp.version = m.Version
+	tp.last = m.At
+	if tp.stale {
+		t.freshen(s, local)
+	}
 	t.store(sl, newRow(name, value, tp.n))
-	return true
+	return Committed
 }
 
 // store commits a row. The watermark is published last: published before the
@@ -447,9 +522,9 @@ func (t *Table) locate(id ID) (*shard, uint32) {
 func (t *Table) slot(id ID) *slot {
 	s := &t.shards[id&shardMask]
 	local := id >> shardBits
-	return &s.chunks[local>>chunkBits].Load()[local&chunkMask]
+	return &s.chunks[local>>chunkBits].Load().slots[local&chunkMask]
 }
 
 func (s *shard) slot(local uint32) *slot {
-	return &s.chunks[local>>chunkBits].Load()[local&chunkMask]
+	return &s.chunks[local>>chunkBits].Load().slots[local&chunkMask]
 }

@@ -64,7 +64,7 @@ func TestEveryNameHasItsID(t *testing.T) {
 			t.Fatalf("%s and %s share an id", former, name)
 		}
 		names[id] = name
-		if !tb.Publish(name, fmt.Sprint(i)) {
+		if tb.Publish(name, fmt.Sprint(i), Meta{}) != Committed {
 			t.Fatalf("%s is not wanted", name)
 		}
 	}
@@ -186,7 +186,7 @@ func TestIDIsFreeOnlyWhenTheFeedTookTheDrop(t *testing.T) {
 	}
 	publish(t, tb, names[0], "2") // Ticks are dropped only from Changes on.
 	wantChanges(t, tb, Change{names[0], false}, Change{names[1], true})
-	if tb.Publish(names[0], "3") {
+	if tb.Publish(names[0], "3", Meta{}) == Committed {
 		t.Fatal("a tick of a topic that nobody wants was taken")
 	}
 	if other := acquire(t, tb, names[2]); other != id {

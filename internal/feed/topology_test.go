@@ -1,0 +1,298 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tickedge/internal/feed/redistest"
+)
+
+// load publishes numbers that only grow, to all topics in turn, and looks on while the
+// table gets them.
+type load struct {
+	t       *testing.T
+	r       *rig
+	client  redis.UniversalClient
+	publish func(ctx context.Context, p redis.Pipeliner, topic, value string)
+	names   []string
+	stop    func()
+}
+
+// loadTopics is how many topics a load has, and loadEvery the time between two of its
+// ticks.
+const (
+	loadTopics = 50
+	loadEvery  = 2 * time.Millisecond
+)
+
+func startLoad(r *rig, client redis.UniversalClient, publish func(context.Context, redis.Pipeliner, string, string)) *load {
+	r.t.Helper()
+	l := &load{t: r.t, r: r, client: client, publish: publish}
+	for i := range loadTopics {
+		l.names = append(l.names, fmt.Sprint("T", i))
+	}
+	r.acquire(l.names...)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { l.run(ctx) })
+	wg.Go(func() { l.look(ctx) })
+	l.stop = sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+	})
+	r.t.Cleanup(l.stop)
+	l.flows()
+	return l
+}
+
+// run publishes. A tick that fails may have got through all the same, so its number is
+// not used again.
+func (l *load) run(ctx context.Context) {
+	for n := 1; sleep(ctx, loadEvery); n++ {
+		topic := l.names[n%len(l.names)]
+		pipe := l.client.TxPipeline()
+		l.publish(ctx, pipe, topic, fmt.Sprintf(`{"seq":%d}`, n))
+		try, cancel := context.WithTimeout(ctx, time.Second)
+		pipe.Exec(try)
+		cancel()
+	}
+}
+
+// look sees to it that no value goes back in time.
+func (l *load) look(ctx context.Context) {
+	newest := make(map[string]int)
+	for sleep(ctx, time.Millisecond) {
+		for _, name := range l.names {
+			n := 0
+			fmt.Sscanf(l.r.value(name), `{"seq":%d}`, &n)
+			if n < newest[name] {
+				l.t.Errorf("%s went back from %d to %d", name, newest[name], n)
+			}
+			newest[name] = n
+		}
+	}
+}
+
+// flows waits until each topic has a newer value than now.
+func (l *load) flows() {
+	l.t.Helper()
+	for _, name := range l.names {
+		was := l.r.value(name)
+		l.r.eventually("ticks of "+name, func() bool { return l.r.value(name) != was })
+	}
+}
+
+// recovers waits until ticks of all topics flow again, and logs how long that took.
+func (l *load) recovers(what string, since time.Time) {
+	l.t.Helper()
+	l.flows()
+	l.t.Logf("%s: all topics had new values after %v", what, time.Since(since).Round(time.Millisecond))
+}
+
+// same stops the ticks and compares the table with what Redis holds.
+func (l *load) same() {
+	l.t.Helper()
+	l.stop()
+	for _, name := range l.names {
+		want := ""
+		l.r.eventually("the value of "+name+" is what Redis holds", func() bool {
+			var err error
+			want, err = l.client.Get(context.Background(), l.r.Feed.key.name(name)).Result()
+			return err == nil && l.r.value(name) == want
+		})
+	}
+}
+
+func published(ctx context.Context, p redis.Pipeliner, topic, value string) {
+	p.Set(ctx, "price:"+topic, value, 0)
+	p.Publish(ctx, "channel:prices:"+topic, value)
+}
+
+// patient is a config whose timeout is short enough for a test of a frozen server.
+func patient(url string) Config {
+	cfg := At(url)
+	cfg.Timeout = 2 * time.Second
+	return cfg
+}
+
+func TestPasswordAndTLS(t *testing.T) {
+	t.Parallel()
+	ca := redistest.NewCA(t)
+	s := redistest.StartTLS(t, ca, "--requirepass", secret, "--tls-auth-clients", "yes")
+	s.Do("SET", "price:AAPL", "1")
+	cert, key := ca.Issue("edge")
+	cfg := At("rediss://:" + secret + "@" + s.TLSAddr())
+	cfg.TLS = TLSFiles{CA: ca.File, Cert: cert, Key: key}
+	r := run(t, cfg, limits)
+	r.acquire("AAPL")
+	r.eventually("the value", func() bool { return r.value("AAPL") == "1" })
+	publish(s, "AAPL", "2")
+	r.eventually("the tick", func() bool { return r.value("AAPL") == "2" })
+}
+
+func TestTLSHints(t *testing.T) {
+	t.Parallel()
+	ca := redistest.NewCA(t)
+	s := redistest.StartTLS(t, ca, "--tls-auth-clients", "yes")
+	cert, key := redistest.NewCA(t).Issue("edge")
+	for name, c := range map[string]struct {
+		addr string
+		tls  TLSFiles
+		hint string
+	}{
+		"an authority that did not sign it": {s.TLSAddr(), TLSFiles{CA: redistest.NewCA(t).File}, "-redis-tls-ca"},
+		"no certificate of ours":            {s.TLSAddr(), TLSFiles{CA: ca.File}, "-redis-tls-cert"},
+		"a certificate that Redis rejects":  {s.TLSAddr(), TLSFiles{CA: ca.File, Cert: cert, Key: key}, "-redis-tls-cert"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := At("rediss://" + c.addr)
+			cfg.TLS = c.tls
+			r := run(t, cfg, limits)
+			r.eventually("an error", func() bool { return r.log.count("msg=\"redis feed down\"") > 0 })
+			if r.log.count(c.hint) == 0 {
+				t.Errorf("no %s in the log", c.hint)
+			}
+		})
+	}
+}
+
+func TestTwoSources(t *testing.T) {
+	t.Parallel()
+	fx, rest := redistest.Start(t), redistest.Start(t)
+	cfg := Config{Sources: []SourceConfig{{Patterns: []string{"fx:*", "*-USD"}, URL: fx.URL()}, {URL: rest.URL()}}}
+	r := run(t, cfg, limits)
+	r.acquire("fx:EUR", "BTC-USD", "AAPL")
+	tick := func(s *redistest.Server, topic, value string) {
+		t.Helper()
+		r.eventually("the tick of "+topic, func() bool {
+			publish(s, topic, value)
+			return r.value(topic) == value
+		})
+	}
+	tick(fx, "fx:EUR", "1")
+	tick(fx, "BTC-USD", "2")
+	tick(rest, "AAPL", "3")
+
+	fx.Kill()
+	r.eventually("one source is down", func() bool { st := r.Feed.Stats(); return !st.Sources[0].Connected && !st.Connected })
+	tick(rest, "AAPL", "4")
+	if st := r.Feed.Stats(); !st.Sources[1].Connected || st.Sources[1].Connects != 1 || st.Sources[0].Topics != "fx:*,*-USD" || st.Sources[1].Topics != "" {
+		t.Errorf("stats = %+v", st)
+	}
+	if r.table.Feed(0).Up || !r.table.Feed(1).Up {
+		t.Error("the table does not know which source is down")
+	}
+	fx.Start()
+	tick(fx, "fx:EUR", "5")
+	r.eventually("both are up", func() bool { return r.table.Feed(0).Up && r.Feed.Stats().Connected })
+}
+
+// The primary is killed, and a replica takes its place.
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartSentinel(t, 1, secret, "watch-"+secret)
+	client := s.Client()
+	defer client.Close()
+	url := strings.Replace(s.URL(), "://", "://:"+secret+"@", 1) + "?sentinel_password=watch-" + secret
+	r := run(t, patient(url), limits)
+	l := startLoad(r, client, published)
+
+	old, killed := s.Primary(), time.Now()
+	old.Kill()
+	r.eventually("the feed knows that it is down", func() bool { return !r.table.Feed(0).Up })
+	l.recovers("killed primary", killed)
+	if now := s.Primary(); now == old {
+		t.Error("the primary is the same")
+	}
+	l.same()
+	if st := r.Stats(); st.Gaps == 0 || !st.Connected {
+		t.Errorf("stats = %+v, want a gap", st)
+	}
+}
+
+// The primary is frozen, a replica takes its place, and when it thaws it believes for a
+// while that it is the primary still.
+func TestSentinelFrozenPrimary(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartSentinel(t, 1, "", "")
+	client := s.Client()
+	defer client.Close()
+	r := run(t, patient(s.URL()), limits)
+	l := startLoad(r, client, published)
+
+	old, frozen := s.Primary(), time.Now()
+	old.Freeze()
+	defer old.Thaw()
+	s.WaitMoved(old)
+	l.recovers("frozen primary", frozen)
+	old.Thaw()
+	r.eventually("the old primary is a replica", func() bool { return old.IsReplica() })
+	l.flows()
+	l.same()
+	r.eventually("the feed stays with the new primary", func() bool { return r.Stats().Connected })
+}
+
+// The link works, and yet it has to go. What is published to the old primary meanwhile is
+// lost in Redis, so only versions keep the values from going back.
+func TestSentinelSwitch(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartSentinel(t, 1, "", "")
+	client := s.Client()
+	defer client.Close()
+	r := run(t, patient(s.URL()), limits)
+	l := startLoad(r, client, published)
+	old, begin := s.Primary(), time.Now()
+	s.Guards()[0].Do("SENTINEL", "FAILOVER", redistest.SentinelName)
+	s.WaitMoved(old)
+	r.eventually("the link goes to the new primary", func() bool { return r.Stats().Connects > 1 })
+	l.recovers("failover on demand", begin)
+	l.same()
+}
+
+func TestSentinelsThatCannotHelp(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartSentinel(t, 0, "", "watch-"+secret)
+	primary := s.Primary()
+	t.Run("wrong name", func(t *testing.T) {
+		r := run(t, patient("redis-sentinel://"+s.Addrs()[0]+"/other?sentinel_password=watch-"+secret), limits)
+		r.eventually("the log names the cause", func() bool { return strings.Contains(r.Stats().LastError, errNoMaster.Error()) })
+		if r.log.count("correct the master's name") == 0 {
+			t.Error("no hint in the log")
+		}
+	})
+	t.Run("no password", func(t *testing.T) {
+		r := run(t, patient(s.URL()), limits)
+		r.eventually("the log names the cause", func() bool { return strings.Contains(r.Stats().LastError, "NOAUTH") })
+	})
+	t.Run("one answers", func(t *testing.T) {
+		// One refuses, one says nothing.
+		s.Guards()[0].Kill()
+		s.Guards()[1].Freeze()
+		defer s.Guards()[1].Thaw()
+		begin := time.Now()
+		r := run(t, patient(s.URL()+"?sentinel_password=watch-"+secret), limits)
+		r.eventually("connected", func() bool { return r.Stats().Connected })
+		t.Logf("connected after %v", time.Since(begin))
+	})
+	t.Run("it is a replica", func(t *testing.T) {
+		primary.Do("REPLICAOF", "127.0.0.1", "1")
+		target := sentinels{&upstream{opts: At("").tuned()}, Config{Timeout: time.Second}}
+		if err := target.checkMaster(t.Context(), *target.at(primary.Addr())); !errors.Is(err, errNotMaster) {
+			t.Errorf("error = %v", err)
+		}
+	})
+}
+
+// tuned are options for tests that need no more.
+func (c Config) tuned() *redis.Options {
+	o := new(redis.Options)
+	tune(o, c.withDefaults())
+	return o
+}

@@ -1,0 +1,88 @@
+package topics
+
+import "sync/atomic"
+
+// SourcesMax bounds the sources of a table. Each one is a connection to a server that
+// an operator has named.
+const SourcesMax = 64
+
+// Feed is how one source of ticks is. It is never changed after it was committed.
+type Feed struct {
+	Scope string // The topics that the source serves, as patterns. Empty if it takes all, or what is left.
+	Up    bool
+	Since int64  // In Unix milliseconds.
+	Seq   uint64 // The change's place in the order of all commits. 0 while the feed has never been up.
+}
+
+// source is the table's part of one source.
+type source struct {
+	feed atomic.Pointer[Feed]
+	lag  atomic.Int64 // Milliseconds.
+}
+
+// Health is how the feed is as a whole.
+type Health struct {
+	Up   bool  // All sources are.
+	Tick int64 // When the newest tick of any topic came in, in Unix milliseconds and to a second. 0 if none has.
+	Lag  int64 // How far the source is behind that is furthest, in milliseconds.
+}
+
+// SetSources says where ticks come from: a scope for each source, see [Feed]. All are
+// down. Without it there is one source, of all topics. It is called once, before the
+// table is used.
+func (t *Table) SetSources(scopes []string) {
+	if len(scopes) == 0 || len(scopes) > SourcesMax {
+		panic("topics: the number of sources is out of range")
+	}
+	t.sources = make([]source, len(scopes))
+	for i, scope := range scopes {
+		t.sources[i].feed.Store(&Feed{Scope: scope, Since: t.made})
+	}
+}
+
+// SetFeed notes that a source is up, or down, since a time in Unix milliseconds. It does
+// nothing if that is what the table knows.
+func (t *Table) SetFeed(source int, up bool, since int64) {
+	t.feeding.Lock()
+	defer t.feeding.Unlock()
+	src := &t.sources[source]
+	if was := src.feed.Load(); was.Up != up {
+		t.announce(func(seq uint64) { src.feed.Store(&Feed{was.Scope, up, since, seq}) })
+	}
+}
+
+// SetLag notes how many milliseconds a source is behind.
+func (t *Table) SetLag(source int, ms int64) { t.sources[source].lag.Store(ms) }
+
+// Sources is how many sources there are, at least one.
+func (t *Table) Sources() int { return len(t.sources) }
+
+// Feed is how a source is.
+func (t *Table) Feed(source int) *Feed { return t.sources[source].feed.Load() }
+
+// Health sums up all sources.
+func (t *Table) Health() Health {
+	h := Health{Up: true, Tick: t.newest.Load()}
+	for i := range t.sources {
+		src := &t.sources[i]
+		h.Up = h.Up && src.feed.Load().Up
+		h.Lag = max(h.Lag, src.lag.Load())
+	}
+	return h
+}
+
+// Notice is the sequence of the newest change of a feed, or of a topic that went stale.
+// Who is served up to it or further knows of all of them.
+func (t *Table) Notice() uint64 { return t.notice.Load() }
+
+// announce commits what is no row, and takes its place in the same order. The notice is
+// raised before the watermark: the other way round a loop could be served up to the
+// watermark, and never look for what it was told.
+func (t *Table) announce(commit func(seq uint64)) {
+	t.commit.Lock()
+	seq := t.watermark.Load() + 1
+	commit(seq)
+	t.notice.Store(seq)
+	t.watermark.Store(seq)
+	t.commit.Unlock()
+}

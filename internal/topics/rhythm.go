@@ -1,0 +1,131 @@
+package topics
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// A topic is stale when it has been without a row for longer than is to be expected of
+// it: longer than Config.StaleAfter or, if that is 0, than
+//
+//	max(Config.StaleFloor, 4 × gap)
+//
+// where gap is the longest time between two of its ticks, which each tick takes a
+// [gapDecay]th off. A topic that has ticked less than [rhythmTicks] times has no rhythm
+// yet and is not stale. It is fresh again with its next row.
+const (
+	gapDecay    = 32
+	gapPatience = 4
+	rhythmTicks = 8
+)
+
+// watchStretch is how many topics are looked at under one hold of a shard's lock, about
+// a microsecond, so that no tick waits for a look at all of them.
+const watchStretch = 256
+
+// chunk is the memory of some topics that loops read without a lock. stale stands apart
+// from the slots: a gather reads every slot, and a stale mark only when there is news.
+type chunk struct {
+	slots [1 << chunkBits]slot
+	stale [1 << chunkBits]atomic.Uint64 // The sequence at which a topic went stale; 0 while it is fresh.
+}
+
+// learn notes that a tick of the topic came in.
+func (tp *topic) learn(at int64) {
+	if tp.last != 0 {
+		gap := tp.gap - tp.gap/gapDecay
+		tp.gap = uint32(min(max(int64(gap), at-tp.last), math.MaxUint32))
+	}
+	tp.last = at
+}
+
+// overdue reports whether the topic has been without a row for too long.
+func (t *Table) overdue(tp *topic, at int64) bool {
+	if t.staleAfter > 0 {
+		return at-tp.last > t.staleAfter
+	}
+	return tp.n >= rhythmTicks && at-tp.last > max(t.staleFloor, gapPatience*int64(tp.gap))
+}
+
+// Watch finds the topics that are stale at a time, in Unix milliseconds of the clock of
+// [Meta.At]. It wants to be called about once a second.
+func (t *Table) Watch(at int64) {
+	if now := t.tickAt(); now > t.newest.Load() {
+		t.newest.Store(now)
+	}
+	if t.staleFloor == 0 && t.staleAfter == 0 {
+		return
+	}
+	for i := range t.shards {
+		s := &t.shards[i]
+		for local, more := uint32(0), true; more; local += watchStretch {
+			more = t.watchFrom(s, local, at)
+		}
+	}
+}
+
+// watchFrom looks at one stretch of a shard's topics. It reports whether there are more.
+func (t *Table) watchFrom(s *shard, local uint32, at int64) (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := min(uint32(len(s.topics)), local+watchStretch)
+	for ; local < end; local++ {
+		tp := &s.topics[local]
+		switch {
+		case tp.state == free || tp.stale:
+		case tp.last == 0:
+			// It never had a row. Its time counts from its subscription, which was
+			// within the last second.
+			if t.staleAfter > 0 {
+				tp.last = at
+			}
+		case t.overdue(tp, at):
+			tp.stale = true
+			t.stale.Add(1)
+			t.staleTotal.Add(1)
+			t.announce(func(seq uint64) { s.staleMark(local).Store(seq) })
+		}
+	}
+	return end < uint32(len(s.topics))
+}
+
+// freshen ends the staleness of a topic, before its row is stored. Stored first, a loop
+// could send the row and say that the topic is stale behind it. The caller holds s.mu.
+func (t *Table) freshen(s *shard, local uint32) {
+	s.topics[local].stale = false
+	s.staleMark(local).Store(0)
+	t.stale.Add(-1)
+}
+
+// Stale is the sequence at which a topic went stale, 0 while it is fresh. The caller
+// must hold the id. Who wants to know of a row and of this reads the row first.
+func (t *Table) Stale(id ID) uint64 {
+	return t.shards[id&shardMask].staleMark(uint32(id >> shardBits)).Load()
+}
+
+// StaleTopics is how many topics are stale now, and how many times one has become so.
+func (t *Table) StaleTopics() (now int64, total uint64) { return t.stale.Load(), t.staleTotal.Load() }
+
+func (s *shard) staleMark(local uint32) *atomic.Uint64 {
+	return &s.chunks[local>>chunkBits].Load().stale[local&chunkMask]
+}
+
+// tickAt is when the newest tick of any topic came in, 0 if there was none.
+func (t *Table) tickAt() (at int64) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		at = max(at, s.tickAt)
+		s.mu.Unlock()
+	}
+	return at
+}
+
+// staleTime is a time of [Config] in milliseconds. What is above 0 stays so.
+func staleTime(d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return max(1, d.Milliseconds())
+}
