@@ -53,7 +53,7 @@ func parse(args []string, out io.Writer) (config, error) {
 	c.redis.Sources = make([]feed.SourceConfig, 1)
 	var symbols string
 	fs := flag.NewFlagSet("tickgen", flag.ContinueOnError)
-	fs.StringVar(&c.redis.Sources[0].URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, rediss:// or unix://")
+	fs.StringVar(&c.redis.Sources[0].URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, unix://, redis-sentinel:// or redis-cluster://,\nrediss in place of redis for TLS; a cluster needs names such as\n-redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
 	fs.StringVar(&c.redis.Channel, "redis-channel", feed.DefaultChannel, "`template` of a topic's Pub/Sub channel")
 	fs.StringVar(&c.redis.Key, "redis-key", feed.DefaultKey, "`template` of the key of a topic's newest value")
 	fs.StringVar(&symbols, "symbols", "", "`list` of symbols, separated by commas (default AAPL, BTC-USD, EUR-USD and 21\n"+

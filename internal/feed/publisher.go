@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +49,8 @@ const (
 // The ticks of a batch share their transaction: MULTI and EXEC around every tick made
 // tickgen a third slower and cost Redis half as much CPU again, a script more than that.
 type Publisher struct {
-	opts    *redis.Options
+	cfg     Config
+	up      *upstream
 	channel template
 	key     template
 	log     *slog.Logger
@@ -74,8 +76,11 @@ func NewPublisher(cfg Config, log *slog.Logger) (*Publisher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("publisher: %w", err)
 	}
-	p := &Publisher{log: log, changed: make(chan struct{}, 1), state: PublisherState{Speed: SpeedMin}}
-	p.opts, _ = cfg.Sources[0].options(cfg) // Valid, and so are the templates.
+	if len(cfg.Sources) != 1 {
+		return nil, fmt.Errorf("publisher: redis sources are %d, want one to publish to", len(cfg.Sources))
+	}
+	p := &Publisher{cfg: cfg, log: log, changed: make(chan struct{}, 1), state: PublisherState{Speed: SpeedMin}}
+	p.up, _ = cfg.Sources[0].upstream(cfg) // Valid, and so are the templates.
 	p.channel, _ = newTemplate("channel", cfg.Channel)
 	p.key, _ = newTemplate("key", cfg.Key)
 	routeLog(log)
@@ -117,12 +122,16 @@ func (p *Publisher) change(f func(*PublisherState)) {
 // or until it fails. While Redis cannot be reached it tries for ever to get the ticks
 // in hand through, and then goes on with those after them. One source at a time.
 func (p *Publisher) Run(ctx context.Context, source Source) error {
-	opts := *p.opts
-	opts.Dialer = dialer(ctx, &opts)
-	client := redis.NewClient(&opts)
+	client, err := p.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("publisher: %w", err)
+	}
 	defer client.Close()
 
 	b := batch{p: p, pipe: client.TxPipeline()}
+	if p.up.kind == sharded {
+		b.pipe = client.Pipeline() // Each tick is a transaction by itself: a script.
+	}
 	var pace pace
 	next, err := source.Next(time.Now())
 	for err == nil && ctx.Err() == nil {
@@ -141,6 +150,42 @@ func (p *Publisher) Run(ctx context.Context, source Source) error {
 		return nil
 	}
 	return err
+}
+
+// connect returns a client of the publisher's servers. Its connections close when ctx
+// ends.
+func (p *Publisher) connect(ctx context.Context) (redis.UniversalClient, error) {
+	opts, err := p.cfg.TLS.secure(p.up.opts)
+	if err != nil {
+		return nil, err
+	}
+	own := *opts
+	own.Dialer = dialer(ctx, &own)
+	switch p.up.kind {
+	case sentinel:
+		return redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: p.up.master, SentinelAddrs: p.up.addrs, SentinelUsername: p.up.guard.Username, SentinelPassword: p.up.guard.Password,
+			Username: own.Username, Password: own.Password, DB: own.DB, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
+			DialTimeout: own.DialTimeout, ReadTimeout: own.ReadTimeout, WriteTimeout: own.WriteTimeout, ContextTimeoutEnabled: true,
+			MaxRetries: own.MaxRetries, Protocol: own.Protocol, DisableIdentity: true,
+		}), nil
+	case sharded:
+		// It follows slots that move by itself, and is tried again after anything else.
+		return redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: p.up.addrs, Username: own.Username, Password: own.Password, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
+			DialTimeout: own.DialTimeout, ReadTimeout: own.ReadTimeout, WriteTimeout: own.WriteTimeout, ContextTimeoutEnabled: true,
+			Protocol: own.Protocol, DisableIdentity: true, MaintNotificationsConfig: own.MaintNotificationsConfig,
+		}), nil
+	}
+	return redis.NewClient(&own), nil
+}
+
+// address names the servers in the log.
+func (p *Publisher) address() string {
+	if len(p.up.addrs) > 0 {
+		return strings.Join(p.up.addrs, ",")
+	}
+	return p.up.opts.Addr
 }
 
 // speed is how fast time passes for the source, 0 in a pause.
@@ -181,10 +226,21 @@ func (b *batch) add(ctx context.Context, t Tick) {
 	at := len(b.arena)
 	b.arena = append(b.arena, t.Value...) // Moves at times; what it leaves stays as it is.
 	value := b.arena[at:len(b.arena):len(b.arena)]
-	b.cmds = append(b.cmds,
-		redis.NewStatusCmd(ctx, "set", b.p.key.name(t.Topic), value),
-		redis.NewIntCmd(ctx, "publish", b.p.channel.name(t.Topic), value))
+	b.cmds = b.p.appendCommands(ctx, b.cmds, t.Topic, value)
 	b.ticks++
+}
+
+// inShard sets and publishes one tick in a Redis Cluster, where a transaction over many
+// topics is not possible, because they are in different slots.
+const inShard = `redis.call('SET',KEYS[1],ARGV[1]) return redis.call('SPUBLISH',KEYS[2],ARGV[1])`
+
+// appendCommands appends what writes one tick.
+func (p *Publisher) appendCommands(ctx context.Context, cmds []redis.Cmder, topic string, value []byte) []redis.Cmder {
+	key, channel := p.key.name(topic), p.channel.name(topic)
+	if p.up.kind == sharded {
+		return append(cmds, redis.NewIntCmd(ctx, "eval", inShard, 2, key, channel, value))
+	}
+	return append(cmds, redis.NewStatusCmd(ctx, "set", key, value), redis.NewIntCmd(ctx, "publish", channel, value))
 }
 
 // publish writes the batch, again and again until Redis has taken it. It is false
@@ -225,7 +281,7 @@ func (p *Publisher) published(ticks int) {
 	p.state.Published += uint64(ticks)
 	p.mu.Unlock()
 	if !was {
-		p.log.Info("publisher up", "address", p.opts.Addr)
+		p.log.Info("publisher up", "address", p.address())
 	}
 }
 
@@ -236,7 +292,7 @@ func (p *Publisher) failed(err error, retryIn time.Duration) {
 	p.state.Connected, p.down = false, true
 	p.mu.Unlock()
 	if first {
-		p.log.Error("publisher down", "address", p.opts.Addr, "error", err, "hint", hint(err),
+		p.log.Error("publisher down", "address", p.address(), "error", err, "hint", hint(err),
 			"retry_in", retryIn.Round(time.Millisecond))
 	}
 }

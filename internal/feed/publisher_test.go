@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +87,63 @@ func TestSetAndPublishAreOneTransaction(t *testing.T) {
 	}
 	if set, publish := calls(s, "set"), calls(s, "publish"); set != 10 || publish != 10 {
 		t.Errorf("%d SET and %d PUBLISH, want 10 of each", set, publish)
+	}
+}
+
+// In a cluster ticks go to the shard of their topic, and come out there.
+func TestPublisherIntoACluster(t *testing.T) {
+	c := redistest.StartCluster(t, 2, 0, nil)
+	cfg := At(c.URL())
+	cfg.Channel, cfg.Key = "c:{{topic}}", "k:{{topic}}"
+	p, log := newPublisher(t, cfg)
+	client := c.Client()
+	defer client.Close()
+	ctx := t.Context()
+	sub := client.SSubscribe(ctx, "c:{T1}")
+	defer sub.Close()
+	if _, err := sub.Receive(ctx); err != nil {
+		t.Fatal(err)
+	}
+	const n = publishMax + 1
+	if err := p.Run(ctx, &script{end: n}); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= n; i += 2 {
+		m, err := sub.ReceiveMessage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Payload != fmt.Sprint(i) {
+			t.Fatalf("message = %s, want %d", m.Payload, i)
+		}
+	}
+	for topic, want := range map[string]int{"T0": n - 1, "T1": n} {
+		if got, err := client.Get(ctx, "k:{"+topic+"}").Result(); err != nil || got != fmt.Sprint(want) {
+			t.Errorf("key of %s = %s, %v, want %d", topic, got, err, want)
+		}
+	}
+	if log.count("publisher up") != 1 {
+		t.Error("the publisher does not say that it is up")
+	}
+}
+
+func TestPublisherFollowsTheMaster(t *testing.T) {
+	s := redistest.StartSentinel(t, 1, secret, "")
+	_, addrs, _ := strings.Cut(s.URL(), "://")
+	p, log := newPublisher(t, At("redis-sentinel://:"+secret+"@"+addrs))
+	if err := p.Run(t.Context(), &script{end: 4}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Primary().Do("GET", "price:T0"); got != "4" || log.count("publisher up") != 1 {
+		t.Errorf("key = %s", got)
+	}
+}
+
+func TestPublisherNeedsOneSource(t *testing.T) {
+	log, _ := newLog(t)
+	cfg := Config{Sources: []SourceConfig{{Patterns: []string{"A*"}, URL: "redis://a:1"}, {URL: "redis://b:1"}}}
+	if _, err := NewPublisher(cfg, log); err == nil || !strings.Contains(err.Error(), "want one") {
+		t.Errorf("error = %v", err)
 	}
 }
 
