@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// commandMax bounds the channels in one SUBSCRIBE, so that Redis serves others
-	// between two of them, and a ping never waits behind a hundred thousand.
-	commandMax = 1000
 	// gatherFor is how long a subscription waits for others to share its command: a
 	// page of a hundred topics comes as a hundred changes.
 	gatherFor = 3 * time.Millisecond
@@ -193,6 +190,7 @@ func (l *link) write(ctx context.Context) error {
 			return nil
 		case <-l.s.wants.written:
 			sleep(ctx, gatherFor)
+		case <-l.s.wants.room:
 		case <-ping.C:
 			if l.pings.len() < pingsMax-barrierMax {
 				if err := l.ping(nil); err != nil {
@@ -227,21 +225,23 @@ func (l *link) answered(token string) {
 	<-l.waiting
 }
 
-// writeCommands writes all that is to be subscribed and unsubscribed.
+// writeCommands writes what is to be subscribed and unsubscribed, as far as flight has
+// room for it.
 func (l *link) writeCommands(ctx context.Context) error {
 	for ctx.Err() == nil {
 		c := l.s.wants.next(commandMax)
 		if len(c.topics) == 0 {
 			return nil
 		}
+		names := make([]string, len(c.topics))
 		for i, topic := range c.topics {
-			c.topics[i] = l.s.channel.name(topic)
+			names[i] = l.s.channel.name(topic)
 		}
 		verb := l.s.verbs.subscribe
 		if c.name == unsubscribe {
 			verb = l.s.verbs.unsubscribe
 		}
-		if err := l.send(verb, c.topics...); err != nil {
+		if err := l.send(verb, names...); err != nil {
 			return err
 		}
 	}

@@ -26,6 +26,9 @@ type server struct {
 	// changed is told when the server's state changes: up is false from the end of a link
 	// until the next one works and all that was wanted then has its newest value.
 	changed func(up bool)
+	// lost is told of a topic whose subscription Redis has ended unasked, as it does when
+	// a slot of a cluster moves away. Nil where that does not happen.
+	lost func(topic string)
 
 	addr     string // Where the last link went. Owned by reconnect's goroutine.
 	counters counters
@@ -161,11 +164,16 @@ func (s *server) receive(m any) (gap bool) {
 		}
 	case *redis.Subscription:
 		s.counters.channels.Store(int64(m.Count))
-		if m.Kind != s.verbs.subscribe {
-			return false
-		}
-		if topic, ok := s.channel.topic(m.Channel); ok {
+		topic, ok := s.channel.topic(m.Channel)
+		switch {
+		case !ok:
+		case m.Kind == s.verbs.subscribe:
+			s.wants.answer(subscribe, topic)
 			return s.wants.confirm(topic)
+		case m.Kind == s.verbs.unsubscribe:
+			if !s.wants.answer(unsubscribe, topic) && s.lost != nil {
+				s.lost(topic)
+			}
 		}
 	}
 	return false
