@@ -27,8 +27,11 @@ const (
 	barrierMax = 4
 	// pingsMax bounds the pings without an answer, those of pipelines included.
 	pingsMax = 16
-	// watchBeats is into how many parts the watchdog divides the timeout. One ping is
-	// sent in each, so two may be lost or late without harm.
+	// pingEvery is the most time between two pings, which tell how far the receiver is
+	// behind.
+	pingEvery = time.Second
+	// watchBeats is into how many parts the watchdog divides the timeout. At least one
+	// ping is sent in each, so two may be late without harm.
 	watchBeats = 3
 )
 
@@ -103,6 +106,8 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	opts.Dialer = l.dialSame(dial)
 	l.get = redis.NewClient(&opts)
 	defer l.get.Close()
+	s.pings.Store(&l.pings)
+	defer s.pings.Store(nil)
 	up()
 
 	var wg sync.WaitGroup
@@ -179,7 +184,7 @@ func (l *link) receive(ctx context.Context) error {
 }
 
 func (l *link) write(ctx context.Context) error {
-	ping := time.NewTicker(l.s.cfg.Timeout / watchBeats)
+	ping := time.NewTicker(min(pingEvery, l.s.cfg.Timeout/watchBeats))
 	defer ping.Stop()
 	for {
 		if err := l.writeCommands(ctx); err != nil {

@@ -30,7 +30,8 @@ type server struct {
 	// a slot of a cluster moves away. Nil where that does not happen.
 	lost func(topic string)
 
-	addr     string // Where the last link went. Owned by reconnect's goroutine.
+	addr     string                // Where the last link went. Owned by reconnect's goroutine.
+	pings    atomic.Pointer[pings] // Those of the link, nil while there is none.
 	counters counters
 }
 
@@ -88,6 +89,9 @@ func (s *server) stats() SourceStats {
 		Connected:     c.connected.Load(),
 		Channels:      c.channels.Load(),
 		Held:          int64(s.wants.len()),
+	}
+	if p := s.pings.Load(); p != nil {
+		st.Lag = p.lag(time.Now())
 	}
 	st.EverConnected = st.Connects > 0
 	if e := c.lastError.Load(); e != nil {
