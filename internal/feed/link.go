@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// commandMax bounds the channels in one SUBSCRIBE, so that Redis serves others
-	// between two of them, and a ping never waits behind a hundred thousand.
-	commandMax = 1000
 	// gatherFor is how long a subscription waits for others to share its command: a
 	// page of a hundred topics comes as a hundred changes.
 	gatherFor = 3 * time.Millisecond
@@ -30,8 +27,11 @@ const (
 	barrierMax = 4
 	// pingsMax bounds the pings without an answer, those of pipelines included.
 	pingsMax = 16
-	// watchBeats is into how many parts the watchdog divides the timeout. One ping is
-	// sent in each, so two may be lost or late without harm.
+	// pingEvery is the most time between two pings, which tell how far the receiver is
+	// behind.
+	pingEvery = time.Second
+	// watchBeats is into how many parts the watchdog divides the timeout. At least one
+	// ping is sent in each, so two may be late without harm.
 	watchBeats = 3
 )
 
@@ -59,6 +59,7 @@ type link struct {
 	barriers chan []repair // From the fetcher to the writer.
 	waiting  chan struct{} // Has an element per pipeline that waits for its pong.
 	pings    pings
+	current  atomic.Bool // All that was wanted when it began has its newest value.
 }
 
 // repair is a fetched value on its way into the table.
@@ -106,7 +107,10 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	opts.Dialer = l.dialSame(dial)
 	l.get = redis.NewClient(&opts)
 	defer l.get.Close()
+	s.pings.Store(&l.pings)
+	defer s.pings.Store(nil)
 	up()
+	l.look()
 
 	var wg sync.WaitGroup
 	for _, run := range []func(context.Context) error{l.receive, l.write, l.fetch, l.watch, l.follow} {
@@ -170,6 +174,7 @@ func (l *link) receive(ctx context.Context) error {
 			if err = l.s.refuse(err); err != nil {
 				return fmt.Errorf("receive: %w", err)
 			}
+			l.look()
 			continue
 		}
 		if pong, ok := m.(*redis.Pong); ok {
@@ -182,7 +187,7 @@ func (l *link) receive(ctx context.Context) error {
 }
 
 func (l *link) write(ctx context.Context) error {
-	ping := time.NewTicker(l.s.cfg.Timeout / watchBeats)
+	ping := time.NewTicker(min(pingEvery, l.s.cfg.Timeout/watchBeats))
 	defer ping.Stop()
 	for {
 		if err := l.writeCommands(ctx); err != nil {
@@ -193,7 +198,9 @@ func (l *link) write(ctx context.Context) error {
 			return nil
 		case <-l.s.wants.written:
 			sleep(ctx, gatherFor)
+		case <-l.s.wants.room:
 		case <-ping.C:
+			l.look() // Topics that were behind may have been given up.
 			if l.pings.len() < pingsMax-barrierMax {
 				if err := l.ping(nil); err != nil {
 					return err
@@ -225,23 +232,34 @@ func (l *link) answered(token string) {
 		}
 	}
 	<-l.waiting
+	l.look()
 }
 
-// writeCommands writes all that is to be subscribed and unsubscribed.
+// look finds out whether all that was wanted when the link began has its newest value.
+// From then on the server is up: clients who are told so may trust what they have.
+func (l *link) look() {
+	if !l.current.Load() && l.s.wants.current() && l.current.CompareAndSwap(false, true) {
+		l.s.changed(true)
+	}
+}
+
+// writeCommands writes what is to be subscribed and unsubscribed, as far as flight has
+// room for it.
 func (l *link) writeCommands(ctx context.Context) error {
 	for ctx.Err() == nil {
 		c := l.s.wants.next(commandMax)
 		if len(c.topics) == 0 {
 			return nil
 		}
+		names := make([]string, len(c.topics))
 		for i, topic := range c.topics {
-			c.topics[i] = l.s.channel.name(topic)
+			names[i] = l.s.channel.name(topic)
 		}
 		verb := l.s.verbs.subscribe
 		if c.name == unsubscribe {
 			verb = l.s.verbs.unsubscribe
 		}
-		if err := l.send(verb, c.topics...); err != nil {
+		if err := l.send(verb, names...); err != nil {
 			return err
 		}
 	}
@@ -323,6 +341,7 @@ func (l *link) fetch(ctx context.Context) error {
 		repairs, failed, err = l.fetchBatch(ctx, batch, failed[:0])
 		if len(repairs) == 0 {
 			<-l.waiting
+			l.look()
 		} else {
 			select {
 			case <-ctx.Done():
@@ -341,6 +360,7 @@ func (l *link) fetch(ctx context.Context) error {
 		l.s.fetchFailed(err, len(failed), d)
 		sleep(ctx, d)
 		l.s.wants.refetch(failed)
+		l.look()
 	}
 }
 

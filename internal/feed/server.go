@@ -26,8 +26,12 @@ type server struct {
 	// changed is told when the server's state changes: up is false from the end of a link
 	// until the next one works and all that was wanted then has its newest value.
 	changed func(up bool)
+	// lost is told of a topic whose subscription Redis has ended unasked, as it does when
+	// a slot of a cluster moves away. Nil where that does not happen.
+	lost func(topic string)
 
-	addr     string // Where the last link went. Owned by reconnect's goroutine.
+	addr     string                // Where the last link went. Owned by reconnect's goroutine.
+	pings    atomic.Pointer[pings] // Those of the link, nil while there is none.
 	counters counters
 }
 
@@ -89,6 +93,9 @@ func (s *server) stats() SourceStats {
 		Channels:      c.channels.Load(),
 		Held:          int64(s.wants.len()),
 	}
+	if p := s.pings.Load(); p != nil {
+		st.Lag = p.lag(time.Now())
+	}
 	st.EverConnected = st.Connects > 0
 	if e := c.lastError.Load(); e != nil {
 		st.LastError = *e
@@ -112,7 +119,6 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		upped = time.Now()
 		s.counters.connects.Add(1)
 		s.counters.connected.Store(true)
-		s.changed(true)
 		attrs := []any{"address", s.addr}
 		if !down.IsZero() {
 			attrs = append(attrs, "outage", time.Since(down).Round(time.Millisecond))
@@ -164,11 +170,16 @@ func (s *server) receive(m any) (gap bool) {
 		}
 	case *redis.Subscription:
 		s.counters.channels.Store(int64(m.Count))
-		if m.Kind != s.verbs.subscribe {
-			return false
-		}
-		if topic, ok := s.channel.topic(m.Channel); ok {
+		topic, ok := s.channel.topic(m.Channel)
+		switch {
+		case !ok:
+		case m.Kind == s.verbs.subscribe:
+			s.wants.answer(subscribe, topic)
 			return s.wants.confirm(topic)
+		case m.Kind == s.verbs.unsubscribe:
+			if !s.wants.answer(unsubscribe, topic) && s.lost != nil {
+				s.lost(topic)
+			}
 		}
 	}
 	return false

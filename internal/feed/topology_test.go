@@ -17,7 +17,7 @@ import (
 // load publishes numbers that only grow, to all topics in turn, and looks on while the
 // table gets them.
 type load struct {
-	t       *testing.T
+	t       testing.TB
 	r       *rig
 	client  redis.UniversalClient
 	publish func(ctx context.Context, p redis.Pipeliner, topic, value string)

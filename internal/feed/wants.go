@@ -16,7 +16,7 @@ import (
 // Its topics are those that the table holds, and those that still have to be
 // unsubscribed. The latter were all subscribed on the present connection, and are
 // written before anything new is, so there are never more than twice the table's
-// maximum. Lock order: wants.mu, then the table's.
+// maximum. Beside them are the names in flight. Lock order: wants.mu, then the table's.
 type wants struct {
 	table *topics.Table
 
@@ -24,6 +24,7 @@ type wants struct {
 	link   uint64 // Which connection this is, from 1.
 	last   uint64 // The newest want.fetch.
 	topics map[string]*want
+	behind int // Topics with want.behind.
 
 	// Each want is in one of the first three at most. Sets, not queues, because a
 	// want that is given up must leave nothing behind while Redis is away.
@@ -32,7 +33,14 @@ type wants struct {
 	single      set // To be subscribed in a command of their own.
 	unfetched   set
 
+	// flight holds the commands that Redis has not answered in full, in the order in which
+	// they were taken, which is that of its answers.
+	flight   []command
+	flying   int // Topics in flight; at most flightMax.
+	answered int // Topics of the first that were answered.
+
 	written chan struct{} // Has an element when next may have something.
+	room    chan struct{} // The same, because flight has room again.
 	due     chan struct{} // The same for fetches.
 }
 
@@ -48,6 +56,9 @@ type want struct {
 	// fetch names the fetch that the newest confirmation asks for. It is 0 once that
 	// was done. No other is of any use: its value may be older.
 	fetch uint64
+	// behind holds from the end of a connection until the newest value was fetched over
+	// the next, or that was tried.
+	behind bool
 }
 
 type set map[*want]struct{}
@@ -62,6 +73,7 @@ func newWants(table *topics.Table) *wants {
 		single:      make(set),
 		unfetched:   make(set),
 		written:     make(chan struct{}, 1),
+		room:        make(chan struct{}, 1),
 		due:         make(chan struct{}, 1),
 	}
 }
@@ -106,6 +118,7 @@ func (s *wants) toSubscribe(w *want) {
 }
 
 func (s *wants) forget(w *want) {
+	s.caughtUp(w)
 	delete(s.topics, w.topic)
 	delete(s.unsubscribe, w)
 	delete(s.subscribe, w)
@@ -119,12 +132,17 @@ func (s *wants) reset() {
 	defer s.mu.Unlock()
 	s.link++
 	clear(s.unfetched) // Their confirmation will come again.
+	s.flight, s.flying, s.answered = nil, 0, 0
 	for _, w := range s.topics {
 		if !w.wanted {
 			s.forget(w)
 			continue
 		}
 		w.asked = false
+		if !w.behind {
+			w.behind = true
+			s.behind++
+		}
 		s.toSubscribe(w)
 	}
 }
@@ -140,11 +158,36 @@ const (
 	unsubscribe = "unsubscribe"
 )
 
+const (
+	// commandMax bounds the channels in one command, so that Redis serves others
+	// between two of them.
+	commandMax = 500
+	// flightMax bounds the channels in commands without an answer. Redis takes about a
+	// millisecond for so many, and the receiver for their confirmations. Without it, the
+	// ticks of all others would wait behind a hundred thousand of them. Two commands,
+	// so that Redis has one while the other is answered.
+	flightMax = 2 * commandMax
+)
+
 // next returns the next command to be written, of at most limit topics. It has no
-// topics when nothing is left to be written.
+// topics when nothing is left to be written, or when so much is unanswered that limit
+// more would be too many. Then room has an element as soon as they are not.
 func (s *wants) next(limit int) command {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.flying+limit > flightMax {
+		return command{}
+	}
+	c := s.take(limit)
+	if len(c.topics) > 0 {
+		s.flight = append(s.flight, c)
+		s.flying += len(c.topics)
+	}
+	return c
+}
+
+// take takes the next command out of the sets. The caller holds s.mu.
+func (s *wants) take(limit int) command {
 	c := command{name: unsubscribe}
 	for w := range s.unsubscribe {
 		if len(c.topics) == limit {
@@ -172,15 +215,57 @@ func (s *wants) next(limit int) command {
 	return c
 }
 
-// refused notes that Redis refused a SUBSCRIBE for one of its topics, and does not
-// say which. All that are not confirmed are asked for again one by one, so that a
+// answer takes the answer for one topic of a command. It is false if no such answer was
+// due.
+func (s *wants) answer(name, topic string) (due bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) == 0 {
+		return false
+	}
+	first := s.flight[0]
+	if first.name != name || first.topics[s.answered] != topic {
+		return false
+	}
+	if s.answered++; s.answered == len(first.topics) {
+		s.landed()
+	}
+	return true
+}
+
+// landed takes the first command out of the flight. The caller holds s.mu.
+func (s *wants) landed() {
+	before := s.flying
+	s.flying -= len(s.flight[0].topics)
+	s.flight[0] = command{}
+	s.flight, s.answered = s.flight[1:], 0
+	if before > flightMax-commandMax {
+		signal(s.room)
+	}
+}
+
+// refused notes that Redis refused the first command that it has not answered, for one
+// of its topics, and does not say which. They are asked for again one by one, so that a
 // topic which is not permitted costs nobody another. A topic that was refused alone
 // is not asked for again on this connection.
 func (s *wants) refused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, w := range s.topics {
-		if w.wanted && w.asked && !w.alone && w.confirmed != s.link {
+	if len(s.flight) == 0 {
+		return
+	}
+	first := s.flight[0]
+	s.landed()
+	if first.name != subscribe {
+		return
+	}
+	for _, topic := range first.topics {
+		w := s.topics[topic]
+		switch {
+		case w == nil || !w.wanted || !w.asked:
+		case w.alone:
+			s.caughtUp(w) // As far as it is possible.
+		default:
 			w.alone = true
 			delete(s.subscribe, w)
 			s.single[w] = struct{}{}
@@ -259,6 +344,7 @@ func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 		return topics.Unchanged
 	}
 	w.fetch = 0
+	s.caughtUp(w)
 	return s.table.Repair(f.topic, value, f.mark, m)
 }
 
@@ -268,19 +354,37 @@ func (s *wants) unrepaired(f fetch) {
 	defer s.mu.Unlock()
 	if w := s.fetched(f); w != nil {
 		w.fetch = 0
+		s.caughtUp(w)
 	}
 }
 
-// refetch has failed fetches done again, those that are still wanted.
+// refetch has failed fetches done again, those that are still wanted. They do not count
+// as behind any more: what can't be fetched must not keep the feed down for ever.
 func (s *wants) refetch(fetches []fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range fetches {
 		if w := s.fetched(f); w != nil && w.confirmed == s.link {
 			s.unfetched[w] = struct{}{}
+			s.caughtUp(w)
 		}
 	}
 	signal(s.due)
+}
+
+// caughtUp ends that a topic is behind. The caller holds s.mu.
+func (s *wants) caughtUp(w *want) {
+	if w.behind {
+		w.behind = false
+		s.behind--
+	}
+}
+
+// current reports whether no topic is behind.
+func (s *wants) current() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behind == 0
 }
 
 // len is how many topics are held.
