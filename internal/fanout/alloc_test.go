@@ -37,7 +37,8 @@ const tickValue = `{"p":"189.3100","q":"12.500","b":"189.3000","a":"189.3200","t
 
 func newMarket(tb testing.TB, cfg Config, topicCount, conns, each int) *market {
 	m := &market{now: epoch, sink: &nullSink{}}
-	m.table = topics.New(topics.Config{Max: topicCount + 1, Linger: time.Minute})
+	m.table = topics.New(topics.Config{Max: topicCount + 1, Linger: time.Minute, StaleAfter: time.Minute})
+	m.table.SetFeed(0, true, epoch.UnixMilli())
 	m.shard = New(cfg, m.table, m.sink, epoch)
 	for i := range topicCount {
 		m.names = append(m.names, "binance:trade:T"+strconv.Itoa(i))
