@@ -31,7 +31,7 @@ type scenario struct {
 	name  string
 	cfg   Config
 	table topics.Config
-	feeds int // Sources: fx:*,crypto:* and all others if there are two.
+	feeds int      // Sources: fx:*,crypto:* and all others if there are two.
 	lines []string // Commands and comments.
 	want  []string // All lines as they stand in the file.
 }
