@@ -37,7 +37,8 @@ const tickValue = `{"p":"189.3100","q":"12.500","b":"189.3000","a":"189.3200","t
 
 func newMarket(tb testing.TB, cfg Config, topicCount, conns, each int) *market {
 	m := &market{now: epoch, sink: &nullSink{}}
-	m.table = topics.New(topics.Config{Max: topicCount + 1, Linger: time.Minute})
+	m.table = topics.New(topics.Config{Max: topicCount + 1, Linger: time.Minute, StaleAfter: time.Minute})
+	m.table.SetFeed(0, true, epoch.UnixMilli())
 	m.shard = New(cfg, m.table, m.sink, epoch)
 	for i := range topicCount {
 		m.names = append(m.names, "binance:trade:T"+strconv.Itoa(i))
@@ -61,14 +62,16 @@ func newMarket(tb testing.TB, cfg Config, topicCount, conns, each int) *market {
 
 func (m *market) publish(n int) {
 	for _, name := range m.names {
-		m.table.Publish(name, fmt.Sprintf(`%s%06d"}`, tickValue, n), topics.Meta{})
+		m.table.Publish(name, fmt.Sprintf(`%s%06d"}`, tickValue, n), topics.Meta{At: m.now.UnixMilli()})
 	}
 }
 
-// forget has all conns take everything for news.
-func (m *market) forget() {
+// forget has all conns take all rows for news, but not that the feed came up.
+func (m *market) forget() { m.serve(1) }
+
+func (m *market) serve(seq uint64) {
 	for _, id := range m.ids {
-		m.shard.conn(id).served = 0
+		m.shard.conn(id).served = seq
 	}
 }
 
@@ -141,6 +144,11 @@ func TestVisitsDoNotAllocate(t *testing.T) {
 				m.shard.conn(id).pace = untold // As after a step that the next flush ends.
 			}
 		}, func(st Stats) uint64 { return st.Visits }, conns},
+		{"feed", steadyConfig(), func(m *market) { m.serve(0) }, func(st Stats) uint64 { return st.FeedsTold }, conns},
+		{"stale", steadyConfig(), func(m *market) {
+			m.table.Watch(epoch.Add(time.Hour).UnixMilli())
+			m.forget()
+		}, func(st Stats) uint64 { return st.StaleTold }, conns},
 		{"heartbeat", beat, func(*market) {}, func(st Stats) uint64 { return st.Heartbeats }, conns},
 		{"ping", ping, func(m *market) {
 			for _, id := range m.ids {

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -28,6 +29,15 @@ type client struct {
 	refused              bool  // The last command was.
 	late                 bool  // A visit found a backlog of three quarters of SlowTimeout.
 	mustGo               bool  // The last visit found one of all of it, after such a one.
+
+	feeds [2]feedView // By source.
+	visit int         // The step of its last visit.
+}
+
+// feedView is what a client was told last of a source.
+type feedView struct {
+	up    bool
+	since int64
 }
 
 // usage is how much of a rate was used, in events.
@@ -71,6 +81,9 @@ type view struct {
 	n     uint64
 	raw   string
 	early bool // There was a row when it subscribed, so a snapshot comes first.
+	stale bool
+
+	subscribed int // The step.
 }
 
 type pending struct {
@@ -86,6 +99,7 @@ func (p *program) receive(id ConnID, frames []byte) {
 		p.fatalf("conn %d is written to and is not there", id)
 	}
 	updates := 0
+	defer p.wrote(c, frames)
 	for _, m := range decode(p.t, frames) {
 		p.count(m)
 		if !c.told && m.T != "hello" {
@@ -123,13 +137,63 @@ func (p *program) receive(id ConnID, frames []byte) {
 				p.fatalf("conn %d got two updates in a write: %s", id, text(p.t, frames))
 			}
 			p.rows(c, m)
+		case "feed":
+			if updates > 0 {
+				p.fatalf("conn %d is told of a feed behind an update: %s", id, text(p.t, frames))
+			}
+			p.feedTold(c, m)
+		case "stale":
+			p.staleTold(c, m)
 		case "heartbeat":
+			if up := p.table.Feed(0).Up && p.table.Feed(1).Up; (m.Feed == "up") != up || m.Feed != "up" && m.Feed != "down" {
+				p.fatalf("conn %d got %s, all sources are up: %v", id, m, up)
+			}
 		case "ping":
 			if p.now.Sub(c.heard) < p.cfg.PingInterval/2 {
 				p.fatalf("conn %d was heard %v ago and is pinged", id, p.now.Sub(c.heard))
 			}
 		default:
 			p.fatalf("conn %d got %s", id, m)
+		}
+	}
+}
+
+// feedTold: it is true, and was not told before.
+func (p *program) feedTold(c *client, m message) {
+	source, feed := 1, feedView{m.State == "up", m.Since}
+	if m.Topics != nil {
+		source = 0
+	}
+	is := p.table.Feed(source)
+	if feed != (feedView{is.Up, is.Since}) || feed == c.feeds[source] || source == 0 && string(m.Topics) != `"T1*"` {
+		p.fatalf("conn %d was told %+v and got %s of source %d, which is %+v", c.id, c.feeds[source], m, source, *is)
+	}
+	c.feeds[source] = feed
+}
+
+// staleTold: each topic is its own, is stale, and was not told before.
+func (p *program) staleTold(c *client, m message) {
+	var names []string
+	if err := json.Unmarshal(m.Topics, &names); err != nil || len(names) == 0 || m.TS != p.now.UnixMilli() {
+		p.fatalf("conn %d got %s: %v", c.id, m, err)
+	}
+	for _, name := range names {
+		v := c.topics[name]
+		if v == nil || v.stale || !p.stale(name) {
+			p.fatalf("conn %d got %s, and %s is stale: %v, for the conn %+v", c.id, m, name, p.stale(name), v)
+		}
+		v.stale = true
+	}
+}
+
+// wrote looks at what a whole write has said: a row says that its topic is fresh, unless
+// the same write says that it is not.
+func (p *program) wrote(c *client, frames []byte) {
+	for _, m := range decode(p.t, frames) {
+		for _, r := range m.D {
+			if v := c.topics[r.S]; v != nil && v.stale != p.stale(r.S) {
+				p.fatalf("conn %d takes %s for stale: %v, after %s", c.id, r.S, v.stale, text(p.t, frames))
+			}
 		}
 	}
 }
@@ -146,6 +210,10 @@ func (p *program) count(m message) {
 		p.sent.UpdateRows += uint64(len(m.D))
 	case "heartbeat":
 		p.sent.Heartbeats++
+	case "feed":
+		p.sent.FeedsTold++
+	case "stale":
+		p.sent.StaleTold++
 	case "ping":
 		p.sent.Pings++
 	}
@@ -192,7 +260,7 @@ func (p *program) acked(c *client, m message) {
 				c.subscribes.take(p.now, p.cfg.SubscribeRate)
 			}
 		default:
-			c.topics[name] = &view{early: waits.early[name]}
+			c.topics[name] = &view{early: waits.early[name], subscribed: p.steps}
 			if used := c.subscribes.take(p.now, p.cfg.SubscribeRate); used > float64(p.cfg.SubscribeBurst)+rounding {
 				p.fatalf("conn %d has used %.2f new topics", c.id, used)
 			}
@@ -222,13 +290,13 @@ func (p *program) rows(c *client, m message) {
 			p.fatalf("conn %d got %s after tick %d", c.id, r.raw, v.n)
 		case m.T == "snapshot" && v.seen:
 			p.fatalf("conn %d got a second snapshot of %s: %s", c.id, r.S, m)
-		case m.T == "update" && !v.seen && (v.early || r.N == 0):
+		case m.T == "update" && !v.seen && (v.early || r.N == 0 && !v.stale):
 			p.fatalf("conn %d got %s as an update, without a snapshot: %s", c.id, r.S, m)
 		case m.T == "snapshot" && !v.early && r.N > 0:
 			p.fatalf("conn %d got the first tick of %s as a snapshot: %s", c.id, r.S, m)
 		}
 		inFrame[r.S] = true
-		v.seen, v.n, v.raw = true, r.N, r.raw
+		v.seen, v.n, v.raw, v.stale = true, r.N, r.raw, false
 	}
 }
 

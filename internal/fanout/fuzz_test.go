@@ -20,7 +20,9 @@ const (
 	opLeave       = 17
 	opInterval    = 18
 	opSweep       = 19
-	opFlood       = 20
+	opWatch       = 20
+	opSetFeed     = 21
+	opFlood       = 22
 
 	joinOpen  = 1 // With the default window.
 	blockFail = 0
@@ -68,6 +70,20 @@ var programs = map[string][]byte{
 	"too many topics": {
 		opJoin, 0, joinOpen, opSubscribe, 0, 3, opUnsubscribe, 0, 3, opSubscribe, 0, 7, opWait, 0, 63, opUnsubscribe, 0, 7,
 		opSubscribe, 0, 3, opStall, 0, 100, opSubscribe, 0, 3,
+	},
+	"feeds that come and go": {
+		opSetFeed, 0, 0, opJoin, 0, joinOpen, opSetFeed, 1, 0, opWait, 0, 63, opWait, 0, 63, opWait, 0, 63, opSetFeed, 0, 1,
+		opJoin, 0, joinOpen, opWait, 0, 63, opWait, 0, 63, opBlock, 0, blockNow, opSetFeed, 1, 1, opWait, 0, 63, opWait, 0, 63,
+		opSetFeed, 1, 0, opDrained, 0, 0, opStall, 0, 100,
+	},
+	"stale and fresh again": {
+		opJoin, 0, joinOpen, opPublish, 0, 0, opSubscribe, 0, 0, opStall, 0, 120, opWatch, 0, 0, opWait, 0, 63, opWait, 0, 63,
+		opJoin, 0, joinOpen, opSubscribe, 1, 0, opPublish, 0, 0, opStall, 0, 120, opWatch, 0, 0, opPublish, 0, 0, opWait, 0, 63,
+		opWait, 0, 63, opStall, 0, 120, opBlock, 0, blockNow, opWatch, 0, 0, opStall, 0, 70, opDrained, 0, 0, opStall, 0, 70,
+	},
+	"stale without ever a row": {
+		opJoin, 0, joinOpen, opSubscribe, 0, 0, opWatch, 0, 0, opStall, 0, 120, opWatch, 0, 0, opWait, 0, 63, opJoin, 0, joinOpen,
+		opSubscribe, 1, 0, opStall, 0, 70, opRepair, 0, 0, opStall, 0, 70,
 	},
 	"a drain": {
 		opJoin, 0, joinOpen, opJoin, 0, 0, opJoin, 0, joinOpen, opSubscribe, 0, 3, opInterval, 1, 5, opSweep, 0, drainAll,

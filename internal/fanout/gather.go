@@ -5,7 +5,7 @@ import (
 )
 
 // snapshot appends a snapshot of the topics whose snapshot is not sent yet, if any
-// of them has a row to show.
+// of them has a row to show, and says which of them are stale.
 //
 // A topic that had no row when it was subscribed, and has ticked since, is left to
 // the next update. Only a value that the feed has fetched (its count is 0) comes as
@@ -16,6 +16,7 @@ func (s *Shard) snapshot(c *conn, dst []byte) []byte {
 	watermark := s.table.Watermark()
 	start, rows := len(dst), uint64(0)
 	list := s.sets.entries(c.topics)
+	s.stale = s.stale[:0]
 	for i, e := range list {
 		switch e.mark() {
 		case plain:
@@ -26,12 +27,22 @@ func (s *Shard) snapshot(c *conn, dst []byte) []byte {
 			// news without a mark.
 			if s.table.Seq(e.id()) > c.snapped {
 				list[i] = entry(e.id())
+			} else if at := s.table.Stale(e.id()); at > c.snapped && at <= watermark {
+				s.stale = append(s.stale, e.id())
 			}
 			continue
 		}
 		row := s.table.Row(e.id())
 		if row == nil || e.mark() == awaited && row.N > 0 {
+			// Where no row is to come for long, that is told in place of a snapshot.
+			if at := s.table.Stale(e.id()); row == nil && at > 0 && at <= watermark {
+				s.stale = append(s.stale, e.id())
+				list[i] = entry(e.id()) | snapped
+			}
 			continue
+		}
+		if at := s.table.Stale(e.id()); at > 0 && at <= watermark {
+			s.stale = append(s.stale, e.id())
 		}
 		if rows == 0 {
 			dst = wsproto.AppendSnapshotHead(wsproto.BeginText(dst), s.clock.UnixMilli())
@@ -43,18 +54,21 @@ func (s *Shard) snapshot(c *conn, dst []byte) []byte {
 		rows++
 	}
 	c.snapped = watermark
-	if rows == 0 {
-		return dst
+	if rows > 0 {
+		s.stats.Snapshots++
+		s.stats.Rows += rows
+		dst = wsproto.EndText(append(dst, wsproto.RowsEnd...), start)
 	}
-	s.stats.Snapshots++
-	s.stats.Rows += rows
-	return wsproto.EndText(append(dst, wsproto.RowsEnd...), start)
+	if len(s.stale) > 0 {
+		dst = s.tellStale(watermark, dst)
+	}
+	return dst
 }
 
 // update appends an update with the newest row of each topic that has changed since
-// the conn was served, if there is one. It moves served to the watermark.
-func (s *Shard) update(c *conn, dst []byte) []byte {
-	watermark := s.table.Watermark() // Before the scan, see snapshot.
+// the conn was served, if there is one. It moves served to the watermark, which was read
+// before, see snapshot.
+func (s *Shard) update(c *conn, watermark uint64, dst []byte) []byte {
 	if watermark == c.served && c.flags&marked == 0 {
 		return dst
 	}

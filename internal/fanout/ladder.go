@@ -79,14 +79,20 @@ func (s *Shard) slowDown(id ConnID, c *conn, age tick, skipped bool) {
 	}
 }
 
+// tellPace tells a client that its window has become longer, if it does not know yet.
+func (s *Shard) tellPace(c *conn, dst []byte) []byte {
+	if c.pace&untold == 0 {
+		return dst
+	}
+	c.pace &^= untold
+	return wsproto.AppendInterval(dst, millis(c.window()), "slow")
+}
+
 // keepPace is for a flush of a conn that finds no backlog. It tells the client of its
 // window if that has changed, now or while it could not be told.
 func (s *Shard) keepPace(id ConnID, c *conn, dst []byte) []byte {
 	c.pace &^= stuck
-	if c.pace&untold != 0 {
-		c.pace &^= untold
-		dst = wsproto.AppendInterval(dst, millis(c.window()), "slow")
-	}
+	dst = s.tellPace(c, dst)
 	if c.pace.step() == 0 {
 		return dst
 	}

@@ -21,13 +21,16 @@ type program struct {
 	next     int // The next value that is published: each of them is another.
 	trace    strings.Builder
 	draining bool
-	sent     Stats // What came out of the sink, to compare with the shard's own stats.
+	steps    int
+	notice   uint64 // As it was found last,
+	noticed  int    // and the step in which it was first.
+	sent     Stats  // What came out of the sink, to compare with the shard's own stats.
 }
 
 const (
 	programConns = 24
 	programStep  = 3 // Bytes: operation, conn or topic, argument.
-	programOps   = 21
+	programOps   = 23
 )
 
 var programWindows = []int{0, 100, 333, 500, 1000, 2000, 60000}
@@ -45,7 +48,9 @@ func runProgram(t testing.TB, code []byte) {
 	if len(code)%2 == 1 {
 		age = wrapAge
 	}
-	p := &program{world: newWorld(t, cfg, 10, age), cfg: cfg, byID: make(map[ConnID]*client)}
+	p := &program{cfg: cfg, byID: make(map[ConnID]*client)}
+	p.world = newWorldOf(t, cfg, topics.Config{Max: 10, StaleAfter: 3 * time.Second}, age)
+	p.table.SetSources([]string{"T1*", ""})
 	for i := range 12 { // More than fit into the table and into a conn's set.
 		p.names = append(p.names, fmt.Sprintf("T%d", i))
 	}
@@ -58,6 +63,7 @@ func runProgram(t testing.TB, code []byte) {
 	}
 	p.sink.onVisit = func(id ConnID) {
 		p.byID[id].visited(p.now, p.sink.peer(id).backlog > 0, cfg.SlowTimeout)
+		p.byID[id].visit = p.steps
 	}
 	p.sink.onEvict = p.evicted
 	for ; len(code) >= programStep; code = code[programStep:] {
@@ -68,7 +74,9 @@ func runProgram(t testing.TB, code []byte) {
 }
 
 func (p *program) step(op, which, arg byte) {
+	p.steps++
 	name := p.names[int(which)%len(p.names)]
+	meta := topics.Meta{At: p.now.UnixMilli()}
 	switch op % programOps {
 	case 0, 1:
 		p.join(int(arg))
@@ -77,11 +85,11 @@ func (p *program) step(op, which, arg byte) {
 	case 5:
 		p.topicCommand(p.pick(which), wsproto.OpUnsubscribe, arg)
 	case 6, 7, 8:
-		p.logf("publish %s %d = %v", name, p.next, p.table.Publish(name, fmt.Sprint(p.next), topics.Meta{}) == topics.Committed)
+		p.logf("publish %s %d = %v", name, p.next, p.table.Publish(name, fmt.Sprint(p.next), meta) == topics.Committed)
 		p.next++
 	case 9:
 		if mark, ok := p.table.Mark(name); ok {
-			p.logf("repair %s %d = %v", name, p.next, p.table.Repair(name, fmt.Sprint(p.next), mark, topics.Meta{}) == topics.Committed)
+			p.logf("repair %s %d = %v", name, p.next, p.table.Repair(name, fmt.Sprint(p.next), mark, meta) == topics.Committed)
 			p.next++
 		}
 	case 10, 11, 12:
@@ -115,6 +123,12 @@ func (p *program) step(op, which, arg byte) {
 			p.shard.Drain(5 * time.Second)
 		}
 	case 20:
+		p.logf("watch")
+		p.table.Watch(p.now.UnixMilli())
+	case 21:
+		p.logf("feed %d is up: %v", which%2, arg%2 == 0)
+		p.table.SetFeed(int(which%2), arg%2 == 0, p.now.UnixMilli())
+	case 22:
 		c := p.pick(which)
 		for i := 0; c != nil && i < int(arg)%32 && !c.left && c.closing.IsZero(); i++ {
 			p.logf("conn %d: ping", c.id)
@@ -146,6 +160,7 @@ func (p *program) open(c *client, ms int) {
 	c.open, c.opened, c.heard, c.unsubscribed = true, p.now, p.now, p.now
 	c.own = rounded(cmp.Or(ms, int(p.cfg.Interval.Milliseconds())))
 	c.commands, c.subscribes = usage{at: p.now}, usage{at: p.now}
+	c.feeds = [2]feedView{{up: true}, {up: true}} // Unless it is told something else.
 	p.sink.deliver(c.id, p.shard.Open(c.id, uint32(c.id), ms, nil))
 }
 
@@ -267,6 +282,7 @@ func (p *program) leave(c *client, arg byte) {
 // settle lets everything drain and holds the shard to its promise: no update is lost.
 func (p *program) settle() {
 	p.logf("settle")
+	p.steps++
 	for i := range 70 { // Longer than the longest window.
 		for _, c := range p.clients {
 			if !c.left && c.open && c.closing.IsZero() {
@@ -276,7 +292,11 @@ func (p *program) settle() {
 			}
 		}
 		p.tick(time.Second)
+		if i == 30 {
+			p.table.Watch(p.now.UnixMilli())
+		}
 		if i%10 == 0 {
+			p.steps++
 			p.compare()
 		}
 	}
@@ -288,6 +308,9 @@ func (p *program) settle() {
 		for name, v := range c.topics {
 			if raw := p.newest(name); v.raw != raw {
 				p.fatalf("conn %d has %q of %s, the newest is %q", c.id, v.raw, name, raw)
+			}
+			if v.stale != p.stale(name) {
+				p.fatalf("conn %d takes %s for stale: %v", c.id, name, v.stale)
 			}
 		}
 		if c.window != c.own { // The way down takes 36 s with a window of 2 s.
@@ -303,6 +326,12 @@ func (p *program) settle() {
 	p.check()
 }
 
+// stale is whether a topic is stale, as the table has it.
+func (p *program) stale(name string) bool {
+	id, ok := p.table.Find([]byte(name))
+	return ok && p.table.Stale(id) > 0
+}
+
 // newest is the newest row of a topic as the table has it.
 func (p *program) newest(name string) string {
 	id, ok := p.table.Find([]byte(name))
@@ -315,6 +344,9 @@ func (p *program) newest(name string) string {
 // compare looks at the shard from inside and at its counts from outside.
 func (p *program) compare() {
 	p.check()
+	if n := p.table.Notice(); n != p.notice {
+		p.notice, p.noticed = n, p.steps
+	}
 	// What went away without our doing: a failed write has removed it.
 	for id, c := range p.byID {
 		switch st := p.shard.conn(id).state; {
@@ -338,17 +370,35 @@ func (p *program) compare() {
 		case p.now.Sub(c.opened) > p.cfg.MaxAge*5/4+time.Second+SlotTime:
 			p.fatalf("conn %d is open since %v", id, p.now.Sub(c.opened))
 		}
+		if c.blocked.IsZero() && c.visit > p.noticed {
+			p.compareNews(c)
+		}
 	}
 	st := p.shard.Stats()
 	got := Stats{
 		Snapshots: st.Snapshots, Flushes: st.Flushes, Rows: st.Rows, UpdateRows: st.UpdateRows,
-		Pings: st.Pings, Heartbeats: st.Heartbeats,
+		Pings: st.Pings, Heartbeats: st.Heartbeats, FeedsTold: st.FeedsTold, StaleTold: st.StaleTold,
 	}
 	if got != p.sent {
 		p.fatalf("stats are %+v, what was sent is %+v", got, p.sent)
 	}
 	if st.Evicted != p.sink.evicted {
 		p.fatalf("evictions are %v, want %v", st.Evicted, p.sink.evicted)
+	}
+}
+
+// compareNews looks at what a conn knows that was visited after the last of the news, and
+// had no backlog.
+func (p *program) compareNews(c *client) {
+	for i := range c.feeds {
+		if up := p.table.Feed(i).Up; c.feeds[i].up != up {
+			p.fatalf("conn %d takes source %d for up: %v", c.id, i, c.feeds[i].up)
+		}
+	}
+	for name, v := range c.topics {
+		if c.visit > v.subscribed && p.stale(name) && !v.stale {
+			p.fatalf("conn %d does not know that %s is stale", c.id, name)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
@@ -205,6 +206,132 @@ func TestTickBesideScan(t *testing.T) {
 				}
 			}
 			w.check()
+		})
+	}
+}
+
+// News that is committed while a conn's topics are looked at is not lost, is not told
+// twice, and never contradicts the rows: when all is quiet, a conn takes the topics for
+// stale that are, and the feed for what it is. One conn is flushed at each visit, one
+// only once a minute.
+func TestNewsBesideScan(t *testing.T) {
+	for _, beside := range []string{"update", "snapshot"} {
+		t.Run(beside, func(t *testing.T) {
+			const topicCount, rounds = 500, 150
+			cfg := testConfig()
+			cfg.MaxTopics = topicCount
+			cfg.IdleTimeout, cfg.PingInterval = time.Hour, time.Hour
+			w := newWorldOf(t, cfg, topics.Config{Max: 2 * topicCount, StaleAfter: time.Second}, 0)
+			names := make([]string, topicCount)
+			for i := range names {
+				names[i] = "T" + strconv.Itoa(i)
+			}
+			w.hold(names...)
+			for _, name := range names {
+				w.publish(name, 0)
+			}
+			type seen struct {
+				stale map[string]bool
+				up    bool
+			}
+			known := make(map[ConnID]*seen)
+			told := 0
+			w.sink.onFrames = func(id ConnID, frames []byte) {
+				k := known[id]
+				if k == nil {
+					k = &seen{make(map[string]bool), true}
+					known[id] = k
+				}
+				for _, m := range decode(t, frames) {
+					for _, r := range m.D {
+						k.stale[r.S] = false
+					}
+					switch m.T {
+					case "feed":
+						k.up = m.State == "up"
+					case "stale":
+						var list []string
+						if err := json.Unmarshal(m.Topics, &list); err != nil {
+							t.Fatal(err)
+						}
+						for _, name := range list {
+							if k.stale[name] {
+								t.Fatalf("conn %d is told twice that %s is stale", id, name)
+							}
+							k.stale[name] = true
+							told++
+						}
+					}
+				}
+			}
+			w.sink.onEvict = func(_ ConnID, r Reason) { t.Fatalf("evicted: %s", r) }
+			often, seldom := w.connect(100), w.connect(60_000)
+			for _, id := range []ConnID{often, seldom} {
+				w.subscribe(id, names...)
+			}
+
+			begin, ended := make(chan struct{}), make(chan struct{})
+			go func() {
+				at := int64(0)
+				for range begin {
+					for range 100 {
+						switch at += 2000; rand.IntN(4) {
+						case 0:
+							w.table.SetFeed(0, !w.table.Feed(0).Up, at)
+						case 1: // All but a few are overdue.
+							w.table.Watch(at)
+						default:
+							for range 20 {
+								w.table.Publish(names[rand.IntN(topicCount)], "1", topics.Meta{At: at})
+							}
+						}
+						for range rand.IntN(500) { // Some spinning, so that news comes all over a scan.
+							w.table.Watermark()
+						}
+					}
+					ended <- struct{}{}
+				}
+			}()
+			defer close(begin)
+			for round := range rounds {
+				begin <- struct{}{}
+				for running := true; running; {
+					if beside == "snapshot" {
+						w.unsubscribe(often, names[:50]...)
+						for _, name := range names[:50] {
+							known[often].stale[name] = false
+						}
+						w.subscribe(often, names[:50]...)
+					}
+					for _, id := range []ConnID{often, seldom} {
+						w.shard.Heard(id)
+					}
+					w.tick(100 * time.Millisecond)
+					select {
+					case <-ended:
+						running = false
+					default:
+					}
+				}
+				for range 11 {
+					w.tick(100 * time.Millisecond)
+				}
+				for id, k := range known {
+					if k.up != w.table.Feed(0).Up {
+						t.Fatalf("round %d: conn %d takes the feed for up: %v", round, id, k.up)
+					}
+					for _, name := range names {
+						// What is fresh again, who is flushed seldom may not know yet.
+						if stale := w.table.Stale(w.holds[name]) > 0; k.stale[name] != stale && (stale || id == often) {
+							t.Fatalf("round %d: conn %d takes %s for stale: %v", round, id, name, k.stale[name])
+						}
+					}
+				}
+			}
+			w.check()
+			if t.Logf("stale was told %d times", told); told < rounds {
+				t.Error("the run has shown nothing")
+			}
 		})
 	}
 }

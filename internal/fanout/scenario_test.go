@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -29,7 +30,8 @@ var rewrite = flag.Bool("rewrite", false, "write the output of the scenarios int
 type scenario struct {
 	name  string
 	cfg   Config
-	table int
+	table topics.Config
+	feeds int      // Sources: fx:*,crypto:* and all others if there are two.
 	lines []string // Commands and comments.
 	want  []string // All lines as they stand in the file.
 }
@@ -91,7 +93,7 @@ func readScenarios(t *testing.T, file string) (all []*scenario) {
 	for i, line := range strings.Split(strings.TrimRight(string(text), "\n"), "\n") {
 		switch {
 		case strings.HasPrefix(line, "= "):
-			all = append(all, &scenario{name: line[2:], cfg: testConfig(), table: 64, lines: head, want: head})
+			all = append(all, &scenario{name: line[2:], cfg: testConfig(), table: topics.Config{Max: 64}, feeds: 1, lines: head, want: head})
 			head = nil
 		case len(all) == 0:
 			head = append(head, line)
@@ -114,10 +116,10 @@ func (sc *scenario) limits(text string) error {
 	times := map[string]*time.Duration{
 		"interval": &sc.cfg.Interval, "heartbeat": &sc.cfg.Heartbeat, "ping": &sc.cfg.PingInterval, "pong": &sc.cfg.PongTimeout,
 		"slow": &sc.cfg.SlowTimeout, "idle": &sc.cfg.IdleTimeout, "handshake": &sc.cfg.HandshakeTimeout, "close": &sc.cfg.CloseTimeout,
-		"age": &sc.cfg.MaxAge,
+		"age": &sc.cfg.MaxAge, "stale_floor": &sc.table.StaleFloor, "stale_after": &sc.table.StaleAfter,
 	}
 	numbers := map[string]*int{
-		"max_topics": &sc.cfg.MaxTopics, "table": &sc.table,
+		"max_topics": &sc.cfg.MaxTopics, "table": &sc.table.Max, "feeds": &sc.feeds,
 		"command_rate": &sc.cfg.CommandRate, "command_burst": &sc.cfg.CommandBurst,
 		"subscribe_rate": &sc.cfg.SubscribeRate, "subscribe_burst": &sc.cfg.SubscribeBurst,
 	}
@@ -150,10 +152,13 @@ type player struct {
 
 func (sc *scenario) run(t *testing.T, age time.Duration) []string {
 	p := &player{
-		world:  newWorld(t, sc.cfg, sc.table, age),
+		world:  newWorldOf(t, sc.cfg, sc.table, age),
 		parser: wsproto.NewParser(sc.cfg.MaxTopics + 4),
 		ids:    make(map[string]ConnID),
 		names:  make(map[ConnID]string),
+	}
+	if sc.feeds == 2 {
+		p.table.SetSources([]string{"fx:*,crypto:*", ""})
 	}
 	p.sink.onFrames = func(id ConnID, frames []byte) {
 		for _, m := range decode(t, frames) {
@@ -195,15 +200,36 @@ func (p *player) do(line string) error {
 		p.hold(args...)
 		return nil
 	case "publish": // publish TOPIC VALUE
-		if p.table.Publish(args[0], args[1], topics.Meta{}) != topics.Committed {
+		if p.table.Publish(args[0], args[1], topics.Meta{At: p.now.UnixMilli()}) != topics.Committed {
 			p.print("nobody wants %s", args[0])
 		}
 		return nil
 	case "repair": // repair TOPIC VALUE: the feed has fetched it.
-		if mark, ok := p.table.Mark(args[0]); !ok || p.table.Repair(args[0], args[1], mark, topics.Meta{}) != topics.Committed {
+		if mark, ok := p.table.Mark(args[0]); !ok || p.table.Repair(args[0], args[1], mark, topics.Meta{At: p.now.UnixMilli()}) != topics.Committed {
 			p.print("no repair of %s", args[0])
 		}
 		return nil
+	case "ticks": // ticks COUNT TIME TOPIC: one each TIME, with the wheel between them.
+		count, err := strconv.Atoi(args[0])
+		for range count {
+			if err == nil {
+				err = errors.Join(p.do("advance "+args[1]), p.do("publish "+args[2]+" 0"))
+			}
+		}
+		return err
+	case "watch": // The feed looks for topics that are stale.
+		p.table.Watch(p.now.UnixMilli())
+		return nil
+	case "up", "down": // up SOURCE, from 0; down SOURCE
+		source, err := strconv.Atoi(args[0])
+		if err == nil {
+			p.table.SetFeed(source, word == "up", p.now.UnixMilli())
+		}
+		return err
+	case "lag": // lag MS: the feed is behind.
+		ms, err := strconv.ParseInt(args[0], 10, 64)
+		p.table.SetLag(0, ms)
+		return err
 	case "sweep": // The linger is over, and the feed has taken it.
 		p.table.Sweep(p.now.Add(time.Hour))
 		p.table.Changes(nil)
@@ -315,6 +341,7 @@ func (p *player) showStats() {
 		{"snapshots", now.Snapshots - old.Snapshots}, {"rows", now.Rows - old.Rows},
 		{"update_rows", now.UpdateRows - old.UpdateRows}, {"skipped", now.Skipped - old.Skipped},
 		{"pings", now.Pings - old.Pings}, {"heartbeats", now.Heartbeats - old.Heartbeats},
+		{"feeds_told", now.FeedsTold - old.FeedsTold}, {"stale_told", now.StaleTold - old.StaleTold},
 		{"stalls", now.Stalls - old.Stalls},
 		{"slowed_down", now.SlowedDown - old.SlowedDown}, {"recovered", now.Recovered - old.Recovered},
 		{"commands_refused", now.CommandsRefused - old.CommandsRefused},

@@ -9,6 +9,7 @@
 //	shard.go    conns, their states, and what a visit does
 //	wheel.go    who is visited when
 //	gather.go   rows to frames: snapshots and updates
+//	news.go     feeds that are up or down, and topics that are stale
 //	ladder.go   slow consumers are slowed down step by step
 //	sets.go     the topics of the conns, without pointers
 //	command.go  what a client's command changes, and its answer
@@ -76,6 +77,9 @@ type Config struct {
 // Invariants:
 //   - served <= table.Watermark(). Every row whose sequence is <= served has been
 //     written to the conn, or its topic was not subscribed then.
+//   - The same holds of news (see news.go) whose sequence is <= served: it has been
+//     written, or was over before it could be, or is older than the conn or than its
+//     subscription, which are told what holds then.
 //   - served <= snapped <= table.Watermark() while an entry is marked snapped.
 //   - pos != nowhere, but for the time of its own visit.
 type conn struct {
@@ -147,6 +151,7 @@ type Shard struct {
 	rows    *rows
 	wheel   wheel
 	scratch []byte
+	stale   []topics.ID // Of one visit, to be told behind the rows.
 
 	start    time.Time
 	clock    time.Time
@@ -191,6 +196,8 @@ type Stats struct {
 	Skipped    uint64 // Flushes that did not take place because of backlog.
 	Pings      uint64
 	Heartbeats uint64
+	FeedsTold  uint64 // Messages that a feed is up or down.
+	StaleTold  uint64 // Messages that topics are stale.
 	Stalls     uint64 // Times the wheel was more than its own length behind.
 	SlowedDown uint64 // Steps that conns went up on the ladder.
 	Recovered  uint64 // Steps that they went down again.
@@ -213,6 +220,8 @@ func (st *Stats) Add(o *Stats) {
 	st.Skipped += o.Skipped
 	st.Pings += o.Pings
 	st.Heartbeats += o.Heartbeats
+	st.FeedsTold += o.FeedsTold
+	st.StaleTold += o.StaleTold
 	st.Stalls += o.Stalls
 	st.SlowedDown += o.SlowedDown
 	st.Recovered += o.Recovered
@@ -299,8 +308,9 @@ func (s *Shard) Add() ConnID {
 	return id
 }
 
-// Open makes an opening conn open and appends its hello to dst. name is what the
-// hello calls it. ms is the window that the client asks for, 0 for none.
+// Open makes an opening conn open and appends its hello to dst, and the feeds that are
+// down. name is what the hello calls it. ms is the window that the client asks for, 0 for
+// none.
 func (s *Shard) Open(id ConnID, name uint32, ms int, dst []byte) []byte {
 	c := s.conn(id)
 	if c.state != opening {
@@ -318,7 +328,8 @@ func (s *Shard) Open(id ConnID, name uint32, ms int, dst []byte) []byte {
 	s.unplace(c)
 	c.flush = s.firstFlush(id, c.window())
 	s.schedule(id, c)
-	return wsproto.AppendHello(dst, name, millis(c.window()), int(s.cfg.Heartbeat.Milliseconds()), s.cfg.MaxTopics)
+	dst = wsproto.AppendHello(dst, name, millis(c.window()), int(s.cfg.Heartbeat.Milliseconds()), s.cfg.MaxTopics)
+	return s.feedsDown(c.served, dst)
 }
 
 // Heard notes that bytes came from an open conn, which answers a ping as well as a
@@ -463,15 +474,14 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	if c.flags&marked != 0 {
 		out = s.snapshot(c, out)
 	}
-	if flush {
-		if c.pace != 0 {
-			out = s.keepPace(id, c, out)
-		}
-		out = s.update(c, out)
+	if flush && c.pace != 0 {
+		out = s.keepPace(id, c, out)
+	}
+	if flush || s.table.Notice() > c.served {
+		out = s.deliver(c, flush, out)
 	}
 	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
-		out = wsproto.AppendHeartbeat(out, s.clock.UnixMilli())
-		s.stats.Heartbeats++
+		out = s.heartbeat(out)
 	}
 	if len(out) > 0 {
 		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.

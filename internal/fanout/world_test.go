@@ -40,8 +40,15 @@ type world struct {
 
 // newWorld makes a shard that was started age before the test begins.
 func newWorld(t testing.TB, cfg Config, tableMax int, age time.Duration) *world {
+	return newWorldOf(t, cfg, topics.Config{Max: tableMax}, age)
+}
+
+// newWorldOf is the same with more said of the table. Its feed is up.
+func newWorldOf(t testing.TB, cfg Config, table topics.Config, age time.Duration) *world {
 	w := &world{t: t, now: epoch, holds: make(map[string]topics.ID)}
-	w.table = topics.New(topics.Config{Max: tableMax, Linger: 30 * time.Second})
+	table.Linger, table.Start = 30*time.Second, epoch
+	w.table = topics.New(table)
+	w.table.SetFeed(0, true, epoch.UnixMilli())
 	w.sink = &fakeSink{world: w}
 	w.shard = New(cfg, w.table, w.sink, epoch.Add(-age))
 	w.sink.shard = w.shard
@@ -259,6 +266,10 @@ type message struct {
 	Interval  int
 	Heartbeat int
 	MaxTopics int `json:"max_topics"`
+	State     string
+	Since     int64
+	Feed      string
+	Tick, Lag int64
 }
 
 // row is one row of a frame. Raw is all of it.
@@ -326,8 +337,20 @@ func (m message) String() string {
 		}
 	case "interval":
 		out += fmt.Sprintf(" ms=%d (%s)", m.MS, m.Reason)
-	case "topics":
+	case "topics", "stale":
 		out += " " + string(m.Topics)
+	case "feed":
+		out += fmt.Sprintf(" %s since=%.3f", m.State, seconds(m.Since))
+		if m.Topics != nil {
+			out += " of " + string(m.Topics)
+		}
+	case "heartbeat":
+		if m.Feed != "up" || m.Lag > 0 {
+			out += fmt.Sprintf(" feed=%s lag=%d", m.Feed, m.Lag)
+		}
+		if m.Tick > 0 {
+			out += fmt.Sprintf(" tick=%.3f", seconds(m.Tick))
+		}
 	case "error":
 		out += fmt.Sprintf(" %d (%s)", m.Code, m.Reason)
 	case "snapshot", "update":
@@ -337,6 +360,9 @@ func (m message) String() string {
 	}
 	return out
 }
+
+// seconds is a time on the wire as one since the test began.
+func seconds(ms int64) float64 { return time.UnixMilli(ms).Sub(epoch).Seconds() }
 
 // text is the frames of one write on one line.
 func text(t testing.TB, frames []byte) string {

@@ -100,8 +100,11 @@ func check(t testing.TB, tb *Table) {
 		}
 		queued[id] = true
 	}
-	var topics, subscriptions int64
+	var topics, subscriptions, stale int64
 	flags := 0
+	if tb.Notice() > tb.Watermark() {
+		t.Fatalf("notice %d is above the watermark %d", tb.Notice(), tb.Watermark())
+	}
 	for i := range tb.shards {
 		s := &tb.shards[i]
 		topics += int64(len(s.ids))
@@ -121,6 +124,12 @@ func check(t testing.TB, tb *Table) {
 			if tp.queued {
 				flags++
 			}
+			if tp.stale {
+				stale++
+			}
+			if mark := tb.Stale(id); (mark > 0) != tp.stale || mark > tb.Notice() {
+				t.Fatalf("%q: stale is %v, its mark %d, the notice %d", tp.name, tp.stale, mark, tb.Notice())
+			}
 			if tp.queued != queued[id] {
 				t.Fatalf("%q: queued is %v, in the list: %v", tp.name, tp.queued, queued[id])
 			}
@@ -131,6 +140,9 @@ func check(t testing.TB, tb *Table) {
 	}
 	if topics != tb.held.Load() || topics > int64(tb.cfg.Max) {
 		t.Fatalf("%d topics, held says %d, the maximum is %d", topics, tb.held.Load(), tb.cfg.Max)
+	}
+	if stale != tb.stale.Load() {
+		t.Fatalf("%d topics are stale, the table says %d", stale, tb.stale.Load())
 	}
 	if subscriptions != tb.subscriptions.Load() {
 		t.Fatalf("%d subscribers, subscriptions says %d", subscriptions, tb.subscriptions.Load())

@@ -16,6 +16,10 @@ const (
 	opWait    = 7
 	opSweep   = 8
 	opChanges = 9
+	opWatch   = 10
+	opSetFeed = 11
+
+	nextVersion = 3 * programNames // To an argument of publish and repair; below it there is none.
 
 	waitLinger = 64
 	seedLimit  = 8 // The maximum of topics that the seeds about it have in mind.
@@ -59,6 +63,15 @@ var seeds = map[string][]byte{
 		opAcquire, 0, opMark, 0, opRepair, 0, opRepair, 13, opMark, 0, opRepair, 0, opRepair, 13, opMark, 0,
 		opPublish, 25, opRepair, 0,
 	},
+	"versions": {
+		opAcquire, 0, opPublish, 2 * nextVersion, opPublish, nextVersion, opPublish, 2 * nextVersion, opPublish, 2*nextVersion + 12,
+		opMark, 0, opRepair, nextVersion, opRepair, 3 * nextVersion, opPublish, 0, opPublish, nextVersion,
+	},
+	"stale and fresh again": {
+		opSetFeed, 1, opAcquire, 0, opAcquire, 1, opWatch, 0, opPublish, 0, opWait, waitLinger/2 + 1, opWatch, 0, opPublish, 0,
+		opWatch, 0, opMark, 1, opRepair, 1, opSetFeed, 0, opWait, waitLinger, opWatch, 0, opWatch, 0, opRelease, 0,
+		opWait, waitLinger, opSweep, 0, opChanges, 0, opAcquire, 0, opWatch, 0,
+	},
 	"a mark of a former time": {
 		opAcquire, 0, opPublish, 0, opMark, 0, opRelease, 0, opWait, waitLinger, opSweep, 0, opChanges, 0,
 		opAcquire, 0, opRepair, 12, opMark, 0, opRepair, 12,
@@ -86,7 +99,7 @@ func TestRandomPrograms(t *testing.T) {
 			code[i] = byte(random.Uint32())
 		}
 		for i := 0; i < len(code); i += 2 {
-			if code[i]%10 == opWait {
+			if code[i]%programOps == opWait {
 				code[i+1] /= 16 // Short waits, so that not all lingers end at once.
 			}
 		}

@@ -16,6 +16,8 @@ type model struct {
 	max       int
 	topics    map[string]*modelTopic
 	watermark uint64
+	notice    uint64
+	up        bool
 }
 
 type modelTopic struct {
@@ -26,6 +28,9 @@ type modelTopic struct {
 	told        bool
 	n, seq      uint64
 	value       string
+	version     Version
+	seen        time.Time // When its newest row came in, or when it was first seen without one.
+	stale       uint64    // The sequence at which it went stale.
 }
 
 func (m *model) subscriptions() (sum int64) {
@@ -62,9 +67,26 @@ func (m *model) changes() (list []Change) {
 	return list
 }
 
-func (m *model) store(tp *modelTopic, value string) {
+func (m *model) store(tp *modelTopic, value string, v Version, now time.Time) {
 	m.watermark++
-	tp.seq, tp.value = m.watermark, value
+	tp.seq, tp.value, tp.version, tp.seen, tp.stale = m.watermark, value, v, now, 0
+}
+
+// modelStale is when all topics of a program are stale. Their rhythm is tested elsewhere.
+const modelStale = linger / 2
+
+func (m *model) watch(now time.Time) {
+	for _, tp := range m.topics {
+		if tp.seen.IsZero() {
+			tp.seen = now
+		}
+	}
+}
+
+func (m *model) announce() uint64 {
+	m.watermark++
+	m.notice = m.watermark
+	return m.notice
 }
 
 // program is a run of steps on a table and on its model. What differs fails the test.
@@ -83,12 +105,13 @@ type program struct {
 // than the linger of a large one is cut short for.
 const (
 	programNames    = 12
+	programOps      = 12
 	programMaxLimit = 16
 )
 
 // runProgram reads pairs of bytes, an operation and its argument.
 func runProgram(t testing.TB, limit int, code []byte) {
-	table := newTable(limit)
+	table := New(Config{Max: limit, Linger: linger, StaleAfter: modelStale})
 	p := &program{
 		t:     t,
 		table: table,
@@ -124,17 +147,18 @@ func runProgram(t testing.TB, limit int, code []byte) {
 func (p *program) step(op, arg byte) {
 	name := p.names[arg%programNames]
 	value := fmt.Sprint(arg / programNames % 3) // Few values, so that some are equal.
-	switch op % 10 {
+	v := Version{Whole: int64(arg / programNames / 3), Set: arg/programNames/3 > 0}
+	switch op % programOps {
 	case 0, 1:
 		p.acquire(name)
 	case 2, 3:
 		p.release(name)
 	case 4:
-		p.publish(name, value)
+		p.publish(name, value, v)
 	case 5:
 		p.mark(name)
 	case 6:
-		p.repair(name, value)
+		p.repair(name, value, v)
 	case 7: // Up to four lingers.
 		p.now = p.now.Add(time.Duration(arg) * linger / 64)
 		p.logf("wait until %v", p.now.Sub(at(0)))
@@ -142,6 +166,10 @@ func (p *program) step(op, arg byte) {
 		p.sweep()
 	case 9:
 		p.changes()
+	case 10:
+		p.watch()
+	case 11:
+		p.setFeed(arg%2 == 1)
 	}
 }
 
@@ -185,16 +213,61 @@ func (p *program) release(name string) {
 	tp.idleSince = p.now
 }
 
-func (p *program) publish(name, value string) {
+func (p *program) publish(name, value string, v Version) {
 	tp, ok := p.model.topics[name]
-	got := p.table.Publish(name, value, Meta{}) == Committed
-	p.logf("publish %s %s = %v", name, value, got)
-	if got != ok {
-		p.fatalf("want %v", ok)
+	got := p.table.Publish(name, value, Meta{At: p.now.UnixMilli(), Version: v})
+	p.logf("publish %s %s %v = %v", name, value, v, got)
+	want := Committed
+	switch {
+	case !ok:
+		want = Unwanted
+	case !v.Set || !tp.version.Set:
+	case v.Whole < tp.version.Whole:
+		want = Older
+	case v == tp.version && tp.value == value:
+		want = Repeated
 	}
-	if ok {
+	if got != want {
+		p.fatalf("want %v", want)
+	}
+	if want == Committed {
 		tp.n++
-		p.model.store(tp, value)
+		p.model.store(tp, value, v, p.now)
+	}
+}
+
+// watch compares which topics are stale. The order in which they became so is free.
+func (p *program) watch() {
+	p.logf("watch at %v", p.now.Sub(at(0)))
+	p.table.Watch(p.now.UnixMilli())
+	p.model.watch(p.now)
+	seen := make(map[uint64]bool)
+	for name, tp := range p.model.topics {
+		if tp.stale > 0 || p.now.Sub(tp.seen) <= modelStale {
+			continue
+		}
+		p.model.announce()
+		tp.stale = p.table.Stale(tp.id)
+		if tp.stale == 0 || seen[tp.stale] {
+			p.fatalf("%s has the stale mark %d", name, tp.stale)
+		}
+		seen[tp.stale] = true
+	}
+	for seq := range seen {
+		if seq > p.model.watermark || seq <= p.model.watermark-uint64(len(seen)) {
+			p.fatalf("a stale mark of %d, the watermark is %d", seq, p.model.watermark)
+		}
+	}
+}
+
+func (p *program) setFeed(up bool) {
+	p.logf("feed up: %v", up)
+	p.table.SetFeed(0, up, p.now.UnixMilli())
+	if p.model.up != up {
+		p.model.up = up
+		if want := (Feed{Up: up, Since: p.now.UnixMilli(), Seq: p.model.announce()}); *p.table.Feed(0) != want {
+			p.fatalf("the feed is %+v, want %+v", *p.table.Feed(0), want)
+		}
 	}
 }
 
@@ -208,19 +281,27 @@ func (p *program) mark(name string) {
 	p.marks[name] = mark
 }
 
-func (p *program) repair(name, value string) {
+func (p *program) repair(name, value string, v Version) {
 	tp, ok := p.model.topics[name]
-	got := p.table.Repair(name, value, p.marks[name], Meta{}) == Committed
-	p.logf("repair %s %s, mark %d = %v", name, value, p.marks[name], got)
-	want := ok && tp.seq == p.marks[name] && (tp.seq == 0 || tp.value != value)
+	got := p.table.Repair(name, value, p.marks[name], Meta{At: p.now.UnixMilli(), Version: v})
+	p.logf("repair %s %s %v, mark %d = %v", name, value, v, p.marks[name], got)
+	want := Committed
+	switch {
+	case !ok:
+		want = Unwanted
+	case tp.seq != p.marks[name] || tp.seq > 0 && tp.value == value:
+		want = Unchanged
+	case v.Set && tp.version.Set && v.Whole < tp.version.Whole:
+		want = Older
+	}
 	if got != want {
 		p.fatalf("want %v", want)
 	}
-	if want {
+	if want == Committed {
 		if tp.seq != 0 {
 			tp.n++
 		}
-		p.model.store(tp, value)
+		p.model.store(tp, value, v, p.now)
 	}
 }
 
@@ -263,12 +344,15 @@ func (p *program) compare() {
 	if p.table.Held() != int64(len(p.model.topics)) || p.table.Subscriptions() != p.model.subscriptions() {
 		p.fatalf("Held, Subscriptions = %d, %d", p.table.Held(), p.table.Subscriptions())
 	}
-	if p.table.Watermark() != p.model.watermark {
-		p.fatalf("watermark = %d, want %d", p.table.Watermark(), p.model.watermark)
+	if p.table.Watermark() != p.model.watermark || p.table.Notice() != p.model.notice {
+		p.fatalf("watermark, notice = %d, %d, want %d, %d", p.table.Watermark(), p.table.Notice(), p.model.watermark, p.model.notice)
 	}
 	for name, tp := range p.model.topics {
 		if got := p.table.Name(tp.id); got != name {
 			p.fatalf("id %d is %q, want %q", tp.id, got, name)
+		}
+		if got := p.table.Stale(tp.id); got != tp.stale {
+			p.fatalf("%s: stale mark %d, want %d", name, got, tp.stale)
 		}
 		seq, row := p.table.Seq(tp.id), p.table.Row(tp.id)
 		if seq != tp.seq || (row != nil) != (seq > 0) {

@@ -45,7 +45,7 @@ type marketTopic struct {
 func (m *market) publish(tp *marketTopic) bool {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
-	return m.table.Publish(tp.name, strconv.FormatUint(tp.number.Add(1), 10), Meta{}) == Committed
+	return m.table.Publish(tp.name, strconv.FormatUint(tp.number.Add(1), 10), Meta{At: m.now().UnixMilli()}) == Committed
 }
 
 // numberOf reads the number in a row, and fails the test if the row is not of the topic.
@@ -214,7 +214,10 @@ type feedState struct {
 func (f *feedState) step(t *testing.T) {
 	table := f.market.table
 	f.market.clock.Add(int64(linger / 8))
-	table.Sweep(f.market.now())
+	now := f.market.now()
+	table.Sweep(now)
+	table.Watch(now.UnixMilli())
+	table.SetFeed(0, !table.Feed(0).Up, now.UnixMilli())
 	before := table.Watermark()
 	f.changes = table.Changes(f.changes[:0])
 	for _, change := range f.changes {
@@ -236,7 +239,7 @@ func (f *feedState) step(t *testing.T) {
 		if mark, ok := table.Mark(name); ok {
 			number := f.byName[name].number.Load()
 			runtime.Gosched()
-			table.Repair(name, strconv.FormatUint(number, 10), mark, Meta{})
+			table.Repair(name, strconv.FormatUint(number, 10), mark, Meta{At: now.UnixMilli()})
 		}
 	}
 }
@@ -244,7 +247,8 @@ func (f *feedState) step(t *testing.T) {
 func TestNoUpdateIsLost(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	m := &market{table: newTable(raceMax)}
+	// Topics go stale all the time.
+	m := &market{table: New(Config{Max: raceMax, Linger: linger, StaleAfter: linger / 16})}
 	feed := &feedState{market: m, byName: make(map[string]*marketTopic), wanted: make(map[string]bool)}
 	for i := range raceHot + raceCold {
 		tp := &marketTopic{name: fmt.Sprintf("H%d", i)}
@@ -330,6 +334,9 @@ func TestNoUpdateIsLost(t *testing.T) {
 	wantHeld(t, m.table, 0, 0)
 	if len(feed.wanted) != 0 {
 		t.Errorf("nobody holds a topic and the feed wants %v", feed.wanted)
+	}
+	if _, total := m.table.StaleTopics(); total < 10 {
+		t.Errorf("topics went stale %d times", total)
 	}
 	if feed.drops < 10 {
 		t.Errorf("%d drops: too few for ids to be reused", feed.drops)

@@ -128,13 +128,78 @@ func AppendPongMessage(dst, id []byte, now int64) []byte {
 	return EndText(append(dst, '}'), start)
 }
 
-// AppendHeartbeat appends the heartbeat. now is in Unix milliseconds.
-func AppendHeartbeat(dst []byte, now int64) []byte {
+// Heartbeat is what a heartbeat tells apart: a quiet market, a feed that is down, and an
+// edge that is behind.
+type Heartbeat struct {
+	Now    int64 // Unix milliseconds.
+	FeedUp bool
+	Tick   int64 // When the newest tick of any topic came in, in Unix milliseconds; 0 for none.
+	Lag    int64 // How far the edge is behind its feed, in milliseconds.
+}
+
+// Append appends the heartbeat as a frame.
+func (h *Heartbeat) Append(dst []byte) []byte {
 	start := len(dst)
 	dst = append(BeginText(dst), `{"t":"heartbeat","ts":`...)
-	dst = strconv.AppendInt(dst, now, 10)
+	dst = strconv.AppendInt(dst, h.Now, 10)
+	dst = append(dst, `,"feed":"`...)
+	dst = append(dst, feedState(h.FeedUp)...)
+	dst = append(dst, '"')
+	if h.Tick > 0 {
+		dst = append(dst, `,"tick":`...)
+		dst = strconv.AppendInt(dst, h.Tick, 10)
+	}
+	dst = append(dst, `,"lag":`...)
+	dst = strconv.AppendInt(dst, h.Lag, 10)
 	return EndText(append(dst, '}'), start)
 }
+
+// Feed is the news that a feed is up, or down.
+type Feed struct {
+	Up     bool
+	Since  int64  // Unix milliseconds.
+	Topics string // The patterns of its topics. Empty if it serves all, or those that no other does.
+}
+
+// Append appends the news as a frame.
+func (f *Feed) Append(dst []byte) []byte {
+	start := len(dst)
+	dst = append(BeginText(dst), `{"t":"feed","state":"`...)
+	dst = append(dst, feedState(f.Up)...)
+	dst = append(dst, `","since":`...)
+	dst = strconv.AppendInt(dst, f.Since, 10)
+	if f.Topics != "" {
+		dst = append(dst, `,"topics":`...)
+		dst = appendString(dst, f.Topics)
+	}
+	return EndText(append(dst, '}'), start)
+}
+
+func feedState(up bool) string {
+	if up {
+		return "up"
+	}
+	return "down"
+}
+
+// AppendStaleHead appends the payload of the news that topics are stale, up to their
+// names. Those follow with [AppendName], then [NamesEnd]. now is in Unix milliseconds.
+func AppendStaleHead(dst []byte, now int64) []byte {
+	dst = append(dst, `{"t":"stale","ts":`...)
+	dst = strconv.AppendInt(dst, now, 10)
+	return append(dst, `,"topics":[`...)
+}
+
+// AppendName appends the name of one topic, and a comma if it is not the first.
+func AppendName(dst []byte, name string) []byte {
+	if dst[len(dst)-1] != '[' {
+		dst = append(dst, ',')
+	}
+	return appendString(dst, name)
+}
+
+// NamesEnd ends the payload of a stale message.
+const NamesEnd = "]}"
 
 // AppendBye appends the message that precedes a close of ours. retryMS of 0 leaves
 // the advice out.

@@ -38,7 +38,12 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 			`{"t":"ack","id":1,"op":"subscribe","topics":2,"rejected":[{"topic":"bad name","code":422,"reason":"…"}]}`},
 		{AppendTopics(nil, []byte("3"), slices.Values([]string{"AAPL", "MSFT"})), `{"t":"topics","id":3,"topics":["AAPL","MSFT"]}`},
 		{AppendError(nil, &CommandError{400, `unknown op "subscrbe"`, []byte("9")}), `{"t":"error","id":9,"code":400,"reason":"unknown op \"subscrbe\""}`},
-		{AppendHeartbeat(nil, 1732181744000), `{"t":"heartbeat","ts":1732181744000}`},
+		{(&Heartbeat{Now: 1732181744000, FeedUp: true, Tick: 1732181743000, Lag: 2}).Append(nil),
+			`{"t":"heartbeat","ts":1732181744000,"feed":"up","tick":1732181743000,"lag":2}`},
+		{(&Feed{Since: 1732181744000}).Append(nil), `{"t":"feed","state":"down","since":1732181744000}`},
+		{(&Feed{Up: true, Since: 1732181751000, Topics: "fx:*,crypto:*"}).Append(nil),
+			`{"t":"feed","state":"up","since":1732181751000,"topics":"fx:*,crypto:*"}`},
+		{appendStale(nil, "AAPL", "MSFT"), `{"t":"stale","ts":1732181755000,"topics":["AAPL","MSFT"]}`},
 		{AppendInterval(nil, 1000, "slow"), `{"t":"interval","ms":1000,"reason":"slow"}`},
 		{AppendPongMessage(nil, []byte("6"), 1732181744001), `{"t":"pong","id":6,"ts":1732181744001}`},
 		{AppendBye(nil, CodeRestart, "draining", 4200), `{"t":"bye","code":1012,"reason":"draining","retry_ms":4200}`},
@@ -47,6 +52,27 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 		if got := payloadText(t, tt.got); got != tt.want {
 			t.Errorf("\n got %s\nwant %s", got, tt.want)
 		}
+	}
+}
+
+func appendStale(dst []byte, names ...string) []byte {
+	start := len(dst)
+	dst = AppendStaleHead(BeginText(dst), 1732181755000)
+	for _, name := range names {
+		dst = AppendName(dst, name)
+	}
+	return EndText(append(dst, NamesEnd...), start)
+}
+
+// The longest there is: as many topics as a conn can have, with the longest names.
+func TestStaleTopicsOfAFullConn(t *testing.T) {
+	names := make([]string, 4096)
+	for i := range names {
+		names[i] = fmt.Sprintf("%064d", i)
+	}
+	var m struct{ Topics []string }
+	if err := json.Unmarshal([]byte(payloadText(t, appendStale(nil, names...))), &m); err != nil || !slices.Equal(m.Topics, names) {
+		t.Fatalf("%d names came back, %v", len(m.Topics), err)
 	}
 }
 
@@ -85,7 +111,10 @@ func TestMessageVariants(t *testing.T) {
 		{AppendTopics(nil, nil, slices.Values([]string{"A"})), `{"t":"topics","topics":["A"]}`},
 		{AppendError(nil, &CommandError{Code: 413}), `{"t":"error","code":413,"reason":""}`},
 		{AppendPongMessage(nil, nil, 0), `{"t":"pong","ts":0}`},
-		{AppendHeartbeat(nil, math.MaxInt64), `{"t":"heartbeat","ts":9223372036854775807}`},
+		{(&Heartbeat{}).Append(nil), `{"t":"heartbeat","ts":0,"feed":"down","lag":0}`},
+		{(&Heartbeat{math.MaxInt64, true, math.MaxInt64, math.MaxInt64}).Append(nil),
+			`{"t":"heartbeat","ts":9223372036854775807,"feed":"up","tick":9223372036854775807,"lag":9223372036854775807}`},
+		{appendStale(nil, "A"), `{"t":"stale","ts":1732181755000,"topics":["A"]}`},
 		{AppendBye(nil, CodeIdle, "idle", 0), `{"t":"bye","code":4003,"reason":"idle"}`},
 	}
 	for _, tt := range tests {
@@ -108,7 +137,10 @@ func TestEncodersAppend(t *testing.T) {
 		"topics":     func(dst []byte) []byte { return AppendTopics(dst, nil, slices.Values([]string{"A", "B"})) },
 		"error":      func(dst []byte) []byte { return AppendError(dst, &CommandError{400, "r", nil}) },
 		"pong":       func(dst []byte) []byte { return AppendPongMessage(dst, []byte("1"), 2) },
-		"heartbeat":  func(dst []byte) []byte { return AppendHeartbeat(dst, 3) },
+		"heartbeat":  func(dst []byte) []byte { return (&Heartbeat{Now: 3}).Append(dst) },
+		"feed":       func(dst []byte) []byte { return (&Feed{Since: 3, Topics: "fx:*"}).Append(dst) },
+		"stale":      func(dst []byte) []byte { return appendStale(dst, "A", "B") },
+		"long stale": func(dst []byte) []byte { return appendStale(dst, slices.Repeat([]string{"a"}, 9999)...) },
 		"interval":   func(dst []byte) []byte { return AppendInterval(dst, 5000, "slow") },
 		"bye":        func(dst []byte) []byte { return AppendBye(dst, CodeRestart, "r", 4) },
 		"pong frame": func(dst []byte) []byte { return AppendPong(dst, []byte("p")) },
@@ -154,6 +186,7 @@ func TestHostileTextStaysInItsString(t *testing.T) {
 		reason := func(m map[string]any) any { return m["reason"] }
 		check("error", AppendError(nil, &CommandError{400, s, []byte(`"id"`)}), reason)
 		check("bye", AppendBye(nil, CodeRestart, s, 1), reason)
+		check("feed", (&Feed{Topics: "A" + s}).Append(nil), func(m map[string]any) any { return strings.TrimPrefix(m["topics"].(string), "A") })
 		check("topics", AppendTopics(nil, nil, slices.Values([]string{"A", s})), func(m map[string]any) any { return m["topics"].([]any)[1] })
 		ack := (&Ack{Op: OpSubscribe, Rejected: []Rejected{{"A", 422, "x"}, {s, 422, s}}}).Append(nil)
 		check("ack", ack, func(m map[string]any) any { return m["rejected"].([]any)[1].(map[string]any)["topic"] })
