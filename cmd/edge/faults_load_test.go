@@ -158,6 +158,11 @@ type feedNotice struct {
 	at    time.Time
 }
 
+func (n feedNotice) String() string {
+	const form = "15:04:05.000"
+	return fmt.Sprintf("%s at %s since %s", n.state, n.at.UTC().Format(form), n.since.UTC().Format(form))
+}
+
 const openingMax = 6
 
 // listen opens a client for topics. It ends with the test.

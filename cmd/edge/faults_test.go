@@ -229,17 +229,20 @@ func (r *faultRun) current(topics []int) bool {
 	return true
 }
 
-// missing says what clients hold that is not the newest.
+// missing says what some clients lack, and what they were told.
 func (r *faultRun) missing() string {
 	var b strings.Builder
 	for i, l := range r.listeners {
 		l.mu.Lock()
+		lacks := 0
 		for _, topic := range l.topics {
 			if held, newest := l.held[topic], r.publishers.seq[topic].Load(); held != newest {
-				fmt.Fprintf(&b, "client %d holds %d of %s, the newest is %d\n", i, held, topicName(topic), newest)
+				if lacks++; lacks == 1 {
+					fmt.Fprintf(&b, "client %d holds %d of %s, the newest is %d\n", i, held, topicName(topic), newest)
+				}
 			}
 		}
-		fmt.Fprintf(&b, "client %d was told %v\n", i, l.feeds)
+		fmt.Fprintf(&b, "client %d lacks %d values and was told %v\n", i, lacks, l.feeds)
 		l.mu.Unlock()
 	}
 	return b.String()
