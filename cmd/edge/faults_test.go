@@ -276,7 +276,7 @@ func (r *faultRun) toldDown() {
 		l := r.listen(edge, (1-edge)*topicsPerClient)
 		r.eventually("a new client is told that the feed is down", time.Now(), time.Second, told)
 		l.mu.Lock()
-		if l.opening[0] != "hello" || l.opening[1] != "feed" || l.feeds[0].since.After(time.Now().Add(time.Millisecond)) {
+		if l.opening[0] != "hello" || l.opening[1] != "feed" || !r.sinceStruck(l.feeds[0]) {
 			r.t.Errorf("a new client's first messages are %v; the first about the feed is %v", l.opening, l.feeds[0])
 		}
 		l.mu.Unlock()
@@ -292,9 +292,14 @@ func (r *faultRun) toldUp(healed time.Time) {
 				return false
 			}
 			last := l.feeds[len(l.feeds)-1]
-			return last.state == "up" && !last.since.Before(r.struck.Truncate(time.Millisecond))
+			return last.state == "up" && r.sinceStruck(last)
 		})
 	})
+}
+
+// sinceStruck reports whether a change is one that the fault made, in whole milliseconds.
+func (r *faultRun) sinceStruck(n feedNotice) bool {
+	return !n.since.Before(r.struck.Truncate(time.Millisecond)) && !n.since.After(n.at)
 }
 
 // each reports whether ok holds for all clients.
