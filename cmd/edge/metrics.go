@@ -77,6 +77,7 @@ var (
 	repairsDesc    = desc("feed_repairs_total", "Fetched values that were newer than what was held.")
 	fetchFailDesc  = desc("feed_fetch_failures_total", "Topics whose newest value could not be fetched, per attempt.")
 	feedUpDesc     = desc("feed_connected", "1 while a source of the feed is connected, by the patterns of its topics.", "source")
+	feedLagDesc    = desc("feed_lag_seconds", "How old a message may be that a source of the feed receives now; 0 while it is not connected.", "source")
 	channelsDesc   = desc("feed_channels", "Redis channels subscribed, as Redis has confirmed them.")
 	feedTopicsDesc = desc("feed_topics", "Topics that are to be subscribed.")
 )
@@ -176,6 +177,7 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 			up = 1
 		}
 		gauge(feedUpDesc, up, cmp.Or(s.Topics, "*"))
+		gauge(feedLagDesc, s.Lag.Seconds(), cmp.Or(s.Topics, "*"))
 	}
 	gauge(channelsDesc, float64(f.Channels))
 	gauge(feedTopicsDesc, float64(f.Held))

@@ -7,6 +7,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,8 +17,13 @@ import (
 	"tickedge/internal/topics"
 )
 
-// sweepEvery is how often topics that nobody wants any more are given up.
-const sweepEvery = time.Second
+// tendEvery is how often the feed looks after its table: topics that nobody wants any more
+// are given up, stale ones are found, and how far the sources are behind is passed on.
+const tendEvery = time.Second
+
+// lagMax is the lag from which on it is logged. Clients have old values by then, and
+// Redis holds the difference in memory, up to the limit at which it cuts us off.
+const lagMax = time.Second
 
 // Feed keeps a table up to date from all its sources: it drains the table's changes and
 // hands each to the source that takes its topic.
@@ -58,6 +64,7 @@ type shared struct {
 	inspector  inspector
 	refusedLog throttle
 	fetchLog   throttle
+	lagLog     throttle
 }
 
 // Stats says what a [Feed] has done since it was made, and how it is.
@@ -84,6 +91,10 @@ type SourceStats struct {
 	Refused       uint64 // SUBSCRIBE commands that Redis refused for lack of permission.
 	Connects      uint64 // Connections that came to work.
 
+	// Lag is how old a message may be that is received now. It is that of the source that
+	// is furthest behind, and 0 while there is no connection.
+	Lag time.Duration
+
 	Connected     bool
 	EverConnected bool
 	Channels      int64  // Subscriptions that Redis has confirmed on this connection.
@@ -101,6 +112,7 @@ func (s *SourceStats) add(o SourceStats) {
 	s.FetchFailures += o.FetchFailures
 	s.Refused += o.Refused
 	s.Connects += o.Connects
+	s.Lag = max(s.Lag, o.Lag)
 	s.Connected = s.Connected && o.Connected
 	s.EverConnected = s.EverConnected && o.EverConnected
 	s.Channels += o.Channels
@@ -137,6 +149,8 @@ func newSource(sh *shared, sc SourceConfig, index int) source {
 	switch u.kind {
 	case sentinel:
 		return newServer(sh, sentinels{u, sh.cfg}, channels, changed)
+	case sharded:
+		return newCluster(sh, u, changed)
 	}
 	return newServer(sh, fixed{u.opts, sh.cfg.TLS}, channels, changed)
 }
@@ -174,20 +188,38 @@ func (f *Feed) Stats() Stats {
 // drain carries the table's changes to the sources, whatever state they are in: until
 // it has, topics that were given up count against the table's maximum.
 func (f *Feed) drain(ctx context.Context) {
-	sweep := time.NewTicker(sweepEvery)
-	defer sweep.Stop()
+	tend := time.NewTicker(tendEvery)
+	defer tend.Stop()
 	var changes []topics.Change
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-sweep.C:
+		case now := <-tend.C:
 			f.table.Sweep(now)
 			f.table.Watch(f.clock.now())
+			f.measure()
 		case <-f.table.Changed():
 			changes = f.table.Changes(changes[:0])
 			f.hand(changes)
 			clear(changes) // The names must not outlive their topics here.
+		}
+	}
+}
+
+// measure tells the table how far the sources are behind.
+func (f *Feed) measure() {
+	for i := range f.sources {
+		s := &f.sources[i]
+		lag := s.stats().Lag
+		f.table.SetLag(i, lag.Milliseconds())
+		if lag <= lagMax {
+			continue
+		}
+		if swallowed, ok := f.lagLog.allow(); ok {
+			f.log.Warn("redis feed is behind", "lag", lag.Round(time.Millisecond), "topics", cmp.Or(scope(s.patterns), "*"),
+				"swallowed", swallowed, "hint", "give the edge or Redis more CPU, or divide the topics among several Redis; "+
+					"Redis cuts off who is behind by client-output-buffer-limit pubsub")
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (l *logBuffer) String() string {
 func (l *logBuffer) count(s string) int { return strings.Count(l.String(), s) }
 
 // newLog returns a logger for everything, debug included, that a test can read.
-func newLog(t *testing.T) (*slog.Logger, *logBuffer) {
+func newLog(t testing.TB) (*slog.Logger, *logBuffer) {
 	b := new(logBuffer)
 	t.Cleanup(func() {
 		if b.count(secret) > 0 {
@@ -57,14 +57,14 @@ func newLog(t *testing.T) (*slog.Logger, *logBuffer) {
 type rig struct {
 	*Feed
 	*server // Its first source; nil if that is no single server.
-	t       *testing.T
+	t       testing.TB
 	table   *topics.Table
 	log     *logBuffer
 	ids     map[string]topics.ID
 	stop    func() // Ends Run and waits for that.
 }
 
-func run(t *testing.T, cfg Config, limits topics.Config) *rig {
+func run(t testing.TB, cfg Config, limits topics.Config) *rig {
 	t.Helper()
 	log, buf := newLog(t)
 	table := topics.New(limits)

@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// commandMax bounds the channels in one SUBSCRIBE, so that Redis serves others
-	// between two of them, and a ping never waits behind a hundred thousand.
-	commandMax = 1000
 	// gatherFor is how long a subscription waits for others to share its command: a
 	// page of a hundred topics comes as a hundred changes.
 	gatherFor = 3 * time.Millisecond
@@ -30,8 +27,11 @@ const (
 	barrierMax = 4
 	// pingsMax bounds the pings without an answer, those of pipelines included.
 	pingsMax = 16
-	// watchBeats is into how many parts the watchdog divides the timeout. One ping is
-	// sent in each, so two may be lost or late without harm.
+	// pingEvery is the most time between two pings, which tell how far the receiver is
+	// behind.
+	pingEvery = time.Second
+	// watchBeats is into how many parts the watchdog divides the timeout. At least one
+	// ping is sent in each, so two may be late without harm.
 	watchBeats = 3
 )
 
@@ -106,6 +106,8 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	opts.Dialer = l.dialSame(dial)
 	l.get = redis.NewClient(&opts)
 	defer l.get.Close()
+	s.pings.Store(&l.pings)
+	defer s.pings.Store(nil)
 	up()
 
 	var wg sync.WaitGroup
@@ -182,7 +184,7 @@ func (l *link) receive(ctx context.Context) error {
 }
 
 func (l *link) write(ctx context.Context) error {
-	ping := time.NewTicker(l.s.cfg.Timeout / watchBeats)
+	ping := time.NewTicker(min(pingEvery, l.s.cfg.Timeout/watchBeats))
 	defer ping.Stop()
 	for {
 		if err := l.writeCommands(ctx); err != nil {
@@ -193,6 +195,7 @@ func (l *link) write(ctx context.Context) error {
 			return nil
 		case <-l.s.wants.written:
 			sleep(ctx, gatherFor)
+		case <-l.s.wants.room:
 		case <-ping.C:
 			if l.pings.len() < pingsMax-barrierMax {
 				if err := l.ping(nil); err != nil {
@@ -227,21 +230,23 @@ func (l *link) answered(token string) {
 	<-l.waiting
 }
 
-// writeCommands writes all that is to be subscribed and unsubscribed.
+// writeCommands writes what is to be subscribed and unsubscribed, as far as flight has
+// room for it.
 func (l *link) writeCommands(ctx context.Context) error {
 	for ctx.Err() == nil {
-		c := l.s.wants.next(commandMax)
+		c := l.s.wants.next(l.s.verbs.most)
 		if len(c.topics) == 0 {
 			return nil
 		}
+		names := make([]string, len(c.topics))
 		for i, topic := range c.topics {
-			c.topics[i] = l.s.channel.name(topic)
+			names[i] = l.s.channel.name(topic)
 		}
 		verb := l.s.verbs.subscribe
 		if c.name == unsubscribe {
 			verb = l.s.verbs.unsubscribe
 		}
-		if err := l.send(verb, c.topics...); err != nil {
+		if err := l.send(verb, names...); err != nil {
 			return err
 		}
 	}
@@ -336,6 +341,9 @@ func (l *link) fetch(ctx context.Context) error {
 		if len(failed) == 0 {
 			wait.reset()
 			continue
+		}
+		if l.s.moved != nil && isMisplaced(err) {
+			l.s.moved()
 		}
 		d := wait.next()
 		l.s.fetchFailed(err, len(failed), d)

@@ -181,6 +181,29 @@ func TestFetchedValueWaitsForOlderMessages(t *testing.T) {
 	}
 }
 
+// Messages that come late are seen as lag, by clients too, before Redis cuts the feed off.
+func TestLag(t *testing.T) {
+	s := redistest.Start(t)
+	y := newRelay(t, s.Addr())
+	cfg := At(y.url())
+	cfg.Timeout = time.Minute
+	r := run(t, cfg, limits)
+	messages := y.conn(r, 0)
+	r.eventually("a round trip", func() bool { return r.Stats().Lag > 0 })
+	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
+	messages.down.hold(true)
+	r.eventually("the table knows that the feed is behind", func() bool { return r.table.Health().Lag > lagMax.Milliseconds() })
+	if n := r.log.count("redis feed is behind"); n != 1 {
+		t.Errorf("%d log lines, want 1", n)
+	}
+	messages.down.hold(false)
+	r.eventually("the feed has caught up", func() bool { return r.Stats().Lag < lagMax })
+	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
+	if st := r.Stats(); st.Connects != 1 || st.Sources[0].Lag == 0 {
+		t.Errorf("stats = %+v", st)
+	}
+}
+
 // Redis cuts off subscribers that it cannot get rid of its messages to.
 func TestOutputBufferLimit(t *testing.T) {
 	s := redistest.Start(t, "--client-output-buffer-limit", "pubsub 1mb 0 0")

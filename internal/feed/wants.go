@@ -16,7 +16,7 @@ import (
 // Its topics are those that the table holds, and those that still have to be
 // unsubscribed. The latter were all subscribed on the present connection, and are
 // written before anything new is, so there are never more than twice the table's
-// maximum. Lock order: wants.mu, then the table's.
+// maximum. Beside them are the names in flight. Lock order: wants.mu, then the table's.
 type wants struct {
 	table *topics.Table
 
@@ -31,8 +31,18 @@ type wants struct {
 	subscribe   set
 	single      set // To be subscribed in a command of their own.
 	unfetched   set
+	// astray are subscribed elsewhere, if at all: their slots have moved. They are in
+	// none of the sets above until somebody knows where to.
+	astray set
+
+	// flight holds the commands that Redis has not answered in full, in the order in which
+	// they were taken, which is that of its answers.
+	flight   []command
+	flying   int // Topics in flight; at most flightMax.
+	answered int // Topics of the first that were answered.
 
 	written chan struct{} // Has an element when next may have something.
+	room    chan struct{} // The same, because flight has room again.
 	due     chan struct{} // The same for fetches.
 }
 
@@ -61,7 +71,9 @@ func newWants(table *topics.Table) *wants {
 		subscribe:   make(set),
 		single:      make(set),
 		unfetched:   make(set),
+		astray:      make(set),
 		written:     make(chan struct{}, 1),
+		room:        make(chan struct{}, 1),
 		due:         make(chan struct{}, 1),
 	}
 }
@@ -81,6 +93,7 @@ func (s *wants) apply(changes []topics.Change) {
 			// is what makes us fetch the newest value.
 			w.wanted = true
 			delete(s.unsubscribe, w)
+			delete(s.astray, w)
 			s.toSubscribe(w)
 		case w == nil:
 		case w.asked:
@@ -111,6 +124,7 @@ func (s *wants) forget(w *want) {
 	delete(s.subscribe, w)
 	delete(s.single, w)
 	delete(s.unfetched, w)
+	delete(s.astray, w)
 }
 
 // reset prepares for the next connection, which has to be asked for everything.
@@ -119,6 +133,8 @@ func (s *wants) reset() {
 	defer s.mu.Unlock()
 	s.link++
 	clear(s.unfetched) // Their confirmation will come again.
+	clear(s.astray)
+	s.flight, s.flying, s.answered = nil, 0, 0
 	for _, w := range s.topics {
 		if !w.wanted {
 			s.forget(w)
@@ -140,11 +156,36 @@ const (
 	unsubscribe = "unsubscribe"
 )
 
+const (
+	// commandMax bounds the channels in one command, so that Redis serves others
+	// between two of them.
+	commandMax = 500
+	// flightMax bounds the channels in commands without an answer. Redis takes about a
+	// millisecond for so many, and the receiver for their confirmations. Without it, the
+	// ticks of all others would wait behind a hundred thousand of them. Two commands,
+	// so that Redis has one while the other is answered.
+	flightMax = 2 * commandMax
+)
+
 // next returns the next command to be written, of at most limit topics. It has no
-// topics when nothing is left to be written.
+// topics when nothing is left to be written, or when so much is unanswered that limit
+// more would be too many. Then room has an element as soon as they are not.
 func (s *wants) next(limit int) command {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.flying+limit > flightMax {
+		return command{}
+	}
+	c := s.take(limit)
+	if len(c.topics) > 0 {
+		s.flight = append(s.flight, c)
+		s.flying += len(c.topics)
+	}
+	return c
+}
+
+// take takes the next command out of the sets. The caller holds s.mu.
+func (s *wants) take(limit int) command {
 	c := command{name: unsubscribe}
 	for w := range s.unsubscribe {
 		if len(c.topics) == limit {
@@ -172,21 +213,122 @@ func (s *wants) next(limit int) command {
 	return c
 }
 
-// refused notes that Redis refused a SUBSCRIBE for one of its topics, and does not
-// say which. All that are not confirmed are asked for again one by one, so that a
+// answer takes the answer for one topic of a command. It is false if no such answer was
+// due.
+func (s *wants) answer(name, topic string) (due bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) == 0 {
+		return false
+	}
+	first := s.flight[0]
+	if first.name != name || first.topics[s.answered] != topic {
+		return false
+	}
+	if s.answered++; s.answered == len(first.topics) {
+		s.landed()
+	}
+	return true
+}
+
+// landed takes the first command out of the flight. The caller holds s.mu.
+func (s *wants) landed() {
+	before := s.flying
+	s.flying -= len(s.flight[0].topics)
+	s.flight[0] = command{}
+	s.flight, s.answered = s.flight[1:], 0
+	if before > flightMax-commandMax {
+		signal(s.room)
+	}
+}
+
+// refused notes that Redis refused the first command that it has not answered, for one
+// of its topics, and does not say which. They are asked for again one by one, so that a
 // topic which is not permitted costs nobody another. A topic that was refused alone
 // is not asked for again on this connection.
 func (s *wants) refused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, w := range s.topics {
-		if w.wanted && w.asked && !w.alone && w.confirmed != s.link {
+	if len(s.flight) == 0 {
+		return
+	}
+	first := s.flight[0]
+	s.landed()
+	if first.name != subscribe {
+		return
+	}
+	for _, topic := range first.topics {
+		if w := s.topics[topic]; w != nil && w.wanted && w.asked && !w.alone {
 			w.alone = true
 			delete(s.subscribe, w)
 			s.single[w] = struct{}{}
 		}
 	}
 	signal(s.written)
+}
+
+// lost notes that Redis has ended the subscription of a topic unasked.
+func (s *wants) lost(topic string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.topics[topic]; w != nil && w.wanted && w.confirmed == s.link {
+		s.stray(w)
+	}
+}
+
+// misplaced notes that Redis refused the first command that it has not answered because
+// it does not serve its topics, which are those that concerned reports.
+func (s *wants) misplaced(concerned func(topic string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) == 0 || !concerned(s.flight[0].topics[0]) {
+		return // The loss of the subscription was taken for the answer to its end.
+	}
+	first := s.flight[0]
+	s.landed()
+	if first.name != subscribe {
+		return
+	}
+	for _, topic := range first.topics {
+		if w := s.topics[topic]; w != nil && w.wanted && w.asked {
+			s.stray(w)
+		}
+	}
+}
+
+// stray takes a topic out of what Redis is asked for. The caller holds s.mu.
+func (s *wants) stray(w *want) {
+	w.asked, w.confirmed, w.fetch = false, 0, 0
+	delete(s.subscribe, w)
+	delete(s.single, w)
+	delete(s.unfetched, w)
+	s.astray[w] = struct{}{}
+}
+
+// again has the topics asked for again that went astray and are still here.
+func (s *wants) again() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.astray) == 0 {
+		return
+	}
+	for w := range s.astray {
+		s.toSubscribe(w)
+	}
+	clear(s.astray)
+	signal(s.written)
+}
+
+// publish commits a tick, if its topic is subscribed on this connection. In a cluster,
+// what comes in late from a server that has lost the topic would take it back in time:
+// another server may have published newer ticks of it already.
+func (s *wants) publish(topic string, commit func() topics.Outcome) topics.Outcome {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.topics[topic]; w == nil || !w.wanted || w.confirmed != s.link {
+		return topics.Unwanted
+	}
+	return commit()
 }
 
 // confirm notes that a topic is subscribed from now on, and has its newest value

@@ -118,6 +118,42 @@ func TestCommandsAreLimited(t *testing.T) {
 	}
 }
 
+// While a thousand channels are unanswered, no more are asked for.
+func TestFlightIsBounded(t *testing.T) {
+	d := newDesk(t, 3*flightMax)
+	for i := range 2*flightMax + 1 {
+		d.want(fmt.Sprint("T", i))
+	}
+	var flight []command
+	for len(flight) < flightMax/commandMax {
+		flight = append(flight, d.next(commandMax))
+	}
+	for len(flight) > 1 {
+		d.expect("")
+		for range len(d.room) {
+			<-d.room
+		}
+		for _, topic := range flight[0].topics {
+			if d.answer(unsubscribe, topic) || d.answer(subscribe, "other") || !d.answer(subscribe, topic) {
+				t.Fatalf("not the answer for %s alone is due", topic)
+			}
+		}
+		flight = flight[1:]
+		if len(d.room) != 1 {
+			t.Fatal("nobody is told that there is room")
+		}
+		if c := d.next(commandMax); len(c.topics) > 0 {
+			flight = append(flight, c)
+		}
+	}
+	// A refused command makes room as an answered one does.
+	before := d.flying
+	d.refused()
+	if d.flying != before-len(flight[0].topics) {
+		t.Errorf("%d in flight after a refusal, %d before", d.flying, before)
+	}
+}
+
 func TestConfirmTellsReconnections(t *testing.T) {
 	d := newDesk(t, 10)
 	if d.confirm("A") {
@@ -211,8 +247,14 @@ func TestRefusedAreAskedForOneByOne(t *testing.T) {
 	if len(first.topics) != 1 || len(second.topics) != 1 {
 		t.Fatalf("commands of %v and %v, want one topic each", first, second)
 	}
-	d.confirm("A")
-	d.refused() // The answer for B.
+	for _, c := range []command{first, second} {
+		if c.topics[0] == "A" {
+			d.answer(subscribe, "A")
+			d.confirm("A")
+		} else {
+			d.refused()
+		}
+	}
 	d.expect("")
 	d.reset()
 	d.expect(subscribe, "A")
@@ -240,8 +282,15 @@ func TestWantsAreBounded(t *testing.T) {
 				break
 			}
 		case 8:
-			for _, topic := range d.next(1 + random.IntN(5)).topics {
-				d.confirm(topic)
+			c := d.next(1 + random.IntN(5))
+			for _, topic := range c.topics {
+				if random.IntN(50) == 0 {
+					break // The answers to the rest never come.
+				}
+				d.answer(c.name, topic)
+				if c.name == subscribe {
+					d.confirm(topic)
+				}
 			}
 			d.refetch(d.fetches(nil, random.IntN(5)))
 		case 9:
@@ -251,6 +300,13 @@ func TestWantsAreBounded(t *testing.T) {
 			}
 		}
 		queued := len(d.unsubscribe) + len(d.subscribe) + len(d.single)
+		flying := 0
+		for _, c := range d.flight {
+			flying += len(c.topics)
+		}
+		if flying != d.flying || flying > flightMax {
+			t.Fatalf("step %d: %d topics in flight, counted as %d", i, flying, d.flying)
+		}
 		if len(d.topics) > 2*most || queued > len(d.topics) || len(d.unfetched) > len(d.topics) {
 			t.Fatalf("step %d: %d topics, %d queued, %d to fetch", i, len(d.topics), queued, len(d.unfetched))
 		}
@@ -258,6 +314,7 @@ func TestWantsAreBounded(t *testing.T) {
 	for name := range d.ids {
 		d.leave(name)
 	}
+	d.reset()
 	for len(d.next(commandMax).topics) > 0 {
 	}
 	if len(d.topics)+len(d.subscribe)+len(d.single)+len(d.unsubscribe)+len(d.unfetched) > 0 {
