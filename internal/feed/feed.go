@@ -149,6 +149,8 @@ func newSource(sh *shared, sc SourceConfig, index int) source {
 	switch u.kind {
 	case sentinel:
 		return newServer(sh, sentinels{u, sh.cfg}, channels, changed)
+	case sharded:
+		return newCluster(sh, u, changed)
 	}
 	return newServer(sh, fixed{u.opts, sh.cfg.TLS}, channels, changed)
 }

@@ -247,7 +247,7 @@ func (l *link) look() {
 // room for it.
 func (l *link) writeCommands(ctx context.Context) error {
 	for ctx.Err() == nil {
-		c := l.s.wants.next(commandMax)
+		c := l.s.wants.next(l.s.verbs.most)
 		if len(c.topics) == 0 {
 			return nil
 		}
@@ -355,6 +355,9 @@ func (l *link) fetch(ctx context.Context) error {
 		if len(failed) == 0 {
 			wait.reset()
 			continue
+		}
+		if l.s.moved != nil && isMisplaced(err) {
+			l.s.moved()
 		}
 		d := wait.next()
 		l.s.fetchFailed(err, len(failed), d)

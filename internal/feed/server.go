@@ -26,9 +26,9 @@ type server struct {
 	// changed is told when the server's state changes: up is false from the end of a link
 	// until the next one works and all that was wanted then has its newest value.
 	changed func(up bool)
-	// lost is told of a topic whose subscription Redis has ended unasked, as it does when
-	// a slot of a cluster moves away. Nil where that does not happen.
-	lost func(topic string)
+	// moved is told when Redis does not serve topics here that it was asked for, as a slot
+	// of a cluster has moved away. They are astray then, see wants. Nil out of a cluster.
+	moved func()
 
 	addr     string                // Where the last link went. Owned by reconnect's goroutine.
 	pings    atomic.Pointer[pings] // Those of the link, nil while there is none.
@@ -58,10 +58,13 @@ func (f fixed) watch(ctx context.Context, _ string) error {
 
 // verbs are the commands of a kind of subscription, which are also the kinds of their
 // confirmations.
-type verbs struct{ subscribe, unsubscribe string }
+type verbs struct {
+	subscribe, unsubscribe string
+	most                   int // Channels in one command.
+}
 
 // channels are subscribed on any server.
-var channels = verbs{"subscribe", "unsubscribe"}
+var channels = verbs{"subscribe", "unsubscribe", commandMax}
 
 // counters has the fields of [SourceStats], each of which has one writer.
 type counters struct {
@@ -163,7 +166,7 @@ func (s *server) receive(m any) (gap bool) {
 		case !ok:
 			s.counters.unwanted.Add(1)
 		case !s.inspector.passes(s.log, topic, m.Payload):
-		case s.table.Publish(topic, m.Payload, topics.Meta{At: s.clock.now()}) == topics.Committed:
+		case s.publish(topic, m.Payload) == topics.Committed:
 			s.counters.ticks.Add(1)
 		default:
 			s.counters.unwanted.Add(1)
@@ -177,18 +180,37 @@ func (s *server) receive(m any) (gap bool) {
 			s.wants.answer(subscribe, topic)
 			return s.wants.confirm(topic)
 		case m.Kind == s.verbs.unsubscribe:
-			if !s.wants.answer(unsubscribe, topic) && s.lost != nil {
-				s.lost(topic)
+			if !s.wants.answer(unsubscribe, topic) && s.moved != nil {
+				s.wants.lost(topic) // Nobody asked for it.
+				s.moved()
 			}
 		}
 	}
 	return false
 }
 
+func (s *server) publish(topic, value string) topics.Outcome {
+	commit := func() topics.Outcome {
+		return s.table.Publish(topic, value, topics.Meta{At: s.clock.now()})
+	}
+	if s.moved == nil {
+		return commit()
+	}
+	return s.wants.publish(topic, commit)
+}
+
 // refuse deals with an error in place of a confirmation. Those that concern some
 // topics only must not end the connection: clients choose the topics, and one could
 // end the feed of all others with a name that Redis does not permit.
 func (s *server) refuse(err error) error {
+	if s.moved != nil && isMisplaced(err) {
+		s.wants.misplaced(func(topic string) bool {
+			slot, given := slotIn(err)
+			return !given || slot == slotOf(s.channel.name(topic))
+		})
+		s.moved()
+		return nil
+	}
 	if !redis.IsPermissionError(err) {
 		return err
 	}

@@ -60,8 +60,12 @@ func (l *load) run(ctx context.Context) {
 		pipe := l.client.TxPipeline()
 		l.publish(ctx, pipe, topic, fmt.Sprintf(`{"seq":%d}`, n))
 		try, cancel := context.WithTimeout(ctx, time.Second)
-		pipe.Exec(try)
+		_, err := pipe.Exec(try)
 		cancel()
+		// A transaction in a cluster does not look for the new owner of its slot by itself.
+		if c, ok := l.client.(*redis.ClusterClient); ok && err != nil {
+			c.ReloadState(ctx)
+		}
 	}
 }
 
@@ -295,4 +299,64 @@ func (c Config) tuned() *redis.Options {
 	o := new(redis.Options)
 	tune(o, c.withDefaults())
 	return o
+}
+
+func inSlots(url string) Config {
+	cfg := patient(url)
+	cfg.Channel, cfg.Key = "channel:prices:{{topic}}", "price:{{topic}}"
+	return cfg
+}
+
+func publishedSharded(ctx context.Context, p redis.Pipeliner, topic, value string) {
+	p.Set(ctx, "price:{"+topic+"}", value, 0)
+	p.SPublish(ctx, "channel:prices:{"+topic+"}", value)
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartCluster(t, 3, 1, nil)
+	client := s.Client()
+	defer client.Close()
+	r := run(t, inSlots(s.URL()), limits)
+	r.eventually("connected without a topic", func() bool { return r.Feed.Stats().EverConnected && r.table.Feed(0).Up })
+	l := startLoad(r, client, publishedSharded)
+	slot := s.Slot("{T0}")
+
+	gaps := r.Feed.Stats().Gaps
+	begin := time.Now()
+	old := s.Owner(slot)
+	s.Failover(slot)
+	l.recovers("failover on demand", begin)
+	r.eventually("a gap", func() bool { return r.Feed.Stats().Gaps > gaps })
+
+	gaps = r.Feed.Stats().Gaps
+	begin = time.Now()
+	to := s.Owner(s.Slot("{T1}"))
+	for i := 2; to == s.Owner(slot); i++ {
+		to = s.Owner(s.Slot(fmt.Sprintf("{T%d}", i)))
+	}
+	s.Migrate(slot, to)
+	l.recovers("moved slot", begin)
+	r.eventually("a gap", func() bool { return r.Feed.Stats().Gaps > gaps })
+	l.same()
+	_ = old
+}
+
+func TestClusterKilledPrimary(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartCluster(t, 3, 1, nil)
+	client := s.Client()
+	defer client.Close()
+	r := run(t, inSlots(s.URL()), limits)
+	l := startLoad(r, client, publishedSharded)
+	slot := s.Slot("{T0}")
+	old, killed := s.Owner(slot), time.Now()
+	old.Kill()
+	r.eventually("the feed is down", func() bool { return !r.table.Feed(0).Up })
+	s.WaitMoved(slot, old)
+	t.Logf("the cluster took %v", time.Since(killed))
+	l.recovers("killed primary", killed)
+	r.eventually("the feed is up", func() bool { return r.table.Feed(0).Up })
+	t.Logf("up again %v after the kill", time.Since(killed))
+	l.same()
 }

@@ -32,6 +32,9 @@ type wants struct {
 	subscribe   set
 	single      set // To be subscribed in a command of their own.
 	unfetched   set
+	// astray are subscribed elsewhere, if at all: their slots have moved. They are in
+	// none of the sets above until somebody knows where to.
+	astray set
 
 	// flight holds the commands that Redis has not answered in full, in the order in which
 	// they were taken, which is that of its answers.
@@ -72,6 +75,7 @@ func newWants(table *topics.Table) *wants {
 		subscribe:   make(set),
 		single:      make(set),
 		unfetched:   make(set),
+		astray:      make(set),
 		written:     make(chan struct{}, 1),
 		room:        make(chan struct{}, 1),
 		due:         make(chan struct{}, 1),
@@ -93,6 +97,7 @@ func (s *wants) apply(changes []topics.Change) {
 			// is what makes us fetch the newest value.
 			w.wanted = true
 			delete(s.unsubscribe, w)
+			delete(s.astray, w)
 			s.toSubscribe(w)
 		case w == nil:
 		case w.asked:
@@ -124,6 +129,7 @@ func (s *wants) forget(w *want) {
 	delete(s.subscribe, w)
 	delete(s.single, w)
 	delete(s.unfetched, w)
+	delete(s.astray, w)
 }
 
 // reset prepares for the next connection, which has to be asked for everything.
@@ -132,6 +138,7 @@ func (s *wants) reset() {
 	defer s.mu.Unlock()
 	s.link++
 	clear(s.unfetched) // Their confirmation will come again.
+	clear(s.astray)
 	s.flight, s.flying, s.answered = nil, 0, 0
 	for _, w := range s.topics {
 		if !w.wanted {
@@ -272,6 +279,70 @@ func (s *wants) refused() {
 		}
 	}
 	signal(s.written)
+}
+
+// lost notes that Redis has ended the subscription of a topic unasked.
+func (s *wants) lost(topic string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.topics[topic]; w != nil && w.wanted && w.confirmed == s.link {
+		s.stray(w)
+	}
+}
+
+// misplaced notes that Redis refused the first command that it has not answered because
+// it does not serve its topics, which are those that concerned reports.
+func (s *wants) misplaced(concerned func(topic string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) == 0 || !concerned(s.flight[0].topics[0]) {
+		return // The loss of the subscription was taken for the answer to its end.
+	}
+	first := s.flight[0]
+	s.landed()
+	if first.name != subscribe {
+		return
+	}
+	for _, topic := range first.topics {
+		if w := s.topics[topic]; w != nil && w.wanted && w.asked {
+			s.stray(w)
+		}
+	}
+}
+
+// stray takes a topic out of what Redis is asked for. The caller holds s.mu.
+func (s *wants) stray(w *want) {
+	w.asked, w.confirmed, w.fetch = false, 0, 0
+	delete(s.subscribe, w)
+	delete(s.single, w)
+	delete(s.unfetched, w)
+	s.astray[w] = struct{}{}
+}
+
+// again has the topics asked for again that went astray and are still here.
+func (s *wants) again() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.astray) == 0 {
+		return
+	}
+	for w := range s.astray {
+		s.toSubscribe(w)
+	}
+	clear(s.astray)
+	signal(s.written)
+}
+
+// publish commits a tick, if its topic is subscribed on this connection. In a cluster,
+// what comes in late from a server that has lost the topic would take it back in time:
+// another server may have published newer ticks of it already.
+func (s *wants) publish(topic string, commit func() topics.Outcome) topics.Outcome {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.topics[topic]; w == nil || !w.wanted || w.confirmed != s.link {
+		return topics.Unwanted
+	}
+	return commit()
 }
 
 // confirm notes that a topic is subscribed from now on, and has its newest value
