@@ -76,42 +76,19 @@ func (p *publishers) run(ctx context.Context, stop <-chan struct{}) {
 }
 
 // tick publishes the next tick of each topic, and returns when Redis has taken all. On
-// the first attempt and each other one, the commands of first go before the ticks, in
-// the same transaction: nobody can see the ones without the others.
+// every attempt the commands of first go before the ticks, in the same transaction:
+// nobody can see the ones without the others.
 func (p *publishers) tick(ctx context.Context, topics []int, first ...[]any) error {
 	values := make([]string, len(topics))
 	for i, topic := range topics {
 		values[i] = fmt.Sprintf(`{"p":%d.5,"seq":%d}`, topic, p.seq[topic].Add(1))
 	}
-	size := len(topics)
+	write := p.transaction
 	if p.up.sharded {
-		size = 1 // A transaction is for one slot.
+		write = p.scripts
 	}
-	for at := 0; at < len(topics); at += size {
-		end := min(at+size, len(topics))
-		if err := p.write(ctx, topics[at:end], values[at:end], first); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *publishers) write(ctx context.Context, topics []int, values []string, first [][]any) error {
 	for {
-		_, err := p.up.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-			for _, command := range first {
-				tx.Do(ctx, command...)
-			}
-			for i, topic := range topics {
-				tx.Set(ctx, p.up.key(topic), values[i], 0)
-				if p.up.sharded {
-					tx.SPublish(ctx, p.up.channel(topic), values[i])
-				} else {
-					tx.Publish(ctx, p.up.channel(topic), values[i])
-				}
-			}
-			return nil
-		})
+		err := write(ctx, topics, values, first)
 		if err == nil {
 			return nil
 		}
@@ -121,6 +98,33 @@ func (p *publishers) write(ctx context.Context, topics []int, values []string, f
 		case <-time.After(50 * time.Millisecond): // The pause between two attempts.
 		}
 	}
+}
+
+func (p *publishers) transaction(ctx context.Context, topics []int, values []string, first [][]any) error {
+	_, err := p.up.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		for _, command := range first {
+			tx.Do(ctx, command...)
+		}
+		for i, topic := range topics {
+			tx.Set(ctx, p.up.key(topic), values[i], 0)
+			tx.Publish(ctx, p.up.channel(topic), values[i])
+		}
+		return nil
+	})
+	return err
+}
+
+// scripts are the transactions of a cluster, one for each tick. Those of go-redis do not
+// find out that a shard has a new primary.
+func (p *publishers) scripts(ctx context.Context, topics []int, values []string, _ [][]any) error {
+	const script = `redis.call('SET',KEYS[1],ARGV[1]) return redis.call('SPUBLISH',KEYS[2],ARGV[1])`
+	_, err := p.up.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, topic := range topics {
+			pipe.Eval(ctx, script, []string{p.up.key(topic), p.up.channel(topic)}, values[i])
+		}
+		return nil
+	})
+	return err
 }
 
 // stored is the number that Redis holds of a topic.
