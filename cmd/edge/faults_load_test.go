@@ -114,16 +114,19 @@ func (p *publishers) transaction(ctx context.Context, topics []int, values []str
 	return err
 }
 
-// scripts are the transactions of a cluster, one for each tick. Those of go-redis do not
-// find out that a shard has a new primary.
+// scripts are the transactions of a cluster, one for each tick.
 func (p *publishers) scripts(ctx context.Context, topics []int, values []string, _ [][]any) error {
 	const script = `redis.call('SET',KEYS[1],ARGV[1]) return redis.call('SPUBLISH',KEYS[2],ARGV[1])`
-	_, err := p.up.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	client := p.up.client.(*redis.ClusterClient)
+	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i, topic := range topics {
 			pipe.Eval(ctx, script, []string{p.up.key(topic), p.up.channel(topic)}, values[i])
 		}
 		return nil
 	})
+	if err != nil {
+		client.ReloadState(ctx) // From a primary that is dead, go-redis does not go on to the new one.
+	}
 	return err
 }
 

@@ -129,8 +129,9 @@ func (p *Publisher) Run(ctx context.Context, source Source) error {
 	defer client.Close()
 
 	b := batch{p: p, pipe: client.TxPipeline()}
-	if p.up.kind == sharded {
+	if c, ok := client.(*redis.ClusterClient); ok {
 		b.pipe = client.Pipeline() // Each tick is a transaction by itself: a script.
+		b.cluster = c
 	}
 	var pace pace
 	next, err := source.Next(time.Now())
@@ -215,11 +216,12 @@ func (p *Publisher) wait(ctx context.Context, pace *pace, after time.Duration) {
 
 // batch is the ticks of one transaction.
 type batch struct {
-	p     *Publisher
-	pipe  redis.Pipeliner
-	ticks int
-	arena []byte // Holds the values until the transaction is through.
-	cmds  []redis.Cmder
+	p       *Publisher
+	pipe    redis.Pipeliner
+	cluster *redis.ClusterClient // Nil if it is none.
+	ticks   int
+	arena   []byte // Holds the values until the transaction is through.
+	cmds    []redis.Cmder
 }
 
 func (b *batch) add(ctx context.Context, t Tick) {
@@ -261,6 +263,9 @@ func (b *batch) publish(ctx context.Context) bool {
 		}
 		if err == nil {
 			break
+		}
+		if b.cluster != nil {
+			b.cluster.ReloadState(ctx) // From a primary that is dead, go-redis does not go on to the new one.
 		}
 		d := wait.next()
 		b.p.failed(err, d)

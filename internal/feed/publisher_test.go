@@ -127,6 +127,30 @@ func TestPublisherIntoACluster(t *testing.T) {
 	}
 }
 
+func TestPublisherFollowsAShard(t *testing.T) {
+	c := redistest.StartCluster(t, 3, 1, nil)
+	cfg := At(c.URL())
+	cfg.Channel, cfg.Key, cfg.Timeout = "c:{{topic}}", "k:{{topic}}", time.Second
+	p, log := newPublisher(t, cfg)
+	if err := p.Run(t.Context(), &script{end: 2}); err != nil {
+		t.Fatal(err)
+	}
+	slot := c.Slot("k:{T1}")
+	old := c.Owner(slot)
+	old.Kill()
+	if err := p.Run(t.Context(), &script{end: 4}); err != nil {
+		t.Fatal(err)
+	}
+	client := c.Client()
+	defer client.Close()
+	if got, err := client.Get(t.Context(), "k:{T1}").Result(); err != nil || got != "3" {
+		t.Errorf("key = %s, %v", got, err)
+	}
+	if log.count("publisher down") != 1 || c.Owner(slot) == old {
+		t.Error("the shard did not fail")
+	}
+}
+
 func TestPublisherFollowsTheMaster(t *testing.T) {
 	s := redistest.StartSentinel(t, 1, secret, "")
 	_, addrs, _ := strings.Cut(s.URL(), "://")
