@@ -59,6 +59,7 @@ type link struct {
 	barriers chan []repair // From the fetcher to the writer.
 	waiting  chan struct{} // Has an element per pipeline that waits for its pong.
 	pings    pings
+	current  atomic.Bool // All that was wanted when it began has its newest value.
 }
 
 // repair is a fetched value on its way into the table.
@@ -109,6 +110,7 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	s.pings.Store(&l.pings)
 	defer s.pings.Store(nil)
 	up()
+	l.look()
 
 	var wg sync.WaitGroup
 	for _, run := range []func(context.Context) error{l.receive, l.write, l.fetch, l.watch, l.follow} {
@@ -172,6 +174,7 @@ func (l *link) receive(ctx context.Context) error {
 			if err = l.s.refuse(err); err != nil {
 				return fmt.Errorf("receive: %w", err)
 			}
+			l.look()
 			continue
 		}
 		if pong, ok := m.(*redis.Pong); ok {
@@ -197,6 +200,7 @@ func (l *link) write(ctx context.Context) error {
 			sleep(ctx, gatherFor)
 		case <-l.s.wants.room:
 		case <-ping.C:
+			l.look() // Topics that were behind may have been given up.
 			if l.pings.len() < pingsMax-barrierMax {
 				if err := l.ping(nil); err != nil {
 					return err
@@ -228,6 +232,15 @@ func (l *link) answered(token string) {
 		}
 	}
 	<-l.waiting
+	l.look()
+}
+
+// look finds out whether all that was wanted when the link began has its newest value.
+// From then on the server is up: clients who are told so may trust what they have.
+func (l *link) look() {
+	if !l.current.Load() && l.s.wants.current() && l.current.CompareAndSwap(false, true) {
+		l.s.changed(true)
+	}
 }
 
 // writeCommands writes what is to be subscribed and unsubscribed, as far as flight has
@@ -328,6 +341,7 @@ func (l *link) fetch(ctx context.Context) error {
 		repairs, failed, err = l.fetchBatch(ctx, batch, failed[:0])
 		if len(repairs) == 0 {
 			<-l.waiting
+			l.look()
 		} else {
 			select {
 			case <-ctx.Done():
@@ -349,6 +363,7 @@ func (l *link) fetch(ctx context.Context) error {
 		l.s.fetchFailed(err, len(failed), d)
 		sleep(ctx, d)
 		l.s.wants.refetch(failed)
+		l.look()
 	}
 }
 

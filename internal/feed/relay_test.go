@@ -13,6 +13,7 @@ type relay struct {
 
 	mu    sync.Mutex
 	conns []*relayed // In the order in which they were dialled.
+	hold  int        // The index of a connection whose requests are held from the beginning.
 }
 
 // relayed is one connection through a relay: that for messages comes first, then that
@@ -53,6 +54,7 @@ func (r *relay) accept() {
 		}
 		c := &relayed{up: newValve(near, far), down: newValve(far, near)}
 		r.mu.Lock()
+		c.up.held = r.hold > 0 && r.hold == len(r.conns)
 		r.conns = append(r.conns, c)
 		r.mu.Unlock()
 		go c.up.run()

@@ -122,7 +122,6 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		upped = time.Now()
 		s.counters.connects.Add(1)
 		s.counters.connected.Store(true)
-		s.changed(true)
 		attrs := []any{"address", s.addr}
 		if !down.IsZero() {
 			attrs = append(attrs, "outage", time.Since(down).Round(time.Millisecond))

@@ -24,6 +24,7 @@ type wants struct {
 	link   uint64 // Which connection this is, from 1.
 	last   uint64 // The newest want.fetch.
 	topics map[string]*want
+	behind int // Topics with want.behind.
 
 	// Each want is in one of the first three at most. Sets, not queues, because a
 	// want that is given up must leave nothing behind while Redis is away.
@@ -58,6 +59,9 @@ type want struct {
 	// fetch names the fetch that the newest confirmation asks for. It is 0 once that
 	// was done. No other is of any use: its value may be older.
 	fetch uint64
+	// behind holds from the end of a connection until the newest value was fetched over
+	// the next, or that was tried.
+	behind bool
 }
 
 type set map[*want]struct{}
@@ -119,6 +123,7 @@ func (s *wants) toSubscribe(w *want) {
 }
 
 func (s *wants) forget(w *want) {
+	s.caughtUp(w)
 	delete(s.topics, w.topic)
 	delete(s.unsubscribe, w)
 	delete(s.subscribe, w)
@@ -141,6 +146,10 @@ func (s *wants) reset() {
 			continue
 		}
 		w.asked = false
+		if !w.behind {
+			w.behind = true
+			s.behind++
+		}
 		s.toSubscribe(w)
 	}
 }
@@ -258,7 +267,12 @@ func (s *wants) refused() {
 		return
 	}
 	for _, topic := range first.topics {
-		if w := s.topics[topic]; w != nil && w.wanted && w.asked && !w.alone {
+		w := s.topics[topic]
+		switch {
+		case w == nil || !w.wanted || !w.asked:
+		case w.alone:
+			s.caughtUp(w) // As far as it is possible.
+		default:
 			w.alone = true
 			delete(s.subscribe, w)
 			s.single[w] = struct{}{}
@@ -401,6 +415,7 @@ func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 		return topics.Unchanged
 	}
 	w.fetch = 0
+	s.caughtUp(w)
 	return s.table.Repair(f.topic, value, f.mark, m)
 }
 
@@ -410,19 +425,37 @@ func (s *wants) unrepaired(f fetch) {
 	defer s.mu.Unlock()
 	if w := s.fetched(f); w != nil {
 		w.fetch = 0
+		s.caughtUp(w)
 	}
 }
 
-// refetch has failed fetches done again, those that are still wanted.
+// refetch has failed fetches done again, those that are still wanted. They do not count
+// as behind any more: what can't be fetched must not keep the feed down for ever.
 func (s *wants) refetch(fetches []fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range fetches {
 		if w := s.fetched(f); w != nil && w.confirmed == s.link {
 			s.unfetched[w] = struct{}{}
+			s.caughtUp(w)
 		}
 	}
 	signal(s.due)
+}
+
+// caughtUp ends that a topic is behind. The caller holds s.mu.
+func (s *wants) caughtUp(w *want) {
+	if w.behind {
+		w.behind = false
+		s.behind--
+	}
+}
+
+// current reports whether no topic is behind.
+func (s *wants) current() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behind == 0
 }
 
 // len is how many topics are held.

@@ -321,3 +321,49 @@ func TestWantsAreBounded(t *testing.T) {
 		t.Errorf("left over: %+v", d.wants)
 	}
 }
+
+// After a connection has ended, every topic is behind until its fetch has ended,
+// whatever came of it.
+func TestBehind(t *testing.T) {
+	d := newDesk(t, 10)
+	for name, end := range map[string]func(){
+		"a repair":  func() { d.confirm("A"); d.repairs(d.fetchOf("A"), "1") },
+		"no value":  func() { d.confirm("A"); d.unrepaired(d.fetchOf("A")) },
+		"a failure": func() { d.confirm("A"); d.refetch([]fetch{d.fetchOf("A")}) },
+		"a second refusal": func() {
+			for range 4 { // Twice for each of both.
+				d.next(1)
+				d.refused()
+			}
+		},
+		"nobody wants it":    func() { d.leave("A") },
+		"a connection later": func() {
+			d.reset() // Now the new topic is behind too.
+			d.confirm("A")
+			d.confirm("NEW")
+			for _, f := range d.fetches(nil, 2) {
+				d.repairs(f, "2")
+			}
+		},
+	} {
+		if _, held := d.ids["A"]; !held {
+			d.want("A")
+		}
+		if !d.current() {
+			t.Fatalf("%s: behind before the connection ended", name)
+		}
+		d.reset()
+		if d.current() {
+			t.Fatalf("%s: not behind after the connection ended", name)
+		}
+		if d.want("NEW"); d.behind != 1 {
+			t.Fatalf("%s: a new topic is behind", name)
+		}
+		end()
+		if !d.current() {
+			t.Errorf("behind after %s", name)
+		}
+		d.leave("NEW")
+		clear(d.unfetched)
+	}
+}
