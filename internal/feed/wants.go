@@ -146,10 +146,7 @@ func (s *wants) reset() {
 			continue
 		}
 		w.asked = false
-		if !w.behind {
-			w.behind = true
-			s.behind++
-		}
+		s.fallBehind(w)
 		s.toSubscribe(w)
 	}
 }
@@ -441,6 +438,24 @@ func (s *wants) refetch(fetches []fetch) {
 		}
 	}
 	signal(s.due)
+}
+
+// inherit notes that the topics, none of which is subscribed yet, were behind already
+// where they were before.
+func (s *wants) inherit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.topics {
+		s.fallBehind(w)
+	}
+}
+
+// fallBehind begins that a topic is behind. The caller holds s.mu.
+func (s *wants) fallBehind(w *want) {
+	if !w.behind {
+		w.behind = true
+		s.behind++
+	}
 }
 
 // caughtUp ends that a topic is behind. The caller holds s.mu.
