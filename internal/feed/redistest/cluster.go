@@ -92,7 +92,7 @@ func (c *Cluster) settled() {
 	Eventually(c.t, "the nodes agree about their slots", func() bool {
 		seen := ""
 		for _, s := range c.nodes {
-			if s.cmd == nil {
+			if !s.answering() {
 				continue
 			}
 			view, ok := c.view(s)
@@ -152,7 +152,7 @@ func (c *Cluster) Nodes() []*Server { return c.nodes }
 func (c *Cluster) group(slot int) (group []*Server) {
 	c.t.Helper()
 	for _, s := range c.nodes {
-		if s.cmd == nil {
+		if !s.answering() {
 			continue
 		}
 		for _, r := range c.slots(s) {
@@ -188,7 +188,7 @@ func (c *Cluster) Owner(slot int) *Server {
 func (c *Cluster) Slot(key string) (slot int) {
 	c.t.Helper()
 	for _, s := range c.nodes {
-		if s.cmd != nil {
+		if s.answering() {
 			fmt.Sscan(s.Do("CLUSTER", "KEYSLOT", key), &slot)
 			return slot
 		}
