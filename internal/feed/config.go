@@ -41,6 +41,11 @@ type Config struct {
 	// at a third of it. Raise it if Redis pauses longer than that, for a script or a
 	// failover.
 	Timeout time.Duration
+	// VersionField is where values have a version, a member's name or a path of several
+	// such as meta.seq: a decimal number, or a string that holds one. Ticks whose version
+	// is below that of the topic's row are dropped, and so are values without one. "" if
+	// values have none.
+	VersionField string
 }
 
 // SourceConfig is one source of a [Config].
@@ -83,6 +88,9 @@ func (c Config) Validate() error {
 	errs = append(errs, channelErr, keyErr)
 	if c.Mode != ModeChannel {
 		errs = append(errs, fmt.Errorf("redis mode is %q, want channel", c.Mode))
+	}
+	if c.VersionField != "" && !validVersionField(c.VersionField) {
+		errs = append(errs, fmt.Errorf("tick version field is %q: %w", c.VersionField, errVersionField))
 	}
 	if c.Timeout < timeoutMin {
 		errs = append(errs, fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin))

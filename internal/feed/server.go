@@ -62,10 +62,12 @@ var channels = verbs{"subscribe", "unsubscribe"}
 
 // counters has the fields of [SourceStats], each of which has one writer.
 type counters struct {
-	ticks, unwanted, gaps, repairs, refused, fetchFailures, connects atomic.Uint64
-	connected                                                        atomic.Bool
-	channels                                                         atomic.Int64
-	lastError                                                        atomic.Pointer[string]
+	ticks, unwanted, older, repeated, versionResets atomic.Uint64
+	gaps, repairs, refused, fetchFailures, connects atomic.Uint64
+
+	connected atomic.Bool
+	channels  atomic.Int64
+	lastError atomic.Pointer[string]
 }
 
 func newServer(sh *shared, t target, v verbs, changed func(up bool)) *server {
@@ -81,6 +83,9 @@ func (s *server) stats() SourceStats {
 	st := SourceStats{
 		Ticks:         c.ticks.Load(),
 		Unwanted:      c.unwanted.Load(),
+		Older:         c.older.Load(),
+		Repeated:      c.repeated.Load(),
+		VersionResets: c.versionResets.Load(),
 		Gaps:          c.gaps.Load(),
 		Repairs:       c.repairs.Load(),
 		FetchFailures: c.fetchFailures.Load(),
@@ -156,15 +161,11 @@ func (s *server) receive(m any) (gap bool) {
 	switch m := m.(type) {
 	case *redis.Message:
 		topic, ok := s.channel.topic(m.Channel)
-		switch {
-		case !ok:
+		if !ok {
 			s.counters.unwanted.Add(1)
-		case !s.inspector.passes(s.log, topic, m.Payload):
-		case s.table.Publish(topic, m.Payload, topics.Meta{At: s.clock.now()}) == topics.Committed:
-			s.counters.ticks.Add(1)
-		default:
-			s.counters.unwanted.Add(1)
+			return false
 		}
+		s.tick(&s.counters, topic, m.Payload)
 	case *redis.Subscription:
 		s.counters.channels.Store(int64(m.Count))
 		topic, ok := s.channel.topic(m.Channel)
