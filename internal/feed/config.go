@@ -62,8 +62,13 @@ type SourceConfig struct {
 // Mode is a way in which ticks come from Redis.
 type Mode string
 
-// ModeChannel subscribes to the channel of each topic that somebody wants.
-const ModeChannel Mode = "channel"
+const (
+	// ModeChannel subscribes to the channel of each topic that somebody wants.
+	ModeChannel Mode = "channel"
+	// ModePattern subscribes to the channels of all topics with one pattern, for feeds of
+	// which most topics are wanted. Those that nobody wants are thrown away.
+	ModePattern Mode = "pattern"
+)
 
 // At returns a config of one source, with the default of everything else.
 func At(url string) Config { return Config{Sources: []SourceConfig{{URL: url}}} }
@@ -86,8 +91,10 @@ func (c Config) Validate() error {
 	_, channelErr := newTemplate("channel", c.Channel)
 	_, keyErr := newTemplate("key", c.Key)
 	errs = append(errs, channelErr, keyErr)
-	if c.Mode != ModeChannel {
-		errs = append(errs, fmt.Errorf("redis mode is %q, want channel", c.Mode))
+	switch c.Mode {
+	case ModeChannel, ModePattern:
+	default:
+		errs = append(errs, fmt.Errorf("redis mode is %q, want channel or pattern", c.Mode))
 	}
 	if c.VersionField != "" && !validVersionField(c.VersionField) {
 		errs = append(errs, fmt.Errorf("tick version field is %q: %w", c.VersionField, errVersionField))
@@ -200,6 +207,13 @@ func newTemplate(what, s string) (template, error) {
 }
 
 func (t template) name(topic string) string { return t.prefix + topic + t.suffix }
+
+// glob is a pattern, as Redis has them, of the names of all topics. It may match others
+// too.
+func (t template) glob() string {
+	literal := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`)
+	return literal.Replace(t.prefix) + "*" + literal.Replace(t.suffix)
+}
 
 // topic cuts the topic out of a name. It does not allocate.
 func (t template) topic(name string) (string, bool) {

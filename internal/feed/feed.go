@@ -202,7 +202,11 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 // newSource returns the source of a configuration that is valid.
 func newSource(sh *shared, sc SourceConfig, index int) source {
 	opts, _ := sc.options(sh.cfg)
-	return newServer(sh, fixed{opts}, channels, func(up bool) {
+	verbs := channels
+	if sh.cfg.Mode == ModePattern {
+		verbs = patterns
+	}
+	return newServer(sh, fixed{opts}, verbs, func(up bool) {
 		sh.table.SetFeed(index, up, time.Now().UnixMilli())
 	})
 }

@@ -190,6 +190,11 @@ func (l *link) receive(ctx context.Context) error {
 func (l *link) write(ctx context.Context) error {
 	ping := time.NewTicker(min(pingEvery, l.s.cfg.Timeout/watchBeats))
 	defer ping.Stop()
+	if l.s.wants.whole {
+		if err := l.send(l.s.verbs.subscribe, l.s.channel.glob()); err != nil {
+			return err
+		}
+	}
 	for {
 		if err := l.writeCommands(ctx); err != nil {
 			return err

@@ -57,8 +57,10 @@ func (f fixed) watch(ctx context.Context, _ string) error {
 // confirmations.
 type verbs struct{ subscribe, unsubscribe string }
 
-// channels are subscribed on any server.
-var channels = verbs{"subscribe", "unsubscribe"}
+var (
+	channels = verbs{"subscribe", "unsubscribe"}
+	patterns = verbs{"psubscribe", "punsubscribe"} // One, of all topics.
+)
 
 // counters has the fields of [SourceStats], each of which has one writer.
 type counters struct {
@@ -71,7 +73,9 @@ type counters struct {
 }
 
 func newServer(sh *shared, t target, v verbs, changed func(up bool)) *server {
-	return &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table), changed: changed}
+	s := &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table), changed: changed}
+	s.wants.whole = v == patterns
+	return s
 }
 
 func (s *server) apply(changes []topics.Change) { s.wants.apply(changes) }
@@ -165,9 +169,18 @@ func (s *server) receive(m any) (gap bool) {
 			s.counters.unwanted.Add(1)
 			return false
 		}
+		if s.wants.whole { // Then most may be unwanted, and need not be looked at.
+			if _, held := s.table.Mark(topic); !held {
+				s.counters.unwanted.Add(1)
+				return false
+			}
+		}
 		s.tick(&s.counters, topic, m.Payload)
 	case *redis.Subscription:
 		s.counters.channels.Store(int64(m.Count))
+		if s.wants.whole {
+			return m.Kind == s.verbs.subscribe && s.wants.cover()
+		}
 		topic, ok := s.channel.topic(m.Channel)
 		switch {
 		case !ok:
@@ -187,7 +200,7 @@ func (s *server) receive(m any) (gap bool) {
 // topics only must not end the connection: clients choose the topics, and one could
 // end the feed of all others with a name that Redis does not permit.
 func (s *server) refuse(err error) error {
-	if !redis.IsPermissionError(err) {
+	if !redis.IsPermissionError(err) || s.wants.whole {
 		return err
 	}
 	s.counters.refused.Add(1)

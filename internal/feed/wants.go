@@ -26,6 +26,10 @@ type wants struct {
 	topics map[string]*want
 	behind int // Topics with want.behind.
 
+	// whole holds if one subscription covers all topics: none is asked for by itself, and
+	// those in subscribe wait to be fetched. covered holds while it is confirmed.
+	whole, covered bool
+
 	// Each want is in one of the first three at most. Sets, not queues, because a
 	// want that is given up must leave nothing behind while Redis is away.
 	unsubscribe set
@@ -107,6 +111,9 @@ func (s *wants) apply(changes []topics.Change) {
 		s.mu.Unlock()
 	}
 	signal(s.written)
+	if s.whole {
+		signal(s.due)
+	}
 }
 
 func (s *wants) toSubscribe(w *want) {
@@ -133,6 +140,7 @@ func (s *wants) reset() {
 	s.link++
 	clear(s.unfetched) // Their confirmation will come again.
 	s.flight, s.flying, s.answered = nil, 0, 0
+	s.covered = false
 	for _, w := range s.topics {
 		if !w.wanted {
 			s.forget(w)
@@ -175,7 +183,7 @@ const (
 func (s *wants) next(limit int) command {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flying+limit > flightMax {
+	if s.whole || s.flying+limit > flightMax {
 		return command{}
 	}
 	c := s.take(limit)
@@ -277,9 +285,6 @@ func (s *wants) refused() {
 // confirm notes that a topic is subscribed from now on, and has its newest value
 // fetched. It is true if an earlier connection had it subscribed, which means that
 // ticks may have been missed.
-//
-// The mark of the newest confirmation is the one that counts. A tick since an older
-// one proves nothing about the gap before the newer.
 func (s *wants) confirm(topic string) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,16 +292,39 @@ func (s *wants) confirm(topic string) (again bool) {
 	if w == nil || !w.wanted {
 		return false
 	}
-	mark, ok := s.table.Mark(topic)
+	again, ok := s.mark(w)
 	if !ok {
 		return false
 	}
-	again = w.confirmed != 0 && w.confirmed != s.link
-	s.last++
-	w.confirmed, w.mark, w.fetch, w.alone = s.link, mark, s.last, false
 	s.unfetched[w] = struct{}{}
 	signal(s.due)
 	return again
+}
+
+// mark takes the mark of a topic that is subscribed. It is false for one that the table
+// does not know any more. The caller holds s.mu.
+//
+// The mark of the newest confirmation is the one that counts. A tick since an older
+// one proves nothing about the gap before the newer.
+func (s *wants) mark(w *want) (again, ok bool) {
+	mark, ok := s.table.Mark(w.topic)
+	if !ok {
+		return false, false
+	}
+	s.last++
+	again = w.confirmed != 0 && w.confirmed != s.link
+	w.confirmed, w.mark, w.fetch, w.alone = s.link, mark, s.last, false
+	return again, true
+}
+
+// cover notes that one subscription covers all topics from now on, and has their newest
+// values fetched. It is true if an earlier connection had some of them.
+func (s *wants) cover() (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.covered = true
+	signal(s.due)
+	return s.behind > 0
 }
 
 // fetch is a topic whose newest value is to be fetched, and the mark for repair.
@@ -316,6 +344,19 @@ func (s *wants) fetches(dst []fetch, limit int) []fetch {
 		}
 		dst = append(dst, fetch{w.topic, w.mark, w.fetch})
 		delete(s.unfetched, w)
+	}
+	if !s.covered {
+		return dst
+	}
+	// Here and not all at once when that is confirmed: the receiver would have to wait.
+	for w := range s.subscribe {
+		if limit--; limit < 0 {
+			break
+		}
+		delete(s.subscribe, w)
+		if _, ok := s.mark(w); ok {
+			dst = append(dst, fetch{w.topic, w.mark, w.fetch})
+		}
 	}
 	return dst
 }
