@@ -83,10 +83,6 @@ type node struct {
 	changes []topics.Change    // For it, of those that are being handed out.
 }
 
-// shards are subscribed on the node that owns the channel's slot. All channels of a command
-// have to be in the same slot.
-var shards = verbs{"ssubscribe", "sunsubscribe", 1}
-
 func newCluster(sh *shared, u *upstream, changed func(up bool)) *cluster {
 	return &cluster{
 		shared: sh, upstream: u, changed: changed,

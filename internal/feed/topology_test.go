@@ -119,10 +119,11 @@ func published(ctx context.Context, p redis.Pipeliner, topic, value string) {
 	p.Publish(ctx, "channel:prices:"+topic, value)
 }
 
-// patient is a config whose timeout is short enough for a test of a frozen server.
+// patient is a config whose timeout is short enough for a test of a frozen server, and that
+// knows the versions of a load.
 func patient(url string) Config {
 	cfg := At(url)
-	cfg.Timeout = 2 * time.Second
+	cfg.Timeout, cfg.VersionField = 2*time.Second, "seq"
 	return cfg
 }
 
@@ -387,18 +388,19 @@ func TestClusterFrozenPrimary(t *testing.T) {
 }
 
 func TestClusterWithTLS(t *testing.T) {
+	const one = `{"seq":1}`
 	t.Parallel()
 	ca := redistest.NewCA(t)
 	s := redistest.StartCluster(t, 1, 0, ca)
-	s.Nodes()[0].Do("SET", "price:{AAPL}", "1")
+	s.Nodes()[0].Do("SET", "price:{AAPL}", one)
 	cfg := inSlots(s.URL())
 	cfg.TLS.CA = ca.File
 	r := run(t, cfg, limits)
 	r.acquire("AAPL", "MSFT")
-	r.eventually("the value", func() bool { return r.value("AAPL") == "1" })
+	r.eventually("the value", func() bool { return r.value("AAPL") == one })
 	r.eventually("the tick", func() bool {
-		s.Nodes()[0].Do("SPUBLISH", "channel:prices:{MSFT}", "2")
-		return r.value("MSFT") == "2"
+		s.Nodes()[0].Do("SPUBLISH", "channel:prices:{MSFT}", one)
+		return r.value("MSFT") == one
 	})
 }
 

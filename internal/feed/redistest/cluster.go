@@ -170,7 +170,8 @@ func (c *Cluster) group(slot int) (group []*Server) {
 
 func (c *Cluster) at(addr string) *Server {
 	for _, s := range c.nodes {
-		if s.addr == addr {
+		// A node that is alone does not know its host.
+		if s.addr == addr || ":"+portOf(s.addr) == addr {
 			return s
 		}
 	}
