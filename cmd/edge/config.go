@@ -35,6 +35,7 @@ type config struct {
 	redisChannel     string
 	redisKey         string
 	feedTimeout      time.Duration
+	versionField     string
 	demo             bool
 	demoSymbols      string
 	demoRate         float64
@@ -132,6 +133,7 @@ func (c *config) flags() *flag.FlagSet {
 	str(&c.redisTLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
 	str(&c.redisTLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
 	str(&c.redisTLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
+	str(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
 	dur(&c.feedTimeout, "feed-timeout", feed.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
 
 	begin("Demo")
@@ -423,7 +425,10 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 }
 
 func (c *config) feed() feed.Config {
-	return feed.Config{Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout, TLS: c.redisTLS}
+	return feed.Config{
+		Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout,
+		TLS: c.redisTLS, VersionField: c.versionField,
+	}
 }
 
 func (c *config) market() feed.MarketConfig {

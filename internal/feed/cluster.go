@@ -23,9 +23,9 @@ const (
 	// lookEvery is the time between two looks at who owns which slots, while nothing
 	// hints at a change: who moves a slot does not always end our subscriptions to it.
 	lookEvery = 5 * time.Second
-	// lookSoon bounds the time until a look that something hints at. They are not done
-	// at once: what goes wrong for one topic often does for thousands, and a failover
-	// takes seconds.
+	// lookSoon is the same while a node is down, and bounds the time until a look that
+	// something hints at. They are not done at once: what goes wrong for one topic often
+	// does for thousands.
 	lookSoon = time.Second
 	// askNodesMax is how many nodes are asked in a look. Several, because one that was
 	// frozen or cut off does not know what has changed meanwhile.
@@ -83,10 +83,6 @@ type node struct {
 	changes []topics.Change    // For it, of those that are being handed out.
 }
 
-// shards are subscribed on the node that owns the channel's slot. All channels of a command
-// have to be in the same slot.
-var shards = verbs{"ssubscribe", "sunsubscribe", 1}
-
 func newCluster(sh *shared, u *upstream, changed func(up bool)) *cluster {
 	return &cluster{
 		shared: sh, upstream: u, changed: changed,
@@ -136,16 +132,19 @@ func (c *cluster) hand() {
 		if len(n.changes) == 0 {
 			continue
 		}
-		if n.stop == nil && n.held > 0 {
-			c.start(n)
-		}
 		n.apply(n.changes)
 		clear(n.changes) // The names must not outlive their topics here.
 		n.changes = n.changes[:0]
+		if n.stop == nil && n.held > 0 {
+			c.start(n)
+		}
 	}
 }
 
 func (c *cluster) start(n *node) {
+	if !n.up {
+		n.wants.inherit()
+	}
 	ctx, stop := context.WithCancel(c.ctx)
 	n.stop = stop
 	s := n.server // The next one has its own run.
@@ -238,7 +237,6 @@ func (c *cluster) run(ctx context.Context) {
 				c.log.Error("redis feed: nobody says who owns the slots of the cluster", "error", err, "hint", hint(err))
 			}
 			failing = true
-			c.hint()
 		case failing:
 			failing = false
 			c.log.Info("redis feed: the slots of the cluster are known again")
@@ -246,9 +244,14 @@ func (c *cluster) run(ctx context.Context) {
 		case moved:
 			wait.reset()
 		}
+		every := lookEvery
+		if !c.isUp() {
+			// Whoever is missing may be replaced at any time. A thousand edges do not ask at once.
+			every = lookSoon/2 + rand.N(lookSoon/2)
+		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(lookEvery):
+		case <-time.After(every):
 			wait.reset()
 		case <-c.hinted:
 			sleep(ctx, min(wait.next(), lookSoon))
@@ -259,6 +262,12 @@ func (c *cluster) run(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.up = false
+}
+
+func (c *cluster) isUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.up
 }
 
 // unhint takes back the hints that the coming look is the answer to.

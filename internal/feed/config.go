@@ -45,13 +45,23 @@ type Config struct {
 	// TLS is what connections to rediss:// addresses use besides the system's
 	// authorities.
 	TLS TLSFiles
+	// VersionField is where values have a version, a member's name or a path of several
+	// such as meta.seq: a decimal number, or a string that holds one. Ticks whose version
+	// is below that of the topic's row are dropped, and so are values without one. "" if
+	// values have none.
+	VersionField string
 }
 
 // Mode is a way in which ticks come from Redis.
 type Mode string
 
-// ModeChannel subscribes to the channel of each topic that somebody wants.
-const ModeChannel Mode = "channel"
+const (
+	// ModeChannel subscribes to the channel of each topic that somebody wants.
+	ModeChannel Mode = "channel"
+	// ModePattern subscribes to the channels of all topics with one pattern, for feeds of
+	// which most topics are wanted. Those that nobody wants are thrown away.
+	ModePattern Mode = "pattern"
+)
 
 // At returns a config of one source, with the default of everything else.
 func At(url string) Config { return Config{Sources: []SourceConfig{{URL: url}}} }
@@ -64,8 +74,13 @@ func (c Config) Validate() error {
 	_, channelErr := newTemplate("channel", c.Channel)
 	_, keyErr := newTemplate("key", c.Key)
 	errs = append(errs, channelErr, keyErr)
-	if c.Mode != ModeChannel {
-		errs = append(errs, fmt.Errorf("redis mode is %q, want channel", c.Mode))
+	switch c.Mode {
+	case ModeChannel, ModePattern:
+	default:
+		errs = append(errs, fmt.Errorf("redis mode is %q, want channel or pattern", c.Mode))
+	}
+	if c.VersionField != "" && !validVersionField(c.VersionField) {
+		errs = append(errs, fmt.Errorf("tick version field is %q: %w", c.VersionField, errVersionField))
 	}
 	if c.Timeout < timeoutMin {
 		errs = append(errs, fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin))
@@ -159,6 +174,13 @@ func newTemplate(what, s string) (template, error) {
 }
 
 func (t template) name(topic string) string { return t.prefix + topic + t.suffix }
+
+// glob is a pattern, as Redis has them, of the names of all topics. It may match others
+// too.
+func (t template) glob() string {
+	literal := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`)
+	return literal.Replace(t.prefix) + "*" + literal.Replace(t.suffix)
+}
 
 // topic cuts the topic out of a name. It does not allocate.
 func (t template) topic(name string) (string, bool) {

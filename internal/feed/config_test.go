@@ -74,6 +74,22 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+func TestGlob(t *testing.T) {
+	for text, want := range map[string]string{
+		"channel:prices:{topic}": "channel:prices:*",
+		`a*b?[c]\{topic}*`:       `a\*b\?\[c\]\\*\*`,
+		"p:{{topic}}":            "p:{*}",
+	} {
+		tmpl, err := newTemplate("channel", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tmpl.glob(); got != want {
+			t.Errorf("glob of %s = %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestUnixSocket(t *testing.T) {
 	path := t.TempDir() + "/r.sock"
 	s := redistest.Start(t, "--unixsocket", path)

@@ -62,9 +62,58 @@ type shared struct {
 
 	clock      clock
 	inspector  inspector
+	droughts   droughts
+	resetLog   throttle
 	refusedLog throttle
 	fetchLog   throttle
 	lagLog     throttle
+}
+
+// tick takes a tick into the table, and counts what becomes of it.
+func (sh *shared) tick(c *counters, topic, value string) {
+	version, ok := sh.inspector.passes(sh.log, topic, value)
+	if !ok {
+		return
+	}
+	m := topics.Meta{At: sh.clock.now(), Version: version}
+	switch sh.table.Publish(topic, value, m) {
+	case topics.Committed:
+		c.ticks.Add(1)
+	case topics.Unwanted:
+		c.unwanted.Add(1)
+	case topics.Repeated:
+		c.repeated.Add(1)
+	case topics.Older:
+		if mark, held := sh.table.Mark(topic); held && sh.droughts.over(topic, mark, m.At) {
+			sh.anew(c, topic, value, m)
+			return
+		}
+		c.older.Add(1)
+	}
+}
+
+// anew takes a tick whose publisher begins its numbering anew. Without a version it
+// passes the row's, and the next one is compared with none.
+func (sh *shared) anew(c *counters, topic, value string, m topics.Meta) {
+	c.versionResets.Add(1)
+	m.Version = topics.Version{}
+	if sh.table.Publish(topic, value, m) == topics.Committed {
+		c.ticks.Add(1)
+	}
+	if swallowed, ok := sh.resetLog.allow(); ok {
+		sh.log.Warn("redis feed: versions begin anew", "topic", topic, "value", excerpt(value), "swallowed", swallowed,
+			"hint", fmt.Sprintf("all versions were older for %v; let the publisher's numbers rise over its restarts, as a time does", anewAfter))
+	}
+}
+
+// repair takes a fetched value into the table unless the topic's wants are against it.
+func (sh *shared) repair(c *counters, w *wants, r repair) {
+	switch w.repair(r.fetch, r.value, topics.Meta{At: sh.clock.now(), Version: r.version}) {
+	case topics.Committed:
+		c.repairs.Add(1)
+	case topics.Older:
+		c.older.Add(1)
+	}
 }
 
 // Stats says what a [Feed] has done since it was made, and how it is.
@@ -73,7 +122,7 @@ type Stats struct {
 	// error is that of the last one that has had one.
 	SourceStats
 	// Values dropped, received and fetched ones, by what was wrong with them.
-	TooBig, NotUTF8, NotJSON uint64
+	TooBig, NotUTF8, NotJSON, NoVersion uint64
 
 	Sources []SourceStats
 }
@@ -84,6 +133,10 @@ type SourceStats struct {
 
 	Ticks    uint64 // Messages that became the newest value of their topic.
 	Unwanted uint64 // Messages of topics that nobody wanted any more.
+	Older    uint64 // Values dropped because their version was below that of the row.
+	Repeated uint64 // Messages dropped because they were the row.
+
+	VersionResets uint64 // Topics whose versions were taken to begin anew.
 
 	Gaps          uint64 // Connections that took topics over from an earlier one.
 	Repairs       uint64 // Fetched values that were newer than the table's.
@@ -107,6 +160,9 @@ type SourceStats struct {
 func (s *SourceStats) add(o SourceStats) {
 	s.Ticks += o.Ticks
 	s.Unwanted += o.Unwanted
+	s.Older += o.Older
+	s.Repeated += o.Repeated
+	s.VersionResets += o.VersionResets
 	s.Gaps += o.Gaps
 	s.Repairs += o.Repairs
 	s.FetchFailures += o.FetchFailures
@@ -130,6 +186,7 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 		return nil, fmt.Errorf("redis feed: %w", err)
 	}
 	f := &Feed{shared: &shared{cfg: cfg, table: table, log: log, clock: clock{time.Now()}}}
+	f.inspector.versionField = cfg.VersionField
 	f.channel, _ = newTemplate("channel", cfg.Channel) // Valid, and so is the rest.
 	f.key, _ = newTemplate("key", cfg.Key)
 	var scopes []string
@@ -146,13 +203,17 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 func newSource(sh *shared, sc SourceConfig, index int) source {
 	u, _ := sc.upstream(sh.cfg)
 	changed := func(up bool) { sh.table.SetFeed(index, up, time.Now().UnixMilli()) }
+	verbs := channels
+	if sh.cfg.Mode == ModePattern {
+		verbs = patterns
+	}
 	switch u.kind {
 	case sentinel:
-		return newServer(sh, sentinels{u, sh.cfg}, channels, changed)
+		return newServer(sh, sentinels{u, sh.cfg}, verbs, changed)
 	case sharded:
 		return newCluster(sh, u, changed)
 	}
-	return newServer(sh, fixed{u.opts, sh.cfg.TLS}, channels, changed)
+	return newServer(sh, fixed{u.opts, sh.cfg.TLS}, verbs, changed)
 }
 
 // Run feeds the table until ctx ends, over as many connections as it takes. It
@@ -175,6 +236,7 @@ func (f *Feed) Stats() Stats {
 		TooBig:      f.inspector.counts[tooBig].Load(),
 		NotUTF8:     f.inspector.counts[notUTF8].Load(),
 		NotJSON:     f.inspector.counts[notJSON].Load(),
+		NoVersion:   f.inspector.counts[noVersion].Load(),
 	}
 	for i := range f.sources {
 		of := f.sources[i].stats()

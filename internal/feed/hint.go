@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
@@ -36,6 +37,8 @@ func hint(err error) string {
 		return "correct the master's name in the Redis URL, or the hosts of the sentinels"
 	case errors.Is(err, errNotMaster):
 		return "wait until the failover is over; if it stays so, see the log of the sentinels"
+	case err != nil && strings.Contains(err.Error(), "cluster support disabled"):
+		return "the server is no part of a Redis Cluster: use redis:// in the URL"
 	case isMoved(err):
 		return "the server is part of a Redis Cluster: use redis-cluster:// in the URL"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):

@@ -65,7 +65,8 @@ type link struct {
 // repair is a fetched value on its way into the table.
 type repair struct {
 	fetch
-	value string
+	value   string
+	version topics.Version
 }
 
 // errRedial is what go-redis gets when it wants to replace a broken connection
@@ -189,6 +190,11 @@ func (l *link) receive(ctx context.Context) error {
 func (l *link) write(ctx context.Context) error {
 	ping := time.NewTicker(min(pingEvery, l.s.cfg.Timeout/watchBeats))
 	defer ping.Stop()
+	if l.s.wants.whole {
+		if err := l.send(l.s.verbs.subscribe, l.s.channel.glob()); err != nil {
+			return err
+		}
+	}
 	for {
 		if err := l.writeCommands(ctx); err != nil {
 			return err
@@ -227,9 +233,7 @@ func (l *link) answered(token string) {
 		return
 	}
 	for _, r := range batch {
-		if l.s.wants.repair(r.fetch, r.value, topics.Meta{At: l.s.clock.now()}) == topics.Committed {
-			l.s.counters.repairs.Add(1)
-		}
+		l.s.repair(&l.s.counters, l.s.wants, r)
 	}
 	<-l.waiting
 	l.look()
@@ -385,12 +389,13 @@ func (l *link) fetchBatch(ctx context.Context, batch, failed []fetch) ([]repair,
 		value, err := cmds[i].Result()
 		switch {
 		case err == nil:
-			// Without a key, nothing was published yet.
-			if value != "" && l.s.inspector.passes(l.s.log, f.topic, value) {
-				repairs = append(repairs, repair{f, value})
-			} else {
-				l.s.wants.unrepaired(f)
+			if value != "" { // Without a key, nothing was published yet.
+				if version, ok := l.s.inspector.passes(l.s.log, f.topic, value); ok {
+					repairs = append(repairs, repair{f, value, version})
+					continue
+				}
 			}
+			l.s.wants.unrepaired(f)
 		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "WRONGTYPE"):
 			l.s.fetchFailed(fmt.Errorf("GETRANGE %s: %w", l.s.key.name(f.topic), err), 1, 0)
 			l.s.wants.unrepaired(f)

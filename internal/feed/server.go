@@ -63,19 +63,28 @@ type verbs struct {
 	most                   int // Channels in one command.
 }
 
-// channels are subscribed on any server.
-var channels = verbs{"subscribe", "unsubscribe", commandMax}
+var (
+	channels = verbs{"subscribe", "unsubscribe", commandMax}
+	patterns = verbs{"psubscribe", "punsubscribe", 1} // One, of all topics.
+	// shards are subscribed on the node of a cluster that owns the channel's slot. All
+	// channels of a command have to be in the same slot.
+	shards = verbs{"ssubscribe", "sunsubscribe", 1}
+)
 
 // counters has the fields of [SourceStats], each of which has one writer.
 type counters struct {
-	ticks, unwanted, gaps, repairs, refused, fetchFailures, connects atomic.Uint64
-	connected                                                        atomic.Bool
-	channels                                                         atomic.Int64
-	lastError                                                        atomic.Pointer[string]
+	ticks, unwanted, older, repeated, versionResets atomic.Uint64
+	gaps, repairs, refused, fetchFailures, connects atomic.Uint64
+
+	connected atomic.Bool
+	channels  atomic.Int64
+	lastError atomic.Pointer[string]
 }
 
 func newServer(sh *shared, t target, v verbs, changed func(up bool)) *server {
-	return &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table), changed: changed}
+	s := &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table), changed: changed}
+	s.wants.whole = v == patterns
+	return s
 }
 
 func (s *server) apply(changes []topics.Change) { s.wants.apply(changes) }
@@ -87,6 +96,9 @@ func (s *server) stats() SourceStats {
 	st := SourceStats{
 		Ticks:         c.ticks.Load(),
 		Unwanted:      c.unwanted.Load(),
+		Older:         c.older.Load(),
+		Repeated:      c.repeated.Load(),
+		VersionResets: c.versionResets.Load(),
 		Gaps:          c.gaps.Load(),
 		Repairs:       c.repairs.Load(),
 		FetchFailures: c.fetchFailures.Load(),
@@ -162,17 +174,26 @@ func (s *server) receive(m any) (gap bool) {
 	switch m := m.(type) {
 	case *redis.Message:
 		topic, ok := s.channel.topic(m.Channel)
-		switch {
-		case !ok:
+		if !ok {
 			s.counters.unwanted.Add(1)
-		case !s.inspector.passes(s.log, topic, m.Payload):
-		case s.publish(topic, m.Payload) == topics.Committed:
-			s.counters.ticks.Add(1)
-		default:
+			return false
+		}
+		if s.wants.whole { // Then most may be unwanted, and need not be looked at.
+			if _, held := s.table.Mark(topic); !held {
+				s.counters.unwanted.Add(1)
+				return false
+			}
+		}
+		if s.moved == nil {
+			s.tick(&s.counters, topic, m.Payload)
+		} else if !s.wants.deliver(topic, func() { s.tick(&s.counters, topic, m.Payload) }) {
 			s.counters.unwanted.Add(1)
 		}
 	case *redis.Subscription:
 		s.counters.channels.Store(int64(m.Count))
+		if s.wants.whole {
+			return m.Kind == s.verbs.subscribe && s.wants.cover()
+		}
 		topic, ok := s.channel.topic(m.Channel)
 		switch {
 		case !ok:
@@ -189,16 +210,6 @@ func (s *server) receive(m any) (gap bool) {
 	return false
 }
 
-func (s *server) publish(topic, value string) topics.Outcome {
-	commit := func() topics.Outcome {
-		return s.table.Publish(topic, value, topics.Meta{At: s.clock.now()})
-	}
-	if s.moved == nil {
-		return commit()
-	}
-	return s.wants.publish(topic, commit)
-}
-
 // refuse deals with an error in place of a confirmation. Those that concern some
 // topics only must not end the connection: clients choose the topics, and one could
 // end the feed of all others with a name that Redis does not permit.
@@ -211,7 +222,7 @@ func (s *server) refuse(err error) error {
 		s.moved()
 		return nil
 	}
-	if !redis.IsPermissionError(err) {
+	if !redis.IsPermissionError(err) || s.wants.whole {
 		return err
 	}
 	s.counters.refused.Add(1)

@@ -119,10 +119,11 @@ func published(ctx context.Context, p redis.Pipeliner, topic, value string) {
 	p.Publish(ctx, "channel:prices:"+topic, value)
 }
 
-// patient is a config whose timeout is short enough for a test of a frozen server.
+// patient is a config whose timeout is short enough for a test of a frozen server, and that
+// knows the versions of a load.
 func patient(url string) Config {
 	cfg := At(url)
-	cfg.Timeout = 2 * time.Second
+	cfg.Timeout, cfg.VersionField = 2*time.Second, "seq"
 	return cfg
 }
 
@@ -324,22 +325,26 @@ func TestCluster(t *testing.T) {
 
 	gaps := r.Feed.Stats().Gaps
 	begin := time.Now()
-	old := s.Owner(slot)
 	s.Failover(slot)
 	l.recovers("failover on demand", begin)
 	r.eventually("a gap", func() bool { return r.Feed.Stats().Gaps > gaps })
 
+	// Ten slots go to another node, and back.
 	gaps = r.Feed.Stats().Gaps
 	begin = time.Now()
-	to := s.Owner(s.Slot("{T1}"))
-	for i := 2; to == s.Owner(slot); i++ {
-		to = s.Owner(s.Slot(fmt.Sprintf("{T%d}", i)))
+	for range 2 {
+		for _, name := range l.names[:10] {
+			slot := s.Slot("{" + name + "}")
+			to := s.Nodes()[0]
+			for i := 0; to == s.Owner(slot) || to.IsReplica(); i++ {
+				to = s.Nodes()[i]
+			}
+			s.Migrate(slot, to)
+		}
 	}
-	s.Migrate(slot, to)
-	l.recovers("moved slot", begin)
+	l.recovers("moved slots", begin)
 	r.eventually("a gap", func() bool { return r.Feed.Stats().Gaps > gaps })
 	l.same()
-	_ = old
 }
 
 func TestClusterKilledPrimary(t *testing.T) {
@@ -359,4 +364,59 @@ func TestClusterKilledPrimary(t *testing.T) {
 	r.eventually("the feed is up", func() bool { return r.table.Feed(0).Up })
 	t.Logf("up again %v after the kill", time.Since(killed))
 	l.same()
+}
+
+// A primary is frozen, loses its slots, and thaws as one that believes that it has them.
+func TestClusterFrozenPrimary(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartCluster(t, 3, 1, nil)
+	client := s.Client()
+	defer client.Close()
+	r := run(t, inSlots(s.URL()), limits)
+	l := startLoad(r, client, publishedSharded)
+	slot := s.Slot("{T0}")
+	old, frozen := s.Owner(slot), time.Now()
+	old.Freeze()
+	defer old.Thaw()
+	s.WaitMoved(slot, old)
+	t.Logf("the cluster took %v", time.Since(frozen))
+	l.recovers("frozen primary", frozen)
+	old.Thaw()
+	r.eventually("the old primary is a replica", func() bool { return old.IsReplica() })
+	l.flows()
+	l.same()
+}
+
+func TestClusterWithTLS(t *testing.T) {
+	const one = `{"seq":1}`
+	t.Parallel()
+	ca := redistest.NewCA(t)
+	s := redistest.StartCluster(t, 1, 0, ca)
+	s.Nodes()[0].Do("SET", "price:{AAPL}", one)
+	cfg := inSlots(s.URL())
+	cfg.TLS.CA = ca.File
+	r := run(t, cfg, limits)
+	r.acquire("AAPL", "MSFT")
+	r.eventually("the value", func() bool { return r.value("AAPL") == one })
+	r.eventually("the tick", func() bool {
+		s.Nodes()[0].Do("SPUBLISH", "channel:prices:{MSFT}", one)
+		return r.value("MSFT") == one
+	})
+}
+
+func TestNotACluster(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	r := run(t, inSlots("redis-cluster://"+s.Addr()), limits)
+	r.eventually("the error", func() bool { return r.log.count("use redis:// in the URL") > 0 })
+	if st := r.Feed.Stats(); st.EverConnected || st.LastError == "" {
+		t.Errorf("stats = %+v", st)
+	}
+
+	c := redistest.StartCluster(t, 2, 0, nil)
+	r = run(t, At("redis://"+c.Nodes()[0].Addr()), limits)
+	for i := range 10 {
+		r.acquire(fmt.Sprint("T", i))
+	}
+	r.eventually("the hint", func() bool { return r.log.count("use redis-cluster:// in the URL") > 0 })
 }

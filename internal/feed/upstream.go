@@ -340,6 +340,9 @@ func checkPattern(p string) error {
 
 // validateCluster looks at what a Redis Cluster needs.
 func (c Config) validateCluster() error {
+	if c.Mode != ModeChannel {
+		return fmt.Errorf("redis mode is %q: a Redis Cluster takes %s only", c.Mode, ModeChannel)
+	}
 	channel, err := newTemplate("channel", c.Channel)
 	if err != nil {
 		return nil // It is said elsewhere.

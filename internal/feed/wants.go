@@ -26,6 +26,10 @@ type wants struct {
 	topics map[string]*want
 	behind int // Topics with want.behind.
 
+	// whole holds if one subscription covers all topics: none is asked for by itself, and
+	// those in subscribe wait to be fetched. covered holds while it is confirmed.
+	whole, covered bool
+
 	// Each want is in one of the first three at most. Sets, not queues, because a
 	// want that is given up must leave nothing behind while Redis is away.
 	unsubscribe set
@@ -112,6 +116,9 @@ func (s *wants) apply(changes []topics.Change) {
 		s.mu.Unlock()
 	}
 	signal(s.written)
+	if s.whole {
+		signal(s.due)
+	}
 }
 
 func (s *wants) toSubscribe(w *want) {
@@ -140,16 +147,14 @@ func (s *wants) reset() {
 	clear(s.unfetched) // Their confirmation will come again.
 	clear(s.astray)
 	s.flight, s.flying, s.answered = nil, 0, 0
+	s.covered = false
 	for _, w := range s.topics {
 		if !w.wanted {
 			s.forget(w)
 			continue
 		}
 		w.asked = false
-		if !w.behind {
-			w.behind = true
-			s.behind++
-		}
+		s.fallBehind(w)
 		s.toSubscribe(w)
 	}
 }
@@ -182,7 +187,7 @@ const (
 func (s *wants) next(limit int) command {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flying+limit > flightMax {
+	if s.whole || s.flying+limit > flightMax {
 		return command{}
 	}
 	c := s.take(limit)
@@ -333,24 +338,22 @@ func (s *wants) again() {
 	signal(s.written)
 }
 
-// publish commits a tick, if its topic is subscribed on this connection. In a cluster,
-// what comes in late from a server that has lost the topic would take it back in time:
-// another server may have published newer ticks of it already.
-func (s *wants) publish(topic string, commit func() topics.Outcome) topics.Outcome {
+// deliver has a tick committed, if its topic is subscribed on this connection. In a
+// cluster, what comes in late from a server that has lost the topic would take it back in
+// time: another may have published newer ticks of it already.
+func (s *wants) deliver(topic string, commit func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w := s.topics[topic]; w == nil || !w.wanted || w.confirmed != s.link {
-		return topics.Unwanted
+		return false
 	}
-	return commit()
+	commit()
+	return true
 }
 
 // confirm notes that a topic is subscribed from now on, and has its newest value
 // fetched. It is true if an earlier connection had it subscribed, which means that
 // ticks may have been missed.
-//
-// The mark of the newest confirmation is the one that counts. A tick since an older
-// one proves nothing about the gap before the newer.
 func (s *wants) confirm(topic string) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -358,16 +361,39 @@ func (s *wants) confirm(topic string) (again bool) {
 	if w == nil || !w.wanted {
 		return false
 	}
-	mark, ok := s.table.Mark(topic)
+	again, ok := s.mark(w)
 	if !ok {
 		return false
 	}
-	again = w.confirmed != 0 && w.confirmed != s.link
-	s.last++
-	w.confirmed, w.mark, w.fetch, w.alone = s.link, mark, s.last, false
 	s.unfetched[w] = struct{}{}
 	signal(s.due)
 	return again
+}
+
+// mark takes the mark of a topic that is subscribed. It is false for one that the table
+// does not know any more. The caller holds s.mu.
+//
+// The mark of the newest confirmation is the one that counts. A tick since an older
+// one proves nothing about the gap before the newer.
+func (s *wants) mark(w *want) (again, ok bool) {
+	mark, ok := s.table.Mark(w.topic)
+	if !ok {
+		return false, false
+	}
+	s.last++
+	again = w.confirmed != 0 && w.confirmed != s.link
+	w.confirmed, w.mark, w.fetch, w.alone = s.link, mark, s.last, false
+	return again, true
+}
+
+// cover notes that one subscription covers all topics from now on, and has their newest
+// values fetched. It is true if an earlier connection had some of them.
+func (s *wants) cover() (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.covered = true
+	signal(s.due)
+	return s.behind > 0
 }
 
 // fetch is a topic whose newest value is to be fetched, and the mark for repair.
@@ -387,6 +413,19 @@ func (s *wants) fetches(dst []fetch, limit int) []fetch {
 		}
 		dst = append(dst, fetch{w.topic, w.mark, w.fetch})
 		delete(s.unfetched, w)
+	}
+	if !s.covered {
+		return dst
+	}
+	// Here and not all at once when that is confirmed: the receiver would have to wait.
+	for w := range s.subscribe {
+		if limit--; limit < 0 {
+			break
+		}
+		delete(s.subscribe, w)
+		if _, ok := s.mark(w); ok {
+			dst = append(dst, fetch{w.topic, w.mark, w.fetch})
+		}
 	}
 	return dst
 }
@@ -441,6 +480,24 @@ func (s *wants) refetch(fetches []fetch) {
 		}
 	}
 	signal(s.due)
+}
+
+// inherit notes that the topics, none of which is subscribed yet, were behind already
+// where they were before.
+func (s *wants) inherit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.topics {
+		s.fallBehind(w)
+	}
+}
+
+// fallBehind begins that a topic is behind. The caller holds s.mu.
+func (s *wants) fallBehind(w *want) {
+	if !w.behind {
+		w.behind = true
+		s.behind++
+	}
 }
 
 // caughtUp ends that a topic is behind. The caller holds s.mu.

@@ -336,7 +336,7 @@ func TestBehind(t *testing.T) {
 				d.refused()
 			}
 		},
-		"nobody wants it":    func() { d.leave("A") },
+		"nobody wants it": func() { d.leave("A") },
 		"a connection later": func() {
 			d.reset() // Now the new topic is behind too.
 			d.confirm("A")

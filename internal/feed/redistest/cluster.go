@@ -92,7 +92,7 @@ func (c *Cluster) settled() {
 	Eventually(c.t, "the nodes agree about their slots", func() bool {
 		seen := ""
 		for _, s := range c.nodes {
-			if s.cmd == nil {
+			if !s.answering() {
 				continue
 			}
 			view, ok := c.view(s)
@@ -152,7 +152,7 @@ func (c *Cluster) Nodes() []*Server { return c.nodes }
 func (c *Cluster) group(slot int) (group []*Server) {
 	c.t.Helper()
 	for _, s := range c.nodes {
-		if s.cmd == nil {
+		if !s.answering() {
 			continue
 		}
 		for _, r := range c.slots(s) {
@@ -170,7 +170,8 @@ func (c *Cluster) group(slot int) (group []*Server) {
 
 func (c *Cluster) at(addr string) *Server {
 	for _, s := range c.nodes {
-		if s.addr == addr {
+		// A node that is alone does not know its host.
+		if s.addr == addr || ":"+portOf(s.addr) == addr {
 			return s
 		}
 	}
@@ -188,7 +189,7 @@ func (c *Cluster) Owner(slot int) *Server {
 func (c *Cluster) Slot(key string) (slot int) {
 	c.t.Helper()
 	for _, s := range c.nodes {
-		if s.cmd != nil {
+		if s.answering() {
 			fmt.Sscan(s.Do("CLUSTER", "KEYSLOT", key), &slot)
 			return slot
 		}

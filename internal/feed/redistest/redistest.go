@@ -23,6 +23,7 @@ type Server struct {
 	password string // Of the default user, for the test's own commands.
 	args     []string
 	cmd      *exec.Cmd
+	frozen   bool
 }
 
 // New reserves an address and starts nothing. Extra arguments are those of
@@ -119,10 +120,19 @@ func (s *Server) Kill() {
 }
 
 // Freeze stops the process: connections stay, and nothing is answered.
-func (s *Server) Freeze() { s.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() {
+	s.frozen = true
+	s.cmd.Process.Signal(syscall.SIGSTOP)
+}
 
 // Thaw lets the process go on.
-func (s *Server) Thaw() { s.cmd.Process.Signal(syscall.SIGCONT) }
+func (s *Server) Thaw() {
+	s.frozen = false
+	s.cmd.Process.Signal(syscall.SIGCONT)
+}
+
+// answering reports whether the server neither was killed nor is frozen.
+func (s *Server) answering() bool { return s.cmd != nil && !s.frozen }
 
 // Addr is host:port.
 func (s *Server) Addr() string { return s.addr }

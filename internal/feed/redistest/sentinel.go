@@ -110,6 +110,9 @@ func (s *Sentinels) Primary() *Server {
 	s.t.Helper()
 	votes := make(map[*Server]int)
 	for _, guard := range s.guards {
+		if !guard.answering() {
+			continue
+		}
 		reply, err := guard.try("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SentinelName)
 		if err != nil {
 			continue
