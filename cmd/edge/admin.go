@@ -35,18 +35,21 @@ func listenAdmin(addr string) (*admin, error) {
 	return &admin{listener: netutil.LimitListener(ln, adminConns)}, nil
 }
 
-// serve answers requests from now on. ready returns nil, or why no client should be
-// sent here.
-func (a *admin) serve(server *loop.Server, registry *prometheus.Registry, ready func() error, log *slog.Logger) {
+// serve answers requests from now on. ready returns why no client should be sent here, or
+// else what an operator should know all the same, if anything.
+func (a *admin) serve(server *loop.Server, registry *prometheus.Registry, ready func() (warning string, err error), log *slog.Logger) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
+		switch warning, err := ready(); {
+		case err != nil:
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
+		case warning != "":
+			fmt.Fprintln(w, "ready, but", warning)
+		default:
+			fmt.Fprintln(w, "ready")
 		}
-		fmt.Fprintln(w, "ready")
 	})
 	mux.HandleFunc("GET /debug/conns", func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, server) })
 	mux.HandleFunc("GET /debug/evictions", func(w http.ResponseWriter, r *http.Request) { serveEvictions(w, r, server) })

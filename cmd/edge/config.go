@@ -20,6 +20,7 @@ import (
 	"tickedge/internal/flags"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
+	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
 
@@ -36,6 +37,8 @@ type config struct {
 	redisKey         string
 	feedTimeout      time.Duration
 	versionField     string
+	staleFloor       time.Duration
+	staleAfter       time.Duration
 	demo             bool
 	demoSymbols      string
 	demoRate         float64
@@ -73,6 +76,7 @@ type config struct {
 	connRatePerIP    int
 	connBurstPerIP   int
 	admin            string
+	readyNeedsFeed   bool
 	logLevel         string
 	logFormat        string
 	check            bool
@@ -136,6 +140,9 @@ func (c *config) flags() *flag.FlagSet {
 	str(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
 	dur(&c.feedTimeout, "feed-timeout", feed.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
 
+	dur(&c.staleFloor, "stale-floor", 10*time.Second, "clients are told that a topic is stale when it has no tick for 4 times its longest gap, and for this time at least; 0 is never")
+	dur(&c.staleAfter, "stale-after", 0, "the same for all topics after this time, whatever their gaps are; 0 is learned for each from its ticks")
+
 	begin("Demo")
 	yes(&c.demo, "demo", "run with an embedded Redis and a simulated market instead of -redis")
 	str(&c.demoSymbols, "demo-symbols", "", "symbols, separated by commas; empty is a list of well-known ones")
@@ -182,6 +189,7 @@ func (c *config) flags() *flag.FlagSet {
 
 	begin("Operation")
 	str(&c.admin, "admin", "127.0.0.1:9090", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
+	yes(&c.readyNeedsFeed, "ready-needs-feed", "/readyz is 503 whenever the feed is down, not only until it has been up; set it where another edge may have newer values")
 	str(&c.logLevel, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
 	str(&c.logFormat, "log-format", "text", "text or json")
 	yes(&c.check, "check", "print the effective configuration and end")
@@ -277,6 +285,8 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	between("pong-timeout", c.pongTimeout, time.Second, time.Hour)
 	between("drain", c.drain, 0, time.Hour)
 	between("max-age", c.maxAge, 0, fanout.MaxAgeLimit)
+	between("stale-floor", c.staleFloor, 0, staleMax)
+	between("stale-after", c.staleAfter, 0, staleMax)
 	for _, r := range []struct {
 		name     string
 		n        int
@@ -491,6 +501,15 @@ const closeTimeout = 2 * time.Second
 // linger is how long a topic outlives its last subscriber, so that a page reload costs
 // Redis nothing.
 const linger = 30 * time.Second
+
+// staleMax bounds -stale-floor and -stale-after: a week of silence says nothing that the
+// day before did not.
+const staleMax = 7 * 24 * time.Hour
+
+// table is the configuration of the topic table, of which nothing is known yet at start.
+func (c *config) table(start time.Time) topics.Config {
+	return topics.Config{Max: c.maxTopicsTotal, Linger: linger, StaleFloor: c.staleFloor, StaleAfter: c.staleAfter, Start: start}
+}
 
 // print writes the effective configuration as flags, without the password of Redis and
 // the query of the JWKS URL.

@@ -39,6 +39,8 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		{"argument", nil, []string{"serve"}, []string{"belongs to no flag"}},
 		{"all at once", nil, []string{"-check", "-interval", "1ms", "-listen", "8080", "-log-level", "loud", "-redis", "http://x", "-max-topics", "0"},
 			[]string{"-interval is 1ms, want 100ms to 1m0s", `-listen is "8080", want host:port`, "-log-level", "redis", "-max-topics is 0"}},
+		{"stale", nil, []string{"-check", "-stale-floor", "-1s", "-stale-after", "200h"},
+			[]string{"-stale-floor is -1s, want 0s to 168h0m0s", "-stale-after is 200h0m0s"}},
 		{"no unit", nil, []string{"-interval", "500"}, []string{"-interval", "500"}},
 		{"too many conns", nil, []string{"-check", "-max-conns", "999999999"}, []string{"-max-conns 999999999 needs", "the limit is", "LimitNOFILE"}},
 		{"environment", []string{"EDGE_SLOW_TIMEOUT=soon"}, []string{"-check"}, []string{"EDGE_SLOW_TIMEOUT", "soon"}},
@@ -131,7 +133,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	for _, name := range []string{"listen", "admin", "redis", "redis-channel", "redis-key", "redis-tls-ca", "redis-tls-cert", "redis-tls-key", "demo", "page", "loops",
 		"interval", "max-conns", "max-topics", "slow-timeout", "idle-timeout", "handshake-timeout", "ping-interval",
 		"drain", "log-level", "log-format", "check", "origin", "jwt-secret-file", "jwt-key-file", "jwt-jwks-url", "jwt-audience",
-		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip"} {
+		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip", "stale-floor", "stale-after", "ready-needs-feed"} {
 		if !strings.Contains(out, "\n  -"+name+" ") {
 			t.Errorf("-%s is not in the help", name)
 		}

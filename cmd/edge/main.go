@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"tickedge/internal/auth"
 	"tickedge/internal/feed"
@@ -115,7 +117,7 @@ func run(args []string) int {
 		defer endWork()
 	}
 
-	table := topics.New(topics.Config{Max: cfg.maxTopicsTotal, Linger: linger})
+	table := topics.New(cfg.table(time.Now()))
 	source, err := feed.New(cfg.feed(), table, log)
 	if err != nil {
 		return fail("can't start", err)
@@ -151,7 +153,12 @@ func run(args []string) int {
 		registry := newRegistry(&exporter{
 			server: server, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "", maxConns: cfg.maxConns,
 		})
-		ops.serve(server, registry, func() error { return ready(signals, source, verifier) }, log)
+		ops.serve(server, registry, func() (string, error) {
+			if signals.Err() != nil {
+				return "", errors.New("stopping")
+			}
+			return ready(table, source, verifier, cfg.readyNeedsFeed)
+		}, log)
 		log.Info("admin port open", "addr", ops.listener.Addr().String())
 	}
 	log.Info("listening", "addr", server.Addr().String(), "loops", cfg.loops, "max_conns", cfg.maxConns, "interval", cfg.interval)
@@ -172,22 +179,35 @@ func run(args []string) int {
 	}
 }
 
-// ready returns nil when clients may be sent here. Once the feed has been up, an
-// outage of it does not turn clients away: another edge would have no newer values. The
-// same holds for the keys of tokens. verifier is nil if nobody needs one.
-func ready(signals context.Context, source *feed.Feed, verifier *auth.Verifier) error {
-	if signals.Err() != nil {
-		return errors.New("stopping")
+// ready returns an error when no client should be sent here. Once all feeds have been up,
+// an outage does not turn clients away: another edge would have no newer values. It is a
+// warning then, unless needsFeed says that it would. The same holds for the keys of
+// tokens. verifier is nil if nobody needs one.
+func ready(table *topics.Table, source *feed.Feed, verifier *auth.Verifier, needsFeed bool) (warning string, err error) {
+	var down []string
+	for i := range table.Sources() {
+		f := table.Feed(i)
+		if f.Up {
+			continue
+		}
+		name := "the feed"
+		if f.Scope != "" {
+			name += " of " + f.Scope
+		}
+		if f.Seq == 0 {
+			return "", fmt.Errorf("%s has not been connected yet: %s", name, source.Stats().LastError)
+		}
+		down = append(down, fmt.Sprintf("%s is down since %s", name, time.UnixMilli(f.Since).UTC().Format(time.RFC3339)))
 	}
-	if st := source.Stats(); !st.EverConnected {
-		return fmt.Errorf("the feed has not been connected yet: %s", st.LastError)
+	if len(down) > 0 && needsFeed {
+		return "", errors.New(strings.Join(down, ", "))
 	}
 	if verifier != nil {
 		if st := verifier.Stats(); st.Keys == 0 {
-			return fmt.Errorf("there are no keys for tokens yet: %s", st.LastError)
+			return "", fmt.Errorf("there are no keys for tokens yet: %s", st.LastError)
 		}
 	}
-	return nil
+	return strings.Join(down, ", "), nil
 }
 
 func boardURL(addr net.Addr) string {

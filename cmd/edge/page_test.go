@@ -73,16 +73,17 @@ func value(t *testing.T, ctx context.Context, js string) string {
 
 const (
 	pageState = `document.querySelector('#state').dataset.state`
+	feedDown  = `document.querySelector('#feed')`
 	applRow   = `document.querySelector('[data-topic="AAPL"]')`
 )
 
-// The live board in a real browser: prices tick, the figures move, the edge goes away
-// and comes back, and so does the board.
+// The live board in a real browser: prices tick, the figures move, a price that does not
+// tick is greyed, the feed and then the edge goes away and comes back, and so does the board.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	redis := startRedis(t)
 	publish := func() { redis.cli("EVAL", tickScript, "0") }
-	e := start(t, "-redis", redis.URL(), "-page", "-interval", "100ms")
+	e := start(t, "-redis", redis.URL(), "-page", "-interval", "100ms", "-stale-after", "1s")
 	ctx := openBrowser(t)
 	if err := chromedp.Do(ctx, chromedp.Navigate("http://"+e.addr+"/?topics=AAPL,MSFT")); err != nil {
 		t.Fatal(err)
@@ -102,6 +103,22 @@ func TestPage(t *testing.T) {
 	if dir := os.Getenv("PAGE_SCREENSHOTS"); dir != "" {
 		screenshot(t, ctx, filepath.Join(dir, "page.png"))
 	}
+
+	status := func() string { return value(t, ctx, applRow+`.dataset.status`) }
+	redistest.Eventually(t, "AAPL is stale", func() bool { return status() == "stale" })
+	redistest.Eventually(t, "AAPL is fresh again", func() bool { publish(); return status() == "fresh" })
+	redis.Kill()
+	redistest.Eventually(t, "the page says that the feed is down", func() bool {
+		return value(t, ctx, feedDown+`.hidden`) == "false" && strings.HasPrefix(value(t, ctx, feedDown+`.textContent`), "The feed is down since ")
+	})
+	if state := value(t, ctx, pageState); state != "live" {
+		t.Errorf("without its feed the page is %s", state)
+	}
+	if dir := os.Getenv("PAGE_SCREENSHOTS"); dir != "" {
+		screenshot(t, ctx, filepath.Join(dir, "page-feed-down.png"))
+	}
+	redis.Start()
+	redistest.Eventually(t, "the page says so no more", func() bool { return value(t, ctx, feedDown+`.hidden`) == "true" })
 
 	if code := e.stop(); code != 0 {
 		t.Errorf("exit code %d", code)

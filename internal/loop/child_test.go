@@ -32,6 +32,7 @@ func child(spec string) {
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stdout, nil))
 	table := topics.New(topics.Config{Max: 1000, Linger: time.Second})
+	table.SetFeed(0, true, 1)
 	go feed(table, nil)
 	s, err := Start(cfg, table)
 	if err != nil {

@@ -100,6 +100,7 @@ func start(t testing.TB, change ...func(*Config)) *edge {
 		f(&cfg)
 	}
 	table := topics.New(topics.Config{Max: 1 << 18, Linger: time.Minute})
+	table.SetFeed(0, true, 1)
 	s, err := Start(cfg, table)
 	if err != nil {
 		t.Fatal(err)
