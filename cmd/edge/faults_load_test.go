@@ -145,14 +145,16 @@ func (p *publishers) stored(topic int) (uint64, error) {
 
 // listener is a client that writes down all that it is sent.
 type listener struct {
-	topics []int
-	ended  chan struct{}
+	topics    []int
+	versioned bool // Its edge knows versions.
+	ended     chan struct{}
 
 	mu      sync.Mutex
 	held    map[int]uint64 // The newest seq, by topic.
 	back    []string       // Rows that were older than the one before.
 	opening []string       // Types of the first messages.
 	feeds   []feedNotice
+	beat    string        // The state of the feed in the newest heartbeat.
 	at      time.Time     // When the newest frame came.
 	silence time.Duration // The longest time between two frames.
 	failure error         // Why it ended.
@@ -197,9 +199,9 @@ func (e *edge) listen(topics []int) *listener {
 func (l *listener) take(frame []byte, err error) error {
 	now := time.Now()
 	var m struct {
-		T, State string
-		Since    int64
-		D        []struct {
+		T, State, Feed string
+		Since          int64
+		D              []struct {
 			S string
 			V struct{ Seq uint64 }
 		}
@@ -218,7 +220,10 @@ func (l *listener) take(frame []byte, err error) error {
 	if len(l.opening) < openingMax {
 		l.opening = append(l.opening, m.T)
 	}
-	if m.T == "feed" {
+	switch m.T {
+	case "heartbeat":
+		l.beat = m.Feed
+	case "feed":
 		l.feeds = append(l.feeds, feedNotice{m.State, time.UnixMilli(m.Since), now})
 	}
 	for _, row := range m.D {

@@ -68,8 +68,8 @@ var faults = []fault{
 	{name: "output buffer limit", told: inPassing, prepare: outputBufferLimit},
 	{name: "frozen", told: atLength, prepare: frozen},
 	{name: "packets dropped", told: atLength, prepare: packetsDropped},
-	{name: "sentinel, primary killed", told: atLength, lossy: true, prepare: primaryKilled},
 	{name: "sentinel, primary frozen", told: atLength, lossy: true, prepare: primaryFrozen},
+	{name: "sentinel, primary killed", told: atLength, lossy: true, prepare: primaryKilled},
 	{name: "cluster, primary killed", told: atLength, lossy: true, moreTime: clusterTime, prepare: shardKilled},
 	{name: "cluster, failover", told: nothing, moreTime: clusterTime, prepare: shardHandedOver},
 	{name: "cluster, slots moved", told: nothing, moreTime: clusterTime, prepare: slotsMoved},
@@ -115,7 +115,6 @@ type faultRun struct {
 	publishers *publishers
 	edges      []*edge
 	listeners  []*listener
-	versioned  []bool // By listener.
 	late       *lateness
 	struck     time.Time
 }
@@ -173,8 +172,8 @@ func (f *fault) run(t *testing.T) {
 func (r *faultRun) listen(edge, first int) *listener {
 	r.t.Helper()
 	l := r.edges[edge].listen(every(1, 0)[first : first+topicsPerClient])
+	l.versioned = edge == 1
 	r.listeners = append(r.listeners, l)
-	r.versioned = append(r.versioned, edge == 1)
 	return l
 }
 
@@ -188,13 +187,18 @@ func (r *faultRun) tick(topics []int, first ...[]any) {
 	}
 }
 
-// lasts waits until the fault has lasted as long as faults last in these tests.
+// lasts waits until the fault has lasted as long as faults last in these tests, and
+// demands that heartbeats told of it.
 func (r *faultRun) lasts() {
+	r.t.Helper()
 	d := 3 * time.Second
 	if *longFaults {
 		d = 10 * time.Second
 	}
 	time.Sleep(time.Until(r.struck.Add(d)))
+	r.eventually("heartbeats say that the feed is down", r.struck, d, func() bool {
+		return r.each(func(l *listener) bool { return l.beat == "down" })
+	})
 }
 
 // eventually waits until ok, fails if that takes longer than it may, and returns how
@@ -315,6 +319,11 @@ func (r *faultRun) each(ok func(*listener) bool) bool {
 	return true
 }
 
+// eachOf is each for the clients of one edge.
+func (r *faultRun) eachOf(versioned bool, ok func(*listener) bool) bool {
+	return r.each(func(l *listener) bool { return l.versioned != versioned || ok(l) })
+}
+
 // judge looks at what has to hold all the time, and returns the longest time that a
 // client was without a frame.
 func (r *faultRun) judge() (silence time.Duration) {
@@ -327,7 +336,7 @@ func (r *faultRun) judge() (silence time.Duration) {
 		if l.failure != nil {
 			r.t.Errorf("client %d: %v", i, l.failure)
 		}
-		if r.versioned[i] || !r.fault.lossy {
+		if l.versioned || !r.fault.lossy {
 			for _, row := range l.back {
 				r.t.Errorf("client %d saw %s", i, row)
 			}
@@ -394,6 +403,9 @@ func restart(t *testing.T, s *redistest.Server) (*upstream, func(*faultRun)) {
 		relay.refuse() // So that the edges can't be there before the ticks that they are to miss.
 		s.Kill()
 		r.toldDown()
+		if *longFaults {
+			r.lasts()
+		}
 		s.Start()
 		r.tick(quiet())
 		relay.admit()

@@ -5,6 +5,7 @@ package main
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"tickedge/internal/feed/redistest"
 )
@@ -14,15 +15,6 @@ func sentinels(t *testing.T) (*redistest.Sentinels, *upstream) {
 	client := s.Client()
 	t.Cleanup(func() { client.Close() })
 	return s, &upstream{url: s.URL(), client: client}
-}
-
-func primaryKilled(t *testing.T) (*upstream, func(*faultRun)) {
-	s, up := sentinels(t)
-	return up, func(r *faultRun) {
-		s.Primary().Kill()
-		r.toldDown()
-		r.tick(quiet()) // The new primary takes them.
-	}
 }
 
 // The old primary comes back, and is made a replica of the new one.
@@ -36,6 +28,50 @@ func primaryFrozen(t *testing.T) (*upstream, func(*faultRun)) {
 		r.toldDown()
 		r.tick(quiet())
 		thaw()
+	}
+}
+
+// A primary dies with ticks that its replicas have not got, so they are lost for Redis,
+// and clients have seen them. An edge that knows versions keeps them until newer ones
+// come. Another one goes back to what Redis has, which nobody can tell from new values.
+func primaryKilled(t *testing.T) (*upstream, func(*faultRun)) {
+	s, up := sentinels(t)
+	return up, func(r *faultRun) {
+		old := s.Primary()
+		var replicas []*redistest.Server
+		for _, server := range s.Servers() {
+			if server != old {
+				replicas = append(replicas, server)
+			}
+		}
+		thaw := sync.OnceFunc(func() {
+			for _, server := range replicas {
+				server.Thaw()
+			}
+		})
+		defer thaw() // If the test fails, too.
+		for _, server := range replicas {
+			server.Freeze()
+		}
+		old.Do("CLIENT", "KILL", "TYPE", "replica") // They can't connect anew.
+		r.tick(quiet())
+		r.eventually("clients have the ticks that will be lost", time.Now(), 2*time.Second, func() bool { return r.current(quiet()) })
+		old.Kill()
+		thaw()
+		r.toldDown()
+		s.WaitMoved(old)
+		r.toldUp(time.Now())
+		back := func(versioned bool) bool {
+			return !r.eachOf(versioned, func(l *listener) bool { return len(l.back) == 0 })
+		}
+		r.eventually("without versions rows have gone back", time.Now(), time.Second, func() bool { return back(false) })
+		if back(true) {
+			t.Error("with versions a row went back")
+		}
+		if n := sum(t, r.edges[1], "edge_feed_older_total"); n == 0 {
+			t.Error("edge_feed_older_total is 0")
+		}
+		r.tick(quiet())
 	}
 }
 

@@ -102,6 +102,9 @@ func (s *Sentinels) URL() string {
 	return "redis-sentinel://" + strings.Join(s.Addrs(), ",") + "/" + SentinelName
 }
 
+// Servers are the primary that there was at the start, and its replicas.
+func (s *Sentinels) Servers() []*Server { return s.servers }
+
 // Guards are the sentinels themselves.
 func (s *Sentinels) Guards() []*Server { return s.guards }
 
