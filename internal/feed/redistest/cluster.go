@@ -23,8 +23,8 @@ type Cluster struct {
 }
 
 // StartCluster starts a cluster in which each primary has as many replicas. A primary
-// that has not answered for a second is taken for down. With an authority that is not
-// nil its nodes tell clients of their ports for TLS to those that come by TLS.
+// that has not answered for a second is taken for down. With an authority, if it is not
+// nil, the nodes have ports for TLS too, and name these to clients that come by TLS.
 func StartCluster(t testing.TB, primaries, replicas int, ca *CA) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, ids: make(map[*Server]string), ca: ca}
@@ -34,6 +34,7 @@ func StartCluster(t testing.TB, primaries, replicas int, ca *CA) *Cluster {
 			"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1") // A replica that has not heard anything is not shown.
 		if ca != nil {
 			s.addTLS(ca)
+			s.args = append(s.args, "--tls-cluster", "yes", "--tls-replication", "yes")
 		}
 		s.launch()
 		c.nodes = append(c.nodes, s)
