@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tickedge/internal/feed/redistest"
+	"tickedge/internal/logtest"
 )
 
 // script is a source of so many ticks without pauses, of two topics in turn.
@@ -23,7 +24,7 @@ func (s *script) Next(time.Time) (Tick, error) {
 	return Tick{Topic: fmt.Sprint("T", s.n%2), Value: fmt.Append(nil, s.n)}, nil
 }
 
-func newPublisher(t *testing.T, cfg Config) (*Publisher, *logBuffer) {
+func newPublisher(t *testing.T, cfg Config) (*Publisher, *logtest.Log) {
 	t.Helper()
 	log, buf := newLog(t)
 	p, err := NewPublisher(cfg, log)
@@ -122,7 +123,7 @@ func TestPublisherIntoACluster(t *testing.T) {
 			t.Errorf("key of %s = %s, %v, want %d", topic, got, err, want)
 		}
 	}
-	if log.count("publisher up") != 1 {
+	if log.Count("publisher up") != 1 {
 		t.Error("the publisher does not say that it is up")
 	}
 }
@@ -146,7 +147,7 @@ func TestPublisherFollowsAShard(t *testing.T) {
 	if got, err := client.Get(t.Context(), "k:{T1}").Result(); err != nil || got != "3" {
 		t.Errorf("key = %s, %v", got, err)
 	}
-	if log.count("publisher down") != 1 || c.Owner(slot) == old {
+	if log.Count("publisher down") != 1 || c.Owner(slot) == old {
 		t.Error("the shard did not fail")
 	}
 }
@@ -158,7 +159,7 @@ func TestPublisherFollowsTheMaster(t *testing.T) {
 	if err := p.Run(t.Context(), &script{end: 4}); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Primary().Do("GET", "price:T0"); got != "4" || log.count("publisher up") != 1 {
+	if got := s.Primary().Do("GET", "price:T0"); got != "4" || log.Count("publisher up") != 1 {
 		t.Errorf("key = %s", got)
 	}
 }
@@ -187,8 +188,8 @@ func TestPublisherGetsThroughAnOutage(t *testing.T) {
 	s := redistest.New(t)
 	p, log := newPublisher(t, plain(s))
 	start(t, p, &script{end: 10})
-	redistest.Eventually(t, "the failure is logged", func() bool { return log.count("publisher down") == 1 })
-	if log.count("start Redis") != 1 {
+	redistest.Eventually(t, "the failure is logged", func() bool { return log.Count("publisher down") == 1 })
+	if log.Count("start Redis") != 1 {
 		t.Error("the log does not say what to do")
 	}
 	s.Start()
@@ -196,7 +197,7 @@ func TestPublisherGetsThroughAnOutage(t *testing.T) {
 	if got := s.Do("GET", "price:T0"); got != "10" {
 		t.Errorf("key = %s", got)
 	}
-	if log.count("publisher down") != 1 || log.count("publisher up") != 1 {
+	if log.Count("publisher down") != 1 || log.Count("publisher up") != 1 {
 		t.Error("want one line for each change")
 	}
 }
