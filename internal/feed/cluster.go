@@ -284,6 +284,11 @@ func (c *cluster) look(ctx context.Context) (moved bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	return c.take(v)
+}
+
+// take takes a view for what is so, unless it is older than another.
+func (c *cluster) take(v view) (moved bool, err error) {
 	if v.epoch < c.epoch && time.Since(c.seen) < epochKept {
 		return false, fmt.Errorf("%s is behind: its epoch is %d, and %d was seen", v.from, v.epoch, c.epoch)
 	}

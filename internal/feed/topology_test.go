@@ -288,8 +288,9 @@ func TestSentinelsThatCannotHelp(t *testing.T) {
 	})
 	t.Run("it is a replica", func(t *testing.T) {
 		primary.Do("REPLICAOF", "127.0.0.1", "1")
-		target := sentinels{&upstream{opts: At("").tuned()}, Config{Timeout: time.Second}}
-		if err := target.checkMaster(t.Context(), *target.at(primary.Addr())); !errors.Is(err, errNotMaster) {
+		s := asking(s.Addrs()[2])
+		s.master, s.guard.Password = redistest.SentinelName, "watch-"+secret
+		if _, err := s.resolve(t.Context()); !errors.Is(err, errNotMaster) {
 			t.Errorf("error = %v", err)
 		}
 	})
@@ -393,15 +394,15 @@ func TestClusterWithTLS(t *testing.T) {
 	const one = `{"seq":1}`
 	t.Parallel()
 	ca := redistest.NewCA(t)
-	s := redistest.StartCluster(t, 1, 0, ca)
-	s.Nodes()[0].Do("SET", "price:{AAPL}", one)
+	s := redistest.StartCluster(t, 2, 0, ca)
+	s.Owner(s.Slot("{AAPL}")).Do("SET", "price:{AAPL}", one)
 	cfg := inSlots(s.URL())
 	cfg.TLS.CA = ca.File
 	r := run(t, cfg, limits)
 	r.acquire("AAPL", "MSFT")
 	r.eventually("the value", func() bool { return r.value("AAPL") == one })
 	r.eventually("the tick", func() bool {
-		s.Nodes()[0].Do("SPUBLISH", "channel:prices:{MSFT}", one)
+		s.Owner(s.Slot("{MSFT}")).Do("SPUBLISH", "channel:prices:{MSFT}", one)
 		return r.value("MSFT") == one
 	})
 }
