@@ -34,6 +34,8 @@ type config struct {
 	redisChannel     string
 	redisKey         string
 	feedTimeout      time.Duration
+	redisMode        string
+	redisStream      string
 	versionField     string
 	demo             bool
 	demoSymbols      string
@@ -126,6 +128,8 @@ func (c *config) flags() *flag.FlagSet {
 	str(&c.redis, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://user:password@host:port/db, rediss:// for TLS, unix://path")
 	str(&c.redisChannel, "redis-channel", feed.DefaultChannel, "Pub/Sub channel of a topic")
 	str(&c.redisKey, "redis-key", feed.DefaultKey, "key of a topic's newest value")
+	str(&c.redisMode, "redis-mode", string(feed.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
+	str(&c.redisStream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
 	str(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
 	dur(&c.feedTimeout, "feed-timeout", feed.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
 
@@ -396,7 +400,7 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 func (c *config) feed() feed.Config {
 	cfg := feed.At(c.redis)
 	cfg.Channel, cfg.Key, cfg.Timeout = c.redisChannel, c.redisKey, c.feedTimeout
-	cfg.VersionField = c.versionField
+	cfg.Mode, cfg.Stream, cfg.VersionField = feed.Mode(c.redisMode), c.redisStream, c.versionField
 	return cfg
 }
 

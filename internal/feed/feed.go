@@ -67,6 +67,7 @@ type shared struct {
 	refusedLog throttle
 	fetchLog   throttle
 	lagLog     throttle
+	gapLog     throttle
 }
 
 // tick takes a tick into the table, and counts what becomes of it.
@@ -122,7 +123,7 @@ type Stats struct {
 	// error is that of the last one that has had one.
 	SourceStats
 	// Values dropped, received and fetched ones, by what was wrong with them.
-	TooBig, NotUTF8, NotJSON, NoVersion uint64
+	TooBig, NotUTF8, NotJSON, NoVersion, NoFields uint64
 
 	Sources []SourceStats
 }
@@ -202,13 +203,15 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 // newSource returns the source of a configuration that is valid.
 func newSource(sh *shared, sc SourceConfig, index int) source {
 	opts, _ := sc.options(sh.cfg)
-	verbs := channels
-	if sh.cfg.Mode == ModePattern {
-		verbs = patterns
+	target := fixed{opts}
+	changed := func(up bool) { sh.table.SetFeed(index, up, time.Now().UnixMilli()) }
+	switch sh.cfg.Mode {
+	case ModeStream:
+		return newStream(sh, target, changed)
+	case ModePattern:
+		return newServer(sh, target, patterns, changed)
 	}
-	return newServer(sh, fixed{opts}, verbs, func(up bool) {
-		sh.table.SetFeed(index, up, time.Now().UnixMilli())
-	})
+	return newServer(sh, target, channels, changed)
 }
 
 // Run feeds the table until ctx ends, over as many connections as it takes. It
@@ -232,6 +235,7 @@ func (f *Feed) Stats() Stats {
 		NotUTF8:     f.inspector.counts[notUTF8].Load(),
 		NotJSON:     f.inspector.counts[notJSON].Load(),
 		NoVersion:   f.inspector.counts[noVersion].Load(),
+		NoFields:    f.inspector.counts[noFields].Load(),
 	}
 	for i := range f.sources {
 		of := f.sources[i].stats()

@@ -87,7 +87,17 @@ func run(t testing.TB, cfg Config, limits topics.Config) *rig {
 		}
 	})
 	t.Cleanup(stop)
-	return &rig{Feed: r, server: r.sources[0].source.(*server), t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+	return &rig{Feed: r, server: serverOf(r), t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+}
+
+// serverOf is the server of a feed's only source.
+func serverOf(f *Feed) *server {
+	switch s := f.sources[0].source.(type) {
+	case *stream:
+		return s.server
+	default:
+		return s.(*server)
+	}
 }
 
 // limits are those of tests that are about something else.
