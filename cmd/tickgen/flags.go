@@ -21,6 +21,7 @@ type config struct {
 	replay   string
 	loop     bool
 	duration time.Duration
+	entries  int
 	logLevel slog.Level
 }
 
@@ -56,6 +57,8 @@ func parse(args []string, out io.Writer) (config, error) {
 	fs.StringVar(&c.redis.Sources[0].URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, unix://, redis-sentinel:// or redis-cluster://,\nrediss in place of redis for TLS; a cluster needs names such as\n-redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
 	fs.StringVar(&c.redis.Channel, "redis-channel", feed.DefaultChannel, "`template` of a topic's Pub/Sub channel")
 	fs.StringVar(&c.redis.Key, "redis-key", feed.DefaultKey, "`template` of the key of a topic's newest value")
+	fs.StringVar(&c.redis.Stream, "redis-stream", "", "`key` of a stream that ticks are added to, in place of publishing them")
+	fs.IntVar(&c.entries, "stream-entries", feed.DefaultEntries, "`number` of entries that the stream keeps, or some more")
 	fs.StringVar(&symbols, "symbols", "", "`list` of symbols, separated by commas (default AAPL, BTC-USD, EUR-USD and 21\n"+
 		"more, or none if -n is given)")
 	fs.IntVar(&c.market.Generated, "n", 0, "`number` of symbols GEN-000001, GEN-000002, … for load")
@@ -78,6 +81,9 @@ func parse(args []string, out io.Writer) (config, error) {
 	case err != nil:
 		return c, err
 	}
+	if c.redis.Stream != "" {
+		c.redis.Mode = feed.ModeStream
+	}
 	switch {
 	case symbols != "":
 		c.market.Symbols = strings.Split(symbols, ",")
@@ -98,6 +104,9 @@ func (c config) validate() error {
 	}
 	if !(c.speed >= feed.SpeedMin && c.speed <= feed.SpeedMax) {
 		errs = append(errs, fmt.Errorf("-speed is %v, want %d to %d", c.speed, feed.SpeedMin, feed.SpeedMax))
+	}
+	if c.entries < 1 {
+		errs = append(errs, fmt.Errorf("-stream-entries is %d, want 1 or more", c.entries))
 	}
 	if c.duration < 0 {
 		errs = append(errs, fmt.Errorf("-for is %v, want 0 (no end) or more, such as 90s", c.duration))

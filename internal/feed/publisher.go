@@ -31,6 +31,10 @@ const (
 	SpeedMax = 10
 )
 
+// DefaultEntries is about how many entries of a stream are kept: minutes of a common
+// market, in some 10 MB of Redis.
+const DefaultEntries = 100_000
+
 const (
 	// publishMax bounds the ticks of one transaction, two commands each. Redis serves
 	// nobody else while it runs one, one or two milliseconds for this many.
@@ -42,7 +46,8 @@ const (
 )
 
 // Publisher writes ticks into Redis at their pace. For each it sets the key of the
-// topic and publishes on its channel, in this order and in one transaction. So who
+// topic and publishes on its channel, or adds an entry to the stream of [ModeStream], in
+// this order and in one transaction. So who
 // fetches a value after a message gets that value or a newer one, and no other publisher
 // of the topic comes between the two.
 //
@@ -53,6 +58,7 @@ type Publisher struct {
 	up      *upstream
 	channel template
 	key     template
+	entries int // About how many a stream keeps.
 	log     *slog.Logger
 	changed chan struct{} // Has an element when Run has to look at state again.
 
@@ -79,13 +85,16 @@ func NewPublisher(cfg Config, log *slog.Logger) (*Publisher, error) {
 	if len(cfg.Sources) != 1 {
 		return nil, fmt.Errorf("publisher: redis sources are %d, want one to publish to", len(cfg.Sources))
 	}
-	p := &Publisher{cfg: cfg, log: log, changed: make(chan struct{}, 1), state: PublisherState{Speed: SpeedMin}}
+	p := &Publisher{cfg: cfg, entries: DefaultEntries, log: log, changed: make(chan struct{}, 1), state: PublisherState{Speed: SpeedMin}}
 	p.up, _ = cfg.Sources[0].upstream(cfg) // Valid, and so are the templates.
 	p.channel, _ = newTemplate("channel", cfg.Channel)
 	p.key, _ = newTemplate("key", cfg.Key)
 	routeLog(log)
 	return p, nil
 }
+
+// KeepEntries sets about how many entries a stream keeps. It is to be called before Run.
+func (p *Publisher) KeepEntries(n int) { p.entries = n }
 
 // State may be called from any goroutine.
 func (p *Publisher) State() PublisherState {
@@ -242,7 +251,13 @@ func (p *Publisher) appendCommands(ctx context.Context, cmds []redis.Cmder, topi
 	if p.up.kind == sharded {
 		return append(cmds, redis.NewIntCmd(ctx, "eval", inShard, 2, key, channel, value))
 	}
-	return append(cmds, redis.NewStatusCmd(ctx, "set", key, value), redis.NewIntCmd(ctx, "publish", channel, value))
+	cmds = append(cmds, redis.NewStatusCmd(ctx, "set", key, value))
+	if p.cfg.Mode == ModeStream {
+		// About as many as are to be kept: to the entry it would cost far more.
+		return append(cmds, redis.NewStringCmd(ctx, "xadd", p.cfg.Stream, "maxlen", "~", p.entries, "*",
+			streamTopic, topic, streamValue, value))
+	}
+	return append(cmds, redis.NewIntCmd(ctx, "publish", channel, value))
 }
 
 // publish writes the batch, again and again until Redis has taken it. It is false

@@ -91,6 +91,34 @@ func TestSetAndPublishAreOneTransaction(t *testing.T) {
 	}
 }
 
+// A feed that reads the stream gets the newest ticks of a publisher, and so do the keys.
+func TestPublisherIntoAStream(t *testing.T) {
+	s := redistest.Start(t)
+	cfg := plain(s)
+	cfg.Mode, cfg.Stream = ModeStream, "ticks"
+	r := run(t, cfg, limits)
+	r.acquire("T0", "T1")
+	r.settled()
+	p, _ := newPublisher(t, cfg)
+	p.KeepEntries(100)
+	const n = 3 * publishMax
+	if err := p.Run(t.Context(), &script{end: n}); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the newest values", func() bool { return r.value("T0") == fmt.Sprint(n) && r.value("T1") == fmt.Sprint(n-1) })
+	if got := s.Do("GET", "price:T0"); got != fmt.Sprint(n) {
+		t.Errorf("key = %s", got)
+	}
+	var length int
+	fmt.Sscan(s.Do("XLEN", "ticks"), &length)
+	if length < 100 || length > 500 { // Redis trims by nodes of 100.
+		t.Errorf("the stream has %d entries, want about 100", length)
+	}
+	if calls(s, "publish") > 0 {
+		t.Error("ticks were published besides")
+	}
+}
+
 // In a cluster ticks go to the shard of their topic, and come out there.
 func TestPublisherIntoACluster(t *testing.T) {
 	c := redistest.StartCluster(t, 2, 0, nil)
