@@ -107,7 +107,11 @@ func (p *publishers) transaction(ctx context.Context, topics []int, values []str
 		}
 		for i, topic := range topics {
 			tx.Set(ctx, p.up.key(topic), values[i], 0)
-			tx.Publish(ctx, p.up.channel(topic), values[i])
+			if p.up.stream != "" {
+				tx.XAdd(ctx, &redis.XAddArgs{Stream: p.up.stream, Values: []any{"topic", topicName(topic), "value", values[i]}})
+			} else {
+				tx.Publish(ctx, p.up.channel(topic), values[i])
+			}
 		}
 		return nil
 	})

@@ -51,13 +51,8 @@ func newRelay(t *testing.T, to string) *relay {
 		if r.dropping {
 			r.heal()
 		}
-		r.refuse() // Whatever was accepted just now.
 		listener.Close()
-		r.mu.Lock()
-		for edge := range r.edges {
-			edge.Close()
-		}
-		r.mu.Unlock()
+		r.cut()
 		wg.Wait()
 	})
 	return r
@@ -119,6 +114,16 @@ func (r *relay) setRefusing(refusing bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refusing = refusing
+}
+
+// cut closes all connections, and refuses new ones until admit.
+func (r *relay) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refusing = true
+	for edge := range r.edges {
+		edge.Close()
+	}
 }
 
 // drop has every packet lost between the edges and Redis, until heal: what edges send is

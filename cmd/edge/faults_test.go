@@ -42,6 +42,10 @@ type fault struct {
 	// lossy holds if Redis may forget ticks that it has handed out. Only versions keep
 	// rows from going back then.
 	lossy bool
+	// gapless holds if an edge can know that it has missed nothing.
+	gapless bool
+	// second are flags of the second edge, beside those for versions.
+	second []string
 	// moreTime is what docs/FEED.md grants on top of currentWithin.
 	moreTime time.Duration
 	// prepare starts a Redis. strike does the harm, has the quiet topics tick while the
@@ -61,13 +65,17 @@ const (
 // clusterTime is what a cluster may take longer: its nodes are asked who owns what.
 const clusterTime = 6 * time.Second
 
+var byPattern = []string{"-redis-mode", "pattern"}
+
 var faults = []fault{
 	{name: "restart with its data", told: atLength, prepare: restartKept},
-	{name: "restart without its data", told: atLength, prepare: restartEmpty},
-	{name: "connections killed", told: inPassing, prepare: connectionsKilled},
-	{name: "output buffer limit", told: inPassing, prepare: outputBufferLimit},
+	{name: "restart without its data", told: atLength, second: byPattern, prepare: restartEmpty},
+	{name: "connections killed", told: inPassing, second: byPattern, prepare: connectionsKilled},
+	{name: "output buffer limit", told: inPassing, second: byPattern, prepare: outputBufferLimit},
 	{name: "frozen", told: atLength, prepare: frozen},
-	{name: "packets dropped", told: atLength, prepare: packetsDropped},
+	{name: "packets dropped", told: atLength, second: byPattern, prepare: packetsDropped},
+	{name: "stream, connections killed", told: inPassing, gapless: true, prepare: readersKilled},
+	{name: "stream, trimmed", told: atLength, prepare: streamTrimmed},
 	{name: "sentinel, primary frozen", told: atLength, lossy: true, prepare: primaryFrozen},
 	{name: "sentinel, primary killed", told: atLength, lossy: true, prepare: primaryKilled},
 	{name: "cluster, primary killed", told: atLength, lossy: true, moreTime: clusterTime, prepare: shardKilled},
@@ -93,6 +101,7 @@ type upstream struct {
 	url    string // The edges' way to it.
 	client redis.UniversalClient
 	flags  []string // More flags of the edges.
+	stream string   // Its key, if ticks go into one.
 	// sharded holds for a cluster: channels are those of SPUBLISH, in their keys' slots.
 	sharded bool
 }
@@ -131,7 +140,7 @@ func (f *fault) run(t *testing.T) {
 
 	all := every(1, 0)
 	r.tick(all)
-	for i, flags := range [][]string{nil, {"-tick-version-field", "seq"}} {
+	for i, flags := range [][]string{nil, append(f.second, "-tick-version-field", "seq")} {
 		flags = slices.Concat([]string{"-redis", up.url, "-feed-timeout", faultTimeout.String(), "-heartbeat", beat.String()}, up.flags, flags)
 		e := start(t, flags...)
 		r.edges = append(r.edges, e)
@@ -159,7 +168,7 @@ func (f *fault) run(t *testing.T) {
 	r.stored(all)
 	r.eventually("all topics are current", time.Now(), 2*time.Second, func() bool { return r.current(all) })
 	for i, e := range r.edges {
-		if now := sum(e.t, e, "edge_feed_gaps_total"); now <= gaps[i] {
+		if now := sum(t, e, "edge_feed_gaps_total"); now > gaps[i] == f.gapless {
 			t.Errorf("edge_feed_gaps_total is %v, and was %v before the fault", now, gaps[i])
 		}
 	}
@@ -457,5 +466,34 @@ func packetsDropped(t *testing.T) (*upstream, func(*faultRun)) {
 		r.toldDown()
 		r.lasts()
 		relay.heal()
+	}
+}
+
+func stream(t *testing.T, s *redistest.Server, url string) *upstream {
+	up := standalone(t, s, url)
+	up.stream = "ticks"
+	up.flags = []string{"-redis-mode", "stream", "-redis-stream", up.stream}
+	return up
+}
+
+// Who reads a stream goes on where it was.
+func readersKilled(t *testing.T) (*upstream, func(*faultRun)) {
+	s := redistest.Start(t)
+	return stream(t, s, s.URL()), func(r *faultRun) {
+		r.tick(quiet(), []any{"CLIENT", "KILL", "TYPE", "normal"}) // All but the own connection.
+	}
+}
+
+// Entries that the edges have not read yet are gone when they come back.
+func streamTrimmed(t *testing.T) (*upstream, func(*faultRun)) {
+	s := redistest.Start(t)
+	relay := newRelay(t, s.Addr())
+	up := stream(t, s, relay.url())
+	return up, func(r *faultRun) {
+		relay.cut()
+		r.toldDown()
+		r.tick(quiet())
+		s.Do("XTRIM", up.stream, "MAXLEN", 0)
+		relay.admit()
 	}
 }
