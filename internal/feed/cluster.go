@@ -26,7 +26,7 @@ const (
 	// lookSoon is the same while a node is down, and bounds the time until a look that
 	// something hints at. They are not done at once: what goes wrong for one topic often
 	// does for thousands.
-	lookSoon = time.Second
+	lookSoon = 500 * time.Millisecond
 	// askNodesMax is how many nodes are asked in a look. Several, because one that was
 	// frozen or cut off does not know what has changed meanwhile.
 	askNodesMax = 3
@@ -175,7 +175,7 @@ func (c *cluster) renew(n *node) {
 func (c *cluster) retire(n *node) {
 	n.stop()
 	last := n.stats()
-	last.Channels, last.Held = 0, 0
+	last.Channels, last.Held, last.Lag = 0, 0, 0
 	c.ended.add(last)
 	c.renew(n)
 }
@@ -317,7 +317,7 @@ type view struct {
 func (c *cluster) ask(ctx context.Context) (view, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	addrs := slices.Concat(c.known, c.addrs)
+	addrs := c.askable()
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	addrs = addrs[:min(len(addrs), askNodesMax)]
 	views := make([]view, len(addrs))
@@ -342,6 +342,22 @@ func (c *cluster) ask(ctx context.Context) (view, error) {
 		return view{}, err
 	}
 	return *newest, nil
+}
+
+// askable are the nodes that may know something, without those that are down as far as
+// their links tell, if there are others.
+func (c *cluster) askable() []string {
+	all := slices.Concat(c.known, c.addrs)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	addrs := slices.DeleteFunc(slices.Clone(all), func(addr string) bool {
+		n := c.nodes[addr]
+		return n != nil && !n.up
+	})
+	if len(addrs) == 0 {
+		return all
+	}
+	return addrs
 }
 
 func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,6 +74,10 @@ func TestClusterUpAndDown(t *testing.T) {
 	failed := b.server
 	if c.serverChanged(b, failed, false); up() {
 		t.Error("up without the node of a topic")
+	}
+	c.addrs = []string{"a:1", "b:1"}
+	if got := fmt.Sprint(c.askable()); strings.Contains(got, "b:1") || !strings.Contains(got, "a:1") && !strings.Contains(got, "replica:1") {
+		t.Errorf("%s are asked, and b:1 is down", got)
 	}
 	if len(c.hinted) == 0 {
 		t.Error("a node that fails is no reason to look")
