@@ -35,6 +35,8 @@ type config struct {
 	redisChannel     string
 	redisKey         string
 	feedTimeout      time.Duration
+	redisMode        string
+	redisStream      string
 	versionField     string
 	demo             bool
 	demoSymbols      string
@@ -130,6 +132,8 @@ func (c *config) flags() *flag.FlagSet {
 		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
 	str(&c.redisChannel, "redis-channel", feed.DefaultChannel, "Pub/Sub channel of a topic")
 	str(&c.redisKey, "redis-key", feed.DefaultKey, "key of a topic's newest value")
+	str(&c.redisMode, "redis-mode", string(feed.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
+	str(&c.redisStream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
 	str(&c.redisTLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
 	str(&c.redisTLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
 	str(&c.redisTLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
@@ -426,8 +430,8 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 
 func (c *config) feed() feed.Config {
 	return feed.Config{
-		Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout,
-		TLS: c.redisTLS, VersionField: c.versionField,
+		Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout, TLS: c.redisTLS,
+		Mode: feed.Mode(c.redisMode), Stream: c.redisStream, VersionField: c.versionField,
 	}
 }
 

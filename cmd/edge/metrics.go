@@ -172,6 +172,7 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	count(invalidDesc, f.NotUTF8, "not_utf8")
 	count(invalidDesc, f.NotJSON, "not_json")
 	count(invalidDesc, f.NoVersion, "no_version")
+	count(invalidDesc, f.NoFields, "no_fields")
 	count(olderDesc, f.Older)
 	count(repeatedDesc, f.Repeated)
 	count(resetsDesc, f.VersionResets)

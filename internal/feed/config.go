@@ -37,6 +37,8 @@ type Config struct {
 	Key string
 	// Mode is how ticks come. The default is [ModeChannel].
 	Mode Mode
+	// Stream is the key of the stream that [ModeStream] reads.
+	Stream string
 	// Timeout is the silence after which a connection is taken for dead, and bounds
 	// every connect, read and write. The default is [DefaultTimeout]. Pings are sent
 	// at a third of it. Raise it if Redis pauses longer than that, for a script or a
@@ -61,6 +63,9 @@ const (
 	// ModePattern subscribes to the channels of all topics with one pattern, for feeds of
 	// which most topics are wanted. Those that nobody wants are thrown away.
 	ModePattern Mode = "pattern"
+	// ModeStream reads the entries of one Redis Stream, for those who need no loss between
+	// Redis and the edge.
+	ModeStream Mode = "stream"
 )
 
 // At returns a config of one source, with the default of everything else.
@@ -76,8 +81,15 @@ func (c Config) Validate() error {
 	errs = append(errs, channelErr, keyErr)
 	switch c.Mode {
 	case ModeChannel, ModePattern:
+		if c.Stream != "" {
+			errs = append(errs, fmt.Errorf("the redis stream is %q, but the mode is %s: want mode stream, or no stream", c.Stream, c.Mode))
+		}
+	case ModeStream:
+		if c.Stream == "" {
+			errs = append(errs, errors.New("redis stream is missing, want the key of the stream in mode stream, for example ticks"))
+		}
 	default:
-		errs = append(errs, fmt.Errorf("redis mode is %q, want channel or pattern", c.Mode))
+		errs = append(errs, fmt.Errorf("redis mode is %q, want channel, pattern or stream", c.Mode))
 	}
 	if c.VersionField != "" && !validVersionField(c.VersionField) {
 		errs = append(errs, fmt.Errorf("tick version field is %q: %w", c.VersionField, errVersionField))

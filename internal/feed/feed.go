@@ -67,6 +67,7 @@ type shared struct {
 	refusedLog throttle
 	fetchLog   throttle
 	lagLog     throttle
+	gapLog     throttle
 }
 
 // tick takes a tick into the table, and counts what becomes of it.
@@ -122,7 +123,7 @@ type Stats struct {
 	// error is that of the last one that has had one.
 	SourceStats
 	// Values dropped, received and fetched ones, by what was wrong with them.
-	TooBig, NotUTF8, NotJSON, NoVersion uint64
+	TooBig, NotUTF8, NotJSON, NoVersion, NoFields uint64
 
 	Sources []SourceStats
 }
@@ -203,17 +204,20 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 func newSource(sh *shared, sc SourceConfig, index int) source {
 	u, _ := sc.upstream(sh.cfg)
 	changed := func(up bool) { sh.table.SetFeed(index, up, time.Now().UnixMilli()) }
-	verbs := channels
-	if sh.cfg.Mode == ModePattern {
-		verbs = patterns
-	}
+	var to target = fixed{u.opts, sh.cfg.TLS}
 	switch u.kind {
 	case sentinel:
-		return newServer(sh, sentinels{u, sh.cfg}, verbs, changed)
+		to = sentinels{u, sh.cfg}
 	case sharded:
 		return newCluster(sh, u, changed)
 	}
-	return newServer(sh, fixed{u.opts, sh.cfg.TLS}, verbs, changed)
+	switch sh.cfg.Mode {
+	case ModeStream:
+		return newStream(sh, to, changed)
+	case ModePattern:
+		return newServer(sh, to, patterns, changed)
+	}
+	return newServer(sh, to, channels, changed)
 }
 
 // Run feeds the table until ctx ends, over as many connections as it takes. It
@@ -237,6 +241,7 @@ func (f *Feed) Stats() Stats {
 		NotUTF8:     f.inspector.counts[notUTF8].Load(),
 		NotJSON:     f.inspector.counts[notJSON].Load(),
 		NoVersion:   f.inspector.counts[noVersion].Load(),
+		NoFields:    f.inspector.counts[noFields].Load(),
 	}
 	for i := range f.sources {
 		of := f.sources[i].stats()

@@ -87,8 +87,18 @@ func run(t testing.TB, cfg Config, limits topics.Config) *rig {
 		}
 	})
 	t.Cleanup(stop)
-	only, _ := r.sources[0].source.(*server)
-	return &rig{Feed: r, server: only, t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+	return &rig{Feed: r, server: serverOf(r), t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+}
+
+// serverOf is the server of a feed's only source.
+func serverOf(f *Feed) *server {
+	switch s := f.sources[0].source.(type) {
+	case *stream:
+		return s.server
+	case *server:
+		return s
+	}
+	return nil // A cluster has several.
 }
 
 // limits are those of tests that are about something else.

@@ -23,6 +23,8 @@ func hint(err error) string {
 		return "correct the user or the password in the Redis URL"
 	case redis.IsPermissionError(err):
 		return "permit the Redis user the commands, channels and keys of the feed (ACL SETUSER)"
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return "correct the names of keys: the newest value of a topic has to be a string, and a stream a stream"
 	case redis.IsMaxClientsError(err):
 		return "raise maxclients in the configuration of Redis"
 	case redis.IsLoadingError(err), redis.IsMasterDownError(err):

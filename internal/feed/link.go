@@ -6,25 +6,16 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"tickedge/internal/topics"
 )
 
 const (
 	// gatherFor is how long a subscription waits for others to share its command: a
 	// page of a hundred topics comes as a hundred changes.
 	gatherFor = 3 * time.Millisecond
-	// fetchMax bounds the values of one pipeline. One pipeline is in flight at a time.
-	fetchMax = 500
-	// barrierMax bounds the pipelines whose values wait for their pong, 2 MiB each at
-	// most. Several, because a receiver that is behind by a second would else let one
-	// pipeline through a second.
-	barrierMax = 4
 	// pingsMax bounds the pings without an answer, those of pipelines included.
 	pingsMax = 16
 	// pingEvery is the most time between two pings, which tell how far the receiver is
@@ -53,20 +44,12 @@ type link struct {
 	s     *server
 	sub   *redis.PubSub // Read by the receiver; once greeted, it writes nothing.
 	conn  net.Conn      // Beneath sub. Written by the writer alone.
-	get   *redis.Client
 	heard atomic.Uint64 // Counts whatever was received.
 
-	barriers chan []repair // From the fetcher to the writer.
-	waiting  chan struct{} // Has an element per pipeline that waits for its pong.
-	pings    pings
-	current  atomic.Bool // All that was wanted when it began has its newest value.
-}
-
-// repair is a fetched value on its way into the table.
-type repair struct {
-	fetch
-	value   string
-	version topics.Version
+	fetcher fetcher
+	fetched chan []repair // From the fetcher to the writer.
+	pings   pings
+	current atomic.Bool // All that was wanted when it began has its newest value.
 }
 
 // errRedial is what go-redis gets when it wants to replace a broken connection
@@ -78,13 +61,14 @@ var errRedial = errors.New("the connection has failed")
 func (s *server) runLink(ctx context.Context, up func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer s.wants.reset()
 
 	base, err := s.resolve(ctx)
 	if err != nil {
 		return err
 	}
 	s.addr = base.Addr
-	l := &link{s: s, barriers: make(chan []repair), waiting: make(chan struct{}, barrierMax)}
+	l := &link{s: s, fetched: make(chan []repair)}
 	dial := dialer(ctx, base)
 	once := *base
 	once.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -106,26 +90,15 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	}
 	opts := *base
 	opts.Dialer = l.dialSame(dial)
-	l.get = redis.NewClient(&opts)
-	defer l.get.Close()
+	get := redis.NewClient(&opts)
+	defer get.Close()
+	l.fetcher = fetcher{s: s, get: get, waiting: make(chan struct{}, waitingMax), after: nothing, hand: l.hand, look: l.look}
 	s.pings.Store(&l.pings)
 	defer s.pings.Store(nil)
 	up()
 	l.look()
 
-	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{l.receive, l.write, l.fetch, l.watch, l.follow} {
-		wg.Go(func() {
-			err := run(ctx)
-			// These two are not why the link ends but what the others see of it.
-			// Whoever closed the connection comes with the reason.
-			if err != nil && !errors.Is(err, errRedial) && !errors.Is(err, net.ErrClosed) {
-				cancel(err)
-			}
-		})
-	}
-	wg.Wait()
-	return context.Cause(ctx)
+	return runAll(ctx, cancel, l.receive, l.write, l.fetcher.run, l.watch, l.follow)
 }
 
 // resolve asks the target where to connect to.
@@ -207,12 +180,12 @@ func (l *link) write(ctx context.Context) error {
 		case <-l.s.wants.room:
 		case <-ping.C:
 			l.look() // Topics that were behind may have been given up.
-			if l.pings.len() < pingsMax-barrierMax {
+			if l.pings.len() < pingsMax-waitingMax {
 				if err := l.ping(nil); err != nil {
 					return err
 				}
 			}
-		case batch := <-l.barriers:
+		case batch := <-l.fetched:
 			if err := l.ping(batch); err != nil {
 				return err
 			}
@@ -232,11 +205,15 @@ func (l *link) answered(token string) {
 	if batch == nil {
 		return
 	}
-	for _, r := range batch {
-		l.s.repair(&l.s.counters, l.s.wants, r)
+	l.fetcher.commit(batch)
+}
+
+// hand passes the values of a pipeline on to the writer.
+func (l *link) hand(ctx context.Context, batch []repair) {
+	select {
+	case <-ctx.Done():
+	case l.fetched <- batch:
 	}
-	<-l.waiting
-	l.look()
 }
 
 // look finds out whether all that was wanted when the link began has its newest value.
@@ -317,101 +294,5 @@ func (l *link) watch(ctx context.Context) error {
 		} else if quiet++; quiet == watchBeats {
 			return errSilent
 		}
-	}
-}
-
-// fetch fetches what s.wants has to fetch. Its failures do not end the link:
-// messages go on while a replica loads or a key's permission is missing.
-func (l *link) fetch(ctx context.Context) error {
-	var wait backoff
-	var batch, failed []fetch
-	for {
-		batch = l.s.wants.fetches(batch[:0], fetchMax)
-		if len(batch) == 0 {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-l.s.wants.due:
-			}
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case l.waiting <- struct{}{}:
-		}
-		var repairs []repair
-		var err error
-		repairs, failed, err = l.fetchBatch(ctx, batch, failed[:0])
-		if len(repairs) == 0 {
-			<-l.waiting
-			l.look()
-		} else {
-			select {
-			case <-ctx.Done():
-				return nil
-			case l.barriers <- repairs:
-			}
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if len(failed) == 0 {
-			wait.reset()
-			continue
-		}
-		if l.s.moved != nil && isMisplaced(err) {
-			l.s.moved()
-		}
-		d := wait.next()
-		l.s.fetchFailed(err, len(failed), d)
-		sleep(ctx, d)
-		l.s.wants.refetch(failed)
-		l.look()
-	}
-}
-
-// fetchBatch fetches the newest values of batch. It appends what is worth another
-// attempt to failed, with the last error.
-//
-// It asks for no more of a value than it takes to see that it is too long. With GET,
-// whoever may write the keys could fill the memory.
-func (l *link) fetchBatch(ctx context.Context, batch, failed []fetch) ([]repair, []fetch, error) {
-	pipe := l.get.Pipeline()
-	cmds := make([]*redis.StringCmd, len(batch))
-	for i, f := range batch {
-		cmds[i] = pipe.GetRange(ctx, l.s.key.name(f.topic), 0, ValueMax)
-	}
-	pipe.Exec(ctx) // Every command has its own error.
-	var repairs []repair
-	var last error
-	for i, f := range batch {
-		value, err := cmds[i].Result()
-		switch {
-		case err == nil:
-			if value != "" { // Without a key, nothing was published yet.
-				if version, ok := l.s.inspector.passes(l.s.log, f.topic, value); ok {
-					repairs = append(repairs, repair{f, value, version})
-					continue
-				}
-			}
-			l.s.wants.unrepaired(f)
-		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "WRONGTYPE"):
-			l.s.fetchFailed(fmt.Errorf("GETRANGE %s: %w", l.s.key.name(f.topic), err), 1, 0)
-			l.s.wants.unrepaired(f)
-		default:
-			failed, last = append(failed, f), err
-		}
-	}
-	return repairs, failed, last
-}
-
-// fetchFailed counts topics whose newest value could not be fetched. A retryIn of 0
-// says that it will not be tried again.
-func (s *server) fetchFailed(err error, topics int, retryIn time.Duration) {
-	s.counters.fetchFailures.Add(uint64(topics))
-	if swallowed, ok := s.fetchLog.allow(); ok {
-		s.log.Warn("redis feed: newest values not fetched", "error", err, "topics", topics,
-			"retry_in", retryIn.Round(time.Millisecond), "swallowed", swallowed, "hint", hint(err))
 	}
 }

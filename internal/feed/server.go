@@ -147,7 +147,6 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		s.counters.connected.Store(false)
 		s.changed(false)
 		s.counters.channels.Store(0)
-		s.wants.reset()
 		if ctx.Err() != nil {
 			return
 		}

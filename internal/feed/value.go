@@ -27,10 +27,12 @@ const (
 	notUTF8
 	notJSON
 	noVersion
+	noFields
 	flaws
 )
 
 var flawNames = [flaws]string{tooBig: "longer than 4096 bytes", notUTF8: "not valid UTF-8", notJSON: "not one JSON value",
+	noFields:  "without the fields topic and value",
 	noVersion: "without a version in its place, a decimal number or a string that holds one"}
 
 // inspect finds out whether a value may be passed on: it is copied as it is into
@@ -66,12 +68,17 @@ func (in *inspector) passes(log *slog.Logger, topic, value string) (v topics.Ver
 	if f == flawless {
 		return v, true
 	}
+	in.drop(log, topic, value, f)
+	return v, false
+}
+
+// drop counts a flawed value.
+func (in *inspector) drop(log *slog.Logger, topic, value string, f flaw) {
 	in.counts[f].Add(1)
 	if swallowed, ok := in.log.allow(); ok {
 		log.Warn("redis feed: value dropped; fix its publisher", "topic", topic, "error", flawNames[f],
 			"bytes", len(value), "value", excerpt(value), "swallowed", swallowed)
 	}
-	return v, false
 }
 
 // excerpt quotes the beginning of a value.

@@ -500,6 +500,18 @@ func (s *wants) fallBehind(w *want) {
 	}
 }
 
+// refetchAll has all fetches done again that have not ended, as their link did.
+func (s *wants) refetchAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.topics {
+		if w.fetch != 0 && w.confirmed == s.link {
+			s.unfetched[w] = struct{}{}
+		}
+	}
+	signal(s.due)
+}
+
 // caughtUp ends that a topic is behind. The caller holds s.mu.
 func (s *wants) caughtUp(w *want) {
 	if w.behind {
