@@ -65,7 +65,11 @@ type cluster struct {
 	ended  SourceStats // What servers counted that were stopped.
 	gaps   uint64      // Moves of topics.
 	up     bool
+	closed bool           // No server may start any more.
 	all    sync.WaitGroup // One per server that runs.
+	// retry paces what is asked of nodes that have refused it before.
+	retry   backoff
+	retryAt time.Time
 
 	// Owned by run's goroutine.
 	known []string // The nodes of the last view.
@@ -79,6 +83,7 @@ type node struct {
 	addr    string
 	held    int // Topics.
 	up      bool
+	stuck   bool               // It refuses topics that are its own by the newest view.
 	stop    context.CancelFunc // Nil while the server does not run.
 	changes []topics.Change    // For it, of those that are being handed out.
 }
@@ -142,6 +147,9 @@ func (c *cluster) hand() {
 }
 
 func (c *cluster) start(n *node) {
+	if c.closed {
+		return
+	}
 	if !n.up {
 		n.wants.inherit()
 	}
@@ -168,7 +176,7 @@ func (c *cluster) renew(n *node) {
 	var s *server
 	s = newServer(c.shared, fixed{c.at(n.addr), c.cfg.TLS}, shards, func(up bool) { c.serverChanged(n, s, up) })
 	s.moved = c.hint
-	n.server, n.up, n.stop = s, true, nil
+	n.server, n.up, n.stuck, n.stop = s, true, false, nil
 }
 
 // retire stops a node's server. The caller holds c.mu.
@@ -197,7 +205,7 @@ func (c *cluster) serverChanged(n *node, s *server, up bool) {
 func (c *cluster) tell() {
 	c.up = c.looked.Load() && !c.bare
 	for _, n := range c.nodes {
-		c.up = c.up && (n.up || n.held == 0)
+		c.up = c.up && (n.up && !n.stuck || n.held == 0)
 	}
 	c.changed(c.up)
 }
@@ -245,23 +253,29 @@ func (c *cluster) run(ctx context.Context) {
 			wait.reset()
 		}
 		every := lookEvery
-		if !c.isUp() {
-			// Whoever is missing may be replaced at any time. A thousand edges do not ask at once.
+		switch {
+		case err != nil:
+			every = wait.next()
+		case !c.isUp():
+			// Whoever is missing may be replaced at any time. A thousand edges do not
+			// ask at once.
 			every = lookSoon/2 + rand.N(lookSoon/2)
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(every):
-			wait.reset()
+			if every == lookEvery {
+				wait.reset()
+			}
 		case <-c.hinted:
 			sleep(ctx, min(wait.next(), lookSoon))
 			c.unhint()
 		}
 	}
-	c.all.Wait()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.up = false
+	c.closed, c.up = true, false
+	c.mu.Unlock()
+	c.all.Wait()
 }
 
 func (c *cluster) isUp() bool {
@@ -443,8 +457,8 @@ func (c *cluster) update(ranges []redis.ClusterSlot) (moved bool) {
 	for _, n := range c.owners {
 		owns[n] = true
 	}
+	c.again()
 	for addr, n := range c.nodes {
-		n.wants.again()
 		if n.held == 0 && n.stop != nil {
 			c.retire(n)
 		}
@@ -464,6 +478,25 @@ func (c *cluster) update(ranges []redis.ClusterSlot) (moved bool) {
 		}
 	}
 	return count > 0
+}
+
+// again has topics that are astray asked for again where they are, as that is where their
+// slots are by the newest view. A node that goes on to refuse them counts as down, and is
+// asked less and less often. The caller holds c.mu.
+func (c *cluster) again() {
+	stuck, due := false, !time.Now().Before(c.retryAt)
+	for _, n := range c.nodes {
+		n.stuck = n.wants.stuckTopics() > 0
+		stuck = stuck || n.stuck
+		if due {
+			n.wants.again()
+		}
+	}
+	if !stuck {
+		c.retry.reset()
+	} else if due {
+		c.retryAt = time.Now().Add(c.retry.next())
+	}
 }
 
 // isMisplaced reports whether an error says that a node of a cluster does not serve a

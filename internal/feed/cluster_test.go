@@ -269,3 +269,41 @@ func TestRefusedByANode(t *testing.T) {
 		t.Error("a server alone goes on with MOVED")
 	}
 }
+
+// A node that refuses what is its own is not stormed, and the feed is down meanwhile.
+func TestStuckTopics(t *testing.T) {
+	c := still(t)
+	v := view{slots: owned(map[int]string{0: "a:1"})}
+	c.must(t, v)
+	if _, err := c.table.Acquire([]byte("A")); err != nil {
+		t.Fatal(err)
+	}
+	c.apply(c.table.Changes(nil))
+	n := c.nodes["a:1"]
+	down := redisError("CLUSTERDOWN Hash slot not served")
+	for range straysMax + 1 {
+		n.asks(t, "subscribe[A]")
+		n.refuse(down)
+		if !c.table.Feed(0).Up {
+			t.Error("down before it is clear that it stays so")
+		}
+		c.must(t, v)
+	}
+	if c.table.Feed(0).Up {
+		t.Error("up, and a topic is refused again and again")
+	}
+	n.asks(t, "subscribe[A]")
+	n.refuse(down)
+	c.retryAt = time.Now().Add(time.Hour)
+	c.must(t, v)
+	if got := n.wants.next(1); len(got.topics) > 0 {
+		t.Errorf("%v is asked for again at once", got.topics)
+	}
+	c.retryAt = time.Now()
+	c.must(t, v)
+	n.asks(t, "subscribe[A]")
+	n.receive(confirmation(shards.subscribe))
+	if c.must(t, v); !c.table.Feed(0).Up {
+		t.Error("down, and the topic is subscribed")
+	}
+}
