@@ -3,6 +3,7 @@ package feed
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +16,14 @@ import (
 	"tickedge/internal/feed/redistest"
 	"tickedge/internal/topics"
 )
+
+// TestMain lets more tests run side by side than there are processors: those of failovers
+// wait for Redis nearly all of their time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "8")
+	os.Exit(m.Run())
+}
 
 // secret is the password in every test that has one. It must not come out anywhere.
 const secret = "open-sesame"
