@@ -83,7 +83,7 @@ func TestClusterUpAndDown(t *testing.T) {
 		t.Error("a node that fails is no reason to look")
 	}
 	c.serverChanged(a, a.server, true)
-	if c.must(t, view{slots: owned(map[int]string{0: "a:1", slot: "c:1"})}); up() {
+	if c.must(t, view{slots: owned(map[int]string{0: "a:1", slot: "c:1", slot + 1: "b:1"})}); up() {
 		t.Error("up before the new owner has the values")
 	}
 	n := c.nodes["c:1"]

@@ -79,9 +79,6 @@ func (f *fetcher) run(ctx context.Context) error {
 			wait.reset()
 			continue
 		}
-		if f.s.moved != nil && isMisplaced(err) {
-			f.s.moved()
-		}
 		d := wait.next()
 		f.s.fetchFailed(err, len(failed), d)
 		sleep(ctx, d)
