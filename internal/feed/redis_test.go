@@ -101,10 +101,10 @@ func TestRestartIsRepaired(t *testing.T) {
 	if st := r.Stats(); st.Gaps != 1 || st.Connects != 2 || st.Channels != 2 || st.LastError == "" {
 		t.Errorf("stats = %+v, want 1 gap for 2 topics", st)
 	}
-	if down, up := r.log.count("redis feed down"), r.log.count("redis feed up"); down != 1 || up != 2 {
+	if down, up := r.log.Count("redis feed down"), r.log.Count("redis feed up"); down != 1 || up != 2 {
 		t.Errorf("logged down %d times, up %d times, want 1 and 2", down, up)
 	}
-	if r.log.count("outage=") != 1 || r.log.count("hint=") != 1 {
+	if r.log.Count("outage=") != 1 || r.log.Count("hint=") != 1 {
 		t.Error("the log lacks the outage or the hint")
 	}
 }
@@ -235,7 +235,7 @@ func TestLag(t *testing.T) {
 	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
 	messages.down.hold(true)
 	r.eventually("the table knows that the feed is behind", func() bool { return r.table.Health().Lag > lagMax.Milliseconds() })
-	r.eventually("that is logged", func() bool { return r.log.count("redis feed is behind") == 1 })
+	r.eventually("that is logged", func() bool { return r.log.Count("redis feed is behind") == 1 })
 	messages.down.hold(false)
 	r.eventually("the feed has caught up", func() bool { return r.Stats().Lag < lagMax })
 	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
@@ -316,7 +316,7 @@ func TestServerComesLater(t *testing.T) {
 	if st := r.Stats(); st.Gaps != 0 || !st.EverConnected {
 		t.Errorf("stats = %+v, want no gap: nothing was subscribed before", st)
 	}
-	if r.log.count("start Redis, or correct the address") != 1 {
+	if r.log.Count("start Redis, or correct the address") != 1 {
 		t.Error("the log does not say once what to do")
 	}
 }
@@ -343,7 +343,7 @@ func TestInvalidValuesAreDropped(t *testing.T) {
 		t.Errorf("rows of invalid values: %s", got)
 	}
 	r.eventually("a key that holds no string is not tried again", func() bool { return r.Stats().FetchFailures == 1 })
-	if n := r.log.count("value dropped"); n != 1 {
+	if n := r.log.Count("value dropped"); n != 1 {
 		t.Errorf("%d log lines for 6 values, want 1 in 10 s", n)
 	}
 }
@@ -440,7 +440,7 @@ func TestRefusedTopicLeavesTheOthers(t *testing.T) {
 	if st.Refused == 0 || st.Connects != 1 || st.Channels != 3 {
 		t.Errorf("stats = %+v, want refused subscriptions on one connection", st)
 	}
-	if r.log.count("&channel:prices:*") != 1 {
+	if r.log.Count("&channel:prices:*") != 1 {
 		t.Error("the log does not say once what to permit")
 	}
 }
@@ -455,7 +455,7 @@ func TestPasswordStaysSecret(t *testing.T) {
 			if e := r.Stats().LastError; strings.Contains(e, secret) || !strings.Contains(e, "WRONGPASS") && !strings.Contains(e, "NOAUTH") {
 				t.Errorf("last error = %q", e)
 			}
-			if r.log.count("correct the user or the password") != 1 {
+			if r.log.Count("correct the user or the password") != 1 {
 				t.Error("the log does not say what to do")
 			}
 		})

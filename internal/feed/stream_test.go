@@ -178,7 +178,7 @@ func TestStreamTrimmed(t *testing.T) {
 	gaps++
 	r.eventually("the first entry is read", func() bool { return r.value("MSFT") == "9" })
 	r.eventually("the lost value is repaired", func() bool { return r.value("AAPL") == "9" })
-	if st := r.Stats(); st.Gaps != gaps || st.Connects != 1 || r.log.count("entries of the stream were lost") != 1 {
+	if st := r.Stats(); st.Gaps != gaps || st.Connects != 1 || r.log.Count("entries of the stream were lost") != 1 {
 		t.Errorf("stats = %+v, want %d gaps on one connection and one log line", st, gaps)
 	}
 }
@@ -241,7 +241,7 @@ func TestStreamOfWrongType(t *testing.T) {
 	s.Do("SET", "ticks", "1")
 	r := run(t, streamed(s.URL()), limits)
 	r.eventually("an error", func() bool { return strings.Contains(r.Stats().LastError, "WRONGTYPE") })
-	r.eventually("that says what to do", func() bool { return r.log.count("a stream a stream") == 1 })
+	r.eventually("that says what to do", func() bool { return r.log.Count("a stream a stream") == 1 })
 }
 
 func TestStreamID(t *testing.T) {

@@ -160,7 +160,7 @@ func TestVersionsBeginAnew(t *testing.T) {
 		if seq() != n {
 			t.Errorf("row %d: versions do not count any more", seq())
 		}
-		if buf.count("versions begin anew") != 1 {
+		if buf.Count("versions begin anew") != 1 {
 			t.Error("not one log line")
 		}
 	})
