@@ -43,6 +43,10 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		{"too many conns", nil, []string{"-check", "-max-conns", "999999999"}, []string{"-max-conns 999999999 needs", "the limit is", "LimitNOFILE"}},
 		{"environment", []string{"EDGE_SLOW_TIMEOUT=soon"}, []string{"-check"}, []string{"EDGE_SLOW_TIMEOUT", "soon"}},
 		{"demo and redis", nil, []string{"-check", "-demo", "-redis", "redis://x"}, []string{"-demo brings its own Redis"}},
+		{"unknown mode", nil, []string{"-check", "-redis-mode", "queue"}, []string{`redis mode is "queue", want channel, pattern or stream`}},
+		{"mode stream without one", nil, []string{"-check", "-redis-mode", "stream"}, []string{"redis stream is missing"}},
+		{"stream in another mode", nil, []string{"-check", "-redis-stream", "s"}, []string{`the redis stream is "s", but the mode is channel`}},
+		{"version field", nil, []string{"-check", "-tick-version-field", "a.#"}, []string{`tick version field is "a.#"`, "such as seq or meta.ts"}},
 		{"channel without topic", nil, []string{"-check", "-redis-channel", "prices"}, []string{"{topic}"}},
 		{"password in a bad URL", nil, []string{"-check", "-redis", "redis://u:hunter2@h/seven"}, []string{"redis"}},
 		{"origins", nil, []string{"-check", "-origin", "app.example.com,wss://b.example.com"},
@@ -116,7 +120,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if code != 0 {
 		t.Errorf("code %d", code)
 	}
-	for _, name := range []string{"listen", "admin", "redis", "redis-channel", "redis-key", "demo", "page", "loops",
+	for _, name := range []string{"listen", "admin", "redis", "redis-channel", "redis-key", "redis-mode", "redis-stream", "tick-version-field", "demo", "page", "loops",
 		"interval", "max-conns", "max-topics", "slow-timeout", "idle-timeout", "handshake-timeout", "ping-interval",
 		"drain", "log-level", "log-format", "check", "origin", "jwt-secret-file", "jwt-key-file", "jwt-jwks-url", "jwt-audience",
 		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip"} {
