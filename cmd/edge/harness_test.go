@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +18,7 @@ import (
 	"github.com/coder/websocket"
 
 	"tickedge/internal/feed/redistest"
+	"tickedge/internal/logtest"
 )
 
 // patience bounds every wait of these tests. It is only reached when one fails.
@@ -54,19 +53,7 @@ type edge struct {
 	admin  string // host:port of operators
 	done   chan struct{}
 	code   int // After done.
-	stderr logs
-}
-
-// logs collects what the process writes.
-type logs struct {
-	sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logs) String() string {
-	l.Lock()
-	defer l.Unlock()
-	return l.text.String()
+	stderr logtest.Log
 }
 
 // start runs the edge on free ports and waits until it listens.
@@ -88,10 +75,7 @@ func start(t *testing.T, args ...string) *edge {
 	go func() {
 		lines := bufio.NewScanner(pipe)
 		for lines.Scan() {
-			e.stderr.Lock()
-			e.stderr.text.Write(lines.Bytes())
-			e.stderr.text.WriteByte('\n')
-			e.stderr.Unlock()
+			fmt.Fprintln(&e.stderr, lines.Text())
 			var line struct{ Msg, Addr string }
 			_ = json.Unmarshal(lines.Bytes(), &line) // A race report is no JSON.
 			switch line.Msg {

@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"internal/loop":           {"internal/auth", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/topics", "internal/wsproto"},
 	"internal/feed":           {"internal/topics"},
 	"internal/feed/redistest": {},
+	"internal/logtest":        {},
 	"cmd/edge":                {"internal/auth", "internal/doctor", "internal/fanout", "internal/feed", "internal/flags", "internal/guard", "internal/loop", "internal/topics", "internal/wsproto"},
 	"cmd/tickgen":             {"internal/feed", "internal/flags"},
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -9,41 +8,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"tickedge/internal/feed"
 	"tickedge/internal/feed/redistest"
+	"tickedge/internal/logtest"
 )
-
-// output is written by the program and read by a test.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-func (o *output) has(s string) func() bool {
-	return func() bool { return strings.Contains(o.String(), s) }
-}
 
 // program is tickgen as it runs inside the test.
 type program struct {
 	stdin  *io.PipeWriter
-	stderr output
+	stderr logtest.Log
 	stop   context.CancelFunc
 	code   chan int
 }
@@ -82,7 +59,7 @@ func TestPublishesUntilStopped(t *testing.T) {
 	redistest.Eventually(t, "keys", func() bool { return s.Do("MGET", "k:AAPL", "k:MINE") != "[<nil> <nil>]" })
 	p.stop()
 	p.exits(t, 0)
-	if !p.stderr.has("asked 1000/s, reached ")() {
+	if p.stderr.Count("asked 1000/s, reached ") == 0 {
 		t.Error("no status line")
 	}
 }
@@ -104,7 +81,7 @@ func TestCommands(t *testing.T) {
 		{"\x00hello", `unknown command "\x00hello"`},
 	} {
 		fmt.Fprintln(p.stdin, c.in)
-		redistest.Eventually(t, fmt.Sprintf("reply to %q: %s", c.in, c.out), p.stderr.has(c.out))
+		redistest.Eventually(t, fmt.Sprintf("reply to %q: %s", c.in, c.out), func() bool { return p.stderr.Count(c.out) > 0 })
 	}
 	fmt.Fprintln(p.stdin, "quit")
 	p.exits(t, 0)
@@ -123,12 +100,12 @@ func TestReplayEnds(t *testing.T) {
 	os.WriteFile(file, []byte("oops\n"), 0o600)
 	p = start(t, "-redis", s.URL(), "-replay", file)
 	p.exits(t, 1)
-	if !p.stderr.has("line 1: invalid character 'o'")() {
+	if p.stderr.Count("line 1: invalid character 'o'") == 0 {
 		t.Error("the line is not named")
 	}
 	p = start(t, "-redis", s.URL(), "-replay", file+"x")
 	p.exits(t, 1)
-	if !p.stderr.has("no such file")() {
+	if p.stderr.Count("no such file") == 0 {
 		t.Error("the file is not named")
 	}
 }
@@ -136,7 +113,7 @@ func TestReplayEnds(t *testing.T) {
 func TestForEndsWithoutRedis(t *testing.T) {
 	p := start(t, "-redis", redistest.New(t).URL(), "-for", "300ms")
 	p.exits(t, 0)
-	if got := p.stderr.String(); strings.Count(got, "publisher down") != 1 || !strings.Contains(got, "start Redis") {
+	if p.stderr.Count("publisher down") != 1 || p.stderr.Count("start Redis") == 0 {
 		t.Error("want one line that says what to do")
 	}
 }
@@ -156,28 +133,28 @@ func TestFlags(t *testing.T) {
 			[]string{"redis URL is not valid", `redis channel is "x"`, "-speed is 11", "rate is 0", "-loop needs -replay", "-for is -1s"}},
 		{"-symbols A,,B", []string{`symbol "" is not valid`}},
 	} {
-		var stdout, stderr output
+		var stdout, stderr logtest.Log
 		if code := run(context.Background(), strings.Fields(c.args), strings.NewReader(""), &stdout, &stderr); code != 2 {
 			t.Errorf("%s: exit code %d, want 2", c.args, code)
 		}
 		for _, want := range append(c.want, "see tickgen -h") {
-			if !stderr.has(want)() {
+			if stderr.Count(want) == 0 {
 				t.Errorf("%s: message lacks %q:\n%s", c.args, want, &stderr)
 			}
 		}
-		if stderr.has("secret")() {
+		if stderr.Count("secret") > 0 {
 			t.Errorf("%s: the password is in the message", c.args)
 		}
 	}
 }
 
 func TestHelpAndDefaults(t *testing.T) {
-	var stdout, stderr output
+	var stdout, stderr logtest.Log
 	if code := run(context.Background(), []string{"-h"}, strings.NewReader(""), &stdout, &stderr); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	for _, want := range []string{"-rate ticks", "(default 200)", "TICKGEN_REDIS_CHANNEL", "speed N (1 to 10)"} {
-		if !stdout.has(want)() {
+		if stdout.Count(want) == 0 {
 			t.Errorf("help lacks %q", want)
 		}
 	}
@@ -202,14 +179,14 @@ func TestMain(m *testing.M) {
 func TestSignals(t *testing.T) {
 	s := redistest.Start(t)
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		var stderr output
+		var stderr logtest.Log
 		cmd := exec.Command(os.Args[0], "-redis", s.URL())
 		cmd.Env = append(os.Environ(), "TICKGEN_TEST_AS_MAIN=1")
 		cmd.Stderr = &stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		redistest.Eventually(t, "publishing", stderr.has("publisher up"))
+		redistest.Eventually(t, "publishing", func() bool { return stderr.Count("publisher up") > 0 })
 		cmd.Process.Signal(sig)
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%v: %v\n%s", sig, err, &stderr)

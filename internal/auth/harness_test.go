@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,36 +82,6 @@ func newVerifier(t testing.TB, cfg Config) *Verifier {
 		t.Fatal(err)
 	}
 	return v
-}
-
-// logBuffer is a log that several goroutines write and a test reads.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *logBuffer) count(s string) int { return strings.Count(l.String(), s) }
-
-func newLog(t *testing.T) (*slog.Logger, *logBuffer) {
-	b := new(logBuffer)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("log:\n%s", b)
-		}
-	})
-	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug})), b
 }
 
 // eventually polls until ok, with more patience than any machine needs.

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tickedge/internal/logtest"
 )
 
 // Keys of which only the length matters, in bits.
@@ -216,14 +218,14 @@ func (i *issuer) serve(set string) {
 }
 
 // verifier returns one that trusts the issuer's certificate, and its log.
-func (i *issuer) verifier(t *testing.T) (*Verifier, *logBuffer) {
-	log, buf := newLog(t)
+func (i *issuer) verifier(t *testing.T) (*Verifier, *logtest.Log) {
+	log, buf := logtest.New(t)
 	v, err := NewVerifier(Config{JWKSURL: i.URL + "/keys?api=open-sesame"}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if buf.count("open-sesame") > 0 {
+		if buf.Count("open-sesame") > 0 {
 			t.Error("the log holds the query of the URL")
 		}
 	})
@@ -366,8 +368,8 @@ func TestRunLeavesNoGoroutine(t *testing.T) {
 }
 
 // script is a verifier whose fetches a test plays, in a bubble where time is the test's.
-func script(t *testing.T, fetch func(n int) (*keySet, error)) (v *Verifier, buf *logBuffer, fetches func() []time.Time) {
-	log, buf := newLog(t)
+func script(t *testing.T, fetch func(n int) (*keySet, error)) (v *Verifier, buf *logtest.Log, fetches func() []time.Time) {
+	log, buf := logtest.New(t)
 	v, err := NewVerifier(Config{JWKSURL: "https://id.example/keys"}, log)
 	if err != nil {
 		t.Fatal(err)
@@ -419,7 +421,7 @@ func TestRefreshEveryTenMinutes(t *testing.T) {
 		if len(gaps) < 100 {
 			t.Errorf("only %d different times between fetches: edges would not spread", len(gaps))
 		}
-		if log.count("token keys") != 1 {
+		if log.Count("token keys") != 1 {
 			t.Error("want one line in a day in which nothing happens")
 		}
 	})
@@ -458,7 +460,7 @@ func TestRotation(t *testing.T) {
 		if _, err := v.Verify(a, time.Now()); err != UnknownKey {
 			t.Errorf("a withdrawn key: %v", err)
 		}
-		if log.count(`msg="token keys fetched"`) != 2 || log.count("kids=[a]") != 1 || log.count("kids=[b]") != 1 {
+		if log.Count(`msg="token keys fetched"`) != 2 || log.Count("kids=[a]") != 1 || log.Count("kids=[b]") != 1 {
 			t.Error("want a line for each set")
 		}
 		if s := v.Stats(); s.Fetches != 2 || s.Failures != 0 || len(fetches()) != 2 || !s.Fetched.Equal(fetches()[1]) {
@@ -493,8 +495,8 @@ func TestOutageKeepsTheKeys(t *testing.T) {
 			t.Errorf("%d attempts in 40 minutes", n)
 		}
 		sleepTo(20 * time.Minute)
-		if log.count("level=ERROR") != 1 || log.count(`msg="token keys can't be fetched"`) != 1 || log.count("keys_kept=1") == 0 ||
-			log.count(`msg="token keys can be fetched again"`) != 1 || log.count(`msg="token keys fetched"`) != 1 {
+		if log.Count("level=ERROR") != 1 || log.Count(`msg="token keys can't be fetched"`) != 1 || log.Count("keys_kept=1") == 0 ||
+			log.Count(`msg="token keys can be fetched again"`) != 1 || log.Count(`msg="token keys fetched"`) != 1 {
 			t.Error("want one line when fetching begins to fail and one when it works again")
 		}
 		if s := v.Stats(); time.Since(s.Fetched) > 11*time.Minute {

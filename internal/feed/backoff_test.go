@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tickedge/internal/logtest"
 	"tickedge/internal/topics"
 )
 
@@ -55,7 +56,7 @@ func TestReconnectBacksOff(t *testing.T) {
 		if attempts < 1200 || attempts > 1750 {
 			t.Errorf("%d attempts in an hour", attempts)
 		}
-		if log.count("msg=\"redis feed down\"") != 1 || log.count("msg=\"redis feed up\"") != 1 || log.count("outage=1h0m") != 1 {
+		if log.Count("msg=\"redis feed down\"") != 1 || log.Count("msg=\"redis feed up\"") != 1 || log.Count("outage=1h0m") != 1 {
 			t.Error("want one line when it goes down and one when it is up again")
 		}
 	})
@@ -89,7 +90,7 @@ func TestShortLinksBackOff(t *testing.T) {
 }
 
 // idle is a feed that does not run.
-func idle(t *testing.T) (*server, *logBuffer) {
+func idle(t *testing.T) (*server, *logtest.Log) {
 	log, buf := newLog(t)
 	f, err := New(At("redis://127.0.0.1:1"), topics.New(limits), log)
 	if err != nil {

@@ -1,19 +1,18 @@
 package feed
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"tickedge/internal/feed/redistest"
+	"tickedge/internal/logtest"
 	"tickedge/internal/topics"
 )
 
@@ -28,38 +27,16 @@ func TestMain(m *testing.M) {
 // secret is the password in every test that has one. It must not come out anywhere.
 const secret = "open-sesame"
 
-// logBuffer is a log that several goroutines write and a test reads.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *logBuffer) count(s string) int { return strings.Count(l.String(), s) }
-
-// newLog returns a logger for everything, debug included, that a test can read.
-func newLog(t testing.TB) (*slog.Logger, *logBuffer) {
-	b := new(logBuffer)
+// newLog returns a logger for everything that a test can read, and that must not hold
+// the password.
+func newLog(t testing.TB) (*slog.Logger, *logtest.Log) {
+	log, l := logtest.New(t)
 	t.Cleanup(func() {
-		if b.count(secret) > 0 {
+		if l.Count(secret) > 0 {
 			t.Error("the log holds the password")
 		}
-		if t.Failed() {
-			t.Logf("log:\n%s", b)
-		}
 	})
-	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug})), b
+	return log, l
 }
 
 // rig is a Redis feed that runs, and its table.
@@ -68,7 +45,7 @@ type rig struct {
 	*server // Its first source; nil if that is no single server.
 	t       testing.TB
 	table   *topics.Table
-	log     *logBuffer
+	log     *logtest.Log
 	ids     map[string]topics.ID
 	stop    func() // Ends Run and waits for that.
 }

@@ -79,5 +79,5 @@ func TestPatternIsNotPermitted(t *testing.T) {
 	s.Do("ACL", "SETUSER", "edge", "on", ">"+secret, "+@all", "~*", "resetchannels", "&channel:prices:A*")
 	r := run(t, whole("redis://edge:"+secret+"@"+s.Addr()), limits)
 	r.eventually("an error", func() bool { return r.Stats().LastError != "" })
-	r.eventually("that says what to do", func() bool { return r.log.count("permit the Redis user") > 0 })
+	r.eventually("that says what to do", func() bool { return r.log.Count("permit the Redis user") > 0 })
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tickedge/internal/feed/redistest"
+	"tickedge/internal/logtest"
 )
 
 // script is a source of so many ticks without pauses, of two topics in turn.
@@ -22,7 +23,7 @@ func (s *script) Next(time.Time) (Tick, error) {
 	return Tick{Topic: fmt.Sprint("T", s.n%2), Value: fmt.Append(nil, s.n)}, nil
 }
 
-func newPublisher(t *testing.T, cfg Config) (*Publisher, *logBuffer) {
+func newPublisher(t *testing.T, cfg Config) (*Publisher, *logtest.Log) {
 	t.Helper()
 	log, buf := newLog(t)
 	p, err := NewPublisher(cfg, log)
@@ -90,8 +91,8 @@ func TestPublisherGetsThroughAnOutage(t *testing.T) {
 	s := redistest.New(t)
 	p, log := newPublisher(t, plain(s))
 	start(t, p, &script{end: 10})
-	redistest.Eventually(t, "the failure is logged", func() bool { return log.count("publisher down") == 1 })
-	if log.count("start Redis") != 1 {
+	redistest.Eventually(t, "the failure is logged", func() bool { return log.Count("publisher down") == 1 })
+	if log.Count("start Redis") != 1 {
 		t.Error("the log does not say what to do")
 	}
 	s.Start()
@@ -99,7 +100,7 @@ func TestPublisherGetsThroughAnOutage(t *testing.T) {
 	if got := s.Do("GET", "price:T0"); got != "10" {
 		t.Errorf("key = %s", got)
 	}
-	if log.count("publisher down") != 1 || log.count("publisher up") != 1 {
+	if log.Count("publisher down") != 1 || log.Count("publisher up") != 1 {
 		t.Error("want one line for each change")
 	}
 }

@@ -3,7 +3,9 @@ package feed
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,10 +103,10 @@ func TestRestartIsRepaired(t *testing.T) {
 	if st := r.Stats(); st.Gaps != 1 || st.Connects != 2 || st.Channels != 2 || st.LastError == "" {
 		t.Errorf("stats = %+v, want 1 gap for 2 topics", st)
 	}
-	if down, up := r.log.count("redis feed down"), r.log.count("redis feed up"); down != 1 || up != 2 {
+	if down, up := r.log.Count("redis feed down"), r.log.Count("redis feed up"); down != 1 || up != 2 {
 		t.Errorf("logged down %d times, up %d times, want 1 and 2", down, up)
 	}
-	if r.log.count("outage=") != 1 || r.log.count("hint=") != 1 {
+	if r.log.Count("outage=") != 1 || r.log.Count("hint=") != 1 {
 		t.Error("the log lacks the outage or the hint")
 	}
 }
@@ -235,7 +237,7 @@ func TestLag(t *testing.T) {
 	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
 	messages.down.hold(true)
 	r.eventually("the table knows that the feed is behind", func() bool { return r.table.Health().Lag > lagMax.Milliseconds() })
-	r.eventually("that is logged", func() bool { return r.log.count("redis feed is behind") == 1 })
+	r.eventually("that is logged", func() bool { return r.log.Count("redis feed is behind") == 1 })
 	messages.down.hold(false)
 	r.eventually("the feed has caught up", func() bool { return r.Stats().Lag < lagMax })
 	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
@@ -243,6 +245,50 @@ func TestLag(t *testing.T) {
 		t.Errorf("stats = %+v", st)
 	}
 }
+
+// Whoever may write the keys can't fill the edge's memory.
+func TestNoMoreOfAValueIsReadThanItTakes(t *testing.T) {
+	s := redistest.Start(t)
+	s.Do("SET", "price:AAPL", strings.Repeat("1", 1<<20))
+	y := newRelay(t, s.Addr())
+	r := run(t, At(y.url()), limits)
+	r.acquire("AAPL")
+	r.settled()
+	if st := r.Stats(); st.TooBig != 1 || r.value("AAPL") != "" {
+		t.Errorf("stats = %+v, want one value that is too big", st)
+	}
+	if n := y.conn(r, 1).down.bytes(); n > 2*ValueMax {
+		t.Errorf("%d bytes were read", n)
+	}
+}
+
+// A name may stand for several servers: values come from the one that messages come from.
+func TestValuesComeFromTheSameServer(t *testing.T) {
+	to := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 7), Port: 6379}
+	var dialled []string
+	dial := func(_ context.Context, network, addr string) (net.Conn, error) {
+		dialled = append(dialled, network+" "+addr)
+		return addrConn{to: to}, nil
+	}
+	l := link{conn: addrConn{to: to}}
+	l.dialSame(dial)(t.Context(), "tcp", "redis.example:6379")
+	again := sticky(dial)
+	for range 2 {
+		again(t.Context(), "tcp", "redis.example:6379")
+	}
+	want := []string{"tcp 127.0.0.7:6379", "tcp redis.example:6379", "tcp 127.0.0.7:6379"}
+	if !slices.Equal(dialled, want) {
+		t.Errorf("dialled %q, want %q", dialled, want)
+	}
+}
+
+// addrConn is a connection of which nothing is known but where it leads.
+type addrConn struct {
+	net.Conn
+	to net.Addr
+}
+
+func (c addrConn) RemoteAddr() net.Addr { return c.to }
 
 // Redis cuts off subscribers that it cannot get rid of its messages to.
 func TestOutputBufferLimit(t *testing.T) {
@@ -316,7 +362,7 @@ func TestServerComesLater(t *testing.T) {
 	if st := r.Stats(); st.Gaps != 0 || !st.EverConnected {
 		t.Errorf("stats = %+v, want no gap: nothing was subscribed before", st)
 	}
-	if r.log.count("start Redis, or correct the address") != 1 {
+	if r.log.Count("start Redis, or correct the address") != 1 {
 		t.Error("the log does not say once what to do")
 	}
 }
@@ -343,7 +389,7 @@ func TestInvalidValuesAreDropped(t *testing.T) {
 		t.Errorf("rows of invalid values: %s", got)
 	}
 	r.eventually("a key that holds no string is not tried again", func() bool { return r.Stats().FetchFailures == 1 })
-	if n := r.log.count("value dropped"); n != 1 {
+	if n := r.log.Count("value dropped"); n != 1 {
 		t.Errorf("%d log lines for 6 values, want 1 in 10 s", n)
 	}
 }
@@ -440,7 +486,7 @@ func TestRefusedTopicLeavesTheOthers(t *testing.T) {
 	if st.Refused == 0 || st.Connects != 1 || st.Channels != 3 {
 		t.Errorf("stats = %+v, want refused subscriptions on one connection", st)
 	}
-	if r.log.count("&channel:prices:*") != 1 {
+	if r.log.Count("&channel:prices:*") != 1 {
 		t.Error("the log does not say once what to permit")
 	}
 }
@@ -455,7 +501,7 @@ func TestPasswordStaysSecret(t *testing.T) {
 			if e := r.Stats().LastError; strings.Contains(e, secret) || !strings.Contains(e, "WRONGPASS") && !strings.Contains(e, "NOAUTH") {
 				t.Errorf("last error = %q", e)
 			}
-			if r.log.count("correct the user or the password") != 1 {
+			if r.log.Count("correct the user or the password") != 1 {
 				t.Error("the log does not say what to do")
 			}
 		})

@@ -178,7 +178,7 @@ func TestStreamTrimmed(t *testing.T) {
 	gaps++
 	r.eventually("the first entry is read", func() bool { return r.value("MSFT") == "9" })
 	r.eventually("the lost value is repaired", func() bool { return r.value("AAPL") == "9" })
-	if st := r.Stats(); st.Gaps != gaps || st.Connects != 1 || r.log.count("entries of the stream were lost") != 1 {
+	if st := r.Stats(); st.Gaps != gaps || st.Connects != 1 || r.log.Count("entries of the stream were lost") != 1 {
 		t.Errorf("stats = %+v, want %d gaps on one connection and one log line", st, gaps)
 	}
 }
@@ -216,6 +216,26 @@ func TestStreamValueWaitsForOlderEntries(t *testing.T) {
 	}
 }
 
+// A fetch that its link did not live to see is done over the next, though there is no gap.
+func TestStreamFetchesAgain(t *testing.T) {
+	s := redistest.Start(t)
+	s.Do("SET", "price:AAPL", "1")
+	y := newRelay(t, s.Addr())
+	r := run(t, streamed(y.url()), limits)
+	r.acquire("FIRST")
+	r.settled()
+	values := y.conn(r, 1)
+	asked := values.up.bytes()
+	values.down.hold(true)
+	r.acquire("AAPL")
+	r.eventually("the value is asked for", func() bool { return values.up.bytes() > asked })
+	s.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	r.eventually("the value comes over the next link", func() bool { return r.value("AAPL") == "1" })
+	if st := r.Stats(); st.Connects != 2 || st.Gaps != 0 {
+		t.Errorf("stats = %+v", st)
+	}
+}
+
 func TestStreamOfFrozenServer(t *testing.T) {
 	s := redistest.Start(t)
 	cfg := streamed(s.URL())
@@ -241,7 +261,7 @@ func TestStreamOfWrongType(t *testing.T) {
 	s.Do("SET", "ticks", "1")
 	r := run(t, streamed(s.URL()), limits)
 	r.eventually("an error", func() bool { return strings.Contains(r.Stats().LastError, "WRONGTYPE") })
-	r.eventually("that says what to do", func() bool { return r.log.count("a stream a stream") == 1 })
+	r.eventually("that says what to do", func() bool { return r.log.Count("a stream a stream") == 1 })
 }
 
 func TestStreamID(t *testing.T) {

@@ -277,7 +277,7 @@ func TestSentinelsThatCannotHelp(t *testing.T) {
 	t.Run("wrong name", func(t *testing.T) {
 		r := run(t, patient("redis-sentinel://"+s.Addrs()[0]+"/other?sentinel_password=watch-"+secret), limits)
 		r.eventually("the log names the cause", func() bool { return strings.Contains(r.Stats().LastError, errNoMaster.Error()) })
-		if r.log.count("correct the master's name") == 0 {
+		if r.log.Count("correct the master's name") == 0 {
 			t.Error("no hint in the log")
 		}
 	})
@@ -426,7 +426,7 @@ func TestNotACluster(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	r := run(t, inSlots("redis-cluster://"+s.Addr()), limits)
-	r.eventually("the error", func() bool { return r.log.count("use redis:// in the URL") > 0 })
+	r.eventually("the error", func() bool { return r.log.Count("use redis:// in the URL") > 0 })
 	if st := r.Feed.Stats(); st.EverConnected || st.LastError == "" {
 		t.Errorf("stats = %+v", st)
 	}
@@ -436,5 +436,5 @@ func TestNotACluster(t *testing.T) {
 	for i := range 10 {
 		r.acquire(fmt.Sprint("T", i))
 	}
-	r.eventually("the hint", func() bool { return r.log.count("use redis-cluster:// in the URL") > 0 })
+	r.eventually("the hint", func() bool { return r.log.Count("use redis-cluster:// in the URL") > 0 })
 }

@@ -53,11 +53,11 @@ func TestDroppedValuesAreLoggedAtTimes(t *testing.T) {
 		}
 		time.Sleep(throttleEvery)
 		in.passes(log, "MSFT", "x")
-		if n := buf.count("value dropped"); n != 2 {
+		if n := buf.Count("value dropped"); n != 2 {
 			t.Errorf("%d lines, want 2", n)
 		}
 		for _, want := range []string{"topic=AAPL", `\\x00longlong`, "bytes=401", "swallowed=999", "topic=MSFT"} {
-			if buf.count(want) != 1 {
+			if buf.Count(want) != 1 {
 				t.Errorf("the log lacks %s", want)
 			}
 		}

@@ -158,8 +158,8 @@ func (l *loop) handshake(c *conn, in []byte) {
 	if refusal == nil && c.refuse {
 		refusal = l.whyRefused(c)
 	}
-	if refusal == nil && req.Path != "/ws" && !l.server.cfg.echo {
-		l.otherPath(c, req)
+	if refusal == nil && string(req.Path) != "/ws" && !l.server.cfg.echo {
+		l.otherPath(c, &req)
 		return
 	}
 	var opening wsproto.Opening
@@ -168,7 +168,7 @@ func (l *loop) handshake(c *conn, in []byte) {
 		if l.server.cfg.echo {
 			refusal = req.CheckUpgrade()
 		} else {
-			opening, claims, refusal = l.examine(req)
+			opening, claims, refusal = l.examine(&req)
 		}
 	}
 	if refusal != nil {

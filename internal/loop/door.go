@@ -139,7 +139,7 @@ func (l *loop) part(c *conn) {
 
 // examine decides about a request for the WebSocket.
 func (l *loop) examine(req *wsproto.Request) (o wsproto.Opening, claims auth.Claims, r *wsproto.Refusal) {
-	if !l.server.cfg.Origins.Allow(req.Origin, []byte(req.Host)) {
+	if !l.server.cfg.Origins.Allow(req.Origin, req.Host) {
 		return o, claims, &wsproto.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"}
 	}
 	if r = req.CheckUpgrade(); r != nil {

@@ -56,11 +56,11 @@ var retryAfter = [...]string{"Retry-After: 2\r\n", "Retry-After: 3\r\n", "Retry-
 
 // otherPath answers a request for something else than the WebSocket.
 func (l *loop) otherPath(c *conn, req *wsproto.Request) {
-	if req.Path != "/" || l.server.page == nil {
+	if string(req.Path) != "/" || l.server.page == nil {
 		l.refuse(c, &wsproto.Refusal{Status: 404, Reason: "not found: the WebSocket is at /ws"})
 		return
 	}
-	switch req.Method {
+	switch string(req.Method) {
 	case "GET":
 		l.counts.pages++
 		l.closeWith(c, causeHTTP, l.server.page)

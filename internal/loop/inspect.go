@@ -12,8 +12,11 @@ const inspectMost = 2048
 
 // Identity says which client a conn is of.
 type Identity struct {
-	Conn   string // As in its hello and in the log.
-	Remote string // Its address; behind a proxy that of the proxy's client.
+	Conn string // As in its hello and in the log.
+	// Remote is the address of the client until the handshake is over. Then it is the far
+	// end of the socket, behind a proxy the proxy's own: the client's is given up to save
+	// memory, unless the log is at debug.
+	Remote string
 	User   string // Of its token, empty without one.
 }
 

@@ -209,14 +209,7 @@ func TestATurnIsShort(t *testing.T) {
 // The peer closes while it has not read what was sent: that, then its code, then the end.
 func TestPeerClosesBehindABacklog(t *testing.T) {
 	e := serve(t, func(c *Config) { c.Shard.CloseTimeout = 5 * time.Second })
-	fat := names("fat", 256)
-	c := dialRaw(t, e.Addr()).upgrade("")
-	c.send(subscribe(fat...))
-	c.want("ack")
-	for _, name := range fat {
-		e.publish(name, `"`+strings.Repeat("v", 4<<10)+`"`)
-	}
-	until(t, func() bool { sum, _ := e.backlog(); return sum > 0 }, "a backlog")
+	c := e.behind()
 	c.send(closeFrame(1001, "enough"))
 	until(t, func() bool { return e.table.Subscriptions() == 0 }, "the close to be read")
 	if m := c.want("update"); len(m.Rows) == 0 { // A flush may have come before all were published.

@@ -18,7 +18,10 @@ import (
 )
 
 const (
-	slabBits = 8
+	// A slab of 1,024 conns is 64 KB and stands in pages of its own. Go rounds a smaller
+	// object with pointers in it up to its next class of sizes: with 256 conns, by 8 bytes
+	// for each.
+	slabBits = 10
 	slabMask = 1<<slabBits - 1
 
 	// publishEvery is how old the figures of [Server.Stats] may be.

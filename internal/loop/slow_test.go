@@ -190,17 +190,31 @@ func TestFloodOfCommands(t *testing.T) {
 	}
 }
 
+// publishFat gives topics that are wanted a row each, of 4 KiB.
+func (e *edge) publishFat(topics []string) {
+	e.t.Helper()
+	for _, name := range topics {
+		e.publish(name, `"`+strings.Repeat("v", 4<<10)+`"`)
+	}
+}
+
+// behind returns a conn with a backlog: an update of up to 1 MiB that its client has not
+// read, but for the beginning in the buffers of the sockets.
+func (e *edge) behind() *raw {
+	e.t.Helper()
+	fat := names("fat", 256)
+	c := dialRaw(e.t, e.Addr()).upgrade("")
+	c.send(subscribe(fat...))
+	c.want("ack")
+	e.publishFat(fat)
+	until(e.t, func() bool { sum, _ := e.backlog(); return sum > 0 }, "a backlog")
+	return c
+}
+
 // A pong does not join a backlog: one who does not read gets none.
 func TestPongsDoNotWait(t *testing.T) {
 	e := serve(t)
-	fat := names("fat", 256)
-	c := dialRaw(t, e.Addr()).upgrade("")
-	c.send(subscribe(fat...))
-	c.want("ack")
-	for _, name := range fat {
-		e.publish(name, `"`+strings.Repeat("v", 4<<10)+`"`)
-	}
-	until(t, func() bool { sum, _ := e.backlog(); return sum > 0 }, "a backlog")
+	c := e.behind()
 	c.send(bytes.Repeat(frame(opPing, strings.Repeat("p", 125)), 50), command(`{"op":"ping"}`))
 	until(t, func() bool { return e.Stats().Commands == 2 }, "the command behind the pings to be read")
 	c.want("update")
@@ -215,9 +229,7 @@ func TestBigSnapshot(t *testing.T) {
 	fat := names("fat", 256)
 	dialRaw(t, e.Addr()).upgrade("").send(subscribe(fat...))
 	until(t, func() bool { return e.table.Subscriptions() == int64(len(fat)) }, "the topics to be wanted")
-	for _, name := range fat {
-		e.publish(name, `"`+strings.Repeat("v", 4<<10)+`"`)
-	}
+	e.publishFat(fat)
 	for _, tc := range []struct {
 		name string
 		more [][]byte // In the same packet as the subscribe.
@@ -257,9 +269,7 @@ func TestAnswersThatWereReadAreForgotten(t *testing.T) {
 	list := longNames(256)
 	dialRaw(t, e.Addr()).upgrade("").send(subscribe(list...))
 	until(t, func() bool { return e.table.Subscriptions() == int64(len(list)) }, "the topics to be wanted")
-	for _, name := range list {
-		e.publish(name, `"`+strings.Repeat("v", 4<<10)+`"`)
-	}
+	e.publishFat(list)
 	c := dialRaw(t, e.Addr())
 	_ = c.SetReadBuffer(64 << 10) // The kernel would make room for a whole round.
 	c.upgrade("")
@@ -278,14 +288,7 @@ func TestAnswersThatWereReadAreForgotten(t *testing.T) {
 // right behind it.
 func TestCloseBehindABacklog(t *testing.T) {
 	e := serve(t, func(c *Config) { c.Shard.CloseTimeout = 5 * time.Second })
-	fat := names("fat", 256)
-	c := dialRaw(t, e.Addr()).upgrade("")
-	c.send(subscribe(fat...))
-	c.want("ack")
-	for _, name := range fat {
-		e.publish(name, `"`+strings.Repeat("v", 4<<10)+`"`)
-	}
-	until(t, func() bool { sum, _ := e.backlog(); return sum > 0 }, "a backlog")
+	c := e.behind()
 	c.send(frame(opBinary, ""))
 	e.onLoops(func(*loop) {}) // It was read.
 	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))

@@ -28,7 +28,7 @@ func echo(conn net.Conn, n int) (closed Event, err error) {
 		b = append(b, buf[:got]...)
 		var r *Refusal
 		if head, r = Head(b, seen); head > 0 {
-			var req *Request
+			var req Request
 			if req, r = ParseRequest(b[:head]); r == nil {
 				r = req.CheckUpgrade()
 			}

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -20,12 +19,12 @@ const (
 )
 
 // Request is what the edge wants to know of a request head. The slices point into
-// the bytes that it was parsed from.
+// the bytes that it was parsed from: nothing of a usual head is copied.
 type Request struct {
-	Method string
-	Path   string
-	Query  string // Raw, without the question mark. It may hold a token: never log it.
-	Host   string
+	Method []byte
+	Path   []byte
+	Query  []byte // Raw, without the question mark. It may hold a token: never log it.
+	Host   []byte
 
 	Origin        []byte   // Empty if there is none.
 	Authorization []byte   // Empty if there is none. Never log it.
@@ -97,8 +96,12 @@ func Head(b []byte, seen int) (size int, r *Refusal) {
 	if size > 0 {
 		look = b[:min(size, HeadMax)]
 	}
-	for i := max(0, seen-1); i < len(look); i++ {
-		if look[i] == '\n' && (i == 0 || look[i-1] != '\r') {
+	for i := max(0, seen-1); ; i++ {
+		feed := bytes.IndexByte(look[min(i, len(look)):], '\n')
+		if feed < 0 {
+			break
+		}
+		if i += feed; i == 0 || look[i-1] != '\r' {
 			return 0, refuse(400, "lines of a request head end in CR LF")
 		}
 	}
@@ -110,143 +113,140 @@ func Head(b []byte, seen int) (size int, r *Refusal) {
 
 // ParseRequest parses one whole request head, its empty line included, strictly by
 // RFC 9112: what two readers might read in two ways is refused.
-func ParseRequest(head []byte) (*Request, *Refusal) {
+func ParseRequest(head []byte) (req Request, r *Refusal) {
 	line, fields, ok := bytes.Cut(head, headEnd[:2])
 	if !ok {
-		return nil, refuse(400, "no request line")
+		return req, refuse(400, "no request line")
 	}
-	req := &Request{}
-	target, r := req.requestLine(string(line))
+	target, r := req.requestLine(line)
 	if r != nil {
-		return nil, r
+		return req, r
 	}
 	var hosts, origins, authorizations int
 	for n := 0; ; n++ {
 		var field []byte
 		field, fields, ok = bytes.Cut(fields, headEnd[:2])
 		if !ok {
-			return nil, refuse(400, "the request head is cut off")
+			return req, refuse(400, "the request head is cut off")
 		}
 		if len(field) == 0 {
 			break
 		}
 		if n == fieldsMax {
-			return nil, refuse(431, "more than 100 header fields")
+			return req, refuse(431, "more than 100 header fields")
 		}
-		name, value, ok := bytes.Cut(field, []byte{':'})
+		colon := bytes.IndexByte(field, ':')
 		// A blank before the colon and a folded line have no valid name either.
-		if !ok || !httpguts.ValidHeaderFieldName(string(name)) {
-			return nil, refuse(400, "a header field has no valid name")
+		if colon < 0 || !isToken(field[:colon]) {
+			return req, refuse(400, "a header field has no valid name")
 		}
-		value = bytes.Trim(value, " \t")
-		if !httpguts.ValidHeaderFieldValue(string(value)) {
-			return nil, refuse(400, "a header field has a control character")
+		name, value := field[:colon], trim(field[colon+1:])
+		if !validValue(value) {
+			return req, refuse(400, "a header field has a control character")
 		}
-		switch strings.ToLower(string(name)) {
-		case "host":
+		switch {
+		case is(name, "host"):
 			hosts++
-			req.Host = string(value)
-		case "upgrade":
+			req.Host = value
+		case is(name, "upgrade"):
 			req.upgrade = req.upgrade || hasToken(value, "websocket")
-		case "connection":
+		case is(name, "connection"):
 			req.connection = req.connection || hasToken(value, "upgrade")
-		case "sec-websocket-key":
+		case is(name, "sec-websocket-key"):
 			req.keys++
 			req.key = value
-		case "sec-websocket-version":
+		case is(name, "sec-websocket-version"):
 			req.versions++
 			req.version = value
-		case "origin":
+		case is(name, "origin"):
 			origins++
 			req.Origin = value
-		case "authorization":
+		case is(name, "authorization"):
 			authorizations++
 			req.Authorization = value
-		case "x-forwarded-for":
+		case is(name, "x-forwarded-for"):
 			req.Forwarded = append(req.Forwarded, string(value))
-		case "content-length":
+		case is(name, "content-length"):
 			req.body = req.body || string(value) != "0"
-		case "transfer-encoding":
+		case is(name, "transfer-encoding"):
 			req.body = true
 		}
 	}
-	if hosts != 1 || req.Host == "" || !httpguts.ValidHostHeader(req.Host) {
-		return nil, refuse(400, "a request has exactly one valid Host field")
+	if hosts != 1 || len(req.Host) == 0 || !httpguts.ValidHostHeader(string(req.Host)) {
+		return req, refuse(400, "a request has exactly one valid Host field")
 	}
 	// RFC 6454, 7.3, and RFC 9110, 5.3. Of two, a proxy may have looked at the other.
 	if origins > 1 || authorizations > 1 {
-		return nil, refuse(400, "a request has at most one Origin and one Authorization field")
+		return req, refuse(400, "a request has at most one Origin and one Authorization field")
 	}
 	if r := req.target(target); r != nil {
-		return nil, r
+		return req, r
 	}
 	if req.body {
-		return nil, refuse(400, "a request with a body is not taken here")
+		return req, refuse(400, "a request with a body is not taken here")
 	}
 	return req, nil
 }
 
 // requestLine parses the first line (RFC 9112, 3).
-func (req *Request) requestLine(line string) (target string, r *Refusal) {
-	method, rest, ok1 := strings.Cut(line, " ")
-	target, version, ok2 := strings.Cut(rest, " ")
-	if !ok1 || !ok2 || !httpguts.ValidHeaderFieldName(method) || target == "" {
-		return "", refuse(400, "malformed request line")
+func (req *Request) requestLine(line []byte) (target []byte, r *Refusal) {
+	method, rest, ok1 := bytes.Cut(line, blank)
+	target, version, ok2 := bytes.Cut(rest, blank)
+	if !ok1 || !ok2 || !isToken(method) || len(target) == 0 {
+		return nil, refuse(400, "malformed request line")
 	}
-	for i := range len(target) {
-		if target[i] <= ' ' || target[i] >= 0x7f {
-			return "", refuse(400, "malformed request target")
+	for _, c := range target {
+		if c <= ' ' || c >= 0x7f {
+			return nil, refuse(400, "malformed request target")
 		}
 	}
 	switch {
-	case version == "HTTP/1.1":
-	case version == "HTTP/1.0":
-		return "", refuse(400, "HTTP/1.1 is needed (RFC 6455, section 4.1)")
-	case len(version) == len("HTTP/2.0") && strings.HasPrefix(version, "HTTP/"):
-		return "", refuse(505, "HTTP/1.1 is needed")
+	case string(version) == "HTTP/1.1":
+	case string(version) == "HTTP/1.0":
+		return nil, refuse(400, "HTTP/1.1 is needed (RFC 6455, section 4.1)")
+	case len(version) == len("HTTP/2.0") && string(version[:len("HTTP/")]) == "HTTP/":
+		return nil, refuse(505, "HTTP/1.1 is needed")
 	default:
-		return "", refuse(400, "malformed request line")
+		return nil, refuse(400, "malformed request line")
 	}
 	req.Method = method
 	return target, nil
 }
 
 // target splits the request target, in origin or absolute form (RFC 9112, 3.2).
-func (req *Request) target(target string) *Refusal {
-	if _, err := url.ParseRequestURI(target); err != nil || strings.Contains(target, "#") {
+func (req *Request) target(target []byte) *Refusal {
+	if bytes.IndexByte(target, '#') >= 0 {
 		return refuse(400, "malformed request target")
 	}
 	if target[0] != '/' {
-		u, err := url.Parse(target)
-		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return refuse(400, "malformed request target")
-		}
-		// RFC 9112, 3.2.2: the target's host goes before the Host field.
-		req.Host, req.Path, req.Query = u.Host, u.EscapedPath(), u.RawQuery
-		if req.Path == "" {
-			req.Path = "/"
-		}
-		return nil
+		return req.absolute(string(target))
 	}
-	req.Path, req.Query, _ = strings.Cut(target, "?")
+	req.Path, req.Query, _ = bytes.Cut(target, []byte{'?'})
+	if !validEscapes(req.Path) {
+		return refuse(400, "malformed request target")
+	}
 	return nil
 }
 
-// hasToken reports whether the list in value has the token, in any case.
-func hasToken(value []byte, token string) bool {
-	for part := range bytes.SplitSeq(value, []byte{','}) {
-		if strings.EqualFold(string(bytes.Trim(part, " \t")), token) {
-			return true
-		}
+// absolute splits a target in absolute form.
+func (req *Request) absolute(target string) *Refusal {
+	u, err := url.ParseRequestURI(target)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return refuse(400, "malformed request target")
 	}
-	return false
+	// RFC 9112, 3.2.2: the target's host goes before the Host field.
+	req.Host, req.Path, req.Query = []byte(u.Host), []byte(u.EscapedPath()), []byte(u.RawQuery)
+	if len(req.Path) == 0 {
+		req.Path = []byte{'/'}
+	}
+	return nil
 }
 
 // CheckUpgrade checks that the request opens a WebSocket (RFC 6455, 4.2.1).
 func (req *Request) CheckUpgrade() *Refusal {
 	const more = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
 	switch {
-	case req.Method != "GET":
+	case string(req.Method) != "GET":
 		return &Refusal{405, "a WebSocket is opened with GET", "Allow: GET\r\n"}
 	case !req.upgrade || !req.connection:
 		return &Refusal{426, "this is a WebSocket address: open it with a WebSocket client", more}
@@ -290,35 +290,42 @@ type Opening struct {
 	Token    []byte // Nil if it is not there. Never log it.
 }
 
-// Opening parses the query.
+// Opening parses the query, an application/x-www-form-urlencoded one. What it returns may
+// point into the request's bytes.
 func (req *Request) Opening() (o Opening, r *Refusal) {
-	if req.Query == "" {
-		return o, nil
-	}
-	values, err := url.ParseQuery(req.Query)
-	if err != nil {
-		return o, refuse(400, "malformed query")
-	}
-	for _, list := range values["topics"] {
-		for topic := range strings.SplitSeq(list, ",") {
-			if topic != "" {
-				o.Topics = append(o.Topics, []byte(topic))
+	intervals, tokens := 0, 0
+	for rest := req.Query; len(rest) > 0; {
+		var pair []byte
+		pair, rest, _ = bytes.Cut(rest, []byte{'&'})
+		key, value, _ := bytes.Cut(pair, []byte{'='})
+		key, ok1 := unescape(key)
+		value, ok2 := unescape(value)
+		if !ok1 || !ok2 || bytes.IndexByte(pair, ';') >= 0 {
+			return o, refuse(400, "malformed query")
+		}
+		switch string(key) {
+		case "topics":
+			for more := true; more; {
+				var topic []byte
+				if topic, value, more = bytes.Cut(value, comma); len(topic) > 0 {
+					o.Topics = append(o.Topics, topic)
+				}
 			}
+		case "interval":
+			intervals++
+			ms, err := strconv.Atoi(string(value))
+			if err != nil || intervals > 1 || !ValidInterval(ms) {
+				return o, refuse(400, "interval is a whole number of milliseconds from 100 to 60000")
+			}
+			o.Interval = ms
+		case "token":
+			tokens++
+			// RFC 6750, 2: a token comes in one way only.
+			if tokens > 1 || len(req.Authorization) > 0 {
+				return o, refuse(400, "a token comes once: in Authorization or as ?token=")
+			}
+			o.Token = value
 		}
-	}
-	if list := values["interval"]; len(list) > 0 {
-		ms, err := strconv.Atoi(list[0])
-		if err != nil || len(list) > 1 || !ValidInterval(ms) {
-			return o, refuse(400, "interval is a whole number of milliseconds from 100 to 60000")
-		}
-		o.Interval = ms
-	}
-	if list := values["token"]; len(list) > 0 {
-		// RFC 6750, 2: a token comes in one way only.
-		if len(list) > 1 || len(req.Authorization) > 0 {
-			return o, refuse(400, "a token comes once: in Authorization or as ?token=")
-		}
-		o.Token = []byte(list[0])
 	}
 	return o, nil
 }

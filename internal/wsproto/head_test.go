@@ -25,7 +25,7 @@ func arrive(reads ...[]byte) answer {
 }
 
 func same(a, b answer) bool {
-	if a.req != nil && b.req != nil && !reflect.DeepEqual(a.req, b.req) {
+	if !reflect.DeepEqual(a.req, b.req) {
 		return false
 	}
 	return a.status == b.status && a.head == b.head && reflect.DeepEqual(a.refusal, b.refusal)

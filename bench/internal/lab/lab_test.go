@@ -99,8 +99,8 @@ func TestStartThatFails(t *testing.T) {
 	}{
 		{shell("dies", "echo port in use; exit 3", never), "exit status 3"},
 		{shell("says", "echo port in use; exit 3", never), "port in use"},
-		// Somebody else answers at its port.
-		{shell("other", "exit 4", func() error { time.Sleep(200 * time.Millisecond); return nil }), "exit status 4"},
+		// Somebody else answers at its port, after it has ended.
+		{shell("other", "exit 4", func() error { <-l.procs[len(l.procs)-1].done; return nil }), "exit status 4"},
 		{Spec{Name: "absent", Path: "/nonexistent"}, "no such file"},
 	} {
 		if _, err := l.Start(c.spec); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -144,24 +144,14 @@ func TestRowOfATopicThatWasGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	orders := make(chan Order, 2)
-	sum := NewReport(Connecting)
-	deadline := time.Now().Add(15 * time.Second)
-	sent, stopped := false, false
-	err = s.Run(orders, func(r *Report) {
-		sum.Merge(r)
-		if r.Acked == 1 && !sent {
+	sent := false
+	sum := keep(t, s, func(sum *Report) bool {
+		if sum.Acked == 1 && !sent {
 			sent = true
 			s.command(0, "unsubscribe", s.topics(0)[:1], unsubscribeID)
 		}
-		if !stopped && (sum.Violations.Total() > 0 || time.Now().After(deadline)) {
-			stopped = true
-			orders <- Stop
-		}
+		return sum.Violations.Total() > 0
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if sum.Violations[RowNotAsked] == nil || sum.Changed != 1 {
 		t.Errorf("violations %s, %d changed", kinds(sum.Violations), sum.Changed)
 	}

@@ -29,11 +29,17 @@ func run(t *testing.T, cfg Config, enough func(sum *Report) bool) *Report {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return keep(t, s, enough)
+}
+
+// keep is run with a swarm that is there.
+func keep(t *testing.T, s *Swarm, enough func(sum *Report) bool) *Report {
+	t.Helper()
 	orders := make(chan Order, 2)
 	sum := NewReport(Connecting)
 	deadline := time.Now().Add(15 * time.Second)
 	held, stopped := false, false
-	err = s.Run(orders, func(r *Report) {
+	err := s.Run(orders, func(r *Report) {
 		sum.Merge(r)
 		sum.Phase, sum.Gauges, sum.Done = r.Phase, r.Gauges, r.Done
 		if r.Ready && !held {
