@@ -438,3 +438,36 @@ func TestNotACluster(t *testing.T) {
 	}
 	r.eventually("the hint", func() bool { return r.log.Count("use redis-cluster:// in the URL") > 0 })
 }
+
+// BenchmarkClusterFailover is what 50,000 topics in a cluster of three primaries cost in
+// time: until all are subscribed, and from the death of a primary until all are again, of
+// which cluster-ms is the cluster's own part.
+func BenchmarkClusterFailover(b *testing.B) {
+	const n = 50_000
+	var subscribed, moved, current time.Duration
+	for range b.N {
+		s := redistest.StartCluster(b, 3, 1, nil)
+		cfg := inSlots(s.URL())
+		cfg.VersionField = ""
+		r := run(b, cfg, limits)
+		all := func() bool { return r.table.Feed(0).Up && r.Feed.Stats().Channels == n }
+		begin := time.Now()
+		for i := range n {
+			r.acquire(fmt.Sprint("T", i))
+		}
+		r.eventually("all are subscribed", all)
+		subscribed += time.Since(begin)
+		old := s.Owner(0)
+		old.Kill()
+		begin = time.Now()
+		r.eventually("the feed is down", func() bool { return !r.table.Feed(0).Up })
+		s.WaitMoved(0, old)
+		moved += time.Since(begin)
+		r.eventually("all are subscribed again", all)
+		current += time.Since(begin)
+		r.stop()
+	}
+	b.ReportMetric(float64(subscribed.Milliseconds())/float64(b.N), "subscribe-ms")
+	b.ReportMetric(float64(moved.Milliseconds())/float64(b.N), "cluster-ms")
+	b.ReportMetric(float64(current.Milliseconds())/float64(b.N), "failover-ms")
+}
