@@ -136,11 +136,11 @@ func (c *config) flags() *flag.FlagSet {
 		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
 	str(&c.redisChannel, "redis-channel", feed.DefaultChannel, "Pub/Sub channel of a topic")
 	str(&c.redisKey, "redis-key", feed.DefaultKey, "key of a topic's newest value")
+	str(&c.redisMode, "redis-mode", string(feed.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
+	str(&c.redisStream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
 	str(&c.redisTLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
 	str(&c.redisTLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
 	str(&c.redisTLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
-	str(&c.redisMode, "redis-mode", string(feed.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
-	str(&c.redisStream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
 	str(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
 	dur(&c.feedTimeout, "feed-timeout", feed.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
 
@@ -440,8 +440,8 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 
 func (c *config) feed() feed.Config {
 	return feed.Config{
-		Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout,
-		TLS: c.redisTLS, Mode: feed.Mode(c.redisMode), Stream: c.redisStream, VersionField: c.versionField,
+		Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout, TLS: c.redisTLS,
+		Mode: feed.Mode(c.redisMode), Stream: c.redisStream, VersionField: c.versionField,
 	}
 }
 

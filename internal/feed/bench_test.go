@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -108,4 +109,76 @@ func BenchmarkStorm(b *testing.B) {
 	b.ReportMetric(ms(late[len(late)*99/100]), "ms-p99")
 	b.ReportMetric(ms(late[len(late)-1]), "ms-max")
 	b.ReportMetric(ms(took)/float64(b.N), "ms-confirmed")
+}
+
+// BenchmarkGarbage is what a message costs that is dropped, those of 10 MB among them.
+// -benchtime 1000000x makes a million of them.
+func BenchmarkGarbage(b *testing.B) {
+	s := redistest.Start(b)
+	r := run(b, plain(s), limits)
+	r.acquire("AAPL")
+	r.settled()
+	pour(r, s, 1000)
+	before := heap()
+	b.ResetTimer()
+	n := pour(r, s, b.N)
+	b.StopTimer()
+	if r.Stats().Connects != 1 {
+		b.Error("the connection was lost")
+	}
+	b.ReportMetric(float64(n), "dropped")
+	b.ReportMetric(float64(heap())-float64(before), "B-more-heap")
+	b.ReportMetric(float64(r.log.Count("value dropped")), "log-lines")
+}
+
+// BenchmarkRestart is how long it takes after a restart of Redis until 50,000 topics are
+// subscribed and hold the newest values.
+func BenchmarkRestart(b *testing.B) {
+	const n = 50_000
+	var took time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		s := redistest.Start(b, "--dir", b.TempDir())
+		r := run(b, plain(s), limits)
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprint("T", i)
+		}
+		c := s.Client()
+		set := func(value string) {
+			pipe := c.Pipeline()
+			for _, name := range names {
+				pipe.Set(b.Context(), "price:"+name, value, 0)
+			}
+			if _, err := pipe.Exec(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		set(`{"p":189.87,"b":189.86,"a":189.88,"ts":1}`)
+		r.acquire(names...)
+		r.settled()
+		set(`{"p":189.87,"b":189.86,"a":189.88,"ts":2}`)
+		s.Do("SAVE")
+		c.Close()
+		s.Kill()
+		r.eventually("down", func() bool { return !r.table.Health().Up })
+		b.StartTimer()
+		begin := time.Now()
+		s.Start()
+		r.eventually("up", func() bool { return r.table.Health().Up })
+		took += time.Since(begin)
+		b.StopTimer()
+		for _, name := range names {
+			if !strings.HasSuffix(r.value(name), `"ts":2}`) {
+				b.Fatalf("%s is %s when the feed is up", name, r.value(name))
+			}
+		}
+		if st := r.Stats(); st.Channels != n {
+			b.Fatalf("%d channels", st.Channels)
+		}
+		r.stop()
+		s.Kill()
+		b.StartTimer()
+	}
+	b.ReportMetric(took.Seconds()/float64(b.N), "s-restart")
 }

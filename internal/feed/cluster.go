@@ -26,7 +26,7 @@ const (
 	// lookSoon is the same while a node is down, and bounds the time until a look that
 	// something hints at. They are not done at once: what goes wrong for one topic often
 	// does for thousands.
-	lookSoon = time.Second
+	lookSoon = 500 * time.Millisecond
 	// askNodesMax is how many nodes are asked in a look. Several, because one that was
 	// frozen or cut off does not know what has changed meanwhile.
 	askNodesMax = 3
@@ -65,7 +65,11 @@ type cluster struct {
 	ended  SourceStats // What servers counted that were stopped.
 	gaps   uint64      // Moves of topics.
 	up     bool
+	closed bool           // No server may start any more.
 	all    sync.WaitGroup // One per server that runs.
+	// retry paces what is asked of nodes that have refused it before.
+	retry   backoff
+	retryAt time.Time
 
 	// Owned by run's goroutine.
 	known []string // The nodes of the last view.
@@ -79,6 +83,7 @@ type node struct {
 	addr    string
 	held    int // Topics.
 	up      bool
+	stuck   bool               // It refuses topics that are its own by the newest view.
 	stop    context.CancelFunc // Nil while the server does not run.
 	changes []topics.Change    // For it, of those that are being handed out.
 }
@@ -142,6 +147,9 @@ func (c *cluster) hand() {
 }
 
 func (c *cluster) start(n *node) {
+	if c.closed {
+		return
+	}
 	if !n.up {
 		n.wants.inherit()
 	}
@@ -168,14 +176,14 @@ func (c *cluster) renew(n *node) {
 	var s *server
 	s = newServer(c.shared, fixed{c.at(n.addr), c.cfg.TLS}, shards, func(up bool) { c.serverChanged(n, s, up) })
 	s.moved = c.hint
-	n.server, n.up, n.stop = s, true, nil
+	n.server, n.up, n.stuck, n.stop = s, true, false, nil
 }
 
 // retire stops a node's server. The caller holds c.mu.
 func (c *cluster) retire(n *node) {
 	n.stop()
 	last := n.stats()
-	last.Channels, last.Held = 0, 0
+	last.Channels, last.Held, last.Lag = 0, 0, 0
 	c.ended.add(last)
 	c.renew(n)
 }
@@ -197,7 +205,7 @@ func (c *cluster) serverChanged(n *node, s *server, up bool) {
 func (c *cluster) tell() {
 	c.up = c.looked.Load() && !c.bare
 	for _, n := range c.nodes {
-		c.up = c.up && (n.up || n.held == 0)
+		c.up = c.up && (n.up && !n.stuck || n.held == 0)
 	}
 	c.changed(c.up)
 }
@@ -245,23 +253,29 @@ func (c *cluster) run(ctx context.Context) {
 			wait.reset()
 		}
 		every := lookEvery
-		if !c.isUp() {
-			// Whoever is missing may be replaced at any time. A thousand edges do not ask at once.
+		switch {
+		case err != nil:
+			every = wait.next()
+		case !c.isUp():
+			// Whoever is missing may be replaced at any time. A thousand edges do not
+			// ask at once.
 			every = lookSoon/2 + rand.N(lookSoon/2)
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(every):
-			wait.reset()
+			if every == lookEvery {
+				wait.reset()
+			}
 		case <-c.hinted:
 			sleep(ctx, min(wait.next(), lookSoon))
 			c.unhint()
 		}
 	}
-	c.all.Wait()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.up = false
+	c.closed, c.up = true, false
+	c.mu.Unlock()
+	c.all.Wait()
 }
 
 func (c *cluster) isUp() bool {
@@ -317,7 +331,7 @@ type view struct {
 func (c *cluster) ask(ctx context.Context) (view, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	addrs := slices.Concat(c.known, c.addrs)
+	addrs := c.askable()
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	addrs = addrs[:min(len(addrs), askNodesMax)]
 	views := make([]view, len(addrs))
@@ -342,6 +356,22 @@ func (c *cluster) ask(ctx context.Context) (view, error) {
 		return view{}, err
 	}
 	return *newest, nil
+}
+
+// askable are the nodes that may know something, without those that are down as far as
+// their links tell, if there are others.
+func (c *cluster) askable() []string {
+	all := slices.Concat(c.known, c.addrs)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	addrs := slices.DeleteFunc(slices.Clone(all), func(addr string) bool {
+		n := c.nodes[addr]
+		return n != nil && !n.up
+	})
+	if len(addrs) == 0 {
+		return all
+	}
+	return addrs
 }
 
 func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
@@ -427,8 +457,8 @@ func (c *cluster) update(ranges []redis.ClusterSlot) (moved bool) {
 	for _, n := range c.owners {
 		owns[n] = true
 	}
+	c.again()
 	for addr, n := range c.nodes {
-		n.wants.again()
 		if n.held == 0 && n.stop != nil {
 			c.retire(n)
 		}
@@ -448,6 +478,25 @@ func (c *cluster) update(ranges []redis.ClusterSlot) (moved bool) {
 		}
 	}
 	return count > 0
+}
+
+// again has topics that are astray asked for again where they are, as that is where their
+// slots are by the newest view. A node that goes on to refuse them counts as down, and is
+// asked less and less often. The caller holds c.mu.
+func (c *cluster) again() {
+	stuck, due := false, !time.Now().Before(c.retryAt)
+	for _, n := range c.nodes {
+		n.stuck = n.wants.stuckTopics() > 0
+		stuck = stuck || n.stuck
+		if due {
+			n.wants.again()
+		}
+	}
+	if !stuck {
+		c.retry.reset()
+	} else if due {
+		c.retryAt = time.Now().Add(c.retry.next())
+	}
 }
 
 // isMisplaced reports whether an error says that a node of a cluster does not serve a

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,24 +75,31 @@ func TestClusterUpAndDown(t *testing.T) {
 	if c.serverChanged(b, failed, false); up() {
 		t.Error("up without the node of a topic")
 	}
+	c.addrs = []string{"a:1", "b:1"}
+	if got := fmt.Sprint(c.askable()); strings.Contains(got, "b:1") || !strings.Contains(got, "a:1") && !strings.Contains(got, "replica:1") {
+		t.Errorf("%s are asked, and b:1 is down", got)
+	}
 	if len(c.hinted) == 0 {
 		t.Error("a node that fails is no reason to look")
 	}
 	c.serverChanged(a, a.server, true)
-	if c.must(t, view{slots: owned(map[int]string{0: "a:1", slot: "c:1"})}); up() {
+	if c.must(t, view{slots: owned(map[int]string{0: "a:1", slot: "c:1", slot + 1: "b:1"})}); up() {
 		t.Error("up before the new owner has the values")
 	}
 	n := c.nodes["c:1"]
 	if n.wants.current() {
 		t.Error("the new owner counts as current without the values")
 	}
-	if c.serverChanged(b, failed, true); up() {
-		t.Error("a server that was retired is asked still")
-	}
 	if c.serverChanged(n, n.server, true); !up() {
 		t.Error("down with all that is needed up")
 	}
-	if c.apply([]topics.Change{{Topic: "A"}}); !up() || n.held != 0 {
+	if c.must(t, view{slots: owned(map[int]string{0: "a:1", slot: "b:1"})}); !up() {
+		t.Error("down, and the slot went from a node that is up to one that has not failed yet")
+	}
+	if c.serverChanged(b, failed, false); !up() {
+		t.Error("a server that was retired is heard still")
+	}
+	if c.apply([]topics.Change{{Topic: "A"}}); !up() || b.held != 0 || n.held != 0 {
 		t.Error("a topic that was given up is held")
 	}
 }
@@ -122,7 +130,7 @@ func TestClusterModel(t *testing.T) {
 	for step := range 400 {
 		var changes []topics.Change
 		for range random.IntN(5) {
-			name := fmt.Sprint("T", random.IntN(60))
+			name := fmt.Sprint("T", random.IntN(15))
 			wanted[name] = !wanted[name]
 			changes = append(changes, topics.Change{Topic: name, Wanted: wanted[name]})
 		}
@@ -262,5 +270,43 @@ func TestRefusedByANode(t *testing.T) {
 	s.moved = nil
 	if s.refuse(moved(slot)) == nil {
 		t.Error("a server alone goes on with MOVED")
+	}
+}
+
+// A node that refuses what is its own is not stormed, and the feed is down meanwhile.
+func TestStuckTopics(t *testing.T) {
+	c := still(t)
+	v := view{slots: owned(map[int]string{0: "a:1"})}
+	c.must(t, v)
+	if _, err := c.table.Acquire([]byte("A")); err != nil {
+		t.Fatal(err)
+	}
+	c.apply(c.table.Changes(nil))
+	n := c.nodes["a:1"]
+	down := redisError("CLUSTERDOWN Hash slot not served")
+	for range straysMax + 1 {
+		n.asks(t, "subscribe[A]")
+		n.refuse(down)
+		if !c.table.Feed(0).Up {
+			t.Error("down before it is clear that it stays so")
+		}
+		c.must(t, v)
+	}
+	if c.table.Feed(0).Up {
+		t.Error("up, and a topic is refused again and again")
+	}
+	n.asks(t, "subscribe[A]")
+	n.refuse(down)
+	c.retryAt = time.Now().Add(time.Hour)
+	c.must(t, v)
+	if got := n.wants.next(1); len(got.topics) > 0 {
+		t.Errorf("%v is asked for again at once", got.topics)
+	}
+	c.retryAt = time.Now()
+	c.must(t, v)
+	n.asks(t, "subscribe[A]")
+	n.receive(confirmation(shards.subscribe))
+	if c.must(t, v); !c.table.Feed(0).Up {
+		t.Error("down, and the topic is subscribed")
 	}
 }

@@ -204,20 +204,20 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 func newSource(sh *shared, sc SourceConfig, index int) source {
 	u, _ := sc.upstream(sh.cfg)
 	changed := func(up bool) { sh.table.SetFeed(index, up, time.Now().UnixMilli()) }
-	if u.kind == sharded {
+	var to target = fixed{u.opts, sh.cfg.TLS}
+	switch u.kind {
+	case sentinel:
+		to = sentinels{u, sh.cfg}
+	case sharded:
 		return newCluster(sh, u, changed)
-	}
-	var at target = fixed{u.opts, sh.cfg.TLS}
-	if u.kind == sentinel {
-		at = sentinels{u, sh.cfg}
 	}
 	switch sh.cfg.Mode {
 	case ModeStream:
-		return newStream(sh, at, changed)
+		return newStream(sh, to, changed)
 	case ModePattern:
-		return newServer(sh, at, patterns, changed)
+		return newServer(sh, to, patterns, changed)
 	}
-	return newServer(sh, at, channels, changed)
+	return newServer(sh, to, channels, changed)
 }
 
 // Run feeds the table until ctx ends, over as many connections as it takes. It

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,6 +15,14 @@ import (
 	"tickedge/internal/logtest"
 	"tickedge/internal/topics"
 )
+
+// TestMain lets more tests run side by side than there are processors: those of failovers
+// wait for Redis nearly all of their time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "8")
+	os.Exit(m.Run())
+}
 
 // secret is the password in every test that has one. It must not come out anywhere.
 const secret = "open-sesame"
@@ -75,7 +84,7 @@ func serverOf(f *Feed) *server {
 	case *server:
 		return s
 	}
-	return nil
+	return nil // A cluster has several.
 }
 
 // limits are those of tests that are about something else.

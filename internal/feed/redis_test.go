@@ -3,7 +3,9 @@ package feed
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,6 +245,50 @@ func TestLag(t *testing.T) {
 		t.Errorf("stats = %+v", st)
 	}
 }
+
+// Whoever may write the keys can't fill the edge's memory.
+func TestNoMoreOfAValueIsReadThanItTakes(t *testing.T) {
+	s := redistest.Start(t)
+	s.Do("SET", "price:AAPL", strings.Repeat("1", 1<<20))
+	y := newRelay(t, s.Addr())
+	r := run(t, At(y.url()), limits)
+	r.acquire("AAPL")
+	r.settled()
+	if st := r.Stats(); st.TooBig != 1 || r.value("AAPL") != "" {
+		t.Errorf("stats = %+v, want one value that is too big", st)
+	}
+	if n := y.conn(r, 1).down.bytes(); n > 2*ValueMax {
+		t.Errorf("%d bytes were read", n)
+	}
+}
+
+// A name may stand for several servers: values come from the one that messages come from.
+func TestValuesComeFromTheSameServer(t *testing.T) {
+	to := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 7), Port: 6379}
+	var dialled []string
+	dial := func(_ context.Context, network, addr string) (net.Conn, error) {
+		dialled = append(dialled, network+" "+addr)
+		return addrConn{to: to}, nil
+	}
+	l := link{conn: addrConn{to: to}}
+	l.dialSame(dial)(t.Context(), "tcp", "redis.example:6379")
+	again := sticky(dial)
+	for range 2 {
+		again(t.Context(), "tcp", "redis.example:6379")
+	}
+	want := []string{"tcp 127.0.0.7:6379", "tcp redis.example:6379", "tcp 127.0.0.7:6379"}
+	if !slices.Equal(dialled, want) {
+		t.Errorf("dialled %q, want %q", dialled, want)
+	}
+}
+
+// addrConn is a connection of which nothing is known but where it leads.
+type addrConn struct {
+	net.Conn
+	to net.Addr
+}
+
+func (c addrConn) RemoteAddr() net.Addr { return c.to }
 
 // Redis cuts off subscribers that it cannot get rid of its messages to.
 func TestOutputBufferLimit(t *testing.T) {

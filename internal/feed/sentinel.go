@@ -61,13 +61,22 @@ func (s sentinels) resolve(ctx context.Context) (*redis.Options, error) {
 // watch ends when the sentinels have another master than addr. As long as none of them
 // answers, the link itself is the better witness.
 func (s sentinels) watch(ctx context.Context, addr string) error {
-	clients, err := s.dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeAll(clients)
+	var clients []*redis.Client
+	defer func() { closeAll(clients) }()
 	for sleep(ctx, sentinelPoll) {
-		if now, err := s.ask(ctx, clients); err == nil && now != addr {
+		var now string
+		var err error
+		if clients == nil {
+			clients, err = s.dial(ctx)
+		}
+		if err == nil {
+			now, err = s.ask(ctx, clients)
+		}
+		switch {
+		case err != nil: // Perhaps for files that were renewed.
+			closeAll(clients)
+			clients = nil
+		case now != addr:
 			return fmt.Errorf("the sentinels have a new master, %s", now)
 		}
 	}

@@ -86,9 +86,9 @@ func TestWatchEndsWhenTheMasterMoves(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	ended := make(chan error, 2)
+	ended, alone := make(chan error, 1), make(chan error, 1)
 	go func() { ended <- asking(lost, o.addr).watch(ctx, "127.0.0.1:1") }()
-	go func() { asking(lost).watch(ctx, "127.0.0.1:1") }()
+	go func() { alone <- asking(lost).watch(ctx, "127.0.0.1:1") }()
 	for range 4 {
 		<-asked
 	}
@@ -99,6 +99,10 @@ func TestWatchEndsWhenTheMasterMoves(t *testing.T) {
 	o.epoch.Store(2)
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "new master, 127.0.0.1:2") {
 		t.Errorf("ended with %v", err)
+	}
+	cancel()
+	if err := <-alone; err != nil {
+		t.Errorf("without a sentinel that knows the master, watch ended with %v", err)
 	}
 }
 

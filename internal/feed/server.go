@@ -16,7 +16,7 @@ import (
 // the topics that it is told to, publishes what comes into the table, and fetches the
 // newest value of a topic whenever ticks of it may have been missed.
 //
-// The URL's user needs SUBSCRIBE, UNSUBSCRIBE, PING and GET, and permission for the
+// The URL's user needs SUBSCRIBE, UNSUBSCRIBE, PING and GETRANGE, and permission for the
 // channel and the key of every topic.
 type server struct {
 	*shared

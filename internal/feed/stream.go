@@ -46,8 +46,7 @@ type stream struct {
 	waiting []let
 
 	// Of the reader alone.
-	added   int64    // Entries that the stream ever had up to at, as far as the server counts them.
-	deleted streamID // The newest entry deleted that was taken note of.
+	added int64 // Entries that the stream ever had up to at, as far as the server counts them.
 }
 
 // let is values that wait for a position.
@@ -189,7 +188,7 @@ func (l *streamLink) readOn(ctx context.Context) (n int, end bool, err error) {
 		entries = streams[0].Messages
 	}
 	if !l.began {
-		l.added, l.deleted = state.added, state.deleted
+		l.added = state.added
 		l.moveTo(state.last)
 		l.wants.cover()
 		return 0, true, nil
@@ -197,7 +196,7 @@ func (l *streamLink) readOn(ctx context.Context) (n int, end bool, err error) {
 	if state.last.compare(l.at) < 0 || state.counts && state.added < l.added {
 		// The stream was deleted, and perhaps another one has taken its place.
 		l.gap("it was deleted")
-		l.added, l.deleted = 0, streamID{}
+		l.added = 0
 		l.moveTo(streamID{})
 		return 0, state.last == streamID{}, nil
 	}
@@ -229,23 +228,15 @@ func (l *streamLink) readOn(ctx context.Context) (n int, end bool, err error) {
 // missed says why entries behind the position were lost before they were read, or "". So
 // many were read, and that is the end or not.
 func (l *streamLink) missed(s streamState, read int, end bool) string {
-	if s.deleted.compare(l.at) > 0 && s.deleted.compare(l.deleted) > 0 {
-		l.deleted = s.deleted
-		return "entries were deleted"
-	}
-	// What is trimmed is trimmed from the front. With the front up to the position, or in
-	// an old Redis that does not count, nothing can be missing behind it.
-	trimmed := s.last.compare(l.at) > 0 && (s.length == 0 || s.first.compare(l.at) > 0)
-	behind, left := s.added-l.added, s.length // Added behind the position, and still there.
+	// What is trimmed is trimmed from the front: an entry up to the position that is left
+	// shows that nothing behind it is.
+	front := s.last.compare(l.at) <= 0 || s.length > 0 && s.first.compare(l.at) <= 0
+	behind := s.added - l.added // So many were added behind the position.
 	switch {
-	case !s.counts:
-		if trimmed { // Perhaps no more than up to the position.
-			return "it was trimmed"
-		}
-	case trimmed && behind != left:
-		return "it was trimmed"
-	case !trimmed && end && behind != int64(read):
-		return "it is another one"
+	case !s.counts && !front, s.counts && !front && behind != s.length:
+		return "it was trimmed" // An old Redis does not count: perhaps up to the position only.
+	case s.counts && front && end && behind != int64(read):
+		return "entries were deleted, or another stream has taken its place"
 	}
 	return ""
 }
@@ -343,9 +334,9 @@ func (l *streamLink) look() {
 
 // streamState is what XINFO STREAM says.
 type streamState struct {
-	first, last, deleted streamID // last is that of the newest entry ever, deleted that of the newest deleted one.
-	length, added        int64
-	counts               bool // The server counts what was added, as from Redis 7.0 on.
+	first, last   streamID // last is that of the newest entry ever.
+	length, added int64
+	counts        bool // The server counts what was added, as from Redis 7.0 on.
 }
 
 // streamStateOf reads the state of a stream. One that does not exist is empty.
@@ -362,7 +353,7 @@ func streamStateOf(cmd *redis.XInfoStreamCmd) (s streamState, err error) {
 	for _, id := range []struct {
 		to   *streamID
 		text string
-	}{{&s.last, info.LastGeneratedID}, {&s.deleted, info.MaxDeletedEntryID}, {&s.first, info.FirstEntry.ID}} {
+	}{{&s.last, info.LastGeneratedID}, {&s.first, info.FirstEntry.ID}} {
 		if id.text == "" {
 			continue
 		}

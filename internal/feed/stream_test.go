@@ -216,6 +216,26 @@ func TestStreamValueWaitsForOlderEntries(t *testing.T) {
 	}
 }
 
+// A fetch that its link did not live to see is done over the next, though there is no gap.
+func TestStreamFetchesAgain(t *testing.T) {
+	s := redistest.Start(t)
+	s.Do("SET", "price:AAPL", "1")
+	y := newRelay(t, s.Addr())
+	r := run(t, streamed(y.url()), limits)
+	r.acquire("FIRST")
+	r.settled()
+	values := y.conn(r, 1)
+	asked := values.up.bytes()
+	values.down.hold(true)
+	r.acquire("AAPL")
+	r.eventually("the value is asked for", func() bool { return values.up.bytes() > asked })
+	s.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	r.eventually("the value comes over the next link", func() bool { return r.value("AAPL") == "1" })
+	if st := r.Stats(); st.Connects != 2 || st.Gaps != 0 {
+		t.Errorf("stats = %+v", st)
+	}
+}
+
 func TestStreamOfFrozenServer(t *testing.T) {
 	s := redistest.Start(t)
 	cfg := streamed(s.URL())

@@ -11,7 +11,7 @@ import (
 )
 
 // TLSFiles names the files of connections by TLS, in PEM. They are read again for each
-// connection, so that one that was renewed is used from then on.
+// connection, so that a certificate that was renewed is used from then on.
 type TLSFiles struct {
 	CA   string // The authorities that may have signed the server's certificate; "" for those of the system.
 	Cert string // What the edge shows to a server that asks; "" for nothing.
@@ -47,14 +47,21 @@ func (f TLSFiles) load(c *tls.Config) error {
 			return fmt.Errorf("redis TLS authorities: %s holds no certificate in PEM", f.CA)
 		}
 	}
-	if f.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
-		if err != nil {
-			return fmt.Errorf("redis TLS certificate and key: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
+	if f.Cert == "" {
+		return nil
 	}
-	return nil
+	// The options of a link outlive its connections: that for values may be dialled again.
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return f.pair() }
+	_, err := f.pair()
+	return err
+}
+
+func (f TLSFiles) pair() (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
+		return nil, fmt.Errorf("redis TLS certificate and key: %w", err)
+	}
+	return &pair, nil
 }
 
 // secure returns o with what the files hold now, if o is for TLS at all.

@@ -2,8 +2,10 @@ package feed
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -142,29 +144,37 @@ func TestPasswordAndTLS(t *testing.T) {
 	r.eventually("the tick", func() bool { return r.value("AAPL") == "2" })
 }
 
-func TestTLSHints(t *testing.T) {
+func TestTLSErrors(t *testing.T) {
 	t.Parallel()
 	ca := redistest.NewCA(t)
 	s := redistest.StartTLS(t, ca, "--tls-auth-clients", "yes")
 	cert, key := redistest.NewCA(t).Issue("edge")
 	for name, c := range map[string]struct {
-		addr string
-		tls  TLSFiles
-		hint string
+		tls   TLSFiles
+		error string
 	}{
-		"an authority that did not sign it": {s.TLSAddr(), TLSFiles{CA: redistest.NewCA(t).File}, "-redis-tls-ca"},
-		"no certificate of ours":            {s.TLSAddr(), TLSFiles{CA: ca.File}, "-redis-tls-cert"},
-		"a certificate that Redis rejects":  {s.TLSAddr(), TLSFiles{CA: ca.File, Cert: cert, Key: key}, "-redis-tls-cert"},
+		"an authority that did not sign it": {TLSFiles{CA: redistest.NewCA(t).File}, "failed to verify certificate"},
+		"no certificate of ours":            {TLSFiles{CA: ca.File}, "remote error: tls: "},
+		"a certificate that Redis rejects":  {TLSFiles{CA: ca.File, Cert: cert, Key: key}, "remote error: tls: "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := At("rediss://" + c.addr)
+			cfg := At("rediss://" + s.TLSAddr())
 			cfg.TLS = c.tls
 			r := run(t, cfg, limits)
-			r.eventually("an error", func() bool { return r.log.Count("msg=\"redis feed down\"") > 0 })
-			if r.log.Count(c.hint) == 0 {
-				t.Errorf("no %s in the log", c.hint)
-			}
+			// Now and then the connection is reset before the reason has been read.
+			r.eventually("the error says what is wrong", func() bool { return strings.Contains(r.Stats().LastError, c.error) })
 		})
+	}
+}
+
+func TestTLSHints(t *testing.T) {
+	for want, err := range map[string]error{
+		"-redis-tls-ca":   &tls.CertificateVerificationError{Err: errors.New("x")},
+		"-redis-tls-cert": &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")},
+	} {
+		if got := hint(fmt.Errorf("connect: %w", err)); !strings.Contains(got, want) {
+			t.Errorf("hint of %v is %q, want %s in it", err, got, want)
+		}
 	}
 }
 
@@ -253,9 +263,8 @@ func TestSentinelSwitch(t *testing.T) {
 	defer client.Close()
 	r := run(t, patient(s.URL()), limits)
 	l := startLoad(r, client, published)
-	old, begin := s.Primary(), time.Now()
-	s.Guards()[0].Do("SENTINEL", "FAILOVER", redistest.SentinelName)
-	s.WaitMoved(old)
+	begin := time.Now()
+	s.Failover()
 	r.eventually("the link goes to the new primary", func() bool { return r.Stats().Connects > 1 })
 	l.recovers("failover on demand", begin)
 	l.same()
@@ -317,6 +326,7 @@ func publishedSharded(ctx context.Context, p redis.Pipeliner, topic, value strin
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	s := redistest.StartCluster(t, 3, 1, nil)
+	s.Calm()
 	client := s.Client()
 	defer client.Close()
 	cfg := inSlots(s.URL())
@@ -332,20 +342,21 @@ func TestCluster(t *testing.T) {
 	l.recovers("failover on demand", begin)
 	r.eventually("a gap", func() bool { return r.Feed.Stats().Gaps > gaps })
 
-	// Ten slots go to another node, and back.
+	// Two slots go to another node, and back.
 	gaps = r.Feed.Stats().Gaps
-	begin = time.Now()
 	for range 2 {
-		for _, name := range l.names[:10] {
+		for _, name := range l.names[:2] {
 			slot := s.Slot("{" + name + "}")
 			to := s.Nodes()[0]
 			for i := 0; to == s.Owner(slot) || to.IsReplica(); i++ {
 				to = s.Nodes()[i]
 			}
+			s.Settled()
+			begin = time.Now()
 			s.Migrate(slot, to)
 		}
 	}
-	l.recovers("moved slots", begin)
+	l.recovers("the last of the moved slots", begin)
 	r.eventually("a gap", func() bool { return r.Feed.Stats().Gaps > gaps })
 	l.same()
 }
@@ -381,8 +392,12 @@ func TestClusterFrozenPrimary(t *testing.T) {
 	old, frozen := s.Owner(slot), time.Now()
 	old.Freeze()
 	defer old.Thaw()
+	r.eventually("the feed is down", func() bool { return !r.table.Feed(0).Up })
+	t.Logf("down %v after the freeze", time.Since(frozen))
 	s.WaitMoved(slot, old)
 	t.Logf("the cluster took %v", time.Since(frozen))
+	r.eventually("the feed is up", func() bool { return r.table.Feed(0).Up })
+	t.Logf("up again %v after the freeze", time.Since(frozen))
 	l.recovers("frozen primary", frozen)
 	old.Thaw()
 	r.eventually("the old primary is a replica", func() bool { return old.IsReplica() })
@@ -422,4 +437,37 @@ func TestNotACluster(t *testing.T) {
 		r.acquire(fmt.Sprint("T", i))
 	}
 	r.eventually("the hint", func() bool { return r.log.Count("use redis-cluster:// in the URL") > 0 })
+}
+
+// BenchmarkClusterFailover is what 50,000 topics in a cluster of three primaries cost in
+// time: until all are subscribed, and from the death of a primary until all are again, of
+// which cluster-ms is the cluster's own part.
+func BenchmarkClusterFailover(b *testing.B) {
+	const n = 50_000
+	var subscribed, moved, current time.Duration
+	for range b.N {
+		s := redistest.StartCluster(b, 3, 1, nil)
+		cfg := inSlots(s.URL())
+		cfg.VersionField = ""
+		r := run(b, cfg, limits)
+		all := func() bool { return r.table.Feed(0).Up && r.Feed.Stats().Channels == n }
+		begin := time.Now()
+		for i := range n {
+			r.acquire(fmt.Sprint("T", i))
+		}
+		r.eventually("all are subscribed", all)
+		subscribed += time.Since(begin)
+		old := s.Owner(0)
+		old.Kill()
+		begin = time.Now()
+		r.eventually("the feed is down", func() bool { return !r.table.Feed(0).Up })
+		s.WaitMoved(0, old)
+		moved += time.Since(begin)
+		r.eventually("all are subscribed again", all)
+		current += time.Since(begin)
+		r.stop()
+	}
+	b.ReportMetric(float64(subscribed.Milliseconds())/float64(b.N), "subscribe-ms")
+	b.ReportMetric(float64(moved.Milliseconds())/float64(b.N), "cluster-ms")
+	b.ReportMetric(float64(current.Milliseconds())/float64(b.N), "failover-ms")
 }

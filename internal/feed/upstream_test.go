@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"crypto/x509"
 	"fmt"
 	"os"
 	"slices"
@@ -196,16 +195,16 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := fixed{u.opts, TLSFiles{CA: ca.File, Cert: cert, Key: key}}
+	o, err := target.resolve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	number := func() string {
-		o, err := target.resolve(t.Context())
+		pair, err := o.TLSConfig.GetClientCertificate(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := x509.ParseCertificate(o.TLSConfig.Certificates[0].Certificate[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c.SerialNumber.String()
+		return pair.Leaf.SerialNumber.String()
 	}
 	first := number()
 	if number() != first {
@@ -214,6 +213,14 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 	ca.Issue("edge")
 	if number() == first {
 		t.Error("the renewed certificate is not used")
+	}
+	authorities := o.TLSConfig.RootCAs
+	other := redistest.NewCA(t)
+	if err := os.Rename(other.File, ca.File); err != nil {
+		t.Fatal(err)
+	}
+	if o, err = target.resolve(t.Context()); err != nil || o.TLSConfig.RootCAs.Equal(authorities) {
+		t.Errorf("the new authorities are not used: %v", err)
 	}
 	if err := os.Remove(cert); err != nil {
 		t.Fatal(err)

@@ -39,6 +39,7 @@ type wants struct {
 	// astray are subscribed elsewhere, if at all: their slots have moved. They are in
 	// none of the sets above until somebody knows where to.
 	astray set
+	stuck  int // Topics with more than straysMax want.strays.
 
 	// flight holds the commands that Redis has not answered in full, in the order in which
 	// they were taken, which is that of its answers.
@@ -66,6 +67,7 @@ type want struct {
 	// behind holds from the end of a connection until the newest value was fetched over
 	// the next, or that was tried.
 	behind bool
+	strays int // How often it went astray since it was confirmed last.
 }
 
 type set map[*want]struct{}
@@ -137,6 +139,7 @@ func (s *wants) forget(w *want) {
 	delete(s.single, w)
 	delete(s.unfetched, w)
 	delete(s.astray, w)
+	s.settle(w)
 }
 
 // reset prepares for the next connection, which has to be asked for everything.
@@ -322,15 +325,34 @@ func (s *wants) stray(w *want) {
 	delete(s.single, w)
 	delete(s.unfetched, w)
 	s.astray[w] = struct{}{}
+	if w.strays++; w.strays == straysMax+1 {
+		s.stuck++
+	}
+}
+
+// settle ends that a topic goes astray. The caller holds s.mu.
+func (s *wants) settle(w *want) {
+	if w.strays > straysMax {
+		s.stuck--
+	}
+	w.strays = 0
+}
+
+// straysMax is how often a topic may go astray, one time behind the other, before it counts
+// as stuck. In a migration it is once, or twice if who is asked about it is behind.
+const straysMax = 2
+
+// stuckTopics is how many topics Redis does not serve, however often it is asked.
+func (s *wants) stuckTopics() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stuck
 }
 
 // again has the topics asked for again that went astray and are still here.
 func (s *wants) again() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.astray) == 0 {
-		return
-	}
 	for w := range s.astray {
 		s.toSubscribe(w)
 	}
@@ -380,6 +402,7 @@ func (s *wants) mark(w *want) (again, ok bool) {
 	if !ok {
 		return false, false
 	}
+	s.settle(w)
 	s.last++
 	again = w.confirmed != 0 && w.confirmed != s.link
 	w.confirmed, w.mark, w.fetch, w.alone = s.link, mark, s.last, false

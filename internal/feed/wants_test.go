@@ -261,6 +261,19 @@ func TestRefusedAreAskedForOneByOne(t *testing.T) {
 	d.expect(subscribe, "B")
 }
 
+// Redis answers in the order in which it was asked, so what it refuses is the oldest.
+func TestRefusalIsOfTheOldestCommand(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.want("B")
+	first, second := d.next(1), d.next(1)
+	d.refused()
+	d.expect(subscribe, first.topics...)
+	if !d.answer(subscribe, second.topics[0]) || !d.answer(subscribe, first.topics[0]) {
+		t.Error("the answers to the others do not come in order")
+	}
+}
+
 // Whatever comes and goes, with a Redis that takes commands at times: no more is held
 // than the limit that the type comment gives, and in the end all is gone.
 func TestWantsAreBounded(t *testing.T) {

@@ -76,19 +76,19 @@ func StartCluster(t testing.TB, primaries, replicas int, ca *CA) *Cluster {
 			return err == nil && strings.Contains(info, "master_link_status:up")
 		})
 	}
-	c.settled()
+	c.Settled()
 	for i := range primaries {
 		slot := i * slots / primaries
 		Eventually(t, "all nodes know the replicas", func() bool { return len(c.group(slot)) == 1+replicas })
 	}
-	c.settled()
+	c.Settled()
 	return c
 }
 
 func busPort(s *Server) string { return s.args[slices.Index(s.args, "--cluster-port")+1] }
 
-// settled waits until all nodes that run agree who owns what, and who is whose replica.
-func (c *Cluster) settled() {
+// Settled waits until all nodes that run agree who owns what, and who is whose replica.
+func (c *Cluster) Settled() {
 	c.t.Helper()
 	Eventually(c.t, "the nodes agree about their slots", func() bool {
 		seen := ""
@@ -200,7 +200,7 @@ func (c *Cluster) Slot(key string) (slot int) {
 }
 
 // Migrate moves a slot and its keys to another primary, as redis-cli --cluster reshard
-// does.
+// does. All nodes have to agree before, see [Cluster.Settled].
 func (c *Cluster) Migrate(slot int, to *Server) {
 	c.t.Helper()
 	from := c.Owner(slot)
@@ -225,25 +225,39 @@ func (c *Cluster) Migrate(slot int, to *Server) {
 	}
 	to.Do("CLUSTER", "SETSLOT", slot, "NODE", c.ids[to])
 	from.Do("CLUSTER", "SETSLOT", slot, "NODE", c.ids[to])
-	c.settled()
 }
 
-// Failover has a replica of the slot's primary take over from it, with its consent.
+// Failover has a replica of the slot's primary take over from it, with its consent. Redis
+// gives that up if it takes more than 5 s, so it is asked for again.
 func (c *Cluster) Failover(slot int) {
 	c.t.Helper()
 	group := c.group(slot)
 	if len(group) < 2 {
 		c.t.Fatalf("slot %d has no replica", slot)
 	}
-	group[1].Do("CLUSTER", "FAILOVER")
-	c.WaitMoved(slot, group[0])
+	asked := time.Time{}
+	Eventually(c.t, "the replica has taken over", func() bool {
+		if time.Since(asked) > 6*time.Second {
+			group[1].try("CLUSTER", "FAILOVER")
+			asked = time.Now()
+		}
+		return c.Owner(slot) != group[0]
+	})
 }
 
-// WaitMoved waits until a slot has another owner than old, and all agree about it.
+// Calm keeps the nodes from taking each other for down as long as the test runs, however
+// slow the machine is.
+func (c *Cluster) Calm() {
+	c.t.Helper()
+	for _, s := range c.nodes {
+		s.Do("CONFIG", "SET", "cluster-node-timeout", "60000")
+	}
+}
+
+// WaitMoved waits until a slot has another owner than old.
 func (c *Cluster) WaitMoved(slot int, old *Server) {
 	c.t.Helper()
 	Eventually(c.t, "the slot has another owner", func() bool { return c.Owner(slot) != old })
-	c.settled()
 }
 
 // Client returns a client of the cluster. The caller closes it.

@@ -3,7 +3,6 @@ package redistest
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,35 +104,48 @@ func (s *Sentinels) URL() string {
 // Servers are the primary that there was at the start, and its replicas.
 func (s *Sentinels) Servers() []*Server { return s.servers }
 
-// Guards are the sentinels themselves.
+// Guards are the sentinels.
 func (s *Sentinels) Guards() []*Server { return s.guards }
 
 // Primary is the server that most sentinels take for the primary.
-func (s *Sentinels) Primary() *Server {
+func (s *Sentinels) Primary() (primary *Server) {
 	s.t.Helper()
-	votes := make(map[*Server]int)
+	Eventually(s.t, "most sentinels agree on a primary", func() bool {
+		primary = s.elected()
+		return primary != nil
+	})
+	return primary
+}
+
+// elected is nil if there is no majority for any.
+func (s *Sentinels) elected() *Server {
+	votes := make(map[string]int)
 	for _, guard := range s.guards {
-		if !guard.answering() {
-			continue
-		}
-		reply, err := guard.try("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SentinelName)
-		if err != nil {
-			continue
-		}
-		host, port, _ := strings.Cut(strings.Trim(reply, "[]"), " ")
-		for _, server := range s.servers {
-			if server.addr == net.JoinHostPort(host, port) {
-				if votes[server]++; votes[server] >= 2 {
-					return server
-				}
-			}
+		if guard.answering() {
+			reply, _ := guard.try("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SentinelName)
+			votes[strings.ReplaceAll(strings.Trim(reply, "[]"), " ", ":")]++
 		}
 	}
-	s.t.Fatal("the sentinels do not agree on a primary")
+	for _, server := range s.servers {
+		if votes[server.addr] >= 2 {
+			return server
+		}
+	}
 	return nil
 }
 
-// WaitMoved waits until all sentinels have another primary than old, and returns it.
+// Failover has a replica take over from a primary that works.
+func (s *Sentinels) Failover() {
+	s.t.Helper()
+	old := s.Primary()
+	Eventually(s.t, "the sentinels begin a failover", func() bool {
+		_, err := s.guards[0].try("SENTINEL", "FAILOVER", SentinelName)
+		return err == nil
+	})
+	s.WaitMoved(old)
+}
+
+// WaitMoved waits until most sentinels have another primary than old, and returns it.
 func (s *Sentinels) WaitMoved(old *Server) *Server {
 	s.t.Helper()
 	var now *Server
