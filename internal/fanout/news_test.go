@@ -46,9 +46,28 @@ func TestStaleBetweenSnapshotAndRows(t *testing.T) {
 	c := w.shard.conn(id)
 	out := w.shard.snapshot(c, nil)
 	w.watch(time.Minute)
-	if out = w.shard.deliver(c, true, out); len(out) > 0 {
+	if out = w.shard.deliver(c, w.table.Watermark(), true, out); len(out) > 0 {
 		t.Fatal(text(t, out))
 	}
 	w.advance(3 * time.Second)
 	got.want(t, id, `stale ["A"]`)
+}
+
+// What is committed after the watermark was read is left to the next visit: it is above
+// served, and would be told twice.
+func TestNewsBehindTheWatermark(t *testing.T) {
+	w, id, _ := newsWorld(t)
+	w.publish("A", 1)
+	c, watermark := w.shard.conn(id), w.table.Watermark()
+	w.table.SetFeed(0, false, epoch.UnixMilli())
+	w.watch(time.Minute)
+	if out := w.shard.deliver(c, watermark, false, nil); len(out) > 0 {
+		t.Fatalf("no news, and rows go out early: %s", text(t, out))
+	}
+	if got, want := text(t, w.shard.deliver(c, watermark, true, nil)), "update A#1=1"; got != want {
+		t.Fatalf("got %s, want %s", got, want)
+	}
+	if got, want := text(t, w.shard.deliver(c, w.table.Watermark(), true, nil)), `feed down since=0.000 | stale ["A"]`; got != want {
+		t.Fatalf("got %s, want %s", got, want)
+	}
 }

@@ -217,7 +217,7 @@ func TestTickBesideScan(t *testing.T) {
 func TestNewsBesideScan(t *testing.T) {
 	for _, beside := range []string{"update", "snapshot"} {
 		t.Run(beside, func(t *testing.T) {
-			const topicCount, rounds = 200, 1500
+			const topicCount, rounds = 50, 1000
 			cfg := testConfig()
 			cfg.MaxTopics = topicCount
 			cfg.IdleTimeout, cfg.PingInterval = time.Hour, time.Hour
@@ -285,7 +285,7 @@ func TestNewsBesideScan(t *testing.T) {
 						case 1: // All but a few are overdue.
 							w.table.Watch(at)
 						default:
-							for range 50 {
+							for range 20 {
 								w.table.Publish(names[rand.IntN(topicCount)], "1", topics.Meta{At: at})
 							}
 						}
@@ -301,11 +301,11 @@ func TestNewsBesideScan(t *testing.T) {
 				begin <- struct{}{}
 				for running := true; running; {
 					if beside == "snapshot" {
-						w.unsubscribe(often, names[:50]...)
-						for _, name := range names[:50] {
+						w.unsubscribe(often, names[:20]...)
+						for _, name := range names[:20] {
 							known[often].stale[name] = false
 						}
-						w.subscribe(often, names[:50]...)
+						w.subscribe(often, names[:20]...)
 					}
 					for _, id := range []ConnID{often, seldom} {
 						w.shard.Heard(id)

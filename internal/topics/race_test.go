@@ -374,3 +374,31 @@ func TestARowIsSeenWithItsFreshness(t *testing.T) {
 	}
 	check(t, tb)
 }
+
+// Who is served up to the watermark finds the notice at least as high, if news is all that
+// was committed.
+func TestNoticeIsNotBehindTheWatermark(t *testing.T) {
+	tb := newTable(1)
+	var stop atomic.Bool
+	var feeding sync.WaitGroup
+	feeding.Go(func() {
+		for at := int64(0); !stop.Load(); at++ {
+			tb.SetFeed(0, at%2 == 0, at)
+		}
+	})
+	for begin := time.Now(); time.Since(begin) < 500*time.Millisecond && !t.Failed(); {
+		for range 1000 {
+			watermark := tb.Watermark()
+			if notice := tb.Notice(); notice < watermark {
+				t.Errorf("notice %d, after watermark %d", notice, watermark)
+				break
+			}
+		}
+	}
+	stop.Store(true)
+	feeding.Wait()
+	if tb.Watermark() < 100 {
+		t.Errorf("%d changes", tb.Watermark())
+	}
+	check(t, tb)
+}
