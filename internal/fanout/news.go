@@ -15,10 +15,10 @@ import (
 // deliver brings a conn up to date: with an update, and the news if there is any. Where
 // no flush is due it does so only if there is news that concerns the conn. Rows that go
 // out early with it are no harm, and the flushes keep their phase.
-func (s *Shard) deliver(c *conn, flush bool, dst []byte) []byte {
-	// The watermark is read before the notice and before the scans. Read after them,
-	// what was committed in between would count as told without ever having been seen.
-	watermark := s.table.Watermark()
+//
+// The watermark was read before. Read after the notice or the scans, what was committed
+// in between would count as told without ever having been seen.
+func (s *Shard) deliver(c *conn, watermark uint64, flush bool, dst []byte) []byte {
 	if s.table.Notice() <= c.served {
 		return s.update(c, watermark, dst)
 	}

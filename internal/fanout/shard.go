@@ -478,7 +478,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		out = s.keepPace(id, c, out)
 	}
 	if flush || s.table.Notice() > c.served {
-		out = s.deliver(c, flush, out)
+		out = s.deliver(c, s.table.Watermark(), flush, out)
 	}
 	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
 		out = s.heartbeat(out)

@@ -101,7 +101,7 @@ func (w *world) unsubscribe(id ConnID, names ...string) {
 
 func (w *world) publish(name string, value int) {
 	w.t.Helper()
-	if w.table.Publish(name, strconv.Itoa(value), topics.Meta{}) != topics.Committed {
+	if w.table.Publish(name, strconv.Itoa(value), topics.Meta{At: w.now.UnixMilli()}) != topics.Committed {
 		w.t.Fatalf("nobody wants %s", name)
 	}
 }

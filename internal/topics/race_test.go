@@ -342,3 +342,63 @@ func TestNoUpdateIsLost(t *testing.T) {
 		t.Errorf("%d drops: too few for ids to be reused", feed.drops)
 	}
 }
+
+// Who has seen a row does not see a stale mark that the row has ended, whenever it looks.
+func TestARowIsSeenWithItsFreshness(t *testing.T) {
+	tb := New(Config{Max: 1, Linger: linger, StaleAfter: time.Millisecond})
+	id := acquire(t, tb, "A")
+	var stop atomic.Bool
+	var feeding sync.WaitGroup
+	feeding.Go(func() {
+		for at := int64(1); !stop.Load(); at += 10 {
+			tb.Publish("A", "1", Meta{At: at})
+			tb.Watch(at + 5)
+		}
+	})
+	stale := 0
+	for begin := time.Now(); time.Since(begin) < 500*time.Millisecond && !t.Failed(); {
+		for range 1000 {
+			seq := tb.Seq(id)
+			if mark := tb.Stale(id); mark > 0 {
+				if stale++; mark < seq {
+					t.Errorf("stale at %d, after row %d", mark, seq)
+					break
+				}
+			}
+		}
+	}
+	stop.Store(true)
+	feeding.Wait()
+	if stale == 0 {
+		t.Error("it never was stale")
+	}
+	check(t, tb)
+}
+
+// Who is served up to the watermark finds the notice at least as high, if news is all that
+// was committed.
+func TestNoticeIsNotBehindTheWatermark(t *testing.T) {
+	tb := newTable(1)
+	var stop atomic.Bool
+	var feeding sync.WaitGroup
+	feeding.Go(func() {
+		for at := int64(0); !stop.Load(); at++ {
+			tb.SetFeed(0, at%2 == 0, at)
+		}
+	})
+	for begin := time.Now(); time.Since(begin) < 500*time.Millisecond && !t.Failed(); {
+		for range 1000 {
+			watermark := tb.Watermark()
+			if notice := tb.Notice(); notice < watermark {
+				t.Errorf("notice %d, after watermark %d", notice, watermark)
+				break
+			}
+		}
+	}
+	stop.Store(true)
+	feeding.Wait()
+	if tb.Watermark() < 100 {
+		t.Errorf("%d changes", tb.Watermark())
+	}
+	check(t, tb)
+}

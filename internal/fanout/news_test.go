@@ -1,0 +1,73 @@
+package fanout
+
+import (
+	"testing"
+	"time"
+
+	"tickedge/internal/topics"
+)
+
+// newsWorld is one conn with one topic, which goes stale after two seconds.
+func newsWorld(t *testing.T) (w *world, id ConnID, got recorder) {
+	w = newWorldOf(t, testConfig(), topics.Config{Max: 10, StaleAfter: 2 * time.Second}, 0)
+	got = w.record()
+	id = w.connect(0)
+	w.subscribe(id, "A")
+	delete(got, id)
+	return w, id, got
+}
+
+func (w *world) watch(after time.Duration) { w.table.Watch(w.now.Add(after).UnixMilli()) }
+
+// A tick that comes after a conn's stale topics were found and before its rows are
+// gathered goes out with these rows: the topic is stale no more.
+func TestTickBetweenStaleAndRows(t *testing.T) {
+	w, id, _ := newsWorld(t)
+	w.publish("A", 1)
+	w.advance(time.Second)
+	w.watch(time.Minute)
+	c, watermark := w.shard.conn(id), w.table.Watermark()
+	w.shard.findStale(c, watermark)
+	if len(w.shard.stale) != 1 {
+		t.Fatalf("%d stale topics were found", len(w.shard.stale))
+	}
+	w.publish("A", 2)
+	out := w.shard.tellStale(watermark, w.shard.update(c, watermark, nil))
+	if got := text(t, out); got != "update A#2=2" {
+		t.Fatal(got)
+	}
+}
+
+// A topic without a row that goes stale in the middle of a visit is left to the next one,
+// which would tell it again otherwise.
+func TestStaleBetweenSnapshotAndRows(t *testing.T) {
+	w, id, got := newsWorld(t)
+	w.watch(0)
+	c := w.shard.conn(id)
+	out := w.shard.snapshot(c, nil)
+	w.watch(time.Minute)
+	if out = w.shard.deliver(c, w.table.Watermark(), true, out); len(out) > 0 {
+		t.Fatal(text(t, out))
+	}
+	w.advance(3 * time.Second)
+	got.want(t, id, `stale ["A"]`)
+}
+
+// What is committed after the watermark was read is left to the next visit: it is above
+// served, and would be told twice.
+func TestNewsBehindTheWatermark(t *testing.T) {
+	w, id, _ := newsWorld(t)
+	w.publish("A", 1)
+	c, watermark := w.shard.conn(id), w.table.Watermark()
+	w.table.SetFeed(0, false, epoch.UnixMilli())
+	w.watch(time.Minute)
+	if out := w.shard.deliver(c, watermark, false, nil); len(out) > 0 {
+		t.Fatalf("no news, and rows go out early: %s", text(t, out))
+	}
+	if got, want := text(t, w.shard.deliver(c, watermark, true, nil)), "update A#1=1"; got != want {
+		t.Fatalf("got %s, want %s", got, want)
+	}
+	if got, want := text(t, w.shard.deliver(c, w.table.Watermark(), true, nil)), `feed down since=0.000 | stale ["A"]`; got != want {
+		t.Fatalf("got %s, want %s", got, want)
+	}
+}
