@@ -157,6 +157,7 @@ type listener struct {
 	held    map[int]uint64 // The newest seq, by topic.
 	back    []string       // Rows that were older than the one before.
 	opening []string       // Types of the first messages.
+	updates int
 	feeds   []feedNotice
 	beat    string        // The state of the feed in the newest heartbeat.
 	at      time.Time     // When the newest frame came.
@@ -225,6 +226,8 @@ func (l *listener) take(frame []byte, err error) error {
 		l.opening = append(l.opening, m.T)
 	}
 	switch m.T {
+	case "update":
+		l.updates++
 	case "heartbeat":
 		l.beat = m.Feed
 	case "feed":

@@ -150,11 +150,13 @@ func (f *fault) run(t *testing.T) {
 	}
 	r.eventually("all clients have all values", time.Now(), patience, func() bool { return r.current(all) })
 	gaps := r.gaps()
-
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	wg.Go(func() {
 		defer close(stopped)
 		r.publishers.run(ctx, stop)
+	})
+	r.eventually("ticks come to all clients", time.Now(), patience, func() bool {
+		return r.each(func(l *listener) bool { return l.updates > 0 })
 	})
 	r.struck = time.Now()
 	strike(r)
@@ -173,8 +175,8 @@ func (f *fault) run(t *testing.T) {
 		}
 	}
 	silence := r.judge()
-	t.Logf("fault of %v; current %v after its end; no client without a frame for more than %v; this process was up to %v late",
-		healed.Sub(r.struck).Round(time.Millisecond), took.Round(time.Millisecond), silence.Round(time.Millisecond), r.late.get().Round(time.Millisecond))
+	t.Logf("%s: %v; current %v after its end; no client without a frame for more than %v; this process was up to %v late",
+		f.name, healed.Sub(r.struck).Round(time.Millisecond), took.Round(time.Millisecond), silence.Round(time.Millisecond), r.late.get().Round(time.Millisecond))
 }
 
 // listen opens a client of an edge, for the topics from first on.
