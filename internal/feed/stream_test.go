@@ -171,12 +171,13 @@ func TestStreamTrimmed(t *testing.T) {
 
 	// One whose ids are lower is read from its beginning.
 	reads.up.hold(true)
-	s.Do("SET", "price:AAPL", "9")
+	ticks := r.Stats().Ticks
+	s.Do("MSET", "price:AAPL", "9", "price:MSFT", "9")
 	s.Do("DEL", "ticks")
 	s.Do("XADD", "ticks", "1-1", "topic", "MSFT", "value", "9")
 	reads.up.hold(false)
 	gaps++
-	r.eventually("the first entry is read", func() bool { return r.value("MSFT") == "9" })
+	r.eventually("the first entry is read", func() bool { return r.Stats().Ticks == ticks+1 && r.value("MSFT") == "9" })
 	r.eventually("the lost value is repaired", func() bool { return r.value("AAPL") == "9" })
 	if st := r.Stats(); st.Gaps != gaps || st.Connects != 1 || r.log.Count("entries of the stream were lost") != 1 {
 		t.Errorf("stats = %+v, want %d gaps on one connection and one log line", st, gaps)
