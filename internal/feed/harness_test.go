@@ -20,7 +20,7 @@ import (
 // wait for Redis nearly all of their time.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	flag.Set("test.parallel", "8")
+	flag.Set("test.parallel", "4")
 	os.Exit(m.Run())
 }
 

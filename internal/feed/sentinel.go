@@ -83,6 +83,10 @@ func (s sentinels) watch(ctx context.Context, addr string) error {
 	return nil
 }
 
+// waitMax is short: longer waits are for the sake of a server, and this one may have been
+// replaced meanwhile.
+func (sentinels) waitMax() time.Duration { return time.Second }
+
 // dial returns a client per sentinel. They connect when they are asked, and again if
 // they have to, until ctx ends.
 func (s sentinels) dial(ctx context.Context) ([]*redis.Client, error) {

@@ -37,10 +37,12 @@ type server struct {
 
 // target says which server to talk to. resolve is asked before each connection; watch
 // runs beside a link and returns an error when the link has to move to another server.
-// It returns nil when ctx ends.
+// It returns nil when ctx ends. waitMax bounds the wait for the next attempt behind one
+// that has not come to work.
 type target interface {
 	resolve(ctx context.Context) (*redis.Options, error)
 	watch(ctx context.Context, addr string) error
+	waitMax() time.Duration
 }
 
 // fixed is the target of a server that has one address for ever.
@@ -50,6 +52,8 @@ type fixed struct {
 }
 
 func (f fixed) resolve(context.Context) (*redis.Options, error) { return f.tls.secure(f.opts) }
+
+func (fixed) waitMax() time.Duration { return backoffMax }
 
 func (f fixed) watch(ctx context.Context, _ string) error {
 	<-ctx.Done()
@@ -156,6 +160,9 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		text := err.Error()
 		s.counters.lastError.Store(&text)
 		d := wait.next()
+		if upped.IsZero() {
+			d = min(d, s.target.waitMax())
+		}
 		if down.IsZero() {
 			down = time.Now()
 			s.log.Error("redis feed down", "address", s.addr, "error", err,

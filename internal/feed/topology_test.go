@@ -222,10 +222,9 @@ func TestSentinelFailover(t *testing.T) {
 	old, killed := s.Primary(), time.Now()
 	old.Kill()
 	r.eventually("the feed knows that it is down", func() bool { return !r.table.Feed(0).Up })
+	s.WaitMoved(old)
+	t.Logf("the sentinels took %v", time.Since(killed))
 	l.recovers("killed primary", killed)
-	if now := s.Primary(); now == old {
-		t.Error("the primary is the same")
-	}
 	l.same()
 	if st := r.Stats(); st.Gaps == 0 || !st.Connected {
 		t.Errorf("stats = %+v, want a gap", st)
@@ -246,6 +245,7 @@ func TestSentinelFrozenPrimary(t *testing.T) {
 	old.Freeze()
 	defer old.Thaw()
 	s.WaitMoved(old)
+	t.Logf("the sentinels took %v", time.Since(frozen))
 	l.recovers("frozen primary", frozen)
 	old.Thaw()
 	r.eventually("the old primary is a replica", func() bool { return old.IsReplica() })
