@@ -54,15 +54,18 @@ func TestFeedGoesDown(t *testing.T) {
 	ready(strict, http.StatusOK, "ready\n")
 }
 
-// await reads up to a message of a type, whatever comes before it.
+// await reads up to a message of a type, whatever comes before it. Heartbeats alone must not
+// keep it waiting.
 func (c *client) await(want string) message {
 	c.t.Helper()
-	for {
+	for deadline := time.Now().Add(patience); ; {
 		switch m, err := c.read(); {
 		case err != nil:
 			c.t.Fatalf("want %s, got %v", want, err)
 		case m.T == want:
 			return m
+		case time.Now().After(deadline):
+			c.t.Fatalf("no %s in %v", want, patience)
 		}
 	}
 }
