@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,7 +30,22 @@ const patience = 30 * time.Second
 // binary is the edge under test, built once.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	runMore()
+	os.Exit(testMain(m))
+}
+
+// runMore has more tests run at a time than there are processors, unless -parallel says
+// how many: they wait for clocks and other processes most of the time.
+func runMore() {
+	const tests = 6
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given && runtime.GOMAXPROCS(0) < tests {
+		flag.Set("test.parallel", strconv.Itoa(tests))
+	}
+}
 
 // binaryEnv holds the path of the edge in a test process that another one has started.
 const binaryEnv = "EDGE_TEST_BINARY"
