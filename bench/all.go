@@ -39,6 +39,7 @@ var shortParts = []part{
 	{"slow", runSlow, "-conns 2000 -for 7s -slow-timeout 3s"},
 	{"scale", runScale, "-conns 15000 -for 15s -find=false"},
 	{"soak", runSoak, "-conns 2000 -churn 200 -for 30s"},
+	{"feed", runFeed, "-for 5s"},
 }
 
 // fullParts take the medians of five rounds, and as many conns as one process may
@@ -55,6 +56,8 @@ var fullParts = []part{
 	{"slow", runSlow, "-conns 10000 -for 20s"},
 	{"scale", runScale, "-conns 100000 -for 5m"},
 	{"soak", runSoak, "-conns 10000 -churn 500 -for 5m"},
+	{"feed", runFeed, "-for 2m"},
+	{"feed", runFeed, "-for 30s -set -rate 100000"},
 }
 
 func (p part) command() string { return "bench " + p.mode + " " + p.args }

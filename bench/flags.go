@@ -53,6 +53,7 @@ type holdConfig struct {
 	handshakeTimeout time.Duration
 	ackTimeout       time.Duration
 	churn            float64 // Conns replaced per second of holding. It has no flag here.
+	apart            bool    // See swarm.Config. It has none either.
 }
 
 // parseFlags reads the flags of a mode. where says where it can be run, behind its
@@ -212,7 +213,7 @@ func (c *holdConfig) swarms() ([]swarm.Config, error) {
 		shares = append(shares, swarm.Config{
 			Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Host: c.addr, Target: target,
 			First: first, Conns: share, Rate: c.rate * float64(share) / float64(c.conns),
-			Topics: c.topics, Universe: c.universe, Pattern: c.pattern, Seed: c.seed,
+			Topics: c.topics, Universe: c.universe, Pattern: c.pattern, Seed: c.seed, Apart: c.apart,
 			Churn: c.churn * float64(share) / float64(c.conns),
 			Every: time.Second, HandshakeTimeout: c.handshakeTimeout, AckTimeout: c.ackTimeout,
 		})

@@ -29,6 +29,8 @@ const (
 	tickGoal                      = 1.10          // CPU that more ticks add, to that of the feed alone.
 	stalenessGoal, stalenessFar   = 100.0, 20.0   // Of p99, in ms over the window.
 	usualMemoryGoal, usualCPUGoal = 0.1, 0.5      // To the usual design.
+	feedLagGoal, feedLagFar       = 100.0, 20.0   // Ms, at the worst moment.
+	feedCPUGoal, feedCPUFar       = 4.0, 2.5      // µs per message, clients included: 80 and 50 % of a core for 200,000/s.
 
 	// goroutinesMore is how many more there may be with conns than without: those of
 	// the metrics port, which has been asked meanwhile, and of the runtime.

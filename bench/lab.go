@@ -38,6 +38,7 @@ type labConfig struct {
 	json     bool
 	workers  int     // Of bench itself; 0 lets it choose.
 	churn    float64 // Conns replaced per second of holding.
+	apart    bool    // The conns have topics of their own, see swarm.Config.
 
 	handshakeTimeout time.Duration
 	ackTimeout       time.Duration
@@ -113,7 +114,7 @@ func (c *labConfig) holdConfig(s *lab.Server, conns, topics int) (*holdConfig, e
 	h := &holdConfig{
 		addr: s.Addr, path: "/ws", conns: conns, rate: c.connRate, topics: topics, universe: c.universe,
 		pattern: lab.TopicPattern, seed: c.seed, hold: c.hold, pids: s.PIDs(), workers: c.workers,
-		handshakeTimeout: c.handshakeTimeout, ackTimeout: c.ackTimeout, churn: c.churn,
+		handshakeTimeout: c.handshakeTimeout, ackTimeout: c.ackTimeout, churn: c.churn, apart: c.apart,
 	}
 	err := h.validate()
 	if c.window < windowMin || c.window > windowMax {

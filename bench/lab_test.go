@@ -137,6 +137,18 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+func TestFeed(t *testing.T) {
+	var res feedResult
+	labBench(t, &res, "feed", "-topics", "2", "-interval", "500ms", "-set")
+	w := &res.Whole
+	if res.Ticks < 100 || res.Hold.Rows == 0 || w.Sent != w.Ticks || w.Lost != 0 || w.Unheard != 0 || res.PerTick == 0 || res.Bytes == 0 || res.RedisCPU == 0 {
+		t.Errorf("%+v", res)
+	}
+	if len(res.Series) == 0 || res.Thirds[0] == 0 {
+		t.Errorf("samples: %+v", res.Series)
+	}
+}
+
 func TestLabModesWrongFlags(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"density -conns 0", "such as -conns 10000"},
@@ -151,6 +163,8 @@ func TestLabModesWrongFlags(t *testing.T) {
 		{"slow -share 0", "such as -share 5"},
 		{"slow -for 5s", "or nobody is evicted"},
 		{"fanout -nonsense", "not defined: -nonsense"},
+		{"feed -universe 200000", "have 100000 at most"},
+		{"feed -for 500ms", "want 1s or more"},
 	} {
 		code, _, stderr := bench(strings.Fields(c.args)...)
 		if code != exitUsage || !strings.Contains(stderr, c.want) {

@@ -16,7 +16,8 @@
 //	report.go    report.md of a run; report_servers.go, report_edge.go: what the modes put in
 //	goal.go      what the edge is meant to reach
 //	all.go       all modes, one after the other
-//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, scale.go, soak.go: a mode each
+//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, scale.go, soak.go, feed.go: a mode each
+//	profile.go   what an edge spends its CPU on
 package main
 
 import (
@@ -50,6 +51,7 @@ var modes = []mode{
 	{"slow", "what clients that never read do to the others", runSlow},
 	{"scale", "100,000 conns on one host, and how many of them it can give every frame", runScale},
 	{"soak", "clients that come and go, and whether anything of them is left at the edge", runSoak},
+	{"feed", "100,000 topics and 200,000 messages a second through one Pub/Sub connection", runFeed},
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -207,3 +207,39 @@ func (res *soakResult) seriesChart() chart.Lines {
 	c.Panels[0].Lines = append(c.Panels[0].Lines, line(heap, func(s *soakSample) float64 { return mb(s.Heap) }))
 	return c
 }
+
+func (res *feedResult) report(r *report) {
+	behind := len(res.Behind) > 0
+	what := fmt.Sprintf("of %d topics through one connection", res.Universe)
+	r.atLeast(limit{"messages taken " + what, single(res.perSecond(res.Ticks)), "%.0f", "/s", feedReached * res.Asked, 0, behind})
+	r.goals = append(r.goals, goal{
+		What: "messages lost " + what, Wanted: "none", Measured: fmt.Sprintf("%d of %d", res.Whole.Lost, res.Whole.Sent), Holds: res.Whole.Lost == 0,
+	})
+	r.atMost(limit{"lag of the feed at the worst moment, " + what, single(res.Lag.Max), "%.0f", " ms", feedLagGoal, feedLagFar, behind})
+	r.atMost(limit{"CPU per message " + what, single(res.PerTick), "%.2f", " µs", feedCPUGoal, feedCPUFar, false})
+	r.atMost(limit{"RSS in the last third, " + what, single(1 + res.Growth), "%.2f", " × that in the first", 1 + soakGrowthMax, 0, false})
+	r.text("%s", res.headline())
+	r.picture("series", "lag and memory over the run", res.seriesChart())
+	r.table(res.table())
+	r.table(res.profileTable())
+	r.text("The whole profile: `go tool pprof %s`", profileFile)
+	r.behind(res.Behind)
+}
+
+func (res *feedResult) seriesChart() chart.Lines {
+	edge := chart.Series{Name: "the edge", Colour: chart.Blue}
+	panel := func(title string, of func(s *feedSample) float64) chart.Panel {
+		l := chart.Line{Series: edge}
+		for i := range res.Series {
+			l.Points = append(l.Points, chart.Point{X: res.Series[i].Seconds, Y: of(&res.Series[i])})
+		}
+		return chart.Panel{Title: title, Lines: []chart.Line{l}}
+	}
+	return chart.Lines{
+		Title: fmt.Sprintf("%.0f messages a second", res.perSecond(res.Ticks)), XAxis: "seconds", Legend: []chart.Series{edge},
+		Panels: []chart.Panel{
+			panel("lag, ms", func(s *feedSample) float64 { return s.Behind }),
+			panel("RSS, MB", func(s *feedSample) float64 { return mb(s.RSS) }),
+		},
+	}
+}

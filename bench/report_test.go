@@ -203,6 +203,45 @@ func TestReportOfSoak(t *testing.T) {
 		"![memory, goroutines, descriptors and subscriptions over the run](series.svg)")
 }
 
+func TestReportOfFeed(t *testing.T) {
+	res := &feedResult{
+		Universe: 1000, Asked: 1000, Seconds: 10, Published: 9900, Ticks: 9900, EdgeCPU: 30 * time.Millisecond, RedisCPU: 5 * time.Second,
+		Whole: feedWhole{Sent: 12_000, Ticks: 12_000}, Profile: []share{{"collector", 40}, {"the rest", 60}}, Hold: &result{},
+	}
+	for i, lag := range []float64{1, 3, 2, 90} {
+		res.Series = append(res.Series, feedSample{Seconds: float64(i), Behind: lag, RSS: int64(100e6 + 4e6*i)})
+	}
+	res.conclude()
+	if !res.Good {
+		t.Error(res.Problems)
+	}
+	wantLines(t, reported(t, testConfig("feed"), res),
+		"| messages taken of 1000 topics through one connection | 990/s | ≥ 980/s |  | yes |",
+		"| messages lost of 1000 topics through one connection | 0 of 12000 | none |  | yes |",
+		"| lag of the feed at the worst moment, of 1000 topics through one connection | 90 ms | ≤ 100 ms | ≤ 20 ms | yes |",
+		"| CPU per message of 1000 topics through one connection | 3.03 µs | ≤ 4.00 µs | ≤ 2.50 µs | yes |",
+		"| RSS in the last third, of 1000 topics through one connection | 1.12 × that in the first | ≤ 1.10 × that in the first |  | NO |",
+		"| collector | 40.0 | 1.21 |", "![lag and memory over the run](series.svg)")
+
+	// What is slow is the source; and what is bad is told.
+	res.Published, res.Ticks, res.Problems = 9000, 9000, nil
+	res.Whole = feedWhole{Sent: 12_000, Ticks: 11_000, Unheard: 1, Dropped: 2, Gaps: 3, Lost: 994, Blocked: 1500 * time.Millisecond}
+	res.conclude()
+	text := reported(t, testConfig("feed"), res)
+	wantLines(t, text, "| messages taken of 1000 topics through one connection | 900/s | ≥ 980/s |  | unknown: BEHIND |",
+		"| messages lost of 1000 topics through one connection | 994 of 12000 | none |  | NO |")
+	for _, want := range []string{"900 messages a second were published of 1000: redis-server used 50 % of a core", "waited for Redis 1.5 s"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q in\n%s", want, text)
+		}
+	}
+	for _, want := range []string{"994 messages were lost", "1 messages had no subscriber", "2 messages were dropped", "3 times the edge lost"} {
+		if !strings.Contains(strings.Join(res.Problems, "\n"), want) {
+			t.Errorf("there is no %q in %q", want, res.Problems)
+		}
+	}
+}
+
 // nothing is an outcome of which nothing was measured.
 type nothing struct{}
 

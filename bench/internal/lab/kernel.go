@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -56,6 +57,29 @@ func get(addr, path string) (string, error) {
 		err = fmt.Errorf("%s says %s: %.100s", path, resp.Status, b)
 	}
 	return string(b), err
+}
+
+// CPUProfile lets the first edge of a server note where it spends its CPU, for whole
+// seconds, and returns the profile: a file for go tool pprof.
+func (s *Server) CPUProfile(ctx context.Context, seconds int) ([]byte, error) {
+	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.Admins[0], seconds)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("lab: profile: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req) // As long as it takes: ctx ends it.
+	if err != nil {
+		return nil, fmt.Errorf("lab: profile: %w", err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %.100s", resp.Status, b)
+	}
+	if err != nil {
+		err = fmt.Errorf("lab: profile: %w", err)
+	}
+	return b, err
 }
 
 // Metrics reads /metrics of all edges of a server and adds them up. Names are as they

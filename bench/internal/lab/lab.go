@@ -85,9 +85,12 @@ func (l *Lab) Failed() error {
 	return nil
 }
 
+// Path is that of a file in the run's directory.
+func (l *Lab) Path(name string) string { return filepath.Join(l.Dir, name) }
+
 // WriteFile puts a file of results into the run's directory.
 func (l *Lab) WriteFile(name string, b []byte) error {
-	if err := os.WriteFile(filepath.Join(l.Dir, name), b, 0o644); err != nil {
+	if err := os.WriteFile(l.Path(name), b, 0o644); err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
 	return nil

@@ -90,6 +90,44 @@ func TestEverythingRunsAndEnds(t *testing.T) {
 	}
 }
 
+// What a publisher says in the end is what Redis has counted.
+func TestPublisher(t *testing.T) {
+	l := open(t)
+	_, url, err := l.Redis()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Published(url); n != 0 || err != nil {
+		t.Errorf("before: %d, %v", n, err)
+	}
+	p, err := l.Publisher(url, 10, 1000, "-set")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		n, err := Published(url)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatal(n, err)
+		}
+		if n > 100 {
+			break
+		}
+	}
+	if err := l.Stop(p); err != nil {
+		t.Fatal(err)
+	}
+	var res struct{ Sent uint64 }
+	if err := p.Result(&res); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Published(url); n != res.Sent || err != nil {
+		t.Errorf("it says %d, Redis %d, %v", res.Sent, n, err)
+	}
+	if _, err := Published("redis://127.0.0.1:1"); err == nil {
+		t.Error("no error without a Redis")
+	}
+}
+
 func TestStartThatFails(t *testing.T) {
 	never := func() error { return errors.New("no answer") }
 	l := open(t)

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -146,6 +147,19 @@ func (p *Proc) stop() error {
 
 func (p *Proc) unexpected() error {
 	return fmt.Errorf("%s (process %d) ended by itself: %v; its log: %s", p.Name, p.PID, p.cmd.ProcessState, p.Log)
+}
+
+// Result reads the last line of what the process wrote, which is to be JSON, into res.
+func (p *Proc) Result(res any) error {
+	b, err := os.ReadFile(p.Log)
+	if err != nil {
+		return fmt.Errorf("lab: result of %s: %w", p.Name, err)
+	}
+	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+	if err := json.Unmarshal(lines[len(lines)-1], res); err != nil {
+		return fmt.Errorf("lab: result of %s: %w%s", p.Name, err, p.tail())
+	}
+	return nil
 }
 
 // Sample reads CPU, memory and descriptors.

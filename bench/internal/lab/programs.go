@@ -79,6 +79,55 @@ func (l *Lab) Ticks(redis string, n int, rate float64) (*Proc, error) {
 	return l.Start(Spec{Name: "tickgen", Path: path, Args: args})
 }
 
+// publisherDir is the program that publishes faster than a tickgen.
+const publisherDir = "bench/publisher"
+
+// BuildPublisher builds what Publisher starts, so that it starts at once.
+func (l *Lab) BuildPublisher() error {
+	_, err := l.Build(publisherDir)
+	return err
+}
+
+// Publisher starts a publisher of messages of n topics, with the names of Ticks, at rate
+// messages per second in all. args are more flags of it.
+func (l *Lab) Publisher(redis string, n int, rate float64, args ...string) (*Proc, error) {
+	path, err := l.Build(publisherDir)
+	if err != nil {
+		return nil, err
+	}
+	return l.Start(Spec{Name: "publisher", Path: path, Args: append([]string{
+		"-redis", redis, "-topics", strconv.Itoa(n), "-topic-name", TopicPattern, "-rate", strconv.FormatFloat(rate, 'f', -1, 64),
+	}, args...)})
+}
+
+// Published is how many PUBLISH commands a Redis has carried out since its start.
+func Published(url string) (uint64, error) {
+	fail := func(err error) (uint64, error) { return 0, fmt.Errorf("lab: INFO of redis: %w", err) }
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(url, "redis://"), time.Second)
+	if err != nil {
+		return fail(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second)) // Or the read fails.
+	if _, err := io.WriteString(c, "INFO commandstats\r\nQUIT\r\n"); err != nil {
+		return fail(err)
+	}
+	text, err := io.ReadAll(c)
+	if err != nil {
+		return fail(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if calls, ok := strings.CutPrefix(line, "cmdstat_publish:calls="); ok {
+			calls, _, _ = strings.Cut(calls, ",")
+			return strconv.ParseUint(calls, 10, 64)
+		}
+	}
+	if !strings.Contains(string(text), "# Commandstats") {
+		return fail(fmt.Errorf("it answers %.100q", text))
+	}
+	return 0, nil // None yet.
+}
+
 // Server is a running server: one process, or several on one port.
 type Server struct {
 	Addr   string // host:port of clients.

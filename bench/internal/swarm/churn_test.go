@@ -92,6 +92,15 @@ func TestChurnReplacesConnsByEachWay(t *testing.T) {
 	if sum.Open > 20 || sum.Acked > sum.Open || sum.Open < 0 || sum.Acked < 0 {
 		t.Errorf("%+v", sum.Gauges)
 	}
+	// The server learns of the last ends when it reads, which may be after the swarm's.
+	seen := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return uint64(closes) >= sum.Left[ByClose] && uint64(others) >= sum.Left[ByFIN]+sum.Left[ByRST]
+	}
+	for deadline := time.Now().Add(15 * time.Second); !seen() && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	if len(sources) < 40 { // One for those of the beginning, and then another one each time.

@@ -52,6 +52,9 @@ type Config struct {
 	Universe int    `json:"universe"`
 	Pattern  string `json:"pattern"` // Of topic names.
 	Seed     uint64 `json:"seed"`
+	// Apart gives each conn the topics that follow those of the conn before it, beginning
+	// again with the first one, instead of some drawn from all.
+	Apart bool `json:"apart"`
 
 	// Churn is how many conns per second are replaced by new ones while holding. As many
 	// others exchange a topic for another.
@@ -170,7 +173,11 @@ func New(cfg Config) (*Swarm, error) {
 	for i := range s.conns {
 		// By the number of the conn, so that the split into swarms changes nothing.
 		pcg.Seed(cfg.Seed, uint64(cfg.First+i))
-		pick(s.topics(i), cfg.Universe, s.rng)
+		if cfg.Apart {
+			follow(s.topics(i), cfg.Universe, cfg.First+i)
+		} else {
+			pick(s.topics(i), cfg.Universe, s.rng)
+		}
 	}
 	if s.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("swarm: epoll_create: %w", err)

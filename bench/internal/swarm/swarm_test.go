@@ -194,3 +194,17 @@ func TestSourceAddresses(t *testing.T) {
 		t.Error("a source is chosen towards another host")
 	}
 }
+
+// Conns that are apart have all topics between them, and none twice before all have been
+// given away.
+func TestApart(t *testing.T) {
+	cfg := config(netip.AddrPort{}, 4)
+	cfg.First, cfg.Apart, cfg.Universe = 3, true, 20
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []uint32{9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 0}; !slices.Equal(s.ids, want) {
+		t.Errorf("got %d, want %d", s.ids, want)
+	}
+}

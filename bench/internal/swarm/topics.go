@@ -45,3 +45,11 @@ func pick(ids []uint32, universe int, rng *rand.Rand) {
 		ids[k] = id
 	}
 }
+
+// follow fills ids with the numbers below universe that are the turn of a conn, if all
+// conns take theirs one after the other, round and round.
+func follow(ids []uint32, universe, conn int) {
+	for k := range ids {
+		ids[k] = uint32((conn*len(ids) + k) % universe)
+	}
+}

@@ -37,7 +37,7 @@ func Main(m *testing.M, program func()) {
 const (
 	window = 100 * time.Millisecond
 	held   = 2 * time.Second
-	enough = 10 // Updates per conn that are waited for, if the time does not suffice.
+	enough = 10               // Updates per conn that are waited for, if the time does not suffice.
 	wait   = 20 * time.Second // For all that has to happen.
 )
 

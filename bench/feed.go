@@ -1,0 +1,348 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"tickedge/bench/internal/lab"
+)
+
+const (
+	// feedEvery is the time between two samples while messages flow.
+	feedEvery = 500 * time.Millisecond
+	// feedLook is the time between two looks at the channels. Each is a scrape.
+	feedLook = 50 * time.Millisecond
+	// feedSettle is how long messages flow before anything is measured: every topic has
+	// had a few by then, and the edge its memory for them.
+	feedSettle = 3 * time.Second
+	// feedPatience bounds the wait for all channels to be subscribed, and feedQuiet is
+	// how long nothing may be taken for what is missing to be lost.
+	feedPatience, feedQuiet = 60 * time.Second, 2 * time.Second
+	// feedReached is the share of the rate asked for, from which on it was published.
+	feedReached = 0.98
+)
+
+func runFeed(args []string, stdout, stderr io.Writer) int {
+	c := &labConfig{mode: "feed", conns: 400, hold: 15 * time.Second, edge: "-loops 1", apart: true}
+	f := newLabFlags(c)
+	for name, value := range map[string]string{"topics": "250", "universe": "100000", "rate": "200000", "interval": "5s"} {
+		setDefault(f, name, value)
+	}
+	f.Lookup("rate").Usage = "messages per second, all topics together"
+	f.Lookup("interval").Usage = "window of the edge; a long one leaves the CPU to the feed"
+	set := f.Bool("set", false, "SET each topic's key and PUBLISH in one MULTI, as publishers should; else PUBLISH only")
+	err := c.parse(f, args, stderr)
+	if err == nil && c.conns*c.topics < c.universe {
+		err = fmt.Errorf("-universe %d: %d conns with %d topics each have %d at most between them, and all are to be subscribed",
+			c.universe, c.conns, c.topics, c.conns*c.topics)
+	}
+	if err == nil && c.hold < time.Second {
+		err = fmt.Errorf("-for %v: want 1s or more, or there is no profile", c.hold)
+	}
+	if err != nil {
+		return flagError(c.mode, err, stderr)
+	}
+	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.feed(*set) })
+}
+
+// feed lets conns subscribe to all topics between them, and messages flow to them through
+// the one connection that the edge has for them.
+func (s *session) feed(set bool) (outcome, error) {
+	redis, url, err := s.lab.Redis()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.lab.BuildPublisher(); err != nil {
+		return nil, err
+	}
+	s.redis = url
+	of := s.setting
+	of.edgeArgs = append([]string{"-max-topics-total", strconv.Itoa(max(100_000, 2*s.universe))}, s.edgeArgs...)
+	server, err := targets[0].start(s.lab, of)
+	if err != nil {
+		return nil, err
+	}
+	w := &feedWatch{session: s, redis: redis, server: server, awaited: make(chan awaited, 1)}
+	if set {
+		w.args = []string{"-set"}
+	}
+	// What is found out before holding takes seconds, in which reports wait in a channel.
+	s.every = time.Second
+	s.progress("feed: %d conns subscribe to %d topics", s.conns, s.universe)
+	hold, err := s.hold(server, s.conns, s.topics, w.look)
+	if err := errors.Join(w.err, err); err != nil {
+		return nil, err
+	}
+	res := &feedResult{
+		Conns: s.conns, Topics: s.topics, Universe: s.universe, WindowMS: s.window.Milliseconds(), Asked: s.rate, Set: set,
+		Seconds: w.end.at.Sub(w.begin.at).Seconds(), SubscribeSeconds: w.subscribed.Seconds(), Series: w.series,
+		Published: w.end.published - w.begin.published, Ticks: w.end.ticks - w.begin.ticks,
+		EdgeCPU: w.end.edge - w.begin.edge, RedisCPU: w.end.redis - w.begin.redis, PublisherCPU: w.end.publisher - w.begin.publisher,
+		Bytes: w.end.bytes - w.begin.bytes, Objects: w.end.objects - w.begin.objects, Cycles: w.end.cycles - w.begin.cycles,
+		Whole: w.whole, Profile: w.profile, Hold: hold,
+	}
+	res.conclude()
+	return res, s.lab.StopServer(server)
+}
+
+// feedMark is what has come, and what it cost, up to a moment.
+type feedMark struct {
+	flow
+	edge, redis, publisher time.Duration // CPU.
+}
+
+// feedSample is the edge at one moment of the measurement.
+type feedSample struct {
+	Seconds float64 `json:"seconds"` // Since its begin.
+	Behind  float64 `json:"lag_ms"`  // The time in which as many messages come as are on their way.
+	EdgeLag float64 `json:"edge_lag_ms"`
+	RSS     int64   `json:"rss_bytes"`
+}
+
+// feedWhole is what became of all messages of a run.
+type feedWhole struct {
+	Sent     uint64 `json:"sent"`     // As Redis has answered.
+	Unheard  uint64 `json:"unheard"`  // Nobody had subscribed to them.
+	Ticks    uint64 `json:"ticks"`    // As the edge counts, as what follows.
+	Unwanted uint64 `json:"unwanted"` // Their topics had no subscriber any more.
+	Dropped  uint64 `json:"dropped"`  // For their value or its version.
+	Gaps     uint64 `json:"gaps"`
+	Lost     int64  `json:"lost"` // The rest.
+
+	Forgone uint64        `json:"forgone"`    // The publisher came too late to send them.
+	Blocked time.Duration `json:"blocked_ns"` // The time that it waited for Redis.
+}
+
+// feedWatch measures beside a hold. Owned by the goroutine of the hold, but for what
+// the goroutines that it starts say when they end.
+type feedWatch struct {
+	*session
+	redis  *lab.Proc
+	server *lab.Server
+	args   []string // Of the publisher.
+
+	awaited    chan awaited
+	subscribed time.Duration // All channels, since the first connect.
+	publisher  *lab.Proc
+	begin, end feedMark
+	series     []feedSample
+	sampled    chan error
+	stop       chan struct{}
+	profiled   chan error
+	profile    []share
+	whole      feedWhole
+	err        error
+}
+
+// look does what is to be done at a moment of the hold. It gives up after an error.
+func (w *feedWatch) look(moment int) {
+	if w.err != nil {
+		return
+	}
+	switch moment {
+	case atStart:
+		go func() { w.awaited <- w.awaitChannels() }()
+	case atHold:
+		w.err = w.start()
+	case atEnd:
+		w.err = w.finish()
+	}
+}
+
+// start waits until all channels are subscribed, lets messages flow, and begins to
+// measure.
+func (w *feedWatch) start() error {
+	a := <-w.awaited
+	if a.err != nil {
+		return a.err
+	}
+	w.subscribed = a.took
+	w.progress("feed: all are subscribed after %.1f s; %.0f messages a second", w.subscribed.Seconds(), w.rate)
+	var err error
+	if w.publisher, err = w.lab.Publisher(w.session.redis, w.universe, w.rate, w.args...); err != nil {
+		return err
+	}
+	if err := pause(w.ctx, feedSettle); err != nil {
+		return err
+	}
+	if w.begin, err = w.mark(); err != nil {
+		return err
+	}
+	w.stop, w.sampled, w.profiled = make(chan struct{}), make(chan error, 1), make(chan error, 1)
+	go func() { w.sampled <- w.sample() }()
+	go func() { w.profiled <- w.takeProfile(int(w.labConfig.hold.Seconds())) }()
+	return nil
+}
+
+// finish ends what start began, and then the messages, and finds out what became of them.
+func (w *feedWatch) finish() (err error) {
+	if w.end, err = w.mark(); err != nil {
+		return err
+	}
+	close(w.stop)
+	if err := errors.Join(<-w.sampled, <-w.profiled, w.lab.Failed()); err != nil {
+		return err
+	}
+	if err := w.lab.Stop(w.publisher); err != nil {
+		return err
+	}
+	if err := w.publisher.Result(&w.whole); err != nil {
+		return err
+	}
+	return w.account()
+}
+
+// account waits until the edge has taken what was sent, or takes nothing any more.
+func (w *feedWatch) account() error {
+	var before uint64
+	last := time.Now()
+	for {
+		m, err := w.server.Metrics()
+		if err != nil {
+			return err
+		}
+		of := &w.whole
+		of.Ticks, of.Unwanted, of.Gaps = sumOf(m, "edge_feed_ticks_total"), sumOf(m, "edge_feed_unwanted_total"), sumOf(m, "edge_feed_gaps_total")
+		of.Dropped = sumOf(m, "edge_feed_invalid_total") + sumOf(m, "edge_feed_older_total") + sumOf(m, "edge_feed_repeated_total")
+		taken := of.Unheard + of.Ticks + of.Unwanted + of.Dropped
+		of.Lost = int64(of.Sent) - int64(taken)
+		if taken != before {
+			before, last = taken, time.Now()
+		}
+		if of.Lost == 0 || time.Since(last) > feedQuiet {
+			return nil
+		}
+		if err := pause(w.ctx, plainPause); err != nil {
+			return err
+		}
+	}
+}
+
+// awaited says when all channels were subscribed, or why they will not be.
+type awaited struct {
+	took time.Duration
+	err  error
+}
+
+// awaitChannels waits until Redis has confirmed all channels.
+func (w *feedWatch) awaitChannels() (a awaited) {
+	began := time.Now()
+	for {
+		var m map[string]float64
+		if m, a.err = w.server.Metrics(); a.err != nil {
+			return a
+		}
+		channels := int(m["edge_feed_channels"])
+		if a.took = time.Since(began); channels == w.universe {
+			return a
+		}
+		if a.took > feedPatience {
+			a.err = fmt.Errorf("%d of %d channels are subscribed after %v", channels, w.universe, feedPatience)
+			return a
+		}
+		if a.err = pause(w.ctx, feedLook); a.err != nil {
+			return a
+		}
+	}
+}
+
+func (w *feedWatch) mark() (m feedMark, err error) {
+	var errs [4]error
+	m.flow, errs[0] = w.flow()
+	m.edge, errs[1] = w.server.CPU()
+	m.redis, errs[2] = w.redis.CPU()
+	m.publisher, errs[3] = w.publisher.CPU()
+	return m, errors.Join(errs[:]...)
+}
+
+// flow is what has been published and taken up to now.
+type flow struct {
+	at                     time.Time
+	published, ticks       uint64
+	bytes, objects, cycles uint64        // Allocated, and collections, in the edge.
+	lag                    time.Duration // As the edge sees it.
+}
+
+// flow asks Redis before and after the edge, and takes the mean: meanwhile hundreds of
+// messages pass.
+func (w *feedWatch) flow() (f flow, err error) {
+	before, err := lab.Published(w.session.redis)
+	if err != nil {
+		return f, err
+	}
+	m, err := w.server.Metrics()
+	if err != nil {
+		return f, err
+	}
+	f.at = time.Now()
+	after, err := lab.Published(w.session.redis)
+	f.published, f.ticks = (before+after)/2, sumOf(m, "edge_feed_ticks_total")
+	f.bytes, f.objects, f.cycles = sumOf(m, "go_memstats_alloc_bytes_total"), sumOf(m, "go_memstats_mallocs_total"), sumOf(m, "go_gc_duration_seconds_count")
+	for name, value := range m {
+		if base, _, _ := strings.Cut(name, "{"); base == "edge_feed_lag_seconds" {
+			f.lag = max(f.lag, time.Duration(value*float64(time.Second)))
+		}
+	}
+	return f, err
+}
+
+// sample samples until stop is closed.
+func (w *feedWatch) sample() error {
+	tick := time.NewTicker(feedEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.stop:
+			return nil
+		case <-tick.C:
+		}
+		f, err := w.flow()
+		if err != nil {
+			return err
+		}
+		p, err := w.server.Procs[0].Sample()
+		if err != nil {
+			return err
+		}
+		w.series = append(w.series, feedSample{
+			Seconds: f.at.Sub(w.begin.at).Seconds(), RSS: p.RSS, EdgeLag: float64(f.lag) / float64(time.Millisecond),
+			// By Little's law. More may be counted as taken than as published, by the
+			// time that counting takes.
+			Behind: max(0, 1000*(float64(f.published)-float64(f.ticks))/w.rate),
+		})
+	}
+}
+
+// profileFile is what the edge spent its CPU on, in the run's directory.
+const profileFile = "edge-cpu.pprof"
+
+func (w *feedWatch) takeProfile(seconds int) error {
+	ctx, cancel := context.WithTimeout(w.ctx, time.Duration(seconds)*time.Second+feedPatience)
+	defer cancel()
+	b, err := w.server.CPUProfile(ctx, seconds)
+	if err != nil {
+		return err
+	}
+	if err := w.lab.WriteFile(profileFile, b); err != nil {
+		return err
+	}
+	w.profile, err = edgeShares(ctx, w.lab.Path(profileFile))
+	return err
+}
+
+// sumOf adds up a metric over all its labels.
+func sumOf(m map[string]float64, of string) (sum uint64) {
+	for name, value := range m {
+		if base, _, _ := strings.Cut(name, "{"); base == of {
+			sum += uint64(value)
+		}
+	}
+	return sum
+}
