@@ -31,10 +31,14 @@ type config struct {
 	maxConns         int
 	page             bool
 	drain            time.Duration
-	redis            string
+	redis            sources
+	redisTLS         feed.TLSFiles
 	redisChannel     string
 	redisKey         string
 	feedTimeout      time.Duration
+	redisMode        string
+	redisStream      string
+	versionField     string
 	staleFloor       time.Duration
 	staleAfter       time.Duration
 	demo             bool
@@ -126,9 +130,18 @@ func (c *config) flags() *flag.FlagSet {
 	dur(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")
 
 	begin("Feed")
-	str(&c.redis, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://user:password@host:port/db, rediss:// for TLS, unix://path")
+	c.redis = sources{list: []feed.SourceConfig{feed.ParseSource("redis://127.0.0.1:6379")}}
+	fs.Var(&c.redis, shown("redis"), "`[patterns=]URL` of Redis, as often as there are independent ones (or with blanks between): "+
+		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port; rediss for TLS. "+
+		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
 	str(&c.redisChannel, "redis-channel", feed.DefaultChannel, "Pub/Sub channel of a topic")
 	str(&c.redisKey, "redis-key", feed.DefaultKey, "key of a topic's newest value")
+	str(&c.redisMode, "redis-mode", string(feed.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
+	str(&c.redisStream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
+	str(&c.redisTLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
+	str(&c.redisTLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
+	str(&c.redisTLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
+	str(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
 	dur(&c.feedTimeout, "feed-timeout", feed.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
 
 	dur(&c.staleFloor, "stale-floor", 10*time.Second, "clients are told that a topic is stale when it has no tick for 4 times its longest gap, and for this time at least; 0 is never")
@@ -185,6 +198,32 @@ func (c *config) flags() *flag.FlagSet {
 	str(&c.logFormat, "log-format", "text", "text or json")
 	yes(&c.check, "check", "print the effective configuration and end")
 	return fs
+}
+
+// sources is the value of -redis. It shows no passwords.
+type sources struct {
+	list  []feed.SourceConfig
+	given bool
+}
+
+func (s *sources) String() string {
+	var all []string
+	for _, source := range s.list {
+		all = append(all, source.String())
+	}
+	return strings.Join(all, " ")
+}
+
+// Set adds what is given to what was given before. It finds no mistakes: their errors would
+// be shown with the URL.
+func (s *sources) Set(text string) error {
+	if !s.given {
+		s.list, s.given = nil, true // They take the default's place.
+	}
+	for _, one := range strings.Fields(text) {
+		s.list = append(s.list, feed.ParseSource(one))
+	}
+	return nil
 }
 
 // parse reads flags and environment. The error is flag.ErrHelp or a *usageError.
@@ -278,9 +317,7 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	}
 	if c.demo {
 		c.page = true
-		redisGiven := false
-		fs.Visit(func(f *flag.Flag) { redisGiven = redisGiven || f.Name == "redis" })
-		if redisGiven {
+		if c.redis.given {
 			bad("-demo brings its own Redis: leave -redis out, or -demo")
 		}
 		if err := c.market().Validate(); err != nil {
@@ -401,8 +438,11 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	return slog.New(newThrottle(slog.NewTextHandler(w, opts)))
 }
 
-func (c *config) feed() feed.RedisConfig {
-	return feed.RedisConfig{URL: c.redis, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout}
+func (c *config) feed() feed.Config {
+	return feed.Config{
+		Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout, TLS: c.redisTLS,
+		Mode: feed.Mode(c.redisMode), Stream: c.redisStream, VersionField: c.versionField,
+	}
 }
 
 func (c *config) market() feed.MarketConfig {
@@ -485,9 +525,10 @@ func (c *config) print(w io.Writer, fs *flag.FlagSet) {
 			case "check":
 				continue
 			case "redis":
-				if u, err := url.Parse(value); err == nil {
-					value = u.Redacted()
+				for _, source := range c.redis.list {
+					fmt.Fprintf(w, "-redis=%s\n", source)
 				}
+				continue
 			case "jwt-jwks-url":
 				if u, err := url.Parse(value); err == nil && u.RawQuery != "" {
 					u.RawQuery = "xxxxx"

@@ -45,8 +45,20 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		{"too many conns", nil, []string{"-check", "-max-conns", "999999999"}, []string{"-max-conns 999999999 needs", "the limit is", "LimitNOFILE"}},
 		{"environment", []string{"EDGE_SLOW_TIMEOUT=soon"}, []string{"-check"}, []string{"EDGE_SLOW_TIMEOUT", "soon"}},
 		{"demo and redis", nil, []string{"-check", "-demo", "-redis", "redis://x"}, []string{"-demo brings its own Redis"}},
+		{"unknown mode", nil, []string{"-check", "-redis-mode", "queue"}, []string{`redis mode is "queue", want channel, pattern or stream`}},
+		{"mode stream without one", nil, []string{"-check", "-redis-mode", "stream"}, []string{"redis stream is missing"}},
+		{"stream in another mode", nil, []string{"-check", "-redis-stream", "s"}, []string{`the redis stream is "s", but the mode is channel`}},
+		{"version field", nil, []string{"-check", "-tick-version-field", "a.#"}, []string{`tick version field is "a.#"`, "such as seq or meta.ts"}},
 		{"channel without topic", nil, []string{"-check", "-redis-channel", "prices"}, []string{"{topic}"}},
 		{"password in a bad URL", nil, []string{"-check", "-redis", "redis://u:hunter2@h/seven"}, []string{"redis"}},
+		{"sources", []string{"EDGE_REDIS=fx:*=redis://u:hunter2@h redis-sentinel://u:hunter2@h crypto:*=redis://h/hunter2"}, []string{"-check"},
+			[]string{"redis source 2: only the last redis source may be without patterns", "redis source 3: redis URL is not valid", "redis source 3: the last redis source has to be without patterns"}},
+		{"pattern", nil, []string{"-check", "-redis", "fx:?=redis://u:hunter2@h", "-redis", "redis://h"}, []string{"redis source 1: a pattern of topics is not valid"}},
+		{"cluster", nil, []string{"-check", "-redis", "redis-cluster://u:hunter2@h:1,h:2"}, []string{"want hash tags, for example channel:prices:{{topic}} and price:{{topic}}"}},
+		{"cluster with a pattern", nil, []string{"-check", "-redis", "redis-cluster://h", "-redis-mode", "pattern"}, []string{`redis mode is "pattern": a Redis Cluster takes channel only`}},
+		{"cluster with a stream", nil, []string{"-check", "-redis", "redis-cluster://h", "-redis-mode", "stream", "-redis-stream", "s"}, []string{`redis mode is "stream": a Redis Cluster takes channel only`}},
+		{"TLS files", nil, []string{"-check", "-redis-tls-cert", "c.pem"}, []string{"no redis URL uses TLS", "certificate or key is missing"}},
+		{"demo and sources in the environment", []string{"EDGE_REDIS=redis://h"}, []string{"-check", "-demo"}, []string{"-demo brings its own Redis"}},
 		{"origins", nil, []string{"-check", "-origin", "app.example.com,wss://b.example.com"},
 			[]string{`-origin: origin "app.example.com" has no scheme, want for example https://app.example.com`, "-origin: origin \"wss://b.example.com\""}},
 		{"two sources of keys", []string{"EDGE_JWT_SECRET=hunter2"}, []string{"-check", "-jwt-key-file", "keys.pem"},
@@ -105,6 +117,12 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 		!strings.Contains(out, "-conn-burst=1000000\n") || !strings.Contains(out, "-conn-burst-per-ip=70\n") {
 		t.Errorf("code %d, and the bursts are not what depends on the rates:\n%s", code, out)
 	}
+	code, out, stderr = runEdge(t, []string{"EDGE_REDIS=x=redis://replaced"}, "-check", "-redis", "fx:*,crypto:*=redis://u:hunter2@a",
+		"-redis", "redis-sentinel://:hunter2@b:1,c:2/prices?sentinel_password=hunter2")
+	if code != 0 || strings.Contains(out+stderr, "hunter2") ||
+		!strings.Contains(out, "-redis=fx:*,crypto:*=redis://u:xxxxx@a\n-redis=redis-sentinel://:xxxxx@b:1,c:2/prices?sentinel_password=xxxxx\n") {
+		t.Errorf("code %d, and the sources are not as they were given: %s\n%s", code, stderr, out)
+	}
 	// What -check prints can be given back.
 	args := append([]string{"-check"}, strings.Fields(out)...)
 	if code, again, stderr := runEdge(t, nil, args...); code != 0 || again != out {
@@ -118,7 +136,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if code != 0 {
 		t.Errorf("code %d", code)
 	}
-	for _, name := range []string{"listen", "admin", "redis", "redis-channel", "redis-key", "demo", "page", "loops",
+	for _, name := range []string{"listen", "admin", "redis", "redis-channel", "redis-key", "redis-tls-ca", "redis-tls-cert", "redis-tls-key", "redis-mode", "redis-stream", "tick-version-field", "demo", "page", "loops",
 		"interval", "max-conns", "max-topics", "slow-timeout", "idle-timeout", "handshake-timeout", "ping-interval",
 		"drain", "log-level", "log-format", "check", "origin", "jwt-secret-file", "jwt-key-file", "jwt-jwks-url", "jwt-audience",
 		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip", "stale-floor", "stale-after", "ready-needs-feed"} {

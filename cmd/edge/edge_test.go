@@ -202,7 +202,7 @@ func TestAdmin(t *testing.T) {
 	if code, body := e.get("/readyz"); code != http.StatusServiceUnavailable {
 		t.Errorf("/readyz without Redis: %d %q", code, body)
 	}
-	if got := e.metric("edge_feed_connected"); got != "0" {
+	if got := e.metric(`edge_feed_connected{source="*"}`); got != "0" {
 		t.Errorf("edge_feed_connected %s", got)
 	}
 	if code, _ := e.get("/debug/pprof/goroutine?debug=1"); code != 200 {

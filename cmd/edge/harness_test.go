@@ -29,7 +29,13 @@ var binary string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
+// binaryEnv holds the path of the edge in a test process that another one has started.
+const binaryEnv = "EDGE_TEST_BINARY"
+
 func testMain(m *testing.M) int {
+	if binary = os.Getenv(binaryEnv); binary != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "edge-test")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -41,6 +41,7 @@ var doors = map[string][]string{
 	"github.com/peterbourgon/ff":    {"internal/flags"},
 	"golang.org/x/sys":              {"internal/loop"},
 	"github.com/go-json-experiment": {"internal/auth", "internal/wsproto"},
+	"github.com/tidwall":            {"internal/feed"},
 	"github.com/golang-jwt":         {"internal/auth"},
 }
 

@@ -99,7 +99,7 @@ func run(args []string) int {
 			return fail("can't start", err)
 		}
 		defer embedded.Close()
-		cfg.redis = embedded.URL()
+		cfg.redis = sources{list: []feed.SourceConfig{{URL: embedded.URL()}}}
 		market, err := feed.NewMarket(cfg.market())
 		if err != nil {
 			return fail("can't start the market", err)
@@ -118,7 +118,7 @@ func run(args []string) int {
 	}
 
 	table := topics.New(cfg.table(time.Now()))
-	source, err := feed.NewRedis(cfg.feed(), table, log)
+	source, err := feed.New(cfg.feed(), table, log)
 	if err != nil {
 		return fail("can't start", err)
 	}
@@ -183,7 +183,7 @@ func run(args []string) int {
 // an outage does not turn clients away: another edge would have no newer values. It is a
 // warning then, unless needsFeed says that it would. The same holds for the keys of
 // tokens. verifier is nil if nobody needs one.
-func ready(table *topics.Table, source *feed.Redis, verifier *auth.Verifier, needsFeed bool) (warning string, err error) {
+func ready(table *topics.Table, source *feed.Feed, verifier *auth.Verifier, needsFeed bool) (warning string, err error) {
 	var down []string
 	for i := range table.Sources() {
 		f := table.Feed(i)

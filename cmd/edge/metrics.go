@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -16,7 +18,7 @@ import (
 type exporter struct {
 	server   *loop.Server
 	table    *topics.Table
-	feed     *feed.Redis
+	feed     *feed.Feed
 	verifier *auth.Verifier // Nil if nobody needs a token.
 	jwks     bool           // Its keys are fetched.
 	maxConns int
@@ -73,10 +75,14 @@ var (
 	ticksDesc      = desc("feed_ticks_total", "Ticks taken from the feed.")
 	unwantedDesc   = desc("feed_unwanted_total", "Messages of topics that nobody wanted any more.")
 	invalidDesc    = desc("feed_invalid_total", "Values dropped, by what is wrong with them.", "reason")
+	olderDesc      = desc("feed_older_total", "Values dropped because their version was below that of the newest one.")
+	repeatedDesc   = desc("feed_repeated_total", "Messages dropped because they came again, with the same version and value.")
+	resetsDesc     = desc("feed_version_resets_total", "Topics whose versions were taken to begin anew, after nothing but older ones.")
 	gapsDesc       = desc("feed_gaps_total", "Times ticks may have been missed, after which all values were fetched again.")
 	repairsDesc    = desc("feed_repairs_total", "Fetched values that were newer than what was held.")
 	fetchFailDesc  = desc("feed_fetch_failures_total", "Topics whose newest value could not be fetched, per attempt.")
-	feedUpDesc     = desc("feed_connected", "1 while the feed is connected.")
+	feedUpDesc     = desc("feed_connected", "1 while a source of the feed is connected, by the patterns of its topics.", "source")
+	feedLagDesc    = desc("feed_lag_seconds", "How old a message may be that a source of the feed receives now; 0 while it is not connected.", "source")
 	channelsDesc   = desc("feed_channels", "Redis channels subscribed, as Redis has confirmed them.")
 	feedTopicsDesc = desc("feed_topics", "Topics that are to be subscribed.")
 )
@@ -172,14 +178,22 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	count(invalidDesc, f.TooBig, "too_big")
 	count(invalidDesc, f.NotUTF8, "not_utf8")
 	count(invalidDesc, f.NotJSON, "not_json")
+	count(invalidDesc, f.NoVersion, "no_version")
+	count(invalidDesc, f.NoFields, "no_fields")
+	count(olderDesc, f.Older)
+	count(repeatedDesc, f.Repeated)
+	count(resetsDesc, f.VersionResets)
 	count(gapsDesc, f.Gaps)
 	count(repairsDesc, f.Repairs)
 	count(fetchFailDesc, f.FetchFailures)
-	up := 0.0
-	if f.Connected {
-		up = 1
+	for _, s := range f.Sources {
+		up := 0.0
+		if s.Connected {
+			up = 1
+		}
+		gauge(feedUpDesc, up, cmp.Or(s.Topics, "*"))
+		gauge(feedLagDesc, s.Lag.Seconds(), cmp.Or(s.Topics, "*"))
 	}
-	gauge(feedUpDesc, up)
 	gauge(channelsDesc, float64(f.Channels))
-	gauge(feedTopicsDesc, float64(f.Topics))
+	gauge(feedTopicsDesc, float64(f.Held))
 }

@@ -15,18 +15,20 @@ import (
 
 // config is what the flags and the environment say.
 type config struct {
-	redis    feed.RedisConfig
+	redis    feed.Config
 	market   feed.MarketConfig
 	speed    float64
 	replay   string
 	loop     bool
 	duration time.Duration
+	entries  int
 	logLevel slog.Level
 }
 
 const usageHead = `tickgen publishes market ticks to a Redis, simulated or recorded ones.
 
-For each tick it sets the topic's key and publishes on the topic's channel.
+For each tick it sets the topic's key and publishes on the topic's channel, in one
+transaction. The member ts of a simulated value never falls, so it can be its version.
 While it runs it takes commands on standard input, one a line:
   ` + commandForms + `
 
@@ -49,11 +51,14 @@ Flags:
 // asked for, and was written to out. Any other says all that is wrong.
 func parse(args []string, out io.Writer) (config, error) {
 	var c config
+	c.redis.Sources = make([]feed.SourceConfig, 1)
 	var symbols string
 	fs := flag.NewFlagSet("tickgen", flag.ContinueOnError)
-	fs.StringVar(&c.redis.URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, rediss:// or unix://")
+	fs.StringVar(&c.redis.Sources[0].URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, unix://, redis-sentinel:// or redis-cluster://,\nrediss in place of redis for TLS; a cluster needs names such as\n-redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
 	fs.StringVar(&c.redis.Channel, "redis-channel", feed.DefaultChannel, "`template` of a topic's Pub/Sub channel")
 	fs.StringVar(&c.redis.Key, "redis-key", feed.DefaultKey, "`template` of the key of a topic's newest value")
+	fs.StringVar(&c.redis.Stream, "redis-stream", "", "`key` of a stream that ticks are added to, in place of publishing them")
+	fs.IntVar(&c.entries, "stream-entries", feed.DefaultEntries, "`number` of entries that the stream keeps, or some more")
 	fs.StringVar(&symbols, "symbols", "", "`list` of symbols, separated by commas (default AAPL, BTC-USD, EUR-USD and 21\n"+
 		"more, or none if -n is given)")
 	fs.IntVar(&c.market.Generated, "n", 0, "`number` of symbols GEN-000001, GEN-000002, … for load")
@@ -76,6 +81,9 @@ func parse(args []string, out io.Writer) (config, error) {
 	case err != nil:
 		return c, err
 	}
+	if c.redis.Stream != "" {
+		c.redis.Mode = feed.ModeStream
+	}
 	switch {
 	case symbols != "":
 		c.market.Symbols = strings.Split(symbols, ",")
@@ -96,6 +104,9 @@ func (c config) validate() error {
 	}
 	if !(c.speed >= feed.SpeedMin && c.speed <= feed.SpeedMax) {
 		errs = append(errs, fmt.Errorf("-speed is %v, want %d to %d", c.speed, feed.SpeedMin, feed.SpeedMax))
+	}
+	if c.entries < 1 {
+		errs = append(errs, fmt.Errorf("-stream-entries is %d, want 1 or more", c.entries))
 	}
 	if c.duration < 0 {
 		errs = append(errs, fmt.Errorf("-for is %v, want 0 (no end) or more, such as 90s", c.duration))

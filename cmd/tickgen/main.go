@@ -62,6 +62,7 @@ func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
+	publisher.KeepEntries(c.entries)
 	if err := publisher.SetSpeed(c.speed); err != nil {
 		return err
 	}

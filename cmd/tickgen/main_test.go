@@ -64,6 +64,24 @@ func TestPublishesUntilStopped(t *testing.T) {
 	}
 }
 
+func TestStream(t *testing.T) {
+	s := redistest.Start(t)
+	p := start(t, "-redis", s.URL(), "-symbols", "AAPL", "-rate", "1000", "-redis-stream", "ticks", "-stream-entries", "100")
+	length := func() (n int) {
+		fmt.Sscan(s.Do("XLEN", "ticks"), &n)
+		return n
+	}
+	redistest.Eventually(t, "entries", func() bool { return length() >= 100 })
+	p.stop()
+	p.exits(t, 0)
+	if n := length(); n > 500 { // Redis trims by nodes of 100.
+		t.Errorf("the stream has %d entries, want about 100", n)
+	}
+	if got := s.Do("XREVRANGE", "ticks", "+", "-", "COUNT", "1"); !strings.Contains(got, "[topic AAPL value "+s.Do("GET", "price:AAPL")+"]") {
+		t.Errorf("the newest entry is %s", got)
+	}
+}
+
 func TestCommands(t *testing.T) {
 	s := redistest.Start(t)
 	p := start(t, "-redis", s.URL(), "-rate", "100")
@@ -131,6 +149,7 @@ func TestFlags(t *testing.T) {
 		{"redis://:secret@h", []string{"belongs to no flag"}},
 		{"-redis redis://:secret/x@h -redis-channel x -speed 11 -rate 0 -loop -for -1s",
 			[]string{"redis URL is not valid", `redis channel is "x"`, "-speed is 11", "rate is 0", "-loop needs -replay", "-for is -1s"}},
+		{"-redis-stream x -stream-entries 0", []string{"-stream-entries is 0"}},
 		{"-symbols A,,B", []string{`symbol "" is not valid`}},
 	} {
 		var stdout, stderr logtest.Log

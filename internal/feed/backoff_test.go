@@ -89,12 +89,37 @@ func TestShortLinksBackOff(t *testing.T) {
 	}
 }
 
+// Sentinels may have another master by now, so what is not there is not waited for as long.
+// One that throws us out is.
+func TestMastersAreSoughtSooner(t *testing.T) {
+	for works, most := range map[bool]int{false: 200, true: 45} {
+		synctest.Test(t, func(t *testing.T) {
+			r, _ := idle(t)
+			r.target = sentinels{}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			links := 0
+			r.reconnect(ctx, func(ctx context.Context, up func()) error {
+				links++
+				if works {
+					up()
+				}
+				return errors.New("refused")
+			})
+			// Waits of up to 5 s are 24 a minute, those of up to 1 s twice as many at least.
+			if links > most || !works && links < 55 {
+				t.Errorf("works %v: %d attempts in a minute", works, links)
+			}
+		})
+	}
+}
+
 // idle is a feed that does not run.
-func idle(t *testing.T) (*Redis, *logtest.Log) {
+func idle(t *testing.T) (*server, *logtest.Log) {
 	log, buf := newLog(t)
-	r, err := NewRedis(RedisConfig{URL: "redis://127.0.0.1:1"}, topics.New(limits), log)
+	f, err := New(At("redis://127.0.0.1:1"), topics.New(limits), log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r, buf
+	return f.sources[0].source.(*server), buf
 }

@@ -14,8 +14,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// What holds where a [RedisConfig] says nothing. The names are those of feeds that
-// exist.
+// What holds where a [Config] says nothing. The names are those of feeds that exist.
 const (
 	DefaultChannel = "channel:prices:{topic}"
 	DefaultKey     = "price:{topic}"
@@ -25,44 +24,91 @@ const (
 // timeoutMin keeps the pings of a connection, three per timeout, below 30 a second.
 const timeoutMin = 100 * time.Millisecond
 
-// RedisConfig says where Redis is and how topics are named there.
-type RedisConfig struct {
-	// URL is redis://[user:password@]host[:port][/db], the same with rediss:// for
-	// TLS, or unix://[user:password@]/path/to/socket[?db=N]. Timeouts in its query
-	// are overruled by Timeout.
-	URL string
+// Config says where ticks come from and how topics are named there.
+type Config struct {
+	// Sources are where the topics are. The last has no patterns and takes what no other
+	// does.
+	Sources []SourceConfig
 	// Channel is the Pub/Sub channel of a topic, with {topic} in the topic's place.
-	// The default is [DefaultChannel].
+	// The default is [DefaultChannel]. In a Redis Cluster it needs a hash tag, see
+	// [SourceConfig].
 	Channel string
 	// Key holds the newest value of a topic. The default is [DefaultKey].
 	Key string
+	// Mode is how ticks come. The default is [ModeChannel].
+	Mode Mode
+	// Stream is the key of the stream that [ModeStream] reads.
+	Stream string
 	// Timeout is the silence after which a connection is taken for dead, and bounds
 	// every connect, read and write. The default is [DefaultTimeout]. Pings are sent
-	// at a third of it. Raise it if Redis pauses longer than that, for a script or a
+	// at a third of it, and each second at least. Raise it if Redis pauses longer than that, for a script or a
 	// failover.
 	Timeout time.Duration
+	// TLS is what connections to rediss:// addresses use besides the system's
+	// authorities.
+	TLS TLSFiles
+	// VersionField is where values have a version, a member's name or a path of several
+	// such as meta.seq: a decimal number, or a string that holds one. Ticks whose version
+	// is below that of the topic's row are dropped, and so are values without one. "" if
+	// values have none.
+	VersionField string
 }
 
-// Validate returns all that is wrong with c, or nil. It never repeats the URL, which
+// Mode is a way in which ticks come from Redis.
+type Mode string
+
+const (
+	// ModeChannel subscribes to the channel of each topic that somebody wants.
+	ModeChannel Mode = "channel"
+	// ModePattern subscribes to the channels of all topics with one pattern, for feeds of
+	// which most topics are wanted. Those that nobody wants are thrown away.
+	ModePattern Mode = "pattern"
+	// ModeStream reads the entries of one Redis Stream, for those who need no loss between
+	// Redis and the edge.
+	ModeStream Mode = "stream"
+)
+
+// At returns a config of one source, with the default of everything else.
+func At(url string) Config { return Config{Sources: []SourceConfig{{URL: url}}} }
+
+// Validate returns all that is wrong with c, or nil. It never repeats a URL, which
 // may hold a password.
-func (c RedisConfig) Validate() error {
+func (c Config) Validate() error {
 	c = c.withDefaults()
-	_, urlErr := c.options()
+	errs := c.validateSources()
 	_, channelErr := newTemplate("channel", c.Channel)
 	_, keyErr := newTemplate("key", c.Key)
-	var timeoutErr error
-	if c.Timeout < timeoutMin {
-		timeoutErr = fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin)
+	errs = append(errs, channelErr, keyErr)
+	switch c.Mode {
+	case ModeChannel, ModePattern:
+		if c.Stream != "" {
+			errs = append(errs, fmt.Errorf("the redis stream is %q, but the mode is %s: want mode stream, or no stream", c.Stream, c.Mode))
+		}
+	case ModeStream:
+		if c.Stream == "" {
+			errs = append(errs, errors.New("redis stream is missing, want the key of the stream in mode stream, for example ticks"))
+		}
+	default:
+		errs = append(errs, fmt.Errorf("redis mode is %q, want channel, pattern or stream", c.Mode))
 	}
-	return errors.Join(urlErr, channelErr, keyErr, timeoutErr)
+	if c.VersionField != "" && !validVersionField(c.VersionField) {
+		errs = append(errs, fmt.Errorf("tick version field is %q: %w", c.VersionField, errVersionField))
+	}
+	if c.Timeout < timeoutMin {
+		errs = append(errs, fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin))
+	}
+	return errors.Join(errs...)
 }
 
-func (c RedisConfig) withDefaults() RedisConfig {
+func (c Config) withDefaults() Config {
 	if c.Channel == "" {
 		c.Channel = DefaultChannel
 	}
 	if c.Key == "" {
 		c.Key = DefaultKey
+	}
+	if c.Mode == "" {
+		c.Mode = ModeChannel
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
@@ -70,26 +116,13 @@ func (c RedisConfig) withDefaults() RedisConfig {
 	return c
 }
 
-// errURL stands for every error of the URL's parser, because each of those may
-// quote the part of the URL that holds the password.
-var errURL = errors.New("redis URL is not valid, want redis://[user:password@]host[:port][/db], " +
-	"rediss:// for TLS, or unix://[user:password@]/path/to/socket[?db=N]; " +
-	"write special characters in the password as %XX (@ is %40, / is %2F)")
-
 // poolSize is far above the one connection that a client uses. It is also the number
 // of failed dials after which go-redis starts to dial from a goroutine of its own,
 // which Close does not wait for.
 const poolSize = 1000
 
-// options returns what go-redis needs, without a dialer.
-func (c RedisConfig) options() (*redis.Options, error) {
-	if c.URL == "" {
-		return nil, errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
-	}
-	o, err := redis.ParseURL(c.URL)
-	if err != nil {
-		return nil, errURL
-	}
+// tune sets what holds for every connection, whatever the URL says.
+func tune(o *redis.Options, c Config) {
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = c.Timeout, c.Timeout, c.Timeout
 	o.ContextTimeoutEnabled = true
 	// Retries are ours: every one has to know whether its work is still wanted.
@@ -100,17 +133,23 @@ func (c RedisConfig) options() (*redis.Options, error) {
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.PoolSize, o.PipelinePoolSize, o.MinIdleConns = poolSize, -1, 0
-	return o, nil
 }
+
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // dialer returns a dialer for o whose connections close when ctx ends. That is what
 // ends a read or write in progress: go-redis looks at a context before and after
 // those, not during them.
-func dialer(ctx context.Context, o *redis.Options) func(context.Context, string, string) (net.Conn, error) {
+func dialer(ctx context.Context, o *redis.Options) dialFunc {
 	d := &net.Dialer{Timeout: o.DialTimeout}
 	dial := d.DialContext
 	if o.TLSConfig != nil {
-		dial = (&tls.Dialer{NetDialer: d, Config: o.TLSConfig}).DialContext
+		cfg := o.TLSConfig
+		if host, _, err := net.SplitHostPort(o.Addr); err == nil && cfg.ServerName == "" {
+			cfg = cfg.Clone() // What is dialled later may be the address without its name.
+			cfg.ServerName = host
+		}
+		dial = (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext
 	}
 	return func(_ context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
@@ -147,6 +186,13 @@ func newTemplate(what, s string) (template, error) {
 }
 
 func (t template) name(topic string) string { return t.prefix + topic + t.suffix }
+
+// glob is a pattern, as Redis has them, of the names of all topics. It may match others
+// too.
+func (t template) glob() string {
+	literal := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`)
+	return literal.Replace(t.prefix) + "*" + literal.Replace(t.suffix)
+}
 
 // topic cuts the topic out of a name. It does not allocate.
 func (t template) topic(name string) (string, bool) {

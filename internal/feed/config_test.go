@@ -12,10 +12,10 @@ import (
 )
 
 func TestValidate(t *testing.T) {
-	if err := (RedisConfig{URL: "redis://h"}).Validate(); err != nil {
+	if err := At("redis://h").Validate(); err != nil {
 		t.Error(err)
 	}
-	err := RedisConfig{Channel: "c", Key: "{topic}{topic}", Timeout: -1}.Validate()
+	err := Config{Channel: "c", Key: "{topic}{topic}", Timeout: -1}.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -28,14 +28,14 @@ func TestValidate(t *testing.T) {
 
 func TestURL(t *testing.T) {
 	for _, u := range []string{"redis://h", "redis://u:p@h:1/2", "rediss://h", "unix:///tmp/redis.sock", "unix://u:p@/r.sock?db=1", "redis://h?read_timeout=3"} {
-		if err := (RedisConfig{URL: u}).Validate(); err != nil {
+		if err := At(u).Validate(); err != nil {
 			t.Errorf("%s: %v", u, err)
 		}
 	}
 	// Each of these makes the parser quote the password, or could.
 	for _, u := range []string{"redis://u:" + secret + "/x@h", "redis://u:1/" + secret + "@h", "http://" + secret, secret,
 		"redis://h/" + secret, "redis://h?db=" + secret, "redis://h?" + secret + "=1", "redis://u:%zz" + secret + "@h", "redis://[" + secret} {
-		err := RedisConfig{URL: u}.Validate()
+		err := At(u).Validate()
 		if err == nil {
 			t.Errorf("%s: no error", u)
 		} else if strings.Contains(err.Error(), secret) {
@@ -45,7 +45,8 @@ func TestURL(t *testing.T) {
 }
 
 func TestTimeoutOverrulesURL(t *testing.T) {
-	o, err := RedisConfig{URL: "redis://h?read_timeout=-1&dial_timeout=9h&protocol=3&max_retries=7", Timeout: time.Second}.options()
+	s := SourceConfig{URL: "redis://h?read_timeout=-1&dial_timeout=9h&protocol=3&max_retries=7"}
+	o, err := s.options(Config{Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,11 +74,27 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+func TestGlob(t *testing.T) {
+	for text, want := range map[string]string{
+		"channel:prices:{topic}": "channel:prices:*",
+		`a*b?[c]\{topic}*`:       `a\*b\?\[c\]\\*\*`,
+		"p:{{topic}}":            "p:{*}",
+	} {
+		tmpl, err := newTemplate("channel", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tmpl.glob(); got != want {
+			t.Errorf("glob of %s = %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestUnixSocket(t *testing.T) {
 	path := t.TempDir() + "/r.sock"
 	s := redistest.Start(t, "--unixsocket", path)
 	s.Do("SET", "price:AAPL", "1")
-	r := run(t, RedisConfig{URL: "unix://" + path}, limits)
+	r := run(t, At("unix://"+path), limits)
 	r.acquire("AAPL")
 	r.eventually("the value", func() bool { return r.value("AAPL") == "1" })
 }
@@ -91,10 +108,10 @@ func TestTLS(t *testing.T) {
 	}
 	defer m.Close()
 	m.Set("price:AAPL", "1")
-	r := run(t, RedisConfig{URL: "rediss://" + m.Addr() + "?skip_verify=true"}, limits)
+	r := run(t, At("rediss://"+m.Addr()+"?skip_verify=true"), limits)
 	r.acquire("AAPL")
 	r.eventually("the value", func() bool { return r.value("AAPL") == "1" })
 
-	r = run(t, RedisConfig{URL: "rediss://" + m.Addr()}, limits)
+	r = run(t, At("rediss://"+m.Addr()), limits)
 	r.eventually("the certificate is refused", func() bool { return strings.Contains(r.Stats().LastError, "certificate") })
 }

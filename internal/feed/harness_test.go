@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,12 +16,20 @@ import (
 	"tickedge/internal/topics"
 )
 
+// TestMain lets more tests run side by side than there are processors: those of failovers
+// wait for Redis nearly all of their time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "4")
+	os.Exit(m.Run())
+}
+
 // secret is the password in every test that has one. It must not come out anywhere.
 const secret = "open-sesame"
 
 // newLog returns a logger for everything that a test can read, and that must not hold
 // the password.
-func newLog(t *testing.T) (*slog.Logger, *logtest.Log) {
+func newLog(t testing.TB) (*slog.Logger, *logtest.Log) {
 	log, l := logtest.New(t)
 	t.Cleanup(func() {
 		if l.Count(secret) > 0 {
@@ -32,19 +41,20 @@ func newLog(t *testing.T) (*slog.Logger, *logtest.Log) {
 
 // rig is a Redis feed that runs, and its table.
 type rig struct {
-	*Redis
-	t     *testing.T
-	table *topics.Table
-	log   *logtest.Log
-	ids   map[string]topics.ID
-	stop  func() // Ends Run and waits for that.
+	*Feed
+	*server // Its first source; nil if that is no single server.
+	t       testing.TB
+	table   *topics.Table
+	log     *logtest.Log
+	ids     map[string]topics.ID
+	stop    func() // Ends Run and waits for that.
 }
 
-func run(t *testing.T, cfg RedisConfig, limits topics.Config) *rig {
+func run(t testing.TB, cfg Config, limits topics.Config) *rig {
 	t.Helper()
 	log, buf := newLog(t)
 	table := topics.New(limits)
-	r, err := NewRedis(cfg, table, log)
+	r, err := New(cfg, table, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +73,18 @@ func run(t *testing.T, cfg RedisConfig, limits topics.Config) *rig {
 		}
 	})
 	t.Cleanup(stop)
-	return &rig{Redis: r, t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+	return &rig{Feed: r, server: serverOf(r), t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+}
+
+// serverOf is the server of a feed's first source, nil if that is no single one.
+func serverOf(f *Feed) *server {
+	switch s := f.sources[0].source.(type) {
+	case *stream:
+		return s.server
+	case *server:
+		return s
+	}
+	return nil // A cluster has several.
 }
 
 // limits are those of tests that are about something else.
@@ -71,7 +92,7 @@ var limits = topics.Config{Max: 100_000, Linger: time.Minute}
 
 // plain is a config with all its defaults. The timeout is long enough for a machine
 // that is busy with other things.
-func plain(s *redistest.Server) RedisConfig { return RedisConfig{URL: s.URL()} }
+func plain(s *redistest.Server) Config { return At(s.URL()) }
 
 func (r *rig) acquire(names ...string) {
 	r.t.Helper()
@@ -118,11 +139,11 @@ func (r *rig) settled() {
 		defer r.wants.mu.Unlock()
 		for name := range r.ids {
 			w := r.wants.topics[name]
-			if w == nil || w.confirmed != r.wants.link {
+			if w == nil || w.confirmed != r.wants.link || w.fetch != 0 {
 				return false
 			}
 		}
-		return len(r.wants.unfetched) == 0
+		return true
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
@@ -22,6 +23,8 @@ func hint(err error) string {
 		return "correct the user or the password in the Redis URL"
 	case redis.IsPermissionError(err):
 		return "permit the Redis user the commands, channels and keys of the feed (ACL SETUSER)"
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return "correct the names of keys: the newest value of a topic has to be a string, and a stream a stream"
 	case redis.IsMaxClientsError(err):
 		return "raise maxclients in the configuration of Redis"
 	case redis.IsLoadingError(err), redis.IsMasterDownError(err):
@@ -29,7 +32,17 @@ func hint(err error) string {
 	case errors.As(err, &dns):
 		return "correct the host in the Redis URL, or its entry in the DNS"
 	case errors.As(err, &cert):
-		return "trust the authority of the server's certificate (SSL_CERT_FILE), or use a name in it as the host"
+		return "trust the authority of the server's certificate (-redis-tls-ca, or SSL_CERT_FILE), or use a name in it as the host"
+	case errors.As(err, &op) && op.Op == "remote error": // A TLS alert.
+		return "show Redis a certificate that it trusts (-redis-tls-cert, -redis-tls-key)"
+	case errors.Is(err, errNoMaster):
+		return "correct the master's name in the Redis URL, or the hosts of the sentinels"
+	case errors.Is(err, errNotMaster):
+		return "wait until the failover is over; if it stays so, see the log of the sentinels"
+	case err != nil && strings.Contains(err.Error(), "cluster support disabled"):
+		return "the server is no part of a Redis Cluster: use redis:// in the URL"
+	case isMoved(err):
+		return "the server is part of a Redis Cluster: use redis-cluster:// in the URL"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
 		return "start Redis, or correct the address in the Redis URL"
 	case errors.Is(err, errSilent), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
@@ -40,4 +53,9 @@ func hint(err error) string {
 		return "check the address in the Redis URL and the network"
 	}
 	return "see the log of Redis"
+}
+
+func isMoved(err error) bool {
+	_, moved := redis.IsMovedError(err)
+	return moved
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -13,31 +13,43 @@ import (
 )
 
 const (
-	// commandMax bounds the channels in one SUBSCRIBE, so that Redis serves others
-	// between two of them, and a ping never waits behind a hundred thousand.
-	commandMax = 1000
 	// gatherFor is how long a subscription waits for others to share its command: a
 	// page of a hundred topics comes as a hundred changes.
 	gatherFor = 3 * time.Millisecond
-	// fetchMax bounds the GETs of one pipeline. One pipeline is in flight at a time.
-	fetchMax = 500
-	// watchBeats is into how many parts the watchdog divides the timeout. One ping is
-	// sent in each, so two may be lost or late without harm.
+	// pingsMax bounds the pings without an answer, those of pipelines included.
+	pingsMax = 16
+	// pingEvery is the most time between two pings, which tell how far the receiver is
+	// behind.
+	pingEvery = time.Second
+	// watchBeats is into how many parts the watchdog divides the timeout. At least one
+	// ping is sent in each, so two may be late without harm.
 	watchBeats = 3
 )
 
-// link is one connection for messages and one for fetches, and all that happens
-// over them. It is never repaired: whatever fails ends it.
+// link is one connection for messages and one for fetches, to the same server, and all
+// that happens over them. It is never repaired: whatever fails ends it.
 //
-//	receiver  reads messages and confirmations, into the table and r.wants
+// A fetched value must not overtake the messages that are still on their way, or a row
+// would step back when they come. So the fetcher hands the values of a pipeline to the
+// writer, who writes a ping behind them. Redis answers it behind all that was published
+// before the values were read, and when the receiver comes to that pong, it commits the
+// values itself.
+//
+//	receiver  reads messages and confirmations, into the table and s.wants
 //	writer    writes SUBSCRIBE, UNSUBSCRIBE and PING
-//	fetcher   GETs newest values over the second connection
+//	fetcher   gets newest values over the second connection
 //	watchdog  ends the link when nothing was heard for the timeout
+//	follower  ends the link when its target has moved to another server
 type link struct {
-	r     *Redis
-	sub   *redis.PubSub
-	get   *redis.Client
+	s     *server
+	sub   *redis.PubSub // Read by the receiver; once greeted, it writes nothing.
+	conn  net.Conn      // Beneath sub. Written by the writer alone.
 	heard atomic.Uint64 // Counts whatever was received.
+
+	fetcher fetcher
+	fetched chan []repair // From the fetcher to the writer.
+	pings   pings
+	current atomic.Bool // All that was wanted when it began has its newest value.
 }
 
 // errRedial is what go-redis gets when it wants to replace a broken connection
@@ -46,52 +58,77 @@ var errRedial = errors.New("the connection has failed")
 
 // runLink runs one link. It calls up when the connection works, and returns why
 // it ended, with its goroutines ended and its sockets closed.
-func (r *Redis) runLink(ctx context.Context, up func()) error {
+func (s *server) runLink(ctx context.Context, up func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer s.wants.reset()
 
-	opts := *r.opts
-	opts.Dialer = dialer(ctx, &opts)
-	get := redis.NewClient(&opts)
-	defer get.Close()
-
-	var dialed atomic.Bool
-	once, dial := *r.opts, opts.Dialer
+	base, err := s.resolve(ctx)
+	if err != nil {
+		return err
+	}
+	s.addr = base.Addr
+	l := &link{s: s, fetched: make(chan []repair)}
+	dial := dialer(ctx, base)
+	once := *base
 	once.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if dialed.Swap(true) {
+		if l.conn != nil {
 			return nil, errRedial
 		}
-		return dial(ctx, network, addr)
+		conn, err := dial(ctx, network, addr)
+		if err == nil {
+			l.conn = conn
+		}
+		return conn, err
 	}
 	client := redis.NewClient(&once)
 	defer client.Close()
-
-	l := &link{r: r, sub: client.Subscribe(ctx), get: get}
+	l.sub = client.Subscribe(ctx)
 	defer l.sub.Close()
 	if err := l.greet(ctx); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
+	opts := *base
+	opts.Dialer = l.dialSame(dial)
+	get := redis.NewClient(&opts)
+	defer get.Close()
+	l.fetcher = fetcher{s: s, get: get, waiting: make(chan struct{}, waitingMax), after: nothing, hand: l.hand, look: l.look}
+	s.pings.Store(&l.pings)
+	defer s.pings.Store(nil)
 	up()
+	l.look()
 
-	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{l.receive, l.write, l.fetch, l.watch} {
-		wg.Go(func() {
-			err := run(ctx)
-			// These two are not why the link ends but what the others see of it.
-			// Whoever closed the connection comes with the reason.
-			if err != nil && !errors.Is(err, errRedial) && !errors.Is(err, net.ErrClosed) {
-				cancel(err)
-			}
-		})
-	}
-	wg.Wait()
-	return context.Cause(ctx)
+	return runAll(ctx, cancel, l.receive, l.write, l.fetcher.run, l.watch, l.follow)
 }
+
+// resolve asks the target where to connect to.
+func (s *server) resolve(ctx context.Context) (*redis.Options, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	opts, err := s.target.resolve(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find the server: %w", err)
+	}
+	return opts, nil
+}
+
+// dialSame returns a dialer to the very address that the messages come from: a name may
+// stand for several servers, and a value of another one may be older than what was
+// published on this.
+func (l *link) dialSame(dial dialFunc) dialFunc {
+	to := l.conn.RemoteAddr()
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dial(ctx, to.Network(), to.String())
+	}
+}
+
+// follow ends the link when its target has moved to another server.
+func (l *link) follow(ctx context.Context) error { return l.s.target.watch(ctx, l.s.addr) }
 
 // greet connects and waits for the answer to a ping. A server that accepts and then
 // says nothing has not answered.
 func (l *link) greet(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.r.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, l.s.cfg.Timeout)
 	defer cancel()
 	if err := l.sub.Ping(ctx); err != nil {
 		return err
@@ -108,21 +145,29 @@ func (l *link) receive(ctx context.Context) error {
 		m, err := l.sub.Receive(ctx)
 		l.heard.Add(1)
 		if err != nil {
-			if err = l.r.refuse(err); err != nil {
+			if err = l.s.refuse(err); err != nil {
 				return fmt.Errorf("receive: %w", err)
 			}
+			l.look()
 			continue
 		}
-		if l.r.receive(m) && !counted {
+		if pong, ok := m.(*redis.Pong); ok {
+			l.answered(pong.Payload)
+		} else if l.s.receive(m) && !counted {
 			counted = true
-			l.r.counters.gaps.Add(1)
+			l.s.counters.gaps.Add(1)
 		}
 	}
 }
 
 func (l *link) write(ctx context.Context) error {
-	ping := time.NewTicker(l.r.cfg.Timeout / watchBeats)
+	ping := time.NewTicker(min(pingEvery, l.s.cfg.Timeout/watchBeats))
 	defer ping.Stop()
+	if l.s.wants.whole {
+		if err := l.send(l.s.verbs.subscribe, l.s.channel.glob()); err != nil {
+			return err
+		}
+	}
 	for {
 		if err := l.writeCommands(ctx); err != nil {
 			return err
@@ -130,41 +175,112 @@ func (l *link) write(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-l.r.wants.written:
+		case <-l.s.wants.written:
 			sleep(ctx, gatherFor)
+		case <-l.s.wants.room:
 		case <-ping.C:
-			if err := l.sub.Ping(ctx); err != nil {
-				return fmt.Errorf("ping: %w", err)
+			l.look() // Topics that were behind may have been given up.
+			if l.pings.len() < pingsMax-waitingMax {
+				if err := l.ping(nil); err != nil {
+					return err
+				}
+			}
+		case batch := <-l.fetched:
+			if err := l.ping(batch); err != nil {
+				return err
 			}
 		}
 	}
 }
 
-// writeCommands writes all that is to be subscribed and unsubscribed.
+// ping writes a ping, whose pong lets the values of batch into the table.
+func (l *link) ping(batch []repair) error {
+	return l.send("ping", l.pings.add(time.Now(), batch))
+}
+
+// answered takes a pong. Whatever was published before its ping was written has been
+// received.
+func (l *link) answered(token string) {
+	batch := l.pings.answered(time.Now(), token)
+	if batch == nil {
+		return
+	}
+	l.fetcher.commit(batch)
+}
+
+// hand passes the values of a pipeline on to the writer.
+func (l *link) hand(ctx context.Context, batch []repair) {
+	select {
+	case <-ctx.Done():
+	case l.fetched <- batch:
+	}
+}
+
+// look finds out whether all that was wanted when the link began has its newest value.
+// From then on the server is up: clients who are told so may trust what they have.
+func (l *link) look() {
+	if !l.current.Load() && l.s.wants.current() && l.current.CompareAndSwap(false, true) {
+		l.s.changed(true)
+	}
+}
+
+// writeCommands writes what is to be subscribed and unsubscribed, as far as flight has
+// room for it.
 func (l *link) writeCommands(ctx context.Context) error {
 	for ctx.Err() == nil {
-		c := l.r.wants.next(commandMax)
+		c := l.s.wants.next(l.s.verbs.most)
 		if len(c.topics) == 0 {
 			return nil
 		}
+		names := make([]string, len(c.topics))
 		for i, topic := range c.topics {
-			c.topics[i] = l.r.channel.name(topic)
+			names[i] = l.s.channel.name(topic)
 		}
-		write := l.sub.Subscribe
+		verb := l.s.verbs.subscribe
 		if c.name == unsubscribe {
-			write = l.sub.Unsubscribe
+			verb = l.s.verbs.unsubscribe
 		}
-		if err := write(ctx, c.topics...); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+		if err := l.send(verb, names...); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// send writes one command. go-redis would hold a lock meanwhile that the receiver needs
+// for each message, and keep a list of all channels that is of no use here.
+func (l *link) send(name string, args ...string) error {
+	l.conn.SetWriteDeadline(time.Now().Add(l.s.cfg.Timeout))
+	if _, err := l.conn.Write(appendCommand(nil, name, args)); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// appendCommand appends a command as Redis reads it (RESP).
+func appendCommand(dst []byte, name string, args []string) []byte {
+	dst = append(dst, '*')
+	dst = strconv.AppendInt(dst, int64(1+len(args)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = appendBulk(dst, name)
+	for _, a := range args {
+		dst = appendBulk(dst, a)
+	}
+	return dst
+}
+
+func appendBulk(dst []byte, s string) []byte {
+	dst = append(dst, '$')
+	dst = strconv.AppendInt(dst, int64(len(s)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, s...)
+	return append(dst, "\r\n"...)
+}
+
 // watch counts beats without a sign of life instead of looking at the clock: a
 // process that was stopped itself sees one long beat, not a dead server.
 func (l *link) watch(ctx context.Context) error {
-	beat := time.NewTicker(l.r.cfg.Timeout / watchBeats)
+	beat := time.NewTicker(l.s.cfg.Timeout / watchBeats)
 	defer beat.Stop()
 	heard, quiet := l.heard.Load(), 0
 	for {
@@ -178,73 +294,5 @@ func (l *link) watch(ctx context.Context) error {
 		} else if quiet++; quiet == watchBeats {
 			return errSilent
 		}
-	}
-}
-
-// fetch fetches what r.wants has to fetch. Its failures do not end the link:
-// messages go on while a replica loads or a key's permission is missing.
-func (l *link) fetch(ctx context.Context) error {
-	var wait backoff
-	var batch, failed []fetch
-	for {
-		batch = l.r.wants.fetches(batch[:0], fetchMax)
-		if len(batch) == 0 {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-l.r.wants.fetched:
-			}
-			continue
-		}
-		var err error
-		failed, err = l.fetchBatch(ctx, batch, failed[:0])
-		if ctx.Err() != nil {
-			return nil
-		}
-		if len(failed) == 0 {
-			wait.reset()
-			continue
-		}
-		d := wait.next()
-		l.r.fetchFailed(err, len(failed), d)
-		sleep(ctx, d)
-		l.r.wants.refetch(failed)
-	}
-}
-
-// fetchBatch fetches the newest values of batch and repairs the table with them. It
-// appends what is worth another attempt to failed, with the last error.
-func (l *link) fetchBatch(ctx context.Context, batch, failed []fetch) ([]fetch, error) {
-	pipe := l.get.Pipeline()
-	cmds := make([]*redis.StringCmd, len(batch))
-	for i, f := range batch {
-		cmds[i] = pipe.Get(ctx, l.r.key.name(f.topic))
-	}
-	pipe.Exec(ctx) // Every command has its own error.
-	var last error
-	for i, f := range batch {
-		value, err := cmds[i].Result()
-		switch {
-		case err == nil:
-			if l.r.inspector.passes(l.r.log, f.topic, value) && l.r.wants.repair(f, value) {
-				l.r.counters.repairs.Add(1)
-			}
-		case errors.Is(err, redis.Nil): // Nothing was published yet.
-		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "WRONGTYPE"):
-			l.r.fetchFailed(fmt.Errorf("GET %s: %w", l.r.key.name(f.topic), err), 1, 0)
-		default:
-			failed, last = append(failed, f), err
-		}
-	}
-	return failed, last
-}
-
-// fetchFailed counts topics whose newest value could not be fetched. A retryIn of 0
-// says that it will not be tried again.
-func (r *Redis) fetchFailed(err error, topics int, retryIn time.Duration) {
-	r.counters.fetchFailures.Add(uint64(topics))
-	if swallowed, ok := r.fetchLog.allow(); ok {
-		r.log.Warn("redis feed: newest values not fetched", "error", err, "topics", topics,
-			"retry_in", retryIn.Round(time.Millisecond), "swallowed", swallowed, "hint", hint(err))
 	}
 }

@@ -64,6 +64,7 @@ type Market struct {
 	symbols []stock
 	period  float64 // Nanoseconds from tick to tick.
 	carry   float64 // The part of them not handed out yet, below 1.
+	ts      int64   // That of the newest tick, in Unix ms.
 	buf     []byte
 }
 
@@ -117,7 +118,9 @@ func NewMarket(c MarketConfig) (*Market, error) {
 // Rate is the number of ticks per second at speed 1.
 func (m *Market) Rate() float64 { return float64(time.Second) / m.period }
 
-// Next returns the next tick, stamped with now. The error is always nil.
+// Next returns the next tick, stamped with now, or with the time of the tick before it
+// if the clock went back: ts is a version, and the ticks of a topic are in its order.
+// The error is always nil.
 func (m *Market) Next(now time.Time) (Tick, error) {
 	s := &m.symbols[m.random.IntN(len(m.symbols))]
 	// Without the second term the expected price would grow with the volatility.
@@ -126,6 +129,7 @@ func (m *Market) Next(now time.Time) (Tick, error) {
 	price := max(int64(math.Round(s.start*math.Exp(s.log)*float64(s.scale))), 1)
 	spread := 1 + price/20000 // Half a basis point to either side, and one unit at least.
 
+	m.ts = max(m.ts, now.UnixMilli())
 	b := append(m.buf[:0], `{"p":`...)
 	b = s.appendPrice(b, price)
 	b = append(b, `,"b":`...)
@@ -133,7 +137,7 @@ func (m *Market) Next(now time.Time) (Tick, error) {
 	b = append(b, `,"a":`...)
 	b = s.appendPrice(b, price+spread)
 	b = append(b, `,"ts":`...)
-	b = strconv.AppendInt(b, now.UnixMilli(), 10)
+	b = strconv.AppendInt(b, m.ts, 10)
 	m.buf = append(b, '}')
 
 	m.carry += m.period

@@ -70,6 +70,26 @@ func TestMarketValues(t *testing.T) {
 	}
 }
 
+// A version never falls, and a clock may.
+func TestMarketTimeNeverFalls(t *testing.T) {
+	m := newMarket(t, MarketConfig{Symbols: []string{"AAPL"}, Rate: 1, Volatility: 1, Seed: 1})
+	var last int64
+	for _, now := range []time.Time{noon, noon.Add(-time.Hour), noon.Add(time.Millisecond)} {
+		tick, _ := m.Next(now)
+		var v struct{ TS int64 }
+		if err := json.Unmarshal(tick.Value, &v); err != nil {
+			t.Fatal(err)
+		}
+		if v.TS < last {
+			t.Errorf("ts went from %d to %d", last, v.TS)
+		}
+		last = v.TS
+	}
+	if want := noon.UnixMilli() + 1; last != want {
+		t.Errorf("ts = %d, want %d once the clock has caught up", last, want)
+	}
+}
+
 // At volatility 1, a year of ticks moves the logarithm of a price by the symbol's
 // own volatility, on average.
 func TestMarketVolatility(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,29 +31,40 @@ const (
 	SpeedMax = 10
 )
 
+// DefaultEntries is about how many entries of a stream are kept: minutes of a common
+// market, in some 10 MB of Redis.
+const DefaultEntries = 100_000
+
 const (
-	// publishMax bounds the ticks of one pipeline, two commands each. Redis serves
-	// nobody else while it reads through one, about a millisecond for this many.
+	// publishMax bounds the ticks of one transaction, two commands each. Redis serves
+	// nobody else while it runs one, one or two milliseconds for this many.
 	publishMax = 1000
-	// publishEvery is the least time between two pipelines that are not full. It
+	// publishEvery is the least time between two transactions that are not full. It
 	// makes batches at high rates, and nobody sees it: clients are flushed far less
 	// often.
 	publishEvery = 3 * time.Millisecond
 )
 
 // Publisher writes ticks into Redis at their pace. For each it sets the key of the
-// topic and then publishes on its channel, so whoever fetches a value after a message
-// gets that value or a newer one.
+// topic and publishes on its channel, or adds an entry to the stream of [ModeStream], in
+// this order and in one transaction. So who
+// fetches a value after a message gets that value or a newer one, and no other publisher
+// of the topic comes between the two.
+//
+// The ticks of a batch share their transaction: MULTI and EXEC around every tick made
+// tickgen a third slower and cost Redis half as much CPU again, a script more than that.
 type Publisher struct {
-	opts    *redis.Options
+	cfg     Config
+	up      *upstream
 	channel template
 	key     template
+	entries int // About how many a stream keeps.
 	log     *slog.Logger
 	changed chan struct{} // Has an element when Run has to look at state again.
 
 	mu    sync.Mutex
 	state PublisherState
-	down  bool // The last pipeline failed, and that was logged.
+	down  bool // The last transaction failed, and that was logged.
 }
 
 // PublisherState says what a [Publisher] is doing.
@@ -60,22 +72,29 @@ type PublisherState struct {
 	Published uint64  // Ticks that Redis has taken.
 	Speed     float64 // 1 to 10.
 	Paused    bool
-	Connected bool // The last pipeline went through.
+	Connected bool // The last transaction went through.
 }
 
-// NewPublisher returns a publisher at speed 1. It does not connect yet.
-func NewPublisher(cfg RedisConfig, log *slog.Logger) (*Publisher, error) {
+// NewPublisher returns a publisher at speed 1, into the only source of cfg. It does not
+// connect yet.
+func NewPublisher(cfg Config, log *slog.Logger) (*Publisher, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("publisher: %w", err)
 	}
-	p := &Publisher{log: log, changed: make(chan struct{}, 1), state: PublisherState{Speed: SpeedMin}}
-	p.opts, _ = cfg.options() // Valid, and so are the templates.
+	if len(cfg.Sources) != 1 {
+		return nil, fmt.Errorf("publisher: redis sources are %d, want one to publish to", len(cfg.Sources))
+	}
+	p := &Publisher{cfg: cfg, entries: DefaultEntries, log: log, changed: make(chan struct{}, 1), state: PublisherState{Speed: SpeedMin}}
+	p.up, _ = cfg.Sources[0].upstream(cfg) // Valid, and so are the templates.
 	p.channel, _ = newTemplate("channel", cfg.Channel)
 	p.key, _ = newTemplate("key", cfg.Key)
 	routeLog(log)
 	return p, nil
 }
+
+// KeepEntries sets about how many entries a stream keeps. It is to be called before Run.
+func (p *Publisher) KeepEntries(n int) { p.entries = n }
 
 // State may be called from any goroutine.
 func (p *Publisher) State() PublisherState {
@@ -112,12 +131,17 @@ func (p *Publisher) change(f func(*PublisherState)) {
 // or until it fails. While Redis cannot be reached it tries for ever to get the ticks
 // in hand through, and then goes on with those after them. One source at a time.
 func (p *Publisher) Run(ctx context.Context, source Source) error {
-	opts := *p.opts
-	opts.Dialer = dialer(ctx, &opts)
-	client := redis.NewClient(&opts)
+	client, err := p.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("publisher: %w", err)
+	}
 	defer client.Close()
 
-	b := batch{p: p, pipe: client.Pipeline()}
+	b := batch{p: p, pipe: client.TxPipeline()}
+	if c, ok := client.(*redis.ClusterClient); ok {
+		b.pipe = client.Pipeline() // Each tick is a transaction by itself: a script.
+		b.cluster = c
+	}
 	var pace pace
 	next, err := source.Next(time.Now())
 	for err == nil && ctx.Err() == nil {
@@ -136,6 +160,42 @@ func (p *Publisher) Run(ctx context.Context, source Source) error {
 		return nil
 	}
 	return err
+}
+
+// connect returns a client of the publisher's servers. Its connections close when ctx
+// ends.
+func (p *Publisher) connect(ctx context.Context) (redis.UniversalClient, error) {
+	opts, err := p.cfg.TLS.secure(p.up.opts)
+	if err != nil {
+		return nil, err
+	}
+	own := *opts
+	own.Dialer = dialer(ctx, &own)
+	switch p.up.kind {
+	case sentinel:
+		return redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: p.up.master, SentinelAddrs: p.up.addrs, SentinelUsername: p.up.guard.Username, SentinelPassword: p.up.guard.Password,
+			Username: own.Username, Password: own.Password, DB: own.DB, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
+			DialTimeout: own.DialTimeout, ReadTimeout: own.ReadTimeout, WriteTimeout: own.WriteTimeout, ContextTimeoutEnabled: true,
+			MaxRetries: own.MaxRetries, Protocol: own.Protocol, DisableIdentity: true,
+		}), nil
+	case sharded:
+		// It follows slots that move by itself, and is tried again after anything else.
+		return redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: p.up.addrs, Username: own.Username, Password: own.Password, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
+			DialTimeout: own.DialTimeout, ReadTimeout: own.ReadTimeout, WriteTimeout: own.WriteTimeout, ContextTimeoutEnabled: true,
+			Protocol: own.Protocol, DisableIdentity: true, MaintNotificationsConfig: own.MaintNotificationsConfig,
+		}), nil
+	}
+	return redis.NewClient(&own), nil
+}
+
+// address names the servers in the log.
+func (p *Publisher) address() string {
+	if len(p.up.addrs) > 0 {
+		return strings.Join(p.up.addrs, ",")
+	}
+	return p.up.opts.Addr
 }
 
 // speed is how fast time passes for the source, 0 in a pause.
@@ -163,23 +223,41 @@ func (p *Publisher) wait(ctx context.Context, pace *pace, after time.Duration) {
 	}
 }
 
-// batch is the ticks of one pipeline.
+// batch is the ticks of one transaction.
 type batch struct {
-	p     *Publisher
-	pipe  redis.Pipeliner
-	ticks int
-	arena []byte // Holds the values until the pipeline is through.
-	cmds  []redis.Cmder
+	p       *Publisher
+	pipe    redis.Pipeliner
+	cluster *redis.ClusterClient // Nil if it is none.
+	ticks   int
+	arena   []byte // Holds the values until the transaction is through.
+	cmds    []redis.Cmder
 }
 
 func (b *batch) add(ctx context.Context, t Tick) {
 	at := len(b.arena)
 	b.arena = append(b.arena, t.Value...) // Moves at times; what it leaves stays as it is.
 	value := b.arena[at:len(b.arena):len(b.arena)]
-	b.cmds = append(b.cmds,
-		redis.NewStatusCmd(ctx, "set", b.p.key.name(t.Topic), value),
-		redis.NewIntCmd(ctx, "publish", b.p.channel.name(t.Topic), value))
+	b.cmds = b.p.appendCommands(ctx, b.cmds, t.Topic, value)
 	b.ticks++
+}
+
+// inShard sets and publishes one tick in a Redis Cluster, where a transaction over many
+// topics is not possible, because they are in different slots.
+const inShard = `redis.call('SET',KEYS[1],ARGV[1]) return redis.call('SPUBLISH',KEYS[2],ARGV[1])`
+
+// appendCommands appends what writes one tick.
+func (p *Publisher) appendCommands(ctx context.Context, cmds []redis.Cmder, topic string, value []byte) []redis.Cmder {
+	key, channel := p.key.name(topic), p.channel.name(topic)
+	if p.up.kind == sharded {
+		return append(cmds, redis.NewIntCmd(ctx, "eval", inShard, 2, key, channel, value))
+	}
+	cmds = append(cmds, redis.NewStatusCmd(ctx, "set", key, value))
+	if p.cfg.Mode == ModeStream {
+		// About as many as are to be kept: to the entry it would cost far more.
+		return append(cmds, redis.NewStringCmd(ctx, "xadd", p.cfg.Stream, "maxlen", "~", p.entries, "*",
+			streamTopic, topic, streamValue, value))
+	}
+	return append(cmds, redis.NewIntCmd(ctx, "publish", channel, value))
 }
 
 // publish writes the batch, again and again until Redis has taken it. It is false
@@ -201,6 +279,9 @@ func (b *batch) publish(ctx context.Context) bool {
 		if err == nil {
 			break
 		}
+		if b.cluster != nil {
+			b.cluster.ReloadState(ctx) // From a primary that is dead, go-redis does not go on to the new one.
+		}
 		d := wait.next()
 		b.p.failed(err, d)
 		if !sleep(ctx, d) {
@@ -220,7 +301,7 @@ func (p *Publisher) published(ticks int) {
 	p.state.Published += uint64(ticks)
 	p.mu.Unlock()
 	if !was {
-		p.log.Info("publisher up", "address", p.opts.Addr)
+		p.log.Info("publisher up", "address", p.address())
 	}
 }
 
@@ -231,7 +312,7 @@ func (p *Publisher) failed(err error, retryIn time.Duration) {
 	p.state.Connected, p.down = false, true
 	p.mu.Unlock()
 	if first {
-		p.log.Error("publisher down", "address", p.opts.Addr, "error", err, "hint", hint(err),
+		p.log.Error("publisher down", "address", p.address(), "error", err, "hint", hint(err),
 			"retry_in", retryIn.Round(time.Millisecond))
 	}
 }

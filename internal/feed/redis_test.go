@@ -3,7 +3,9 @@ package feed
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +149,147 @@ func TestKilledConnectionsLoseNothing(t *testing.T) {
 	}
 }
 
+// A value that was fetched must not overtake the messages that were published before it
+// and are still on their way: the row would step back when they come.
+func TestFetchedValueWaitsForOlderMessages(t *testing.T) {
+	s := redistest.Start(t)
+	y := newRelay(t, s.Addr())
+	r := run(t, At(y.url()), limits)
+	messages := y.conn(r, 0)
+	r.acquire("FIRST")
+	r.settled()
+	values := y.conn(r, 1)
+	values.up.hold(true)
+	r.acquire("AAPL")
+	r.eventually("the channel is confirmed", func() bool { return r.Stats().Channels == 2 })
+	messages.down.hold(true)
+	publish(s, "AAPL", "1")
+	publish(s, "AAPL", "2")
+	answered := values.down.bytes()
+	values.up.hold(false)
+	r.eventually("the value is fetched", func() bool { return values.down.bytes() > answered })
+	asked := messages.up.bytes()
+	r.eventually("another ping is written", func() bool { return messages.up.bytes() > asked })
+	if got := r.value("AAPL"); got != "" {
+		t.Errorf("value = %s while older messages are on their way", got)
+	}
+	messages.down.hold(false)
+	r.settled()
+	if got := r.row("AAPL"); got != `{"s":"AAPL","n":2,"v":2}` {
+		t.Errorf("row = %s, want that of the second message", got)
+	}
+	if st := r.Stats(); st.Repairs != 0 || st.Connects != 1 {
+		t.Errorf("stats = %+v, want no repair", st)
+	}
+}
+
+// The feed is up again once values are current, and not when it is connected.
+func TestUpMeansCurrent(t *testing.T) {
+	s := redistest.Start(t)
+	y := newRelay(t, s.Addr())
+	r := run(t, At(y.url()), limits)
+	r.eventually("up without a topic", func() bool { return r.table.Health().Up })
+	r.acquire("AAPL")
+	r.settled()
+	first := y.conn(r, 0)
+	y.conn(r, 1)
+	s.Do("SET", "price:AAPL", "1") // Missed, as it were.
+	y.mu.Lock()
+	y.hold = 3 // The second link's connection for values.
+	y.mu.Unlock()
+	first.close()
+	messages, values := y.conn(r, 2), y.conn(r, 3)
+	asked := messages.up.bytes()
+	r.eventually("another ping is written", func() bool { return messages.up.bytes() > asked })
+	if r.table.Health().Up || !r.Stats().Connected {
+		t.Error("not connected, or up while a topic lacks its newest value")
+	}
+	values.up.hold(false)
+	r.eventually("up", func() bool { return r.table.Health().Up })
+	if got := r.value("AAPL"); got != "1" {
+		t.Errorf("value = %s when the feed came up", got)
+	}
+}
+
+// Values that can't be fetched do not keep the feed down: ticks come.
+func TestUpWithoutValues(t *testing.T) {
+	s := redistest.Start(t)
+	s.Do("ACL", "SETUSER", "edge", "on", ">"+secret, "+@all", "-getrange", "allchannels", "resetkeys")
+	cfg := plain(s)
+	cfg.Sources[0].URL = "redis://edge:" + secret + "@" + s.Addr()
+	r := run(t, cfg, limits)
+	r.acquire("AAPL")
+	r.settled()
+	s.Do("CLIENT", "KILL", "TYPE", "pubsub")
+	r.eventually("a new connection", func() bool { return r.Stats().Connects == 2 })
+	r.eventually("up", func() bool { return r.table.Health().Up })
+}
+
+// Messages that come late are seen as lag, by clients too, before Redis cuts the feed off.
+func TestLag(t *testing.T) {
+	s := redistest.Start(t)
+	y := newRelay(t, s.Addr())
+	cfg := At(y.url())
+	cfg.Timeout = time.Minute
+	r := run(t, cfg, limits)
+	messages := y.conn(r, 0)
+	r.eventually("a round trip", func() bool { return r.Stats().Lag > 0 })
+	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
+	messages.down.hold(true)
+	r.eventually("the table knows that the feed is behind", func() bool { return r.table.Health().Lag > lagMax.Milliseconds() })
+	r.eventually("that is logged", func() bool { return r.log.Count("redis feed is behind") == 1 })
+	messages.down.hold(false)
+	r.eventually("the feed has caught up", func() bool { return r.Stats().Lag < lagMax })
+	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
+	if st := r.Stats(); st.Connects != 1 || st.Sources[0].Lag == 0 {
+		t.Errorf("stats = %+v", st)
+	}
+}
+
+// Whoever may write the keys can't fill the edge's memory.
+func TestNoMoreOfAValueIsReadThanItTakes(t *testing.T) {
+	s := redistest.Start(t)
+	s.Do("SET", "price:AAPL", strings.Repeat("1", 1<<20))
+	y := newRelay(t, s.Addr())
+	r := run(t, At(y.url()), limits)
+	r.acquire("AAPL")
+	r.settled()
+	if st := r.Stats(); st.TooBig != 1 || r.value("AAPL") != "" {
+		t.Errorf("stats = %+v, want one value that is too big", st)
+	}
+	if n := y.conn(r, 1).down.bytes(); n > 2*ValueMax {
+		t.Errorf("%d bytes were read", n)
+	}
+}
+
+// A name may stand for several servers: values come from the one that messages come from.
+func TestValuesComeFromTheSameServer(t *testing.T) {
+	to := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 7), Port: 6379}
+	var dialled []string
+	dial := func(_ context.Context, network, addr string) (net.Conn, error) {
+		dialled = append(dialled, network+" "+addr)
+		return addrConn{to: to}, nil
+	}
+	l := link{conn: addrConn{to: to}}
+	l.dialSame(dial)(t.Context(), "tcp", "redis.example:6379")
+	again := sticky(dial)
+	for range 2 {
+		again(t.Context(), "tcp", "redis.example:6379")
+	}
+	want := []string{"tcp 127.0.0.7:6379", "tcp redis.example:6379", "tcp 127.0.0.7:6379"}
+	if !slices.Equal(dialled, want) {
+		t.Errorf("dialled %q, want %q", dialled, want)
+	}
+}
+
+// addrConn is a connection of which nothing is known but where it leads.
+type addrConn struct {
+	net.Conn
+	to net.Addr
+}
+
+func (c addrConn) RemoteAddr() net.Addr { return c.to }
+
 // Redis cuts off subscribers that it cannot get rid of its messages to.
 func TestOutputBufferLimit(t *testing.T) {
 	s := redistest.Start(t, "--client-output-buffer-limit", "pubsub 1mb 0 0")
@@ -260,7 +403,7 @@ func TestManyTopicsInFewCommands(t *testing.T) {
 		r.acquire(fmt.Sprint("T", i))
 	}
 	r.settled()
-	r.eventually("all are fetched", func() bool { return calls(s, "get") == n })
+	r.eventually("all are fetched", func() bool { return calls(s, "getrange") == n })
 	// How many exactly depends on how fast they came.
 	if got := calls(s, "subscribe"); got > n/10 {
 		t.Errorf("%d SUBSCRIBE commands for %d topics, want about %d", got, n, n/commandMax)
@@ -272,7 +415,7 @@ func TestManyTopicsInFewCommands(t *testing.T) {
 		r.release(name)
 	}
 	r.table.Sweep(time.Now().Add(time.Hour))
-	r.eventually("all are given up", func() bool { return r.Stats().Channels == 0 && r.Stats().Topics == 0 })
+	r.eventually("all are given up", func() bool { return r.Stats().Channels == 0 && r.Stats().Held == 0 })
 	if got := calls(s, "unsubscribe"); got > n/10 {
 		t.Errorf("%d UNSUBSCRIBE commands for %d topics", got, n)
 	}
@@ -286,7 +429,7 @@ func TestReconnectionFillsItsCommands(t *testing.T) {
 	for i := range n {
 		r.acquire(fmt.Sprint("T", i))
 	}
-	r.eventually("the feed knows all", func() bool { return r.Stats().Topics == n })
+	r.eventually("the feed knows all", func() bool { return r.Stats().Held == n })
 	s.Start()
 	r.settled()
 	if got := calls(s, "subscribe"); got != n/commandMax {
@@ -327,7 +470,7 @@ func TestRefusedTopicLeavesTheOthers(t *testing.T) {
 	s := redistest.Start(t)
 	s.Do("ACL", "SETUSER", "edge", "on", ">"+secret, "+@all", "~*", "resetchannels", "&channel:prices:A*")
 	cfg := plain(s)
-	cfg.URL = "redis://edge:" + secret + "@" + s.Addr()
+	cfg.Sources[0].URL = "redis://edge:" + secret + "@" + s.Addr()
 	r := run(t, cfg, limits)
 	r.eventually("connected", func() bool { return r.Stats().Connected })
 	r.acquire("B0", "B1")
@@ -353,7 +496,7 @@ func TestPasswordStaysSecret(t *testing.T) {
 	for name, user := range map[string]*url.Userinfo{"wrong": url.UserPassword("default", secret), "none": nil} {
 		t.Run(name, func(t *testing.T) {
 			u := url.URL{Scheme: "redis", User: user, Host: s.Addr()}
-			r := run(t, RedisConfig{URL: u.String()}, limits)
+			r := run(t, At(u.String()), limits)
 			r.eventually("an error", func() bool { return r.Stats().LastError != "" })
 			if e := r.Stats().LastError; strings.Contains(e, secret) || !strings.Contains(e, "WRONGPASS") && !strings.Contains(e, "NOAUTH") {
 				t.Errorf("last error = %q", e)
@@ -401,7 +544,7 @@ func TestStopWhileConnecting(t *testing.T) {
 	s.Freeze()
 	defer s.Thaw()
 	g, d := resources(t)
-	r := run(t, RedisConfig{URL: s.URL(), Timeout: time.Hour}, limits)
+	r := run(t, Config{Sources: At(s.URL()).Sources, Timeout: time.Hour}, limits)
 	r.eventually("a connection that waits", func() bool { _, now := resources(t); return now > d })
 	r.stop()
 	returnsTo(t, g, d)

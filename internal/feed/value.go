@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 	"unsafe"
+
+	"tickedge/internal/topics"
 )
 
 // ValueMax bounds the value of a tick, in bytes. Each is held once per topic and
@@ -24,10 +26,14 @@ const (
 	tooBig
 	notUTF8
 	notJSON
+	noVersion
+	noFields
 	flaws
 )
 
-var flawNames = [flaws]string{tooBig: "longer than 4096 bytes", notUTF8: "not valid UTF-8", notJSON: "not one JSON value"}
+var flawNames = [flaws]string{tooBig: "longer than 4096 bytes", notUTF8: "not valid UTF-8", notJSON: "not one JSON value",
+	noFields:  "without the fields topic and value",
+	noVersion: "without a version in its place, a decimal number or a string that holds one"}
 
 // inspect finds out whether a value may be passed on: it is copied as it is into
 // text frames (RFC 6455, section 5.6, wants UTF-8) between other JSON.
@@ -45,22 +51,34 @@ func inspect(value string) flaw {
 
 // inspector counts flawed values and logs some of them.
 type inspector struct {
+	versionField string // "" if values need no version.
+
 	counts [flaws]atomic.Uint64
 	log    throttle
 }
 
-// passes reports whether a value may be passed on.
-func (in *inspector) passes(log *slog.Logger, topic, value string) bool {
+// passes reports whether a value may be passed on, and finds its version.
+func (in *inspector) passes(log *slog.Logger, topic, value string) (v topics.Version, ok bool) {
 	f := inspect(value)
-	if f == flawless {
-		return true
+	if f == flawless && in.versionField != "" {
+		if v, ok = versionOf(value, in.versionField); !ok {
+			f = noVersion
+		}
 	}
+	if f == flawless {
+		return v, true
+	}
+	in.drop(log, topic, value, f)
+	return v, false
+}
+
+// drop counts a flawed value.
+func (in *inspector) drop(log *slog.Logger, topic, value string, f flaw) {
 	in.counts[f].Add(1)
 	if swallowed, ok := in.log.allow(); ok {
 		log.Warn("redis feed: value dropped; fix its publisher", "topic", topic, "error", flawNames[f],
 			"bytes", len(value), "value", excerpt(value), "swallowed", swallowed)
 	}
-	return false
 }
 
 // excerpt quotes the beginning of a value.

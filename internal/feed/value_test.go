@@ -31,10 +31,16 @@ func TestInspect(t *testing.T) {
 }
 
 func TestInspectDoesNotAllocate(t *testing.T) {
-	in := new(inspector)
-	value := `{"p":189.87,"ts":1732181723411}`
-	if n := testing.AllocsPerRun(100, func() { in.passes(slog.Default(), "AAPL", value) }); n != 0 {
-		t.Errorf("%v allocations per value", n)
+	for _, field := range []string{"", "ts", "s", "m.ts"} {
+		in := &inspector{versionField: field}
+		value := `{"p":189.87,"ts":1732181723411,"s":"12.5","m":{"ts":1}}`
+		if n := testing.AllocsPerRun(100, func() {
+			if v, ok := in.passes(slog.Default(), "AAPL", value); !ok || v.Set != (field != "") {
+				t.Fatalf("version = %+v, %t", v, ok)
+			}
+		}); n != 0 {
+			t.Errorf("%v allocations per value with version field %q", n, field)
+		}
 	}
 }
 

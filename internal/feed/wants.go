@@ -2,7 +2,6 @@ package feed
 
 import (
 	"sync"
-	"time"
 
 	"tickedge/internal/topics"
 )
@@ -12,18 +11,24 @@ import (
 //
 //	drain    ──apply──►  ┌───────┐ ──next──►   writer    SUBSCRIBE, UNSUBSCRIBE
 //	receiver ──confirm─► │ wants │ ──fetch──►  fetcher   GET
-//	fetcher  ──repair──► └───────┘
+//	receiver ──repair──► └───────┘
 //
 // Its topics are those that the table holds, and those that still have to be
 // unsubscribed. The latter were all subscribed on the present connection, and are
 // written before anything new is, so there are never more than twice the table's
-// maximum. Lock order: wants.mu, then the table's.
+// maximum. Beside them are the names in flight. Lock order: wants.mu, then the table's.
 type wants struct {
 	table *topics.Table
 
 	mu     sync.Mutex
 	link   uint64 // Which connection this is, from 1.
+	last   uint64 // The newest want.fetch.
 	topics map[string]*want
+	behind int // Topics with want.behind.
+
+	// whole holds if one subscription covers all topics: none is asked for by itself, and
+	// those in subscribe wait to be fetched. covered holds while it is confirmed.
+	whole, covered bool
 
 	// Each want is in one of the first three at most. Sets, not queues, because a
 	// want that is given up must leave nothing behind while Redis is away.
@@ -31,9 +36,20 @@ type wants struct {
 	subscribe   set
 	single      set // To be subscribed in a command of their own.
 	unfetched   set
+	// astray are subscribed elsewhere, if at all: their slots have moved. They are in
+	// none of the sets above until somebody knows where to.
+	astray set
+	stuck  int // Topics with more than straysMax want.strays.
+
+	// flight holds the commands that Redis has not answered in full, in the order in which
+	// they were taken, which is that of its answers.
+	flight   []command
+	flying   int // Topics in flight; at most flightMax.
+	answered int // Topics of the first that were answered.
 
 	written chan struct{} // Has an element when next may have something.
-	fetched chan struct{} // The same for fetch.
+	room    chan struct{} // The same, because flight has room again.
+	due     chan struct{} // The same for fetches.
 }
 
 // want is one topic in wants, under its lock.
@@ -45,6 +61,13 @@ type want struct {
 	alone     bool
 	confirmed uint64 // The link that confirmed it last, 0 if none has.
 	mark      uint64 // From table.Mark at the newest confirmation.
+	// fetch names the fetch that the newest confirmation asks for. It is 0 once that
+	// was done. No other is of any use: its value may be older.
+	fetch uint64
+	// behind holds from the end of a connection until the newest value was fetched over
+	// the next, or that was tried.
+	behind bool
+	strays int // How often it went astray since it was confirmed last.
 }
 
 type set map[*want]struct{}
@@ -58,8 +81,10 @@ func newWants(table *topics.Table) *wants {
 		subscribe:   make(set),
 		single:      make(set),
 		unfetched:   make(set),
+		astray:      make(set),
 		written:     make(chan struct{}, 1),
-		fetched:     make(chan struct{}, 1),
+		room:        make(chan struct{}, 1),
+		due:         make(chan struct{}, 1),
 	}
 }
 
@@ -78,6 +103,7 @@ func (s *wants) apply(changes []topics.Change) {
 			// is what makes us fetch the newest value.
 			w.wanted = true
 			delete(s.unsubscribe, w)
+			delete(s.astray, w)
 			s.toSubscribe(w)
 		case w == nil:
 		case w.asked:
@@ -92,6 +118,9 @@ func (s *wants) apply(changes []topics.Change) {
 		s.mu.Unlock()
 	}
 	signal(s.written)
+	if s.whole {
+		signal(s.due)
+	}
 }
 
 func (s *wants) toSubscribe(w *want) {
@@ -103,11 +132,14 @@ func (s *wants) toSubscribe(w *want) {
 }
 
 func (s *wants) forget(w *want) {
+	s.caughtUp(w)
 	delete(s.topics, w.topic)
 	delete(s.unsubscribe, w)
 	delete(s.subscribe, w)
 	delete(s.single, w)
 	delete(s.unfetched, w)
+	delete(s.astray, w)
+	s.settle(w)
 }
 
 // reset prepares for the next connection, which has to be asked for everything.
@@ -116,12 +148,16 @@ func (s *wants) reset() {
 	defer s.mu.Unlock()
 	s.link++
 	clear(s.unfetched) // Their confirmation will come again.
+	clear(s.astray)
+	s.flight, s.flying, s.answered = nil, 0, 0
+	s.covered = false
 	for _, w := range s.topics {
 		if !w.wanted {
 			s.forget(w)
 			continue
 		}
 		w.asked = false
+		s.fallBehind(w)
 		s.toSubscribe(w)
 	}
 }
@@ -137,11 +173,36 @@ const (
 	unsubscribe = "unsubscribe"
 )
 
+const (
+	// commandMax bounds the channels in one command, so that Redis serves others
+	// between two of them.
+	commandMax = 500
+	// flightMax bounds the channels in commands without an answer. Redis takes about a
+	// millisecond for so many, and the receiver for their confirmations. Without it, the
+	// ticks of all others would wait behind a hundred thousand of them. Two commands,
+	// so that Redis has one while the other is answered.
+	flightMax = 2 * commandMax
+)
+
 // next returns the next command to be written, of at most limit topics. It has no
-// topics when nothing is left to be written.
+// topics when nothing is left to be written, or when so much is unanswered that limit
+// more would be too many. Then room has an element as soon as they are not.
 func (s *wants) next(limit int) command {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.whole || s.flying+limit > flightMax {
+		return command{}
+	}
+	c := s.take(limit)
+	if len(c.topics) > 0 {
+		s.flight = append(s.flight, c)
+		s.flying += len(c.topics)
+	}
+	return c
+}
+
+// take takes the next command out of the sets. The caller holds s.mu.
+func (s *wants) take(limit int) command {
 	c := command{name: unsubscribe}
 	for w := range s.unsubscribe {
 		if len(c.topics) == limit {
@@ -169,15 +230,57 @@ func (s *wants) next(limit int) command {
 	return c
 }
 
-// refused notes that Redis refused a SUBSCRIBE for one of its topics, and does not
-// say which. All that are not confirmed are asked for again one by one, so that a
+// answer takes the answer for one topic of a command. It is false if no such answer was
+// due.
+func (s *wants) answer(name, topic string) (due bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) == 0 {
+		return false
+	}
+	first := s.flight[0]
+	if first.name != name || first.topics[s.answered] != topic {
+		return false
+	}
+	if s.answered++; s.answered == len(first.topics) {
+		s.landed()
+	}
+	return true
+}
+
+// landed takes the first command out of the flight. The caller holds s.mu.
+func (s *wants) landed() {
+	before := s.flying
+	s.flying -= len(s.flight[0].topics)
+	s.flight[0] = command{}
+	s.flight, s.answered = s.flight[1:], 0
+	if before > flightMax-commandMax {
+		signal(s.room)
+	}
+}
+
+// refused notes that Redis refused the first command that it has not answered, for one
+// of its topics, and does not say which. They are asked for again one by one, so that a
 // topic which is not permitted costs nobody another. A topic that was refused alone
 // is not asked for again on this connection.
 func (s *wants) refused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, w := range s.topics {
-		if w.wanted && w.asked && !w.alone && w.confirmed != s.link {
+	if len(s.flight) == 0 {
+		return
+	}
+	first := s.flight[0]
+	s.landed()
+	if first.name != subscribe {
+		return
+	}
+	for _, topic := range first.topics {
+		w := s.topics[topic]
+		switch {
+		case w == nil || !w.wanted || !w.asked:
+		case w.alone:
+			s.caughtUp(w) // As far as it is possible.
+		default:
 			w.alone = true
 			delete(s.subscribe, w)
 			s.single[w] = struct{}{}
@@ -186,12 +289,93 @@ func (s *wants) refused() {
 	signal(s.written)
 }
 
+// lost notes that Redis has ended the subscription of a topic unasked.
+func (s *wants) lost(topic string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.topics[topic]; w != nil && w.wanted && w.confirmed == s.link {
+		s.stray(w)
+	}
+}
+
+// misplaced notes that Redis refused the first command that it has not answered because
+// it does not serve its topics, which are those that concerned reports.
+func (s *wants) misplaced(concerned func(topic string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) == 0 || !concerned(s.flight[0].topics[0]) {
+		return // The loss of the subscription was taken for the answer to its end.
+	}
+	first := s.flight[0]
+	s.landed()
+	if first.name != subscribe {
+		return
+	}
+	for _, topic := range first.topics {
+		if w := s.topics[topic]; w != nil && w.wanted && w.asked {
+			s.stray(w)
+		}
+	}
+}
+
+// stray takes a topic out of what Redis is asked for. The caller holds s.mu.
+func (s *wants) stray(w *want) {
+	w.asked, w.confirmed, w.fetch = false, 0, 0
+	delete(s.subscribe, w)
+	delete(s.single, w)
+	delete(s.unfetched, w)
+	s.astray[w] = struct{}{}
+	if w.strays++; w.strays == straysMax+1 {
+		s.stuck++
+	}
+}
+
+// settle ends that a topic goes astray. The caller holds s.mu.
+func (s *wants) settle(w *want) {
+	if w.strays > straysMax {
+		s.stuck--
+	}
+	w.strays = 0
+}
+
+// straysMax is how often a topic may go astray, one time behind the other, before it counts
+// as stuck. In a migration it is once, or twice if who is asked about it is behind.
+const straysMax = 2
+
+// stuckTopics is how many topics Redis does not serve, however often it is asked.
+func (s *wants) stuckTopics() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stuck
+}
+
+// again has the topics asked for again that went astray and are still here.
+func (s *wants) again() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.astray {
+		s.toSubscribe(w)
+	}
+	clear(s.astray)
+	signal(s.written)
+}
+
+// deliver has a tick committed, if its topic is subscribed on this connection. In a
+// cluster, what comes in late from a server that has lost the topic would take it back in
+// time: another may have published newer ticks of it already.
+func (s *wants) deliver(topic string, commit func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.topics[topic]; w == nil || !w.wanted || w.confirmed != s.link {
+		return false
+	}
+	commit()
+	return true
+}
+
 // confirm notes that a topic is subscribed from now on, and has its newest value
 // fetched. It is true if an earlier connection had it subscribed, which means that
 // ticks may have been missed.
-//
-// The mark of the newest confirmation is the one that counts. A tick since an older
-// one proves nothing about the gap before the newer.
 func (s *wants) confirm(topic string) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -199,25 +383,50 @@ func (s *wants) confirm(topic string) (again bool) {
 	if w == nil || !w.wanted {
 		return false
 	}
-	mark, ok := s.table.Mark(topic)
+	again, ok := s.mark(w)
 	if !ok {
 		return false
 	}
-	again = w.confirmed != 0 && w.confirmed != s.link
-	w.confirmed, w.mark, w.alone = s.link, mark, false
 	s.unfetched[w] = struct{}{}
-	signal(s.fetched)
+	signal(s.due)
 	return again
+}
+
+// mark takes the mark of a topic that is subscribed. It is false for one that the table
+// does not know any more. The caller holds s.mu.
+//
+// The mark of the newest confirmation is the one that counts. A tick since an older
+// one proves nothing about the gap before the newer.
+func (s *wants) mark(w *want) (again, ok bool) {
+	mark, ok := s.table.Mark(w.topic)
+	if !ok {
+		return false, false
+	}
+	s.settle(w)
+	s.last++
+	again = w.confirmed != 0 && w.confirmed != s.link
+	w.confirmed, w.mark, w.fetch, w.alone = s.link, mark, s.last, false
+	return again, true
+}
+
+// cover notes that one subscription covers all topics from now on, and has their newest
+// values fetched. It is true if an earlier connection had some of them.
+func (s *wants) cover() (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.covered = true
+	signal(s.due)
+	return s.behind > 0
 }
 
 // fetch is a topic whose newest value is to be fetched, and the mark for repair.
 type fetch struct {
 	topic string
 	mark  uint64
+	id    uint64
 }
 
-// fetches appends up to limit topics that are to be fetched, and considers them
-// fetched.
+// fetches appends up to limit topics that are to be fetched.
 func (s *wants) fetches(dst []fetch, limit int) []fetch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,41 +434,120 @@ func (s *wants) fetches(dst []fetch, limit int) []fetch {
 		if limit--; limit < 0 {
 			break
 		}
-		dst = append(dst, fetch{w.topic, w.mark})
+		dst = append(dst, fetch{w.topic, w.mark, w.fetch})
 		delete(s.unfetched, w)
+	}
+	if !s.covered {
+		return dst
+	}
+	// Here and not all at once when that is confirmed: the receiver would have to wait.
+	for w := range s.subscribe {
+		if limit--; limit < 0 {
+			break
+		}
+		delete(s.subscribe, w)
+		if _, ok := s.mark(w); ok {
+			dst = append(dst, fetch{w.topic, w.mark, w.fetch})
+		}
 	}
 	return dst
 }
 
-// repair commits a fetched value, unless a tick or a confirmation came since.
+// fetched is the topic of a fetch, if it is still wanted and no confirmation came
+// since. The caller holds s.mu.
 //
 // A confirmation that came since has its own fetch coming. Were this value committed
 // first, it would change the sequence that the later mark remembers, the newer value
-// would be refused for it, and the older one would stay. So the look at unfetched and
-// the commit are one step under the lock.
-func (s *wants) repair(f fetch, value string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := s.topics[f.topic]
-	if w == nil || !w.wanted {
-		return false
+// would be refused for it, and the older one would stay. So the look at w.fetch and the
+// commit are one step under the lock.
+func (s *wants) fetched(f fetch) *want {
+	if w := s.topics[f.topic]; w != nil && w.wanted && w.fetch == f.id {
+		return w
 	}
-	if _, again := s.unfetched[w]; again {
-		return false
-	}
-	return s.table.Repair(f.topic, value, f.mark, topics.Meta{At: time.Now().UnixMilli()}) == topics.Committed
+	return nil
 }
 
-// refetch has failed fetches done again, those that are still wanted.
+// repair commits a fetched value, unless a tick or a confirmation came since, and ends
+// its fetch.
+func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.fetched(f)
+	if w == nil {
+		return topics.Unchanged
+	}
+	w.fetch = 0
+	s.caughtUp(w)
+	return s.table.Repair(f.topic, value, f.mark, m)
+}
+
+// unrepaired ends a fetch that brought no value.
+func (s *wants) unrepaired(f fetch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.fetched(f); w != nil {
+		w.fetch = 0
+		s.caughtUp(w)
+	}
+}
+
+// refetch has failed fetches done again, those that are still wanted. They do not count
+// as behind any more: what can't be fetched must not keep the feed down for ever.
 func (s *wants) refetch(fetches []fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range fetches {
-		if w := s.topics[f.topic]; w != nil && w.wanted && w.confirmed == s.link {
+		if w := s.fetched(f); w != nil && w.confirmed == s.link {
+			s.unfetched[w] = struct{}{}
+			s.caughtUp(w)
+		}
+	}
+	signal(s.due)
+}
+
+// inherit notes that the topics, none of which is subscribed yet, were behind already
+// where they were before.
+func (s *wants) inherit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.topics {
+		s.fallBehind(w)
+	}
+}
+
+// fallBehind begins that a topic is behind. The caller holds s.mu.
+func (s *wants) fallBehind(w *want) {
+	if !w.behind {
+		w.behind = true
+		s.behind++
+	}
+}
+
+// refetchAll has all fetches done again that have not ended, as their link did.
+func (s *wants) refetchAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.topics {
+		if w.fetch != 0 && w.confirmed == s.link {
 			s.unfetched[w] = struct{}{}
 		}
 	}
-	signal(s.fetched)
+	signal(s.due)
+}
+
+// caughtUp ends that a topic is behind. The caller holds s.mu.
+func (s *wants) caughtUp(w *want) {
+	if w.behind {
+		w.behind = false
+		s.behind--
+	}
+}
+
+// current reports whether no topic is behind.
+func (s *wants) current() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behind == 0
 }
 
 // len is how many topics are held.

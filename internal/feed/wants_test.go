@@ -46,6 +46,10 @@ func (d *desk) value(name string) string {
 	return ""
 }
 
+func (d *desk) repairs(f fetch, value string) bool {
+	return d.repair(f, value, topics.Meta{}) == topics.Committed
+}
+
 // expect checks the next command.
 func (d *desk) expect(name string, topics ...string) {
 	d.t.Helper()
@@ -114,6 +118,42 @@ func TestCommandsAreLimited(t *testing.T) {
 	}
 }
 
+// While a thousand channels are unanswered, no more are asked for.
+func TestFlightIsBounded(t *testing.T) {
+	d := newDesk(t, 3*flightMax)
+	for i := range 2*flightMax + 1 {
+		d.want(fmt.Sprint("T", i))
+	}
+	var flight []command
+	for len(flight) < flightMax/commandMax {
+		flight = append(flight, d.next(commandMax))
+	}
+	for len(flight) > 1 {
+		d.expect("")
+		for range len(d.room) {
+			<-d.room
+		}
+		for _, topic := range flight[0].topics {
+			if d.answer(unsubscribe, topic) || d.answer(subscribe, "other") || !d.answer(subscribe, topic) {
+				t.Fatalf("not the answer for %s alone is due", topic)
+			}
+		}
+		flight = flight[1:]
+		if len(d.room) != 1 {
+			t.Fatal("nobody is told that there is room")
+		}
+		if c := d.next(commandMax); len(c.topics) > 0 {
+			flight = append(flight, c)
+		}
+	}
+	// A refused command makes room as an answered one does.
+	before := d.flying
+	d.refused()
+	if d.flying != before-len(flight[0].topics) {
+		t.Errorf("%d in flight after a refusal, %d before", d.flying, before)
+	}
+}
+
 func TestConfirmTellsReconnections(t *testing.T) {
 	d := newDesk(t, 10)
 	if d.confirm("A") {
@@ -140,7 +180,7 @@ func TestFetchedValueNeverReplacesNewerTick(t *testing.T) {
 	d.confirm("A")
 	f := d.fetchOf("A")
 	d.table.Publish("A", `"tick"`, topics.Meta{})
-	if d.repair(f, `"fetched before"`) || d.value("A") != `"tick"` {
+	if d.repairs(f, `"fetched before"`) || d.value("A") != `"tick"` {
 		t.Errorf("value = %s", d.value("A"))
 	}
 }
@@ -153,10 +193,10 @@ func TestFetchOfEarlierConfirmationIsDropped(t *testing.T) {
 	d.confirm("A")
 	early := d.fetchOf("A")
 	d.confirm("A")
-	if d.repair(early, `"early"`) {
+	if d.repairs(early, `"early"`) {
 		t.Error("the early value was committed while a later fetch was due")
 	}
-	if !d.repair(d.fetchOf("A"), `"late"`) || d.value("A") != `"late"` {
+	if !d.repairs(d.fetchOf("A"), `"late"`) || d.value("A") != `"late"` {
 		t.Errorf("value = %s, want the later one", d.value("A"))
 	}
 }
@@ -170,7 +210,7 @@ func TestNewestMarkCounts(t *testing.T) {
 	d.confirm("A")
 	d.table.Publish("A", `"tick"`, topics.Meta{})
 	d.confirm("A")
-	if !d.repair(d.fetchOf("A"), `"missed"`) || d.value("A") != `"missed"` {
+	if !d.repairs(d.fetchOf("A"), `"missed"`) || d.value("A") != `"missed"` {
 		t.Errorf("value = %s, want the fetched one", d.value("A"))
 	}
 }
@@ -207,12 +247,31 @@ func TestRefusedAreAskedForOneByOne(t *testing.T) {
 	if len(first.topics) != 1 || len(second.topics) != 1 {
 		t.Fatalf("commands of %v and %v, want one topic each", first, second)
 	}
-	d.confirm("A")
-	d.refused() // The answer for B.
+	for _, c := range []command{first, second} {
+		if c.topics[0] == "A" {
+			d.answer(subscribe, "A")
+			d.confirm("A")
+		} else {
+			d.refused()
+		}
+	}
 	d.expect("")
 	d.reset()
 	d.expect(subscribe, "A")
 	d.expect(subscribe, "B")
+}
+
+// Redis answers in the order in which it was asked, so what it refuses is the oldest.
+func TestRefusalIsOfTheOldestCommand(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.want("B")
+	first, second := d.next(1), d.next(1)
+	d.refused()
+	d.expect(subscribe, first.topics...)
+	if !d.answer(subscribe, second.topics[0]) || !d.answer(subscribe, first.topics[0]) {
+		t.Error("the answers to the others do not come in order")
+	}
 }
 
 // Whatever comes and goes, with a Redis that takes commands at times: no more is held
@@ -236,8 +295,15 @@ func TestWantsAreBounded(t *testing.T) {
 				break
 			}
 		case 8:
-			for _, topic := range d.next(1 + random.IntN(5)).topics {
-				d.confirm(topic)
+			c := d.next(1 + random.IntN(5))
+			for _, topic := range c.topics {
+				if random.IntN(50) == 0 {
+					break // The answers to the rest never come.
+				}
+				d.answer(c.name, topic)
+				if c.name == subscribe {
+					d.confirm(topic)
+				}
 			}
 			d.refetch(d.fetches(nil, random.IntN(5)))
 		case 9:
@@ -247,6 +313,13 @@ func TestWantsAreBounded(t *testing.T) {
 			}
 		}
 		queued := len(d.unsubscribe) + len(d.subscribe) + len(d.single)
+		flying := 0
+		for _, c := range d.flight {
+			flying += len(c.topics)
+		}
+		if flying != d.flying || flying > flightMax {
+			t.Fatalf("step %d: %d topics in flight, counted as %d", i, flying, d.flying)
+		}
 		if len(d.topics) > 2*most || queued > len(d.topics) || len(d.unfetched) > len(d.topics) {
 			t.Fatalf("step %d: %d topics, %d queued, %d to fetch", i, len(d.topics), queued, len(d.unfetched))
 		}
@@ -254,9 +327,56 @@ func TestWantsAreBounded(t *testing.T) {
 	for name := range d.ids {
 		d.leave(name)
 	}
+	d.reset()
 	for len(d.next(commandMax).topics) > 0 {
 	}
 	if len(d.topics)+len(d.subscribe)+len(d.single)+len(d.unsubscribe)+len(d.unfetched) > 0 {
 		t.Errorf("left over: %+v", d.wants)
+	}
+}
+
+// After a connection has ended, every topic is behind until its fetch has ended,
+// whatever came of it.
+func TestBehind(t *testing.T) {
+	d := newDesk(t, 10)
+	for name, end := range map[string]func(){
+		"a repair":  func() { d.confirm("A"); d.repairs(d.fetchOf("A"), "1") },
+		"no value":  func() { d.confirm("A"); d.unrepaired(d.fetchOf("A")) },
+		"a failure": func() { d.confirm("A"); d.refetch([]fetch{d.fetchOf("A")}) },
+		"a second refusal": func() {
+			for range 4 { // Twice for each of both.
+				d.next(1)
+				d.refused()
+			}
+		},
+		"nobody wants it": func() { d.leave("A") },
+		"a connection later": func() {
+			d.reset() // Now the new topic is behind too.
+			d.confirm("A")
+			d.confirm("NEW")
+			for _, f := range d.fetches(nil, 2) {
+				d.repairs(f, "2")
+			}
+		},
+	} {
+		if _, held := d.ids["A"]; !held {
+			d.want("A")
+		}
+		if !d.current() {
+			t.Fatalf("%s: behind before the connection ended", name)
+		}
+		d.reset()
+		if d.current() {
+			t.Fatalf("%s: not behind after the connection ended", name)
+		}
+		if d.want("NEW"); d.behind != 1 {
+			t.Fatalf("%s: a new topic is behind", name)
+		}
+		end()
+		if !d.current() {
+			t.Errorf("behind after %s", name)
+		}
+		d.leave("NEW")
+		clear(d.unfetched)
 	}
 }

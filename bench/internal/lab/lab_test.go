@@ -66,7 +66,7 @@ func TestEverythingRunsAndEnds(t *testing.T) {
 		t.Fatalf("%d processes, edges %+v", len(pids), edges)
 	}
 	m, err := edges.Metrics()
-	if err != nil || m["edge_feed_connected"] != 2 || m["go_memstats_heap_inuse_bytes"] == 0 {
+	if err != nil || m[`edge_feed_connected{source="*"}`] != 2 || m["go_memstats_heap_inuse_bytes"] == 0 {
 		t.Errorf("metrics: %v, %v", m, err)
 	}
 	if err := l.Failed(); err != nil {

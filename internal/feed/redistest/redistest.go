@@ -17,24 +17,43 @@ import (
 
 // Server is a redis-server on a port of 127.0.0.1, which keeps nothing.
 type Server struct {
-	t    testing.TB
-	addr string
-	args []string
-	cmd  *exec.Cmd
+	t        testing.TB
+	addr     string
+	tlsAddr  string // Empty without TLS.
+	password string // Of the default user, for the test's own commands.
+	args     []string
+	cmd      *exec.Cmd
+	frozen   bool
 }
 
 // New reserves an address and starts nothing. Extra arguments are those of
 // redis-server.
 func New(t testing.TB, args ...string) *Server {
 	t.Helper()
+	s := &Server{t: t, addr: address(t), args: args}
+	for i, arg := range args {
+		if arg == "--requirepass" {
+			s.password = args[i+1]
+		}
+	}
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// address is a free port of 127.0.0.1.
+func address(t testing.TB) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s := &Server{t: t, addr: l.Addr().String(), args: args}
-	t.Cleanup(s.Kill)
-	return s
+	return l.Addr().String()
+}
+
+func portOf(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
 }
 
 // Start returns a running server, which ends with the test.
@@ -48,18 +67,32 @@ func Start(t testing.TB, args ...string) *Server {
 // Start starts the server and waits until it answers.
 func (s *Server) Start() {
 	s.t.Helper()
+	s.launch()
+	s.wait()
+}
+
+// launch starts the process.
+func (s *Server) launch() {
+	s.t.Helper()
+	s.exec(append([]string{"--port", portOf(s.addr), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+		"--dir", s.t.TempDir()}, s.args...)...)
+}
+
+func (s *Server) exec(args ...string) {
+	s.t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		s.t.Fatal("install redis-server (make deps)")
 	}
-	_, port, _ := net.SplitHostPort(s.addr)
-	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-		"--dir", s.t.TempDir()}, s.args...)
 	s.cmd = exec.Command(path, args...)
 	s.cmd.Stderr = os.Stderr
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+func (s *Server) wait() {
+	s.t.Helper()
 	Eventually(s.t, "redis-server answers", s.answers)
 }
 
@@ -87,10 +120,19 @@ func (s *Server) Kill() {
 }
 
 // Freeze stops the process: connections stay, and nothing is answered.
-func (s *Server) Freeze() { s.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() {
+	s.frozen = true
+	s.cmd.Process.Signal(syscall.SIGSTOP)
+}
 
 // Thaw lets the process go on.
-func (s *Server) Thaw() { s.cmd.Process.Signal(syscall.SIGCONT) }
+func (s *Server) Thaw() {
+	s.frozen = false
+	s.cmd.Process.Signal(syscall.SIGCONT)
+}
+
+// answering reports whether the server neither was killed nor is frozen.
+func (s *Server) answering() bool { return s.cmd != nil && !s.frozen }
 
 // Addr is host:port.
 func (s *Server) Addr() string { return s.addr }
@@ -100,21 +142,30 @@ func (s *Server) URL() string { return "redis://" + s.addr }
 
 // Client returns a client of the default user. The caller closes it.
 func (s *Server) Client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: s.addr, Protocol: 2, DisableIdentity: true, DialerRetries: 1})
+	return redis.NewClient(&redis.Options{Addr: s.addr, Password: s.password, Protocol: 2, DisableIdentity: true, DialerRetries: 1})
 }
 
 // Do runs one command and returns its reply as text. A failure ends the test.
 func (s *Server) Do(args ...any) string {
 	s.t.Helper()
+	v, err := s.try(args...)
+	if err != nil {
+		s.t.Fatalf("redis: %v: %v", args, err)
+	}
+	return v
+}
+
+// try is Do for commands that may fail.
+func (s *Server) try(args ...any) (string, error) {
 	c := s.Client()
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	v, err := c.Do(ctx, args...).Result()
 	if err != nil && err != redis.Nil {
-		s.t.Fatalf("redis: %v: %v", args, err)
+		return "", err
 	}
-	return fmt.Sprint(v)
+	return fmt.Sprint(v), nil
 }
 
 // Eventually waits until ok returns true, and fails the test if that takes too long.

@@ -1,0 +1,326 @@
+// Package feed is where ticks come from: Redis that others publish to, and, for
+// demonstrations and load, the publishers themselves.
+//
+// [Feed] keeps a [topics.Table] up to date. [Publisher] writes the ticks of a
+// [Source], the simulated [Market] or a recorded [Replay], into a Redis. [Embedded]
+// is a Redis inside the process.
+package feed
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"tickedge/internal/topics"
+)
+
+// tendEvery is how often the feed looks after its table: topics that nobody wants any more
+// are given up, stale ones are found, and how far the sources are behind is passed on.
+const tendEvery = time.Second
+
+// lagMax is the lag from which on it is logged. Clients have old values by then, and
+// Redis holds the difference in memory, up to the limit at which it cuts us off.
+const lagMax = time.Second
+
+// Feed keeps a table up to date from all its sources: it drains the table's changes and
+// hands each to the source that takes its topic.
+//
+// Publishers have to SET a topic's key before they PUBLISH on its channel, or do
+// both in a transaction. The other way round, a fetch between the two finds the
+// older value, and a topic that then falls quiet keeps it.
+type Feed struct {
+	*shared
+	sources []routed
+}
+
+// source is one upstream. It owns its connections and all goroutines about them. apply
+// never blocks; run returns when ctx has ended and everything is closed.
+type source interface {
+	apply([]topics.Change)
+	run(context.Context)
+	stats() SourceStats
+}
+
+// routed is a source and the topics it takes. Owned by drain's goroutine but for the
+// source itself.
+type routed struct {
+	source
+	patterns []string
+	changes  []topics.Change // For it, of the changes that are being drained.
+}
+
+// shared is what all sources of a feed have in common.
+type shared struct {
+	cfg     Config
+	channel template // The Pub/Sub channel of a topic.
+	key     template // The key of a topic's newest value.
+	table   *topics.Table
+	log     *slog.Logger
+
+	clock      clock
+	inspector  inspector
+	droughts   droughts
+	resetLog   throttle
+	refusedLog throttle
+	fetchLog   throttle
+	lagLog     throttle
+	gapLog     throttle
+}
+
+// tick takes a tick into the table, and counts what becomes of it.
+func (sh *shared) tick(c *counters, topic, value string) {
+	version, ok := sh.inspector.passes(sh.log, topic, value)
+	if !ok {
+		return
+	}
+	m := topics.Meta{At: sh.clock.now(), Version: version}
+	switch sh.table.Publish(topic, value, m) {
+	case topics.Committed:
+		c.ticks.Add(1)
+	case topics.Unwanted:
+		c.unwanted.Add(1)
+	case topics.Repeated:
+		c.repeated.Add(1)
+	case topics.Older:
+		if mark, held := sh.table.Mark(topic); held && sh.droughts.over(topic, mark, m.At) {
+			sh.anew(c, topic, value, m)
+			return
+		}
+		c.older.Add(1)
+	}
+}
+
+// anew takes a tick whose publisher begins its numbering anew. Without a version it
+// passes the row's, and the next one is compared with none.
+func (sh *shared) anew(c *counters, topic, value string, m topics.Meta) {
+	c.versionResets.Add(1)
+	m.Version = topics.Version{}
+	if sh.table.Publish(topic, value, m) == topics.Committed {
+		c.ticks.Add(1)
+	}
+	if swallowed, ok := sh.resetLog.allow(); ok {
+		sh.log.Warn("redis feed: versions begin anew", "topic", topic, "value", excerpt(value), "swallowed", swallowed,
+			"hint", fmt.Sprintf("all versions were older for %v; let the publisher's numbers rise over its restarts, as a time does", anewAfter))
+	}
+}
+
+// repair takes a fetched value into the table unless the topic's wants are against it.
+func (sh *shared) repair(c *counters, w *wants, r repair) {
+	switch w.repair(r.fetch, r.value, topics.Meta{At: sh.clock.now(), Version: r.version}) {
+	case topics.Committed:
+		c.repairs.Add(1)
+	case topics.Older:
+		c.older.Add(1)
+	}
+}
+
+// Stats says what a [Feed] has done since it was made, and how it is.
+type Stats struct {
+	// SourceStats is the sum of all sources. It is connected when all are, and the
+	// error is that of the last one that has had one.
+	SourceStats
+	// Values dropped, received and fetched ones, by what was wrong with them.
+	TooBig, NotUTF8, NotJSON, NoVersion, NoFields uint64
+
+	Sources []SourceStats
+}
+
+// SourceStats is the part of one source.
+type SourceStats struct {
+	Topics string // The patterns of the topics that it takes; "" if it takes the rest.
+
+	Ticks    uint64 // Messages that became the newest value of their topic.
+	Unwanted uint64 // Messages of topics that nobody wanted any more.
+	Older    uint64 // Values dropped because their version was below that of the row.
+	Repeated uint64 // Messages dropped because they were the row.
+
+	VersionResets uint64 // Topics whose versions were taken to begin anew.
+
+	Gaps          uint64 // Connections that took topics over from an earlier one.
+	Repairs       uint64 // Fetched values that were newer than the table's.
+	FetchFailures uint64 // Topics whose fetch failed, each time it did.
+	Refused       uint64 // SUBSCRIBE commands that Redis refused for lack of permission.
+	Connects      uint64 // Connections that came to work.
+
+	// Lag is how old a message may be that is received now. It is that of the source that
+	// is furthest behind, and 0 while there is no connection.
+	Lag time.Duration
+
+	Connected     bool
+	EverConnected bool
+	Channels      int64  // Subscriptions that Redis has confirmed on this connection.
+	Held          int64  // Topics that the table wants, and some that are being given up.
+	LastError     string // Why the source was down last; it holds no credentials.
+}
+
+// add takes another part of the same whole into s. Both have to be connected for the
+// whole to be.
+func (s *SourceStats) add(o SourceStats) {
+	s.Ticks += o.Ticks
+	s.Unwanted += o.Unwanted
+	s.Older += o.Older
+	s.Repeated += o.Repeated
+	s.VersionResets += o.VersionResets
+	s.Gaps += o.Gaps
+	s.Repairs += o.Repairs
+	s.FetchFailures += o.FetchFailures
+	s.Refused += o.Refused
+	s.Connects += o.Connects
+	s.Lag = max(s.Lag, o.Lag)
+	s.Connected = s.Connected && o.Connected
+	s.EverConnected = s.EverConnected && o.EverConnected
+	s.Channels += o.Channels
+	s.Held += o.Held
+	if o.LastError != "" {
+		s.LastError = o.LastError
+	}
+}
+
+// New returns a feed into table, which is to have no other. It does not connect yet,
+// see [Feed.Run].
+func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("redis feed: %w", err)
+	}
+	f := &Feed{shared: &shared{cfg: cfg, table: table, log: log, clock: clock{time.Now()}}}
+	f.inspector.versionField = cfg.VersionField
+	f.channel, _ = newTemplate("channel", cfg.Channel) // Valid, and so is the rest.
+	f.key, _ = newTemplate("key", cfg.Key)
+	var scopes []string
+	for i, sc := range cfg.Sources {
+		f.sources = append(f.sources, routed{source: newSource(f.shared, sc, i), patterns: sc.Patterns})
+		scopes = append(scopes, scope(sc.Patterns))
+	}
+	table.SetSources(scopes)
+	routeLog(log)
+	return f, nil
+}
+
+// newSource returns the source of a configuration that is valid.
+func newSource(sh *shared, sc SourceConfig, index int) source {
+	u, _ := sc.upstream(sh.cfg)
+	changed := func(up bool) { sh.table.SetFeed(index, up, time.Now().UnixMilli()) }
+	var to target = fixed{u.opts, sh.cfg.TLS}
+	switch u.kind {
+	case sentinel:
+		to = sentinels{u, sh.cfg}
+	case sharded:
+		return newCluster(sh, u, changed)
+	}
+	switch sh.cfg.Mode {
+	case ModeStream:
+		return newStream(sh, to, changed)
+	case ModePattern:
+		return newServer(sh, to, patterns, changed)
+	}
+	return newServer(sh, to, channels, changed)
+}
+
+// Run feeds the table until ctx ends, over as many connections as it takes. It
+// returns nil, with every goroutine ended and every socket closed. It is to be called
+// once.
+func (f *Feed) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for i := range f.sources {
+		wg.Go(func() { f.sources[i].run(ctx) })
+	}
+	f.drain(ctx)
+	wg.Wait()
+	return nil
+}
+
+// Stats may be called from any goroutine.
+func (f *Feed) Stats() Stats {
+	s := Stats{
+		SourceStats: SourceStats{Connected: true, EverConnected: true},
+		TooBig:      f.inspector.counts[tooBig].Load(),
+		NotUTF8:     f.inspector.counts[notUTF8].Load(),
+		NotJSON:     f.inspector.counts[notJSON].Load(),
+		NoVersion:   f.inspector.counts[noVersion].Load(),
+		NoFields:    f.inspector.counts[noFields].Load(),
+	}
+	for i := range f.sources {
+		of := f.sources[i].stats()
+		of.Topics = scope(f.sources[i].patterns)
+		s.Sources = append(s.Sources, of)
+		s.add(of)
+	}
+	return s
+}
+
+// drain carries the table's changes to the sources, whatever state they are in: until
+// it has, topics that were given up count against the table's maximum.
+func (f *Feed) drain(ctx context.Context) {
+	tend := time.NewTicker(tendEvery)
+	defer tend.Stop()
+	var changes []topics.Change
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tend.C:
+			f.table.Sweep(now)
+			f.table.Watch(f.clock.now())
+			f.measure()
+		case <-f.table.Changed():
+			changes = f.table.Changes(changes[:0])
+			f.hand(changes)
+			clear(changes) // The names must not outlive their topics here.
+		}
+	}
+}
+
+// measure tells the table how far the sources are behind.
+func (f *Feed) measure() {
+	for i := range f.sources {
+		s := &f.sources[i]
+		lag := s.stats().Lag
+		f.table.SetLag(i, lag.Milliseconds())
+		if lag <= lagMax {
+			continue
+		}
+		if swallowed, ok := f.lagLog.allow(); ok {
+			f.log.Warn("redis feed is behind", "lag", lag.Round(time.Millisecond), "topics", cmp.Or(scope(s.patterns), "*"),
+				"swallowed", swallowed, "hint", "give the edge or Redis more CPU, or divide the topics among several Redis; "+
+					"Redis cuts off who is behind by client-output-buffer-limit pubsub")
+		}
+	}
+}
+
+// hand gives each change to the source that takes its topic.
+func (f *Feed) hand(changes []topics.Change) {
+	if len(f.sources) == 1 {
+		f.sources[0].apply(changes)
+		return
+	}
+	for _, c := range changes {
+		s := &f.sources[f.route(c.Topic)]
+		s.changes = append(s.changes, c)
+	}
+	for i := range f.sources {
+		s := &f.sources[i]
+		if len(s.changes) > 0 {
+			s.apply(s.changes)
+			clear(s.changes)
+			s.changes = s.changes[:0]
+		}
+	}
+}
+
+// route is the index of the source that takes a topic: the first with a pattern that
+// matches, or the last.
+func (f *Feed) route(topic string) int {
+	last := len(f.sources) - 1
+	for i := range last {
+		for _, p := range f.sources[i].patterns {
+			if match(p, topic) {
+				return i
+			}
+		}
+	}
+	return last
+}
