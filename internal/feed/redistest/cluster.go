@@ -128,8 +128,9 @@ func (c *Cluster) slots(s *Server) []redis.ClusterSlot {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	v, _ := client.ClusterSlots(ctx).Result()
-	return v
+	cmd := redis.NewClusterSlotsCmd(ctx, "cluster", "slots")
+	client.Process(ctx, cmd)
+	return cmd.Val()
 }
 
 // URL is where all nodes are.
