@@ -12,11 +12,11 @@ const (
 	// gcPercentMin is the room that the garbage collector lets grow on top of what is
 	// alive. Half of an edge's memory would be such room at Go's 100, and it has little
 	// to collect: ticks die young.
-	gcPercentMin = 25
+	gcPercentMin = 20
 	// gcPercentMax bounds the room where little is alive and much is thrown away.
 	gcPercentMax = 800
 	// gcPeriod is how long a collection is to last at least. What a tick throws away
-	// is little, but 100,000 of them a second fill 25 % of a small heap 20 times a
+	// is little, but 100,000 of them a second fill 20 % of a small heap 25 times a
 	// second, and each time the collector looks at every conn.
 	gcPeriod = 250 * time.Millisecond
 	// gcLook is how often the room is fitted to the ticks of the time before.
