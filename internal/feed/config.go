@@ -41,8 +41,8 @@ type Config struct {
 	Stream string
 	// Timeout is the silence after which a connection is taken for dead, and bounds
 	// every connect, read and write. The default is [DefaultTimeout]. Pings are sent
-	// at a third of it, and each second at least. Raise it if Redis pauses longer than that, for a script or a
-	// failover.
+	// at a third of it, and each second at least. Raise it if Redis pauses longer than
+	// that, for a script or a failover.
 	Timeout time.Duration
 	// TLS is what connections to rediss:// addresses use besides the system's
 	// authorities.

@@ -46,10 +46,11 @@ func TestURL(t *testing.T) {
 
 func TestTimeoutOverrulesURL(t *testing.T) {
 	s := SourceConfig{URL: "redis://h?read_timeout=-1&dial_timeout=9h&protocol=3&max_retries=7"}
-	o, err := s.options(Config{Timeout: time.Second})
+	u, err := s.upstream(Config{Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := u.opts
 	if o.ReadTimeout != time.Second || o.DialTimeout != time.Second || o.WriteTimeout != time.Second || o.Protocol != 2 || o.MaxRetries != -1 {
 		t.Errorf("options = %+v", o)
 	}

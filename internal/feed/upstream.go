@@ -171,18 +171,6 @@ func parseURL(raw string) (*upstream, error) {
 	return &upstream{opts: opts}, nil
 }
 
-// options are those of a source that is one server.
-func (s SourceConfig) options(c Config) (*redis.Options, error) {
-	u, err := s.upstream(c)
-	if err != nil {
-		return nil, err
-	}
-	if u.kind != single {
-		return nil, errors.New("redis URL has to be that of one server: want redis://, rediss:// or unix://")
-	}
-	return c.TLS.secure(u.opts)
-}
-
 // parseSeveral takes a URL with several hosts apart.
 func parseSeveral(raw string, k kind, secure bool, port string) (*upstream, error) {
 	_, userinfo, hosts, rest, _ := cutURL(raw)
@@ -275,16 +263,13 @@ func at(o *redis.Options, addr string) *redis.Options {
 	return &to
 }
 
-// sourcesMax is how many sources the table tells apart.
-const sourcesMax = 64
-
 // validateSources looks at all that concerns the sources.
 func (c Config) validateSources() (errs []error) {
 	if len(c.Sources) == 0 {
 		return []error{errNoURL}
 	}
-	if len(c.Sources) > sourcesMax {
-		return []error{fmt.Errorf("redis sources are %d, want at most %d", len(c.Sources), sourcesMax)}
+	if len(c.Sources) > topics.SourcesMax {
+		return []error{fmt.Errorf("redis sources are %d, want at most %d", len(c.Sources), topics.SourcesMax)}
 	}
 	bad := func(i int, err error) {
 		if len(c.Sources) > 1 {

@@ -10,7 +10,7 @@ import (
 // confirmed and fetched. It does no I/O, so whoever calls it waits for nobody:
 //
 //	drain    ──apply──►  ┌───────┐ ──next──►   writer    SUBSCRIBE, UNSUBSCRIBE
-//	receiver ──confirm─► │ wants │ ──fetch──►  fetcher   GET
+//	receiver ──confirm─► │ wants │ ──fetch──►  fetcher   GETRANGE
 //	receiver ──repair──► └───────┘
 //
 // Its topics are those that the table holds, and those that still have to be
