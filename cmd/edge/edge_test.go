@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -185,6 +187,51 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}
 	if status := e.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
 		t.Errorf("ended with %v", e.cmd.ProcessState)
+	}
+}
+
+// A terminal that was closed, and a log whose reader has gone, are no reason to send
+// clients away.
+func TestHangupDoesNotEndIt(t *testing.T) {
+	t.Parallel()
+	e := start(t, "-demo")
+	c := e.dial("")
+	c.next("hello")
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGPIPE} {
+		if err := e.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A signal that is ignored leaves no trace: one that is not has ended the process
+	// before this, which was sent after it.
+	if code := e.stop(); code != exitOK {
+		t.Errorf("ended with %v, want %d by SIGTERM", e.cmd.ProcessState, exitOK)
+	}
+}
+
+// A log whose reader has gone costs the log and nothing else: the runtime would end the
+// process with SIGPIPE at its next line.
+func TestBrokenLogPipe(t *testing.T) {
+	t.Parallel()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "-demo", "-listen", "127.0.0.1:0", "-admin", "", "-drain", "0s", "-log-level", "debug")
+	cmd.Stderr = write
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	for lines := bufio.NewScanner(read); lines.Scan() && !strings.Contains(lines.Text(), "listening"); {
+	}
+	read.Close()
+	// The stop writes lines into the pipe that nobody reads.
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("ended with %v, want code 0", err)
 	}
 }
 

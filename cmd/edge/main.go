@@ -77,6 +77,9 @@ func run(args []string) int {
 	}
 	signals, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A log whose reader has gone (SIGPIPE) and a terminal that was closed (SIGHUP) are no
+	// reason to send clients away.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	work, endWork := context.WithCancel(context.Background())
 	var working sync.WaitGroup
 	defer working.Wait()

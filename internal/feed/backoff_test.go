@@ -123,3 +123,36 @@ func idle(t *testing.T) (*server, *logtest.Log) {
 	}
 	return f.sources[0].source.(*server), buf
 }
+
+// What comes from the other side may find a fault in a library. It costs the link, whether
+// it shows in one of its goroutines or before they run.
+func TestPanicEndsTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, log := idle(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		links := 0
+		r.reconnect(ctx, func(ctx context.Context, up func()) error {
+			links++
+			up()
+			switch links {
+			case 1:
+				panic("in a link")
+			case 2:
+				ctx, cancel := context.WithCancelCause(ctx)
+				defer cancel(nil)
+				return runAll(ctx, cancel, func(context.Context) error { panic("in a goroutine") }, await)
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		if links != 3 || log.Count("panic: in a link") != 1 || log.Count("panic: in a goroutine") != 1 {
+			t.Errorf("%d links, want 3 and both panics in the log", links)
+		}
+	})
+}
+
+func await(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}

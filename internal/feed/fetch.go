@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -152,12 +153,13 @@ func (s *server) fetchFailed(err error, topics int, retryIn time.Duration) {
 }
 
 // runAll runs the goroutines of a link until the first of them fails, or ctx ends. It
-// returns why.
+// returns why. A panic in one of them ends the link and nothing else: what the other side
+// sends may find a fault in a library, and must not cost the clients of the whole process.
 func runAll(ctx context.Context, cancel context.CancelCauseFunc, runs ...func(context.Context) error) error {
 	var wg sync.WaitGroup
 	for _, run := range runs {
 		wg.Go(func() {
-			err := run(ctx)
+			err := survive(run)(ctx)
 			// These two are not why the link ends but what the others see of it.
 			// Whoever closed the connection comes with the reason.
 			if err != nil && !errors.Is(err, errRedial) && !errors.Is(err, net.ErrClosed) {
@@ -167,4 +169,26 @@ func runAll(ctx context.Context, cancel context.CancelCauseFunc, runs ...func(co
 	}
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// errPanic is the error of a goroutine that has panicked.
+type errPanic struct {
+	value any
+	stack []byte
+}
+
+func (e *errPanic) Error() string {
+	return fmt.Sprintf("panic: %v (please report this)\n%s", e.value, e.stack)
+}
+
+// survive makes an error of a panic in run.
+func survive(run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = &errPanic{p, debug.Stack()}
+			}
+		}()
+		return run(ctx)
+	}
 }

@@ -147,7 +147,7 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 	}
 	for ctx.Err() == nil {
 		upped = time.Time{}
-		err := runLink(ctx, up)
+		err := survive(func(ctx context.Context) error { return runLink(ctx, up) })(ctx)
 		s.counters.connected.Store(false)
 		s.changed(false)
 		s.counters.channels.Store(0)
