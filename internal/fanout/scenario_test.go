@@ -220,6 +220,10 @@ func (p *player) do(line string) error {
 	case "watch": // The feed looks for topics that are stale.
 		p.table.Watch(p.now.UnixMilli())
 		return nil
+	case "refuse": // refuse TOPIC: the feed gets no values of it.
+		mark, _ := p.table.Mark(args[0])
+		p.table.GoStale(args[0], mark)
+		return nil
 	case "up", "down": // up SOURCE, from 0; down SOURCE
 		source, err := strconv.Atoi(args[0])
 		if err == nil {

@@ -45,6 +45,14 @@ const (
 //
 // When a slot moves, its topics leave one server, which drops what may still come in of
 // them, and join the other, which subscribes to them and fetches their values.
+//
+// The cluster is up when its slots are known and no topic keeps it down:
+//
+//	behind    its node is down, and the topic was wanted when that began, see wants
+//	missing   its node goes on to refuse it, and had served it, or another had
+//
+// A topic that is new where its slot has no owner, or at a node that is down or refuses it,
+// is stale and keeps nothing down. Else clients could, with names that lead there.
 type cluster struct {
 	*shared
 	*upstream
@@ -61,7 +69,6 @@ type cluster struct {
 	nodes  map[string]*node
 	owners [slotCount]*node // Nil where no view has named one yet.
 	topics map[uint16]map[string]struct{}
-	bare   bool        // There are topics without an owner.
 	ended  SourceStats // What servers counted that were stopped.
 	gaps   uint64      // Moves of topics.
 	up     bool
@@ -81,9 +88,9 @@ type cluster struct {
 type node struct {
 	*server
 	addr    string
-	held    int // Topics.
-	up      bool
-	stuck   bool               // It refuses topics that are its own by the newest view.
+	held    int                // Topics.
+	up      bool               // It has not failed, or is current again.
+	missing bool               // It refuses topics that are its own by the newest view, and were served.
 	stop    context.CancelFunc // Nil while the server does not run.
 	changes []topics.Change    // For it, of those that are being handed out.
 }
@@ -106,6 +113,7 @@ func (c *cluster) apply(changes []topics.Change) {
 		slot := c.slot(change.Topic)
 		names := c.topics[slot]
 		_, had := names[change.Topic]
+		n := c.owners[slot]
 		if change.Wanted {
 			if names == nil {
 				names = make(map[string]struct{})
@@ -115,7 +123,10 @@ func (c *cluster) apply(changes []topics.Change) {
 		} else if delete(names, change.Topic); len(names) == 0 {
 			delete(c.topics, slot)
 		}
-		if n := c.owners[slot]; n != nil {
+		if change.Wanted && (n == nil && c.looked.Load() || n != nil && !n.up) {
+			c.forsake(change.Topic)
+		}
+		if n != nil {
 			switch {
 			case change.Wanted && !had:
 				n.held++
@@ -123,12 +134,18 @@ func (c *cluster) apply(changes []topics.Change) {
 				n.held--
 			}
 			n.changes = append(n.changes, change)
-		} else if change.Wanted {
-			c.bare = true
 		}
 	}
 	c.hand()
 	c.tell()
+}
+
+// forsake makes a topic stale that nobody serves for now, and that is new: whoever waits for
+// its first value is told.
+func (c *cluster) forsake(topic string) {
+	if mark, held := c.table.Mark(topic); held && mark == 0 {
+		c.table.GoStale(topic, mark)
+	}
 }
 
 // hand gives the nodes their changes. The caller holds c.mu.
@@ -149,9 +166,6 @@ func (c *cluster) hand() {
 func (c *cluster) start(n *node) {
 	if c.closed {
 		return
-	}
-	if !n.up {
-		n.wants.inherit()
 	}
 	ctx, stop := context.WithCancel(c.ctx)
 	n.stop = stop
@@ -176,7 +190,7 @@ func (c *cluster) renew(n *node) {
 	var s *server
 	s = newServer(c.shared, fixed{c.at(n.addr), c.cfg.TLS}, shards, func(up bool) { c.serverChanged(n, s, up) })
 	s.moved = c.hint
-	n.server, n.up, n.stuck, n.stop = s, true, false, nil
+	n.server, n.up, n.missing, n.stop = s, true, false, nil
 }
 
 // retire stops a node's server. The caller holds c.mu.
@@ -194,6 +208,11 @@ func (c *cluster) serverChanged(n *node, s *server, up bool) {
 	if n.server != s {
 		return // It was retired.
 	}
+	if n.up && !up {
+		for _, topic := range n.wants.unread() {
+			c.forsake(topic)
+		}
+	}
 	n.up = up
 	c.tell()
 	if !up {
@@ -203,9 +222,9 @@ func (c *cluster) serverChanged(n *node, s *server, up bool) {
 
 // tell says whether all is up that is needed. The caller holds c.mu.
 func (c *cluster) tell() {
-	c.up = c.looked.Load() && !c.bare
+	c.up = c.looked.Load()
 	for _, n := range c.nodes {
-		c.up = c.up && (n.up && !n.stuck || n.held == 0)
+		c.up = c.up && (n.held == 0 || !n.missing && (n.up || n.wants.lacking() == 0))
 	}
 	c.changed(c.up)
 }
@@ -422,7 +441,7 @@ func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
 func (c *cluster) update(ranges []redis.ClusterSlot) (moved bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	joining := make(map[*node][]topics.Change)
+	joining := make(map[*node]*joiners)
 	count := 0
 	for _, r := range ranges {
 		if len(r.Nodes) == 0 || r.Start < 0 || r.End >= slotCount {
@@ -436,23 +455,30 @@ func (c *cluster) update(ranges []redis.ClusterSlot) (moved bool) {
 			}
 			c.owners[slot] = to
 			for topic := range c.topics[uint16(slot)] {
+				j := joining[to]
+				if j == nil {
+					j = new(joiners)
+					joining[to] = j
+				}
+				j.add(from, topic)
 				if from != nil {
 					from.held--
 					from.changes = append(from.changes, topics.Change{Topic: topic})
 					count++
-					if !from.up && to.stop == nil {
-						to.up = false // Until it has what the other could not get.
-					}
 				}
 				to.held++
-				joining[to] = append(joining[to], topics.Change{Topic: topic, Wanted: true})
 			}
 		}
 	}
 	// They leave before they join, or an older message could come in behind a newer.
 	c.hand()
-	for n, changes := range joining {
-		n.changes = append(n.changes, changes...)
+	for n, j := range joining {
+		if len(j.behind) > 0 {
+			n.up = false // Until it has what the other could not get.
+		}
+		n.wants.inherit(j.behind, true)
+		n.wants.inherit(j.read, false)
+		n.changes = append(n.changes, j.changes...)
 	}
 	c.hand()
 	owns := make(map[*node]bool)
@@ -468,9 +494,12 @@ func (c *cluster) update(ranges []redis.ClusterSlot) (moved bool) {
 			delete(c.nodes, addr) // It holds no topics, which are where their slot is.
 		}
 	}
-	c.bare = false
-	for slot := range c.topics {
-		c.bare = c.bare || c.owners[slot] == nil
+	for slot, names := range c.topics {
+		if c.owners[slot] == nil {
+			for topic := range names {
+				c.forsake(topic)
+			}
+		}
 	}
 	c.tell()
 	if count > 0 {
@@ -482,14 +511,37 @@ func (c *cluster) update(ranges []redis.ClusterSlot) (moved bool) {
 	return count > 0
 }
 
+// joiners are topics on their way to the node that owns their slots now.
+type joiners struct {
+	changes []topics.Change // All of them.
+	// behind are those that the node before has to catch up with, and read those whose
+	// values it had read. The others are new.
+	behind, read []string
+}
+
+// add adds a topic that comes from a node, if it was at one.
+func (j *joiners) add(from *node, topic string) {
+	j.changes = append(j.changes, topics.Change{Topic: topic, Wanted: true})
+	if from == nil {
+		return
+	}
+	switch read, behind := from.wants.hasRead(topic); {
+	case behind:
+		j.behind = append(j.behind, topic)
+	case read:
+		j.read = append(j.read, topic)
+	}
+}
+
 // again has topics that are astray asked for again where they are, as that is where their
-// slots are by the newest view. A node that goes on to refuse them counts as down, and is
-// asked less and less often. The caller holds c.mu.
+// slots are by the newest view. A node that goes on to refuse them is asked less and less
+// often, and counts as down if any of them is missing. The caller holds c.mu.
 func (c *cluster) again() {
 	stuck, due := false, !time.Now().Before(c.retryAt)
 	for _, n := range c.nodes {
-		n.stuck = n.wants.stuckTopics() > 0
-		stuck = stuck || n.stuck
+		all, missing := n.wants.stuckTopics()
+		n.missing = missing > 0
+		stuck = stuck || all > 0
 		if due {
 			n.wants.again()
 		}

@@ -54,54 +54,186 @@ func (c *cluster) must(t *testing.T, v view) (moved bool) {
 	return moved
 }
 
+// want has the table want topics, and the cluster too. It returns their ids.
+func (c *cluster) want(t *testing.T, names ...string) (ids []topics.ID) {
+	t.Helper()
+	for _, name := range names {
+		id, err := c.table.Acquire([]byte(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	c.apply(c.table.Changes(nil))
+	return ids
+}
+
+// serve has a node's link work: all its topics are confirmed and read.
+func (c *cluster) serve(n *node) {
+	w := n.wants
+	for {
+		cmd := w.next(1)
+		if len(cmd.topics) == 0 {
+			break
+		}
+		w.answer(cmd.name, cmd.topics[0])
+		if cmd.name == subscribe {
+			w.confirm(cmd.topics[0])
+		}
+	}
+	for _, f := range w.fetches(nil, fetchMax) {
+		w.repair(f, "1", topics.Meta{})
+	}
+	if w.endGap() {
+		c.serverChanged(n, n.server, true)
+	}
+}
+
+// fail ends a node's link, or an attempt.
+func (c *cluster) fail(n *node) {
+	n.wants.reset()
+	c.serverChanged(n, n.server, false)
+}
+
+// near is another name in the slot of a topic.
+func (c *cluster) near(topic string) string {
+	for i := 0; ; i++ {
+		if name := fmt.Sprint(topic, i); c.slot(name) == c.slot(topic) {
+			return name
+		}
+	}
+}
+
+// between says that b owns the slot of a topic, and a the rest.
+func between(slot int, a, b string) view {
+	return view{slots: owned(map[int]string{0: a, slot: b, slot + 1: a})}
+}
+
 func TestClusterUpAndDown(t *testing.T) {
 	c := still(t)
-	up := func() bool { return c.table.Feed(0).Up }
-	if c.apply([]topics.Change{{Topic: "A", Wanted: true}}); up() {
-		t.Error("up before anything is known")
+	up := func(want bool, why string) {
+		t.Helper()
+		if c.table.Feed(0).Up != want {
+			t.Fatalf("up: %v, want %v: %s", !want, want, why)
+		}
 	}
+	c.want(t, "A")
+	up(false, "nothing is known")
 	slot := int(c.slot("A"))
-	if c.must(t, view{slots: owned(map[int]string{0: "a:1", slot: "", slot + 1: "b:1"})}); up() {
-		t.Error("up without an owner of a topic's slot")
-	}
-	if c.must(t, view{slots: owned(map[int]string{0: "a:1", slot: "b:1"})}); !up() {
-		t.Error("down, and its node has not failed yet")
-	}
+	c.must(t, between(slot, "a:1", "b:1"))
+	up(true, "its node has not failed yet")
 	a, b := c.nodes["a:1"], c.nodes["b:1"]
-	if c.serverChanged(a, a.server, false); !up() {
-		t.Error("down for a node that holds no topic")
-	}
+	c.serve(b)
+	up(true, "all is current")
+	c.fail(a)
+	up(true, "it holds no topic")
 	failed := b.server
-	if c.serverChanged(b, failed, false); up() {
-		t.Error("up without the node of a topic")
-	}
+	c.fail(b)
+	up(false, "A has no node")
 	c.addrs = []string{"a:1", "b:1"}
-	if got := fmt.Sprint(c.askable()); strings.Contains(got, "b:1") || !strings.Contains(got, "a:1") && !strings.Contains(got, "replica:1") {
+	if got := fmt.Sprint(c.askable()); strings.Contains(got, "b:1") || !strings.Contains(got, "replica:1") {
 		t.Errorf("%s are asked, and b:1 is down", got)
 	}
 	if len(c.hinted) == 0 {
 		t.Error("a node that fails is no reason to look")
 	}
-	c.serverChanged(a, a.server, true)
-	if c.must(t, view{slots: owned(map[int]string{0: "a:1", slot: "c:1", slot + 1: "b:1"})}); up() {
-		t.Error("up before the new owner has the values")
-	}
+	c.must(t, between(slot, "a:1", "c:1"))
+	up(false, "the new owner has not read the value")
 	n := c.nodes["c:1"]
-	if n.wants.current() {
-		t.Error("the new owner counts as current without the values")
+	c.fail(n)
+	up(false, "the new owner can't be reached")
+	c.serve(n)
+	up(true, "all is current")
+	c.must(t, between(slot, "a:1", "b:1"))
+	up(true, "the slot went from a node that is up to one that has not failed yet")
+	c.serverChanged(b, failed, false)
+	up(true, "a server that was retired is heard still")
+	c.fail(c.nodes["b:1"])
+	up(false, "A was read, and is not at the node that has its slot now")
+	c.apply([]topics.Change{{Topic: "A"}})
+	up(true, "nobody wants A")
+	for _, n := range c.nodes {
+		if n.held != 0 {
+			t.Error("a topic that was given up is held")
+		}
 	}
-	if c.serverChanged(n, n.server, true); !up() {
-		t.Error("down with all that is needed up")
+}
+
+// A slot goes from a node that is down to one that serves others: these stay current, and
+// the feed is down until the topics that come have been read.
+func TestClusterMovesFromTheDeadToTheLiving(t *testing.T) {
+	c := still(t)
+	c.want(t, "A", "B")
+	slot := int(c.slot("A"))
+	c.must(t, between(slot, "b:1", "a:1"))
+	a, b := c.nodes["a:1"], c.nodes["b:1"]
+	c.serve(a)
+	c.serve(b)
+	c.fail(a)
+	id := c.want(t, c.near("A")) // In the same slot.
+	if c.table.Stale(id[0]) == 0 {
+		t.Error("who asks a node that is down for a new topic is told nothing")
 	}
-	if c.must(t, view{slots: owned(map[int]string{0: "a:1", slot: "b:1"})}); !up() {
-		t.Error("down, and the slot went from a node that is up to one that has not failed yet")
+	c.must(t, between(slot, "b:1", "b:1"))
+	if c.table.Feed(0).Up || b.wants.lacking() != 1 {
+		t.Errorf("up: %v; %d topics are lacking, want A alone", c.table.Feed(0).Up, b.wants.lacking())
 	}
-	if c.serverChanged(b, failed, false); !up() {
-		t.Error("a server that was retired is heard still")
+	c.serve(b)
+	if !c.table.Feed(0).Up || c.table.Stale(id[0]) != 0 {
+		t.Error("down or stale, and all was read")
 	}
-	if c.apply([]topics.Change{{Topic: "A"}}); !up() || b.held != 0 || n.held != 0 {
-		t.Error("a topic that was given up is held")
+}
+
+// Clients choose names, and so the slots and nodes that these lead to. None of them can take
+// the feed down: topics that are new there are stale.
+func TestClusterNewNamesDoNotTakeItDown(t *testing.T) {
+	c := still(t)
+	ids := c.want(t, "A", "BARE")
+	bare := int(c.slot("BARE"))
+	at := func(ranges map[int]string) view {
+		ranges[0], ranges[bare], ranges[bare+1] = "a:1", "", "a:1"
+		return view{slots: owned(ranges)}
 	}
+	stale := func(want bool, id topics.ID, why string) {
+		t.Helper()
+		if !c.table.Feed(0).Up {
+			t.Fatalf("down: %s", why)
+		}
+		if c.table.Stale(id) > 0 != want {
+			t.Errorf("stale: %v, want %v: %s", !want, want, why)
+		}
+	}
+	c.must(t, at(map[int]string{}))
+	c.serve(c.nodes["a:1"])
+	stale(false, ids[0], "A is served")
+	stale(true, ids[1], "a slot has no owner")
+	stale(true, c.want(t, c.near("BARE"))[0], "a slot has no owner")
+
+	// A node that can't be reached.
+	slot := int(c.slot("DEAD"))
+	c.must(t, at(map[int]string{slot: "dead:1", slot + 1: "a:1"}))
+	id := c.want(t, "DEAD")[0]
+	stale(false, id, "the node was not tried yet")
+	for range 3 {
+		c.fail(c.nodes["dead:1"])
+		stale(true, id, "the node can't be reached")
+	}
+	stale(true, c.want(t, c.near("DEAD"))[0], "the node can't be reached")
+	// Its slot moves on to a node that can't be reached either.
+	c.must(t, at(map[int]string{slot: "dead:2", slot + 1: "a:1"}))
+	c.fail(c.nodes["dead:2"])
+	stale(true, id, "the node can't be reached")
+
+	// A node that refuses what is its own.
+	id = c.want(t, "REFUSED")[0]
+	a := c.nodes["a:1"]
+	for range straysMax + 1 {
+		a.asks(t, "subscribe[REFUSED]")
+		a.refuse(redisError("CLUSTERDOWN Hash slot not served"))
+		c.retryAt = time.Time{}
+		c.must(t, at(map[int]string{slot: "dead:2", slot + 1: "a:1"}))
+	}
+	stale(true, id, "the node refuses it")
 }
 
 // What a node says that knows less than another is of no use, until that has been so for
@@ -278,13 +410,13 @@ func TestStuckTopics(t *testing.T) {
 	c := still(t)
 	v := view{slots: owned(map[int]string{0: "a:1"})}
 	c.must(t, v)
-	if _, err := c.table.Acquire([]byte("A")); err != nil {
-		t.Fatal(err)
-	}
-	c.apply(c.table.Changes(nil))
+	c.want(t, "A")
 	n := c.nodes["a:1"]
+	c.serve(n)
+	n.receive(confirmation(shards.unsubscribe)) // The slot seems to have moved.
+	n.wants.again()
 	down := redisError("CLUSTERDOWN Hash slot not served")
-	for range straysMax + 1 {
+	for range straysMax {
 		n.asks(t, "subscribe[A]")
 		n.refuse(down)
 		if !c.table.Feed(0).Up {

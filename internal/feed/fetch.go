@@ -45,17 +45,29 @@ type repair struct {
 }
 
 // run returns when ctx has ended. Failures do not end the link: messages go on while a
-// replica loads or a key's permission is missing.
+// replica loads or a key's permission is missing. What fails for itself is fetched again
+// later and holds up nothing else; when Redis as a whole fails, all is left alone for a while.
 func (f *fetcher) run(ctx context.Context) error {
 	var wait backoff
 	var batch, failed []fetch
+	var again <-chan time.Time // When failed fetches are due again; nil while there are none.
 	for {
+		select {
+		case <-again:
+			again = nil
+			f.s.wants.refetch()
+		default:
+		}
 		batch = f.s.wants.fetches(batch[:0], fetchMax)
 		if len(batch) == 0 {
+			f.look()
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-f.s.wants.due:
+			case <-again:
+				again = nil
+				f.s.wants.refetch()
 			}
 			continue
 		}
@@ -77,22 +89,35 @@ func (f *fetcher) run(ctx context.Context) error {
 			f.hand(ctx, repairs)
 		}
 		if len(failed) == 0 {
-			wait.reset()
+			if again == nil {
+				wait.reset()
+			}
 			continue
-		}
-		if f.s.moved != nil && isMisplaced(err) {
-			f.s.moved()
 		}
 		d := wait.next()
 		f.s.fetchFailed(err, len(failed), d)
-		sleep(ctx, d)
-		f.s.wants.refetch(failed)
-		f.look()
+		f.s.wants.fail(failed)
+		if again == nil {
+			again = time.After(d)
+		}
+		if !concernsKey(err) {
+			sleep(ctx, d)
+		}
 	}
 }
 
+// concernsKey reports whether the error of a command is about its key. Those that are not
+// pass, or concern all that Redis is asked for: it loads its data, has lost its primary, lets
+// nobody in, or does not answer at all.
+func concernsKey(err error) bool {
+	var answer redis.Error
+	return errors.As(err, &answer) &&
+		!redis.IsLoadingError(err) && !redis.IsMasterDownError(err) && !redis.IsClusterDownError(err) &&
+		!redis.IsMaxClientsError(err) && !redis.IsAuthError(err) && !redis.HasErrorPrefix(err, "BUSY ")
+}
+
 // fetch fetches the newest values of batch. It appends what is worth another attempt to
-// failed, with the last error.
+// failed, with the last error, or with one that does not concern a key alone.
 //
 // It asks for no more of a value than it takes to see that it is too long. With GET,
 // whoever may write the keys could fill the memory.
@@ -122,9 +147,18 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 			f.s.wants.unrepaired(of)
 		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "WRONGTYPE"):
 			f.s.fetchFailed(fmt.Errorf("GETRANGE %s: %w", f.s.key.name(of.topic), err), 1, 0)
-			f.s.wants.unrepaired(of)
+			f.s.wants.forbidden(of)
 		default:
-			failed, last = append(failed, of), err
+			failed = append(failed, of)
+			if f.s.moved != nil && isMisplaced(err) {
+				f.s.moved()
+			}
+			if concernsKey(err) {
+				f.s.wants.failedAlone(of)
+			}
+			if last == nil || concernsKey(last) {
+				last = err
+			}
 		}
 	}
 	return repairs, failed, last

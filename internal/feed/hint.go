@@ -47,6 +47,8 @@ func hint(err error) string {
 		return "start Redis, or correct the address in the Redis URL"
 	case errors.Is(err, errSilent), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "find out whether Redis is stopped or overloaded (redis-cli --latency), or packets are dropped on the way"
+	case errors.Is(err, errPong), errors.Is(err, errUnanswered), errors.Is(err, errNoPong):
+		return "if there is a proxy in front of Redis, see whether it passes all commands and replies on, unchanged and in their order"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "see the log of Redis: a restart, CLIENT KILL, or client-output-buffer-limit pubsub"
 	case errors.As(err, &op) && op.Op == "dial":

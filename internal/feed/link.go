@@ -21,9 +21,6 @@ const (
 	// pingEvery is the most time between two pings, which tell how far the receiver is
 	// behind.
 	pingEvery = time.Second
-	// watchBeats is into how many parts the watchdog divides the timeout. At least one
-	// ping is sent in each, so two may be late without harm.
-	watchBeats = 3
 )
 
 // link is one connection for messages and one for fetches, to the same server, and all
@@ -38,7 +35,7 @@ const (
 //	receiver  reads messages and confirmations, into the table and s.wants
 //	writer    writes SUBSCRIBE, UNSUBSCRIBE and PING
 //	fetcher   gets newest values over the second connection
-//	watchdog  ends the link when nothing was heard for the timeout
+//	watchdog  ends the link when nothing was heard, or a command not answered, for the timeout
 //	follower  ends the link when its target has moved to another server
 type link struct {
 	s     *server
@@ -49,7 +46,6 @@ type link struct {
 	fetcher fetcher
 	fetched chan []repair // From the fetcher to the writer.
 	pings   pings
-	current atomic.Bool // All that was wanted when it began has its newest value.
 }
 
 // errRedial is what go-redis gets when it wants to replace a broken connection
@@ -152,7 +148,9 @@ func (l *link) receive(ctx context.Context) error {
 			continue
 		}
 		if pong, ok := m.(*redis.Pong); ok {
-			l.answered(pong.Payload)
+			if err := l.answered(pong.Payload); err != nil {
+				return err
+			}
 		} else if l.s.receive(m) && !counted {
 			counted = true
 			l.s.counters.gaps.Add(1)
@@ -199,13 +197,13 @@ func (l *link) ping(batch []repair) error {
 }
 
 // answered takes a pong. Whatever was published before its ping was written has been
-// received.
-func (l *link) answered(token string) {
-	batch := l.pings.answered(time.Now(), token)
-	if batch == nil {
-		return
+// received. That of the greeting was taken by greet, so there is none without a ping.
+func (l *link) answered(token string) error {
+	batch, err := l.pings.answered(time.Now(), token)
+	if batch != nil {
+		l.fetcher.commit(batch)
 	}
-	l.fetcher.commit(batch)
+	return err
 }
 
 // hand passes the values of a pipeline on to the writer.
@@ -216,10 +214,9 @@ func (l *link) hand(ctx context.Context, batch []repair) {
 	}
 }
 
-// look finds out whether all that was wanted when the link began has its newest value.
-// From then on the server is up: clients who are told so may trust what they have.
+// look finds out whether values are current, which ends the gap before this link.
 func (l *link) look() {
-	if !l.current.Load() && l.s.wants.current() && l.current.CompareAndSwap(false, true) {
+	if l.s.wants.endGap() {
 		l.s.changed(true)
 	}
 }
@@ -277,22 +274,11 @@ func appendBulk(dst []byte, s string) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// watch counts beats without a sign of life instead of looking at the clock: a
-// process that was stopped itself sees one long beat, not a dead server.
+// watch ends a link that is silent, and one over which commands are not answered while
+// other things come: what it serves may be nothing.
 func (l *link) watch(ctx context.Context) error {
-	beat := time.NewTicker(l.s.cfg.Timeout / watchBeats)
-	defer beat.Stop()
-	heard, quiet := l.heard.Load(), 0
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-beat.C:
-		}
-		if h := l.heard.Load(); h != heard {
-			heard, quiet = h, 0
-		} else if quiet++; quiet == watchBeats {
-			return errSilent
-		}
-	}
+	return watch(ctx, l.s.cfg.Timeout,
+		sign{func() (uint64, bool) { return l.heard.Load(), true }, errSilent},
+		sign{l.s.wants.unanswered, errUnanswered},
+		sign{l.pings.oldest, errNoPong})
 }

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -31,19 +32,32 @@ func (p *pings) add(now time.Time, batch []repair) string {
 	return strconv.FormatUint(p.last, 10)
 }
 
-// answered takes out the ping whose pong came, and returns its batch. A pong that
-// belongs to none is that of the greeting.
-func (p *pings) answered(now time.Time, token string) []repair {
+// errPong is the error of a link with a pong that is not that of its oldest open ping.
+var errPong = errors.New("a pong came that is not that of the oldest ping: one was lost or changed on the way")
+
+// answered takes out the oldest ping, whose pong came, and returns its batch. Any other pong
+// is an error. Were it passed over, no batch behind it would ever be let into the table.
+func (p *pings) answered(now time.Time, token string) ([]repair, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.open) == 0 || strconv.FormatUint(p.open[0].token, 10) != token {
-		return nil
+		return nil, errPong
 	}
 	first := p.open[0]
 	p.open[0] = ping{} // Its batch must not outlive it here.
 	p.open = p.open[1:]
 	p.roundTrip = now.Sub(first.sent)
-	return first.batch
+	return first.batch, nil
+}
+
+// oldest is the token of the oldest ping that is open, if there is one.
+func (p *pings) oldest() (token uint64, open bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.open) == 0 {
+		return 0, false
+	}
+	return p.open[0].token, true
 }
 
 // lag is how far the receiver is behind: the age of the oldest ping without a pong, or

@@ -16,26 +16,26 @@ func TestPings(t *testing.T) {
 		}
 	}
 	want(0, 0, 0)
-	if p.answered(at(0), "PONG") != nil {
-		t.Fatal("the pong of the greeting has values")
+	if _, err := p.answered(at(0), "PONG"); err == nil {
+		t.Fatal("a pong without a ping is taken")
 	}
 	first := p.add(at(0), nil)
 	second := p.add(at(1), []repair{{value: "v"}})
 	third := p.add(at(2), nil)
 	want(3, 3, 3) // The oldest counts.
-	if p.answered(at(3), second) != nil {
-		t.Fatal("a pong came before that of an older ping")
+	if batch, err := p.answered(at(3), second); err == nil || batch != nil {
+		t.Fatal("the pong of an older ping was passed over")
 	}
-	if p.answered(at(3), first) != nil {
-		t.Fatal("a ping without values has some")
+	if batch, err := p.answered(at(3), first); err != nil || batch != nil {
+		t.Fatalf("a ping without values has %v, error %v", batch, err)
 	}
 	want(3, 3, 2) // What the last round trip took.
-	if batch := p.answered(at(3), second); len(batch) != 1 || batch[0].value != "v" {
-		t.Fatalf("values = %v", batch)
+	if batch, err := p.answered(at(3), second); err != nil || len(batch) != 1 || batch[0].value != "v" {
+		t.Fatalf("values = %v, error %v", batch, err)
 	}
 	want(3, 2, 1)
-	if p.answered(at(3), second) != nil {
-		t.Fatal("values came twice")
+	if batch, err := p.answered(at(3), second); err == nil || batch != nil {
+		t.Fatal("a pong came twice")
 	}
 	p.answered(at(3), third)
 	want(100, 1, 0)

@@ -24,7 +24,7 @@ type server struct {
 	verbs  verbs
 	wants  *wants
 	// changed is told when the server's state changes: up is false from the end of a link
-	// until the next one works and all that was wanted then has its newest value.
+	// until the gap that began then has ended, see wants.
 	changed func(up bool)
 	// moved is told when Redis does not serve topics here that it was asked for, as a slot
 	// of a cluster has moved away. They are astray then, see wants. Nil out of a cluster.
@@ -241,5 +241,9 @@ func (s *server) refuse(err error) error {
 	return nil
 }
 
-// errSilent is the error of a connection on which nothing came for too long.
-var errSilent = errors.New("nothing was received within the timeout, pongs included")
+// What ends a link that is there and does not serve.
+var (
+	errSilent     = errors.New("nothing was received within the timeout, pongs included")
+	errUnanswered = errors.New("a SUBSCRIBE or UNSUBSCRIBE was not answered within the timeout, though other things were received")
+	errNoPong     = errors.New("a PING was not answered within the timeout, though other things were received")
+)

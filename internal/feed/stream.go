@@ -18,8 +18,8 @@ import (
 const (
 	// streamMax bounds the entries of one read.
 	streamMax = 500
-	// streamBlock is how long a read waits for the next entry. Below the timeout, so that
-	// a server that says nothing for that long is dead.
+	// streamBlock is how long a read waits for the next entry. It is half the timeout at
+	// most, so that a server that says nothing for the timeout is dead.
 	streamBlock = time.Second
 	// streamTopic and streamValue are the fields of an entry.
 	streamTopic = "topic"
@@ -67,15 +67,16 @@ func (st *stream) run(ctx context.Context) { st.reconnect(ctx, st.runLink) }
 //
 //	reader   reads entries into the table, and lets in values that were fetched
 //	fetcher  gets newest values, and where the stream ends behind them
+//	watchdog ends the link when a read was not answered for the timeout
 //	follower ends the link when its target has moved to another server
 type streamLink struct {
 	*stream
-	read    *redis.Client
+	read    *redis.Client // Without timeouts: those look at the clock, see watch.
+	heard   atomic.Uint64 // Counts the answers to reads.
 	fetcher fetcher
 	ended   streamID // Where the stream ended behind the newest pipeline for values. Of the fetcher.
 	pings   pings    // Of a sort: one is open while the reader is not at the end of the stream.
 	upToNow atomic.Bool
-	current atomic.Bool
 }
 
 func (st *stream) runLink(ctx context.Context, up func()) error {
@@ -88,7 +89,9 @@ func (st *stream) runLink(ctx context.Context, up func()) error {
 	st.addr = base.Addr
 	opts := *base
 	opts.Dialer = sticky(dialer(ctx, base))
-	l := &streamLink{stream: st, read: redis.NewClient(&opts)}
+	patient := opts
+	patient.ReadTimeout, patient.WriteTimeout = -1, -1
+	l := &streamLink{stream: st, read: redis.NewClient(&patient)}
 	defer l.read.Close()
 	get := redis.NewClient(&opts)
 	defer get.Close()
@@ -101,7 +104,7 @@ func (st *stream) runLink(ctx context.Context, up func()) error {
 	st.pings.Store(&l.pings)
 	defer st.pings.Store(nil)
 	up()
-	return runAll(ctx, cancel, l.follow, l.run, l.fetcher.run)
+	return runAll(ctx, cancel, l.follow, l.run, l.fetcher.run, l.watch)
 }
 
 // sticky returns a dialer that dials for ever what it has dialled first: a name may stand
@@ -131,6 +134,10 @@ func (l *streamLink) greet(ctx context.Context) error {
 
 func (l *streamLink) follow(ctx context.Context) error { return l.target.watch(ctx, l.addr) }
 
+func (l *streamLink) watch(ctx context.Context) error {
+	return watch(ctx, l.cfg.Timeout, sign{func() (uint64, bool) { return l.heard.Load(), true }, errSilent})
+}
+
 // run reads entries until the link ends.
 func (l *streamLink) run(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -159,10 +166,11 @@ func (l *streamLink) run(ctx context.Context) error {
 // await returns when there is another entry, or after a while. It does not take it, as
 // only what comes together with the state of the stream shows whether there is a gap.
 func (l *streamLink) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
-	defer cancel()
 	block := min(streamBlock, l.cfg.Timeout/2)
-	err := l.read.XRead(ctx, &redis.XReadArgs{Streams: []string{l.key, l.at.String()}, Count: 1, Block: block}).Err()
+	// Not by XRead, whose reads have a deadline of their own.
+	read := redis.NewXStreamSliceCmd(ctx, "xread", "count", 1, "block", block.Milliseconds(), "streams", l.key, l.at.String())
+	err := l.read.Process(ctx, read)
+	l.heard.Add(1)
 	if errors.Is(err, redis.Nil) {
 		return nil
 	}
@@ -176,6 +184,7 @@ func (l *streamLink) readOn(ctx context.Context) (n int, end bool, err error) {
 	info := pipe.XInfoStream(ctx, l.key)
 	read := pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{l.key, l.at.String()}, Count: streamMax, Block: -1})
 	pipe.Exec(ctx) // Every command has its own error.
+	l.heard.Add(1)
 	state, err := streamStateOf(info)
 	if err != nil {
 		return 0, false, err
@@ -241,7 +250,8 @@ func (l *streamLink) missed(s streamState, read int, end bool) string {
 	return ""
 }
 
-// gap has all values fetched.
+// gap has all values fetched. Until they are, they are not current, as after the end of a
+// link.
 func (l *streamLink) gap(why string) {
 	l.counters.gaps.Add(1)
 	if swallowed, ok := l.gapLog.allow(); ok {
@@ -249,6 +259,8 @@ func (l *streamLink) gap(why string) {
 			"error", why, "position", l.at.String(), "swallowed", swallowed,
 			"hint", "keep more entries in it (XADD MAXLEN), more than come in the longest outage")
 	}
+	l.upToNow.Store(false)
+	l.changed(false) // First, or it could come behind the end of the gap.
 	l.wants.reset()
 	l.wants.cover()
 }
@@ -271,9 +283,16 @@ func (l *streamLink) entry(e redis.XMessage) {
 // moveTo sets the position, all up to which was taken into the table, and lets in the
 // values that have waited for it.
 func (st *stream) moveTo(at streamID) {
+	for _, w := range st.ready(at) {
+		w.by.commit(w.repairs)
+	}
+}
+
+// ready sets the position and takes out what has waited for it.
+func (st *stream) ready(at streamID) (ready []let) {
 	st.mu.Lock()
+	defer st.mu.Unlock()
 	st.began, st.at = true, at
-	var ready []let
 	keep := st.waiting[:0]
 	for _, w := range st.waiting {
 		// In a stream that was made anew, no value waits for an end of the old one.
@@ -285,10 +304,7 @@ func (st *stream) moveTo(at streamID) {
 	}
 	clear(st.waiting[len(keep):])
 	st.waiting = keep
-	st.mu.Unlock()
-	for _, w := range ready {
-		w.by.commit(w.repairs)
-	}
+	return ready
 }
 
 // end adds the question where the stream ends to a pipeline for values.
@@ -304,15 +320,20 @@ func (l *streamLink) end(ctx context.Context, pipe redis.Pipeliner) func() error
 // hand keeps the values of a pipeline until the position is behind them. Those that need
 // not wait are let in at once: the reader may be waiting for an entry.
 func (l *streamLink) hand(_ context.Context, repairs []repair) {
-	l.mu.Lock()
-	wait := !l.began || l.at.compare(l.ended) < 0
-	if wait {
-		l.waiting = append(l.waiting, let{l.ended, repairs, &l.fetcher})
-	}
-	l.mu.Unlock()
-	if !wait {
+	if !l.waits(repairs) {
 		l.fetcher.commit(repairs)
 	}
+}
+
+// waits keeps values for moveTo, unless the position is behind them already.
+func (l *streamLink) waits(repairs []repair) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.began && l.at.compare(l.ended) >= 0 {
+		return false
+	}
+	l.waiting = append(l.waiting, let{l.ended, repairs, &l.fetcher})
+	return true
 }
 
 // forgo gives up the values that were fetched over a link that has ended, and has them
@@ -325,9 +346,9 @@ func (st *stream) forgo() {
 }
 
 // look finds out whether values are current: the reader has come to the end of the stream,
-// and no topic is behind because of a gap.
+// and no topic is behind. This ends the gap.
 func (l *streamLink) look() {
-	if l.upToNow.Load() && !l.current.Load() && l.wants.current() && l.current.CompareAndSwap(false, true) {
+	if l.upToNow.Load() && l.wants.endGap() {
 		l.changed(true)
 	}
 }

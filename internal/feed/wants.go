@@ -17,6 +17,16 @@ import (
 // unsubscribed. The latter were all subscribed on the present connection, and are
 // written before anything new is, so there are never more than twice the table's
 // maximum. Beside them are the names in flight. Lock order: wants.mu, then the table's.
+//
+// A gap is a time in which ticks may have been missed. One is open from the beginning, and
+// then from each end of a link whose values were current, until they are current again:
+//
+//	current  every topic that was wanted when the gap began is confirmed on the present
+//	         link and has had its value read, or was refused, or was given up
+//
+// A topic that came later has no part in it, however often a link fails meanwhile: else
+// clients, who choose the names, could keep the feed down. One that is refused is stale
+// (see [topics.Table.GoStale]) and keeps nothing down.
 type wants struct {
 	table *topics.Table
 
@@ -24,7 +34,9 @@ type wants struct {
 	link   uint64 // Which connection this is, from 1.
 	last   uint64 // The newest want.fetch.
 	topics map[string]*want
-	behind int // Topics with want.behind.
+	gap    uint64 // The newest gap, from 1.
+	open   bool   // It has not ended.
+	behind int    // Topics with want.behind: 0 unless a gap is open.
 
 	// whole holds if one subscription covers all topics: none is asked for by itself, and
 	// those in subscribe wait to be fetched. covered holds while it is confirmed.
@@ -36,16 +48,19 @@ type wants struct {
 	subscribe   set
 	single      set // To be subscribed in a command of their own.
 	unfetched   set
+	failed      set // Their fetches have failed, and are to be done again in a while.
 	// astray are subscribed elsewhere, if at all: their slots have moved. They are in
 	// none of the sets above until somebody knows where to.
-	astray set
-	stuck  int // Topics with more than straysMax want.strays.
+	astray  set
+	stuck   int // Topics with more than straysMax want.strays.
+	missing int // Those of them with want.missing.
 
 	// flight holds the commands that Redis has not answered in full, in the order in which
 	// they were taken, which is that of its answers.
 	flight   []command
-	flying   int // Topics in flight; at most flightMax.
-	answered int // Topics of the first that were answered.
+	flying   int    // Topics in flight; at most flightMax.
+	answered int    // Topics of the first that were answered.
+	answers  uint64 // Whatever of them was answered, over all links.
 
 	written chan struct{} // Has an element when next may have something.
 	room    chan struct{} // The same, because flight has room again.
@@ -64,10 +79,14 @@ type want struct {
 	// fetch names the fetch that the newest confirmation asks for. It is 0 once that
 	// was done. No other is of any use: its value may be older.
 	fetch uint64
-	// behind holds from the end of a connection until the newest value was fetched over
-	// the next, or that was tried.
+	gap   uint64 // The newest gap that it was wanted at the beginning of, 0 if it is newer.
+	// behind holds while the gap that is open waits for it.
 	behind bool
-	strays int // How often it went astray since it was confirmed last.
+	read   bool // Its value was read once, or it is from a node where it was.
+	fails  int  // How often its fetch failed for itself, since it was confirmed last.
+	strays int  // How often it went astray since it was confirmed last.
+	// missing holds while it is stuck and had been read: its clients have a value that is old.
+	missing bool
 }
 
 type set map[*want]struct{}
@@ -76,11 +95,14 @@ func newWants(table *topics.Table) *wants {
 	return &wants{
 		table:       table,
 		link:        1,
+		gap:         1,
+		open:        true,
 		topics:      make(map[string]*want),
 		unsubscribe: make(set),
 		subscribe:   make(set),
 		single:      make(set),
 		unfetched:   make(set),
+		failed:      make(set),
 		astray:      make(set),
 		written:     make(chan struct{}, 1),
 		room:        make(chan struct{}, 1),
@@ -95,22 +117,12 @@ func (s *wants) apply(changes []topics.Change) {
 		w := s.topics[c.Topic]
 		switch {
 		case c.Wanted && w == nil:
-			w = &want{topic: c.Topic, wanted: true}
-			s.topics[c.Topic] = w
-			s.toSubscribe(w)
+			s.add(c.Topic)
 		case c.Wanted:
-			// Redis may have it still. It is asked all the same: the confirmation
-			// is what makes us fetch the newest value.
-			w.wanted = true
-			delete(s.unsubscribe, w)
-			delete(s.astray, w)
-			s.toSubscribe(w)
+			s.wantAgain(w)
 		case w == nil:
 		case w.asked:
-			w.wanted = false
-			delete(s.subscribe, w)
-			delete(s.single, w)
-			delete(s.unfetched, w)
+			s.giveUp(w)
 			s.unsubscribe[w] = struct{}{}
 		default:
 			s.forget(w)
@@ -123,6 +135,35 @@ func (s *wants) apply(changes []topics.Change) {
 	}
 }
 
+// add adds a topic. The caller holds s.mu.
+func (s *wants) add(topic string) *want {
+	w := &want{topic: topic, wanted: true}
+	s.topics[topic] = w
+	s.toSubscribe(w)
+	return w
+}
+
+// wantAgain has a topic subscribed that is here already. Redis may have it still. It is
+// asked all the same: the confirmation is what makes us fetch the newest value. The caller
+// holds s.mu.
+func (s *wants) wantAgain(w *want) {
+	w.wanted = true
+	delete(s.unsubscribe, w)
+	delete(s.astray, w)
+	s.toSubscribe(w)
+}
+
+// giveUp takes out of all sets a topic that nobody wants any more, and lets nobody wait for
+// it. Who wants it after that finds a new one. The caller holds s.mu.
+func (s *wants) giveUp(w *want) {
+	s.caughtUp(w)
+	s.settle(w)
+	w.wanted, w.gap, w.read = false, 0, false
+	for _, in := range []set{s.unsubscribe, s.subscribe, s.single, s.unfetched, s.failed, s.astray} {
+		delete(in, w)
+	}
+}
+
 func (s *wants) toSubscribe(w *want) {
 	if w.alone {
 		s.single[w] = struct{}{}
@@ -132,22 +173,23 @@ func (s *wants) toSubscribe(w *want) {
 }
 
 func (s *wants) forget(w *want) {
-	s.caughtUp(w)
+	s.giveUp(w)
 	delete(s.topics, w.topic)
-	delete(s.unsubscribe, w)
-	delete(s.subscribe, w)
-	delete(s.single, w)
-	delete(s.unfetched, w)
-	delete(s.astray, w)
-	s.settle(w)
 }
 
-// reset prepares for the next connection, which has to be asked for everything.
+// reset prepares for the next connection, which has to be asked for everything. If values
+// were current on this one, a gap begins.
 func (s *wants) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	begins := !s.open
+	if begins {
+		s.open = true
+		s.gap++
+	}
 	s.link++
 	clear(s.unfetched) // Their confirmation will come again.
+	clear(s.failed)
 	clear(s.astray)
 	s.flight, s.flying, s.answered = nil, 0, 0
 	s.covered = false
@@ -157,7 +199,12 @@ func (s *wants) reset() {
 			continue
 		}
 		w.asked = false
-		s.fallBehind(w)
+		if begins {
+			w.gap = s.gap
+		}
+		if w.gap == s.gap {
+			s.fallBehind(w)
+		}
 		s.toSubscribe(w)
 	}
 }
@@ -242,6 +289,7 @@ func (s *wants) answer(name, topic string) (due bool) {
 	if first.name != name || first.topics[s.answered] != topic {
 		return false
 	}
+	s.answers++
 	if s.answered++; s.answered == len(first.topics) {
 		s.landed()
 	}
@@ -250,6 +298,7 @@ func (s *wants) answer(name, topic string) (due bool) {
 
 // landed takes the first command out of the flight. The caller holds s.mu.
 func (s *wants) landed() {
+	s.answers++
 	before := s.flying
 	s.flying -= len(s.flight[0].topics)
 	s.flight[0] = command{}
@@ -259,10 +308,18 @@ func (s *wants) landed() {
 	}
 }
 
+// unanswered reports whether Redis owes an answer to a command, and counts those that it
+// has given.
+func (s *wants) unanswered() (answers uint64, owed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answers, len(s.flight) > 0 || s.whole && !s.covered
+}
+
 // refused notes that Redis refused the first command that it has not answered, for one
 // of its topics, and does not say which. They are asked for again one by one, so that a
 // topic which is not permitted costs nobody another. A topic that was refused alone
-// is not asked for again on this connection.
+// is not asked for again on this connection, and is stale.
 func (s *wants) refused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,7 +336,7 @@ func (s *wants) refused() {
 		switch {
 		case w == nil || !w.wanted || !w.asked:
 		case w.alone:
-			s.caughtUp(w) // As far as it is possible.
+			s.goStale(w)
 		default:
 			w.alone = true
 			delete(s.subscribe, w)
@@ -324,9 +381,16 @@ func (s *wants) stray(w *want) {
 	delete(s.subscribe, w)
 	delete(s.single, w)
 	delete(s.unfetched, w)
+	delete(s.failed, w)
 	s.astray[w] = struct{}{}
-	if w.strays++; w.strays == straysMax+1 {
-		s.stuck++
+	if w.strays++; w.strays != straysMax+1 {
+		return
+	}
+	s.stuck++
+	if w.missing = w.read || w.behind; w.missing {
+		s.missing++
+	} else {
+		s.goStale(w) // It is new: nothing that was current is missing.
 	}
 }
 
@@ -335,18 +399,22 @@ func (s *wants) settle(w *want) {
 	if w.strays > straysMax {
 		s.stuck--
 	}
-	w.strays = 0
+	if w.missing {
+		s.missing--
+	}
+	w.strays, w.missing = 0, false
 }
 
 // straysMax is how often a topic may go astray, one time behind the other, before it counts
 // as stuck. In a migration it is once, or twice if who is asked about it is behind.
 const straysMax = 2
 
-// stuckTopics is how many topics Redis does not serve, however often it is asked.
-func (s *wants) stuckTopics() int {
+// stuckTopics is how many topics Redis does not serve, however often it is asked, and how
+// many of these it has served, here or at another node.
+func (s *wants) stuckTopics() (all, missing int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stuck
+	return s.stuck, s.missing
 }
 
 // again has the topics asked for again that went astray and are still here.
@@ -405,7 +473,7 @@ func (s *wants) mark(w *want) (again, ok bool) {
 	s.settle(w)
 	s.last++
 	again = w.confirmed != 0 && w.confirmed != s.link
-	w.confirmed, w.mark, w.fetch, w.alone = s.link, mark, s.last, false
+	w.confirmed, w.mark, w.fetch, w.alone, w.fails = s.link, mark, s.last, false, 0
 	return again, true
 }
 
@@ -415,6 +483,7 @@ func (s *wants) cover() (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.covered = true
+	s.answers++
 	signal(s.due)
 	return s.behind > 0
 }
@@ -476,8 +545,7 @@ func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 	if w == nil {
 		return topics.Unchanged
 	}
-	w.fetch = 0
-	s.caughtUp(w)
+	s.done(w)
 	return s.table.Repair(f.topic, value, f.mark, m)
 }
 
@@ -486,33 +554,122 @@ func (s *wants) unrepaired(f fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w := s.fetched(f); w != nil {
-		w.fetch = 0
-		s.caughtUp(w)
+		s.done(w)
 	}
 }
 
-// refetch has failed fetches done again, those that are still wanted. They do not count
-// as behind any more: what can't be fetched must not keep the feed down for ever.
-func (s *wants) refetch(fetches []fetch) {
+// done ends a fetch. The caller holds s.mu.
+func (s *wants) done(w *want) {
+	w.fetch, w.read = 0, true
+	s.caughtUp(w)
+}
+
+// forbidden ends a fetch that Redis refuses for good. The topic is stale until it ticks.
+func (s *wants) forbidden(f fetch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.fetched(f); w != nil {
+		w.fetch = 0
+		s.goStale(w)
+	}
+}
+
+// failsMax is how many fetches of a topic may fail for an error of its own, one behind the
+// other, before it counts as refused. It is fetched on, but nobody waits for it: with the
+// pauses between them that is some three seconds.
+const failsMax = 6
+
+// failedAlone counts a failed fetch whose error is that of its topic and not that of Redis
+// as a whole.
+func (s *wants) failedAlone(f fetch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.fetched(f); w != nil {
+		if w.fails++; w.fails == failsMax {
+			s.goStale(w)
+		}
+	}
+}
+
+// fail keeps failed fetches for refetch, those that are still wanted. Their topics stay
+// behind.
+func (s *wants) fail(fetches []fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range fetches {
 		if w := s.fetched(f); w != nil && w.confirmed == s.link {
-			s.unfetched[w] = struct{}{}
-			s.caughtUp(w)
+			s.failed[w] = struct{}{}
 		}
 	}
+}
+
+// refetch has the failed fetches done again.
+func (s *wants) refetch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.failed {
+		s.unfetched[w] = struct{}{}
+	}
+	clear(s.failed)
 	signal(s.due)
 }
 
-// inherit notes that the topics, none of which is subscribed yet, were behind already
-// where they were before.
-func (s *wants) inherit() {
+// goStale makes a topic stale that Redis refuses, and lets nobody wait for it. The caller
+// holds s.mu.
+func (s *wants) goStale(w *want) {
+	s.caughtUp(w)
+	if mark, held := s.table.Mark(w.topic); held && (w.confirmed != s.link || mark == w.mark) {
+		s.table.GoStale(w.topic, mark) // Without a tick since it was confirmed, if it was.
+	}
+}
+
+// inherit adds topics that were at another node of a cluster, where their values had been
+// read. With behind they were behind there, or may have missed something since, and the
+// values of this node are not current until theirs are.
+func (s *wants) inherit(names []string, behind bool) {
+	if len(names) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if behind && !s.open {
+		s.open = true
+		s.gap++
+	}
+	for _, name := range names {
+		w := s.topics[name]
+		if w == nil {
+			w = s.add(name)
+		} else {
+			s.wantAgain(w)
+		}
+		w.read = true
+		if s.open {
+			w.gap = s.gap
+			s.fallBehind(w)
+		}
+	}
+	signal(s.written)
+}
+
+// unread are the topics whose values were never read, here or at another node.
+func (s *wants) unread() (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.topics {
-		s.fallBehind(w)
+		if w.wanted && !w.read {
+			names = append(names, w.topic)
+		}
 	}
+	return names
+}
+
+// hasRead reports whether the value of a topic was read once, and whether it is behind.
+func (s *wants) hasRead(topic string) (read, behind bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.topics[topic]
+	return w != nil && w.read, w != nil && w.behind
 }
 
 // fallBehind begins that a topic is behind. The caller holds s.mu.
@@ -523,13 +680,26 @@ func (s *wants) fallBehind(w *want) {
 	}
 }
 
-// refetchAll has all fetches done again that have not ended, as their link did.
+// refetchAll prepares for the next connection of a stream, which goes on where this one
+// has ended. What was not fetched by then is fetched anew, and belongs to the gap.
 func (s *wants) refetchAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	begins := !s.open
+	if begins {
+		s.open = true
+		s.gap++
+	}
+	clear(s.failed)
 	for _, w := range s.topics {
-		if w.fetch != 0 && w.confirmed == s.link {
+		unread := w.confirmed != s.link
+		if !unread && w.fetch != 0 {
+			unread = true
 			s.unfetched[w] = struct{}{}
+		}
+		if begins && unread {
+			w.gap = s.gap
+			s.fallBehind(w)
 		}
 	}
 	signal(s.due)
@@ -543,11 +713,32 @@ func (s *wants) caughtUp(w *want) {
 	}
 }
 
-// current reports whether no topic is behind.
-func (s *wants) current() bool {
+// endGap ends the gap that is open, if values are current now. From then on clients who are
+// told that the feed is up may trust what they have. What came in the gap and was read over
+// a link that has ended since, and not over this one, is the exception, and so it is stale.
+func (s *wants) endGap() (ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.behind == 0
+	if !s.open || s.behind > 0 || s.whole && !s.covered {
+		return false
+	}
+	s.open = false
+	for _, w := range s.topics {
+		if !w.wanted || !w.read || w.gap == s.gap || w.confirmed == s.link && w.fetch == 0 {
+			continue
+		}
+		if mark, _ := s.table.Mark(w.topic); mark > 0 { // Without a row, nobody has an old one.
+			s.goStale(w)
+		}
+	}
+	return true
+}
+
+// lacking is how many topics the gap waits for.
+func (s *wants) lacking() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behind
 }
 
 // len is how many topics are held.

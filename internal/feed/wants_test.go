@@ -3,6 +3,7 @@ package feed
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -220,16 +221,24 @@ func TestRefetch(t *testing.T) {
 	d.want("A")
 	d.confirm("A")
 	f := d.fetchOf("A")
-	d.refetch([]fetch{f})
+	d.fail([]fetch{f})
+	if left := d.fetches(nil, fetchMax); len(left) > 0 {
+		t.Errorf("%v is fetched again at once", left)
+	}
+	d.refetch()
 	if again := d.fetchOf("A"); again != f {
 		t.Errorf("fetch = %v, want %v", again, f)
 	}
+	d.fail([]fetch{f})
 	d.leave("A")
-	d.refetch([]fetch{f})
+	d.fail([]fetch{f})
 	d.want("B")
 	d.confirm("B")
+	f = d.fetchOf("B")
+	d.fail([]fetch{f})
 	d.reset()
-	d.refetch([]fetch{{topic: "B"}})
+	d.fail([]fetch{f})
+	d.refetch()
 	if left := d.fetches(nil, fetchMax); len(left) > 0 {
 		t.Errorf("fetches of topics given up, or of an earlier connection: %v", left)
 	}
@@ -305,13 +314,16 @@ func TestWantsAreBounded(t *testing.T) {
 					d.confirm(topic)
 				}
 			}
-			d.refetch(d.fetches(nil, random.IntN(5)))
+			d.fail(d.fetches(nil, random.IntN(5)))
+			d.refetch()
 		case 9:
 			if random.IntN(20) == 0 {
 				d.refused()
 				d.reset()
 			}
+			d.endGap()
 		}
+		d.check()
 		queued := len(d.unsubscribe) + len(d.subscribe) + len(d.single)
 		flying := 0
 		for _, c := range d.flight {
@@ -330,53 +342,289 @@ func TestWantsAreBounded(t *testing.T) {
 	d.reset()
 	for len(d.next(commandMax).topics) > 0 {
 	}
-	if len(d.topics)+len(d.subscribe)+len(d.single)+len(d.unsubscribe)+len(d.unfetched) > 0 {
+	if len(d.topics)+len(d.subscribe)+len(d.single)+len(d.unsubscribe)+len(d.unfetched)+len(d.failed) > 0 {
 		t.Errorf("left over: %+v", d.wants)
 	}
 }
 
-// After a connection has ended, every topic is behind until its fetch has ended,
-// whatever came of it.
-func TestBehind(t *testing.T) {
-	d := newDesk(t, 10)
-	for name, end := range map[string]func(){
-		"a repair":  func() { d.confirm("A"); d.repairs(d.fetchOf("A"), "1") },
-		"no value":  func() { d.confirm("A"); d.unrepaired(d.fetchOf("A")) },
-		"a failure": func() { d.confirm("A"); d.refetch([]fetch{d.fetchOf("A")}) },
-		"a second refusal": func() {
-			for range 4 { // Twice for each of both.
-				d.next(1)
-				d.refused()
+// check compares the counts with what they count.
+func (d *desk) check() {
+	d.t.Helper()
+	behind, stuck, missing := 0, 0, 0
+	for _, w := range d.topics {
+		if w.behind {
+			behind++
+			if !d.open || w.gap != d.gap || !w.wanted {
+				d.t.Fatalf("%+v is behind; gap %d, open %v", *w, d.gap, d.open)
 			}
-		},
-		"nobody wants it": func() { d.leave("A") },
-		"a connection later": func() {
-			d.reset() // Now the new topic is behind too.
-			d.confirm("A")
-			d.confirm("NEW")
-			for _, f := range d.fetches(nil, 2) {
-				d.repairs(f, "2")
-			}
-		},
-	} {
-		if _, held := d.ids["A"]; !held {
-			d.want("A")
 		}
-		if !d.current() {
-			t.Fatalf("%s: behind before the connection ended", name)
+		if w.strays > straysMax {
+			stuck++
 		}
-		d.reset()
-		if d.current() {
-			t.Fatalf("%s: not behind after the connection ended", name)
+		if w.missing {
+			missing++
 		}
-		if d.want("NEW"); d.behind != 1 {
-			t.Fatalf("%s: a new topic is behind", name)
-		}
-		end()
-		if !d.current() {
-			t.Errorf("behind after %s", name)
-		}
-		d.leave("NEW")
-		clear(d.unfetched)
 	}
+	if behind != d.behind || stuck != d.stuck || missing != d.missing {
+		d.t.Fatalf("behind %d, stuck %d, missing %d; counted as %d, %d, %d", behind, stuck, missing, d.behind, d.stuck, d.missing)
+	}
+}
+
+// ends wants the gap ended now, or not.
+func (d *desk) ends(want bool, why string) {
+	d.t.Helper()
+	d.check()
+	if d.endGap() != want {
+		d.t.Fatalf("gap ended: %v, want %v: %s", !want, want, why)
+	}
+	d.check()
+}
+
+// serve confirms a topic and has its value read.
+func (d *desk) serve(name, value string) {
+	d.t.Helper()
+	d.confirm(name)
+	for _, f := range d.fetches(nil, fetchMax) {
+		d.repairs(f, value)
+	}
+}
+
+func (d *desk) isStale(name string) bool { return d.table.Stale(d.ids[name]) > 0 }
+
+// The gap ends when each topic that was wanted at its beginning has had its value read, was
+// refused or was given up, and not before.
+func TestGap(t *testing.T) {
+	for name, c := range map[string]struct {
+		end   func(d *desk)
+		stale bool
+	}{
+		"a repair":               {func(d *desk) { d.serve("A", "2") }, false},
+		"no value":               {func(d *desk) { d.confirm("A"); d.unrepaired(d.fetchOf("A")) }, false},
+		"a refusal of the value": {func(d *desk) { d.confirm("A"); d.forbidden(d.fetchOf("A")) }, true},
+		"too many failures of its own": {func(d *desk) {
+			d.confirm("A")
+			for range failsMax {
+				d.ends(false, "it may be fetched yet")
+				f := d.fetchOf("A")
+				d.failedAlone(f)
+				d.fail([]fetch{f})
+				d.refetch()
+			}
+		}, true},
+		"a second refusal": {func(d *desk) {
+			d.next(commandMax)
+			d.refused()
+			d.ends(false, "it may have been refused for another")
+			d.next(commandMax)
+			d.refused()
+		}, true},
+		"nobody wants it": {func(d *desk) { d.leave("A") }, false},
+		"nobody wants it, and its UNSUBSCRIBE waits": {func(d *desk) {
+			d.next(commandMax)
+			d.leave("A")
+			if len(d.unsubscribe) != 1 {
+				d.t.Fatal("no UNSUBSCRIBE waits")
+			}
+		}, false},
+		"a link later": {func(d *desk) {
+			d.confirm("A")
+			d.reset()
+			d.ends(false, "its confirmation is that of another link")
+			d.serve("A", "2")
+		}, false},
+		"a link later, read over the one before": {func(d *desk) {
+			d.want("B") // New, so that the gap stays open only for A.
+			d.serve("A", "2")
+			d.reset()
+			d.ends(false, "its value is that of another link")
+			d.serve("A", "3")
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t, 10)
+			d.want("A")
+			d.ends(true, "nothing was wanted at the beginning")
+			d.ends(false, "no gap is open")
+			d.serve("A", "1")
+			d.reset()
+			d.ends(false, "nothing was confirmed")
+			c.end(d)
+			d.ends(true, name)
+			if _, held := d.ids["A"]; held && d.isStale("A") != c.stale {
+				t.Errorf("stale: %v, want %v", !c.stale, c.stale)
+			}
+		})
+	}
+}
+
+// Failures that pass keep the gap open, however many.
+func TestGapWaitsForFetchesThatMayCome(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.ends(true, "nothing was wanted at the beginning")
+	d.reset()
+	d.confirm("A")
+	for range 10 * failsMax {
+		f := d.fetchOf("A")
+		d.fail([]fetch{f})
+		d.refetch()
+		d.ends(false, "the value was not read")
+	}
+	d.unrepaired(d.fetchOf("A"))
+	d.ends(true, "the value was read")
+}
+
+// Clients choose names. Whatever they ask for in a gap, and however often a link fails
+// meanwhile: it has no part in the gap.
+func TestNewNamesDoNotKeepAGapOpen(t *testing.T) {
+	d := newDesk(t, 100)
+	d.want("A")
+	for i := range 5 { // The process begins.
+		d.reset()
+		d.want(fmt.Sprint("EARLY", i))
+	}
+	d.ends(true, "nothing was wanted at the beginning")
+	d.serve("A", "1")
+	for i := range 5 {
+		d.reset()
+		d.want(fmt.Sprint("LATE", i))
+	}
+	d.confirm("LATE0") // Of them, one gets so far.
+	d.confirm("A")
+	for i := range 5 {
+		d.confirm(fmt.Sprint("EARLY", i))
+	}
+	for _, f := range d.fetches(nil, fetchMax) {
+		if f.topic != "LATE0" {
+			d.unrepaired(f)
+		}
+	}
+	d.ends(true, "all that was wanted when the gap began was read")
+	if d.isStale("LATE0") || d.isStale("LATE1") {
+		t.Error("what is about to have its first value is stale")
+	}
+
+	// Who wants again what was given up has no part either.
+	d.reset()
+	d.leave("A")
+	d.want("A")
+	for name := range d.ids {
+		if name != "A" {
+			d.confirm(name)
+		}
+	}
+	for _, f := range d.fetches(nil, fetchMax) {
+		d.unrepaired(f)
+	}
+	d.ends(true, "A was given up")
+}
+
+// What came in the gap, and was read over a link that has ended too, has an old value when
+// the feed is up again. That is said.
+func TestOldValueOfANewNameIsStale(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.ends(true, "nothing was wanted at the beginning")
+	d.serve("A", "1")
+	d.reset()
+	for _, name := range []string{"NEW", "EMPTY", "READ", "TICKED"} {
+		d.want(name)
+		d.serve(name, "1")
+	}
+	d.leave("EMPTY")
+	d.want("EMPTY")
+	d.confirm("EMPTY")
+	d.unrepaired(d.fetchOf("EMPTY"))
+	d.reset()
+	d.serve("READ", "2")
+	d.confirm("TICKED")
+	d.table.Publish("TICKED", "2", topics.Meta{})
+	d.confirm("A")
+	for _, f := range d.fetches(nil, fetchMax) {
+		if f.topic == "A" {
+			d.repairs(f, "2")
+		}
+	}
+	d.ends(true, "A was read")
+	for name, want := range map[string]bool{"A": false, "NEW": true, "EMPTY": false, "READ": false, "TICKED": false} {
+		if d.isStale(name) != want {
+			t.Errorf("%s stale: %v", name, !want)
+		}
+	}
+	d.serve("NEW", "1")
+	if d.isStale("NEW") {
+		t.Error("stale, and its value was read")
+	}
+}
+
+// With one subscription of all, nothing is current before that is confirmed.
+func TestGapWaitsForThePattern(t *testing.T) {
+	d := newDesk(t, 10)
+	d.whole = true
+	d.ends(false, "nothing is subscribed")
+	d.cover()
+	d.ends(true, "all is subscribed")
+	d.want("A")
+	d.reset()
+	d.ends(false, "nothing is subscribed")
+	d.cover()
+	d.ends(false, "A was not read")
+	d.unrepaired(d.fetchOf("A"))
+	d.ends(true, "A was read")
+}
+
+// A stream goes on where it was: what was read stays read.
+func TestGapOfAStream(t *testing.T) {
+	d := newDesk(t, 10)
+	d.whole = true
+	d.cover()
+	d.want("A")
+	d.ends(true, "nothing was wanted at the beginning")
+	d.unrepaired(d.fetchOf("A"))
+	d.want("B")
+	early := d.fetchOf("B")
+	d.want("C")
+	d.refetchAll()
+	d.want("NEW")
+	d.ends(false, "B and C were not read")
+	fetches := d.fetches(nil, fetchMax)
+	if len(fetches) != 3 || !slices.Contains(fetches, early) {
+		t.Fatalf("fetches = %v", fetches)
+	}
+	for _, f := range fetches {
+		if f.topic != "NEW" {
+			d.ends(false, f.topic+" was not read")
+			d.unrepaired(f)
+		}
+	}
+	d.ends(true, "B and C were read")
+}
+
+// Whether Redis owes an answer.
+func TestUnanswered(t *testing.T) {
+	d := newDesk(t, 10)
+	want := func(owed bool, answers uint64) {
+		t.Helper()
+		if n, o := d.unanswered(); n != answers || o != owed {
+			t.Fatalf("%d answers, owed %v; want %d, %v", n, o, answers, owed)
+		}
+	}
+	want(false, 0)
+	d.want("A")
+	d.want("B")
+	want(false, 0)
+	first := d.next(2)
+	want(true, 0)
+	d.answer(subscribe, first.topics[0])
+	want(true, 1)
+	d.answer(subscribe, first.topics[1])
+	want(false, 3)
+	d.want("C")
+	d.next(1)
+	d.refused()
+	want(false, 4)
+	d.whole = true
+	want(true, 4)
+	d.cover()
+	want(false, 5)
 }

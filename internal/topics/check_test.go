@@ -127,6 +127,9 @@ func check(t testing.TB, tb *Table) {
 			if tp.stale {
 				stale++
 			}
+			if tp.refused && !tp.stale {
+				t.Fatalf("%q: refused, and not stale", tp.name)
+			}
 			if mark := tb.Stale(id); (mark > 0) != tp.stale || mark > tb.Notice() {
 				t.Fatalf("%q: stale is %v, its mark %d, the notice %d", tp.name, tp.stale, mark, tb.Notice())
 			}

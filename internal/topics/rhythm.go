@@ -13,7 +13,8 @@ import (
 //
 // where gap is the longest time between two of its ticks, which each tick takes a
 // [gapDecay]th off. A topic that has ticked less than [rhythmTicks] times has no rhythm
-// yet and is not stale. It is fresh again with its next row.
+// yet and is not stale. It is fresh again with its next row. A topic of which the feed gets
+// no values is stale at once, see [Table.GoStale].
 const (
 	gapDecay    = 32
 	gapPatience = 4
@@ -81,19 +82,43 @@ func (t *Table) watchFrom(s *shard, local uint32, at int64) (more bool) {
 				tp.last = at
 			}
 		case t.overdue(tp, at):
-			tp.stale = true
-			t.stale.Add(1)
-			t.staleTotal.Add(1)
-			t.announce(func(seq uint64) { s.staleMark(local).Store(seq) })
+			t.goStale(s, local)
 		}
 	}
 	return end < uint32(len(s.topics))
 }
 
+// GoStale makes a topic stale until its next row, however long ago the last one was: its
+// source refuses it, or can't say what it has missed. Unlike one that is silent, it is fresh
+// again as soon as the feed has fetched its value, changed or not. Nothing is done if the
+// topic got a row since mark was taken, see [Table.Mark], or if nobody wants it.
+func (t *Table) GoStale(name string, mark uint64) {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	local, ok := s.ids[name]
+	if !ok || s.slot(local).seq.Load() != mark {
+		return
+	}
+	tp := &s.topics[local]
+	tp.refused = true
+	if !tp.stale {
+		t.goStale(s, local)
+	}
+}
+
+// goStale announces that a topic is stale. The caller holds s.mu.
+func (t *Table) goStale(s *shard, local uint32) {
+	s.topics[local].stale = true
+	t.stale.Add(1)
+	t.staleTotal.Add(1)
+	t.announce(func(seq uint64) { s.staleMark(local).Store(seq) })
+}
+
 // freshen ends the staleness of a topic, before its row is stored. Stored first, a loop
 // could send the row and say that the topic is stale behind it. The caller holds s.mu.
 func (t *Table) freshen(s *shard, local uint32) {
-	s.topics[local].stale = false
+	s.topics[local].stale, s.topics[local].refused = false, false
 	s.staleMark(local).Store(0)
 	t.stale.Add(-1)
 }

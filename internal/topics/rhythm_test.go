@@ -244,3 +244,42 @@ func TestWatchFindsAllTopics(t *testing.T) {
 	}
 	check(t, tb)
 }
+
+// A topic of which the feed gets nothing is stale without any rhythm, and until its next
+// row: also if that has the value that it had.
+func TestGoStale(t *testing.T) {
+	for name, fresh := range map[string]func(w *watched, mark uint64) Outcome{
+		"a tick":         func(w *watched, _ uint64) Outcome { return w.tb.Publish("A", "1", Meta{At: w.at}) },
+		"another value":  func(w *watched, mark uint64) Outcome { return w.tb.Repair("A", "2", mark, Meta{At: w.at}) },
+		"the same value": func(w *watched, mark uint64) Outcome { return w.tb.Repair("A", "1", mark, Meta{At: w.at}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := watch(t, 0, 0)
+			w.tick(1, 0)
+			mark, _ := w.tb.Mark("A")
+			w.tb.GoStale("A", mark-1) // It had a row since.
+			w.tb.GoStale("B", 0)      // Nobody wants it.
+			if w.tb.Stale(w.id) != 0 {
+				t.Fatal("stale for what was so before its row")
+			}
+			w.tb.GoStale("A", mark)
+			at := w.tb.Stale(w.id)
+			if at == 0 || at != w.tb.Notice() || at != w.tb.Watermark() {
+				t.Fatalf("stale at %d, notice %d, watermark %d: it is no news", at, w.tb.Notice(), w.tb.Watermark())
+			}
+			w.tb.GoStale("A", mark)
+			if now, total := w.tb.StaleTopics(); w.tb.Stale(w.id) != at || now != 1 || total != 1 {
+				t.Errorf("stale at %d, %d now, %d in all: told twice", w.tb.Stale(w.id), now, total)
+			}
+			check(t, w.tb)
+			if got := fresh(w, mark); got != Committed || w.tb.Stale(w.id) != 0 {
+				t.Errorf("outcome %v, stale at %d; want it fresh", got, w.tb.Stale(w.id))
+			}
+			mark, _ = w.tb.Mark("A")
+			if got := w.tb.Repair("A", string(w.tb.Row(w.id).Value()), mark, Meta{At: w.at}); got != Unchanged {
+				t.Errorf("outcome %v, want a value that is there already dropped again", got)
+			}
+			check(t, w.tb)
+		})
+	}
+}

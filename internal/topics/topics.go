@@ -144,6 +144,7 @@ type topic struct {
 	queued      bool // It is in Table.changes.
 	inLinger    bool // It has its one entry in shard.linger.
 	stale       bool // It has a stale mark.
+	refused     bool // It has that because of GoStale.
 }
 
 const topicSizeMax = 72 // Ten million of them are the most that a table holds.
@@ -442,8 +443,8 @@ func (t *Table) Mark(name string) (mark uint64, ok bool) {
 // two fetches of a topic under way at a time: Repair could not tell which is older.
 //
 // The first value of a topic is no tick and keeps its count at 0. One that differs
-// from the row it replaces shows that a tick was missed, and counts as one. Neither says
-// anything about the topic's rhythm.
+// from the row it replaces shows that a tick was missed, and counts as one, and so does one
+// that ends what [Table.GoStale] has begun. None says anything about the topic's rhythm.
 func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 	s := t.shardOf(name)
 	s.mu.Lock()
@@ -458,7 +459,7 @@ func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 	}
 	if old := sl.row.Load(); old != nil {
 		switch {
-		case string(old.Value()) == value:
+		case string(old.Value()) == value && !tp.refused: // Else its clients have to hear that it is current.
 			return Unchanged
 		case m.Version.Set && m.Version.Compare(tp.version) < 0:
 			return Older
