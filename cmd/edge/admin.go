@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"tickedge/internal/loop"
+	"tickedge/internal/panics"
 )
 
 // adminConns bounds the connections of the admin port. They come out of
@@ -62,7 +63,7 @@ func (a *admin) serve(server *loop.Server, registry *prometheus.Registry, ready 
 		fmt.Fprint(w, "/metrics\n/healthz\n/readyz\n/debug/conns\n/debug/evictions\n/debug/pprof/\n")
 	})
 	a.server = &http.Server{
-		Handler:           mux,
+		Handler:           survive(mux, log),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    16 << 10,
@@ -73,6 +74,26 @@ func (a *admin) serve(server *loop.Server, registry *prometheus.Registry, ready 
 			log.Error("admin port ended", "error", err)
 		}
 	}()
+}
+
+// survive answers with 500 where a handler panics, and logs it. Package http would do so
+// too, but only for the log's lines at debug.
+func survive(h http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler {
+				panic(p) // It is not meant as a fault.
+			}
+			f := panics.Caught(panics.Admin, p)
+			log.Error("panic while answering a request to the admin port", "path", r.URL.Path, "error", f, "hint", panics.Hint, "stack", f.Stack)
+			http.Error(w, f.Error(), http.StatusInternalServerError)
+		}()
+		h.ServeHTTP(w, r)
+	})
 }
 
 // close ends the port and the requests under way.

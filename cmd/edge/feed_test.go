@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,5 +110,138 @@ func TestTopicGoesStale(t *testing.T) {
 	redistest.Eventually(t, "AAPL is stale again", func() bool { return e.metric("edge_stale_total") == "3" })
 	if list := names(c.next("stale")); !slices.Equal(list, []string{"AAPL"}) {
 		t.Errorf("stale again: %v", list)
+	}
+}
+
+// A topic that Redis refuses is stale at once, for who has it and for who comes later. The
+// feed is up, and others are served.
+func TestRefusedTopicIsStale(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	redis.cli("ACL", "SETUSER", "edge", "on", ">pw", "+@all", "resetchannels", "&channel:prices:GOOD*", "&channel:prices:HIDDEN", "resetkeys", "~price:GOOD*", "~price:BARRED")
+	redis.cli("SET", "price:GOOD", "1")
+	e := start(t, "-redis", "redis://edge:pw@"+redis.Addr(), "-ready-needs-feed", "-interval", "100ms")
+	stale := func(c *client, want ...string) {
+		t.Helper()
+		for len(want) > 0 {
+			var names []string
+			if err := json.Unmarshal(c.await("stale").Topics, &names); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range names {
+				at := slices.Index(want, name)
+				if at < 0 {
+					t.Fatalf("%s is stale, want %q", name, want)
+				}
+				want = slices.Delete(want, at, at+1)
+			}
+		}
+	}
+	current := func() {
+		t.Helper()
+		redistest.Eventually(t, "the feed is up and current", func() bool {
+			code, body := e.get("/readyz")
+			return code == http.StatusOK && body == "ready\n" && e.metric(`edge_feed_current{source="*"}`) == "1"
+		})
+		if n := e.metric(`edge_feed_behind{source="*"}`); n != "0" {
+			t.Errorf("%s topics are behind", n)
+		}
+	}
+	current()
+	// The channel of one is refused, and the key of the other.
+	c := e.dial("?topics=BARRED,HIDDEN,GOOD")
+	stale(c, "BARRED", "HIDDEN")
+	late := e.dial("?topics=GOOD,BARRED,HIDDEN")
+	stale(late, "BARRED", "HIDDEN")
+	current()
+
+	// Its values come after all: it is fresh.
+	redis.cli("PUBLISH", "channel:prices:HIDDEN", "7")
+	if m := c.await("update"); len(m.D) != 1 || m.D[0].S != "HIDDEN" {
+		t.Errorf("%+v", m)
+	}
+
+	// None of that keeps the feed down after an outage.
+	redis.cli("CLIENT", "KILL", "TYPE", "pubsub")
+	for c.await("feed").State != "up" {
+	}
+	stale(c, "HIDDEN")
+	current()
+	redis.cli("SET", "price:GOOD", "2")
+	redis.cli("PUBLISH", "channel:prices:GOOD", "2")
+	for m := c.await("update"); len(m.D) != 1 || m.D[0].S != "GOOD"; m = c.await("update") {
+	}
+}
+
+// Names that clients ask for while Redis is away do not keep the edge from being ready when
+// it is back, even if Redis refuses them.
+func TestNewNamesDoNotChangeReadiness(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	permit := func() {
+		redis.cli("ACL", "SETUSER", "edge", "on", ">pw", "+@all", "~*", "resetchannels", "&channel:prices:GOOD*")
+	}
+	permit()
+	e := start(t, "-redis", "redis://edge:pw@"+redis.Addr(), "-ready-needs-feed")
+	ready := func(code int) {
+		t.Helper()
+		redistest.Eventually(t, http.StatusText(code), func() bool { got, _ := e.get("/readyz"); return got == code })
+	}
+	ready(http.StatusOK)
+	c := e.dial("?topics=GOOD")
+	c.next("hello")
+	redis.Kill()
+	ready(http.StatusServiceUnavailable)
+	bad := e.dial("?topics=BAD1,BAD2,BAD3")
+	bad.next("hello")
+	bad.await("ack")
+	redis.Start()
+	permit()
+	ready(http.StatusOK)
+	redis.cli("PUBLISH", "channel:prices:GOOD", "1")
+	for m := c.await("update"); len(m.D) != 1 || m.D[0].S != "GOOD"; m = c.await("update") {
+	}
+	bad.await("stale")
+	ready(http.StatusOK)
+}
+
+// An edge that was stopped itself, for longer than the timeout, finds its links as they were:
+// it does not take them for dead because its own clock went on.
+func TestStoppedEdgeKeepsItsLinks(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"channel", "pattern", "stream"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			const timeout = 3 * time.Second
+			redis := startRedis(t)
+			args := []string{"-redis", redis.URL(), "-redis-mode", mode, "-feed-timeout", timeout.String()}
+			if mode == "stream" {
+				args = append(args, "-redis-stream", "ticks")
+			}
+			e := start(t, args...)
+			redistest.Eventually(t, "current", func() bool { return e.metric(`edge_feed_current{source="*"}`) == "1" })
+			c := e.dial("?topics=AAPL")
+			c.next("hello")
+			c.await("ack")
+			if err := e.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(timeout + timeout/2) // It is the time that it is stopped for.
+			if err := e.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			if mode == "stream" {
+				redis.cli("XADD", "ticks", "*", "topic", "AAPL", "value", "1")
+			} else {
+				redis.cli("PUBLISH", "channel:prices:AAPL", "1")
+			}
+			c.await("update")
+			if e.metric(`edge_feed_current{source="*"}`) != "1" {
+				t.Error("not current")
+			}
+			if text := e.stderr.String(); strings.Contains(text, "redis feed down") {
+				t.Error("a link was given up")
+			}
+		})
 	}
 }

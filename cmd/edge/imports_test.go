@@ -17,6 +17,7 @@ import (
 // has no sockets, and each library has one door.
 var mayImport = map[string][]string{
 	"internal/topics":         {},
+	"internal/panics":         {},
 	"internal/wsproto":        {},
 	"internal/auth":           {"internal/topics"},
 	"internal/flags":          {},
@@ -24,11 +25,11 @@ var mayImport = map[string][]string{
 	"internal/guard":          {},
 	"internal/proxyproto":     {},
 	"internal/fanout":         {"internal/guard", "internal/topics", "internal/wsproto"},
-	"internal/loop":           {"internal/auth", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/topics", "internal/wsproto"},
-	"internal/feed":           {"internal/topics"},
+	"internal/loop":           {"internal/auth", "internal/fanout", "internal/panics", "internal/guard", "internal/proxyproto", "internal/topics", "internal/wsproto"},
+	"internal/feed":           {"internal/panics", "internal/topics"},
 	"internal/feed/redistest": {},
 	"internal/logtest":        {},
-	"cmd/edge":                {"internal/auth", "internal/doctor", "internal/fanout", "internal/feed", "internal/flags", "internal/guard", "internal/loop", "internal/topics", "internal/wsproto"},
+	"cmd/edge":                {"internal/auth", "internal/doctor", "internal/fanout", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/loop", "internal/topics", "internal/wsproto"},
 	"cmd/tickgen":             {"internal/feed", "internal/flags"},
 }
 

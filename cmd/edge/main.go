@@ -19,6 +19,7 @@ import (
 	"tickedge/internal/auth"
 	"tickedge/internal/feed"
 	"tickedge/internal/loop"
+	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
 
@@ -84,7 +85,7 @@ func run(args []string) int {
 	var working sync.WaitGroup
 	defer working.Wait()
 	defer endWork()
-	working.Go(func() { fitCollector(work) })
+	working.Go(func() { panics.Keep(work, panics.Collector, log, fitCollector) })
 
 	// The port for operators is bound first and served last, so that two edges with
 	// the same flags find each other before clients are shared between them.
@@ -112,9 +113,11 @@ func run(args []string) int {
 			return fail("can't start the market", err)
 		}
 		working.Go(func() {
-			if err := publisher.Run(work, market); err != nil {
-				log.Error("the simulated market ended", "error", err)
-			}
+			panics.Keep(work, panics.Demo, log, func(ctx context.Context) {
+				if err := publisher.Run(ctx, market); err != nil {
+					log.Error("the simulated market ended", "error", err)
+				}
+			})
 		})
 		defer working.Wait()
 		defer endWork()
@@ -136,7 +139,7 @@ func run(args []string) int {
 		if verifier, err = auth.NewVerifier(cfg.tokens(), log); err != nil {
 			return fail("can't start", err)
 		}
-		working.Go(func() { verifier.Run(work) })
+		working.Go(func() { panics.Keep(work, panics.Tokens, log, verifier.Run) })
 	}
 
 	html := ""
@@ -182,8 +185,8 @@ func run(args []string) int {
 	}
 }
 
-// ready returns an error when no client should be sent here. Once all feeds have been up,
-// an outage does not turn clients away: another edge would have no newer values. It is a
+// ready returns an error when no client should be sent here. A feed is up while its values
+// are current (docs/FEED.md says what that is). Once all have been up, an outage does not turn clients away: another edge would have no newer values. It is a
 // warning then, unless needsFeed says that it would. The same holds for the keys of
 // tokens. verifier is nil if nobody needs one.
 func ready(table *topics.Table, source *feed.Feed, verifier *auth.Verifier, needsFeed bool) (warning string, err error) {
@@ -198,7 +201,7 @@ func ready(table *topics.Table, source *feed.Feed, verifier *auth.Verifier, need
 			name += " of " + f.Scope
 		}
 		if f.Seq == 0 {
-			return "", fmt.Errorf("%s has not been connected yet: %s", name, source.Stats().LastError)
+			return "", fmt.Errorf("%s has not been connected yet: %s", name, source.Stats().Sources[i].LastError)
 		}
 		down = append(down, fmt.Sprintf("%s is down since %s", name, time.UnixMilli(f.Since).UTC().Format(time.RFC3339)))
 	}

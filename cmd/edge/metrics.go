@@ -10,6 +10,7 @@ import (
 	"tickedge/internal/feed"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
+	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
 
@@ -44,7 +45,7 @@ var (
 	closedDesc    = desc("connections_closed_total", "Connections closed, by reason and close code (1006: without one).", "reason", "code")
 	pagesDesc     = desc("pages_total", "Requests for the live board.")
 	commandsDesc  = desc("commands_total", "Client messages, by whether they were commands.", "result")
-	panicsDesc    = desc("panics_total", "Connections closed because handling them panicked. Each one is a bug.")
+	panicsDesc    = desc("panics_total", "Panics that cost a connection, a link to Redis, a request or an attempt, by the part of the edge. Each one is a bug.", "part")
 	subsDesc      = desc("subscriptions", "Subscriptions of all connections.")
 	topicsDesc    = desc("topics", "Topics held, those that linger without subscribers included.")
 	staleDesc     = desc("topics_stale", "Topics that have had no tick for longer than is to be expected of them.")
@@ -82,6 +83,8 @@ var (
 	repairsDesc    = desc("feed_repairs_total", "Fetched values that were newer than what was held.")
 	fetchFailDesc  = desc("feed_fetch_failures_total", "Topics whose newest value could not be fetched, per attempt.")
 	feedUpDesc     = desc("feed_connected", "1 while a source of the feed is connected, by the patterns of its topics.", "source")
+	currentDesc    = desc("feed_current", "1 while the values of a source of the feed are current, which is what clients are told and /readyz says.", "source")
+	behindDesc     = desc("feed_behind", "Topics that keep a source of the feed from being current: wanted when the gap began, and not read since.", "source")
 	feedLagDesc    = desc("feed_lag_seconds", "How old a message may be that a source of the feed receives now; 0 while it is not connected.", "source")
 	channelsDesc   = desc("feed_channels", "Redis channels subscribed, as Redis has confirmed them.")
 	feedTopicsDesc = desc("feed_topics", "Topics that are to be subscribed.")
@@ -115,7 +118,9 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	count(pagesDesc, st.Pages)
 	count(commandsDesc, st.Commands, "ok")
 	count(commandsDesc, st.Malformed, "malformed")
-	count(panicsDesc, st.Panics)
+	for p := range panics.Parts {
+		count(panicsDesc, panics.Count(p), p.String())
+	}
 	gauge(subsDesc, float64(e.table.Subscriptions()))
 	gauge(topicsDesc, float64(e.table.Held()))
 	stale, wentStale := e.table.StaleTopics()
@@ -186,12 +191,16 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	count(gapsDesc, f.Gaps)
 	count(repairsDesc, f.Repairs)
 	count(fetchFailDesc, f.FetchFailures)
-	for _, s := range f.Sources {
-		up := 0.0
-		if s.Connected {
-			up = 1
+	oneIf := func(yes bool) float64 {
+		if yes {
+			return 1
 		}
-		gauge(feedUpDesc, up, cmp.Or(s.Topics, "*"))
+		return 0
+	}
+	for i, s := range f.Sources {
+		gauge(feedUpDesc, oneIf(s.Connected), cmp.Or(s.Topics, "*"))
+		gauge(currentDesc, oneIf(e.table.Feed(i).Up), cmp.Or(s.Topics, "*"))
+		gauge(behindDesc, float64(s.Behind), cmp.Or(s.Topics, "*"))
 		gauge(feedLagDesc, s.Lag.Seconds(), cmp.Or(s.Topics, "*"))
 	}
 	gauge(channelsDesc, float64(f.Channels))

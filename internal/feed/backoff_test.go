@@ -3,11 +3,15 @@ package feed
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"tickedge/internal/logtest"
+	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
 
@@ -131,7 +135,7 @@ func TestPanicEndsTheLink(t *testing.T) {
 		r, log := idle(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		links := 0
+		links, counted := 0, panics.Count(panics.Feed)
 		r.reconnect(ctx, func(ctx context.Context, up func()) error {
 			links++
 			up()
@@ -146,8 +150,14 @@ func TestPanicEndsTheLink(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		})
-		if links != 3 || log.Count("panic: in a link") != 1 || log.Count("panic: in a goroutine") != 1 {
-			t.Errorf("%d links, want 3 and both panics in the log", links)
+		if links != 3 || log.Count("panic: in a link") != 1 || log.Count("panic: in a goroutine") != 1 || log.Count("stack=") != 2 || log.Count(panics.Hint) != 2 {
+			t.Errorf("%d links, want 3 and both panics in the log, with stacks and what to do", links)
+		}
+		if got := panics.Count(panics.Feed) - counted; got != 2 {
+			t.Errorf("%d panics are counted", got)
+		}
+		if e := r.stats().LastError; e != "panic: in a goroutine" {
+			t.Errorf("last error = %q", e)
 		}
 	})
 }
@@ -155,4 +165,18 @@ func TestPanicEndsTheLink(t *testing.T) {
 func await(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
+}
+
+// The answers of sentinels and nodes may find a fault too. It costs that answer.
+func TestPanicCostsAnAnswer(t *testing.T) {
+	s := asking("127.0.0.1:1")
+	if _, err := s.ask(t.Context(), []*redis.Client{nil}); err == nil || !strings.Contains(err.Error(), "panic: ") {
+		t.Errorf("sentinels: %v", err)
+	}
+	c := still(t)
+	c.known = []string{"127.0.0.1:1"}
+	c.upstream = &upstream{} // Without options to talk to a node.
+	if _, err := c.ask(t.Context()); err == nil || !strings.Contains(err.Error(), "panic: ") {
+		t.Errorf("nodes: %v", err)
+	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
 
@@ -30,6 +31,9 @@ const (
 	// askNodesMax is how many nodes are asked in a look. Several, because one that was
 	// frozen or cut off does not know what has changed meanwhile.
 	askNodesMax = 3
+	// nodesMax is as many nodes as a Redis Cluster should have at most (its specification). A
+	// view with more is refused: each primary with topics is a link.
+	nodesMax = 1000
 	// epochKept is how long views are refused that are older than one that was seen. For
 	// longer than that no old node stays old: the cluster was made anew.
 	epochKept = 30 * time.Second
@@ -197,7 +201,7 @@ func (c *cluster) renew(n *node) {
 func (c *cluster) retire(n *node) {
 	n.stop()
 	last := n.stats()
-	last.Channels, last.Held, last.Lag = 0, 0, 0
+	last.Channels, last.Held, last.Behind, last.Lag = 0, 0, 0, 0
 	c.ended.add(last)
 	c.renew(n)
 }
@@ -261,7 +265,8 @@ func (c *cluster) run(ctx context.Context) {
 			text := err.Error()
 			c.lastError.Store(&text)
 			if !failing {
-				c.log.Error("redis feed: nobody says who owns the slots of the cluster", "error", err, "hint", hint(err))
+				c.log.Error("redis feed: nobody says who owns the slots of the cluster",
+					append([]any{"error", err, "hint", hint(err)}, panics.Attrs(err)...)...)
 			}
 			failing = true
 		case failing:
@@ -325,13 +330,16 @@ func (c *cluster) take(v view) (moved bool, err error) {
 	if v.epoch < c.epoch && time.Since(c.seen) < epochKept {
 		return false, fmt.Errorf("%s is behind: its epoch is %d, and %d was seen", v.from, v.epoch, c.epoch)
 	}
-	c.epoch, c.seen = v.epoch, time.Now()
 	known := make(map[string]bool)
 	for _, r := range v.slots {
 		for _, n := range r.Nodes {
 			known[n.Addr] = true
 		}
 	}
+	if len(known) > nodesMax {
+		return false, fmt.Errorf("%s knows of %d nodes, want at most %d", v.from, len(known), nodesMax)
+	}
+	c.epoch, c.seen = v.epoch, time.Now()
 	c.known = slices.Collect(maps.Keys(known))
 	c.looked.Store(true)
 	return c.update(v.slots), nil
@@ -357,7 +365,12 @@ func (c *cluster) ask(ctx context.Context) (view, error) {
 	errs := make([]error, len(addrs))
 	var wg sync.WaitGroup
 	for i, addr := range addrs {
-		wg.Go(func() { views[i], errs[i] = c.askOne(ctx, addr) })
+		wg.Go(func() {
+			errs[i] = panics.Try(panics.Feed, func() (err error) {
+				views[i], err = c.askOne(ctx, addr)
+				return err
+			})
+		})
 	}
 	wg.Wait()
 	var newest *view

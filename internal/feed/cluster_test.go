@@ -250,6 +250,20 @@ func TestClusterRefusesOldViews(t *testing.T) {
 	}
 }
 
+// A view of a cluster that is larger than any is refused: each node may become a link.
+func TestClusterRefusesTooManyNodes(t *testing.T) {
+	c := still(t)
+	owners := make(map[int]string)
+	for i := range nodesMax {
+		owners[i] = fmt.Sprintf("n%d:1", i) // And one replica.
+	}
+	if _, err := c.take(view{slots: owned(owners)}); err == nil || len(c.nodes) > 0 || c.looked.Load() {
+		t.Errorf("%d nodes were taken", len(c.nodes))
+	}
+	delete(owners, 1)
+	c.must(t, view{slots: owned(owners)})
+}
+
 // Topics come and go, and slots move. Each topic is with the owner of its slot, and there
 // alone.
 func TestClusterModel(t *testing.T) {

@@ -149,10 +149,13 @@ type SourceStats struct {
 	// is furthest behind, and 0 while there is no connection.
 	Lag time.Duration
 
+	// Connected holds while there is a connection that works, which is not to say that
+	// values are current: the table knows that. In a Redis Cluster both are the same.
 	Connected     bool
 	EverConnected bool
 	Channels      int64  // Subscriptions that Redis has confirmed on this connection.
 	Held          int64  // Topics that the table wants, and some that are being given up.
+	Behind        int64  // Topics that keep values from being current, see wants.
 	LastError     string // Why the source was down last; it holds no credentials.
 }
 
@@ -174,6 +177,7 @@ func (s *SourceStats) add(o SourceStats) {
 	s.EverConnected = s.EverConnected && o.EverConnected
 	s.Channels += o.Channels
 	s.Held += o.Held
+	s.Behind += o.Behind
 	if o.LastError != "" {
 		s.LastError = o.LastError
 	}

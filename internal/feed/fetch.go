@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
 
@@ -193,7 +193,7 @@ func runAll(ctx context.Context, cancel context.CancelCauseFunc, runs ...func(co
 	var wg sync.WaitGroup
 	for _, run := range runs {
 		wg.Go(func() {
-			err := survive(run)(ctx)
+			err := panics.Try(panics.Feed, func() error { return run(ctx) })
 			// These two are not why the link ends but what the others see of it.
 			// Whoever closed the connection comes with the reason.
 			if err != nil && !errors.Is(err, errRedial) && !errors.Is(err, net.ErrClosed) {
@@ -203,26 +203,4 @@ func runAll(ctx context.Context, cancel context.CancelCauseFunc, runs ...func(co
 	}
 	wg.Wait()
 	return context.Cause(ctx)
-}
-
-// errPanic is the error of a goroutine that has panicked.
-type errPanic struct {
-	value any
-	stack []byte
-}
-
-func (e *errPanic) Error() string {
-	return fmt.Sprintf("panic: %v (please report this)\n%s", e.value, e.stack)
-}
-
-// survive makes an error of a panic in run.
-func survive(run func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = &errPanic{p, debug.Stack()}
-			}
-		}()
-		return run(ctx)
-	}
 }

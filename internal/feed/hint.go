@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
+
+	"tickedge/internal/panics"
 )
 
 // hint says what an operator can do about an error of a Redis connection.
@@ -18,7 +20,10 @@ func hint(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError
 	var cert *tls.CertificateVerificationError
+	var panicked *panics.Error
 	switch {
+	case errors.As(err, &panicked):
+		return panics.Hint
 	case redis.IsAuthError(err):
 		return "correct the user or the password in the Redis URL"
 	case redis.IsPermissionError(err):

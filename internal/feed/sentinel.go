@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"tickedge/internal/panics"
 )
 
 const (
@@ -123,7 +125,12 @@ func (s sentinels) ask(ctx context.Context, clients []*redis.Client) (addr strin
 	errs := make([]error, len(clients))
 	var wg sync.WaitGroup
 	for i, c := range clients {
-		wg.Go(func() { verdicts[i], errs[i] = s.askOne(ctx, c) })
+		wg.Go(func() {
+			errs[i] = panics.Try(panics.Feed, func() (err error) {
+				verdicts[i], err = s.askOne(ctx, c)
+				return err
+			})
+		})
 	}
 	wg.Wait()
 	var newest *verdict

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
 
@@ -111,6 +112,7 @@ func (s *server) stats() SourceStats {
 		Connected:     c.connected.Load(),
 		Channels:      c.channels.Load(),
 		Held:          int64(s.wants.len()),
+		Behind:        int64(s.wants.lacking()),
 	}
 	if p := s.pings.Load(); p != nil {
 		st.Lag = p.lag(time.Now())
@@ -147,7 +149,7 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 	}
 	for ctx.Err() == nil {
 		upped = time.Time{}
-		err := survive(func(ctx context.Context) error { return runLink(ctx, up) })(ctx)
+		err := panics.Try(panics.Feed, func() error { return runLink(ctx, up) })
 		s.counters.connected.Store(false)
 		s.changed(false)
 		s.counters.channels.Store(0)
@@ -163,10 +165,13 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		if upped.IsZero() {
 			d = min(d, s.target.waitMax())
 		}
-		if down.IsZero() {
-			down = time.Now()
-			s.log.Error("redis feed down", "address", s.addr, "error", err,
-				"hint", hint(err), "retry_in", d.Round(time.Millisecond))
+		stack := panics.Attrs(err)
+		if down.IsZero() || stack != nil {
+			if down.IsZero() {
+				down = time.Now()
+			}
+			s.log.Error("redis feed down", append([]any{"address", s.addr, "error", err,
+				"hint", hint(err), "retry_in", d.Round(time.Millisecond)}, stack...)...)
 		} else {
 			s.log.Debug("redis feed still down", "address", s.addr, "error", err,
 				"retry_in", d.Round(time.Millisecond))

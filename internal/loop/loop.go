@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"tickedge/internal/fanout"
+	"tickedge/internal/panics"
 	"tickedge/internal/wsproto"
 )
 
@@ -370,8 +370,9 @@ func (l *loop) OnClose(gc gnet.Conn, err error) gnet.Action {
 // panicked ends the conn whose handling has panicked, and nothing else.
 func (l *loop) panicked(c *conn, p any) {
 	l.counts.panics++
-	l.server.cfg.Log.Error("panic while handling a connection; it was closed, please report this",
-		"conn_id", connName(c.name), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	f := panics.Caught(panics.Conn, p)
+	l.server.cfg.Log.Error("panic while handling a connection; it was closed",
+		"conn_id", connName(c.name), "error", f, "hint", panics.Hint, "stack", f.Stack)
 	if c.gc == nil {
 		return
 	}

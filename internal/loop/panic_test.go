@@ -2,10 +2,12 @@ package loop
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/panjf2000/gnet/v2"
 
+	"tickedge/internal/panics"
 	"tickedge/internal/wsproto"
 )
 
@@ -32,6 +34,9 @@ func TestPanicInACommand(t *testing.T) {
 	e.publish("A", "1")
 	for _, c := range others {
 		c.want("update")
+	}
+	if n := strings.Count(e.log.String(), panics.Hint); n != count || n != strings.Count(e.log.String(), "stack=") {
+		t.Errorf("%d lines say what to do, want %d, with stacks", n, count)
 	}
 	until(t, func() bool { return e.Stats().Panics == count }, "%d panics to be counted", count)
 	e.wantClosed("panic", "1011", count)

@@ -1,0 +1,116 @@
+package panics
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tickedge/internal/logtest"
+	"tickedge/internal/topics"
+)
+
+func TestTry(t *testing.T) {
+	before := Count(Feed)
+	if err := Try(Feed, func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+	want := errors.New("as it is")
+	if err := Try(Feed, func() error { return want }); err != want {
+		t.Error(err)
+	}
+	err := Try(Feed, func() error { return deep(100) })
+	var f *Error
+	if !errors.As(err, &f) || err.Error() != "panic: boom" {
+		t.Fatalf("error = %v", err)
+	}
+	if len(f.Stack) > stackMax+len("…") || !strings.Contains(f.Stack, "panics.deep") {
+		t.Errorf("a stack of %d bytes: %s", len(f.Stack), f.Stack)
+	}
+	if a := Attrs(err); len(a) != 2 || Attrs(want) != nil {
+		t.Errorf("attributes %v", a)
+	}
+	// What is said may come from a peer.
+	err = Try(Feed, func() error { panic(strings.Repeat("ä", 1<<20)) })
+	if n := len(err.Error()); n > textMax+20 {
+		t.Errorf("%d bytes of an error", n)
+	}
+	if got := Count(Feed) - before; got != 2 {
+		t.Errorf("%d panics are counted, want 2", got)
+	}
+}
+
+func deep(n int) error {
+	if n == 0 {
+		panic("boom")
+	}
+	return deep(n - 1)
+}
+
+// A fault inside the table may leave its locks held. Who goes on after it would hang.
+func TestFaultInTheTableIsFatal(t *testing.T) {
+	table := topics.New(topics.Config{Max: 1})
+	for name, c := range map[string]struct {
+		f     func()
+		fatal bool
+	}{
+		"a fault of the table":          {func() { table.Row(topics.IDLimit - 1) }, true},
+		"a fault of ours":               {func() { third(nil) }, false},
+		"a rule of the table is broken": {func() { table.Release(7, time.Time{}) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				p := recover()
+				if _, fault := p.(runtime.Error); fault != c.fatal {
+					t.Errorf("panics on: %v, want %v", p, c.fatal)
+				}
+			}()
+			if err := Try(Feed, func() error { c.f(); return nil }); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}
+
+func third(of []int) int { return of[2] }
+
+// A part that panics is started again, ever later, until it works, and not after the end.
+func TestKeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, buf := logtest.New(t)
+		begin := time.Now()
+		var at []time.Duration
+		Keep(t.Context(), Demo, log, func(context.Context) {
+			at = append(at, time.Since(begin))
+			switch len(at) {
+			case 9:
+				time.Sleep(keepMax + 1)
+			case 10:
+				return
+			}
+			panic("boom")
+		})
+		want := []time.Duration{0, 1, 3, 7, 15, 31, 63, 123, 183}
+		for i, s := range want {
+			if at[i] != s*time.Second {
+				t.Errorf("start %d after %v, want %ds", i, at[i], s)
+			}
+		}
+		if after := at[9] - at[8]; after != keepMax+1+keepMin {
+			t.Errorf("after a long run, started again %v later", after)
+		}
+		if n := buf.Count("started again"); n != 9 || buf.Count("part=demo") != 9 || buf.Count("stack=") != 9 {
+			t.Errorf("%d lines, want 9 with part and stack", n)
+		}
+
+		ctx, cancel := context.WithCancel(t.Context())
+		runs := 0
+		Keep(ctx, Demo, log, func(context.Context) { runs++; cancel(); panic("boom") })
+		if runs != 1 {
+			t.Errorf("%d runs after the end", runs)
+		}
+	})
+}
