@@ -157,7 +157,7 @@ func run(args []string) int {
 	}
 	if ops != nil {
 		registry := newRegistry(&exporter{
-			server: server, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "", maxConns: cfg.maxConns,
+			server: server, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "", maxConns: cfg.maxConns, log: log,
 		})
 		ops.serve(server, registry, func() (string, error) {
 			if signals.Err() != nil {

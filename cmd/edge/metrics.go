@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -23,6 +24,7 @@ type exporter struct {
 	verifier *auth.Verifier // Nil if nobody needs a token.
 	jwks     bool           // Its keys are fetched.
 	maxConns int
+	log      *slog.Logger
 }
 
 func newRegistry(e *exporter) *prometheus.Registry {
@@ -94,8 +96,16 @@ var (
 // state, so it describes itself.
 func (e *exporter) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(e, ch) }
 
-// Collect implements [prometheus.Collector].
+// Collect implements [prometheus.Collector]. A panic fails the scrape.
 func (e *exporter) Collect(ch chan<- prometheus.Metric) {
+	err := panics.Try(panics.Admin, func() error { e.collect(ch); return nil })
+	if err != nil {
+		e.log.Error("panic while collecting metrics", append([]any{"error", err, "hint", panics.Hint}, panics.Attrs(err)...)...)
+		ch <- prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(err), err)
+	}
+}
+
+func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}

@@ -59,12 +59,14 @@ func (e *Error) Error() string { return "panic: " + e.text }
 // Caught makes an error of what recover has returned, in the function that was deferred, and
 // counts it.
 //
-// A fault in the topic table is not caught: it panics again, and ends the process. All conns
-// and links share the table, and its locks may be held for ever now: what is left would hang,
-// and not even say so.
+// A fault in the topic table is not caught but ends the process. All conns and links share
+// the table, and its locks may be held for ever now: what is left would hang, and not even
+// say so.
 func Caught(part Part, p any) *Error {
 	if inTable(p) {
-		panic(p)
+		text := fmt.Sprintf("a fault in the topic table: %v\n\n%s", p, debug.Stack())
+		go panic(text) // Here, a library that calls us might catch it.
+		select {}
 	}
 	counts[part].Add(1)
 	return &Error{cut(fmt.Sprint(p), textMax), cut(string(debug.Stack()), stackMax)}
