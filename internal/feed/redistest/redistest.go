@@ -1,4 +1,4 @@
-// Package redistest runs a real redis-server for tests.
+// Package redistest runs a real redis-server for tests, or a stand-in that sends anything.
 package redistest
 
 import (
