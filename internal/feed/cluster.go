@@ -438,6 +438,9 @@ func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
 			if port, ok := strings.CutPrefix(n.Addr, ":"); ok { // It does not know its own address.
 				r.Nodes[i].Addr = net.JoinHostPort(host, port)
 			}
+			if len(n.Addr) > addrMax {
+				return view{}, fmt.Errorf("an address of a node has %d bytes, want at most %d", len(n.Addr), addrMax)
+			}
 		}
 	}
 	if err == nil {

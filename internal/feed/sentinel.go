@@ -29,6 +29,11 @@ type sentinels struct {
 	cfg Config
 }
 
+// addrMax bounds the address of a server that a sentinel or a node of a cluster names: a
+// name in the DNS has 253 bytes at most. A longer one would stand in every error about it,
+// and in the log. The answer that it is in counts as none.
+const addrMax = 253 + len("[]:65535")
+
 // verdict is where a sentinel sees the master.
 type verdict struct {
 	addr  string
@@ -171,11 +176,15 @@ func (s sentinels) askOne(ctx context.Context, c *redis.Client) (verdict, error)
 	case len(addr) != 2:
 		return verdict{}, fmt.Errorf("its address of the master has %d parts, want 2", len(addr))
 	}
+	at := net.JoinHostPort(addr[0], addr[1])
+	if len(at) > addrMax {
+		return verdict{}, fmt.Errorf("its address of the master has %d bytes, want at most %d", len(at), addrMax)
+	}
 	epoch, err := strconv.ParseUint(state.Val()["config-epoch"], 10, 64)
 	if err != nil {
 		return verdict{}, fmt.Errorf("config-epoch: %w", err)
 	}
-	return verdict{net.JoinHostPort(addr[0], addr[1]), epoch}, nil
+	return verdict{at, epoch}, nil
 }
 
 // errNotMaster is the error of a server that the sentinels call master and that is a
