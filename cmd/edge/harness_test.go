@@ -83,8 +83,14 @@ type edge struct {
 // start runs the edge on free ports and waits until it listens.
 func start(t *testing.T, args ...string) *edge {
 	t.Helper()
+	return startBinary(t, binary, args...)
+}
+
+// startBinary is start for an edge that was built in another way.
+func startBinary(t *testing.T, path string, args ...string) *edge {
+	t.Helper()
 	e := &edge{t: t, done: make(chan struct{})}
-	e.cmd = exec.Command(binary, append([]string{
+	e.cmd = exec.Command(path, append([]string{
 		"-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-log-format", "json",
 	}, args...)...)
 	e.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
@@ -97,11 +103,15 @@ func start(t *testing.T, args ...string) *edge {
 	}
 	listening := make(chan struct{})
 	go func() {
-		lines := bufio.NewScanner(pipe)
-		for lines.Scan() {
-			fmt.Fprintln(&e.stderr, lines.Text())
+		lines := bufio.NewReader(pipe)
+		for {
+			text, err := lines.ReadBytes('\n') // However long: who is not read is held up.
+			if err != nil {
+				break
+			}
+			_, _ = e.stderr.Write(text)
 			var line struct{ Msg, Addr string }
-			_ = json.Unmarshal(lines.Bytes(), &line) // A race report is no JSON.
+			_ = json.Unmarshal(text, &line) // A race report is no JSON.
 			switch line.Msg {
 			case "admin port open":
 				e.admin = line.Addr
