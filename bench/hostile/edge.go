@@ -42,6 +42,7 @@ const (
 type edge struct {
 	lab      *lab.Lab
 	server   *lab.Server
+	broken   broken
 	addr     string
 	ctx      context.Context
 	dialed   atomic.Int64 // Conns that peers have opened.
@@ -64,11 +65,16 @@ func startEdge(ctx context.Context, l *lab.Lab, args []string) (*edge, error) {
 	if _, err := l.Ticks(redis, universe, universe*rate); err != nil {
 		return nil, err
 	}
-	server, err := l.Edge(redis, 1, args...)
+	broken, sources, err := startBroken(redis)
 	if err != nil {
 		return nil, err
 	}
-	return &edge{lab: l, server: server, addr: server.Addr, ctx: ctx}, nil
+	server, err := l.Edge(sources, 1, args...)
+	if err != nil {
+		broken.end()
+		return nil, err
+	}
+	return &edge{lab: l, server: server, broken: broken, addr: server.Addr, ctx: ctx}, nil
 }
 
 // topicName is a topic that ticks.

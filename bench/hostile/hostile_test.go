@@ -147,6 +147,17 @@ func TestWatchNotices(t *testing.T) {
 	}
 }
 
+// What is to be broken is known by its name, and each name is of something.
+func TestBrokenRepliesExist(t *testing.T) {
+	names := 0
+	for _, replies := range brokenReplies {
+		names += len(replies.names)
+	}
+	if inputs := redisInputs(brief()); len(inputs) != names {
+		t.Errorf("%d inputs of %d names", len(inputs), names)
+	}
+}
+
 func TestWhatIsAbove(t *testing.T) {
 	before := level{accepted: 50, conns: 50, subscriptions: 500, topics: 256, goroutines: 30, fds: 70, rss: 20 << 20}
 	for _, c := range []struct {

@@ -3,7 +3,8 @@
 // Command hostile does to an edge what hostile, broken and dying clients do, over real
 // sockets, while ordinary subscribers look on. Each input has a demanded reaction, from
 // docs/PROTOCOL.md, docs/OPERATIONS.md or an RFC. It builds and starts the edge itself,
-// with a redis-server and a source of ticks, and shares no code with it.
+// with a redis-server and a source of ticks, and shares no code with it. The broken Redis
+// is the stand-in of the tests (internal/feed/redistest).
 //
 //	main.go       the run, its flags and its table
 //	plan.go       how much of everything, in the short and the long form
@@ -14,6 +15,7 @@
 //	handshake.go  inputs of request heads   RFC 6455, 4; RFC 9112
 //	commands.go   inputs of commands        docs/PROTOCOL.md
 //	conns.go      inputs of connections     docs/OPERATIONS.md
+//	redis.go      replies of a broken Redis docs/FEED.md
 //	staleness.go  two that flood beside thousands that subscribe
 package main
 
@@ -61,6 +63,7 @@ var groups = []group{
 	{"handshake", handshakeInputs},
 	{"commands", commandInputs},
 	{connGroup, connInputs},
+	{"redis", redisInputs},
 }
 
 // connGroup is looked at after each input: the next one goes by what is counted.
@@ -146,6 +149,7 @@ func (p *plan) do(ctx context.Context, out, log io.Writer) (good bool, err error
 	if r.edge, err = startEdge(ctx, l, p.edgeArgs); err != nil {
 		return false, err
 	}
+	defer r.edge.broken.end()
 	if r.watch, err = startWatch(r.edge); err != nil {
 		return false, err
 	}
