@@ -26,7 +26,8 @@ var mayImport = map[string][]string{
 	"internal/proxyproto":     {},
 	"internal/fanout":         {"internal/guard", "internal/topics", "internal/wsproto"},
 	"internal/loop":           {"internal/auth", "internal/fanout", "internal/panics", "internal/guard", "internal/proxyproto", "internal/topics", "internal/wsproto"},
-	"internal/feed":           {"internal/panics", "internal/topics"},
+	"internal/resp":           {},
+	"internal/feed":           {"internal/panics", "internal/resp", "internal/topics"},
 	"internal/feed/redistest": {},
 	"internal/logtest":        {},
 	"cmd/edge":                {"internal/auth", "internal/doctor", "internal/fanout", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/loop", "internal/topics", "internal/wsproto"},
@@ -47,7 +48,7 @@ var doors = map[string][]string{
 }
 
 // pure packages have no sockets, no clock and no goroutines of their own.
-var pure = []string{"internal/topics", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto"}
+var pure = []string{"internal/topics", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/resp"}
 
 var notPure = []string{"net", "os", "syscall", "net/http", "log/slog", "context"}
 

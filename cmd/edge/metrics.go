@@ -84,6 +84,7 @@ var (
 	gapsDesc       = desc("feed_gaps_total", "Times ticks may have been missed, after which all values were fetched again.")
 	repairsDesc    = desc("feed_repairs_total", "Fetched values that were newer than what was held.")
 	fetchFailDesc  = desc("feed_fetch_failures_total", "Topics whose newest value could not be fetched, per attempt.")
+	brokenDesc     = desc("feed_broken_total", "Connections given up because what came was not what Redis sends.")
 	feedUpDesc     = desc("feed_connected", "1 while a source of the feed is connected, by the patterns of its topics.", "source")
 	currentDesc    = desc("feed_current", "1 while the values of a source of the feed are current, which is what clients are told and /readyz says.", "source")
 	behindDesc     = desc("feed_behind", "Topics that keep a source of the feed from being current: wanted when the gap began, and not read since.", "source")
@@ -193,6 +194,8 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	count(invalidDesc, f.TooBig, "too_big")
 	count(invalidDesc, f.NotUTF8, "not_utf8")
 	count(invalidDesc, f.NotJSON, "not_json")
+	count(invalidDesc, f.TooDeep, "too_deep")
+	count(invalidDesc, f.LoneSurrogate, "lone_surrogate")
 	count(invalidDesc, f.NoVersion, "no_version")
 	count(invalidDesc, f.NoFields, "no_fields")
 	count(olderDesc, f.Older)
@@ -201,6 +204,7 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	count(gapsDesc, f.Gaps)
 	count(repairsDesc, f.Repairs)
 	count(fetchFailDesc, f.FetchFailures)
+	count(brokenDesc, f.Broken)
 	oneIf := func(yes bool) float64 {
 		if yes {
 			return 1

@@ -1,49 +1,102 @@
 package feed
 
 import (
+	"bytes"
 	"fmt"
-	"log/slog"
+	"io"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"tickedge/internal/feed/redistest"
 	"tickedge/internal/topics"
 )
 
-// BenchmarkReceive is what a message costs once go-redis has read it.
-func BenchmarkReceive(b *testing.B) {
-	table := topics.New(topics.Config{Max: 1000})
-	f, err := New(At("redis://127.0.0.1:1"), table, slog.New(slog.DiscardHandler))
+// BenchmarkLink is what a message costs from the socket to the table, all CPU of the process
+// included, that of writing it to the socket too.
+func BenchmarkLink(b *testing.B) {
+	const names = 1000
+	var block []byte
+	for i := range names {
+		block = fmt.Appendf(block, "*3\r\n$7\r\nmessage\r\n$%d\r\nchannel:prices:T%d\r\n", len("channel:prices:T")+len(strconv.Itoa(i)), i)
+		block = fmt.Appendf(block, "$%d\r\n%s\r\n", len(benchValue), benchValue)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := f.sources[0].source.(*server)
-	messages := make([]any, 1000)
-	for i := range messages {
-		name := fmt.Sprint("T", i)
-		table.Acquire([]byte(name))
-		messages[i] = &redis.Message{Channel: r.channel.name(name), Payload: `{"p":189.87,"b":189.86,"a":189.88,"ts":1732181723411}`}
+	defer l.Close()
+	begin := make(chan struct{})
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serveBlocks(conn, block, begin, (b.N+names-1)/names)
+		}
+	}()
+	r := run(b, At("redis://"+l.Addr().String()), topics.Config{Max: names, Linger: time.Minute})
+	for i := range names {
+		r.acquire(fmt.Sprint("T", i))
 	}
+	r.eventually("connected", func() bool { return r.Stats().Connected })
 	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		r.receive(messages[i])
-		if i++; i == len(messages) {
-			i = 0
+	b.ResetTimer()
+	before := cpu(b)
+	close(begin)
+	for r.Stats().Ticks < uint64(b.N) {
+		time.Sleep(50 * time.Microsecond)
+	}
+	b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+}
+
+const benchValue = `{"p":189.87,"b":189.86,"a":189.88,"ts":1732181723411}`
+
+// serveBlocks answers the greeting of a connection, and then sends a block so many times.
+func serveBlocks(conn net.Conn, block []byte, begin <-chan struct{}, times int) {
+	defer conn.Close()
+	in := make([]byte, 64<<10)
+	for pinged := false; !pinged; {
+		n, err := conn.Read(in)
+		if err != nil {
+			return
+		}
+		if bytes.Contains(in[:n], []byte("hello")) {
+			io.WriteString(conn, "-ERR unknown command\r\n")
+		}
+		if pinged = bytes.Contains(in[:n], []byte("ping")); pinged {
+			io.WriteString(conn, "+PONG\r\n")
 		}
 	}
+	go io.Copy(io.Discard, conn)
+	<-begin
+	for range times {
+		if _, err := conn.Write(block); err != nil {
+			return
+		}
+	}
+	<-make(chan struct{})
+}
+
+// cpu is what the process has used.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkInspect(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		inspect(`{"p":189.87,"b":189.86,"a":189.88,"ts":1732181723411}`)
+		inspect(benchValue)
 	}
 }
 

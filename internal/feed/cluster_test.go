@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tickedge/internal/resp"
 	"tickedge/internal/topics"
 )
 
@@ -331,13 +332,13 @@ func shard(t *testing.T) (s *server, hints *int) {
 	return s, hints
 }
 
-func confirmation(verb string) *redis.Subscription {
-	return &redis.Subscription{Kind: verb, Channel: "channel:prices:{A}"}
+func confirmation(verb string) resp.Event {
+	return resp.Event{Kind: resp.Kind(verb), Channel: []byte("channel:prices:{A}")}
 }
 
 func (s *server) ticks(value string) bool {
 	before := s.stats().Ticks
-	s.receive(&redis.Message{Channel: "channel:prices:{A}", Payload: value})
+	s.receive(resp.Event{Kind: resp.SMessage, Channel: []byte("channel:prices:{A}"), Payload: []byte(value)}, 1)
 	return s.stats().Ticks > before
 }
 
@@ -351,11 +352,11 @@ func (s *server) asks(t *testing.T, command string) {
 func TestLostSlot(t *testing.T) {
 	s, hints := shard(t)
 	s.asks(t, "subscribe[A]")
-	s.receive(confirmation(shards.subscribe))
+	s.receive(confirmation(shards.subscribe), 1)
 	if !s.ticks("1") {
 		t.Fatal("no tick")
 	}
-	s.receive(confirmation(shards.unsubscribe))
+	s.receive(confirmation(shards.unsubscribe), 1)
 	if *hints != 1 {
 		t.Errorf("%d hints", *hints)
 	}
@@ -371,7 +372,7 @@ func TestLostSlot(t *testing.T) {
 	if s.ticks("3") {
 		t.Error("a tick before the subscription is confirmed: it may be from before the loss")
 	}
-	s.receive(confirmation(shards.subscribe))
+	s.receive(confirmation(shards.subscribe), 1)
 	if !s.ticks("4") || len(s.wants.fetches(nil, 1)) != 1 {
 		t.Error("no tick, or no fetch, after the second confirmation")
 	}
@@ -381,17 +382,11 @@ func TestLostSlot(t *testing.T) {
 	if s.ticks("5") {
 		t.Error("a tick of a topic that has left")
 	}
-	s.receive(confirmation(shards.unsubscribe))
+	s.receive(confirmation(shards.unsubscribe), 1)
 	if *hints != 1 {
 		t.Error("a hint without a reason")
 	}
 }
-
-// redisError is an error as Redis says it.
-type redisError string
-
-func (e redisError) Error() string { return string(e) }
-func (redisError) RedisError()     {}
 
 func TestRefusedByANode(t *testing.T) {
 	moved := func(slot uint16) error { return redisError(fmt.Sprintf("MOVED %d 127.0.0.1:7", slot)) }
@@ -427,7 +422,7 @@ func TestStuckTopics(t *testing.T) {
 	c.want(t, "A")
 	n := c.nodes["a:1"]
 	c.serve(n)
-	n.receive(confirmation(shards.unsubscribe)) // The slot seems to have moved.
+	n.receive(confirmation(shards.unsubscribe), 1) // The slot seems to have moved.
 	n.wants.again()
 	down := redisError("CLUSTERDOWN Hash slot not served")
 	for range straysMax {
@@ -451,7 +446,7 @@ func TestStuckTopics(t *testing.T) {
 	c.retryAt = time.Now()
 	c.must(t, v)
 	n.asks(t, "subscribe[A]")
-	n.receive(confirmation(shards.subscribe))
+	n.receive(confirmation(shards.subscribe), 1)
 	if c.must(t, v); !c.table.Feed(0).Up {
 		t.Error("down, and the topic is subscribed")
 	}

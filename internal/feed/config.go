@@ -12,6 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"tickedge/internal/resp"
 )
 
 // What holds where a [Config] says nothing. The names are those of feeds that exist.
@@ -137,10 +139,15 @@ func tune(o *redis.Options, c Config) {
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// dialer returns a dialer for o whose connections close when ctx ends. That is what
-// ends a read or write in progress: go-redis looks at a context before and after
-// those, not during them.
+// dialer returns a dialer for o for whatever go-redis reads from. The connections close
+// when ctx ends. That is what ends a read or write in progress: go-redis looks at a context
+// before and after those, not during them.
 func dialer(ctx context.Context, o *redis.Options) dialFunc {
+	return filtered(bareDialer(ctx, o), resp.Follower{})
+}
+
+// bareDialer is dialer for whoever reads with care himself.
+func bareDialer(ctx context.Context, o *redis.Options) dialFunc {
 	d := &net.Dialer{Timeout: o.DialTimeout}
 	dial := d.DialContext
 	if o.TLSConfig != nil {
@@ -177,10 +184,17 @@ type template struct{ prefix, suffix string }
 
 const placeholder = "{topic}"
 
+// templateMax bounds what is around a topic. Redis tells the names of channels back, and what
+// reads them has a bound too ([resp.NameMax]).
+const templateMax = 1 << 10
+
 func newTemplate(what, s string) (template, error) {
 	prefix, suffix, ok := strings.Cut(s, placeholder)
 	if !ok || strings.Contains(suffix, placeholder) {
 		return template{}, fmt.Errorf("redis %s is %q, want %s in it exactly once", what, s, placeholder)
+	}
+	if len(s) > templateMax {
+		return template{}, fmt.Errorf("redis %s has %d bytes, want at most %d", what, len(s), templateMax)
 	}
 	return template{prefix, suffix}, nil
 }

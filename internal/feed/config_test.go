@@ -64,6 +64,9 @@ func TestTemplate(t *testing.T) {
 	if got := tmpl.name("X"); got != "a:X:b" {
 		t.Errorf("name = %q", got)
 	}
+	if _, err := newTemplate("channel", strings.Repeat("x", templateMax)+placeholder); err == nil || !strings.Contains(err.Error(), "want at most 1024") {
+		t.Errorf("one of more than %d bytes: %v", templateMax, err)
+	}
 	for name, want := range map[string]string{"a:X:b": "X", "a::b": "", "a:b": "-", "a:X": "-", "X:b": "-", "": "-"} {
 		got, ok := tmpl.topic(name)
 		if !ok {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,13 +71,14 @@ type shared struct {
 	gapLog     throttle
 }
 
-// tick takes a tick into the table, and counts what becomes of it.
-func (sh *shared) tick(c *counters, topic, value string) {
+// tick takes a tick into the table that came in at a time, and counts what becomes of it.
+// Nothing of topic and value is kept: they may be parts of a buffer.
+func (sh *shared) tick(c *counters, topic, value string, at int64) {
 	version, ok := sh.inspector.passes(sh.log, topic, value)
 	if !ok {
 		return
 	}
-	m := topics.Meta{At: sh.clock.now(), Version: version}
+	m := topics.Meta{At: at, Version: version}
 	switch sh.table.Publish(topic, value, m) {
 	case topics.Committed:
 		c.ticks.Add(1)
@@ -102,7 +104,7 @@ func (sh *shared) anew(c *counters, topic, value string, m topics.Meta) {
 		c.ticks.Add(1)
 	}
 	if swallowed, ok := sh.resetLog.allow(); ok {
-		sh.log.Warn("redis feed: versions begin anew", "topic", topic, "value", excerpt(value), "swallowed", swallowed,
+		sh.log.Warn("redis feed: versions begin anew", "topic", strings.Clone(topic), "value", excerpt(value), "swallowed", swallowed,
 			"hint", fmt.Sprintf("all versions were older for %v; let the publisher's numbers rise over its restarts, as a time does", anewAfter))
 	}
 }
@@ -123,7 +125,7 @@ type Stats struct {
 	// error is that of the last one that has had one.
 	SourceStats
 	// Values dropped, received and fetched ones, by what was wrong with them.
-	TooBig, NotUTF8, NotJSON, NoVersion, NoFields uint64
+	TooBig, NotUTF8, NotJSON, TooDeep, LoneSurrogate, NoVersion, NoFields uint64
 
 	Sources []SourceStats
 }
@@ -144,6 +146,7 @@ type SourceStats struct {
 	FetchFailures uint64 // Topics whose fetch failed, each time it did.
 	Refused       uint64 // SUBSCRIBE commands that Redis refused for lack of permission.
 	Connects      uint64 // Connections that came to work.
+	Broken        uint64 // Connections that were given up because what came is not what Redis sends.
 
 	// Lag is how old a message may be that is received now. It is that of the source that
 	// is furthest behind, and 0 while there is no connection.
@@ -172,6 +175,7 @@ func (s *SourceStats) add(o SourceStats) {
 	s.FetchFailures += o.FetchFailures
 	s.Refused += o.Refused
 	s.Connects += o.Connects
+	s.Broken += o.Broken
 	s.Lag = max(s.Lag, o.Lag)
 	s.Connected = s.Connected && o.Connected
 	s.EverConnected = s.EverConnected && o.EverConnected
@@ -240,12 +244,14 @@ func (f *Feed) Run(ctx context.Context) error {
 // Stats may be called from any goroutine.
 func (f *Feed) Stats() Stats {
 	s := Stats{
-		SourceStats: SourceStats{Connected: true, EverConnected: true},
-		TooBig:      f.inspector.counts[tooBig].Load(),
-		NotUTF8:     f.inspector.counts[notUTF8].Load(),
-		NotJSON:     f.inspector.counts[notJSON].Load(),
-		NoVersion:   f.inspector.counts[noVersion].Load(),
-		NoFields:    f.inspector.counts[noFields].Load(),
+		SourceStats:   SourceStats{Connected: true, EverConnected: true},
+		TooBig:        f.inspector.counts[tooBig].Load(),
+		NotUTF8:       f.inspector.counts[notUTF8].Load(),
+		NotJSON:       f.inspector.counts[notJSON].Load(),
+		TooDeep:       f.inspector.counts[tooDeep].Load(),
+		LoneSurrogate: f.inspector.counts[loneSurrogate].Load(),
+		NoVersion:     f.inspector.counts[noVersion].Load(),
+		NoFields:      f.inspector.counts[noFields].Load(),
 	}
 	for i := range f.sources {
 		of := f.sources[i].stats()

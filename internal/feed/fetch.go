@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tickedge/internal/panics"
+	"tickedge/internal/resp"
 	"tickedge/internal/topics"
 )
 
@@ -180,6 +181,9 @@ func nothing(context.Context, redis.Pipeliner) func() error { return func() erro
 // says that it will not be tried again.
 func (s *server) fetchFailed(err error, topics int, retryIn time.Duration) {
 	s.counters.fetchFailures.Add(uint64(topics))
+	if broken := (*resp.Error)(nil); errors.As(err, &broken) {
+		s.counters.broken.Add(1)
+	}
 	if swallowed, ok := s.fetchLog.allow(); ok {
 		s.log.Warn("redis feed: newest values not fetched", "error", err, "topics", topics,
 			"retry_in", retryIn.Round(time.Millisecond), "swallowed", swallowed, "hint", hint(err))
@@ -194,9 +198,9 @@ func runAll(ctx context.Context, cancel context.CancelCauseFunc, runs ...func(co
 	for _, run := range runs {
 		wg.Go(func() {
 			err := panics.Try(panics.Feed, func() error { return run(ctx) })
-			// These two are not why the link ends but what the others see of it.
-			// Whoever closed the connection comes with the reason.
-			if err != nil && !errors.Is(err, errRedial) && !errors.Is(err, net.ErrClosed) {
+			// A closed connection is not why the link ends but what the others see of it.
+			// Whoever closed it comes with the reason.
+			if err != nil && !errors.Is(err, net.ErrClosed) {
 				cancel(err)
 			}
 		})

@@ -20,14 +20,17 @@ var garbage = []struct {
 	{`{"p":1}{"p":2}`, func(s Stats) uint64 { return s.NotJSON }},
 	{"\x00\x01\r\n$5\r\n*3\r\n", func(s Stats) uint64 { return s.NotJSON }},
 	{"\"\xff\xfe\xc3\"", func(s Stats) uint64 { return s.NotUTF8 }},
-	{strings.Repeat("[", ValueMax), func(s Stats) uint64 { return s.NotJSON }},
+	{strings.Repeat("[", ValueMax), func(s Stats) uint64 { return s.TooDeep }},
+	{`["\ud83d"]`, func(s Stats) uint64 { return s.LoneSurrogate }},
 	{`"` + strings.Repeat("x", ValueMax) + `"`, func(s Stats) uint64 { return s.TooBig }},
 }
 
 // huge is published once among thousands of others.
 var huge = `"` + strings.Repeat("x", 10<<20) + `"`
 
-func (s Stats) flawed() uint64 { return s.TooBig + s.NotUTF8 + s.NotJSON + s.NoVersion + s.NoFields }
+func (s Stats) flawed() uint64 {
+	return s.TooBig + s.NotUTF8 + s.NotJSON + s.TooDeep + s.LoneSurrogate + s.NoVersion + s.NoFields
+}
 
 // pour publishes n payloads of garbage, as fast as the feed takes them, so that Redis
 // does not cut it off. It returns how many it has published.

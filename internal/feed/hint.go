@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tickedge/internal/panics"
+	"tickedge/internal/resp"
 )
 
 // hint says what an operator can do about an error of a Redis connection.
@@ -21,6 +22,10 @@ func hint(err error) string {
 	var op *net.OpError
 	var cert *tls.CertificateVerificationError
 	var panicked *panics.Error
+	var broken *resp.Error
+	if said := redis.Error(nil); errors.As(err, &said) {
+		err = said // go-redis knows some of its errors by how they begin.
+	}
 	switch {
 	case errors.As(err, &panicked):
 		return panics.Hint
@@ -34,6 +39,8 @@ func hint(err error) string {
 		return "raise maxclients in the configuration of Redis"
 	case redis.IsLoadingError(err), redis.IsMasterDownError(err):
 		return "wait until Redis has loaded its data"
+	case errors.As(err, &broken):
+		return "find out what answers at the address in the Redis URL, and what is in between: it is no Redis, or is broken"
 	case errors.As(err, &dns):
 		return "correct the host in the Redis URL, or its entry in the DNS"
 	case errors.As(err, &cert):

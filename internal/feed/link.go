@@ -1,15 +1,19 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"tickedge/internal/resp"
 )
 
 const (
@@ -39,18 +43,15 @@ const (
 //	follower  ends the link when its target has moved to another server
 type link struct {
 	s     *server
-	sub   *redis.PubSub // Read by the receiver; once greeted, it writes nothing.
-	conn  net.Conn      // Beneath sub. Written by the writer alone.
-	heard atomic.Uint64 // Counts whatever was received.
+	conn  net.Conn      // For messages. Once greeted, it is read by the receiver and written by the writer alone.
+	in    *resp.Reader  // Reads from conn by way of the link.
+	at    int64         // When the receiver has read last.
+	heard atomic.Uint64 // Counts reads that brought something.
 
 	fetcher fetcher
 	fetched chan []repair // From the fetcher to the writer.
 	pings   pings
 }
-
-// errRedial is what go-redis gets when it wants to replace a broken connection
-// behind our back. We would not know where the gap was.
-var errRedial = errors.New("the connection has failed")
 
 // runLink runs one link. It calls up when the connection works, and returns why
 // it ended, with its goroutines ended and its sockets closed.
@@ -64,28 +65,17 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 		return err
 	}
 	s.addr = base.Addr
-	l := &link{s: s, fetched: make(chan []repair)}
-	dial := dialer(ctx, base)
-	once := *base
-	once.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if l.conn != nil {
-			return nil, errRedial
-		}
-		conn, err := dial(ctx, network, addr)
-		if err == nil {
-			l.conn = conn
-		}
-		return conn, err
+	conn, err := bareDialer(ctx, base)(ctx, cmp.Or(base.Network, "tcp"), base.Addr)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
 	}
-	client := redis.NewClient(&once)
-	defer client.Close()
-	l.sub = client.Subscribe(ctx)
-	defer l.sub.Close()
-	if err := l.greet(ctx); err != nil {
+	defer conn.Close()
+	l := newLink(s, conn)
+	if err := l.greet(base); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	opts := *base
-	opts.Dialer = l.dialSame(dial)
+	opts.Dialer = l.dialSame(dialer(ctx, base))
 	get := redis.NewClient(&opts)
 	defer get.Close()
 	l.fetcher = fetcher{s: s, get: get, waiting: make(chan struct{}, waitingMax), after: nothing, hand: l.hand, look: l.look}
@@ -95,6 +85,23 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	l.look()
 
 	return runAll(ctx, cancel, l.receive, l.write, l.fetcher.run, l.watch, l.follow)
+}
+
+func newLink(s *server, conn net.Conn) *link {
+	l := &link{s: s, conn: conn, fetched: make(chan []repair)}
+	l.in = resp.NewReader(l, ValueMax)
+	return l
+}
+
+// Read reads from the connection, for the link's reader. What it brings all came in at one
+// time.
+func (l *link) Read(b []byte) (int, error) {
+	n, err := l.conn.Read(b)
+	if n > 0 {
+		l.heard.Add(1)
+		l.at = l.s.clock.now()
+	}
+	return n, err
 }
 
 // resolve asks the target where to connect to.
@@ -121,39 +128,95 @@ func (l *link) dialSame(dial dialFunc) dialFunc {
 // follow ends the link when its target has moved to another server.
 func (l *link) follow(ctx context.Context) error { return l.s.target.watch(ctx, l.s.addr) }
 
-// greet connects and waits for the answer to a ping. A server that accepts and then
+// greet says who we are and waits for the answer to a ping. A server that accepts and then
 // says nothing has not answered.
-func (l *link) greet(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.s.cfg.Timeout)
-	defer cancel()
-	if err := l.sub.Ping(ctx); err != nil {
+func (l *link) greet(o *redis.Options) error {
+	l.conn.SetDeadline(time.Now().Add(l.s.cfg.Timeout))
+	defer l.conn.SetDeadline(time.Time{})
+	if o.Password != "" {
+		if err := l.authenticate(o.Username, o.Password); err != nil {
+			return err
+		}
+	}
+	if o.DB != 0 {
+		if err := l.ask(resp.OK, "select", strconv.Itoa(o.DB)); err != nil {
+			return err
+		}
+	}
+	if o.ClientName != "" {
+		if err := l.ask(resp.OK, "client", "setname", o.ClientName); err != nil {
+			return err
+		}
+	}
+	return l.ask(resp.Pong, "ping")
+}
+
+// authenticate sends the password. Its errors hold nothing of it, whatever the other side
+// makes of the command: some repeat the arguments of what they don't know.
+func (l *link) authenticate(user, password string) error {
+	args := []string{password}
+	if user != "" {
+		args = []string{user, password}
+	}
+	err := l.ask(resp.OK, "auth", args...)
+	var broken *resp.Error
+	var said redisError
+	switch {
+	case errors.As(err, &broken):
+		return fmt.Errorf("auth: %w", &resp.Error{What: broken.What, Near: "(not shown)"})
+	case errors.As(err, &said):
+		return fmt.Errorf("auth: %w", redisError(strings.ReplaceAll(string(said), password, "xxxxx")))
+	}
+	return err
+}
+
+// ask sends a command and waits for an answer of a kind.
+func (l *link) ask(want resp.Kind, name string, args ...string) error {
+	if err := l.send(name, args...); err != nil {
 		return err
 	}
-	_, err := l.sub.Receive(ctx)
-	return err
+	switch e, err := l.in.Next(); {
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
+	case e.Kind == resp.Refusal:
+		return fmt.Errorf("%s: %w", name, redisError(e.Payload))
+	case e.Kind != want:
+		return fmt.Errorf("%s: %w", name, errUnexpected(e))
+	}
+	return nil
+}
+
+// errUnexpected is the error of a connection on which something came that was not due.
+func errUnexpected(e resp.Event) error {
+	return &resp.Error{What: "another answer than the one that is due", Near: string(e.Kind) + " " + excerpt(text(e.Payload))}
 }
 
 // receive has no deadline: one that expires in the middle of a message would leave
 // its rest in the stream. The end of ctx closes the socket.
-func (l *link) receive(ctx context.Context) error {
+func (l *link) receive(context.Context) error {
 	counted := false
 	for {
-		m, err := l.sub.Receive(ctx)
-		l.heard.Add(1)
+		e, err := l.in.Next()
 		if err != nil {
-			if err = l.s.refuse(err); err != nil {
+			return fmt.Errorf("receive: %w", err)
+		}
+		switch e.Kind {
+		case resp.Refusal:
+			if err := l.s.refuse(redisError(e.Payload)); err != nil {
 				return fmt.Errorf("receive: %w", err)
 			}
 			l.look()
-			continue
-		}
-		if pong, ok := m.(*redis.Pong); ok {
-			if err := l.answered(pong.Payload); err != nil {
+		case resp.Pong:
+			if err := l.answered(string(e.Payload)); err != nil {
 				return err
 			}
-		} else if l.s.receive(m) && !counted {
-			counted = true
-			l.s.counters.gaps.Add(1)
+		case resp.OK:
+			return fmt.Errorf("receive: %w", errUnexpected(e))
+		default:
+			if l.s.receive(e, l.at) && !counted {
+				counted = true
+				l.s.counters.gaps.Add(1)
+			}
 		}
 	}
 }
@@ -244,8 +307,7 @@ func (l *link) writeCommands(ctx context.Context) error {
 	return nil
 }
 
-// send writes one command. go-redis would hold a lock meanwhile that the receiver needs
-// for each message, and keep a list of all channels that is of no use here.
+// send writes one command.
 func (l *link) send(name string, args ...string) error {
 	l.conn.SetWriteDeadline(time.Now().Add(l.s.cfg.Timeout))
 	if _, err := l.conn.Write(appendCommand(nil, name, args)); err != nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"tickedge/internal/resp"
 )
 
 // Tick is one value on its way into Redis.
@@ -173,6 +175,8 @@ func (p *Publisher) connect(ctx context.Context) (redis.UniversalClient, error) 
 	own.Dialer = dialer(ctx, &own)
 	switch p.up.kind {
 	case sentinel:
+		// To sentinels go-redis speaks RESP3, whatever the protocol is to be.
+		own.Dialer = filtered(bareDialer(ctx, &own), resp.Follower{Newer: true})
 		return redis.NewFailoverClient(&redis.FailoverOptions{
 			MasterName: p.up.master, SentinelAddrs: p.up.addrs, SentinelUsername: p.up.guard.Username, SentinelPassword: p.up.guard.Password,
 			Username: own.Username, Password: own.Password, DB: own.DB, Dialer: own.Dialer, DialerRetries: own.DialerRetries,

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 
 	"tickedge/internal/panics"
+	"tickedge/internal/resp"
 	"tickedge/internal/topics"
 )
 
@@ -80,6 +82,7 @@ var (
 type counters struct {
 	ticks, unwanted, older, repeated, versionResets atomic.Uint64
 	gaps, repairs, refused, fetchFailures, connects atomic.Uint64
+	broken                                          atomic.Uint64
 
 	connected atomic.Bool
 	channels  atomic.Int64
@@ -109,6 +112,7 @@ func (s *server) stats() SourceStats {
 		FetchFailures: c.fetchFailures.Load(),
 		Refused:       c.refused.Load(),
 		Connects:      c.connects.Load(),
+		Broken:        c.broken.Load(),
 		Connected:     c.connected.Load(),
 		Channels:      c.channels.Load(),
 		Held:          int64(s.wants.len()),
@@ -161,6 +165,9 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		}
 		text := err.Error()
 		s.counters.lastError.Store(&text)
+		if broken := (*resp.Error)(nil); errors.As(err, &broken) {
+			s.counters.broken.Add(1)
+		}
 		d := wait.next()
 		if upped.IsZero() {
 			d = min(d, s.target.waitMax())
@@ -180,46 +187,63 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 	}
 }
 
-// receive takes one message or confirmation from Redis. It waits for nothing.
-func (s *server) receive(m any) (gap bool) {
-	switch m := m.(type) {
-	case *redis.Message:
-		topic, ok := s.channel.topic(m.Channel)
-		if !ok {
-			s.counters.unwanted.Add(1)
-			return false
-		}
-		if s.wants.whole { // Then most may be unwanted, and need not be looked at.
-			if _, held := s.table.Mark(topic); !held {
-				s.counters.unwanted.Add(1)
-				return false
-			}
-		}
-		if s.moved == nil {
-			s.tick(&s.counters, topic, m.Payload)
-		} else if !s.wants.deliver(topic, func() { s.tick(&s.counters, topic, m.Payload) }) {
+// receive takes a message or a confirmation from Redis that came in at a time. It waits for
+// nothing. It is true if a subscription shows that ticks may have been missed.
+func (s *server) receive(e resp.Event, at int64) (gap bool) {
+	switch e.Kind {
+	case resp.Message, resp.PMessage, resp.SMessage:
+		if !s.message(e, at) {
 			s.counters.unwanted.Add(1)
 		}
-	case *redis.Subscription:
-		s.counters.channels.Store(int64(m.Count))
-		if s.wants.whole {
-			return m.Kind == s.verbs.subscribe && s.wants.cover()
-		}
-		topic, ok := s.channel.topic(m.Channel)
-		switch {
-		case !ok:
-		case m.Kind == s.verbs.subscribe:
-			s.wants.answer(subscribe, topic)
-			return s.wants.confirm(topic)
-		case m.Kind == s.verbs.unsubscribe:
-			if !s.wants.answer(unsubscribe, topic) && s.moved != nil {
-				s.wants.lost(topic) // Nobody asked for it.
-				s.moved()
-			}
+		return false
+	}
+	s.counters.channels.Store(e.Count)
+	if s.wants.whole {
+		return string(e.Kind) == s.verbs.subscribe && s.wants.cover()
+	}
+	topic, ok := s.channel.topic(text(e.Channel))
+	switch {
+	case !ok:
+	case string(e.Kind) == s.verbs.subscribe:
+		s.wants.answer(subscribe, topic)
+		return s.wants.confirm(topic)
+	case string(e.Kind) == s.verbs.unsubscribe:
+		if !s.wants.answer(unsubscribe, topic) && s.moved != nil {
+			s.wants.lost(topic) // Nobody asked for it.
+			s.moved()
 		}
 	}
 	return false
 }
+
+// message takes a message, and is false if it is of no topic that is wanted here.
+func (s *server) message(e resp.Event, at int64) (wanted bool) {
+	topic, ok := s.channel.topic(text(e.Channel))
+	if !ok || e.Channel == nil {
+		return false
+	}
+	if s.wants.whole { // Then most may be unwanted, and need not be looked at.
+		if _, held := s.table.Mark(topic); !held {
+			return false
+		}
+	}
+	take := func() {
+		if e.Skipped > 0 {
+			s.inspector.drop(s.log, topic, "", e.Skipped, tooBig)
+			return
+		}
+		s.tick(&s.counters, topic, text(e.Payload), at)
+	}
+	if s.moved != nil {
+		return s.wants.deliver(topic, take)
+	}
+	take()
+	return true
+}
+
+// text is b as a string that is valid as long as b is. It is for what is looked up, checked or
+// copied: who keeps it has to clone it.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // refuse deals with an error in place of a confirmation. Those that concern some
 // topics only must not end the connection: clients choose the topics, and one could
@@ -245,6 +269,14 @@ func (s *server) refuse(err error) error {
 	}
 	return nil
 }
+
+// redisError is what Redis says in place of an answer.
+type redisError string
+
+func (e redisError) Error() string { return string(e) }
+
+// RedisError makes it one of those that go-redis can tell apart.
+func (redisError) RedisError() {}
 
 // What ends a link that is there and does not serve.
 var (

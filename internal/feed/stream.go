@@ -270,14 +270,14 @@ func (l *streamLink) entry(e redis.XMessage) {
 	topic, named := e.Values[streamTopic].(string)
 	value, valued := e.Values[streamValue].(string)
 	if !named || !valued {
-		l.inspector.drop(l.log, topic, value, noFields)
+		l.inspector.drop(l.log, topic, value, int64(len(value)), noFields)
 		return
 	}
 	if _, held := l.table.Mark(topic); !held { // Most may be unwanted, and need not be looked at.
 		l.counters.unwanted.Add(1)
 		return
 	}
-	l.tick(&l.counters, topic, value)
+	l.tick(&l.counters, topic, value, l.clock.now())
 }
 
 // moveTo sets the position, all up to which was taken into the table, and lets in the

@@ -13,7 +13,7 @@ func TestInspect(t *testing.T) {
 		`1`:                        flawless,
 		` {"a":[null]} `:           flawless,
 		`"` + "é" + `"`:            flawless,
-		`"\ud800"`:                 flawless, // An escape is text to those who pass it on.
+		`"\ud800"`:                 loneSurrogate,
 		``:                         notJSON,
 		`1 2`:                      notJSON,
 		`{"a":1}x`:                 notJSON,
@@ -22,7 +22,7 @@ func TestInspect(t *testing.T) {
 		`"` + "\xed\xa0\x80" + `"`: notUTF8, // A surrogate.
 		`"` + strings.Repeat("x", ValueMax-2) + `"`: flawless,
 		`"` + strings.Repeat("x", ValueMax-1) + `"`: tooBig,
-		strings.Repeat("[", ValueMax):               notJSON,
+		strings.Repeat("[", ValueMax):               tooDeep,
 	} {
 		if got := inspect(value); got != want {
 			t.Errorf("inspect(%.20q…) = %q, want %q", value, flawNames[got], flawNames[want])

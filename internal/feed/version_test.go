@@ -125,7 +125,7 @@ func TestVersionsBeginAnew(t *testing.T) {
 			return n
 		}
 		var c counters
-		tick := func(n int) { f.tick(&c, "AAPL", fmt.Sprintf(`{"seq":%d}`, n)) }
+		tick := func(n int) { f.tick(&c, "AAPL", fmt.Sprintf(`{"seq":%d}`, n), f.clock.now()) }
 		tick(1000)
 
 		// Two publishers, one behind: for ever, as long as the other goes on.
