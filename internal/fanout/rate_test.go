@@ -59,16 +59,16 @@ func TestNewTopicsOfATurn(t *testing.T) {
 	}
 	for turn := range 2 {
 		for i := range 4 {
-			if had, n := acks(w.connect(0), list(fmt.Sprint("T", turn, i, "."), 250)); had != 250 || n != 0 {
+			if had, n := acks(w.connect(0), list(fmt.Sprintf("T%d%d.", turn, i), 250)); had != 250 || n != 0 {
 				t.Errorf("turn %d: a conn has %d topics, %d are rejected", turn, had, n)
 			}
 		}
-		if had, n := acks(w.connect(0), list(fmt.Sprint("U", turn), 200)); had != 200 || n != 0 {
+		if had, n := acks(w.connect(0), list(fmt.Sprintf("U%d.", turn), 200)); had != 200 || n != 0 {
 			t.Errorf("turn %d, the last: it has %d topics, %d are rejected", turn, had, n)
 		}
 		late := w.connect(0)
 		// Those that are known to exist are made, and those that the table holds are there.
-		if had, n := acks(late, append(list(fmt.Sprint("known", turn, "."), 100), "T00.0", "V", "W")); had != 101 || n != 2 {
+		if had, n := acks(late, append(list(fmt.Sprintf("known%d.", turn), 100), "T00.0", "V", "W")); had != 101 || n != 2 {
 			t.Errorf("turn %d, late: it has %d topics, %d are rejected", turn, had, n)
 		}
 		if st := w.shard.Stats(); st.NewTopicsHeldUp != uint64(2*(turn+1)) {
