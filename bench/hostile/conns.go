@@ -47,6 +47,9 @@ func allTopics() []byte {
 
 func topicInputs(p *plan) []input {
 	return []input{{
+		fmt.Sprintf("%d conns of one address ask for 256 fresh names each", newNamesConns),
+		newNamesDemand, "SECURITY.md, All limits", newNames,
+	}, {
 		fmt.Sprintf("%d conns subscribe 256 fresh names of 64 bytes and go, %d times", p.fill, p.fills),
 		fillDemand, "OPERATIONS.md, Redis", fillTopics,
 	}}
@@ -99,7 +102,7 @@ func fillTopics(r *run) string {
 }
 
 // fillWith subscribes as many fresh names as a conn may have. They are taken, or there
-// are too many topics already.
+// are too many topics already, or too many come at once.
 func fillWith(r *run, fill, i int) string {
 	p, err := r.edge.upgradedBy("", i, 0)
 	if err != nil {
@@ -112,10 +115,48 @@ func fillWith(r *run, fill, i int) string {
 		names[k] = fmt.Sprintf("%016x%016x%016x%016x", rng.Uint64(), rng.Uint64(), rng.Uint64(), rng.Uint64())
 	}
 	what := p.send(append(subscribe(names), alive...))
-	if what == "ack, goes on" || strings.HasSuffix(what, "rejected 413, goes on") {
+	if what == "ack, goes on" || strings.HasSuffix(what, "rejected 413, goes on") || strings.HasSuffix(what, "rejected 429, goes on") {
 		return "goes on"
 	}
 	return what
+}
+
+// newNamesConns ask for twice as many names as one address may have at once.
+const newNamesConns = 8
+
+const newNamesDemand = "1,024 and some are let, rejected 429 for the others"
+
+// newNames has one address ask for names that nobody has had.
+func newNames(r *run) string {
+	begin := time.Now()
+	rejected := 0
+	for i := range newNamesConns {
+		p, err := r.edge.upgraded("")
+		if err != nil {
+			return err.Error()
+		}
+		defer p.Close()
+		names := make([]string, universe)
+		for k := range names {
+			names[k] = fmt.Sprintf("new/%d/%d/%d", r.seed, i, k)
+		}
+		what := p.send(append(subscribe(names), alive...))
+		var n int
+		switch _, err := fmt.Sscanf(what, "%d × rejected 429, goes on", &n); {
+		case err == nil:
+			rejected += n
+		case what == "rejected 429, goes on":
+			rejected++
+		case what != "ack, goes on":
+			return what
+		}
+	}
+	// The rate, and what was used up before.
+	let, most := newNamesConns*universe-rejected, 1024+int(128*(time.Since(begin)+time.Second).Seconds())
+	if let > most || let < 1024-universe {
+		return fmt.Sprintf("%d are let, want %d at most", let, most)
+	}
+	return newNamesDemand
 }
 
 // churn opens conns and ends each at once, in one of three ways.

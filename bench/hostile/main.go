@@ -14,9 +14,11 @@
 //	frames.go     inputs of frames          RFC 6455, 5 and 7
 //	handshake.go  inputs of request heads   RFC 6455, 4; RFC 9112
 //	commands.go   inputs of commands        docs/PROTOCOL.md
+//	floods.go     inputs again and again    docs/SECURITY.md
 //	conns.go      inputs of connections     docs/OPERATIONS.md
 //	redis.go      replies of a broken Redis docs/FEED.md
 //	staleness.go  two that flood beside thousands that subscribe
+//	costs.go      what each kind of message costs its sender, and the edge
 package main
 
 import (
@@ -62,6 +64,7 @@ var groups = []group{
 	{"frames", frameInputs},
 	{"handshake", handshakeInputs},
 	{"commands", commandInputs},
+	{"floods", floodInputs},
 	{connGroup, connInputs},
 	{"redis", redisInputs},
 }
@@ -97,6 +100,8 @@ func command(args []string, stdout, stderr io.Writer) int {
 	short := f.Bool("short", false, "fewer of everything and shorter timeouts of the edge, in less than a minute")
 	only := f.String("only", "", "run only inputs whose group or name contains this `text`")
 	seed := f.Uint64("seed", 1, "draws what is random; the same seed draws the same")
+	costs := f.Bool("costs", false, "measure what each kind of message costs its sender and the edge, in place of all else; on a quiet machine")
+	binary := f.String("edge-binary", "", "`path` of another edge to measure or to be hostile to; empty builds the one of this tree")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(stderr, "usage: hostile [flags], such as: go run ./bench/hostile -short")
@@ -115,10 +120,14 @@ func command(args []string, stdout, stderr io.Writer) int {
 	if *short {
 		p = brief()
 	}
-	p.only, p.seed = *only, *seed
+	p.only, p.seed, p.edgeBinary = *only, *seed, *binary
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	good, err := p.do(ctx, stdout, stderr)
+	do := p.do
+	if *costs {
+		do = p.costs
+	}
+	good, err := do(ctx, stdout, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "hostile: %v\n", err)
 		return exitBad
@@ -144,6 +153,9 @@ func (p *plan) do(ctx context.Context, out, log io.Writer) (good bool, err error
 			fmt.Fprintf(log, "logs of all processes: %s\n", l.Dir)
 		}
 	}()
+	if p.edgeBinary != "" {
+		l.Use("cmd/edge", p.edgeBinary)
+	}
 	r := &run{plan: p, out: out, log: log}
 	fmt.Fprintln(log, "building and starting redis-server, tickgen and edge")
 	if r.edge, err = startEdge(ctx, l, p.edgeArgs); err != nil {

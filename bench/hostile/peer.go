@@ -34,12 +34,12 @@ const smallBuffer = 4096
 // key masks all frames. The edge can't know that it is always the same.
 var key = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
-// connect opens a conn from one of some addresses of the loopback, as one address has
-// only 28,000 ports. i chooses which. A buffer above 0 is that of the socket's input.
+// connect opens a conn from one of many addresses of the loopback, as one address has
+// only 28,000 ports, and a limit of what it may ask for. i chooses which. A buffer above 0 is that of the socket's input.
 func (e *edge) connect(i, buffer int) (*peer, error) {
 	d := net.Dialer{
 		Timeout:   patience,
-		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 2, 0, byte(1+i%16))},
+		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 2, byte(i/16), byte(1+i%16))},
 		Control: func(_, _ string, raw syscall.RawConn) error {
 			return raw.Control(func(fd uintptr) {
 				// The port only has to be free towards this server.

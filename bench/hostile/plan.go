@@ -10,11 +10,12 @@ const patience = 20 * time.Second
 
 // plan says how much of everything there is.
 type plan struct {
-	short    bool
-	only     string
-	seed     uint64
-	edgeArgs []string
-	gapMax   time.Duration // How long a subscriber may hear nothing.
+	short      bool
+	only       string
+	seed       uint64
+	edgeBinary string // Of another edge than that of this tree.
+	edgeArgs   []string
+	gapMax     time.Duration // How long a subscriber may hear nothing.
 
 	bytewise   int // Conns that send commands byte by byte.
 	pongs      int
@@ -28,6 +29,8 @@ type plan struct {
 	stuck      int // Conns that do not read, each way of it.
 	fill       int // Conns that subscribe 256 fresh topics each.
 	fills      int // How often.
+
+	floodFor time.Duration // Each kind.
 }
 
 // long is `make hostile`: an edge with its default limits and timeouts.
@@ -37,7 +40,7 @@ func long() *plan {
 		// Far fewer than come in all, so that places which are not given back run out.
 		edgeArgs: []string{"-max-conns", "8000"},
 		bytewise: 200, pongs: 1_000_000, pings: 200_000, mutations: 5000, closeCodes: 1,
-		drips: 500, silent: 2000, churn: 50_000, resets: 1000, stuck: 20, fill: 400, fills: 3,
+		drips: 500, silent: 2000, churn: 50_000, resets: 1000, stuck: 20, fill: 400, fills: 3, floodFor: 5 * time.Second,
 	}
 }
 
@@ -51,6 +54,6 @@ func brief() *plan {
 			"-max-conns", "600", "-handshake-timeout", "2s", "-slow-timeout", "1s", "-ping-interval", "1s", "-pong-timeout", "1s", "-max-topics-total", "3000",
 		},
 		bytewise: 50, pongs: 50_000, pings: 20_000, mutations: 300, closeCodes: 331,
-		drips: 100, silent: 300, churn: 1500, resets: 60, stuck: 5, fill: 12, fills: 1,
+		drips: 100, silent: 300, churn: 1500, resets: 60, stuck: 5, fill: 12, fills: 1, floodFor: 300 * time.Millisecond,
 	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// crowdConns is how many subscribe while two others flood, crowdHold how long they
+	// crowdConns is how many subscribe while others flood, crowdHold how long they
 	// are measured each time, and crowdRounds how often with and without the flood.
 	crowdConns  = 5000
 	crowdHold   = "10s"
@@ -28,7 +28,7 @@ const (
 const stalenessDemand = "p99 moves by 50 ms at most"
 
 var stalenessInput = input{
-	name:   fmt.Sprintf("staleness: two conns flood with commands and pings beside %d subscribers", crowdConns),
+	name:   fmt.Sprintf("staleness: a conn of each kind of flood beside %d subscribers", crowdConns),
 	demand: stalenessDemand,
 	source: "ARCHITECTURE.md, invariant 9",
 	send:   floodBeside,
@@ -86,24 +86,25 @@ func (r *run) hold(bench string) (float64, error) {
 	return res.Staleness.P99, err
 }
 
-// flood begins to flood: one conn with commands whose answers are long, one with pings.
-// Both read, and come again at once when the edge has ended them. stop ends the flood and
-// returns how many bytes the edge took.
+// flood begins to flood: one conn with each kind of flood. All read, and come again at once
+// when the edge has ended them. stop ends the flood and returns how many bytes the edge took
+// of the kind of which it took the least.
 func (r *run) flood() (stop func() int64) {
 	ctx, cancel := context.WithCancel(r.edge.ctx)
-	var sent [2]int64
+	kinds := floodsOf()
+	sent := make([]int64, len(kinds))
 	var going sync.WaitGroup
-	for i, b := range [][]byte{slices.Repeat(message(`{"op":"list"}`), 100), slices.Repeat(ping("flood"), 1000)} {
+	for i, f := range kinds {
 		going.Go(func() {
 			for ctx.Err() == nil {
-				sent[i] += floodOnce(ctx, r.edge, b)
+				sent[i] += floodOnce(ctx, r.edge, f.b)
 			}
 		})
 	}
 	return func() int64 {
 		cancel()
 		going.Wait()
-		return min(sent[0], sent[1])
+		return slices.Min(sent)
 	}
 }
 

@@ -59,6 +59,8 @@ type config struct {
 	commandRate      int
 	commandBurst     int
 	subscribeRate    int
+	maxValueless     int
+	topics           string
 	origin           string
 	jwtSecretFile    string
 	jwtKeyFile       string
@@ -77,6 +79,9 @@ type config struct {
 	connBurst        int
 	connRatePerIP    int
 	connBurstPerIP   int
+	newTopicsRate    int
+	newTopicsBurst   int
+	snapshotRate     int
 	admin            string
 	readyNeedsFeed   bool
 	logLevel         string
@@ -168,6 +173,8 @@ func (c *config) flags() *flag.FlagSet {
 	num(&c.commandRate, "command-rate", fanout.DefaultCommandRate, "commands per second of a client; 0 is no limit")
 	num(&c.commandBurst, "command-burst", fanout.DefaultCommandBurst, "commands at once of a client; who goes on after twice as many refused ones is cut off")
 	num(&c.subscribeRate, "subscribe-rate", fanout.DefaultSubscribeRate, "new topics per second of a client, and twice -max-topics at once; 0 is no limit")
+	num(&c.maxValueless, "max-valueless", 128, "topics of a client that are known to have no value and are not in -topics, beyond which it gets no more of them; 0 is no limit. Raise it if topics get their first value late in the day")
+	str(&c.topics, "topics", "", "`patterns` of the topics that exist, by commas, such as AAPL,fx:*: the limits of topics that are new, or have no value, do not count them. Set it where many clients share an address")
 
 	begin("Who may connect")
 	str(&c.origin, "origin", "", "`list` of web origins that may connect, by commas: https://app.example.com, https://*.example.com (one label), null, * for all; empty is the request's own host")
@@ -190,6 +197,9 @@ func (c *config) flags() *flag.FlagSet {
 	num(&c.connBurst, "conn-burst", 0, "new connections at once in all; 0 is twice -conn-rate")
 	num(&c.connRatePerIP, "conn-rate-per-ip", 0, "new connections per second of one address or /64; 0 is no limit")
 	num(&c.connBurstPerIP, "conn-burst-per-ip", 0, "new connections at once of one address or /64; 0 is ten times -conn-rate-per-ip")
+	num(&c.newTopicsRate, "new-topics-rate-per-ip", 128, "topics per second that one address or /64 may be the first to ask for, other than those in -topics; 0 is no limit. Raise it, or set -topics, where a proxy does not tell who its clients are")
+	num(&c.newTopicsBurst, "new-topics-burst-per-ip", 0, "the same at once; 0 is eight times -new-topics-rate-per-ip, or four times -max-topics if that is more")
+	num(&c.snapshotRate, "snapshot-rate-per-ip", 4<<20, "bytes per second of snapshots above 4 KiB for one address or /64, and four times as many at once; beyond it they wait. 0 is no limit. Raise it where many clients share an address and have many topics")
 
 	begin("Operation")
 	str(&c.admin, "admin", "127.0.0.1:9090", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
@@ -306,6 +316,12 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	if c.maxTopics < 1 || c.maxTopics > 4096 {
 		bad("-max-topics is %d, want 1 to 4096", c.maxTopics)
 	}
+	if c.maxValueless < 0 || c.maxValueless > 4096 {
+		bad("-max-valueless is %d, want 0 to 4096", c.maxValueless)
+	}
+	if _, err := auth.ParsePatterns(c.topics); err != nil {
+		bad("-topics: %v", err)
+	}
 	if c.maxTopicsTotal < c.maxTopics || c.maxTopicsTotal > 10_000_000 {
 		bad("-max-topics-total is %d, want -max-topics (%d) to 10000000", c.maxTopicsTotal, c.maxTopics)
 	}
@@ -403,7 +419,23 @@ func (c *config) validateAdmission(bad func(format string, args ...any)) {
 	}
 	rate("conn-rate", c.connRate, &c.connBurst, 2)
 	rate("conn-rate-per-ip", c.connRatePerIP, &c.connBurstPerIP, 10)
+	if c.newTopicsRate > 0 && c.newTopicsBurst == 0 {
+		c.newTopicsBurst = min(max(8*c.newTopicsRate, 4*c.maxTopics), guard.RateMax)
+	}
+	rate("new-topics-rate-per-ip", c.newTopicsRate, &c.newTopicsBurst, 0)
+	if c.newTopicsRate > 0 && c.newTopicsBurst < c.maxTopics {
+		bad("-new-topics-burst-per-ip is %d, want -max-topics (%d) or more: a client may ask for as many at first", c.newTopicsBurst, c.maxTopics)
+	}
+	if c.snapshotRate != 0 && (c.snapshotRate < snapshotRateMin || c.snapshotRate > snapshotRateMax) {
+		bad("-snapshot-rate-per-ip is %d, want 0 or %d to %d bytes", c.snapshotRate, snapshotRateMin, snapshotRateMax)
+	}
 }
+
+const (
+	// snapshotRateMin lets a source have a snapshot of a megabyte in a quarter of a minute.
+	snapshotRateMin = 64 << 10
+	snapshotRateMax = guard.RateMax / 4 * fanout.SnapshotUnit
+)
 
 // lines reports an error that has everything that is wrong, a line each.
 func lines(bad func(format string, args ...any), prefix string, err error) {
@@ -458,7 +490,9 @@ func (c *config) market() feed.MarketConfig {
 	return m
 }
 
-func (c *config) shard() fanout.Config {
+// shard is the configuration of the shards, and holds what they share from start on.
+func (c *config) shard(start time.Time) fanout.Config {
+	snapshots := c.snapshotRate / fanout.SnapshotUnit
 	return fanout.Config{
 		Interval: c.interval, Heartbeat: c.heartbeat,
 		PingInterval: c.pingInterval, PongTimeout: c.pongTimeout,
@@ -467,7 +501,15 @@ func (c *config) shard() fanout.Config {
 		MaxTopics: c.maxTopics, Seed: uint64(time.Now().UnixNano()),
 		MaxAge: c.maxAge, CommandRate: c.commandRate, CommandBurst: c.commandBurst,
 		SubscribeRate: c.subscribeRate, SubscribeBurst: 2 * c.maxTopics,
+		MaxValueless: c.maxValueless,
+		NewTopics:    guard.NewSourceLimit(guard.Rate{PerSecond: c.newTopicsRate, Burst: c.newTopicsBurst}, start),
+		Snapshots:    guard.NewSourceLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, start),
 	}
+}
+
+func (c *config) existing() *auth.Patterns {
+	p, _ := auth.ParsePatterns(c.topics) // Checked by validate.
+	return p
 }
 
 // tokens says which tokens are good. It is of use if there is a source of keys.

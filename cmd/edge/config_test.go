@@ -71,6 +71,11 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		{"admission", nil, []string{"-check", "-trust-proxy", "10.0.0.0/8,0.0.0.0/0,proxy", "-max-conns-per-ip", "-1", "-conn-rate", "1000001", "-conn-burst-per-ip", "5"},
 			[]string{"-trust-proxy: \"0.0.0.0/0\" is everybody", "-trust-proxy: \"proxy\" is no network", "-max-conns-per-ip is -1, want 0 to 10000000",
 				"-conn-rate is 1000001, want 0 to 1000000", "-conn-burst-per-ip is set and -conn-rate-per-ip is not"}},
+		{"costs", nil, []string{"-check", "-max-valueless", "-1", "-topics", "A,B C", "-new-topics-rate-per-ip", "-1", "-snapshot-rate-per-ip", "1000"},
+			[]string{"-max-valueless is -1, want 0 to 4096", `-topics: "B C" is no topic, nor the beginning of one with a star behind it, such as fx:*`,
+				"-new-topics-rate-per-ip is -1, want 0 to 1000000", "-snapshot-rate-per-ip is 1000, want 0 or 65536 to 256000000 bytes"}},
+		{"new topics at once", nil, []string{"-check", "-max-topics", "300", "-new-topics-burst-per-ip", "299"}, []string{"-new-topics-burst-per-ip is 299, want -max-topics (300) or more"}},
+		{"new topics", nil, []string{"-check", "-new-topics-rate-per-ip", "0", "-new-topics-burst-per-ip", "300"}, []string{"-new-topics-burst-per-ip is set and -new-topics-rate-per-ip is not"}},
 		{"burst", nil, []string{"-check", "-conn-rate", "1", "-conn-burst", "-2"}, []string{"-conn-burst is -2, want 0 to 1000000"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -117,6 +122,21 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 		!strings.Contains(out, "-conn-burst=1000000\n") || !strings.Contains(out, "-conn-burst-per-ip=70\n") {
 		t.Errorf("code %d, and the bursts are not what depends on the rates:\n%s", code, out)
 	}
+	for args, want := range map[string]string{
+		"":                                   "-new-topics-burst-per-ip=1024\n",
+		"-max-topics 4096":                   "-new-topics-burst-per-ip=16384\n",
+		"-new-topics-rate-per-ip 1000":       "-new-topics-burst-per-ip=8000\n",
+		"-new-topics-rate-per-ip 0":          "-new-topics-burst-per-ip=0\n",
+		"-topics AAPL,fx:*":                  "-topics=AAPL,fx:*\n",
+		"-snapshot-rate-per-ip 0":            "-snapshot-rate-per-ip=0\n",
+		"-snapshot-rate-per-ip 65536":        "-snapshot-rate-per-ip=65536\n",
+		"-snapshot-rate-per-ip 256000000":    "-snapshot-rate-per-ip=256000000\n",
+		"-max-valueless 0 -command-rate 100": "-max-valueless=0\n",
+	} {
+		if code, out, stderr := runEdge(t, nil, append([]string{"-check"}, strings.Fields(args)...)...); code != 0 || !strings.Contains(out, want) {
+			t.Errorf("%s: code %d %s, and %q is not in:\n%s", args, code, stderr, want, out)
+		}
+	}
 	code, out, stderr = runEdge(t, []string{"EDGE_REDIS=x=redis://replaced"}, "-check", "-redis", "fx:*,crypto:*=redis://u:hunter2@a",
 		"-redis", "redis-sentinel://:hunter2@b:1,c:2/prices?sentinel_password=hunter2")
 	if code != 0 || strings.Contains(out+stderr, "hunter2") ||
@@ -139,7 +159,8 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	for _, name := range []string{"listen", "admin", "redis", "redis-channel", "redis-key", "redis-tls-ca", "redis-tls-cert", "redis-tls-key", "redis-mode", "redis-stream", "tick-version-field", "demo", "page", "loops",
 		"interval", "max-conns", "max-topics", "slow-timeout", "idle-timeout", "handshake-timeout", "ping-interval",
 		"drain", "log-level", "log-format", "check", "origin", "jwt-secret-file", "jwt-key-file", "jwt-jwks-url", "jwt-audience",
-		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip", "stale-floor", "stale-after", "ready-needs-feed"} {
+		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip", "stale-floor", "stale-after", "ready-needs-feed",
+		"topics", "max-valueless", "new-topics-rate-per-ip", "new-topics-burst-per-ip", "snapshot-rate-per-ip"} {
 		if !strings.Contains(out, "\n  -"+name+" ") {
 			t.Errorf("-%s is not in the help", name)
 		}

@@ -148,9 +148,9 @@ func run(args []string) int {
 	}
 	server, err := loop.Start(loop.Config{
 		Listen: cfg.listen, Loops: cfg.loops, MaxConns: cfg.maxConns,
-		Page: html, Shard: cfg.shard(), Log: log,
+		Page: html, Shard: cfg.shard(time.Now()), Log: log,
 		Guard: cfg.guard(), Trusted: cfg.trusted(), ProxyProtocol: cfg.proxyProtocol,
-		Origins: cfg.origins(), Verifier: verifier, MaxSessions: cfg.maxSessions,
+		Origins: cfg.origins(), Verifier: verifier, MaxSessions: cfg.maxSessions, Existing: cfg.existing(),
 	}, table)
 	if err != nil {
 		return fail("can't start", err)

@@ -60,7 +60,9 @@ var (
 	bytesOutDesc  = desc("bytes_sent_total", "Bytes handed to client sockets.")
 	skippedDesc   = desc("flushes_skipped_total", "Flushes left out because the client had not taken the last one.")
 	slowedDesc    = desc("slow_downs_total", "Steps by which windows of slow clients were made longer, and shorter again.", "direction")
-	tooFastDesc   = desc("too_fast_total", "What was refused with 429 to clients that are connected: commands, and topics of subscribes.", "what")
+	tooFastDesc   = desc("too_fast_total", "What was refused with 429 to clients that are connected: commands, topics of subscribes, and of these the ones that are new to the edge, for their source or because a turn had too many.", "what")
+	valuelessDesc = desc("valueless_refused_total", "Topics that were refused because the client had too many that are known to have no value.")
+	delayedDesc   = desc("snapshots_delayed_total", "Times a snapshot had to wait because the client's address had used up its rate.")
 	turnDesc      = desc("turn_seconds", "Time of one turn of an event loop's timer wheel, flushes included.")
 	lagDesc       = desc("wheel_lag_seconds", "How late the timer wheel is that is furthest behind.")
 	stallsDesc    = desc("wheel_stalls_total", "Times a timer wheel was more than one of its turns behind.")
@@ -154,6 +156,10 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	count(slowedDesc, st.Recovered, "up")
 	count(tooFastDesc, st.CommandsRefused, "command")
 	count(tooFastDesc, st.TopicsRefused, "topic")
+	count(tooFastDesc, st.NewTopicsRefused, "new_topic")
+	count(tooFastDesc, st.NewTopicsHeldUp, "new_topic_turn")
+	count(valuelessDesc, st.ValuelessRefused)
+	count(delayedDesc, st.SnapshotsDelayed)
 	buckets, total := make(map[float64]uint64), uint64(0)
 	for i, n := range st.Turns.Buckets {
 		total += n

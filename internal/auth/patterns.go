@@ -1,13 +1,14 @@
 package auth
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"tickedge/internal/topics"
 )
 
-// patternsMax bounds the patterns of a token. Their bytes are bounded by [TokenMax].
+// patternsMax bounds the patterns of a set. Their bytes are bounded with it.
 const patternsMax = 1000
 
 // Patterns is a set of topics: whole names, and prefixes with a star behind them. Nil
@@ -19,11 +20,31 @@ type Patterns struct {
 	// text has the names in order, and behind them the prefixes in order. None of
 	// them begins with a prefix other than itself.
 	text  string
-	ends  []uint16 // Where each ends in text; [TokenMax] is less than 64 KiB.
+	ends  []uint16 // Where each ends in text, which is less than 64 KiB.
 	names int      // How many of them are names.
 }
 
-const _ = uint(1<<16 - TokenMax)
+const _ = uint(1<<16 - 1 - patternsMax*topics.NameMax)
+
+// ParsePatterns makes a set of names and prefixes with a star behind them, with commas
+// between. An empty list is no topic.
+func ParsePatterns(list string) (*Patterns, error) {
+	var all []string
+	for s := range strings.SplitSeq(list, ",") {
+		if s = strings.TrimSpace(s); s == "" {
+			continue
+		}
+		if _, ok := newPatterns([]string{s}); !ok {
+			return nil, fmt.Errorf("%q is no topic, nor the beginning of one with a star behind it, such as fx:*", s)
+		}
+		all = append(all, s)
+	}
+	p, ok := newPatterns(all)
+	if !ok {
+		return nil, fmt.Errorf("%d patterns, want %d at most: use prefixes", len(all), patternsMax)
+	}
+	return p, nil
+}
 
 // newPatterns makes a set of a token's list. It reports false if that is too long, or
 // if a pattern is not a topic name, nor the beginning of one with a star behind it. A
@@ -96,13 +117,23 @@ func (p *Patterns) Allows(topic []byte) bool {
 	if p == nil {
 		return true
 	}
-	if i := p.last(0, p.names, topic); i >= 0 && p.at(i) == string(topic) {
+	if p.Names(topic) {
 		return true
 	}
 	// If a prefix of topic is in the set, it is the last entry that is not greater
 	// than topic: what lies between the two begins with it too, and so is left out.
 	i := p.last(p.names, len(p.ends), topic)
 	return i >= 0 && len(p.at(i)) <= len(topic) && p.at(i) == string(topic[:len(p.at(i))])
+}
+
+// Names reports whether topic is in the set by its whole name: not by a prefix alone, as
+// somebody has said so who knows it.
+func (p *Patterns) Names(topic []byte) bool {
+	if p == nil {
+		return false
+	}
+	i := p.last(0, p.names, topic)
+	return i >= 0 && p.at(i) == string(topic)
 }
 
 // last returns the last of the entries from low to high that is not greater than

@@ -42,6 +42,62 @@ func TestPatternsAllow(t *testing.T) {
 	}
 }
 
+// Names are those that the set has whole.
+func TestPatternsNames(t *testing.T) {
+	p, _ := newPatterns([]string{"AAPL", "FX:*", "FX:EUR", "MSFT"})
+	for topic, want := range map[string]bool{"AAPL": true, "MSFT": true, "FX:EUR": false, "FX:GBP": false, "A": false, "ZZ": false} {
+		if p.Names([]byte(topic)) != want {
+			t.Errorf("%s: %v", topic, !want)
+		}
+	}
+	var all *Patterns
+	if all.Names([]byte("AAPL")) {
+		t.Error("the set of all topics names one")
+	}
+}
+
+func TestParsePatterns(t *testing.T) {
+	for list, c := range map[string]struct{ yes, not string }{
+		"":                   {"", "A"},
+		" AAPL, fx:* ,,":     {"AAPL fx: fx:EURUSD", "A fx"},
+		"*":                  {"A anything", ""},
+		"AAPL,crypto:*,AAPL": {"AAPL crypto:BTC", "crypto"},
+	} {
+		p, err := ParsePatterns(list)
+		if err != nil {
+			t.Fatalf("%q: %v", list, err)
+		}
+		for topic := range strings.FieldsSeq(c.yes) {
+			if !p.Allows([]byte(topic)) {
+				t.Errorf("%q does not allow %s", list, topic)
+			}
+		}
+		for topic := range strings.FieldsSeq(c.not) {
+			if p.Allows([]byte(topic)) {
+				t.Errorf("%q allows %s", list, topic)
+			}
+		}
+	}
+	// The longest list fits.
+	var all []string
+	for i := range patternsMax {
+		all = append(all, fmt.Sprintf("%0*d", topics.NameMax, i))
+	}
+	p, err := ParsePatterns(strings.Join(all, ","))
+	if err != nil || !p.Names([]byte(all[patternsMax-1])) || p.Allows([]byte(all[0][1:])) {
+		t.Errorf("the longest list: %v", err)
+	}
+	for list, want := range map[string]string{
+		"A,B C":                               `"B C" is no topic`,
+		"A,*B":                                `"*B" is no topic`,
+		strings.Join(append(all, "one"), ","): "1001 patterns, want 1000 at most",
+	} {
+		if _, err := ParsePatterns(list); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %s", list, err, want)
+		}
+	}
+}
+
 func TestPatternsRefused(t *testing.T) {
 	for _, list := range [][]string{
 		{""}, {"AAPL", ""}, {"**"}, {"A*B"}, {"*A"}, {"A**"}, {"AAPL,MSFT"}, {"AAPL MSFT"}, {"Ä*"}, {"A\x00"},

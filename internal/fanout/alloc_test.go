@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/guard"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -21,6 +22,8 @@ func (n *nullSink) Evict(ConnID, Reason)     { panic("fanout: an eviction in a s
 
 func (n *nullSink) Authorize(ConnID, []byte) *wsproto.CommandError { return nil }
 func (n *nullSink) MayHave(ConnID, []byte) bool                    { return true }
+func (n *nullSink) Exists(ConnID, []byte) bool                     { return true }
+func (n *nullSink) Source(ConnID) guard.Source                     { return 1 }
 
 // market is a shard of conns with some topics each, and no far ends.
 type market struct {

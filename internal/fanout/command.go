@@ -1,7 +1,6 @@
 package fanout
 
 import (
-	"fmt"
 	"time"
 
 	"tickedge/internal/guard"
@@ -11,15 +10,16 @@ import (
 
 // Command carries out one command of an open conn and appends the answer to dst. The
 // snapshots of new topics follow their ack at once, unless the conn has a backlog. A
-// command beyond the rate is refused. tooMany reports that the conn goes on with them
-// all the same, and is to be evicted with [CommandRate].
+// command is charged by what it costs, and refused beyond the rate. tooMany reports that
+// the conn goes on with them all the same, and is to be evicted with [CommandRate].
 func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, tooMany bool) {
 	c := s.conn(id)
 	if c.state != open {
 		panic("fanout: Command for a conn that is not open")
 	}
 	c.sent = s.now
-	if v := s.commands.Take(&s.aside(id).commands, 1, s.clock.Sub(s.start)); v != guard.Within {
+	full, refused := s.charge(c, cmd)
+	if v := s.commands.TakeOr(&s.aside(id).commands, full, refused, s.clock.Sub(s.start)); v != guard.Within {
 		s.stats.CommandsRefused++
 		e := wsproto.CommandError{Code: wsproto.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
 		return wsproto.AppendError(dst, &e), v == guard.Abuse
@@ -28,14 +28,16 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, 
 }
 
 func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) []byte {
-	ack := wsproto.Ack{ID: cmd.ID, Op: cmd.Op}
+	ack := wsproto.Ack{ID: cmd.ID, Op: cmd.Op, Rejected: s.rejected[:0]}
 	switch cmd.Op {
 	case wsproto.OpSubscribe:
+		var d doubts
 		for _, name := range cmd.Topics {
-			if r := s.subscribe(id, c, name); r.Code != 0 {
+			if r := s.subscribe(id, c, name, &d); r.Code != 0 {
 				ack.Rejected = append(ack.Rejected, r)
 			}
 		}
+		s.rejected = ack.Rejected
 	case wsproto.OpUnsubscribe:
 		for _, name := range cmd.Topics {
 			s.unsubscribe(id, c, name)
@@ -81,7 +83,7 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) [
 // visited soon for the others.
 func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 	if s.sink.Backlog(id) == 0 {
-		dst = s.snapshot(c, dst)
+		dst = s.snapshot(id, c, dst)
 	}
 	for _, e := range s.sets.entries(c.topics) {
 		if m := e.mark(); (m == owed || m == awaited) && c.due.after(s.now+soon) {
@@ -94,22 +96,30 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 }
 
 // subscribe adds one topic. The result's code is 0 if the conn has it now.
-func (s *Shard) subscribe(id ConnID, c *conn, name []byte) wsproto.Rejected {
+func (s *Shard) subscribe(id ConnID, c *conn, name []byte, d *doubts) wsproto.Rejected {
 	if !topics.ValidName(name) {
 		return reject(name, wsproto.ErrBadTopic, "a topic is 1 to 64 of A-Z a-z 0-9 . _ : / -")
 	}
 	if !s.sink.MayHave(id, name) {
 		return forbid(name)
 	}
-	if topic, ok := s.table.Find(name); ok && s.sets.find(c.topics, topic) >= 0 {
+	topic, held := s.table.Find(name)
+	if held && s.sets.find(c.topics, topic) >= 0 {
 		return wsproto.Rejected{}
 	}
 	if int(c.topics.n) == s.cfg.MaxTopics {
-		return reject(name, wsproto.ErrTooManyTopics, fmt.Sprintf("at most %d topics per connection", s.cfg.MaxTopics))
+		return reject(name, wsproto.ErrTooManyTopics, s.tooManyTopics)
 	}
 	if s.subscribes.Take(&s.aside(id).subscribes, 1, s.clock.Sub(s.start)) != guard.Within {
 		s.stats.TopicsRefused++
 		return reject(name, wsproto.ErrTooFast, s.tooManySubscribes)
+	}
+	// Nobody here holds the topic that was found, so it may be another one by now. That
+	// would be a name more or less in a limit.
+	if !held || s.table.Seq(topic) == 0 {
+		if r := s.doubt(id, c, name, topic, held, d); r.Code != 0 {
+			return r
+		}
 	}
 	topic, err := s.table.Acquire(name)
 	if err != nil {
@@ -122,6 +132,59 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte) wsproto.Rejected {
 	s.sets.add(&c.topics, entry(topic)|mark)
 	c.flags |= marked
 	return wsproto.Rejected{}
+}
+
+// doubts is what one subscribe knows of topics without a value. Those that its conn has and
+// that are known to have none are counted once, when it matters first.
+type doubts struct {
+	counted bool
+	held    int
+	made    int // New topics, which do not count for the turn while the command lasts.
+}
+
+// doubt says why a conn may not have a topic that has no value, if there is a reason. Where
+// it is known to exist all the same, there is none: clients who ask for what exists are not
+// to suffer from those who ask for what does not.
+func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held bool, d *doubts) wsproto.Rejected {
+	if s.sink.Exists(id, name) {
+		return wsproto.Rejected{}
+	}
+	if s.cfg.MaxValueless > 0 {
+		if !d.counted {
+			d.counted, d.held = true, s.countValueless(id, c)
+		}
+		if d.held >= s.cfg.MaxValueless {
+			s.stats.ValuelessRefused++
+			return reject(name, wsproto.ErrTooManyTopics, s.tooManyValueless)
+		}
+	}
+	switch {
+	case held:
+		if s.table.IsAbsent(topic) {
+			d.held++
+		}
+		return wsproto.Rejected{}
+	case s.newTopics-d.made >= newTopicsTurn:
+		s.stats.NewTopicsHeldUp++
+		return reject(name, wsproto.ErrTooFast, "the edge is asked for too many topics at once that are new to it, try again")
+	case !s.cfg.NewTopics.Take(s.sink.Source(id), s.clock):
+		s.stats.NewTopicsRefused++
+		return reject(name, wsproto.ErrTooFast, "too many topics that are new to the edge come from your address, try again later")
+	}
+	s.newTopics++
+	d.made++
+	return wsproto.Rejected{}
+}
+
+// countValueless counts the topics of a conn that are known to have no value, and not known
+// to exist.
+func (s *Shard) countValueless(id ConnID, c *conn) (n int) {
+	for _, e := range s.sets.entries(c.topics) {
+		if s.table.IsAbsent(e.id()) && !s.sink.Exists(id, []byte(s.table.Name(e.id()))) {
+			n++
+		}
+	}
+	return n
 }
 
 // unsubscribe takes one topic away, if the conn has it.
@@ -159,13 +222,19 @@ func (s *Shard) withdraw(id ConnID, c *conn) (gone []wsproto.Rejected) {
 // stays below it, a program that sends garbage does not.
 const malformedMax = 16
 
-// Refuse appends the answer to a message that is no command. It reports whether the
-// conn has sent too many of them, and is to be evicted with [Malformed].
-func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte, tooMany bool) {
+// Refuse appends the answer to a message that is no command. It is charged for having been
+// read. tooMany reports that the conn has sent too many of them, and is to be evicted for
+// the reason why.
+func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte, why Reason, tooMany bool) {
 	c := s.conn(id)
 	c.sent = s.now
 	c.bad++
-	return wsproto.AppendError(dst, e), c.bad >= malformedMax
+	dst = wsproto.AppendError(dst, e)
+	if c.bad >= malformedMax {
+		return dst, Malformed, true
+	}
+	level := s.commands.Take(&s.aside(id).commands, 1+reading(e.Size), s.clock.Sub(s.start))
+	return dst, CommandRate, level == guard.Abuse
 }
 
 func forbid(name []byte) wsproto.Rejected {

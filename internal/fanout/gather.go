@@ -1,6 +1,9 @@
 package fanout
 
 import (
+	"math"
+	"time"
+
 	"tickedge/internal/wsproto"
 )
 
@@ -10,11 +13,15 @@ import (
 // A topic that had no row when it was subscribed, and has ticked since, is left to
 // the next update. Only a value that the feed has fetched (its count is 0) comes as
 // a snapshot then.
-func (s *Shard) snapshot(c *conn, dst []byte) []byte {
+//
+// Where the conn's source has used up its rate of snapshots, only the beginning is sent.
+// What is left stays owed, and the conn is visited again for it.
+func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
+	most := snapshotSmall // Until more is asked for.
 	// The watermark is read before the scan. Read after it, a tick committed in
 	// between would count as sent without ever having been gathered.
 	watermark := s.table.Watermark()
-	start, rows := len(dst), uint64(0)
+	start, rows, delayed := len(dst), uint64(0), false
 	list := s.sets.entries(c.topics)
 	s.stale = s.stale[:0]
 	for i, e := range list {
@@ -33,6 +40,14 @@ func (s *Shard) snapshot(c *conn, dst []byte) []byte {
 			continue
 		}
 		row := s.table.Row(e.id())
+		if row != nil && len(dst)-start >= most && (e.mark() == owed || row.N == 0) {
+			if delayed || !s.cfg.Snapshots.Has(s.sink.Source(id), s.clock) {
+				list[i] = entry(e.id()) | owed
+				delayed = true
+				continue
+			}
+			most = math.MaxInt
+		}
 		if row == nil || e.mark() == awaited && row.N > 0 {
 			// Where no row is to come for long, that is told in place of a snapshot.
 			if at := s.table.Stale(e.id()); row == nil && at > 0 && at <= watermark {
@@ -58,11 +73,37 @@ func (s *Shard) snapshot(c *conn, dst []byte) []byte {
 		s.stats.Snapshots++
 		s.stats.Rows += rows
 		dst = wsproto.EndText(append(dst, wsproto.RowsEnd...), start)
+		s.spendSnapshot(id, len(dst)-start)
 	}
 	if len(s.stale) > 0 {
 		dst = s.tellStale(watermark, dst)
 	}
+	if delayed {
+		s.stats.SnapshotsDelayed++
+		if again := s.now + snapshotAgain; c.due.after(again) {
+			s.unplace(c)
+			s.place(id, c, again)
+		}
+	}
 	return dst
+}
+
+const (
+	// SnapshotUnit is what the rate of snapshots is counted in, in bytes.
+	SnapshotUnit = 1 << 10
+	// snapshotSmall bytes of a snapshot are never charged, nor delayed: with some tens of
+	// topics, as pages have them, that is all of it. A source that has used up its rate gets
+	// as much each time that its conns are visited for it, so none of them waits for ever.
+	snapshotSmall = 4 << 10
+	// snapshotAgain is when a conn is visited again whose snapshot had to wait.
+	snapshotAgain = tick(200 * time.Millisecond / SlotTime)
+)
+
+// spendSnapshot charges a conn's source for a snapshot.
+func (s *Shard) spendSnapshot(id ConnID, bytes int) {
+	if bytes > snapshotSmall {
+		s.cfg.Snapshots.Spend(s.sink.Source(id), (bytes-snapshotSmall)/SnapshotUnit, s.clock)
+	}
 }
 
 // update appends an update with the newest row of each topic that has changed since
@@ -81,7 +122,10 @@ func (s *Shard) update(c *conn, watermark uint64, dst []byte) []byte {
 		case snapped:
 			from = c.snapped
 			list[i] = entry(e.id())
-		case owed, awaited:
+		case owed: // Its snapshot has to wait.
+			stillMarked = true
+			continue
+		case awaited:
 			from = 0
 		}
 		id := e.id()

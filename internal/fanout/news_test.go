@@ -44,7 +44,7 @@ func TestStaleBetweenSnapshotAndRows(t *testing.T) {
 	w, id, got := newsWorld(t)
 	w.watch(0)
 	c := w.shard.conn(id)
-	out := w.shard.snapshot(c, nil)
+	out := w.shard.snapshot(id, c, nil)
 	w.watch(time.Minute)
 	if out = w.shard.deliver(c, w.table.Watermark(), true, out); len(out) > 0 {
 		t.Fatal(text(t, out))

@@ -1,6 +1,9 @@
 package fanout
 
-import "tickedge/internal/guard"
+import (
+	"tickedge/internal/guard"
+	"tickedge/internal/wsproto"
+)
 
 // The rates that suit pages in browsers. A page that reloads, or that scrolls through
 // lists of topics, stays far below them.
@@ -26,3 +29,47 @@ func newLimit(rate, burst, excess int) guard.Limit {
 	}
 	return guard.NewLimit(guard.Rate{PerSecond: rate, Burst: burst}, excess)
 }
+
+// What commands are charged beside 1, in commands of the rate. An ordinary one, with a topic
+// or two, takes 2 to 3 µs of a loop beside its system calls. docs/SECURITY.md has the costs
+// of all of them, and the command that measures them.
+const (
+	// topicsPerCharge topics that are named, known or not, are charged as a command is:
+	// 0.1 to 1 µs each. So are those that list answers.
+	topicsPerCharge = 32
+	// bytesPerCharge bytes are: 15 to 100 ns each to parse, most for thousands of keys.
+	bytesPerCharge = 2 << 10
+	// partsPerCharge parts are: a fragment takes 0.1 µs, a read up to 20 if it has to wake
+	// the loop.
+	partsPerCharge = 4
+	// authCharge is that of a token, which takes 3 µs to some ms to verify, by its algorithm.
+	// Who renews does it once a minute or less.
+	authCharge = 30
+)
+
+// reading is what a message is charged for having been read, beside 1.
+func reading(size wsproto.Size) int {
+	return size.Bytes/bytesPerCharge + max(0, size.Parts-1)/partsPerCharge
+}
+
+// charge is what a command costs, in commands of the rate, and what it costs if it is
+// refused: to have been read.
+func (s *Shard) charge(c *conn, cmd *wsproto.Command) (full, refused int) {
+	refused = 1 + reading(cmd.Size)
+	full = refused + len(cmd.Topics)/topicsPerCharge
+	switch cmd.Op {
+	case wsproto.OpList:
+		full += int(c.topics.n) / topicsPerCharge
+	case wsproto.OpAuth:
+		full += authCharge
+	}
+	// Whoever has a full bucket may send anything: a page's first subscribe of as many
+	// topics as a conn may have, whatever the burst is.
+	return min(full, s.cfg.CommandBurst), min(refused, s.cfg.CommandBurst)
+}
+
+// newTopicsTurn is how many topics that the table did not hold one turn makes, at about
+// 1 µs each, but for those that are known to exist: so 400 conns that name 256 each do not
+// hold up everybody's frames. It is looked at when a command comes, which is then carried out
+// whole. Names beyond it are rejected, as nothing is kept for later.
+const newTopicsTurn = 1024

@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ const clockEvents = 1 << 28
 // A new conn has its whole burst, also right before the clock of the limit begins anew.
 func TestNewConnHasItsBurst(t *testing.T) {
 	cfg := testConfig()
-	cfg.CommandRate, cfg.CommandBurst = DefaultCommandRate, DefaultCommandBurst
+	cfg.CommandRate, cfg.CommandBurst = DefaultCommandRate, 100
 	cfg.SubscribeRate, cfg.SubscribeBurst = DefaultSubscribeRate, DefaultSubscribeBurst
 	for _, rate := range []int{cfg.CommandRate, cfg.SubscribeRate} {
 		wraps := time.Duration(clockEvents / float64(rate) * float64(time.Second))
@@ -28,7 +29,7 @@ func TestNewConnHasItsBurst(t *testing.T) {
 			w.subscribe(id, names...)
 			w.unsubscribe(id, names...)
 		}
-		for range DefaultCommandBurst - 2*DefaultSubscribeBurst/cfg.MaxTopics {
+		for range cfg.CommandBurst - 2*DefaultSubscribeBurst/cfg.MaxTopics*(1+cfg.MaxTopics/topicsPerCharge) {
 			w.command(id, wsproto.Command{Op: wsproto.OpPing})
 		}
 		if st := w.shard.Stats(); st.CommandsRefused > 0 || st.TopicsRefused > 0 {
@@ -38,5 +39,41 @@ func TestNewConnHasItsBurst(t *testing.T) {
 		if st := w.shard.Stats(); st.CommandsRefused != 1 {
 			t.Errorf("%d commands above the burst are refused, want 1", st.CommandsRefused)
 		}
+	}
+}
+
+// A turn makes so many topics that nobody knows to exist, and the command that it comes to
+// its end with is carried out whole. Others are told to try again.
+func TestNewTopicsOfATurn(t *testing.T) {
+	w := newWorld(t, testConfig(), 10_000, 0)
+	list := func(prefix string, n int) (names []string) {
+		for i := range n {
+			names = append(names, fmt.Sprint(prefix, i))
+		}
+		return names
+	}
+	acks := func(id ConnID, names []string) (had, rejected int) {
+		got := w.record()
+		w.subscribe(id, names...)
+		return int(w.shard.conn(id).topics.n), strings.Count(strings.Join(got[id], ""), "429")
+	}
+	for turn := range 2 {
+		for i := range 4 {
+			if had, n := acks(w.connect(0), list(fmt.Sprintf("T%d%d.", turn, i), 250)); had != 250 || n != 0 {
+				t.Errorf("turn %d: a conn has %d topics, %d are rejected", turn, had, n)
+			}
+		}
+		if had, n := acks(w.connect(0), list(fmt.Sprintf("U%d.", turn), 200)); had != 200 || n != 0 {
+			t.Errorf("turn %d, the last: it has %d topics, %d are rejected", turn, had, n)
+		}
+		late := w.connect(0)
+		// Those that are known to exist are made, and those that the table holds are there.
+		if had, n := acks(late, append(list(fmt.Sprintf("known%d.", turn), 100), "T00.0", "V", "W")); had != 101 || n != 2 {
+			t.Errorf("turn %d, late: it has %d topics, %d are rejected", turn, had, n)
+		}
+		if st := w.shard.Stats(); st.NewTopicsHeldUp != uint64(2*(turn+1)) {
+			t.Errorf("turn %d: %d are counted", turn, st.NewTopicsHeldUp)
+		}
+		w.tick(SlotTime)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/guard"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -31,9 +32,11 @@ type scenario struct {
 	name  string
 	cfg   Config
 	table topics.Config
-	feeds int      // Sources: fx:*,crypto:* and all others if there are two.
-	lines []string // Commands and comments.
-	want  []string // All lines as they stand in the file.
+	feeds int // Sources: fx:*,crypto:* and all others if there are two.
+
+	newRate, newBurst, snapshotRate, snapshotBurst int      // Of sources; 0 is no limit.
+	lines                                          []string // Commands and comments.
+	want                                           []string // All lines as they stand in the file.
 }
 
 func TestScenarios(t *testing.T) {
@@ -122,6 +125,8 @@ func (sc *scenario) limits(text string) error {
 		"max_topics": &sc.cfg.MaxTopics, "table": &sc.table.Max, "feeds": &sc.feeds,
 		"command_rate": &sc.cfg.CommandRate, "command_burst": &sc.cfg.CommandBurst,
 		"subscribe_rate": &sc.cfg.SubscribeRate, "subscribe_burst": &sc.cfg.SubscribeBurst,
+		"max_valueless": &sc.cfg.MaxValueless, "new_rate": &sc.newRate, "new_burst": &sc.newBurst,
+		"snapshot_rate": &sc.snapshotRate, "snapshot_burst": &sc.snapshotBurst,
 	}
 	for _, word := range strings.Fields(text) {
 		name, value, _ := strings.Cut(word, "=")
@@ -151,8 +156,11 @@ type player struct {
 }
 
 func (sc *scenario) run(t *testing.T, age time.Duration) []string {
+	cfg := sc.cfg
+	cfg.NewTopics = guard.NewSourceLimit(guard.Rate{PerSecond: sc.newRate, Burst: sc.newBurst}, epoch)
+	cfg.Snapshots = guard.NewSourceLimit(guard.Rate{PerSecond: sc.snapshotRate, Burst: sc.snapshotBurst}, epoch)
 	p := &player{
-		world:  newWorldOf(t, sc.cfg, sc.table, age),
+		world:  newWorldOf(t, cfg, sc.table, age),
 		parser: wsproto.NewParser(sc.cfg.MaxTopics + 4),
 		ids:    make(map[string]ConnID),
 		names:  make(map[ConnID]string),
@@ -186,6 +194,8 @@ func (p *player) print(format string, args ...any) {
 	p.out = append(p.out, fmt.Sprintf("    %.3f ", p.now.Sub(epoch).Seconds())+fmt.Sprintf(format, args...))
 }
 
+var largeValue = `"` + strings.Repeat("v", 4000) + `"`
+
 func (p *player) do(line string) error {
 	word, rest, _ := strings.Cut(line, " ")
 	args := strings.Fields(rest)
@@ -204,9 +214,25 @@ func (p *player) do(line string) error {
 			p.print("nobody wants %s", args[0])
 		}
 		return nil
-	case "repair": // repair TOPIC VALUE: the feed has fetched it.
+	case "repair": // repair TOPIC VALUE: the feed has fetched it. large is one of 4,000 bytes.
+		if args[1] == "large" {
+			args[1] = largeValue
+		}
 		if mark, ok := p.table.Mark(args[0]); !ok || p.table.Repair(args[0], args[1], mark, topics.Meta{At: p.now.UnixMilli()}) != topics.Committed {
 			p.print("no repair of %s", args[0])
+		}
+		return nil
+	case "absent": // absent TOPIC...: the feed has found no value.
+		for _, name := range args {
+			p.table.Absent(name)
+		}
+		return nil
+	case "large": // large TOPIC...: others have subscribed it, and it has a value of 4,000 bytes.
+		p.hold(args...)
+		for _, name := range args {
+			if err := p.do("publish " + name + " " + largeValue); err != nil {
+				return err
+			}
 		}
 		return nil
 	case "ticks": // ticks COUNT TIME TOPIC: one each TIME, with the wheel between them.
@@ -285,6 +311,7 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 	case "command": // command NAME JSON
 		cmd, refused := p.parser.Parse([]byte(arg))
 		if refused == nil {
+			cmd.Size = wsproto.Size{Bytes: len(arg), Parts: 1}
 			out, tooMany := p.shard.Command(id, cmd, nil)
 			p.sink.deliver(id, out)
 			if tooMany {
@@ -292,14 +319,26 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 			}
 			break
 		}
-		out, tooMany := p.shard.Refuse(id, refused, nil)
+		refused.Size = wsproto.Size{Bytes: len(arg), Parts: 1}
+		out, why, tooMany := p.shard.Refuse(id, refused, nil)
 		p.sink.deliver(id, out)
 		if tooMany {
-			p.shard.Evict(id, Malformed)
+			p.shard.Evict(id, why)
 		}
 	case "subscribe", "unsubscribe": // subscribe NAME TOPIC...
 		list := `"` + strings.ReplaceAll(arg, " ", `","`) + `"`
 		return p.doConn("command", name, id, `{"op":"`+word+`","topics":[`+list+`]}`)
+	case "from": // from NAME SOURCE
+		var source uint64
+		source, err = strconv.ParseUint(arg, 10, 64)
+		peer.source = guard.Source(source)
+	case "pad": // pad NAME BYTES JSON: a command with blanks behind it.
+		size, text, _ := strings.Cut(arg, " ")
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return err
+		}
+		return p.doConn("command", name, id, fmt.Sprintf("%-*s", n, text))
 	case "backlog": // backlog NAME BYTES: its socket takes nothing more.
 		peer.backlog, err = strconv.Atoi(arg)
 	case "clog": // clog NAME: what is written to it from now on stays in its backlog.
@@ -350,6 +389,9 @@ func (p *player) showStats() {
 		{"slowed_down", now.SlowedDown - old.SlowedDown}, {"recovered", now.Recovered - old.Recovered},
 		{"commands_refused", now.CommandsRefused - old.CommandsRefused},
 		{"topics_refused", now.TopicsRefused - old.TopicsRefused},
+		{"new_topics_refused", now.NewTopicsRefused - old.NewTopicsRefused},
+		{"valueless_refused", now.ValuelessRefused - old.ValuelessRefused},
+		{"snapshots_delayed", now.SnapshotsDelayed - old.SnapshotsDelayed},
 	} {
 		if c.n > 0 {
 			line += fmt.Sprintf(" %s=+%d", c.name, c.n)

@@ -13,7 +13,7 @@
 //	ladder.go   slow consumers are slowed down step by step
 //	sets.go     the topics of the conns, without pointers
 //	command.go  what a client's command changes, and its answer
-//	rate.go     how many commands and new topics a client may send
+//	rate.go     what commands cost, how many of them and how many new topics a client may send
 //	evidence.go what is known of conns, and of those that were evicted
 package fanout
 
@@ -49,6 +49,11 @@ type Sink interface {
 	Authorize(id ConnID, token []byte) *wsproto.CommandError
 	// MayHave reports whether the token of a conn allows a topic.
 	MayHave(id ConnID, topic []byte) bool
+	// Exists reports whether a topic is known to exist, other than by its having a value:
+	// the conn's token allows it by its whole name, or the edge's configuration says so.
+	Exists(id ConnID, topic []byte) bool
+	// Source says who a conn is from, for what is bounded by source. 0 if that is not known.
+	Source(id ConnID) guard.Source
 }
 
 // Config holds the times and limits of a shard. All of them must be above 0, but where
@@ -68,7 +73,12 @@ type Config struct {
 	CommandBurst     int           // Commands at once, up to BurstMax.
 	SubscribeRate    int           // New topics per second and conn, up to RateMax. 0: no limit.
 	SubscribeBurst   int           // New topics at once, from MaxTopics up to BurstMax.
+	MaxValueless     int           // Topics per conn that are known to have no value. 0: no limit.
 	Seed             uint64        // Of the jitter.
+
+	// What all shards share. Nil is no limit.
+	NewTopics *guard.SourceLimit // Topics that the table does not hold yet.
+	Snapshots *guard.SourceLimit // Of [SnapshotUnit] bytes.
 }
 
 // conn is what a shard knows of one client connection. It holds no pointer, so a
@@ -76,7 +86,7 @@ type Config struct {
 //
 // Invariants:
 //   - served <= table.Watermark(). Every row whose sequence is <= served has been
-//     written to the conn, or its topic was not subscribed then.
+//     written to the conn, or its topic was not subscribed then, or is owed.
 //   - The same holds of news (see news.go) whose sequence is <= served: it has been
 //     written, or was over before it could be, or is older than the conn or than its
 //     subscription, which are told what holds then.
@@ -153,6 +163,8 @@ type Shard struct {
 	scratch []byte
 	stale   []topics.ID // Of one visit, to be told behind the rows.
 
+	rejected []wsproto.Rejected // Of one command.
+
 	start    time.Time
 	clock    time.Time
 	now      tick
@@ -165,6 +177,8 @@ type Shard struct {
 
 	commands, subscribes               guard.Limit
 	tooManyCommands, tooManySubscribes string // What the clients are told.
+	tooManyTopics, tooManyValueless    string
+	newTopics                          int // Made in this turn.
 
 	evictions []Eviction // A ring once it is full.
 	oldest    int
@@ -203,8 +217,12 @@ type Stats struct {
 	Recovered  uint64 // Steps that they went down again.
 	Evicted    [Reasons]uint64
 
-	CommandsRefused uint64 // Beyond the rate.
-	TopicsRefused   uint64 // Subscribed beyond the rate.
+	CommandsRefused  uint64 // Beyond the rate.
+	TopicsRefused    uint64 // Subscribed beyond the rate.
+	NewTopicsRefused uint64 // New to the edge, beyond the rate of their source.
+	NewTopicsHeldUp  uint64 // New to the edge, beyond what a turn makes.
+	ValuelessRefused uint64 // Without a value, beyond the limit of the conn.
+	SnapshotsDelayed uint64 // Times one had to wait for the rate of its source.
 }
 
 // Add adds the counters of another shard to st.
@@ -227,6 +245,10 @@ func (st *Stats) Add(o *Stats) {
 	st.Recovered += o.Recovered
 	st.CommandsRefused += o.CommandsRefused
 	st.TopicsRefused += o.TopicsRefused
+	st.NewTopicsRefused += o.NewTopicsRefused
+	st.NewTopicsHeldUp += o.NewTopicsHeldUp
+	st.ValuelessRefused += o.ValuelessRefused
+	st.SnapshotsDelayed += o.SnapshotsDelayed
 	for i, n := range o.Evicted {
 		st.Evicted[i] += n
 	}
@@ -251,6 +273,8 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	s.tooManyCommands = fmt.Sprintf("too many commands: at most %d per second", cfg.CommandRate)
 	s.subscribes = newLimit(cfg.SubscribeRate, cfg.SubscribeBurst, 0)
 	s.tooManySubscribes = fmt.Sprintf("too many new topics: at most %d per second", cfg.SubscribeRate)
+	s.tooManyTopics = fmt.Sprintf("at most %d topics per connection", cfg.MaxTopics)
+	s.tooManyValueless = fmt.Sprintf("at most %d topics without a value per connection", cfg.MaxValueless)
 	return s
 }
 
@@ -333,15 +357,17 @@ func (s *Shard) Open(id ConnID, name uint32, ms int, dst []byte) []byte {
 }
 
 // Heard notes that bytes came from an open conn, which answers a ping as well as a
-// pong does.
-func (s *Shard) Heard(id ConnID) {
+// pong does. It reports whether there was a ping to answer.
+func (s *Shard) Heard(id ConnID) (answered bool) {
 	c := s.conn(id)
 	c.heard = s.now
-	if c.flags&pinged != 0 {
-		c.flags &^= pinged
-		c.rtt = uint16(min(s.now-c.ping+1, math.MaxUint16))
-		c.ping = s.now + s.jitter(s.times.ping)
+	if c.flags&pinged == 0 {
+		return false
 	}
+	c.flags &^= pinged
+	c.rtt = uint16(min(s.now-c.ping+1, math.MaxUint16))
+	c.ping = s.now + s.jitter(s.times.ping)
+	return true
 }
 
 // Closing notes that the last word to a conn was sent. Its topics are given up, and
@@ -472,7 +498,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 
 	out := s.scratch[:0]
 	if c.flags&marked != 0 {
-		out = s.snapshot(c, out)
+		out = s.snapshot(id, c, out)
 	}
 	if flush && c.pace != 0 {
 		out = s.keepPace(id, c, out)

@@ -119,6 +119,7 @@ func (s *Shard) firstFlush(id ConnID, every tick) tick {
 func (s *Shard) Tick(now time.Time) (more bool) {
 	s.At(now)
 	s.visited = false // It is left true by a visit that has panicked.
+	s.newTopics = 0
 	w := &s.wheel
 	if s.Conns() == 0 {
 		w.cursor = s.now

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/guard"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -167,6 +168,7 @@ type peer struct {
 	drained int // Times it was told that the backlog of its close has drained.
 
 	allowed []string // The topics that its token allows; nil is all.
+	source  guard.Source
 }
 
 func (p *peer) reset() { *p = peer{} }
@@ -249,6 +251,19 @@ func (f *fakeSink) Authorize(id ConnID, token []byte) *wsproto.CommandError {
 func (f *fakeSink) MayHave(id ConnID, topic []byte) bool {
 	p := f.peer(id)
 	return p.allowed == nil || slices.Contains(p.allowed, string(topic))
+}
+
+// Exists says so of topics whose name begins with known.
+func (f *fakeSink) Exists(_ ConnID, topic []byte) bool {
+	return strings.HasPrefix(string(topic), "known")
+}
+
+// Source is another one for each conn, or the peer's.
+func (f *fakeSink) Source(id ConnID) guard.Source {
+	if s := f.peer(id).source; s != 0 {
+		return s
+	}
+	return 1000 + guard.Source(id)
 }
 
 // message is a server message, decoded.
@@ -355,7 +370,7 @@ func (m message) String() string {
 		out += fmt.Sprintf(" %d (%s)", m.Code, m.Reason)
 	case "snapshot", "update":
 		for _, r := range m.D {
-			out += fmt.Sprintf(" %s#%d=%s", r.S, r.N, r.V)
+			out += fmt.Sprintf(" %s#%d=%.20s", r.S, r.N, r.V)
 		}
 	}
 	return out

@@ -144,6 +144,8 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 					repairs = append(repairs, repair{of, value, version})
 					continue
 				}
+			} else {
+				f.s.table.Absent(of.topic)
 			}
 			f.s.wants.unrepaired(of)
 		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "WRONGTYPE"):

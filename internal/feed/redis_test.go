@@ -24,6 +24,11 @@ func TestSnapshotThenTicks(t *testing.T) {
 	if got := r.row("NEW"); got != "" {
 		t.Errorf("row of a topic without a key = %s, want none", got)
 	}
+	for name, want := range map[string]bool{"AAPL": false, "NEW": true} {
+		if id, _ := r.table.Find([]byte(name)); r.table.IsAbsent(id) != want {
+			t.Errorf("%s is known to have no value: %v", name, !want)
+		}
+	}
 
 	// Digits that a float would lose, and spaces, come through as they are.
 	publish(s, "AAPL", `{"p": 0.10000000000000000001}`)

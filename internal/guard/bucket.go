@@ -98,7 +98,10 @@ func (l *Limit) Full(at time.Duration) Bucket { return Bucket(l.clock(at)) }
 // Take uses n events. at is the time since any point that stays the same for the bucket;
 // a little back does no harm. More at once than the burst is never let through, so that
 // must be at least the largest n, and n not negative.
-func (l *Limit) Take(b *Bucket, n int, at time.Duration) Level {
+func (l *Limit) Take(b *Bucket, n int, at time.Duration) Level { return l.TakeOr(b, n, n, at) }
+
+// TakeOr is Take for what uses n events, but only instead if it is not let through.
+func (l *Limit) TakeOr(b *Bucket, n, instead int, at time.Duration) Level {
 	if !l.limited() {
 		return Within
 	}
@@ -107,13 +110,13 @@ func (l *Limit) Take(b *Bucket, n int, at time.Duration) Level {
 	if used > l.patience {
 		used = 0
 	}
-	used += uint64(n) * unit
-	if used > l.patience {
+	level, after := Within, used+uint64(n)*unit
+	if after > l.burst {
+		level, after = Over, used+uint64(instead)*unit
+	}
+	if after > l.patience {
 		return Abuse
 	}
-	*b = Bucket(clock + uint32(used))
-	if used > l.burst {
-		return Over
-	}
-	return Within
+	*b = Bucket(clock + uint32(after))
+	return level
 }

@@ -105,6 +105,31 @@ func TestBucketAfterSilence(t *testing.T) {
 	}
 }
 
+// What is not let through may cost less than what is, so that one who tries again what
+// costs much gets it in the end.
+func TestTakeOr(t *testing.T) {
+	l := NewLimit(Rate{PerSecond: 10, Burst: 30}, 20)
+	b := l.Full(0)
+	for i, c := range []struct {
+		at         time.Duration
+		n, instead int
+		want       Level
+	}{
+		{0, 25, 4, Within}, {0, 25, 4, Over}, {0, 1, 1, Within}, // 30 are used.
+		{0, 25, 4, Over}, {time.Second, 25, 4, Over}, {2 * time.Second, 25, 4, Over}, // 22.
+		{4 * time.Second, 25, 4, Within}, // 27.
+		{4 * time.Second, 31, 23, Over},  // 50, all of the patience.
+		{4 * time.Second, 31, 1, Abuse},
+		{6 * time.Second, 31, 0, Over}, // 30.
+		{6 * time.Second, 1, 1, Over},
+		{6200 * time.Millisecond, 1, 1, Within},
+	} {
+		if got := l.TakeOr(&b, c.n, c.instead, c.at); got != c.want {
+			t.Errorf("%d: %d or %d at %v: %d, want %d", i, c.n, c.instead, c.at, got, c.want)
+		}
+	}
+}
+
 func TestExcessIsForgiven(t *testing.T) {
 	l := NewLimit(Rate{10, 3}, 6)
 	b := l.Full(0)

@@ -7,6 +7,7 @@
 //	guard.go   Guard: connections, in all and by source
 //	source.go  who is counted as one
 //	bucket.go  rates, and the buckets of single conns
+//	shared.go  rates of sources, whichever of their conns uses them
 //	trust.go   whose word is taken for who a client is
 package guard
 

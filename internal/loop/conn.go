@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/netip"
 	"time"
 	"unsafe"
@@ -28,14 +29,23 @@ const (
 	readMax = 4 << 10
 	// flushAt is how many bytes of answers are gathered before they are written.
 	flushAt = 32 << 10
+
+	// messageParts is how many fragments and reads a message may come in. Byte by byte, each
+	// read takes up to 20 µs.
+	messageParts = 256
+	// headReads is how many reads a request head may come in, with the PROXY header before
+	// it. Most come in one, and one of some hundred bytes may still come byte by byte.
+	headReads = 1024
 )
 
 // limits bounds what the peer of a conn may do.
 type limits struct {
 	wsproto.Limits
-	// pings is how many pings a peer may send in one second of the clock; 0 is any
-	// number. Each is answered. Beyond it the conn is closed with 1008.
-	pings uint8
+	// controls is how many control frames a peer may send in one second of the clock, each
+	// counted once for every read that it comes in; 0 is any number. Pings are answered,
+	// and a pong that nobody asked for costs as much as a ping to read. Beyond it the conn
+	// is closed with 1008.
+	controls uint8
 	// replies bounds the bytes of answers for a peer that does not read. Beyond it the
 	// conn is evicted as a slow consumer. A snapshot or an update that is under way does
 	// not count, and there is never more than one of them.
@@ -50,13 +60,16 @@ func edgeLimits(maxTopics int) limits {
 	return limits{
 		Limits: wsproto.Limits{
 			Message: wsproto.MessageMax(maxTopics),
-			// Clients that fragment at all do so at 4 KiB or so; the rest is generosity.
-			Fragments: 1024,
+			// Clients that fragment at all do so at 4 KiB or so, and a read brings a packet
+			// or more, of which the longest message has 40 where they are small (RFC 9293,
+			// 3.7.1). The rest is generosity.
+			Fragments: messageParts,
+			Parts:     messageParts,
 		},
 		// A client that pings once a second and comes out of a tunnel sends a minute of
 		// them at once.
-		pings:   100,
-		replies: 64 << 10,
+		controls: 100,
+		replies:  64 << 10,
 		// The longest message, 20 KiB, at 2 KiB a second.
 		unfinished: 10 * time.Second,
 	}
@@ -68,18 +81,19 @@ type conn struct {
 	gc      gnet.Conn // nil when the slot is free.
 	more    *details  // What it has beside this, if anything.
 	dec     wsproto.Decoder
-	source  guard.Source // Who holds the room that it has of the guard; 0 if it has none.
+	source  guard.Source // Who it is from, and holds the room that it has of the guard; 0 if it has none.
 	id      fanout.ConnID
 	name    uint32 // What it is called in its hello and in the log.
 	replies uint32 // Bytes of answers that joined its backlog since that was empty.
 	fd      int32  // Its socket, as long as gc is not nil.
-	pinged  uint16 // The second of its last ping, of which there were pings.
-	pings   uint8
-	watched bool // It is in the loop's list of unfinished conns.
-	stage   stage
-	behind  bool // The socket did not take everything; gnet holds the rest, or held it.
-	refuse  bool // It is refused, whatever it asks for.
-	cause   cause
+
+	controlled uint16 // The second of its last control frame, of which there were controls.
+	controls   uint8
+	watched    bool // It is in the loop's list of unfinished conns.
+	stage      stage
+	behind     bool // The socket did not take everything; gnet holds the rest, or held it.
+	refuse     bool // It is refused, whatever it asks for.
+	cause      cause
 }
 
 const connSizeMax = 64 // A million conns in 64 MB.
@@ -90,6 +104,7 @@ const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
 type details struct {
 	session
 	head    []byte           // The part of a PROXY header or a request head that has come.
+	reads   uint16           // As many.
 	addr    netip.Addr       // Who it is from, where a proxy has said so.
 	refusal *wsproto.Refusal // What the guard has to say to it.
 }
@@ -113,11 +128,15 @@ func (c *conn) gather(in []byte) (all []byte, seen int) {
 }
 
 // keep keeps what gather has returned. It is at most the longest header and one read:
-// whoever looks at it refuses what is longer.
-func (c *conn) keep(all []byte) {
-	if more := c.details(); more.head == nil {
+// whoever looks at it refuses what is longer. It reports false if the header has come in too
+// many reads.
+func (c *conn) keep(all []byte) bool {
+	more := c.details()
+	if more.head == nil {
 		more.head = bytes.Clone(all)
 	}
+	more.reads++
+	return more.reads <= headReads
 }
 
 // stage says what holds of a conn.
@@ -141,7 +160,9 @@ func (l *loop) handshake(c *conn, in []byte) {
 		return
 	}
 	if size == 0 {
-		c.keep(in)
+		if !c.keep(in) {
+			l.refuse(c, tooManyReads)
+		}
 		return
 	}
 	req, refusal := wsproto.ParseRequest(in[:size])
@@ -196,10 +217,12 @@ func (l *loop) handshake(c *conn, in []byte) {
 	l.frames(c, rest, out)
 }
 
+var tooManyReads = &wsproto.Refusal{Status: 400, Reason: "the request head comes in too many parts"}
+
 // opening subscribes the topics of the request's query, as if a command had come.
 func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
 	if limit := l.server.cfg.Shard.MaxTopics; len(names) > limit {
-		out, _ = l.shard.Refuse(c.id, &wsproto.CommandError{
+		out, _, _ = l.shard.Refuse(c.id, &wsproto.CommandError{
 			Code: wsproto.ErrTooManyTopics, Reason: fmt.Sprintf("more than %d topics in the query", limit),
 		}, out)
 		return out
@@ -211,7 +234,7 @@ func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
 // frames takes bytes of a conn that is talking, answers them, and writes out, which
 // holds what is to be written before the answers.
 func (l *loop) frames(c *conn, in, out []byte) {
-	l.shard.Heard(c.id)
+	answered := l.shard.Heard(c.id)
 	for {
 		ev, rest, perr := c.dec.Next(in, &l.limits.Limits)
 		in = rest
@@ -232,20 +255,24 @@ func (l *loop) frames(c *conn, in, out []byte) {
 			}
 			var why fanout.Reason
 			var tooMany bool
-			if out, why, tooMany = l.command(c, ev.Payload, out); tooMany {
+			if out, why, tooMany = l.command(c, &ev, out); tooMany {
 				l.write(c, out)
 				if c.gc != nil {
 					l.shard.Evict(c.id, why)
 				}
 				return
 			}
-		case wsproto.Ping:
-			if l.pingFlood(c) {
-				l.closeWith(c, causePings, wsproto.AppendClose(out, wsproto.CodePolicy, "too many pings in a second"))
+		case wsproto.Ping, wsproto.Pong:
+			if ev.Kind == wsproto.Pong && answered {
+				answered = false // We have asked for this one.
+				break
+			}
+			if l.controlFlood(c, ev.Parts) {
+				l.closeWith(c, causeControls, wsproto.AppendClose(out, wsproto.CodePolicy, "too many control frames in a second"))
 				return
 			}
 			// The edge's pongs never wait in a backlog: the next ping asks again.
-			if l.server.cfg.echo || l.backlog(c) == 0 {
+			if ev.Kind == wsproto.Ping && (l.server.cfg.echo || l.backlog(c) == 0) {
 				out = wsproto.AppendPong(out, ev.Payload)
 			}
 		case wsproto.Close:
@@ -276,16 +303,18 @@ func (l *loop) reply(c *conn, out []byte) bool {
 	return c.gc != nil
 }
 
-// pingFlood counts a ping and reports whether it is one too many.
-func (l *loop) pingFlood(c *conn) bool {
-	if l.limits.pings == 0 {
+// controlFlood counts a control frame that came in some reads, and reports whether that is
+// too many.
+func (l *loop) controlFlood(c *conn, reads int) bool {
+	if l.limits.controls == 0 {
 		return false
 	}
-	if second := uint16(l.now.Unix()); c.pinged != second {
-		c.pinged, c.pings = second, 0
+	if second := uint16(l.now.Unix()); c.controlled != second {
+		c.controlled, c.controls = second, 0
 	}
-	c.pings++
-	return c.pings > l.limits.pings
+	sum := int(c.controls) + reads
+	c.controls = uint8(min(sum, math.MaxUint8))
+	return sum > int(l.limits.controls)
 }
 
 // unfinished names a conn that had an incomplete message when it was listed.
@@ -331,13 +360,15 @@ func (l *loop) lookAtUnfinished(now time.Time) {
 
 // command carries out one client message. If there were too many of its kind, the conn
 // is to be evicted, and why says for what.
-func (l *loop) command(c *conn, msg, out []byte) (_ []byte, why fanout.Reason, tooMany bool) {
-	cmd, cerr := l.parser.Parse(msg)
+func (l *loop) command(c *conn, msg *wsproto.Event, out []byte) (_ []byte, why fanout.Reason, tooMany bool) {
+	size := wsproto.Size{Bytes: len(msg.Payload), Parts: msg.Parts}
+	cmd, cerr := l.parser.Parse(msg.Payload)
 	if cerr != nil {
 		l.counts.malformed++
-		out, tooMany = l.shard.Refuse(c.id, cerr, out)
-		return out, fanout.Malformed, tooMany
+		cerr.Size = size
+		return l.shard.Refuse(c.id, cerr, out)
 	}
+	cmd.Size = size
 	l.counts.commands++
 	if hook := l.server.cfg.onCommand; hook != nil {
 		hook(cmd)

@@ -191,3 +191,12 @@ func (l *loop) MayHave(id fanout.ConnID, topic []byte) bool {
 	c := l.conn(id)
 	return c.more == nil || c.more.topics.Allows(topic)
 }
+
+// Exists implements [fanout.Sink].
+func (l *loop) Exists(id fanout.ConnID, topic []byte) bool {
+	c := l.conn(id)
+	return l.server.cfg.Existing.Allows(topic) || c.more != nil && c.more.topics.Names(topic)
+}
+
+// Source implements [fanout.Sink].
+func (l *loop) Source(id fanout.ConnID) guard.Source { return l.conn(id).source }

@@ -141,7 +141,7 @@ func TestUnfinishedAndGone(t *testing.T) {
 // 5.5.2: every ping is answered, up to the limit in one second, and that is the end.
 func TestFloodOfPings(t *testing.T) {
 	e := serve(t, func(c *Config) { c.Loops = 1 })
-	most := int(edgeLimits(0).pings)
+	most := int(edgeLimits(0).controls)
 	c := dialRaw(t, e.Addr()).upgrade("?topics=A")
 	for range 3 {
 		c.send(bytes.Repeat(frame(opPing, "p"), most))
@@ -149,7 +149,7 @@ func TestFloodOfPings(t *testing.T) {
 			c.wantFrame(opPong, "p")
 		}
 		// As if its last ping had come in another second.
-		e.eachConn(func(_ *loop, c *conn) { c.pinged-- })
+		e.eachConn(func(_ *loop, c *conn) { c.controlled-- })
 	}
 	// One write is one read here, and so in one second.
 	c.send(append(bytes.Repeat(frame(opPing, "p"), most+1), command(`{"op":"ping"}`)...))
@@ -158,7 +158,7 @@ func TestFloodOfPings(t *testing.T) {
 	}
 	c.wantClose(1008)
 	c.wantEOF()
-	e.wantClosed("ping_flood", "1008", 1)
+	e.wantClosed("control_flood", "1008", 1)
 }
 
 // One who has sent much gets a small part of it handled before it is others' turn.

@@ -57,6 +57,7 @@ type Config struct {
 	Origins       *auth.Origins  // The web pages that may connect; nil is those of the request's host.
 	Verifier      *auth.Verifier // Of the tokens that everybody needs; nil if nobody does.
 	MaxSessions   int            // Connections of one user, of which the newest stay; 0 is no limit.
+	Existing      *auth.Patterns // The topics that exist, whoever asks for them; nil is all.
 
 	Shard fanout.Config
 	Log   *slog.Logger

@@ -33,7 +33,7 @@ const (
 	causeBinary                                                 //
 	causeUTF8                                                   //
 	causeTooBig                                                 //
-	causePings                                                  // It pinged too often.
+	causeControls                                               // It sent too many control frames.
 	causeUnfinished                                             // A message of it took too long.
 
 	causes
@@ -61,7 +61,7 @@ var causeTable = func() (t [causes]struct{ reason, code string }) {
 	t[causeBinary] = struct{ reason, code string }{"protocol_error", "1003"}
 	t[causeUTF8] = struct{ reason, code string }{"protocol_error", "1007"}
 	t[causeTooBig] = struct{ reason, code string }{"protocol_error", "1009"}
-	t[causePings] = struct{ reason, code string }{"ping_flood", "1008"}
+	t[causeControls] = struct{ reason, code string }{"control_flood", "1008"}
 	t[causeUnfinished] = struct{ reason, code string }{"unfinished_message", "1008"}
 	return t
 }()

@@ -1,6 +1,9 @@
 package topics
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func mark(t testing.TB, tb *Table, name string) uint64 {
 	t.Helper()
@@ -169,4 +172,43 @@ func TestRepairWhileLingering(t *testing.T) {
 	}
 	acquire(t, tb, "A")
 	wantRow(t, tb, id, "1", 0, 1)
+}
+
+// A topic is absent once its value was read and there was none, until it has a row, and not
+// for whoever has its id after it.
+func TestAbsent(t *testing.T) {
+	table := New(Config{Max: 10})
+	id, err := table.Acquire([]byte("A"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := func(want bool) {
+		t.Helper()
+		if table.IsAbsent(id) != want {
+			t.Errorf("absent is %v", !want)
+		}
+	}
+	is(false)
+	table.Absent("nobody's")
+	table.Absent("A")
+	is(true)
+	table.Publish("A", "1", Meta{})
+	is(false)
+	table.Absent("A") // The value was deleted, but clients have one.
+	is(false)
+	other, _ := table.Acquire([]byte("B"))
+	table.Absent("B")
+	start := time.Now()
+	table.Release(other, start)
+	table.Sweep(start.Add(time.Hour))
+	table.Changes(nil)
+	if id, err = table.Acquire([]byte("C")); err != nil {
+		t.Fatal(err)
+	}
+	is(false)
+	for range 8 {
+		if next, err := table.Acquire([]byte{'D' + byte(table.Held())}); err != nil || table.IsAbsent(next) {
+			t.Errorf("id %d is absent, or %v", next, err)
+		}
+	}
 }

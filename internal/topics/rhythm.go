@@ -28,8 +28,9 @@ const watchStretch = 256
 // chunk is the memory of some topics that loops read without a lock. stale stands apart
 // from the slots: a gather reads every slot, and a stale mark only when there is news.
 type chunk struct {
-	slots [1 << chunkBits]slot
-	stale [1 << chunkBits]atomic.Uint64 // The sequence at which a topic went stale; 0 while it is fresh.
+	slots  [1 << chunkBits]slot
+	stale  [1 << chunkBits]atomic.Uint64 // The sequence at which a topic went stale; 0 while it is fresh.
+	absent [1 << chunkBits]atomic.Bool   // The feed has read the topic's value, and there was none.
 }
 
 // learn notes that a tick of the topic came in.

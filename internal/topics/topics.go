@@ -208,6 +208,26 @@ func (t *Table) Acquire(name []byte) (ID, error) {
 	return id, nil
 }
 
+// Absent notes that the feed has read a topic's value and there was none. Its first row
+// ends that.
+func (t *Table) Absent(name string) {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if local, ok := s.ids[name]; ok && s.slot(local).seq.Load() == 0 {
+		s.absentMark(local).Store(true)
+	}
+}
+
+// IsAbsent reports whether a topic is known to have no value. The caller must hold the id.
+func (t *Table) IsAbsent(id ID) bool {
+	return t.Seq(id) == 0 && t.shards[id&shardMask].absentMark(uint32(id>>shardBits)).Load()
+}
+
+func (s *shard) absentMark(local uint32) *atomic.Bool {
+	return &s.chunks[local>>chunkBits].Load().absent[local&chunkMask]
+}
+
 // Find returns the id of a topic that the table holds. It means something only to
 // who holds that topic, and adds no subscriber.
 func (t *Table) Find(name []byte) (ID, bool) {
@@ -319,6 +339,7 @@ func (t *Table) forget(s *shard, local uint32) {
 	sl := s.slot(local)
 	sl.seq.Store(0)
 	sl.row.Store(nil)
+	s.absentMark(local).Store(false)
 	*tp = topic{}
 	s.free = append(s.free, local)
 	t.held.Add(-1)

@@ -97,7 +97,7 @@ func inReads(t testing.TB, lim *Limits, in []byte, size int) (events []Event, fa
 				break
 			}
 			// The payload may lie in buf, or be the decoder's own until it is called again.
-			events, left = append(events, Event{ev.Kind, ev.Code, bytes.Clone(ev.Payload)}), rest
+			events, left = append(events, Event{Kind: ev.Kind, Code: ev.Code, Payload: bytes.Clone(ev.Payload)}), rest
 		}
 	}
 	if d != (Decoder{}) {

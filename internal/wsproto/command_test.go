@@ -222,6 +222,24 @@ func TestTruncatedCommands(t *testing.T) {
 	}
 }
 
+// A command has so many members, nested ones included; what is in a string is none.
+func TestMembers(t *testing.T) {
+	p := NewParser(testTopicsMax)
+	for _, form := range []string{`{"op":"ping"%s}`, `{"op":"ping","x":{"a":1%s}}`, `{"op":"ping","x":[{"a":1}%s]}`} {
+		for n, want := range map[int]string{membersMax: "ping", membersMax + 1: "400"} {
+			var more strings.Builder
+			for i := range n - strings.Count(form, ":") {
+				if strings.Contains(form, "]") {
+					fmt.Fprintf(&more, `,{"k:%d":0}`, i)
+				} else {
+					fmt.Fprintf(&more, `,"k:%d":0`, i)
+				}
+			}
+			wantCommand(t, p, fmt.Sprintf(form, more.String()), want)
+		}
+	}
+}
+
 func TestNesting(t *testing.T) {
 	p := NewParser(testTopicsMax)
 	nest := func(depth int, open, inner, shut string) string { // The command itself is a level.

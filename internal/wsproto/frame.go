@@ -22,6 +22,11 @@ type Limits struct {
 	// Fragments is how many frames a message may have. Without it, empty fragments
 	// could come for ever. Beyond it the conn fails with 1009.
 	Fragments int
+	// Parts is how many fragments and reads a message may come in, see [Event].Parts. A
+	// read costs a system call, so without it a message could come byte by byte for
+	// thousands of times what it costs at once. Beyond it the conn fails with 1009. 0 is
+	// any number.
+	Parts int
 	// Binary allows binary messages. Otherwise they fail the conn with 1003.
 	Binary bool
 }
@@ -41,10 +46,12 @@ const (
 )
 
 // Event is one message or control frame. Payload is unmasked and valid until the
-// next call of the decoder. Code is that of a close frame, 0 if it has none.
+// next call of the decoder. Code is that of a close frame, 0 if it has none. Parts says in
+// how many parts it came: fragments, and where a frame did not come at once, reads.
 type Event struct {
 	Kind    Kind
 	Code    Code
+	Parts   int
 	Payload []byte
 }
 
@@ -60,6 +67,8 @@ type partial struct {
 	frame     []byte // An incomplete frame, header included.
 	message   []byte // The fragments so far, unmasked.
 	fragments int
+	parts     int       // Those of the fragments so far.
+	reads     int       // Those of the incomplete frame.
 	op        ws.OpCode // Of the fragmented message; OpContinuation while there is none.
 	since     time.Time // When Unfinished was first asked about it.
 }
@@ -94,12 +103,13 @@ func (d *Decoder) Next(in []byte, lim *Limits) (ev Event, rest []byte, err *Prot
 	for {
 		var h ws.Header
 		var payload []byte
-		h, payload, in, err = d.frame(in, lim)
+		var reads int
+		h, payload, in, reads, err = d.frame(in, lim)
 		if err != nil || payload == nil {
 			return Event{}, nil, err
 		}
 		ws.Cipher(payload, h.Mask, 0)
-		ev, err = d.take(h, payload, lim)
+		ev, err = d.take(h, payload, reads, lim)
 		if err != nil || ev.Kind != NeedMore {
 			return ev, in, err
 		}
@@ -107,28 +117,34 @@ func (d *Decoder) Next(in []byte, lim *Limits) (ev Event, rest []byte, err *Prot
 	}
 }
 
-// frame cuts one whole frame off in. The payload is nil if there is none yet; all
-// of in is kept then.
-func (d *Decoder) frame(in []byte, lim *Limits) (h ws.Header, payload, rest []byte, err *ProtocolError) {
+// frame cuts one whole frame off in, and says how many reads it came in. The payload is
+// nil if there is none yet; all of in is kept then.
+func (d *Decoder) frame(in []byte, lim *Limits) (h ws.Header, payload, rest []byte, reads int, err *ProtocolError) {
 	p := d.partial
 	if p == nil || len(p.frame) == 0 {
 		h, n, err := d.header(in, lim)
 		if err != nil {
-			return h, nil, nil, err
+			return h, nil, nil, 0, err
 		}
 		if n > 0 && int64(len(in)-n) >= h.Length {
 			end := n + int(h.Length)
-			return h, in[n:end:end], in[end:], nil
+			return h, in[n:end:end], in[end:], 1, nil
 		}
 		if len(in) > 0 {
-			d.state().frame = append([]byte(nil), in...)
+			p := d.state()
+			p.frame, p.reads = append([]byte(nil), in...), 1
 		}
-		return h, nil, nil, nil
+		return h, nil, nil, 0, nil
+	}
+	if len(in) > 0 {
+		if p.reads++; lim.Parts > 0 && p.parts+p.reads > lim.Parts {
+			return h, nil, nil, 0, errParts
+		}
 	}
 	for {
 		h, n, err := d.header(p.frame, lim)
 		if err != nil {
-			return h, nil, nil, err
+			return h, nil, nil, 0, err
 		}
 		want := 1 // Byte by byte to the end of the header, which is at most 14.
 		if n > 0 {
@@ -140,16 +156,18 @@ func (d *Decoder) frame(in []byte, lim *Limits) (h ws.Header, payload, rest []by
 			if p.op == ws.OpContinuation && h.Fin {
 				d.partial = nil // A first fragment goes on in it, no younger than it is.
 			}
-			return h, payload, in, nil
+			return h, payload, in, p.reads, nil
 		}
 		if len(in) == 0 {
-			return h, nil, nil, nil
+			return h, nil, nil, 0, nil
 		}
 		want = min(want, len(in))
 		p.frame = append(p.frame, in[:want]...)
 		in = in[want:]
 	}
 }
+
+var errParts = &ProtocolError{CodeTooBig, "message comes in too many parts"}
 
 func (d *Decoder) state() *partial {
 	if d.partial == nil {
@@ -222,19 +240,19 @@ func (d *Decoder) header(b []byte, lim *Limits) (h ws.Header, n int, err *Protoc
 	return h, n + 4, nil
 }
 
-// take acts on one whole, unmasked frame.
-func (d *Decoder) take(h ws.Header, payload []byte, lim *Limits) (Event, *ProtocolError) {
+// take acts on one whole, unmasked frame that came in some reads.
+func (d *Decoder) take(h ws.Header, payload []byte, reads int, lim *Limits) (Event, *ProtocolError) {
 	switch h.OpCode {
 	case ws.OpPing:
-		return Event{Kind: Ping, Payload: payload}, nil
+		return Event{Kind: Ping, Parts: reads, Payload: payload}, nil
 	case ws.OpPong:
-		return Event{Kind: Pong, Payload: payload}, nil
+		return Event{Kind: Pong, Parts: reads, Payload: payload}, nil
 	case ws.OpClose:
 		code, err := checkClose(payload)
-		return Event{Kind: Close, Code: code, Payload: payload}, err
+		return Event{Kind: Close, Code: code, Parts: reads, Payload: payload}, err
 	}
 	if h.Fin && h.OpCode != ws.OpContinuation {
-		return message(h.OpCode, payload)
+		return message(h.OpCode, payload, reads)
 	}
 	p := d.state()
 	if h.OpCode != ws.OpContinuation {
@@ -245,23 +263,26 @@ func (d *Decoder) take(h ws.Header, payload []byte, lim *Limits) (Event, *Protoc
 	if p.fragments > lim.Fragments {
 		return Event{}, &ProtocolError{CodeTooBig, "message has too many fragments"}
 	}
+	if p.parts += reads; lim.Parts > 0 && p.parts > lim.Parts {
+		return Event{}, errParts
+	}
 	if !h.Fin {
 		return Event{}, nil
 	}
-	op, whole := p.op, p.message
+	op, whole, parts := p.op, p.message, p.parts
 	d.partial = nil
-	return message(op, whole)
+	return message(op, whole, parts)
 }
 
-func message(op ws.OpCode, payload []byte) (Event, *ProtocolError) {
+func message(op ws.OpCode, payload []byte, parts int) (Event, *ProtocolError) {
 	if op == ws.OpBinary {
-		return Event{Kind: Binary, Payload: payload}, nil
+		return Event{Kind: Binary, Parts: parts, Payload: payload}, nil
 	}
 	// RFC 6455, 8.1: the whole message, as a rune may be cut by a fragment.
 	if !utf8.Valid(payload) {
 		return Event{}, &ProtocolError{CodeBadUTF8, "text is not valid UTF-8"}
 	}
-	return Event{Kind: Text, Payload: payload}, nil
+	return Event{Kind: Text, Parts: parts, Payload: payload}, nil
 }
 
 // AppendFrame appends one unmasked, final frame (RFC 6455, 5.2).

@@ -37,7 +37,7 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 		{(&Ack{ID: []byte("1"), Op: OpSubscribe, Topics: 2, Rejected: rejected}).Append(nil),
 			`{"t":"ack","id":1,"op":"subscribe","topics":2,"rejected":[{"topic":"bad name","code":422,"reason":"…"}]}`},
 		{AppendTopics(nil, []byte("3"), slices.Values([]string{"AAPL", "MSFT"})), `{"t":"topics","id":3,"topics":["AAPL","MSFT"]}`},
-		{AppendError(nil, &CommandError{400, `unknown op "subscrbe"`, []byte("9")}), `{"t":"error","id":9,"code":400,"reason":"unknown op \"subscrbe\""}`},
+		{AppendError(nil, &CommandError{Code: 400, Reason: `unknown op "subscrbe"`, ID: []byte("9")}), `{"t":"error","id":9,"code":400,"reason":"unknown op \"subscrbe\""}`},
 		{(&Heartbeat{Now: 1732181744000, FeedUp: true, Tick: 1732181743000, Lag: 2}).Append(nil),
 			`{"t":"heartbeat","ts":1732181744000,"feed":"up","tick":1732181743000,"lag":2}`},
 		{(&Feed{Since: 1732181744000}).Append(nil), `{"t":"feed","state":"down","since":1732181744000}`},
@@ -135,7 +135,7 @@ func TestEncodersAppend(t *testing.T) {
 			return (&Ack{Rejected: slices.Repeat([]Rejected{{"a", 422, "b"}}, 9999)}).Append(dst)
 		},
 		"topics":     func(dst []byte) []byte { return AppendTopics(dst, nil, slices.Values([]string{"A", "B"})) },
-		"error":      func(dst []byte) []byte { return AppendError(dst, &CommandError{400, "r", nil}) },
+		"error":      func(dst []byte) []byte { return AppendError(dst, &CommandError{Code: 400, Reason: "r"}) },
 		"pong":       func(dst []byte) []byte { return AppendPongMessage(dst, []byte("1"), 2) },
 		"heartbeat":  func(dst []byte) []byte { return (&Heartbeat{Now: 3}).Append(dst) },
 		"feed":       func(dst []byte) []byte { return (&Feed{Since: 3, Topics: "fx:*"}).Append(dst) },
@@ -184,7 +184,7 @@ func TestHostileTextStaysInItsString(t *testing.T) {
 			}
 		}
 		reason := func(m map[string]any) any { return m["reason"] }
-		check("error", AppendError(nil, &CommandError{400, s, []byte(`"id"`)}), reason)
+		check("error", AppendError(nil, &CommandError{Code: 400, Reason: s, ID: []byte(`"id"`)}), reason)
 		check("bye", AppendBye(nil, CodeRestart, s, 1), reason)
 		check("feed", (&Feed{Topics: "A" + s}).Append(nil), func(m map[string]any) any { return strings.TrimPrefix(m["topics"].(string), "A") })
 		check("topics", AppendTopics(nil, nil, slices.Values([]string{"A", s})), func(m map[string]any) any { return m["topics"].([]any)[1] })

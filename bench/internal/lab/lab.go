@@ -27,6 +27,7 @@ type Lab struct {
 	Root string // Of the source tree.
 
 	ctx      context.Context
+	given    map[string]string // Programs that are not built, by directory.
 	manifest manifest
 	procs    []*Proc // In the order of their start.
 }
