@@ -42,6 +42,7 @@ var (
 	connsDesc     = desc("connections", "Connections open now, by what they are doing.", "state")
 	connsMaxDesc  = desc("connections_max", "Connections that are held at a time at most.")
 	acceptedDesc  = desc("connections_accepted_total", "Connections accepted.")
+	notAccDesc    = desc("accept_failures_total", "Times that accepting a connection failed. The loop tries again half a second later, and new connections wait.")
 	openedDesc    = desc("connections_opened_total", "Connections that became WebSockets.")
 	refusedDesc   = desc("connections_refused_total", "Requests answered with an error, by reason.", "reason")
 	closedDesc    = desc("connections_closed_total", "Connections closed, by reason and close code (1006: without one).", "reason", "code")
@@ -118,6 +119,7 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	gauge(connsDesc, float64(st.Closing), "closing")
 	gauge(connsMaxDesc, float64(e.maxConns))
 	count(acceptedDesc, st.Accepted)
+	count(notAccDesc, st.AcceptFailures)
 	count(openedDesc, st.Upgraded)
 	for _, r := range st.Refused {
 		count(refusedDesc, r.Count, r.Reason)

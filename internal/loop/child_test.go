@@ -44,16 +44,37 @@ func child(spec string) {
 			fmt.Println("failed:", err)
 		}
 	}()
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if in.Text() != "state" {
+			childCommand(in.Text())
+			fmt.Println("done:", in.Text())
+		}
+		childState(s)
+	}
 	s.Shutdown(context.Background(), 0)
-	fmt.Println("conns", s.Conns())
+	childState(s)
+}
+
+// childState tells how the server is.
+func childState(s *Server) {
+	fmt.Printf("conns %d, accept failures %d\n", s.Conns(), s.Stats().AcceptFailures)
+}
+
+// childCommand does what the test asks for in a line: deny <system call> <errno> has a
+// system call fail from now on.
+func childCommand(line string) {
+	var call, errno int
+	if _, err := fmt.Sscanf(line, "deny %d %d", &call, &errno); err != nil {
+		panic(err)
+	}
+	deny(call, unix.Errno(errno))
 }
 
 // childProcess is a server in a process of its own.
 type childProcess struct {
 	t     testing.TB
 	addr  net.Addr
-	input io.Closer
+	input io.WriteCloser
 	ended chan error
 
 	mu     sync.Mutex
@@ -97,6 +118,24 @@ func spawn(t testing.TB, limit, maxConns int) *childProcess {
 		t.Fatalf("the server said %q: %v", first, err)
 	}
 	return ch
+}
+
+// do has the server do something, and waits until it has, see childCommand.
+func (ch *childProcess) do(format string, args ...any) {
+	ch.t.Helper()
+	line := fmt.Sprintf(format, args...)
+	fmt.Fprintln(ch.input, line)
+	until(ch.t, func() bool { return strings.Contains(ch.said(), "done: "+line) }, "the server to %s", line)
+}
+
+// state asks the server how it is, and returns what it has said last of that, which may be
+// the answer to an earlier question. All is 0 before the first answer.
+func (ch *childProcess) state() (conns, failures int) {
+	fmt.Fprintln(ch.input, "state")
+	said := ch.said()
+	last := said[max(0, strings.LastIndex("\n"+said, "\nconns ")):]
+	_, _ = fmt.Sscanf(last, "conns %d, accept failures %d\n", &conns, &failures)
+	return conns, failures
 }
 
 // said is what the server has written.

@@ -33,4 +33,9 @@ func (l *loop) prepareListener() error {
 // closeListener does nothing: new connections are answered with 503.
 func (l *loop) closeListener() {}
 
+// holdListener does nothing: a loop whose accept fails waits instead.
+func (l *loop) holdListener() bool { return false }
+
+func (l *loop) listenAgain() bool { return true }
+
 func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

@@ -5,6 +5,7 @@
 //	server.go        Server: start, drain, stop; what the loops share
 //	loop.go          one loop: gnet's events, its turns, admission
 //	door.go          who may come in: PROXY header, limits by source, Origin, token
+//	accept.go        what follows from an accept that fails
 //	conn.go          one connection: handshake, frames, and its end
 //	echo.go          a server that sends back what it gets, for conformance suites
 //	session.go       the users' connections: when tokens end, and how many there are
@@ -81,6 +82,9 @@ type Server struct {
 	refusing atomic.Int64 // Those that are held to be refused.
 	draining atomic.Bool
 
+	acceptFailures atomic.Uint64
+	failing        atomic.Int32 // Loops that can't accept.
+
 	conflated struct {
 		sync.Mutex
 		most uint64 // Reported so far.
@@ -135,9 +139,9 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 // Addr is where the server listens.
 func (s *Server) Addr() net.Addr { return s.addr }
 
-// Failed has an element when a loop has ended unasked, for instance because accept
-// failed for want of memory. The conns of that loop are lost then, and new ones may
-// still be sent to it by the kernel, so the process should end.
+// Failed has an element when a loop has ended unasked, because epoll failed for instance.
+// A failed accept does not end a loop. The conns of that loop are lost then, and new ones
+// may still be sent to it by the kernel, so the process should end.
 func (s *Server) Failed() <-chan error { return s.fail }
 
 // Conns is how many connections are open now, those that are being refused included.
@@ -258,6 +262,5 @@ func (s *Server) options() []gnet.Option {
 		gnet.WithReuseAddr(true),
 		gnet.WithTCPNoDelay(gnet.TCPNoDelay),
 		gnet.WithReadBufferCap(readMax),
-		gnet.WithLogger(gnetLog{s.cfg.Log}),
 	}
 }
