@@ -78,6 +78,7 @@ type config struct {
 	connRatePerIP    int
 	connBurstPerIP   int
 	admin            string
+	adminHost        string
 	readyNeedsFeed   bool
 	logLevel         string
 	logFormat        string
@@ -193,6 +194,7 @@ func (c *config) flags() *flag.FlagSet {
 
 	begin("Operation")
 	str(&c.admin, "admin", "127.0.0.1:9090", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
+	str(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas: edge.example.com, *.svc.cluster.local. Addresses, localhost and this host's own name need not be in it")
 	yes(&c.readyNeedsFeed, "ready-needs-feed", "/readyz is 503 whenever the feed is down, not only until it has been up; set it where another edge may have newer values")
 	str(&c.logLevel, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
 	str(&c.logFormat, "log-format", "text", "text or json")
@@ -263,6 +265,9 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	}
 	if c.admin != "" && !validHostPort(c.admin) {
 		bad("-admin is %q, want host:port such as 127.0.0.1:9090, or nothing", c.admin)
+	}
+	if _, err := parseHostNames(c.adminHost); err != nil {
+		bad("-admin-host: %v", err)
 	}
 	if c.loops < 1 || c.loops > 1024 {
 		bad("-loops is %d, want 1 to 1024", c.loops)
@@ -513,6 +518,12 @@ const staleMax = 7 * 24 * time.Hour
 // table is the configuration of the topic table, of which nothing is known yet at start.
 func (c *config) table(start time.Time) topics.Config {
 	return topics.Config{Max: c.maxTopicsTotal, Linger: linger, StaleFloor: c.staleFloor, StaleAfter: c.staleAfter, Start: start}
+}
+
+// adminNames are the hosts of -admin-host.
+func (c *config) adminNames() hostNames {
+	names, _ := parseHostNames(c.adminHost) // Checked by validate.
+	return names
 }
 
 // print writes the effective configuration as flags, without the password of Redis and

@@ -19,6 +19,7 @@ import (
 // asked. Nothing on the path of a tick knows of it.
 type exporter struct {
 	server   *loop.Server
+	admin    *admin
 	table    *topics.Table
 	feed     *feed.Feed
 	verifier *auth.Verifier // Nil if nobody needs a token.
@@ -46,6 +47,7 @@ var (
 	openedDesc    = desc("connections_opened_total", "Connections that became WebSockets.")
 	refusedDesc   = desc("connections_refused_total", "Requests answered with an error, by reason.", "reason")
 	closedDesc    = desc("connections_closed_total", "Connections closed, by reason and close code (1006: without one).", "reason", "code")
+	adminDesc     = desc("admin_refused_total", "Requests to the admin port that were refused, by reason.", "reason")
 	pagesDesc     = desc("pages_total", "Requests for the live board.")
 	commandsDesc  = desc("commands_total", "Client messages, by whether they were commands.", "result")
 	panicsDesc    = desc("panics_total", "Panics that cost a connection, a link to Redis, a request or an attempt, by the part of the edge. Each one is a bug.", "part")
@@ -126,6 +128,9 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	}
 	for _, c := range st.Closed {
 		count(closedDesc, c.Count, c.Reason, c.Code)
+	}
+	for i, label := range refusedLabels {
+		count(adminDesc, e.admin.refused[i].Load(), label)
 	}
 	count(pagesDesc, st.Pages)
 	count(commandsDesc, st.Commands, "ok")

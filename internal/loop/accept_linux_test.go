@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -10,20 +11,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deny has a system call of this process fail with errno from now on, for good.
-func deny(call int, errno unix.Errno) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	filter := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // Its number.
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: uint32(call)},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+// childCommand does what the test asks for in a line: deny <system call> <first argument,
+// or -1 for any> <errno> has a system call fail from now on.
+func childCommand(line string) {
+	var call, argument, errno int
+	if _, err := fmt.Sscanf(line, "deny %d %d %d", &call, &argument, &errno); err != nil {
+		panic(err)
 	}
-	install(filter)
+	deny(call, argument, unix.Errno(errno))
 }
 
-func install(filter []unix.SockFilter) {
+// deny has a system call of this process fail with errno from now on, for good.
+func deny(call, argument int, errno unix.Errno) {
+	const number, firstArgument = 0, 16 // Places in struct seccomp_data, seccomp(2).
+	fail := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)}
+	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+	load := func(at uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
+	}
+	unless := func(value, skip int) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(value), Jf: uint8(skip)}
+	}
+	filter := []unix.SockFilter{load(number), unless(call, 1), fail, allow}
+	if argument >= 0 {
+		filter = []unix.SockFilter{load(number), unless(call, 3), load(firstArgument), unless(argument, 1), fail, allow}
+	}
+	runtime.LockOSThread() // For who may install it; it holds for all threads.
+	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		panic(err)
 	}
@@ -91,7 +105,7 @@ func TestFailedAccept(t *testing.T) {
 					in = append(in, dialRaw(t, ch.addr).upgrade("?topics=A"))
 				}
 				begin := time.Now()
-				ch.do("deny %d %d", unix.SYS_ACCEPT4, errno)
+				ch.do("deny %d -1 %d", unix.SYS_ACCEPT4, errno)
 				for range 20 { // Some fall to either loop.
 					c, err := connect(ch.addr, patience)
 					if err != nil {

@@ -24,13 +24,16 @@ import (
 func child(spec string) {
 	var limit uint64
 	cfg := quick()
-	if _, err := fmt.Sscan(spec, &limit, &cfg.MaxConns); err != nil {
+	if _, err := fmt.Sscan(spec, &limit, &cfg.MaxConns, &cfg.Listen); err != nil {
 		panic(err)
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
 		panic(err)
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stdout, nil))
+	if os.Getenv(childBeforeEnv) != "" {
+		childCommand(os.Getenv(childBeforeEnv))
+	}
 	table := topics.New(topics.Config{Max: 1000, Linger: time.Second})
 	table.SetFeed(0, true, 1)
 	go feed(table, nil)
@@ -38,7 +41,7 @@ func child(spec string) {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(s.Addr())
+	fmt.Println("listening:", s.Addr())
 	go func() {
 		for err := range s.Failed() {
 			fmt.Println("failed:", err)
@@ -60,16 +63,6 @@ func childState(s *Server) {
 	fmt.Printf("conns %d, accept failures %d\n", s.Conns(), s.Stats().AcceptFailures)
 }
 
-// childCommand does what the test asks for in a line: deny <system call> <errno> has a
-// system call fail from now on.
-func childCommand(line string) {
-	var call, errno int
-	if _, err := fmt.Sscanf(line, "deny %d %d", &call, &errno); err != nil {
-		panic(err)
-	}
-	deny(call, unix.Errno(errno))
-}
-
 // childProcess is a server in a process of its own.
 type childProcess struct {
 	t     testing.TB
@@ -81,11 +74,19 @@ type childProcess struct {
 	output strings.Builder
 }
 
+// childBeforeEnv is a command for the server that it carries out before it starts.
+const childBeforeEnv = "TICKEDGE_LOOP_CHILD_BEFORE"
+
 // spawn starts one that may open limit files.
 func spawn(t testing.TB, limit, maxConns int) *childProcess {
 	t.Helper()
+	return spawnAt(t, "127.0.0.1:0", limit, maxConns)
+}
+
+func spawnAt(t testing.TB, listen string, limit, maxConns int, env ...string) *childProcess {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", childEnv, limit, maxConns))
+	cmd.Env = append(append(os.Environ(), env...), fmt.Sprintf("%s=%d %d %s", childEnv, limit, maxConns, listen))
 	cmd.Stderr = os.Stderr
 	input, err := cmd.StdinPipe()
 	if err != nil {
@@ -100,13 +101,16 @@ func spawn(t testing.TB, limit, maxConns int) *childProcess {
 	}
 	ch := &childProcess{t: t, input: input, ended: make(chan error, 1)}
 	lines := bufio.NewReader(output)
-	first, _ := lines.ReadString('\n')
+	listening := make(chan string, 1)
 	go func() {
 		for {
 			line, err := lines.ReadString('\n')
 			ch.mu.Lock()
 			ch.output.WriteString(line)
 			ch.mu.Unlock()
+			if addr, ok := strings.CutPrefix(line, "listening: "); ok {
+				listening <- strings.TrimSpace(addr)
+			}
 			if err != nil {
 				ch.ended <- cmd.Wait()
 				return
@@ -114,8 +118,13 @@ func spawn(t testing.TB, limit, maxConns int) *childProcess {
 		}
 	}()
 	t.Cleanup(func() { ch.end() })
-	if ch.addr, err = net.ResolveTCPAddr("tcp", strings.TrimSpace(first)); err != nil {
-		t.Fatalf("the server said %q: %v", first, err)
+	select {
+	case addr := <-listening:
+		if ch.addr, err = net.ResolveTCPAddr("tcp", addr); err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatalf("the server does not listen:\n%s", ch.said())
 	}
 	return ch
 }

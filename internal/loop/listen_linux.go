@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"net"
 	"os"
 	"strconv"
 	"time"
@@ -35,7 +34,7 @@ func (l *loop) prepareListener() error {
 		return err
 	}
 	l.listenerFD = sameFile(dup)
-	l.addr, err = boundTo(dup)
+	l.addr, l.families, err = boundTo(dup)
 	return err
 }
 
@@ -105,20 +104,6 @@ func (l *loop) listenAgain() bool {
 	event := unix.EpollEvent{Fd: int32(l.listenerFD), Events: unix.EPOLLIN | unix.EPOLLPRI}
 	err := unix.EpollCtl(l.epollFD, unix.EPOLL_CTL_ADD, l.listenerFD, &event)
 	return err == nil || err == unix.EPERM // It was closed meanwhile, see closeListener.
-}
-
-func boundTo(fd int) (net.Addr, error) {
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		return nil, os.NewSyscallError("getsockname", err)
-	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}, nil
-	case *unix.SockaddrInet6:
-		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}, nil
-	}
-	return nil, net.UnknownNetworkError("listener")
 }
 
 func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

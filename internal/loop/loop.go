@@ -57,8 +57,9 @@ type loop struct {
 	// Set before the loop accepts, not changed after that.
 	engine     gnet.Engine
 	addr       net.Addr
-	listenerFD int // -1 if it could not be found.
-	epollFD    int // Set before held has an element.
+	families   string // Of its clients.
+	listenerFD int    // -1 if it could not be found.
+	epollFD    int    // Set before held has an element.
 
 	// Shared with the driver and others.
 	events    atomic.Pointer[gnet.EventLoop] // Known from the first connection on.
@@ -107,7 +108,8 @@ func newLoop(s *Server, index int) *loop {
 	return l
 }
 
-// start runs the engine and returns when it accepts connections.
+// start runs the engine and returns when it accepts connections. listen is the address as
+// gnet takes it.
 func (l *loop) start(listen string) error {
 	failed := make(chan error, 1)
 	l.server.finished.Add(2)
@@ -115,7 +117,7 @@ func (l *loop) start(listen string) error {
 		defer l.server.finished.Done()
 		defer close(l.done)
 		defer l.endDriver()
-		err := gnet.Run(l, "tcp://"+listen, l.options()...)
+		err := gnet.Run(l, listen, l.options()...)
 		failed <- err
 		if !l.stopping.Load() {
 			// gnet.Run also returns nil when epoll has failed; it has logged why.
