@@ -66,6 +66,7 @@ type config struct {
 	jwtRefresh       time.Duration
 	jwtIssuer        string
 	jwtAudience      string
+	jwtType          string
 	jwtLeeway        time.Duration
 	jwtTopics        string
 	jwtAllowNoExp    bool
@@ -178,6 +179,7 @@ func (c *config) flags() *flag.FlagSet {
 	dur(&c.jwtRefresh, "jwt-jwks-refresh", auth.DefaultJWKSRefresh, "time between two fetches of -jwt-jwks-url, ±10%; unknown keys bring one forward")
 	str(&c.jwtIssuer, "jwt-issuer", "", "what iss of a token has to be; empty takes any")
 	str(&c.jwtAudience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
+	str(&c.jwtType, "jwt-type", strings.Join(auth.DefaultTypes(), ","), "`list` of what typ of a token may be, by commas, none for tokens without it; set it to at+jwt if the issuer writes that")
 	dur(&c.jwtLeeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and edge may differ, at most 5m")
 	str(&c.jwtTopics, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; a token without it may have all")
 	yes(&c.jwtAllowNoExp, "jwt-allow-no-exp", "take tokens without exp, which never end")
@@ -477,10 +479,14 @@ func (c *config) shard() fanout.Config {
 
 // tokens says which tokens are good. It is of use if there is a source of keys.
 func (c *config) tokens() auth.Config {
+	types := strings.Split(c.jwtType, ",")
+	for i, typ := range types {
+		types[i] = strings.TrimSpace(typ)
+	}
 	return auth.Config{
 		Secret: []byte(os.Getenv(secretEnv)), SecretFile: c.jwtSecretFile, KeyFile: c.jwtKeyFile,
 		JWKSURL: c.jwtJWKS, JWKSRefresh: c.jwtRefresh,
-		Issuer: c.jwtIssuer, Audience: c.jwtAudience, Leeway: c.jwtLeeway,
+		Issuer: c.jwtIssuer, Audience: c.jwtAudience, Leeway: c.jwtLeeway, Types: types,
 		TopicsClaim: c.jwtTopics, AllowNoExp: c.jwtAllowNoExp,
 	}
 }
