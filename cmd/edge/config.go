@@ -274,7 +274,7 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	if c.loops < 1 || c.loops > 1024 {
 		bad("-loops is %d, want 1 to 1024", c.loops)
 	}
-	reserve := int64(loop.FileReserve(max(1, c.loops)))
+	reserve := int64(c.fileReserve())
 	if limit, err := loop.FileLimit(); err != nil {
 		bad("the limit of open files is unknown: %v", err)
 	} else if room := int64(limit) - reserve; c.maxConns < 0 || room < 1 || int64(c.maxConns) > room {
@@ -417,6 +417,31 @@ func lines(bad func(format string, args ...any), prefix string, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		bad("%s%s", prefix, line)
 	}
+}
+
+// What is kept free of open files beside the loops and the sources of the feed.
+const (
+	adminFiles = adminConns + 2 // And the listener, and one that is just accepted.
+	jwksFiles  = 2              // A fetch, see connFiles in package feed.
+	demoFiles  = 16             // The other ends of all connections of the feed, and the publisher.
+	// spareFiles are for what has no number of its own: the log, the Go runtime, names that
+	// are looked up, keys, certificates and /proc that are read.
+	spareFiles = 128
+)
+
+// fileReserve is how many open files are kept for everything that is no client.
+func (c *config) fileReserve() int {
+	n := loop.FileReserve(max(1, c.loops)) + c.feed().Files() + spareFiles
+	if c.admin != "" {
+		n += adminFiles
+	}
+	if c.jwtJWKS != "" {
+		n += jwksFiles
+	}
+	if c.demo {
+		n += demoFiles
+	}
+	return n
 }
 
 // maxConnsMax is more connections than a host can hold.
