@@ -125,7 +125,7 @@ func (c *config) flags() *flag.FlagSet {
 	yes := func(p *bool, name, usage string) { fs.BoolVar(p, shown(name), false, usage) }
 
 	begin("Serving")
-	str(&c.listen, "listen", ":8080", "`host:port` for clients; an empty host is all interfaces")
+	str(&c.listen, "listen", ":8080", "`host:port` for clients; an empty host or [::] is all addresses of IPv4 and IPv6, 0.0.0.0 those of IPv4 alone")
 	num(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops; fewer leave processors to others on this host (Linux only, else 1)")
 	num(&c.maxConns, "max-conns", 0, "connections held at a time; 0 is what the limit of open files allows")
 	yes(&c.page, "page", "serve the live board at / (on with -demo)")

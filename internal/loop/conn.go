@@ -33,7 +33,7 @@ const (
 // limits bounds what the peer of a conn may do.
 type limits struct {
 	wsproto.Limits
-	// pings is how many pings a peer may send in one second of the clock; 0 is any
+	// pings is how many pings a peer may send in one second of the loop's time; 0 is any
 	// number. Each is answered. Beyond it the conn is closed with 1008.
 	pings uint8
 	// replies bounds the bytes of answers for a peer that does not read. Beyond it the
@@ -281,7 +281,7 @@ func (l *loop) pingFlood(c *conn) bool {
 	if l.limits.pings == 0 {
 		return false
 	}
-	if second := uint16(l.now.Unix()); c.pinged != second {
+	if second := uint16(l.now.Sub(l.begun) / time.Second); c.pinged != second {
 		c.pinged, c.pings = second, 0
 	}
 	c.pings++

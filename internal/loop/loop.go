@@ -44,6 +44,7 @@ type loop struct {
 	rng     *rand.Rand
 	ended   bool      // The listener was closed.
 	failing bool      // The last accept has failed.
+	begun   time.Time // When its time began.
 	now     time.Time // Of the read that is handled.
 
 	evicted   []Identity // Of the evictions that the shard keeps, in the same places.
@@ -104,7 +105,8 @@ func newLoop(s *Server, index int) *loop {
 	cfg := s.cfg.Shard
 	cfg.Seed += uint64(index)
 	l.rng = rand.New(rand.NewPCG(cfg.Seed, 1))
-	l.shard = fanout.New(cfg, s.table, l, time.Now())
+	l.begun = time.Now()
+	l.shard = fanout.New(cfg, s.table, l, l.begun)
 	return l
 }
 
