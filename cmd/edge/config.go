@@ -68,6 +68,7 @@ type config struct {
 	jwtRefresh       time.Duration
 	jwtIssuer        string
 	jwtAudience      string
+	jwtType          string
 	jwtLeeway        time.Duration
 	jwtTopics        string
 	jwtAllowNoExp    bool
@@ -83,6 +84,7 @@ type config struct {
 	newTopicsBurst   int
 	snapshotRate     int
 	admin            string
+	adminHost        string
 	readyNeedsFeed   bool
 	logLevel         string
 	logFormat        string
@@ -128,7 +130,7 @@ func (c *config) flags() *flag.FlagSet {
 	yes := func(p *bool, name, usage string) { fs.BoolVar(p, shown(name), false, usage) }
 
 	begin("Serving")
-	str(&c.listen, "listen", ":8080", "`host:port` for clients; an empty host is all interfaces")
+	str(&c.listen, "listen", ":8080", "`host:port` for clients; an empty host or [::] is all addresses of IPv4 and IPv6, 0.0.0.0 those of IPv4 alone")
 	num(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops; fewer leave processors to others on this host (Linux only, else 1)")
 	num(&c.maxConns, "max-conns", 0, "connections held at a time; 0 is what the limit of open files allows")
 	yes(&c.page, "page", "serve the live board at / (on with -demo)")
@@ -184,6 +186,7 @@ func (c *config) flags() *flag.FlagSet {
 	dur(&c.jwtRefresh, "jwt-jwks-refresh", auth.DefaultJWKSRefresh, "time between two fetches of -jwt-jwks-url, ±10%; unknown keys bring one forward")
 	str(&c.jwtIssuer, "jwt-issuer", "", "what iss of a token has to be; empty takes any")
 	str(&c.jwtAudience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
+	str(&c.jwtType, "jwt-type", strings.Join(auth.DefaultTypes(), ","), "`list` of what typ of a token may be, by commas, none for tokens without it; set it to at+jwt if the issuer writes that")
 	dur(&c.jwtLeeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and edge may differ, at most 5m")
 	str(&c.jwtTopics, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; a token without it may have all")
 	yes(&c.jwtAllowNoExp, "jwt-allow-no-exp", "take tokens without exp, which never end")
@@ -203,6 +206,7 @@ func (c *config) flags() *flag.FlagSet {
 
 	begin("Operation")
 	str(&c.admin, "admin", "127.0.0.1:9090", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
+	str(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas: edge.example.com, *.svc.cluster.local. Addresses, localhost and this host's own name need not be in it")
 	yes(&c.readyNeedsFeed, "ready-needs-feed", "/readyz is 503 whenever the feed is down, not only until it has been up; set it where another edge may have newer values")
 	str(&c.logLevel, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
 	str(&c.logFormat, "log-format", "text", "text or json")
@@ -274,10 +278,13 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	if c.admin != "" && !validHostPort(c.admin) {
 		bad("-admin is %q, want host:port such as 127.0.0.1:9090, or nothing", c.admin)
 	}
+	if _, err := parseHostNames(c.adminHost); err != nil {
+		bad("-admin-host: %v", err)
+	}
 	if c.loops < 1 || c.loops > 1024 {
 		bad("-loops is %d, want 1 to 1024", c.loops)
 	}
-	reserve := int64(loop.FileReserve(max(1, c.loops)))
+	reserve := int64(c.fileReserve())
 	if limit, err := loop.FileLimit(); err != nil {
 		bad("the limit of open files is unknown: %v", err)
 	} else if room := int64(limit) - reserve; c.maxConns < 0 || room < 1 || int64(c.maxConns) > room {
@@ -444,6 +451,31 @@ func lines(bad func(format string, args ...any), prefix string, err error) {
 	}
 }
 
+// What is kept free of open files beside the loops and the sources of the feed.
+const (
+	adminFiles = adminConns + 2 // And the listener, and one that is just accepted.
+	jwksFiles  = 2              // A fetch, see connFiles in package feed.
+	demoFiles  = 16             // The other ends of all connections of the feed, and the publisher.
+	// spareFiles are for what has no number of its own: the log, the Go runtime, names that
+	// are looked up, keys, certificates and /proc that are read.
+	spareFiles = 128
+)
+
+// fileReserve is how many open files are kept for everything that is no client.
+func (c *config) fileReserve() int {
+	n := loop.FileReserve(max(1, c.loops)) + c.feed().Files() + spareFiles
+	if c.admin != "" {
+		n += adminFiles
+	}
+	if c.jwtJWKS != "" {
+		n += jwksFiles
+	}
+	if c.demo {
+		n += demoFiles
+	}
+	return n
+}
+
 // maxConnsMax is more connections than a host can hold.
 const maxConnsMax = 10_000_000
 
@@ -514,10 +546,14 @@ func (c *config) existing() *auth.Patterns {
 
 // tokens says which tokens are good. It is of use if there is a source of keys.
 func (c *config) tokens() auth.Config {
+	types := strings.Split(c.jwtType, ",")
+	for i, typ := range types {
+		types[i] = strings.TrimSpace(typ)
+	}
 	return auth.Config{
 		Secret: []byte(os.Getenv(secretEnv)), SecretFile: c.jwtSecretFile, KeyFile: c.jwtKeyFile,
 		JWKSURL: c.jwtJWKS, JWKSRefresh: c.jwtRefresh,
-		Issuer: c.jwtIssuer, Audience: c.jwtAudience, Leeway: c.jwtLeeway,
+		Issuer: c.jwtIssuer, Audience: c.jwtAudience, Leeway: c.jwtLeeway, Types: types,
 		TopicsClaim: c.jwtTopics, AllowNoExp: c.jwtAllowNoExp,
 	}
 }
@@ -555,6 +591,12 @@ const staleMax = 7 * 24 * time.Hour
 // table is the configuration of the topic table, of which nothing is known yet at start.
 func (c *config) table(start time.Time) topics.Config {
 	return topics.Config{Max: c.maxTopicsTotal, Linger: linger, StaleFloor: c.staleFloor, StaleAfter: c.staleAfter, Start: start}
+}
+
+// adminNames are the hosts of -admin-host.
+func (c *config) adminNames() hostNames {
+	names, _ := parseHostNames(c.adminHost) // Checked by validate.
+	return names
 }
 
 // print writes the effective configuration as flags, without the password of Redis and

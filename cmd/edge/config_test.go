@@ -68,6 +68,12 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 			[]string{"-jwt-issuer is set, and no source of token keys: set -jwt-secret-file", "-jwt-leeway is set", "EDGE_JWT_SECRET in the environment", "-max-sessions-per-user is set, and users are known by their tokens"}},
 		{"token limits", nil, []string{"-check", "-jwt-jwks-url", "http://issuer.example/?key=hunter2", "-jwt-jwks-refresh", "1s", "-max-sessions-per-user", "-1"},
 			[]string{"JWKS URL is not secure", "JWKS refresh is 1s, want 30s", "-max-sessions-per-user is -1, want 0 to 10000"}},
+		{"types of tokens", []string{"EDGE_JWT_SECRET=hunter2-hunter2-hunter2-hunter2-hunter2"}, []string{"-check", "-jwt-type", "at+jwt,ID token,"},
+			[]string{`token type is "ID token", want types such as JWT or at+jwt, or none`, `token type is ""`}},
+		{"type without keys", nil, []string{"-check", "-jwt-type", "JWT"}, []string{"-jwt-type is set, and no source of token keys"}},
+		{"names of the admin port", nil, []string{"-check", "-admin-host", "edge.example.com,http://edge:9090"},
+			[]string{`-admin-host: "http://edge:9090" is no name of a host, want for example edge.example.com`, "without scheme and port"}},
+		{"every name of the admin port", nil, []string{"-check", "-admin-host", "*"}, []string{`-admin-host: "*" is no name of a host`}},
 		{"admission", nil, []string{"-check", "-trust-proxy", "10.0.0.0/8,0.0.0.0/0,proxy", "-max-conns-per-ip", "-1", "-conn-rate", "1000001", "-conn-burst-per-ip", "5"},
 			[]string{"-trust-proxy: \"0.0.0.0/0\" is everybody", "-trust-proxy: \"proxy\" is no network", "-max-conns-per-ip is -1, want 0 to 10000000",
 				"-conn-rate is 1000001, want 0 to 1000000", "-conn-burst-per-ip is set and -conn-rate-per-ip is not"}},
@@ -158,7 +164,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	}
 	for _, name := range []string{"listen", "admin", "redis", "redis-channel", "redis-key", "redis-tls-ca", "redis-tls-cert", "redis-tls-key", "redis-mode", "redis-stream", "tick-version-field", "demo", "page", "loops",
 		"interval", "max-conns", "max-topics", "slow-timeout", "idle-timeout", "handshake-timeout", "ping-interval",
-		"drain", "log-level", "log-format", "check", "origin", "jwt-secret-file", "jwt-key-file", "jwt-jwks-url", "jwt-audience",
+		"drain", "log-level", "log-format", "check", "origin", "jwt-secret-file", "jwt-key-file", "jwt-jwks-url", "jwt-audience", "jwt-type", "admin-host",
 		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip", "stale-floor", "stale-after", "ready-needs-feed",
 		"topics", "max-valueless", "new-topics-rate-per-ip", "new-topics-burst-per-ip", "snapshot-rate-per-ip"} {
 		if !strings.Contains(out, "\n  -"+name+" ") {

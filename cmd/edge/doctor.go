@@ -99,7 +99,7 @@ func doctorGoal(args []string) (doctor.Goal, bool, error) {
 	return doctor.Goal{
 		Conns:    int64(conns),
 		Loops:    c.loops,
-		Reserve:  int64(loop.FileReserve(c.loops)),
+		Reserve:  int64(c.fileReserve()),
 		Interval: c.interval,
 	}, *asJSON, nil
 }

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"tickedge/internal/loop"
 )
 
 // doctorUnder runs the doctor with a hard limit of open files.
@@ -27,8 +25,20 @@ func doctorUnder(t *testing.T, files int, args ...string) (code int, stdout, std
 	return shell.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
+// reserve is what is kept free with some loops and arguments.
+func reserve(t *testing.T, loops int, args ...string) int {
+	t.Helper()
+	c := &config{}
+	if err := readFlags(c.flags(), args); err != nil {
+		t.Fatal(err)
+	}
+	c.loops = loops
+	return c.fileReserve()
+}
+
 func TestDoctorNamesTheLimitOfFilesFirst(t *testing.T) {
 	t.Parallel()
+	sentinels := []string{"-loops", "1", "-redis", "a:*=redis-sentinel://h,i,j/m", "-redis", "redis://h", "-jwt-jwks-url", "https://issuer.example/"}
 	for _, c := range []struct {
 		name  string
 		files int
@@ -36,12 +46,14 @@ func TestDoctorNamesTheLimitOfFilesFirst(t *testing.T) {
 		code  int
 		holds int
 	}{
-		{"no goal", 1000, []string{"-loops", "1"}, 0, 1000 - loop.FileReserve(1)},
-		{"more loops", 1000, []string{"-loops", "8"}, 0, 1000 - loop.FileReserve(8)},
-		{"just enough", 1000, []string{"-loops", "1", "-max-conns", strconv.Itoa(1000 - loop.FileReserve(1))}, 0, 1000 - loop.FileReserve(1)},
-		{"one too many", 1000, []string{"-loops", "1", "-max-conns", strconv.Itoa(1001 - loop.FileReserve(1))}, 1, 1000 - loop.FileReserve(1)},
-		{"not even one", 300, []string{"-max-conns", "1"}, 1, 0},
-		{"not even one, no goal", 300, nil, 0, 0},
+		{"no goal", 1000, []string{"-loops", "1"}, 0, 1000 - reserve(t, 1)},
+		{"more loops", 1000, []string{"-loops", "8"}, 0, 1000 - reserve(t, 1) - 7*4},
+		{"more sources", 1000, sentinels, 0, 1000 - reserve(t, 1) - 12 - jwksFiles},
+		{"no admin port", 1000, []string{"-loops", "1", "-admin", ""}, 0, 1000 - reserve(t, 1) + adminFiles},
+		{"just enough", 1000, []string{"-loops", "1", "-max-conns", strconv.Itoa(1000 - reserve(t, 1))}, 0, 1000 - reserve(t, 1)},
+		{"one too many", 1000, []string{"-loops", "1", "-max-conns", strconv.Itoa(1001 - reserve(t, 1))}, 1, 1000 - reserve(t, 1)},
+		{"not even one", 200, []string{"-max-conns", "1"}, 1, 0},
+		{"not even one, no goal", 200, nil, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, stdout, stderr := doctorUnder(t, c.files, append(c.args, "-json")...)
@@ -58,7 +70,7 @@ func TestDoctorNamesTheLimitOfFilesFirst(t *testing.T) {
 		})
 	}
 	code, stdout, _ := doctorUnder(t, 1000, "-max-conns", "5000", "-loops", "1")
-	for _, want := range []string{"can hold 676 connections, not 5,000", " 1.           676  open files", "LimitNOFILE=5324"} {
+	for _, want := range []string{"can hold 766 connections, not 5,000", " 1.           766  open files", "LimitNOFILE=5234"} {
 		if code != 1 || !strings.Contains(stdout, want) {
 			t.Errorf("code %d, %q is not in:\n%s", code, want, stdout)
 		}

@@ -91,7 +91,7 @@ func run(args []string) int {
 	// the same flags find each other before clients are shared between them.
 	var ops *admin
 	if cfg.admin != "" {
-		if ops, err = listenAdmin(cfg.admin); err != nil {
+		if ops, err = listenAdmin(cfg.admin, cfg.adminNames(), log); err != nil {
 			return fail("can't start", err)
 		}
 		defer ops.close()
@@ -157,17 +157,17 @@ func run(args []string) int {
 	}
 	if ops != nil {
 		registry := newRegistry(&exporter{
-			server: server, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "", maxConns: cfg.maxConns, log: log,
+			server: server, admin: ops, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "", maxConns: cfg.maxConns, log: log,
 		})
 		ops.serve(server, registry, func() (string, error) {
 			if signals.Err() != nil {
 				return "", errors.New("stopping")
 			}
 			return ready(table, source, verifier, cfg.readyNeedsFeed)
-		}, log)
+		})
 		log.Info("admin port open", "addr", ops.listener.Addr().String())
 	}
-	log.Info("listening", "addr", server.Addr().String(), "loops", cfg.loops, "max_conns", cfg.maxConns, "interval", cfg.interval)
+	log.Info("listening", "addr", server.Addr().String(), "clients", server.Families(), "loops", cfg.loops, "max_conns", cfg.maxConns, "interval", cfg.interval)
 	if cfg.page {
 		log.Info("open the live board in a browser", "url", boardURL(server.Addr()))
 	}
@@ -216,10 +216,14 @@ func ready(table *topics.Table, source *feed.Feed, verifier *auth.Verifier, need
 	return strings.Join(down, ", "), nil
 }
 
+// boardURL is where a browser on this host finds the board.
 func boardURL(addr net.Addr) string {
-	_, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
 		return ""
 	}
-	return "http://localhost:" + port + "/"
+	if tcp.IP.IsUnspecified() || tcp.IP.Equal(net.IPv4(127, 0, 0, 1)) {
+		return fmt.Sprintf("http://localhost:%d/", tcp.Port)
+	}
+	return "http://" + tcp.String() + "/"
 }

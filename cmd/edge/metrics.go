@@ -19,6 +19,7 @@ import (
 // asked. Nothing on the path of a tick knows of it.
 type exporter struct {
 	server   *loop.Server
+	admin    *admin
 	table    *topics.Table
 	feed     *feed.Feed
 	verifier *auth.Verifier // Nil if nobody needs a token.
@@ -42,9 +43,11 @@ var (
 	connsDesc     = desc("connections", "Connections open now, by what they are doing.", "state")
 	connsMaxDesc  = desc("connections_max", "Connections that are held at a time at most.")
 	acceptedDesc  = desc("connections_accepted_total", "Connections accepted.")
+	notAccDesc    = desc("accept_failures_total", "Times that accepting a connection failed. The loop tries again half a second later, and new connections wait.")
 	openedDesc    = desc("connections_opened_total", "Connections that became WebSockets.")
 	refusedDesc   = desc("connections_refused_total", "Requests answered with an error, by reason.", "reason")
 	closedDesc    = desc("connections_closed_total", "Connections closed, by reason and close code (1006: without one).", "reason", "code")
+	adminDesc     = desc("admin_refused_total", "Requests to the admin port that were refused, by reason.", "reason")
 	pagesDesc     = desc("pages_total", "Requests for the live board.")
 	commandsDesc  = desc("commands_total", "Client messages, by whether they were commands.", "result")
 	panicsDesc    = desc("panics_total", "Panics that cost a connection, a link to Redis, a request or an attempt, by the part of the edge. Each one is a bug.", "part")
@@ -121,12 +124,16 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	gauge(connsDesc, float64(st.Closing), "closing")
 	gauge(connsMaxDesc, float64(e.maxConns))
 	count(acceptedDesc, st.Accepted)
+	count(notAccDesc, st.AcceptFailures)
 	count(openedDesc, st.Upgraded)
 	for _, r := range st.Refused {
 		count(refusedDesc, r.Count, r.Reason)
 	}
 	for _, c := range st.Closed {
 		count(closedDesc, c.Count, c.Reason, c.Code)
+	}
+	for i, label := range refusedLabels {
+		count(adminDesc, e.admin.refused[i].Load(), label)
 	}
 	count(pagesDesc, st.Pages)
 	count(commandsDesc, st.Commands, "ok")

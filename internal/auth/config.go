@@ -6,8 +6,15 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
+
+// NoType stands in [Config].Types for tokens that say nothing of their type.
+const NoType = "none"
+
+// DefaultTypes are those of RFC 7519, 5.1, and of access tokens (RFC 9068, 2.1).
+func DefaultTypes() []string { return []string{"JWT", "at+jwt", NoType} }
 
 // What holds where a [Config] says nothing.
 const (
@@ -49,6 +56,9 @@ type Config struct {
 	// [DefaultJWKSRefresh].
 	JWKSRefresh time.Duration
 
+	// Types are what typ may be, without application/ and in any case: JWT, at+jwt. The
+	// default is [DefaultTypes].
+	Types []string
 	// Issuer is what iss has to be. Empty takes any.
 	Issuer string
 	// Audience is what aud has to be or contain. Empty takes tokens without aud only:
@@ -71,6 +81,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.TopicsClaim == "" {
 		c.TopicsClaim = DefaultTopicsClaim
+	}
+	if len(c.Types) == 0 {
+		c.Types = DefaultTypes()
 	}
 	return c
 }
@@ -112,7 +125,21 @@ func (c Config) Validate() error {
 	if slices.Contains(registered, c.TopicsClaim) {
 		bad("topics claim is %q, which has a meaning of its own (RFC 7519, 4.1), want another such as %s", c.TopicsClaim, DefaultTopicsClaim)
 	}
+	for _, typ := range c.Types {
+		if !validType(plainType(typ)) {
+			bad("token type is %q, want types such as JWT or at+jwt, or %s for tokens without one", typ, NoType)
+		}
+	}
 	return errors.Join(problems...)
+}
+
+// validType reports whether s can be the type of a token: a name as RFC 6838, 4.2, has
+// them, with a slash only where it is not one of application/.
+func validType(s string) bool {
+	const others = "!#$&-^_.+/"
+	return len(s) > 0 && len(s) <= 127 && strings.IndexFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && !strings.ContainsRune(others, r)
+	}) < 0
 }
 
 // checkJWKSURL wants a URL whose answer nobody on the way can have changed: whoever

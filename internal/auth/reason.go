@@ -11,6 +11,7 @@ const (
 	TooLong
 	NotReady
 	Malformed
+	WrongType
 	Critical
 	WrongAlgorithm
 	UnknownKey
@@ -35,6 +36,7 @@ var reasonTable = [Reasons]struct{ label, text string }{
 	TooLong:        {"too_long", "the token is longer than 8 KiB"},
 	NotReady:       {"not_ready", "the edge has no keys for tokens yet: try again"},
 	Malformed:      {"malformed", "the token is not a JWT: three parts, of which the first has at most 1 KiB, and no name twice"},
+	WrongType:      {"wrong_type", "the type of the token (typ) is not one that is taken here"},
 	Critical:       {"critical", "the token has a crit header, and no extension is understood here"},
 	WrongAlgorithm: {"wrong_algorithm", "the alg of the token does not go with a key of the edge"},
 	UnknownKey:     {"unknown_key", "the key of the token (kid) is not known"},

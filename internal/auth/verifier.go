@@ -46,6 +46,7 @@ type Claims struct {
 // called from any goroutine.
 type Verifier struct {
 	cfg     Config
+	types   []string               // As plainType has them.
 	options []jwt.ParserOption     // Of the claims' validator; the time is not among them.
 	keys    atomic.Pointer[keySet] // Nil before the first fetch.
 	jwks    *jwks                  // Nil if the keys are from a file or a secret.
@@ -59,6 +60,9 @@ func NewVerifier(cfg Config, log *slog.Logger) (*Verifier, error) {
 		return nil, err
 	}
 	v := &Verifier{cfg: cfg, options: []jwt.ParserOption{jwt.WithLeeway(cfg.Leeway)}}
+	for _, typ := range cfg.Types {
+		v.types = append(v.types, plainType(typ))
+	}
 	if !cfg.AllowNoExp {
 		v.options = append(v.options, jwt.WithExpirationRequired())
 	}
@@ -145,6 +149,9 @@ func (v *Verifier) Verify(token []byte, now time.Time) (Claims, error) {
 	if !three || err != nil || len(first) > headerMax || !unpack(first, &h) {
 		return Claims{}, Malformed
 	}
+	if !v.mayBe(h.Typ) {
+		return Claims{}, WrongType
+	}
 	keys, err := v.candidates(set, &h, now)
 	if err != nil {
 		return Claims{}, err
@@ -203,8 +210,30 @@ func unpack(part string, into any) bool {
 // header is the first part of a token (RFC 7515, 4.1).
 type header struct {
 	Alg  string         `json:"alg"`
+	Typ  *string        `json:"typ"`
 	Kid  string         `json:"kid"`
 	Crit jsontext.Value `json:"crit"`
+}
+
+// mayBe reports whether a token may be of a type. An issuer's key signs tokens for other
+// purposes too, logout tokens for instance, and RFC 8725, 3.11, has their types tell them
+// apart.
+func (v *Verifier) mayBe(typ *string) bool {
+	if typ == nil {
+		return slices.Contains(v.types, NoType)
+	}
+	plain := plainType(*typ)
+	return plain != NoType && slices.Contains(v.types, plain)
+}
+
+// plainType is a media type in lower case, without the application/ that may be left out
+// (RFC 7515, 4.1.9).
+func plainType(typ string) string {
+	typ = strings.ToLower(typ)
+	if plain, ok := strings.CutPrefix(typ, "application/"); ok && !strings.Contains(plain, "/") {
+		return plain
+	}
+	return typ
 }
 
 // candidate is a key to try, and how.

@@ -392,3 +392,54 @@ func TestErrorsAreReasons(t *testing.T) {
 		}
 	}
 }
+
+// A token of a type that is not taken is refused, however good it is otherwise, with or
+// without application/ and in any case.
+func TestTypes(t *testing.T) {
+	for _, c := range []struct {
+		types     []string
+		good, bad []string // What stands in the header; "" is nothing.
+	}{
+		{nil,
+			[]string{`"typ":"JWT"`, `"typ":"jwt"`, `"typ":"at+jwt"`, `"typ":"AT+JWT"`, `"typ":"application/at+jwt"`, `"typ":"Application/JWT"`, `"typ":null`, ``},
+			[]string{`"typ":"logout+jwt"`, `"typ":"dpop+jwt"`, `"typ":"secevent+jwt"`, `"typ":""`, `"typ":"none"`, `"typ":"application/none"`, `"typ":"x/JWT"`,
+				`"typ":"application/x/JWT"`, `"typ":"application/"`, `"typ":"JWT "`, `"typ":"JOSE"`}},
+		{[]string{"at+jwt"},
+			[]string{`"typ":"at+jwt"`, `"typ":"application/at+jwt"`},
+			[]string{`"typ":"JWT"`, ``, `"typ":null`}},
+		{[]string{"Application/Feed+JWT", "x/y", NoType},
+			[]string{`"typ":"feed+jwt"`, `"typ":"application/feed+jwt"`, `"typ":"X/Y"`, ``},
+			[]string{`"typ":"JWT"`, `"typ":"at+jwt"`, `"typ":"y"`, `"typ":"application/x/y"`}},
+	} {
+		v := newVerifier(t, Config{Secret: secret64, Types: c.types})
+		verify := func(typ string) error {
+			header := `{"alg":"HS256"}`
+			if typ != "" {
+				header = `{"alg":"HS256",` + typ + `}`
+			}
+			_, err := v.Verify([]byte(sign("HS256", secret64, header, good)), now)
+			return err
+		}
+		for _, typ := range c.good {
+			if err := verify(typ); err != nil {
+				t.Errorf("%v, %s: %v", c.types, typ, err)
+			}
+		}
+		for _, typ := range c.bad {
+			if err := verify(typ); err != WrongType {
+				t.Errorf("%v, %s: %v, want %v", c.types, typ, err, WrongType)
+			}
+		}
+		if err := verify(`"typ":7`); err != Malformed {
+			t.Errorf("a number: %v", err)
+		}
+	}
+	if WrongType.Status() != 401 {
+		t.Errorf("answered with %d", WrongType.Status())
+	}
+	for _, typ := range []string{"", "a b", "JWT;x", "\u00e4"} {
+		if err := (Config{Secret: secret64, Types: []string{typ}}).Validate(); err == nil || !strings.Contains(err.Error(), "want types such as JWT") {
+			t.Errorf("type %q: %v", typ, err)
+		}
+	}
+}

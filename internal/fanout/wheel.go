@@ -100,12 +100,13 @@ func (s *Shard) schedule(id ConnID, c *conn) {
 }
 
 // firstFlush is when a conn is flushed first: at its point of the window, which is the
-// same for all conns of a run. Points are fixed on the clock, so that runs divide the
-// window evenly, however many there are and whenever their conns came.
+// same for all conns of a run. Points are fixed on a clock that goes on from the shard's
+// start whatever is done to that of the host, so that runs divide the window evenly,
+// however many there are and whenever their conns came.
 func (s *Shard) firstFlush(id ConnID, every tick) tick {
 	window := uint64(every)
 	point := uint64(uint32(id/runLength)*golden) * window >> 32
-	next := uint64(s.clock.UnixMilli())/uint64(SlotTime/time.Millisecond) + 1 // Unlike a tick, it does not wrap.
+	next := uint64(s.start.UnixNano()+int64(s.clock.Sub(s.start)))/uint64(SlotTime) + 1 // Unlike a tick, it does not wrap.
 	return s.now + 1 + tick((point+window-next%window)%window)
 }
 

@@ -133,8 +133,9 @@ func closeAll(lists ...[]*raw) {
 // The limit of open files is far below what the storm wants. No loop may meet it.
 func TestStormAtTheLimitOfFiles(t *testing.T) {
 	takeBaseline(t)
-	const limit = 400
-	ch := spawn(t, limit, limit-FileReserve(2))
+	const limit, others = 400, 32 // Others are the files of the runtime and of the test.
+	most := limit - FileReserve(2) - others
+	ch := spawn(t, limit, most)
 	asked, silent := storm(t, ch.addr, 2000)
 	served, refused := 0, 0
 	for _, c := range asked {
@@ -147,8 +148,8 @@ func TestStormAtTheLimitOfFiles(t *testing.T) {
 			refused++
 		}
 	}
-	if served == 0 || served > limit-FileReserve(2) || refused == 0 {
-		t.Errorf("%d of the storm were served and %d refused, want 1 to %d served", served, refused, limit-FileReserve(2))
+	if served == 0 || served > most || refused == 0 {
+		t.Errorf("%d of the storm were served and %d refused, want 1 to %d served", served, refused, most)
 	}
 	closeAll(asked, silent)
 	// Each loop serves again: of 30 connections some fall to either.
@@ -168,21 +169,8 @@ func TestStormAtTheLimitOfFiles(t *testing.T) {
 		}, "a fresh client to be served")
 	}
 	closeAll(fresh)
-	if out := ch.end(); !strings.Contains(out, "conns 0\n") || strings.Contains(out, "failed") {
+	if out := ch.end(); !strings.HasSuffix(out, "conns 0, accept failures 0\n") || strings.Contains(out, "failed") {
 		t.Errorf("the server said:\n%s", out)
 	}
-	wantBaseline(t)
-}
-
-// The same without admission: a loop ends, and that is reported.
-func TestWithoutAdmissionALoopEnds(t *testing.T) {
-	takeBaseline(t)
-	ch := spawn(t, 400, 1_000_000)
-	asked, silent := storm(t, ch.addr, 1000)
-	until(t, func() bool { return strings.Contains(ch.said(), "failed: event loop ") }, "a loop to end")
-	if out := ch.end(); !strings.Contains(out, "accepting connections failed") || !strings.Contains(out, "conns 0\n") {
-		t.Errorf("the server said:\n%s", out)
-	}
-	closeAll(asked, silent)
 	wantBaseline(t)
 }

@@ -24,13 +24,16 @@ import (
 func child(spec string) {
 	var limit uint64
 	cfg := quick()
-	if _, err := fmt.Sscan(spec, &limit, &cfg.MaxConns); err != nil {
+	if _, err := fmt.Sscan(spec, &limit, &cfg.MaxConns, &cfg.Listen); err != nil {
 		panic(err)
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
 		panic(err)
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stdout, nil))
+	if os.Getenv(childBeforeEnv) != "" {
+		childCommand(os.Getenv(childBeforeEnv))
+	}
 	table := topics.New(topics.Config{Max: 1000, Linger: time.Second})
 	table.SetFeed(0, true, 1)
 	go feed(table, nil)
@@ -38,33 +41,52 @@ func child(spec string) {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(s.Addr())
+	fmt.Println("listening:", s.Addr())
 	go func() {
 		for err := range s.Failed() {
 			fmt.Println("failed:", err)
 		}
 	}()
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if in.Text() != "state" {
+			childCommand(in.Text())
+			fmt.Println("done:", in.Text())
+		}
+		childState(s)
+	}
 	s.Shutdown(context.Background(), 0)
-	fmt.Println("conns", s.Conns())
+	childState(s)
+}
+
+// childState tells how the server is.
+func childState(s *Server) {
+	fmt.Printf("conns %d, accept failures %d\n", s.Conns(), s.Stats().AcceptFailures)
 }
 
 // childProcess is a server in a process of its own.
 type childProcess struct {
 	t     testing.TB
 	addr  net.Addr
-	input io.Closer
+	input io.WriteCloser
 	ended chan error
 
 	mu     sync.Mutex
 	output strings.Builder
 }
 
+// childBeforeEnv is a command for the server that it carries out before it starts.
+const childBeforeEnv = "TICKEDGE_LOOP_CHILD_BEFORE"
+
 // spawn starts one that may open limit files.
 func spawn(t testing.TB, limit, maxConns int) *childProcess {
 	t.Helper()
+	return spawnAt(t, "127.0.0.1:0", limit, maxConns)
+}
+
+func spawnAt(t testing.TB, listen string, limit, maxConns int, env ...string) *childProcess {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", childEnv, limit, maxConns))
+	cmd.Env = append(append(os.Environ(), env...), fmt.Sprintf("%s=%d %d %s", childEnv, limit, maxConns, listen))
 	cmd.Stderr = os.Stderr
 	input, err := cmd.StdinPipe()
 	if err != nil {
@@ -79,13 +101,16 @@ func spawn(t testing.TB, limit, maxConns int) *childProcess {
 	}
 	ch := &childProcess{t: t, input: input, ended: make(chan error, 1)}
 	lines := bufio.NewReader(output)
-	first, _ := lines.ReadString('\n')
+	listening := make(chan string, 1)
 	go func() {
 		for {
 			line, err := lines.ReadString('\n')
 			ch.mu.Lock()
 			ch.output.WriteString(line)
 			ch.mu.Unlock()
+			if addr, ok := strings.CutPrefix(line, "listening: "); ok {
+				listening <- strings.TrimSpace(addr)
+			}
 			if err != nil {
 				ch.ended <- cmd.Wait()
 				return
@@ -93,10 +118,33 @@ func spawn(t testing.TB, limit, maxConns int) *childProcess {
 		}
 	}()
 	t.Cleanup(func() { ch.end() })
-	if ch.addr, err = net.ResolveTCPAddr("tcp", strings.TrimSpace(first)); err != nil {
-		t.Fatalf("the server said %q: %v", first, err)
+	select {
+	case addr := <-listening:
+		if ch.addr, err = net.ResolveTCPAddr("tcp", addr); err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatalf("the server does not listen:\n%s", ch.said())
 	}
 	return ch
+}
+
+// do has the server do something, and waits until it has, see childCommand.
+func (ch *childProcess) do(format string, args ...any) {
+	ch.t.Helper()
+	line := fmt.Sprintf(format, args...)
+	fmt.Fprintln(ch.input, line)
+	until(ch.t, func() bool { return strings.Contains(ch.said(), "done: "+line) }, "the server to %s", line)
+}
+
+// state asks the server how it is, and returns what it has said last of that, which may be
+// the answer to an earlier question. All is 0 before the first answer.
+func (ch *childProcess) state() (conns, failures int) {
+	fmt.Fprintln(ch.input, "state")
+	said := ch.said()
+	last := said[max(0, strings.LastIndex("\n"+said, "\nconns ")):]
+	_, _ = fmt.Sscanf(last, "conns %d, accept failures %d\n", &conns, &failures)
+	return conns, failures
 }
 
 // said is what the server has written.

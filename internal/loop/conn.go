@@ -41,7 +41,7 @@ const (
 // limits bounds what the peer of a conn may do.
 type limits struct {
 	wsproto.Limits
-	// controls is how many control frames a peer may send in one second of the clock, each
+	// controls is how many control frames a peer may send in one second of the loop's time, each
 	// counted once for every read that it comes in; 0 is any number. Pings are answered,
 	// and a pong that nobody asked for costs as much as a ping to read. Beyond it the conn
 	// is closed with 1008.
@@ -309,7 +309,7 @@ func (l *loop) controlFlood(c *conn, reads int) bool {
 	if l.limits.controls == 0 {
 		return false
 	}
-	if second := uint16(l.now.Unix()); c.controlled != second {
+	if second := uint16(l.now.Sub(l.begun) / time.Second); c.controlled != second {
 		c.controlled, c.controls = second, 0
 	}
 	sum := int(c.controls) + reads

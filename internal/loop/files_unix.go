@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FileReserve is how many descriptors are kept for everything that is no admitted
-// connection: connections that are being refused; what each loop has (a listener, an
-// epoll and an eventfd) and the connection that it is just accepting; Redis, the admin
-// port, the log and what the Go runtime needs. An accept that finds no descriptor would
-// end its event loop.
-func FileReserve(loops int) int { return 256 + RefuseRoom + 4*loops }
+// FileReserve is how many descriptors a server has beside those of admitted connections:
+// those of connections that are being refused, and what each loop has: a listener, an epoll
+// and an eventfd, and the connection that it is just accepting. An accept that finds no
+// descriptor keeps new clients waiting, so they are kept free, as well as those that the
+// rest of the process needs.
+func FileReserve(loops int) int { return RefuseRoom + 4*loops }
 
 // FileLimit raises the limit of open files as far as it may be raised, and returns
 // it.

@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"net"
 	"os"
 	"strconv"
 	"time"
@@ -35,7 +34,7 @@ func (l *loop) prepareListener() error {
 		return err
 	}
 	l.listenerFD = sameFile(dup)
-	l.addr, err = boundTo(dup)
+	l.addr, l.families, err = boundTo(dup)
 	return err
 }
 
@@ -76,18 +75,35 @@ func (l *loop) closeListener() {
 	_ = unix.Dup3(null, l.listenerFD, unix.O_CLOEXEC)
 }
 
-func boundTo(fd int) (net.Addr, error) {
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		return nil, os.NewSyscallError("getsockname", err)
+// holdListener takes the listener out of the loop's epoll, so that gnet does not call
+// accept. It reports whether that has worked. It runs on the loop. gnet does not tell its
+// epoll, and to look for it in /proc takes a descriptor, of which there may be none. But
+// only one takes the listener out: the others have not got it, or are no epoll at all.
+func (l *loop) holdListener() bool {
+	if l.listenerFD < 0 {
+		return false
 	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}, nil
-	case *unix.SockaddrInet6:
-		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}, nil
+	for fd := range epollTries {
+		if unix.EpollCtl(fd, unix.EPOLL_CTL_DEL, l.listenerFD, nil) == nil {
+			l.epollFD = fd
+			return true
+		}
 	}
-	return nil, net.UnknownNetworkError("listener")
+	return false
+}
+
+// epollTries bounds the search for the loop's epoll. Its descriptor is that of one of the
+// first files of the process, long before the conns.
+const epollTries = 1 << 16
+
+// listenAgain puts the listener back. It reports false if that has to be tried again. It
+// may run beside the loop, but not after it has ended: then the numbers may mean something
+// else.
+func (l *loop) listenAgain() bool {
+	// As gnet does it, which looks for what is ready by its number.
+	event := unix.EpollEvent{Fd: int32(l.listenerFD), Events: unix.EPOLLIN | unix.EPOLLPRI}
+	err := unix.EpollCtl(l.epollFD, unix.EPOLL_CTL_ADD, l.listenerFD, &event)
+	return err == nil || err == unix.EPERM // It was closed meanwhile, see closeListener.
 }
 
 func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -25,5 +27,16 @@ func TestAcceptedSocketsInherit(t *testing.T) {
 				t.Errorf("loop %d: %s = %d (%v), want %d", l.index, opt.name, got, err, opt.value)
 			}
 		})
+	}
+}
+
+// Where there is no IPv6, all addresses are those of IPv4, and the log says so.
+func TestListenWithoutIPv6(t *testing.T) {
+	for _, listen := range []string{":0", "[::]:0"} {
+		ch := spawnAt(t, listen, 1000, 100, fmt.Sprintf("%s=deny %d %d %d", childBeforeEnv, unix.SYS_SOCKET, unix.AF_INET6, unix.EAFNOSUPPORT))
+		dialRaw(t, at("127.0.0.1", ch.addr)).upgrade("").close()
+		if out := ch.end(); !strings.Contains(out, "listening: 0.0.0.0:") || !strings.Contains(out, "clients of one IP family only") {
+			t.Errorf("%s: the server said:\n%s", listen, out)
+		}
 	}
 }

@@ -2,12 +2,7 @@
 
 package loop
 
-import (
-	"net"
-	"os"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // prepareListener only finds out the address: the socket options of the Linux build
 // have no equal on all of these systems.
@@ -17,20 +12,16 @@ func (l *loop) prepareListener() error {
 		return err
 	}
 	defer unix.Close(dup)
-	sa, err := unix.Getsockname(dup)
-	if err != nil {
-		return os.NewSyscallError("getsockname", err)
-	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		l.addr = &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
-	case *unix.SockaddrInet6:
-		l.addr = &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
-	}
-	return nil
+	l.addr, l.families, err = boundTo(dup)
+	return err
 }
 
 // closeListener does nothing: new connections are answered with 503.
 func (l *loop) closeListener() {}
+
+// holdListener does nothing: a loop whose accept fails waits instead.
+func (l *loop) holdListener() bool { return false }
+
+func (l *loop) listenAgain() bool { return true }
 
 func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

@@ -33,17 +33,19 @@ const (
 type loop struct {
 	gnet.BuiltinEventEngine
 
-	server *Server
-	index  int
-	shard  *fanout.Shard
-	parser *wsproto.Parser
-	limits limits
-	slabs  []*[1 << slabBits]conn // By fanout.ConnID.
-	out    []byte                 // Scratch for what a turn of a conn writes.
-	counts counts
-	rng    *rand.Rand
-	ended  bool      // The listener was closed.
-	now    time.Time // Of the read that is handled.
+	server  *Server
+	index   int
+	shard   *fanout.Shard
+	parser  *wsproto.Parser
+	limits  limits
+	slabs   []*[1 << slabBits]conn // By fanout.ConnID.
+	out     []byte                 // Scratch for what a turn of a conn writes.
+	counts  counts
+	rng     *rand.Rand
+	ended   bool      // The listener was closed.
+	failing bool      // The last accept has failed.
+	begun   time.Time // When its time began.
+	now     time.Time // Of the read that is handled.
 
 	evicted   []Identity // Of the evictions that the shard keeps, in the same places.
 	evictedAt int        // The oldest of them.
@@ -56,13 +58,16 @@ type loop struct {
 	// Set before the loop accepts, not changed after that.
 	engine     gnet.Engine
 	addr       net.Addr
-	listenerFD int // -1 if it could not be found.
+	families   string // Of its clients.
+	listenerFD int    // -1 if it could not be found.
+	epollFD    int    // Set before held has an element.
 
 	// Shared with the driver and others.
 	events    atomic.Pointer[gnet.EventLoop] // Known from the first connection on.
 	queued    atomic.Bool                    // A turn waits in gnet's queue, or runs.
 	awake     atomic.Bool                    // There is something for turns to do.
 	poke      chan struct{}                  // Turn now.
+	held      chan struct{}                  // The listener was taken out of epoll.
 	ready     chan struct{}                  // Closed by OnBoot.
 	bootErr   error                          // Set before ready is closed.
 	endOnce   sync.Once                      // For ending.
@@ -91,6 +96,7 @@ func newLoop(s *Server, index int) *loop {
 		parser: wsproto.NewParser(s.cfg.Shard.MaxTopics),
 		limits: s.cfg.limits,
 		poke:   make(chan struct{}, 1),
+		held:   make(chan struct{}, 1),
 		ready:  make(chan struct{}),
 		ending: make(chan struct{}),
 		driven: make(chan struct{}),
@@ -99,11 +105,13 @@ func newLoop(s *Server, index int) *loop {
 	cfg := s.cfg.Shard
 	cfg.Seed += uint64(index)
 	l.rng = rand.New(rand.NewPCG(cfg.Seed, 1))
-	l.shard = fanout.New(cfg, s.table, l, time.Now())
+	l.begun = time.Now()
+	l.shard = fanout.New(cfg, s.table, l, l.begun)
 	return l
 }
 
-// start runs the engine and returns when it accepts connections.
+// start runs the engine and returns when it accepts connections. listen is the address as
+// gnet takes it.
 func (l *loop) start(listen string) error {
 	failed := make(chan error, 1)
 	l.server.finished.Add(2)
@@ -111,12 +119,12 @@ func (l *loop) start(listen string) error {
 		defer l.server.finished.Done()
 		defer close(l.done)
 		defer l.endDriver()
-		err := gnet.Run(l, "tcp://"+listen, l.server.options()...)
+		err := gnet.Run(l, listen, l.options()...)
 		failed <- err
 		if !l.stopping.Load() {
-			// gnet.Run also returns nil when accept has failed; it has logged why.
+			// gnet.Run also returns nil when epoll has failed; it has logged why.
 			if err == nil {
-				err = errors.New("accepting connections failed (see the error before this one; is it the limit of open files, or memory?)")
+				err = errors.New("waiting for events failed, see the error before this one")
 			}
 			l.server.fail <- fmt.Errorf("event loop %d ended: %w", l.index, err)
 		}
@@ -147,17 +155,28 @@ func (l *loop) stop(ctx context.Context) {
 	}
 }
 
-// drive makes the loop turn every slot time. It runs on a goroutine of its own and
-// is the only one that calls Execute, so there is never more than one turn queued.
+// drive makes the loop turn every slot time, and listen again after a pause. It runs on a
+// goroutine of its own and is the only one that calls Execute, so there is never more than
+// one turn queued.
 func (l *loop) drive() {
 	defer close(l.driven)
 	slot := time.NewTicker(fanout.SlotTime)
 	defer slot.Stop()
+	resume := time.NewTimer(0)
+	resume.Stop()
 	ctx := context.Background()
 	for {
 		select {
 		case <-l.ending:
 			return
+		case <-l.held:
+			resume.Reset(acceptPause)
+			continue
+		case <-resume.C:
+			if !l.listenAgain() {
+				resume.Reset(acceptPause)
+			}
+			continue
 		case <-slot.C:
 		case <-l.poke:
 		}
@@ -288,6 +307,7 @@ func (l *loop) endDriver() {
 // OnOpen admits a connection, or not.
 func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
 	l.counts.accepted++
+	l.acceptWorks()
 	if l.events.Load() == nil {
 		events := gc.EventLoop()
 		l.events.Store(&events)

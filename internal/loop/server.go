@@ -5,10 +5,11 @@
 //	server.go        Server: start, drain, stop; what the loops share
 //	loop.go          one loop: gnet's events, its turns, admission
 //	door.go          who may come in: PROXY header, limits by source, Origin, token
+//	accept.go        what follows from an accept that fails
 //	conn.go          one connection: handshake, frames, and its end
 //	echo.go          a server that sends back what it gets, for conformance suites
 //	session.go       the users' connections: when tokens end, and how many there are
-//	listen_*.go      socket options, and how a loop stops accepting
+//	listen*.go       where to listen, socket options, and how a loop stops accepting
 //	files_*.go       the limit of open files
 //	stats.go         what the loops count
 //	inspect.go       connections and evictions, for operators
@@ -46,7 +47,7 @@ const RefuseRoom = 64
 
 // Config says how a [Server] works.
 type Config struct {
-	Listen   string // host:port; port 0 takes a free one.
+	Listen   string // host:port, see listenOn; port 0 takes a free one.
 	Loops    int    // Event loops; off Linux always 1.
 	MaxConns int    // Connections held at a time, over all loops.
 	Page     string // An HTML page to serve at /, none if empty.
@@ -82,6 +83,9 @@ type Server struct {
 	refusing atomic.Int64 // Those that are held to be refused.
 	draining atomic.Bool
 
+	acceptFailures atomic.Uint64
+	failing        atomic.Int32 // Loops that can't accept.
+
 	conflated struct {
 		sync.Mutex
 		most uint64 // Reported so far.
@@ -114,21 +118,26 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if cfg.Page != "" {
 		s.page = pageResponse(cfg.Page)
 	}
-	listen := cfg.Listen
+	network, host, port, err := listenOn(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("loop: listen on %s: %w", cfg.Listen, err)
+	}
 	for i := range cfg.Loops {
 		l := newLoop(s, i)
-		if err := l.start(listen); err != nil {
+		if err := l.start(network + "://" + net.JoinHostPort(host, port)); err != nil {
 			s.Shutdown(context.Background(), 0)
-			return nil, fmt.Errorf("loop: listen on %s: %w", listen, err)
+			return nil, fmt.Errorf("loop: listen on %s: %w", cfg.Listen, err)
 		}
 		s.loops = append(s.loops, l)
 		if i == 0 {
 			s.addr = l.addr
 			// Port 0 was chosen now; the other loops share it.
-			host, _, _ := net.SplitHostPort(cfg.Listen)
-			_, port, _ := net.SplitHostPort(l.addr.String())
-			listen = net.JoinHostPort(host, port)
+			_, port, _ = net.SplitHostPort(l.addr.String())
 		}
+	}
+	if families := s.Families(); host == "" && families != bothIPs {
+		cfg.Log.Warn("clients of one IP family only can connect", "listen", cfg.Listen, "family", families,
+			"hint", "IPv6 is off, or not permitted to this process, or net.ipv6.bindv6only is set; name an address, such as 0.0.0.0, to have it so")
 	}
 	return s, nil
 }
@@ -136,9 +145,12 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 // Addr is where the server listens.
 func (s *Server) Addr() net.Addr { return s.addr }
 
-// Failed has an element when a loop has ended unasked, for instance because accept
-// failed for want of memory. The conns of that loop are lost then, and new ones may
-// still be sent to it by the kernel, so the process should end.
+// Families says of which IP families its clients can be.
+func (s *Server) Families() string { return s.loops[0].families }
+
+// Failed has an element when a loop has ended unasked, because epoll failed for instance.
+// A failed accept does not end a loop. The conns of that loop are lost then, and new ones
+// may still be sent to it by the kernel, so the process should end.
 func (s *Server) Failed() <-chan error { return s.fail }
 
 // Conns is how many connections are open now, those that are being refused included.
@@ -259,6 +271,5 @@ func (s *Server) options() []gnet.Option {
 		gnet.WithReuseAddr(true),
 		gnet.WithTCPNoDelay(gnet.TCPNoDelay),
 		gnet.WithReadBufferCap(readMax),
-		gnet.WithLogger(gnetLog{s.cfg.Log}),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -218,4 +219,19 @@ func TestStartOnATakenPort(t *testing.T) {
 		}
 	}
 	wantBaseline(t)
+}
+
+// A loop that ends unasked is reported.
+func TestLoopThatEndsIsReported(t *testing.T) {
+	e := serve(t)
+	dialRaw(t, e.Addr()).upgrade("")
+	go e.loops[1].engine.Stop(t.Context())
+	select {
+	case err := <-e.Failed():
+		if !strings.Contains(err.Error(), "event loop 1 ended") {
+			t.Errorf("the error is %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("nothing is reported")
+	}
 }

@@ -197,6 +197,7 @@ type Refused struct {
 type Stats struct {
 	fanout.Stats
 	Accepted, Upgraded, Pages uint64
+	AcceptFailures            uint64
 	Refused                   []Refused
 	Tokens                    []Refused // Of handshakes and auth commands.
 	Closed                    []Closed
@@ -236,6 +237,7 @@ func (s *Server) Stats() Stats {
 		l.published.Unlock()
 		sum.add(&st)
 	}
+	sum.AcceptFailures = s.acceptFailures.Load()
 	for i, n := range sum.refused {
 		sum.Refused = append(sum.Refused, Refused{refusedLabels[i], n})
 	}

@@ -1,0 +1,103 @@
+package loop
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
+	"golang.org/x/sys/unix"
+)
+
+// Accept fails when this process or the host has no descriptor left, when memory is
+// short, or when a rule of the host forbids it. Admission is there to prevent the first;
+// whatever fails, the conns that are there must live. So a loop whose accept has failed
+// takes its listener out of epoll, and tries again a while later. Clients wait in the
+// kernel's queue meanwhile.
+
+// acceptPause is how long a loop does not accept after it could not. Two attempts a second
+// cost nothing, and clients wait for longer than that.
+const acceptPause = 500 * time.Millisecond
+
+// acceptPace is how long a loop waits after a failed accept where its listener can't be
+// taken out: it would be called again at once, for ever.
+const acceptPace = 10 * time.Millisecond
+
+// gnet ends an engine, and with it all conns of the loop, when errors.Is finds
+// ErrAcceptSocket in what its accept has returned. It never finds a value that can't be
+// compared, as this one, and so the engine goes on.
+func init() { gneterrors.ErrAcceptSocket = failedAccept{"gnet: accept has failed"} }
+
+type failedAccept []string
+
+func (e failedAccept) Error() string { return e[0] }
+
+// engineLog is the log of one engine. By what gnet writes there before it returns
+// ErrAcceptSocket, on the goroutine of the loop, the loop learns that accept has failed
+// and why.
+type engineLog struct {
+	gnetLog
+	loop *loop
+}
+
+func (e engineLog) Errorf(format string, args ...any) {
+	if strings.HasPrefix(format, "Accept() failed") && len(args) == 1 {
+		if err, ok := args[0].(error); ok {
+			e.loop.acceptFailed(err)
+			return
+		}
+	}
+	e.gnetLog.Errorf(format, args...)
+}
+
+// acceptFailed stops accepting for a while. The log has one line when the first loop can't
+// accept, and one when the last of them can again.
+func (l *loop) acceptFailed(err error) {
+	s := l.server
+	s.acceptFailures.Add(1)
+	if !l.failing {
+		l.failing = true
+		if s.failing.Add(1) == 1 {
+			s.cfg.Log.Error("accepting connections fails, so new ones have to wait; those that are here stay",
+				"error", err, "hint", acceptHint(err), "retry_every", acceptPause)
+		}
+	}
+	if !l.holdListener() {
+		time.Sleep(acceptPace)
+		return
+	}
+	select {
+	case l.held <- struct{}{}:
+	default: // The driver has not seen the last one yet.
+	}
+}
+
+// acceptWorks notes that a connection was accepted.
+func (l *loop) acceptWorks() {
+	if l.failing {
+		l.failing = false
+		if l.server.failing.Add(-1) == 0 {
+			l.server.cfg.Log.Info("connections are accepted again")
+		}
+	}
+}
+
+// acceptHint says what an operator can do about a failed accept.
+func acceptHint(err error) string {
+	switch {
+	case errors.Is(err, unix.EMFILE):
+		return "this process has no descriptor left: raise its limit of open files (LimitNOFILE=, ulimit -n), or lower -max-conns; edge doctor says how many it can hold"
+	case errors.Is(err, unix.ENFILE):
+		return "this host has no descriptor left: raise fs.file-max, or find the process that has them (edge doctor, lsof)"
+	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
+		return "the kernel has no memory for another socket: lower -max-conns, or give the host or the control group more (edge doctor)"
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "a rule of this host forbids it: look into its firewall and its security modules"
+	}
+	return "see what accept(2) says of this error"
+}
+
+func (l *loop) options() []gnet.Option {
+	return append(l.server.options(), gnet.WithLogger(engineLog{gnetLog{l.server.cfg.Log}, l}))
+}
