@@ -6,15 +6,15 @@ import (
 	"unsafe"
 )
 
-// A second of pings does not begin anew when the host's clock is set.
-func TestPingsWhenTheClockIsSet(t *testing.T) {
+// A second of control frames does not begin anew when the host's clock is set.
+func TestControlsWhenTheClockIsSet(t *testing.T) {
 	const most = 3
-	l := &loop{begun: time.Now(), limits: limits{pings: most}}
+	l := &loop{begun: time.Now(), limits: limits{controls: most}}
 	c := &conn{}
 	l.now = l.begun
 	for range most {
-		if l.pingFlood(c) {
-			t.Error("too few pings are too many")
+		if l.controlFlood(c, 1) {
+			t.Error("too few control frames are too many")
 		}
 	}
 	for _, seconds := range []int64{1, -2, 7200} {
@@ -24,12 +24,12 @@ func TestPingsWhenTheClockIsSet(t *testing.T) {
 		if l.now.Unix()-now.Unix() != seconds || l.now.Sub(now) != 0 {
 			t.Fatalf("package time has changed: %v became %v", now, l.now)
 		}
-		if !l.pingFlood(c) {
+		if !l.controlFlood(c, 1) {
 			t.Errorf("with the clock set by %d s, one more is let through", seconds)
 		}
 	}
 	l.now = l.begun.Add(time.Second)
-	if l.pingFlood(c) {
+	if l.controlFlood(c, 1) {
 		t.Error("the next second has none left")
 	}
 }
