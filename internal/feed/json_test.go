@@ -43,7 +43,7 @@ var jsonTexts = map[string]flaw{
 	nested(65): tooDeep, strings.Repeat("[", 65) + strings.Repeat("]", 65): tooDeep, strings.Repeat("[", 4096): tooDeep,
 
 	`"\ud83d"`: loneSurrogate, `"\ude00"`: loneSurrogate, `"\ud83dx"`: loneSurrogate, `"\ud83d\n"`: loneSurrogate, `"\ud83d\u0041"`: loneSurrogate,
-	`"\ud83d\ud83d\ude00"`: loneSurrogate, `"\ude00\ud83d"`: loneSurrogate, `{"\udfff":1}`: loneSurrogate, `["\uDBFF"]`: loneSurrogate,
+	`"\ud83d\ud83d\ude00"`: loneSurrogate, `"\ude00\ude00"`: loneSurrogate, `"\ude00\ud83d"`: loneSurrogate, `{"\udfff":1}`: loneSurrogate, `["\uDBFF"]`: loneSurrogate,
 }
 
 func TestCheckJSON(t *testing.T) {

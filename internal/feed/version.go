@@ -127,6 +127,6 @@ func (d *droughts) over(topic string, mark uint64, at int64) bool {
 		delete(d.newer, topic)
 		return true
 	}
-	d.newer[strings.Clone(topic)] = was // The topic is part of a whole message.
+	d.newer[strings.Clone(topic)] = was // The topic is part of a buffer.
 	return false
 }
