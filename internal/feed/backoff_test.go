@@ -138,11 +138,14 @@ func TestPanicEndsTheLink(t *testing.T) {
 		links, counted := 0, panics.Count(panics.Feed)
 		r.reconnect(ctx, func(ctx context.Context, up func()) error {
 			links++
-			up()
 			switch links {
 			case 1:
+				return errors.New("refused")
+			case 2: // One line about the outage is there already.
 				panic("in a link")
-			case 2:
+			}
+			up()
+			if links == 3 {
 				ctx, cancel := context.WithCancelCause(ctx)
 				defer cancel(nil)
 				return runAll(ctx, cancel, func(context.Context) error { panic("in a goroutine") }, await)
@@ -150,8 +153,8 @@ func TestPanicEndsTheLink(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		})
-		if links != 3 || log.Count("panic: in a link") != 1 || log.Count("panic: in a goroutine") != 1 || log.Count("stack=") != 2 || log.Count(panics.Hint) != 2 {
-			t.Errorf("%d links, want 3 and both panics in the log, with stacks and what to do", links)
+		if links != 4 || log.Count("panic: in a link") != 1 || log.Count("panic: in a goroutine") != 1 || log.Count("stack=") != 2 || log.Count(panics.Hint) != 2 {
+			t.Errorf("%d links, want 4 and both panics in the log, with stacks and what to do", links)
 		}
 		if got := panics.Count(panics.Feed) - counted; got != 2 {
 			t.Errorf("%d panics are counted", got)

@@ -299,6 +299,7 @@ func TestNamesOfAnOutageDoNotKeepTheFeedDown(t *testing.T) {
 	r.table.Sweep(time.Now().Add(time.Hour))
 	r.eventually("it is given up", func() bool { return r.wants.len() == 1 })
 	s.cut()
+	r.eventually("down", func() bool { return !r.table.Health().Up }) // The gap has begun.
 	for i := range 4 {
 		r.acquire(fmt.Sprint("NEW1", i))
 		asked := s.count("ping")

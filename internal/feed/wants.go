@@ -36,6 +36,7 @@ type wants struct {
 	topics map[string]*want
 	gap    uint64 // The newest gap, from 1.
 	open   bool   // It has not ended.
+	joined bool   // It is one of topics that came from another node alone; the others are current.
 	behind int    // Topics with want.behind: 0 unless a gap is open.
 
 	// whole holds if one subscription covers all topics: none is asked for by itself, and
@@ -182,10 +183,9 @@ func (s *wants) forget(w *want) {
 func (s *wants) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	begins := !s.open
+	begins := !s.open || s.joined
 	if begins {
-		s.open = true
-		s.gap++
+		s.begin()
 	}
 	s.link++
 	clear(s.unfetched) // Their confirmation will come again.
@@ -623,9 +623,9 @@ func (s *wants) goStale(w *want) {
 	}
 }
 
-// inherit adds topics that were at another node of a cluster, where their values had been
-// read. With behind they were behind there, or may have missed something since, and the
-// values of this node are not current until theirs are.
+// inherit adds topics that were at another node of a cluster. With behind they were behind
+// there, so the values of this node are not current until they were read here. Else they had
+// been read there, and are waited for here if a gap is open.
 func (s *wants) inherit(names []string, behind bool) {
 	if len(names) == 0 {
 		return
@@ -633,8 +633,8 @@ func (s *wants) inherit(names []string, behind bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if behind && !s.open {
-		s.open = true
-		s.gap++
+		s.begin()
+		s.joined = true
 	}
 	for _, name := range names {
 		w := s.topics[name]
@@ -672,6 +672,12 @@ func (s *wants) hasRead(topic string) (read, behind bool) {
 	return w != nil && w.read, w != nil && w.behind
 }
 
+// begin begins a gap. The caller holds s.mu.
+func (s *wants) begin() {
+	s.open, s.joined = true, false
+	s.gap++
+}
+
 // fallBehind begins that a topic is behind. The caller holds s.mu.
 func (s *wants) fallBehind(w *want) {
 	if !w.behind {
@@ -687,8 +693,7 @@ func (s *wants) refetchAll() {
 	defer s.mu.Unlock()
 	begins := !s.open
 	if begins {
-		s.open = true
-		s.gap++
+		s.begin()
 	}
 	clear(s.failed)
 	for _, w := range s.topics {
@@ -722,7 +727,7 @@ func (s *wants) endGap() (ended bool) {
 	if !s.open || s.behind > 0 || s.whole && !s.covered {
 		return false
 	}
-	s.open = false
+	s.open, s.joined = false, false
 	for _, w := range s.topics {
 		if !w.wanted || !w.read || w.gap == s.gap || w.confirmed == s.link && w.fetch == 0 {
 			continue

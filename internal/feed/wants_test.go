@@ -557,6 +557,41 @@ func TestOldValueOfANewNameIsStale(t *testing.T) {
 	}
 }
 
+// What comes behind from another node of a cluster opens a gap of its own. When the link ends
+// in it, that is a gap of all topics, as the others were current until then.
+func TestGapOfInherited(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.ends(true, "nothing was wanted at the beginning")
+	d.serve("A", "1")
+	join := func(name string, behind bool) {
+		t.Helper()
+		id, err := d.table.Acquire([]byte(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.ids[name] = id
+		d.inherit([]string{name}, behind)
+		d.drain()
+	}
+	join("READ", false)
+	d.ends(false, "it is no gap of the feed")
+	d.serve("READ", "1")
+	join("BEHIND", true)
+	d.ends(false, "what has joined was not read")
+	d.serve("BEHIND", "1")
+	d.ends(true, "all was read")
+
+	d.inherit([]string{"BEHIND"}, true)
+	d.reset()
+	d.want("NEW")
+	for _, name := range []string{"BEHIND", "READ", "A"} {
+		d.ends(false, name+" was not read over this link")
+		d.serve(name, "2")
+	}
+	d.ends(true, "all was read that had been current")
+}
+
 // With one subscription of all, nothing is current before that is confirmed.
 func TestGapWaitsForThePattern(t *testing.T) {
 	d := newDesk(t, 10)
