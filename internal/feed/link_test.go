@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"tickedge/internal/feed/redistest"
 	"tickedge/internal/resp"
@@ -337,7 +338,7 @@ func TestFilter(t *testing.T) {
 	if _, again := f.Read(make([]byte, 10)); again != err {
 		t.Errorf("then %v", again)
 	}
-	if _, err := near.Write([]byte("x")); err != io.ErrClosedPipe {
+	if err := near.SetDeadline(time.Now()); err != io.ErrClosedPipe {
 		t.Errorf("the connection is not closed: %v", err)
 	}
 }
