@@ -15,6 +15,7 @@
 //	handshake.go  inputs of request heads   RFC 6455, 4; RFC 9112
 //	commands.go   inputs of commands        docs/PROTOCOL.md
 //	floods.go     inputs again and again    docs/SECURITY.md
+//	squatters.go  many who make up names    docs/OPERATIONS.md
 //	conns.go      inputs of connections     docs/OPERATIONS.md
 //	redis.go      replies of a broken Redis docs/FEED.md
 //	staleness.go  two that flood beside thousands that subscribe
@@ -67,6 +68,7 @@ var groups = []group{
 	{"floods", floodInputs},
 	{connGroup, connInputs},
 	{"redis", redisInputs},
+	{"squatters", squatterInputs},
 }
 
 // connGroup is looked at after each input: the next one goes by what is counted.

@@ -35,11 +35,17 @@ const smallBuffer = 4096
 var key = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
 // connect opens a conn from one of many addresses of the loopback, as one address has
-// only 28,000 ports, and a limit of what it may ask for. i chooses which. A buffer above 0 is that of the socket's input.
+// only 28,000 ports, and a limit of what it may ask for. i chooses which. A buffer above 0 is
+// that of the socket's input.
 func (e *edge) connect(i, buffer int) (*peer, error) {
+	return e.connectFrom(net.IPv4(127, 2, byte(i/16), byte(1+i%16)), buffer)
+}
+
+// connectFrom is the same from an address.
+func (e *edge) connectFrom(ip net.IP, buffer int) (*peer, error) {
 	d := net.Dialer{
 		Timeout:   patience,
-		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 2, byte(i/16), byte(1+i%16))},
+		LocalAddr: &net.TCPAddr{IP: ip},
 		Control: func(_, _ string, raw syscall.RawConn) error {
 			return raw.Control(func(fd uintptr) {
 				// The port only has to be free towards this server.

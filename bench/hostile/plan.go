@@ -31,6 +31,10 @@ type plan struct {
 	fills      int // How often.
 
 	floodFor time.Duration // Each kind.
+	squatters int           // Conns of a wave.
+	squatFor  time.Duration // How long waves come.
+	squatArgs []string      // Of the edge that they come to.
+	servedMax time.Duration // How long another client may wait for its values meanwhile.
 }
 
 // long is `make hostile`: an edge with its default limits and timeouts.
@@ -41,6 +45,7 @@ func long() *plan {
 		edgeArgs: []string{"-max-conns", "8000"},
 		bytewise: 200, pongs: 1_000_000, pings: 200_000, mutations: 5000, closeCodes: 1,
 		drips: 500, silent: 2000, churn: 50_000, resets: 1000, stuck: 20, fill: 400, fills: 3, floodFor: 5 * time.Second,
+		squatters: 15_000, squatFor: 5 * time.Minute, squatArgs: []string{"-max-conns", "16000"}, servedMax: time.Second,
 	}
 }
 
@@ -55,5 +60,8 @@ func brief() *plan {
 		},
 		bytewise: 50, pongs: 50_000, pings: 20_000, mutations: 300, closeCodes: 331,
 		drips: 100, silent: 300, churn: 1500, resets: 60, stuck: 5, fill: 12, fills: 1, floodFor: 300 * time.Millisecond,
+		// Without the limits of new names and of those without a value, so that only the table is in their way.
+		squatters: 400, squatFor: 10 * time.Second, servedMax: patience,
+		squatArgs: []string{"-max-conns", "600", "-max-topics-total", "20000", "-new-topics-rate-per-ip", "0", "-max-valueless", "0"},
 	}
 }

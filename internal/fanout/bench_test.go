@@ -39,7 +39,7 @@ func BenchmarkFlush(b *testing.B) {
 func BenchmarkNothingNew(b *testing.B) {
 	m := newMarket(b, steadyConfig(), benchTopics, benchConns, 10)
 	m.turns()
-	if _, err := m.table.Acquire([]byte("OTHER")); err != nil {
+	if _, err := m.table.Acquire([]byte("OTHER"), 0); err != nil {
 		b.Fatal(err)
 	}
 	m.table.Publish("OTHER", "1", topics.Meta{})

@@ -83,7 +83,8 @@ type view struct {
 	early bool // There was a row when it subscribed, so a snapshot comes first.
 	stale bool
 
-	subscribed int // The step.
+	subscribed int       // The step.
+	id         topics.ID // Which topic of that name it is.
 }
 
 type pending struct {
@@ -144,6 +145,8 @@ func (p *program) receive(id ConnID, frames []byte) {
 			p.feedTold(c, m)
 		case "stale":
 			p.staleTold(c, m)
+		case "unsubscribed":
+			p.withdrawnTold(c, m)
 		case "heartbeat":
 			if up := p.table.Feed(0).Up && p.table.Feed(1).Up; (m.Feed == "up") != up || m.Feed != "up" && m.Feed != "down" {
 				p.fatalf("conn %d got %s, all sources are up: %v", id, m, up)
@@ -186,6 +189,23 @@ func (p *program) staleTold(c *client, m message) {
 	}
 }
 
+// withdrawnTold: each topic was its own and never had a row.
+func (p *program) withdrawnTold(c *client, m message) {
+	var names []string
+	if err := json.Unmarshal(m.Topics, &names); err != nil || len(names) == 0 || m.Reason == "" {
+		p.fatalf("conn %d got %s: %v", c.id, m, err)
+	}
+	for _, name := range names {
+		if v := c.topics[name]; v == nil || v.seen {
+			p.fatalf("conn %d got %s, and has of %s %+v", c.id, m, name, v)
+		}
+		delete(c.topics, name)
+	}
+	if len(c.topics) == 0 {
+		c.unsubscribed = p.now
+	}
+}
+
 // wrote looks at what a whole write has said: a row says that its topic is fresh, unless
 // the same write says that it is not.
 func (p *program) wrote(c *client, frames []byte) {
@@ -214,6 +234,8 @@ func (p *program) count(m message) {
 		p.sent.FeedsTold++
 	case "stale":
 		p.sent.StaleTold++
+	case "unsubscribed":
+		p.sent.Withdrawn++
 	case "ping":
 		p.sent.Pings++
 	}
@@ -260,7 +282,8 @@ func (p *program) acked(c *client, m message) {
 				c.subscribes.take(p.now, p.cfg.SubscribeRate)
 			}
 		default:
-			c.topics[name] = &view{early: waits.early[name], subscribed: p.steps}
+			id, _ := p.table.Find([]byte(name))
+			c.topics[name] = &view{early: waits.early[name], subscribed: p.steps, id: id}
 			if used := c.subscribes.take(p.now, p.cfg.SubscribeRate); used > float64(p.cfg.SubscribeBurst)+rounding {
 				p.fatalf("conn %d has used %.2f new topics", c.id, used)
 			}

@@ -29,15 +29,24 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, 
 
 func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) []byte {
 	ack := wsproto.Ack{ID: cmd.ID, Op: cmd.Op, Rejected: s.rejected[:0]}
+	// What was taken from the conn is told before the answer, which then goes by what it has.
+	// The notice may not be raised yet, and the names be free already.
+	if s.table.WithdrawnTopics() > 0 {
+		dst = s.tellWithdrawn(id, c, dst)
+	}
 	switch cmd.Op {
 	case wsproto.OpSubscribe:
 		var d doubts
+		had := int(c.topics.n)
 		for _, name := range cmd.Topics {
 			if r := s.subscribe(id, c, name, &d); r.Code != 0 {
 				ack.Rejected = append(ack.Rejected, r)
 			}
 		}
 		s.rejected = ack.Rejected
+		if s.table.WithdrawnTopics() > 0 {
+			s.fold(c, had)
+		}
 	case wsproto.OpUnsubscribe:
 		for _, name := range cmd.Topics {
 			s.unsubscribe(id, c, name)
@@ -77,6 +86,25 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) [
 		dst = s.afterSubscribe(id, c, dst)
 	}
 	return dst
+}
+
+// fold drops those of the first topics of a conn that were withdrawn during its command, and
+// that the command has asked for anew: it has got another topic of the same name. For the
+// client they are one, so it is told nothing.
+func (s *Shard) fold(c *conn, first int) {
+	list := s.sets.entries(c.topics)
+	kept := 0
+	for i, e := range list {
+		if i < first && s.table.Withdrawn(e.id()) {
+			if other, ok := s.table.Find([]byte(s.table.Name(e.id()))); ok && s.sets.find(c.topics, other) >= 0 {
+				s.table.Release(e.id(), s.clock)
+				continue
+			}
+		}
+		list[kept] = e
+		kept++
+	}
+	s.sets.truncate(&c.topics, kept)
 }
 
 // afterSubscribe appends the snapshots that can be sent at once and has the conn
@@ -121,7 +149,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, d *doubts) wsproto.Re
 			return r
 		}
 	}
-	topic, err := s.table.Acquire(name)
+	topic, err := s.table.Acquire(name, uint64(s.sink.Source(id)))
 	if err != nil {
 		return reject(name, wsproto.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
 	}

@@ -23,6 +23,8 @@ const (
 	opWatch       = 20
 	opSetFeed     = 21
 	opFlood       = 22
+	opOthers      = 23
+	opChanges     = 24
 
 	joinOpen  = 1 // With the default window.
 	blockFail = 0
@@ -84,6 +86,11 @@ var programs = map[string][]byte{
 	"stale without ever a row": {
 		opJoin, 0, joinOpen, opSubscribe, 0, 0, opWatch, 0, 0, opStall, 0, 120, opWatch, 0, 0, opWait, 0, 63, opJoin, 0, joinOpen,
 		opSubscribe, 1, 0, opStall, 0, 70, opRepair, 0, 0, opStall, 0, 70,
+	},
+	"topics that are taken away": {
+		opJoin, 0, joinOpen, opJoin, 0, joinOpen, opSubscribe, 0, 19, opSubscribe, 1, 20, opChanges, 0, 4, opOthers, 0, 1, opOthers, 1, 1,
+		opOthers, 2, 4, opOthers, 3, 4, opWait, 0, 63, opSubscribe, 0, 19, opChanges, 0, 4, opWait, 0, 63, opWait, 0, 63, opWait, 0, 63,
+		opBlock, 1, blockNow, opOthers, 0, 1, opOthers, 0, 1, opChanges, 0, 4, opWait, 0, 63, opDrained, 1, 0, opStall, 0, 100,
 	},
 	"a drain": {
 		opJoin, 0, joinOpen, opJoin, 0, 0, opJoin, 0, joinOpen, opSubscribe, 0, 3, opInterval, 1, 5, opSweep, 0, drainAll,

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/guard"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -30,7 +31,7 @@ type program struct {
 const (
 	programConns = 24
 	programStep  = 3 // Bytes: operation, conn or topic, argument.
-	programOps   = 23
+	programOps   = 25
 )
 
 var programWindows = []int{0, 100, 333, 500, 1000, 2000, 60000}
@@ -55,6 +56,9 @@ func runProgram(t testing.TB, code []byte) {
 		p.names = append(p.names, fmt.Sprintf("T%d", i))
 	}
 	p.hold(p.names[:4]...) // These keep their rows and their counts.
+	for _, name := range p.names[:4] {
+		p.publish(name, -1)
+	}
 	p.sink.onFrames = p.receive
 	p.sink.onLost = func(frames []byte) {
 		for _, m := range decode(t, frames) {
@@ -116,7 +120,7 @@ func (p *program) step(op, which, arg byte) {
 		}
 	case 19:
 		p.table.Sweep(p.now)
-		p.table.Changes(nil)
+		p.table.Changes(0, nil, all)
 		if arg == 255 && !p.draining {
 			p.logf("drain")
 			p.draining = true
@@ -134,6 +138,26 @@ func (p *program) step(op, which, arg byte) {
 			p.logf("conn %d: ping", c.id)
 			p.answer(c, &wsproto.Command{Op: wsproto.OpPing}, nil)
 		}
+	case 23: // Another loop's conn wants a topic that never had a value, or has had enough of it.
+		p.others(fmt.Sprint("OTHER", which%4), guard.Source(arg%5))
+	case 24:
+		p.logf("the feed comes by")
+		p.table.Changes(0, nil, int(arg%8))
+	}
+}
+
+// others is what conns of other loops do to the table: they take room, or give it back.
+func (p *program) others(name string, by guard.Source) {
+	if id, ok := p.holds[name]; ok {
+		p.logf("others leave %s", name)
+		p.table.Release(id, p.now)
+		delete(p.holds, name)
+		return
+	}
+	id, err := p.table.Acquire([]byte(name), uint64(by))
+	p.logf("others subscribe %s: %v", name, err)
+	if err == nil {
+		p.holds[name] = id
 	}
 }
 
@@ -150,6 +174,7 @@ func (p *program) join(arg int) {
 	p.byID[c.id] = c
 	p.clients = append(p.clients, c)
 	p.sink.peer(c.id).reset()
+	p.sink.peer(c.id).source = guard.Source(c.id % 3)
 	if arg%8 > 0 {
 		p.open(c, programWindows[arg/8%len(programWindows)])
 	}
@@ -283,7 +308,8 @@ func (p *program) leave(c *client, arg byte) {
 func (p *program) settle() {
 	p.logf("settle")
 	p.steps++
-	for i := range 70 { // Longer than the longest window.
+	p.table.Changes(0, nil, all) // Whoever has lost a topic is told.
+	for i := range 70 {          // Longer than the longest window.
 		for _, c := range p.clients {
 			if !c.left && c.open && c.closing.IsZero() {
 				p.sink.peer(c.id).broken = false
@@ -306,6 +332,9 @@ func (p *program) settle() {
 			continue
 		}
 		for name, v := range c.topics {
+			if p.table.Withdrawn(v.id) {
+				p.fatalf("conn %d was not told that %s was withdrawn", c.id, name)
+			}
 			if raw := p.newest(name); v.raw != raw {
 				p.fatalf("conn %d has %q of %s, the newest is %q", c.id, v.raw, name, raw)
 			}
@@ -378,6 +407,7 @@ func (p *program) compare() {
 	got := Stats{
 		Snapshots: st.Snapshots, Flushes: st.Flushes, Rows: st.Rows, UpdateRows: st.UpdateRows,
 		Pings: st.Pings, Heartbeats: st.Heartbeats, FeedsTold: st.FeedsTold, StaleTold: st.StaleTold,
+		Withdrawn: st.Withdrawn,
 	}
 	if got != p.sent {
 		p.fatalf("stats are %+v, what was sent is %+v", got, p.sent)
@@ -396,7 +426,7 @@ func (p *program) compareNews(c *client) {
 		}
 	}
 	for name, v := range c.topics {
-		if c.visit > v.subscribed && p.stale(name) && !v.stale {
+		if c.visit > v.subscribed && p.stale(name) && !v.stale && !p.table.Withdrawn(v.id) {
 			p.fatalf("conn %d does not know that %s is stale", c.id, name)
 		}
 	}

@@ -1,10 +1,14 @@
 package fanout
 
 import (
+	"encoding/json"
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
 	"tickedge/internal/topics"
+	"tickedge/internal/wsproto"
 )
 
 // newsWorld is one conn with one topic, which goes stale after two seconds.
@@ -46,7 +50,7 @@ func TestStaleBetweenSnapshotAndRows(t *testing.T) {
 	c := w.shard.conn(id)
 	out := w.shard.snapshot(id, c, nil)
 	w.watch(time.Minute)
-	if out = w.shard.deliver(c, w.table.Watermark(), true, out); len(out) > 0 {
+	if out = w.shard.deliver(id, c, w.table.Watermark(), true, out); len(out) > 0 {
 		t.Fatal(text(t, out))
 	}
 	w.advance(3 * time.Second)
@@ -61,13 +65,73 @@ func TestNewsBehindTheWatermark(t *testing.T) {
 	c, watermark := w.shard.conn(id), w.table.Watermark()
 	w.table.SetFeed(0, false, epoch.UnixMilli())
 	w.watch(time.Minute)
-	if out := w.shard.deliver(c, watermark, false, nil); len(out) > 0 {
+	if out := w.shard.deliver(id, c, watermark, false, nil); len(out) > 0 {
 		t.Fatalf("no news, and rows go out early: %s", text(t, out))
 	}
-	if got, want := text(t, w.shard.deliver(c, watermark, true, nil)), "update A#1=1"; got != want {
+	if got, want := text(t, w.shard.deliver(id, c, watermark, true, nil)), "update A#1=1"; got != want {
 		t.Fatalf("got %s, want %s", got, want)
 	}
-	if got, want := text(t, w.shard.deliver(c, w.table.Watermark(), true, nil)), `feed down since=0.000 | stale ["A"]`; got != want {
+	if got, want := text(t, w.shard.deliver(id, c, w.table.Watermark(), true, nil)), `feed down since=0.000 | stale ["A"]`; got != want {
 		t.Fatalf("got %s, want %s", got, want)
 	}
+}
+
+// A topic that is taken from a conn by its own command, which then asks for it again, is
+// the client's: the ack counts it, and nothing is said to the contrary.
+func TestTakenAwayAndAskedForAgain(t *testing.T) {
+	const tableMax = 24 // An eighth of it may be withdrawn by who changes its own topics.
+	w := newWorld(t, testConfig(), tableMax, 0)
+	for i := range tableMax - 2 {
+		name := "HELD" + strconv.Itoa(i)
+		w.hold(name)
+		w.publish(name, 1)
+	}
+	id := w.connect(0)
+	got := w.record()
+	w.subscribe(id, "S1", "S2")
+	w.subscribe(id, "S3", "S1") // S1 gives way to S3, and S2 to the new S1.
+	w.check()
+	w.publish("S1", 7)
+	w.table.Changes(0, nil, all)
+	w.advance(time.Second)
+	w.command(id, wsproto.Command{Op: wsproto.OpList})
+	got.want(t, id, "ack subscribe topics=2", "ack subscribe topics=3",
+		`update S1#1=7 | unsubscribed ["S2"]`, `topics ["S3","S1"]`)
+}
+
+// No message is longer than a client may take, however many topics are taken away at once.
+func TestManyTakenAwayAreSeveralMessages(t *testing.T) {
+	cfg := testConfig()
+	cfg.MaxTopics = 1200
+	w := newWorld(t, cfg, 1200, 0)
+	id := w.connect(0)
+	var names []string
+	for i := range 1200 {
+		names = append(names, fmt.Sprintf("%064d", i))
+	}
+	w.subscribe(id, names...)
+	for by := range uint64(550) {
+		for i := range 2 {
+			if _, err := w.table.Acquire(fmt.Appendf(nil, "OTHER%d.%d", by, i), 1+by); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.table.Changes(0, nil, all)
+	messages, told := 0, 0
+	w.sink.onFrames = func(_ ConnID, frames []byte) {
+		for _, m := range decode(t, frames) {
+			var list []string
+			if err := json.Unmarshal(m.Topics, &list); err != nil || m.T != "unsubscribed" || len(list) > wsproto.UnsubscribedMax {
+				t.Fatal(m, err)
+			}
+			messages++
+			told += len(list)
+		}
+	}
+	w.tick(time.Second)
+	if messages != 3 || told != 1100 || w.shard.Stats().Withdrawn != 3 {
+		t.Errorf("%d messages of %d topics", messages, told)
+	}
+	check(t, w.shard, 1100)
 }

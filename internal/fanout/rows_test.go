@@ -18,7 +18,7 @@ func TestRowCopies(t *testing.T) {
 	names, ids := make([]string, many), make([]topics.ID, many)
 	acquire := func(i, life int) {
 		names[i] = fmt.Sprintf("T%d.%d", i, life)
-		id, err := table.Acquire([]byte(names[i]))
+		id, err := table.Acquire([]byte(names[i]), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +47,7 @@ func TestRowCopies(t *testing.T) {
 		case 1:
 			table.Release(ids[i], now)
 			table.Sweep(now.Add(time.Hour))
-			table.Changes(nil) // Now the id is free.
+			table.Changes(0, nil, all) // Now the id is free.
 			acquire(i, step)
 			publish(i)
 		}

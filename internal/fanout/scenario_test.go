@@ -260,9 +260,12 @@ func (p *player) do(line string) error {
 		ms, err := strconv.ParseInt(args[0], 10, 64)
 		p.table.SetLag(0, ms)
 		return err
+	case "changes": // The feed comes by.
+		p.table.Changes(0, nil, all)
+		return nil
 	case "sweep": // The linger is over, and the feed has taken it.
 		p.table.Sweep(p.now.Add(time.Hour))
-		p.table.Changes(nil)
+		p.table.Changes(0, nil, all)
 		return nil
 	case "stats": // What has changed in them since they were shown last.
 		p.showStats()
@@ -385,6 +388,7 @@ func (p *player) showStats() {
 		{"update_rows", now.UpdateRows - old.UpdateRows}, {"skipped", now.Skipped - old.Skipped},
 		{"pings", now.Pings - old.Pings}, {"heartbeats", now.Heartbeats - old.Heartbeats},
 		{"feeds_told", now.FeedsTold - old.FeedsTold}, {"stale_told", now.StaleTold - old.StaleTold},
+		{"withdrawn", now.Withdrawn - old.Withdrawn},
 		{"stalls", now.Stalls - old.Stalls},
 		{"slowed_down", now.SlowedDown - old.SlowedDown}, {"recovered", now.Recovered - old.Recovered},
 		{"commands_refused", now.CommandsRefused - old.CommandsRefused},

@@ -113,6 +113,15 @@ func (s *sets) remove(sp *span, i int) {
 	sp.n--
 }
 
+// truncate leaves the first n entries in a set, which may be none.
+func (s *sets) truncate(sp *span, n int) {
+	if n == 0 {
+		s.release(sp)
+		return
+	}
+	sp.n = uint16(n)
+}
+
 // release empties a set.
 func (s *sets) release(sp *span) {
 	if sp.n > 0 {

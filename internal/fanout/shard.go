@@ -9,7 +9,7 @@
 //	shard.go    conns, their states, and what a visit does
 //	wheel.go    who is visited when
 //	gather.go   rows to frames: snapshots and updates
-//	news.go     feeds that are up or down, and topics that are stale
+//	news.go     feeds that are up or down, topics that are stale, and those that are taken away
 //	ladder.go   slow consumers are slowed down step by step
 //	sets.go     the topics of the conns, without pointers
 //	command.go  what a client's command changes, and its answer
@@ -91,6 +91,8 @@ type Config struct {
 //     written, or was over before it could be, or is older than the conn or than its
 //     subscription, which are told what holds then.
 //   - served <= snapped <= table.Watermark() while an entry is marked snapped.
+//   - A topic that the table has withdrawn is among its topics until it was told so, which
+//     it is when it is next served.
 //   - pos != nowhere, but for the time of its own visit.
 type conn struct {
 	served   uint64
@@ -212,6 +214,7 @@ type Stats struct {
 	Heartbeats uint64
 	FeedsTold  uint64 // Messages that a feed is up or down.
 	StaleTold  uint64 // Messages that topics are stale.
+	Withdrawn  uint64 // Messages that topics were taken away.
 	Stalls     uint64 // Times the wheel was more than its own length behind.
 	SlowedDown uint64 // Steps that conns went up on the ladder.
 	Recovered  uint64 // Steps that they went down again.
@@ -240,6 +243,7 @@ func (st *Stats) Add(o *Stats) {
 	st.Heartbeats += o.Heartbeats
 	st.FeedsTold += o.FeedsTold
 	st.StaleTold += o.StaleTold
+	st.Withdrawn += o.Withdrawn
 	st.Stalls += o.Stalls
 	st.SlowedDown += o.SlowedDown
 	st.Recovered += o.Recovered
@@ -504,7 +508,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		out = s.keepPace(id, c, out)
 	}
 	if flush || s.table.Notice() > c.served {
-		out = s.deliver(c, s.table.Watermark(), flush, out)
+		out = s.deliver(id, c, s.table.Watermark(), flush, out)
 	}
 	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
 		out = s.heartbeat(out)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,9 @@ import (
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
+
+// all is more topics than any test has.
+const all = math.MaxInt
 
 // epoch is when every test begins. No test looks at a clock for its shard.
 var epoch = time.Unix(1_700_000_000, 0)
@@ -64,7 +68,7 @@ func (w *world) hold(names ...string) {
 		if _, ok := w.holds[name]; ok {
 			continue
 		}
-		id, err := w.table.Acquire([]byte(name))
+		id, err := w.table.Acquire([]byte(name), 0)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -354,6 +358,11 @@ func (m message) String() string {
 		out += fmt.Sprintf(" ms=%d (%s)", m.MS, m.Reason)
 	case "topics", "stale":
 		out += " " + string(m.Topics)
+	case "unsubscribed":
+		out += " " + string(m.Topics)
+		if m.Reason != withdrawnReason {
+			out += " " + m.Reason
+		}
 	case "feed":
 		out += fmt.Sprintf(" %s since=%.3f", m.State, seconds(m.Since))
 		if m.Topics != nil {

@@ -145,7 +145,7 @@ func BenchmarkStorm(b *testing.B) {
 		b.StartTimer()
 		begin := time.Now()
 		for i := range fresh {
-			r.table.Acquire(fmt.Append(nil, "T", i))
+			r.table.Acquire(fmt.Append(nil, "T", i), 0)
 		}
 		r.eventually("all are confirmed", func() bool { return r.Stats().Channels == fresh+1 })
 		took += time.Since(begin)

@@ -110,6 +110,20 @@ func newCluster(sh *shared, u *upstream, changed func(up bool)) *cluster {
 
 func (c *cluster) slot(topic string) uint16 { return slotOf(c.channel.name(topic)) }
 
+// room is that of the node with the least, of those that are up. What is for one that is down
+// waits there, and holds up nobody.
+func (c *cluster) room() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	room := aheadMax
+	for _, n := range c.nodes {
+		if n.up {
+			room = min(room, n.room())
+		}
+	}
+	return room
+}
+
 func (c *cluster) apply(changes []topics.Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

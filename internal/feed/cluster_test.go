@@ -59,13 +59,13 @@ func (c *cluster) must(t *testing.T, v view) (moved bool) {
 func (c *cluster) want(t *testing.T, names ...string) (ids []topics.ID) {
 	t.Helper()
 	for _, name := range names {
-		id, err := c.table.Acquire([]byte(name))
+		id, err := c.table.Acquire([]byte(name), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, id)
 	}
-	c.apply(c.table.Changes(nil))
+	c.apply(c.table.Changes(0, nil, 1000))
 	return ids
 }
 
@@ -325,10 +325,10 @@ func shard(t *testing.T) (s *server, hints *int) {
 	s = newServer(c.shared, fixed{}, shards, func(bool) {})
 	hints = new(int)
 	s.moved = func() { *hints++ }
-	if _, err := s.table.Acquire([]byte("A")); err != nil {
+	if _, err := s.table.Acquire([]byte("A"), 0); err != nil {
 		t.Fatal(err)
 	}
-	s.apply(s.table.Changes(nil))
+	s.apply(s.table.Changes(0, nil, 1000))
 	return s, hints
 }
 

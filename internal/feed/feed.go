@@ -26,8 +26,17 @@ const tendEvery = time.Second
 // Redis holds the difference in memory, up to the limit at which it cuts us off.
 const lagMax = time.Second
 
+// handMax is how many topics a source is given at a time that it is to subscribe: so many as
+// go into one command.
+const handMax = commandMax
+
 // Feed keeps a table up to date from all its sources: it drains the table's changes and
 // hands each to the source that takes its topic.
+//
+// Of the topics that are wanted a source is given only as many as it comes to soon. The
+// others wait in the table, where they have their turn by who has asked for them, and leave
+// nothing behind if they are given up. So what a storm of made-up names has the others wait
+// for is what is with the source already, some hundredths of a second.
 //
 // Publishers have to SET a topic's key before they PUBLISH on its channel, or do
 // both in a transaction. The other way round, a fetch between the two finds the
@@ -38,19 +47,19 @@ type Feed struct {
 }
 
 // source is one upstream. It owns its connections and all goroutines about them. apply
-// never blocks; run returns when ctx has ended and everything is closed.
+// never blocks; run returns when ctx has ended and everything is closed. room is how many
+// more topics it comes to soon; when that rises again, shared.more is signalled.
 type source interface {
 	apply([]topics.Change)
+	room() int
 	run(context.Context)
 	stats() SourceStats
 }
 
-// routed is a source and the topics it takes. Owned by drain's goroutine but for the
-// source itself.
+// routed is a source and the topics it takes.
 type routed struct {
 	source
 	patterns []string
-	changes  []topics.Change // For it, of the changes that are being drained.
 }
 
 // shared is what all sources of a feed have in common.
@@ -60,6 +69,7 @@ type shared struct {
 	key     template // The key of a topic's newest value.
 	table   *topics.Table
 	log     *slog.Logger
+	more    chan struct{} // Has an element when a source may have room again.
 
 	clock      clock
 	inspector  inspector
@@ -69,6 +79,7 @@ type shared struct {
 	fetchLog   throttle
 	lagLog     throttle
 	gapLog     throttle
+	fullLog    throttle
 }
 
 // tick takes a tick into the table that came in at a time, and counts what becomes of it.
@@ -194,7 +205,7 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("redis feed: %w", err)
 	}
-	f := &Feed{shared: &shared{cfg: cfg, table: table, log: log, clock: clock{time.Now()}}}
+	f := &Feed{shared: &shared{cfg: cfg, table: table, log: log, more: make(chan struct{}, 1), clock: clock{time.Now()}}}
 	f.inspector.versionField = cfg.VersionField
 	f.channel, _ = newTemplate("channel", cfg.Channel) // Valid, and so is the rest.
 	f.key, _ = newTemplate("key", cfg.Key)
@@ -204,6 +215,7 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 		scopes = append(scopes, scope(sc.Patterns))
 	}
 	table.SetSources(scopes)
+	table.SetRoute(f.route)
 	routeLog(log)
 	return f, nil
 }
@@ -262,12 +274,12 @@ func (f *Feed) Stats() Stats {
 	return s
 }
 
-// drain carries the table's changes to the sources, whatever state they are in: until
-// it has, topics that were given up count against the table's maximum.
+// drain carries the table's changes to the sources, whatever state they are in.
 func (f *Feed) drain(ctx context.Context) {
 	tend := time.NewTicker(tendEvery)
 	defer tend.Stop()
 	var changes []topics.Change
+	withdrawn, _ := f.table.Reclaimed()
 	for {
 		select {
 		case <-ctx.Done():
@@ -276,12 +288,46 @@ func (f *Feed) drain(ctx context.Context) {
 			f.table.Sweep(now)
 			f.table.Watch(f.clock.now())
 			f.measure()
+			withdrawn = f.tellFull(withdrawn)
 		case <-f.table.Changed():
-			changes = f.table.Changes(changes[:0])
-			f.hand(changes)
-			clear(changes) // The names must not outlive their topics here.
+		case <-f.more:
+		}
+		changes = f.hand(changes)
+	}
+}
+
+// hand gives each source what it has to be told, and some of the topics that it has room
+// for. changes is memory to be used again.
+func (f *Feed) hand(changes []topics.Change) []topics.Change {
+	for i := range f.sources {
+		s := &f.sources[i]
+		most := min(max(0, s.room()), handMax)
+		changes = f.table.Changes(i, changes[:0], most)
+		if len(changes) == 0 {
+			continue
+		}
+		s.apply(changes)
+		clear(changes) // The names must not outlive their topics here.
+		if len(changes) >= most && most > 0 {
+			signal(f.more) // There may be more, behind what else drain has to do.
 		}
 	}
+	return changes
+}
+
+// tellFull logs that topics were withdrawn since there were so many, and returns how many
+// there are now.
+func (f *Feed) tellFull(before uint64) uint64 {
+	withdrawn, _ := f.table.Reclaimed()
+	if withdrawn == before {
+		return before
+	}
+	if swallowed, ok := f.fullLog.allow(); ok {
+		f.log.Warn("the table is full: topics without a value were taken from clients who hold many, to make room for others",
+			"taken", withdrawn-before, "without_value", f.table.Rowless(), "topics", f.table.Held(), "swallowed", swallowed,
+			"hint", "if clients have a use for so many topics without a value raise -max-topics-total; else somebody makes up names")
+	}
+	return withdrawn
 }
 
 // measure tells the table how far the sources are behind.
@@ -297,26 +343,6 @@ func (f *Feed) measure() {
 			f.log.Warn("redis feed is behind", "lag", lag.Round(time.Millisecond), "topics", cmp.Or(scope(s.patterns), "*"),
 				"swallowed", swallowed, "hint", "give the edge or Redis more CPU, or divide the topics among several Redis; "+
 					"Redis cuts off who is behind by client-output-buffer-limit pubsub")
-		}
-	}
-}
-
-// hand gives each change to the source that takes its topic.
-func (f *Feed) hand(changes []topics.Change) {
-	if len(f.sources) == 1 {
-		f.sources[0].apply(changes)
-		return
-	}
-	for _, c := range changes {
-		s := &f.sources[f.route(c.Topic)]
-		s.changes = append(s.changes, c)
-	}
-	for i := range f.sources {
-		s := &f.sources[i]
-		if len(s.changes) > 0 {
-			s.apply(s.changes)
-			clear(s.changes)
-			s.changes = s.changes[:0]
 		}
 	}
 }

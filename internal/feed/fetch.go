@@ -139,13 +139,11 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 		value, err := cmds[i].Result()
 		switch {
 		case err == nil:
-			if value != "" { // Without a key, nothing was published yet.
-				if version, ok := f.s.inspector.passes(f.s.log, of.topic, value); ok {
-					repairs = append(repairs, repair{of, value, version})
-					continue
-				}
-			} else {
+			if value == "" { // Without a key, nothing was published yet.
 				f.s.table.Absent(of.topic)
+			} else if version, ok := f.s.inspector.passes(f.s.log, of.topic, value); ok {
+				repairs = append(repairs, repair{of, value, version})
+				continue
 			}
 			f.s.wants.unrepaired(of)
 		case redis.IsPermissionError(err), redis.HasErrorPrefix(err, "WRONGTYPE"):

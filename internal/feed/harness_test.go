@@ -97,7 +97,7 @@ func plain(s *redistest.Server) Config { return At(s.URL()) }
 func (r *rig) acquire(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
-		id, err := r.table.Acquire([]byte(name))
+		id, err := r.table.Acquire([]byte(name), 0)
 		if err != nil {
 			r.t.Fatal(err)
 		}

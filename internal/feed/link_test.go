@@ -256,7 +256,7 @@ func loopedLink(t *testing.T, cfg Config, values ...string) (*link, *topics.Tabl
 	var text string
 	for i, v := range values {
 		name := fmt.Sprint("T", i)
-		if _, err := table.Acquire([]byte(name)); err != nil {
+		if _, err := table.Acquire([]byte(name), 0); err != nil {
 			t.Fatal(err)
 		}
 		channel := f.channel.name(name)

@@ -426,11 +426,12 @@ func TestManyTopicsInFewCommands(t *testing.T) {
 	}
 }
 
-// On a new connection all are there at once, so the commands are full.
+// On a new connection all are there at once, so the commands are full. As many are here as
+// the feed takes out of the table while there is no Redis.
 func TestReconnectionFillsItsCommands(t *testing.T) {
 	s := redistest.New(t)
 	r := run(t, plain(s), limits)
-	const n = 5000
+	const n = aheadMax
 	for i := range n {
 		r.acquire(fmt.Sprint("T", i))
 	}
@@ -460,7 +461,7 @@ func TestDrainsWithoutRedis(t *testing.T) {
 		var id topics.ID
 		r.eventually("there is room for another topic", func() (ok bool) {
 			var err error
-			id, err = r.table.Acquire([]byte(name))
+			id, err = r.table.Acquire([]byte(name), 0)
 			return err == nil
 		})
 		r.table.Release(id, time.Now())
@@ -553,4 +554,33 @@ func TestStopWhileConnecting(t *testing.T) {
 	r.eventually("a connection that waits", func() bool { _, now := resources(t); return now > d })
 	r.stop()
 	returnsTo(t, g, d)
+}
+
+// While squatters ask for a hundred thousand names that do not exist, a client that asks for
+// one that does has its value at once.
+func TestFirstValueBesideAStorm(t *testing.T) {
+	const squatters, each = 50, 2000
+	s := redistest.Start(t)
+	s.Do("SET", "price:REAL", `"value"`)
+	r := run(t, plain(s), topics.Config{Max: 2 * squatters * each, Linger: time.Minute})
+	r.acquire("FIRST")
+	r.settled()
+	for by := range squatters {
+		for i := range each {
+			if _, err := r.table.Acquire(fmt.Append(nil, "S", by, ".", i), uint64(1+by)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	id, err := r.table.Acquire([]byte("REAL"), squatters+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ids["REAL"] = id
+	r.eventually("the value is there", func() bool { return r.value("REAL") != "" })
+	// In time that depends on the machine. In order it does not: most of what came before it
+	// waits still.
+	if waiting := r.table.Waiting(); waiting < squatters*each/2 {
+		t.Errorf("the value came when %d of %d names of others were left", waiting, squatters*each)
+	}
 }

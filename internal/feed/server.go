@@ -92,8 +92,11 @@ type counters struct {
 func newServer(sh *shared, t target, v verbs, changed func(up bool)) *server {
 	s := &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table), changed: changed}
 	s.wants.whole = v == patterns
+	s.wants.more = sh.more
 	return s
 }
+
+func (s *server) room() int { return aheadMax - s.wants.ahead() }
 
 func (s *server) apply(changes []topics.Change) { s.wants.apply(changes) }
 

@@ -119,7 +119,7 @@ func TestVersionsBeginAnew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id, _ := table.Acquire([]byte("AAPL"))
+		id, _ := table.Acquire([]byte("AAPL"), 0)
 		seq := func() (n int) {
 			fmt.Sscanf(string(table.Row(id).Value()), `{"seq":%d}`, &n)
 			return n

@@ -55,6 +55,8 @@ type wants struct {
 	astray  set
 	stuck   int // Topics with more than straysMax want.strays.
 	missing int // Those of them with want.missing.
+	// failing holds while fetches fail. Then nobody waits for them to come to their topics.
+	failing bool
 
 	// flight holds the commands that Redis has not answered in full, in the order in which
 	// they were taken, which is that of its answers.
@@ -63,6 +65,7 @@ type wants struct {
 	answered int    // Topics of the first that were answered.
 	answers  uint64 // Whatever of them was answered, over all links.
 
+	more    chan struct{} // Shared: has an element when there is less to be done again. May be nil.
 	written chan struct{} // Has an element when next may have something.
 	room    chan struct{} // The same, because flight has room again.
 	due     chan struct{} // The same for fetches.
@@ -306,6 +309,24 @@ func (s *wants) landed() {
 	if before > flightMax-commandMax {
 		signal(s.room)
 	}
+	signal(s.more)
+}
+
+// aheadMax bounds the topics of new commands and fetches that are still to come, or under way:
+// what fills the flight, as much again that waits behind it, and a pipeline of fetches. That
+// is some 20 ms of work for Redis. Beyond it topics wait in the table, see Feed.
+const aheadMax = 2*flightMax + fetchMax
+
+// ahead is how many topics are still to be subscribed and fetched, those of a fetch that is
+// under way excepted.
+func (s *wants) ahead() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.subscribe) + len(s.single) + s.flying
+	if !s.failing {
+		n += len(s.unfetched)
+	}
+	return n
 }
 
 // unanswered reports whether Redis owes an answer to a command, and counts those that it
@@ -499,6 +520,7 @@ type fetch struct {
 func (s *wants) fetches(dst []fetch, limit int) []fetch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer signal(s.more)
 	for w := range s.unfetched {
 		if limit--; limit < 0 {
 			break
@@ -545,6 +567,7 @@ func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 	if w == nil {
 		return topics.Unchanged
 	}
+	s.failing = false
 	s.done(w)
 	return s.table.Repair(f.topic, value, f.mark, m)
 }
@@ -553,6 +576,7 @@ func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 func (s *wants) unrepaired(f fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.failing = false
 	if w := s.fetched(f); w != nil {
 		s.done(w)
 	}
@@ -596,6 +620,8 @@ func (s *wants) failedAlone(f fetch) {
 func (s *wants) fail(fetches []fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.failing = true
+	signal(s.more)
 	for _, f := range fetches {
 		if w := s.fetched(f); w != nil && w.confirmed == s.link {
 			s.failed[w] = struct{}{}

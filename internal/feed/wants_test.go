@@ -21,11 +21,11 @@ func newDesk(t *testing.T, most int) *desk {
 	return &desk{wants: newWants(topics.New(topics.Config{Max: most})), t: t, ids: make(map[string]topics.ID)}
 }
 
-func (d *desk) drain() { d.apply(d.table.Changes(nil)) }
+func (d *desk) drain() { d.apply(d.table.Changes(0, nil, 1000)) }
 
 func (d *desk) want(name string) {
 	d.t.Helper()
-	id, err := d.table.Acquire([]byte(name))
+	id, err := d.table.Acquire([]byte(name), 0)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -662,4 +662,39 @@ func TestUnanswered(t *testing.T) {
 	want(true, 4)
 	d.cover()
 	want(false, 5)
+}
+
+// As many topics as may be ahead are still to be subscribed, confirmed and fetched. Each step
+// on the way says that there is room again, and fetches that fail hold up no subscription.
+func TestAhead(t *testing.T) {
+	d := newDesk(t, 100)
+	d.more = make(chan struct{}, 1)
+	ahead := func(want int, signalled bool) {
+		t.Helper()
+		if d.ahead() != want || len(d.more) == 1 != signalled {
+			t.Fatalf("%d are ahead, signalled: %v, want %d and %v", d.ahead(), len(d.more) == 1, want, signalled)
+		}
+		for range len(d.more) {
+			<-d.more
+		}
+	}
+	for i := range 4 {
+		d.want(fmt.Sprint("T", i))
+	}
+	ahead(4, false)
+	c := d.next(3)
+	ahead(4, false)
+	for _, topic := range c.topics {
+		d.answer(subscribe, topic)
+		d.confirm(topic)
+	}
+	ahead(4, true)
+	fetches := d.fetches(nil, 2)
+	ahead(2, true)
+	d.fail(fetches[:1])
+	ahead(1, true) // One is to be subscribed. It does not wait for what is to be fetched.
+	d.unrepaired(fetches[1])
+	ahead(2, false)
+	d.refetch()
+	ahead(3, false)
 }

@@ -81,7 +81,7 @@ type conn struct {
 	gc      gnet.Conn // nil when the slot is free.
 	more    *details  // What it has beside this, if anything.
 	dec     wsproto.Decoder
-	source  guard.Source // Who it is from, and holds the room that it has of the guard; 0 if it has none.
+	source  guard.Source // Who it is from, and holds the room that it has of the guard; 0 if it was not let in.
 	id      fanout.ConnID
 	name    uint32 // What it is called in its hello and in the log.
 	replies uint32 // Bytes of answers that joined its backlog since that was empty.

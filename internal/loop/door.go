@@ -198,5 +198,5 @@ func (l *loop) Exists(id fanout.ConnID, topic []byte) bool {
 	return l.server.cfg.Existing.Allows(topic) || c.more != nil && c.more.topics.Names(topic)
 }
 
-// Source implements [fanout.Sink].
+// Source implements [fanout.Sink]. A conn that is talking was let in by the guard.
 func (l *loop) Source(id fanout.ConnID) guard.Source { return l.conn(id).source }

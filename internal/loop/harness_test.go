@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"runtime"
@@ -125,7 +126,7 @@ func feed(table *topics.Table, stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-table.Changed():
-			changes = table.Changes(changes[:0])
+			changes = table.Changes(0, changes[:0], math.MaxInt)
 		case now := <-sweep.C:
 			table.Sweep(now)
 		}

@@ -16,14 +16,14 @@ func benchTable(b *testing.B, topics int) (*Table, []string, []ID) {
 	names, ids := make([]string, topics), make([]ID, topics)
 	for i := range names {
 		names[i] = fmt.Sprintf("binance:trade:T%d", i)
-		id, err := tb.Acquire([]byte(names[i]))
+		id, err := tb.Acquire([]byte(names[i]), 0)
 		if err != nil {
 			b.Fatal(err)
 		}
 		ids[i] = id
 		tb.Publish(names[i], benchValue, Meta{})
 	}
-	tb.Changes(nil)
+	tb.Changes(0, nil, all)
 	return tb, names, ids
 }
 
@@ -100,7 +100,7 @@ func BenchmarkAcquireRelease(b *testing.B) {
 		tb, _, _ := benchTable(b, 1000)
 		b.ReportAllocs()
 		for b.Loop() {
-			id, _ := tb.Acquire(name)
+			id, _ := tb.Acquire(name, 0)
 			tb.Release(id, at(0))
 		}
 	})
@@ -109,7 +109,7 @@ func BenchmarkAcquireRelease(b *testing.B) {
 		tb.Release(ids[7], at(0))
 		b.ReportAllocs()
 		for b.Loop() {
-			id, _ := tb.Acquire(name)
+			id, _ := tb.Acquire(name, 0)
 			tb.Release(id, at(0))
 		}
 	})
@@ -119,18 +119,18 @@ func BenchmarkAcquireRelease(b *testing.B) {
 		var changes []Change
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			id, _ := tb.Acquire(other)
+			id, _ := tb.Acquire(other, 0)
 			tb.Release(id, at(0))
-			tb.sweep(farFuture)
-			changes = tb.Changes(changes[:0])
+			tb.Sweep(at(linger))
+			changes = tb.Changes(0, changes[:0], all)
 		}
 	})
 	b.Run("full", func(b *testing.B) {
 		tb := New(Config{Max: 1, Linger: linger})
-		tb.Acquire([]byte("only"))
+		tb.Acquire([]byte("only"), 0)
 		b.ReportAllocs()
 		for b.Loop() {
-			tb.Acquire(name)
+			tb.Acquire(name, 0)
 		}
 	})
 }
@@ -154,7 +154,7 @@ func BenchmarkSweep(b *testing.B) {
 				tb.Sweep(now)
 				b.StopTimer()
 				for i, name := range names {
-					ids[i], _ = tb.Acquire([]byte(name))
+					ids[i], _ = tb.Acquire([]byte(name), 0)
 				}
 				now = now.Add(time.Second)
 				for _, id := range ids {

@@ -2,6 +2,7 @@ package topics
 
 import (
 	"hash/maphash"
+	"math"
 	"slices"
 	"strconv"
 	"testing"
@@ -10,6 +11,9 @@ import (
 
 const linger = 30 * time.Second
 
+// all is more topics than any test has.
+const all = math.MaxInt
+
 // at is the explicit time of a step. No test looks at a clock for its topics.
 func at(d time.Duration) time.Time { return time.Unix(1_700_000_000, 0).Add(d) }
 
@@ -17,7 +21,12 @@ func newTable(limit int) *Table { return New(Config{Max: limit, Linger: linger})
 
 func acquire(t testing.TB, tb *Table, name string) ID {
 	t.Helper()
-	id, err := tb.Acquire([]byte(name))
+	return acquireBy(t, tb, name, 0)
+}
+
+func acquireBy(t testing.TB, tb *Table, name string, by uint64) ID {
+	t.Helper()
+	id, err := tb.Acquire([]byte(name), by)
 	if err != nil {
 		t.Fatalf("Acquire(%q) = %v", name, err)
 	}
@@ -49,7 +58,7 @@ func publish(t testing.TB, tb *Table, name, value string) {
 // changes of different topics is free.
 func wantChanges(t testing.TB, tb *Table, want ...Change) {
 	t.Helper()
-	got := tb.Changes(nil)
+	got := tb.Changes(0, nil, all)
 	check(t, tb)
 	slices.SortFunc(got, byTopic)
 	slices.SortFunc(want, byTopic)
@@ -76,8 +85,7 @@ func wantHeld(t testing.TB, tb *Table, topics, subscriptions int64) {
 	}
 }
 
-// neighbours returns names that share a shard, so that they share its free list
-// and its linger list.
+// neighbours returns names that share a shard, so that they share its free list.
 func neighbours(tb *Table, count int) []string {
 	var names []string
 	for i := 0; len(names) < count; i++ {
@@ -93,56 +101,64 @@ func neighbours(tb *Table, count int) []string {
 // inside the table.
 func check(t testing.TB, tb *Table) {
 	t.Helper()
-	queued := make(map[ID]bool)
-	for _, id := range tb.changes {
-		if queued[id] {
-			t.Fatalf("id %d is queued twice for the feed", id)
-		}
-		queued[id] = true
-	}
-	var topics, subscriptions, stale int64
-	flags := 0
+	var topics, withdrawnTopics, subscriptions, stale int64
 	if tb.Notice() > tb.Watermark() {
 		t.Fatalf("notice %d is above the watermark %d", tb.Notice(), tb.Watermark())
 	}
+	places := checkLedger(t, tb)
 	for i := range tb.shards {
 		s := &tb.shards[i]
 		topics += int64(len(s.ids))
-		if len(s.ids)+len(s.free) != len(s.topics) {
-			t.Fatalf("shard %d: %d names + %d free != %d topics", i, len(s.ids), len(s.free), len(s.topics))
-		}
-		if len(s.topics) > tb.cfg.Max {
-			t.Fatalf("shard %d: %d topics, the maximum is %d", i, len(s.topics), tb.cfg.Max)
-		}
 		checkNames(t, tb, i)
 		checkFree(t, s, i)
-		checkLinger(t, s, i)
+		taken := 0
 		for local := range s.topics {
 			tp := &s.topics[local]
-			id := ID(local<<shardBits) | ID(i)
+			id := idOf(uint32(local), uint64(i))
 			subscriptions += int64(tp.subscribers)
-			if tp.queued {
-				flags++
-			}
 			if tp.stale {
 				stale++
 			}
 			if tp.refused && !tp.stale {
 				t.Fatalf("%q: refused, and not stale", tp.name)
 			}
+			switch tp.state {
+			case withdrawn:
+				withdrawnTopics++
+				if tp.subscribers <= 0 || tp.place != 0 || !tp.rowless || tp.stale || !tb.Withdrawn(id) || tb.IsAbsent(id) {
+					t.Fatalf("%q is withdrawn and is %+v, marked: %v, absent: %v", tp.name, *tp, tb.Withdrawn(id), tb.IsAbsent(id))
+				}
+				if local2, ok := s.ids[tp.name]; ok && local2 == uint32(local) {
+					t.Fatalf("%q is withdrawn and has its name", tp.name)
+				}
+			case wanted:
+				taken++
+				if tb.Withdrawn(id) || tb.IsAbsent(id) && !tp.rowless {
+					t.Fatalf("%q is wanted, and withdrawn: %v; absent: %v with a row", tp.name, tb.Withdrawn(id), tb.IsAbsent(id))
+				}
+			}
+			if tp.place != 0 && places[tp.place] != id {
+				t.Fatalf("%q, which is %d, is at place %d, where %d is", tp.name, id, tp.place, places[tp.place])
+			}
+			if tp.place != 0 {
+				delete(places, tp.place)
+			}
 			if mark := tb.Stale(id); (mark > 0) != tp.stale || mark > tb.Notice() {
 				t.Fatalf("%q: stale is %v, its mark %d, the notice %d", tp.name, tp.stale, mark, tb.Notice())
 			}
-			if tp.queued != queued[id] {
-				t.Fatalf("%q: queued is %v, in the list: %v", tp.name, tp.queued, queued[id])
-			}
+		}
+		if len(s.ids) != taken {
+			t.Fatalf("shard %d: %d names for %d topics", i, len(s.ids), taken)
 		}
 	}
-	if flags != len(queued) {
-		t.Fatalf("%d topics say they are queued, %d ids are", flags, len(queued))
+	if len(places) > 0 {
+		t.Fatalf("places of no topic: %v", places)
 	}
 	if topics != tb.held.Load() || topics > int64(tb.cfg.Max) {
 		t.Fatalf("%d topics, held says %d, the maximum is %d", topics, tb.held.Load(), tb.cfg.Max)
+	}
+	if withdrawnTopics != tb.WithdrawnTopics() || withdrawnTopics > int64(tb.cfg.Max) {
+		t.Fatalf("%d topics are withdrawn, the ledger says %d, the maximum is %d", withdrawnTopics, tb.WithdrawnTopics(), tb.cfg.Max)
 	}
 	if stale != tb.stale.Load() {
 		t.Fatalf("%d topics are stale, the table says %d", stale, tb.stale.Load())
@@ -158,30 +174,30 @@ func checkNames(t testing.TB, tb *Table, index int) {
 	s := &tb.shards[index]
 	for name, local := range s.ids {
 		tp, sl := &s.topics[local], s.slot(local)
+		of := tb.ledger.entries[tp.place].kind
 		switch {
 		case tp.name != name:
 			t.Fatalf("%q leads to the topic of %q", name, tp.name)
 		case maphash.String(tb.seed, name)&shardMask != uint64(index):
 			t.Fatalf("%q is in the wrong shard", name)
-		case tp.state == free:
-			t.Fatalf("%q has a name and is free", name)
+		case tp.state != wanted:
+			t.Fatalf("%q has a name and is in state %d", name, tp.state)
 		case tp.subscribers < 0:
 			t.Fatalf("%q has %d subscribers", name, tp.subscribers)
-		case tp.state == dropping && tp.subscribers > 0:
-			t.Fatalf("%q is dropping with %d subscribers", name, tp.subscribers)
-		case tp.state == dropping && !tp.queued:
-			t.Fatalf("%q is dropping and the feed will not hear of it", name)
-		case tp.state == wanted && !tp.told && !tp.queued:
-			t.Fatalf("%q is wanted and the feed will not hear of it", name)
-		case tp.state == wanted && tp.subscribers == 0 && !tp.inLinger:
-			t.Fatalf("%q is idle and no sweep will find it", name)
+		case tp.subscribers > 0 && tp.rowless && of != waiting && of != rowless,
+			tp.subscribers > 0 && !tp.rowless && of != due && of != settled,
+			tp.subscribers == 0 && tp.rowless && of != bare,
+			tp.subscribers == 0 && !tp.rowless && of != idle:
+			t.Fatalf("%q has %d subscribers, is without a row: %v, and stands in list %d of the ledger", name, tp.subscribers, tp.rowless, of)
+		case tp.place != 0 && tb.ledger.entries[tp.place].name != name:
+			t.Fatalf("%q has the place of %q", name, tb.ledger.entries[tp.place].name)
 		}
 		seq, row := sl.seq.Load(), sl.row.Load()
 		switch {
 		case seq > tb.Watermark():
 			t.Fatalf("%q: sequence %d is above the watermark %d", name, seq, tb.Watermark())
-		case (seq == 0) != (row == nil):
-			t.Fatalf("%q: sequence %d with row %v", name, seq, row)
+		case (seq == 0) != (row == nil) || (row == nil) != tp.rowless:
+			t.Fatalf("%q: sequence %d with row %v, without a row: %v", name, seq, row, tp.rowless)
 		case row == nil && tp.n != 0:
 			t.Fatalf("%q: %d ticks and no row", name, tp.n)
 		case row != nil && (row.Seq != seq || row.N != tp.n):
@@ -202,36 +218,122 @@ func checkFree(t testing.TB, s *shard, index int) {
 		if tp := s.topics[local]; tp != (topic{}) {
 			t.Fatalf("shard %d: the free topic %d holds %+v", index, local, tp)
 		}
-		if sl := s.slot(local); sl.seq.Load() != 0 || sl.row.Load() != nil {
+		word, bit := s.absentBit(local)
+		if sl := s.slot(local); sl.seq.Load() != 0 || sl.row.Load() != nil || s.mark(local).Load() != 0 || word.Load()&bit != 0 {
 			t.Fatalf("shard %d: the slot of the free topic %d is not empty", index, local)
 		}
 	}
-	for name, local := range s.ids {
-		if seen[local] {
-			t.Fatalf("%q has an index that is free", name)
+	for local := range s.topics {
+		if seen[uint32(local)] != (s.topics[local].state == free) {
+			t.Fatalf("shard %d: %+v is free: %v", index, s.topics[local], seen[uint32(local)])
 		}
 	}
 }
 
-// checkLinger looks at the linger list of a shard. Only a sweep makes a topic
-// dropping, and it takes the topic's entry away when it does. So the list never
-// points to a topic that is dropping or free.
-func checkLinger(t testing.TB, s *shard, index int) {
+// checkLedger looks at the ledger alone. It returns whose places are taken.
+func checkLedger(t testing.TB, tb *Table) map[uint32]ID {
 	t.Helper()
-	seen := make(map[uint32]bool)
-	for _, local := range s.linger {
-		tp := &s.topics[local]
-		if seen[local] {
-			t.Fatalf("shard %d: %q is in the linger list twice", index, tp.name)
+	l := &tb.ledger
+	places := make(map[uint32]ID)
+	freePlaces := make(map[uint32]bool)
+	for at := l.free; at != 0; at = l.entries[at].next {
+		if e := l.entries[at]; freePlaces[at] || e != (entry{next: e.next}) {
+			t.Fatalf("the free place %d holds %+v", at, e)
 		}
-		seen[local] = true
-		if tp.state != wanted || !tp.inLinger {
-			t.Fatalf("shard %d: the linger list points to %+v", index, *tp)
+		freePlaces[at] = true
+	}
+	inLists, inWaiting, lacking := 0, 0, 0
+	walk := func(li list, of kind, asker uint32, feed int) (n uint32) {
+		before, since := uint32(0), int64(math.MinInt64)
+		for at := li.first; at != 0; at = l.entries[at].next {
+			e := &l.entries[at]
+			if freePlaces[at] || e.kind != of || e.asker != asker || e.prev != before || feed >= 0 && int(e.feed) != feed {
+				t.Fatalf("in list %d of asker %d and feed %d, behind %d, is at %d %+v, free: %v", of, asker, feed, before, at, *e, freePlaces[at])
+			}
+			if feed < 0 && e.since < since {
+				t.Fatalf("%q lingers since %d, behind one that does since %d", e.name, e.since, since)
+			}
+			since = e.since
+			if feed >= 0 {
+				since = math.MinInt64
+			}
+			before = at
+			n++
+			if of == waiting || of == due {
+				inWaiting++
+			}
+			if of == waiting || of == rowless || of == bare {
+				lacking++
+			}
+		}
+		if li.last != before {
+			t.Fatalf("list %d ends with %d and its last is %d", of, before, li.last)
+		}
+		inLists += int(n)
+		return n
+	}
+	walk(l.bare, bare, 0, -1)
+	walk(l.idle, idle, 0, -1)
+	most, inTurn := uint32(0), make(map[uint32]bool)
+	for i := range l.feeds {
+		walk(l.feeds[i].due, due, 0, i)
+		before := uint32(0)
+		for a := l.feeds[i].turn.first; a != 0; a = l.askers[a].turn.next {
+			if inTurn[a] || l.askers[a].turn.prev != before || int(l.askers[a].feed) != i {
+				t.Fatalf("asker %d of the turn of feed %d, behind %d, is %+v", a, i, before, l.askers[a])
+			}
+			inTurn[a] = true
+			before = a
+		}
+		if l.feeds[i].turn.last != before {
+			t.Fatalf("the turn of feed %d ends with %d, its last is %d", i, before, l.feeds[i].turn.last)
 		}
 	}
-	for local := range s.topics {
-		if tp := &s.topics[local]; tp.inLinger != seen[uint32(local)] {
-			t.Fatalf("shard %d: %q: inLinger is %v, in the list: %v", index, tp.name, tp.inLinger, seen[uint32(local)])
+	ranked := make(map[uint32]uint32)
+	for count, first := range l.rank {
+		before := uint32(0)
+		for a := first; a != 0; a = l.askers[a].rank.next {
+			if l.askers[a].rank.prev != before {
+				t.Fatalf("asker %d stands behind %d in its rank, not %d", a, before, l.askers[a].rank.prev)
+			}
+			ranked[a] = uint32(count)
+			before = a
 		}
 	}
+	for key, a := range l.known {
+		as := &l.askers[a]
+		if as.askerKey != key {
+			t.Fatalf("%+v leads to %+v", key, *as)
+		}
+		n := walk(as.waiting, waiting, a, int(key.feed))
+		if inTurn[a] != (n > 0) {
+			t.Fatalf("%+v has %d topics that wait and is in turn: %v", key, n, inTurn[a])
+		}
+		n += walk(as.rowless, rowless, a, int(key.feed))
+		if n != as.count || n == 0 || ranked[a] != n {
+			t.Fatalf("%+v has %d topics, counted %d, and the rank %d", key, n, as.count, ranked[a])
+		}
+		most = max(most, n)
+	}
+	if len(ranked) != len(l.known) || len(l.known)+len(l.freeAskers)+1 != len(l.askers) || most != l.most {
+		t.Fatalf("%d askers in ranks, %d known, %d free, %d in all; the most topics are %d, and not %d",
+			len(ranked), len(l.known), len(l.freeAskers), len(l.askers), most, l.most)
+	}
+	settledPlaces := 0
+	for at := 1; at < len(l.entries); at++ {
+		if freePlaces[uint32(at)] {
+			continue
+		}
+		places[uint32(at)] = l.entries[at].id
+		if l.entries[at].kind == settled {
+			settledPlaces++
+		}
+	}
+	if len(places) != inLists+settledPlaces {
+		t.Fatalf("%d places are taken, %d entries are in lists and %d need none", len(places), inLists, settledPlaces)
+	}
+	if inWaiting != l.waiting || lacking != l.lacking {
+		t.Fatalf("%d wait and %d have no row, counted %d and %d", inWaiting, lacking, l.waiting, l.lacking)
+	}
+	return places
 }

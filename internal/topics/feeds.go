@@ -38,7 +38,12 @@ func (t *Table) SetSources(scopes []string) {
 	for i, scope := range scopes {
 		t.sources[i].feed.Store(&Feed{Scope: scope, Since: t.made})
 	}
+	t.ledger.feeds = make([]queue, len(scopes))
 }
+
+// SetRoute says which of the sources takes a topic, by its name. Without it all topics are
+// of the first. It is called once, before the table is used, and route from any goroutine.
+func (t *Table) SetRoute(route func(topic string) int) { t.route = route }
 
 // SetFeed notes that a source is up, or down, since a time in Unix milliseconds. It does
 // nothing if that is what the table knows.
@@ -71,8 +76,8 @@ func (t *Table) Health() Health {
 	return h
 }
 
-// Notice is the sequence of the newest change of a feed, or of a topic that went stale.
-// Who is served up to it or further knows of all of them.
+// Notice is the sequence of the newest change of a feed, or of a topic that went stale or was
+// withdrawn. Who is served up to it or further knows of all of them.
 func (t *Table) Notice() uint64 { return t.notice.Load() }
 
 // announce commits what is no row, and takes its place in the same order. The notice is

@@ -19,6 +19,14 @@ const (
 	opWatch   = 10
 	opSetFeed = 11
 
+	opReleaseWithdrawn = 12
+	opAbsent           = 13
+
+	changesAll = 0 // Arguments of opChanges.
+	changesOne = 1
+
+	nextAsker = programNames // To an argument of acquire.
+
 	nextVersion = 3 * programNames // To an argument of publish and repair; below it there is none.
 
 	waitLinger = 64
@@ -58,6 +66,18 @@ var seeds = map[string][]byte{
 	"pressure": {
 		opAcquire, 0, opAcquire, 1, opAcquire, 2, opAcquire, 3, opAcquire, 4, opAcquire, 5, opAcquire, 6, opRelease, 2,
 		opSweep, 0, opChanges, 0, opAcquire, 7, opSweep, 0, opAcquire, 2, opRelease, 4, opSweep, 0, opChanges, 0,
+	},
+	"topics without a row give way": {
+		opAcquire, 0, opAcquire, 1, opAcquire, 2, opAcquire, 3, opAcquire, 4, opAcquire, 5, opPublish, 0, opPublish, 1,
+		opChanges, changesAll, opAbsent, 2, opRelease, 1, opAcquire, nextAsker + 6, opAcquire, nextAsker + 7,
+		opAcquire, nextAsker + 8, opAcquire, nextAsker + 9, opAcquire, nextAsker + 10, opAcquire, nextAsker + 11,
+		opChanges, changesAll, opAcquire, 2, opPublish, 2, opReleaseWithdrawn, 0, opReleaseWithdrawn, 0, opChanges, changesOne,
+		opChanges, changesAll, opSweep, 0,
+	},
+	"two who ask take turns": {
+		opAcquire, 0, opAcquire, 1, opAcquire, 2, opAcquire, 3, opAcquire, nextAsker + 4, opAcquire, nextAsker + 5,
+		opChanges, changesOne, opAcquire, 2*nextAsker + 6, opPublish, 3, opChanges, changesOne, opChanges, changesOne,
+		opRelease, 2, opChanges, changesAll,
 	},
 	"repairs": {
 		opAcquire, 0, opMark, 0, opRepair, 0, opRepair, 13, opMark, 0, opRepair, 0, opRepair, 13, opMark, 0,

@@ -13,7 +13,7 @@ import (
 func wantFull(t testing.TB, tb *Table, name string) {
 	t.Helper()
 	held, subscriptions := tb.Held(), tb.Subscriptions()
-	if id, err := tb.Acquire([]byte(name)); !errors.Is(err, ErrFull) || id != 0 {
+	if id, err := tb.Acquire([]byte(name), 0); !errors.Is(err, ErrFull) || id != 0 {
 		t.Fatalf("Acquire(%q) = %d, %v, want 0, ErrFull", name, id, err)
 	}
 	wantHeld(t, tb, held, subscriptions)
@@ -26,6 +26,7 @@ func TestFull(t *testing.T) {
 		var ids []ID
 		for i := range limit {
 			ids = append(ids, acquire(t, tb, "T"+strconv.Itoa(i)))
+			publish(t, tb, "T"+strconv.Itoa(i), "1") // So that none has to give way.
 		}
 		wantFull(t, tb, "more")
 		wantFull(t, tb, "more")
@@ -36,72 +37,85 @@ func TestFull(t *testing.T) {
 		if tb.Publish("more", "1", Meta{}) == Committed {
 			t.Fatal("a topic that was refused took a tick")
 		}
-		if got := tb.Changes(nil); len(got) != limit {
+		if got := tb.Changes(0, nil, all); len(got) != limit {
 			t.Fatalf("%d changes, want %d", len(got), limit)
 		}
 		check(t, tb)
 	}
 }
 
+// A topic that lingers gives way if no other has to.
 func TestLingeringTopicsGiveWayAtTheMaximum(t *testing.T) {
 	tb := newTable(3)
-	id := acquire(t, tb, "A")
-	acquire(t, tb, "B")
-	acquire(t, tb, "C")
-	tb.Changes(nil)
-	release(t, tb, id, at(0))
-	wantFull(t, tb, "D") // The feed has to forget A first.
+	var ids []ID
+	for _, name := range []string{"A", "B", "C"} {
+		ids = append(ids, acquire(t, tb, name))
+		publish(t, tb, name, "1")
+	}
+	tb.Changes(0, nil, all)
 	wantFull(t, tb, "D")
-	wantChanges(t, tb, Change{"A", false})
-	acquire(t, tb, "D")
-	wantChanges(t, tb, Change{"D", true})
-	wantFull(t, tb, "A")
+	release(t, tb, ids[1], at(0))
+	release(t, tb, ids[0], at(1))
+	acquire(t, tb, "D") // In place of B, which has lingered for longer.
+	wantChanges(t, tb, Change{"B", false}, Change{"D", true})
+	if acquire(t, tb, "A") != ids[0] || tb.Row(ids[0]) == nil {
+		t.Fatal("A is gone")
+	}
+	wantHeld(t, tb, 3, 3)
 }
 
 func TestGivenUpAtTheMaximumAndTakenBack(t *testing.T) {
 	tb := newTable(1)
 	id := acquire(t, tb, "A")
-	tb.Changes(nil)
+	tb.Changes(0, nil, all)
 	publish(t, tb, "A", "1")
 	release(t, tb, id, at(0))
-	wantFull(t, tb, "B")
-	if acquire(t, tb, "A") != id || tb.Row(id) == nil {
-		t.Fatal("A was forgotten before the feed took the drop")
+	b := acquire(t, tb, "B")
+	tb.Release(b, at(0)) // The feed never heard of it.
+	if a := acquire(t, tb, "A"); tb.Row(a) != nil {
+		t.Fatal("A has the row of a former time")
 	}
-	wantChanges(t, tb)
-	wantFull(t, tb, "B")
-	wantChanges(t, tb)
+	wantChanges(t, tb, Change{"A", false}, Change{"A", true})
+	if got := tb.Changes(0, nil, all); len(got) > 0 {
+		t.Fatalf("Changes = %v", got)
+	}
 }
 
-func TestDroppingTopicsCountUntilTheFeedTookThem(t *testing.T) {
+// What the feed was not told of, and nobody wants any more, leaves nothing behind.
+func TestUnheardTopicsDoNotLinger(t *testing.T) {
 	tb := newTable(2)
-	release(t, tb, acquire(t, tb, "A"), at(0))
+	a := acquire(t, tb, "A")
+	publish(t, tb, "A", "1")
+	release(t, tb, a, at(0))
 	release(t, tb, acquire(t, tb, "B"), at(0))
-	tb.Changes(nil)
-	sweep(t, tb, at(linger))
-	wantHeld(t, tb, 2, 0)
-	wantFull(t, tb, "C")
-	wantChanges(t, tb, Change{"A", false}, Change{"B", false})
 	wantHeld(t, tb, 0, 0)
-	acquire(t, tb, "C")
+	wantChanges(t, tb)
 }
 
 func TestSweepUnderPressure(t *testing.T) {
 	const limit = 80
 	tb := newTable(limit)
-	lingering := acquire(t, tb, "L")
-	release(t, tb, lingering, at(0))
-	for i := range limit*7/8 - 1 {
+	row, bare := acquire(t, tb, "L"), acquire(t, tb, "R")
+	publish(t, tb, "L", "1")
+	tb.Changes(0, nil, all)
+	release(t, tb, row, at(0))
+	release(t, tb, bare, at(0))
+	for i := range limit*7/8 - 2 {
 		acquire(t, tb, "T"+strconv.Itoa(i))
 	}
-	tb.Changes(nil)
+	tb.Changes(0, nil, all)
 	sweep(t, tb, at(1)) // 7/8 and no more: the linger is kept.
 	wantChanges(t, tb)
 	acquire(t, tb, "more")
 	wantChanges(t, tb, Change{"more", true})
+	sweep(t, tb, at(1)) // One that never had a row is of no use to who comes again.
+	wantChanges(t, tb, Change{"R", false})
+	acquire(t, tb, "again")
 	sweep(t, tb, at(1))
-	wantChanges(t, tb, Change{"L", false})
-	wantHeld(t, tb, limit*7/8, limit*7/8)
+	wantHeld(t, tb, limit*7/8+1, limit*7/8)
+	if withdrawn, lingering := tb.Reclaimed(); withdrawn != 0 || lingering != 1 {
+		t.Fatalf("%d withdrawn, %d given up while they lingered", withdrawn, lingering)
+	}
 }
 
 // Both ask for the same topic at the same time, and there is room for it.
@@ -116,7 +130,7 @@ func TestTwoFirstSubscribersAtTheLastPlace(t *testing.T) {
 			done.Go(func() {
 				ready.Done()
 				ready.Wait()
-				ids[i], errs[i] = tb.Acquire([]byte("A"))
+				ids[i], errs[i] = tb.Acquire([]byte("A"), 0)
 			})
 		}
 		done.Wait()
@@ -126,27 +140,27 @@ func TestTwoFirstSubscribersAtTheLastPlace(t *testing.T) {
 		tb.Release(ids[0], at(0))
 		tb.Release(ids[1], at(0))
 		tb.Sweep(at(linger))
-		tb.Changes(nil)
+		tb.Changes(0, nil, all)
 	}
 	check(t, tb)
 }
 
 // size is how much a table keeps in memory, in elements.
-type size struct{ topics, free, linger, chunks, changes int }
+type size struct{ topics, free, entries, chunks, drops int }
 
 func sizeOf(tb *Table) (n size) {
 	for i := range tb.shards {
 		s := &tb.shards[i]
 		n.topics += cap(s.topics)
 		n.free += cap(s.free)
-		n.linger += cap(s.linger)
 		for j := range s.chunks {
 			if s.chunks[j].Load() != nil {
 				n.chunks++
 			}
 		}
 	}
-	n.changes = cap(tb.changes)
+	n.entries = cap(tb.ledger.entries)
+	n.drops = cap(tb.ledger.feeds[0].drops)
 	return n
 }
 
@@ -180,7 +194,7 @@ func TestMemoryIsBounded(t *testing.T) {
 				for i := range count {
 					now = now.Add(time.Millisecond)
 					name = strconv.AppendUint(append(name[:0], 'x'), random.Uint64(), 36)
-					id, err := tb.Acquire(name)
+					id, err := tb.Acquire(name, 0)
 					if err != nil {
 						full++
 					} else {
@@ -189,7 +203,7 @@ func TestMemoryIsBounded(t *testing.T) {
 					}
 					if feed.every > 0 && i%feed.every == 0 {
 						tb.Sweep(now)
-						changes = tb.Changes(changes[:0])
+						changes = tb.Changes(0, changes[:0], all)
 					}
 					if i%(names/8) == 0 {
 						check(t, tb)
@@ -204,17 +218,17 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Logf("%d refused; %+v and %d bytes, then %+v and %d bytes", full, before, heapBefore, after, heapAfter)
 			// A shard grows to the most topics it ever held, so a little growth of
 			// some shard is left after any number of names.
-			if after.topics > 4*limit || after.free > 4*limit || after.linger > 4*limit || after.changes > 4*limit || after.chunks > 2*len(tb.shards) {
+			if after.topics > 4*limit || after.free > 4*limit || after.entries > 4*limit || after.drops > 4*limit || after.chunks > 2*len(tb.shards) {
 				t.Errorf("the table grew to %+v, the maximum is %d topics", after, limit)
 			}
 			if heapAfter > heapBefore+256<<10 {
 				t.Errorf("the heap grew from %d to %d bytes", heapBefore, heapAfter)
 			}
-			if feed.every == 0 && tb.Held() != limit {
-				t.Errorf("%d topics are held, want the maximum", tb.Held())
+			if feed.every == 0 && tb.Held() != 0 {
+				t.Errorf("%d topics linger of which the feed has never heard", tb.Held())
 			}
 			tb.Sweep(now.Add(linger))
-			tb.Changes(nil)
+			tb.Changes(0, nil, all)
 			check(t, tb)
 			wantHeld(t, tb, 0, 0)
 		})

@@ -3,7 +3,6 @@ package topics
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -15,17 +14,24 @@ import (
 type model struct {
 	max       int
 	topics    map[string]*modelTopic
+	withdrawn []*modelTopic // Those that somebody holds still.
+	drops     []string      // What the feed was told of and nobody wants any more.
+	steps     int           // Each change of a topic's place among others has a number.
+	unsaid    bool          // A notice is due, as topics were withdrawn.
 	watermark uint64
 	notice    uint64
 	up        bool
 }
 
 type modelTopic struct {
+	name        string
 	id          ID
 	subscribers int
+	by          uint64 // Who asked for it, while it has no row.
+	since       int    // The number of when it was told, became idle, or was asked for, whatever came last.
 	idleSince   time.Time
-	dropping    bool // Given up, and the feed did not take that yet.
 	told        bool
+	absent      bool
 	n, seq      uint64
 	value       string
 	version     Version
@@ -37,38 +43,104 @@ func (m *model) subscriptions() (sum int64) {
 	for _, tp := range m.topics {
 		sum += int64(tp.subscribers)
 	}
+	for _, tp := range m.withdrawn {
+		sum += int64(tp.subscribers)
+	}
 	return sum
 }
 
-// always is a linger that is over at any time.
-const always = -1 << 62
+func (m *model) next() int {
+	m.steps++
+	return m.steps
+}
 
+// giveUp takes a topic away, from whoever holds it.
+func (m *model) giveUp(tp *modelTopic) {
+	delete(m.topics, tp.name)
+	if tp.told {
+		m.drops = append(m.drops, tp.name)
+	}
+	if tp.subscribers > 0 {
+		m.withdrawn = append(m.withdrawn, tp)
+		m.unsaid = true
+		tp.stale = 0
+	}
+}
+
+// sweep gives up what is due, and all that linger without a row under pressure.
 func (m *model) sweep(now time.Time, linger time.Duration) {
+	pressed := func() bool { return len(m.topics) > m.max-m.max/8 }
+	for {
+		oldest := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 && tp.seq == 0 })
+		if oldest == nil || now.Sub(oldest.idleSince) < linger && !pressed() {
+			break
+		}
+		m.giveUp(oldest)
+	}
 	for _, tp := range m.topics {
-		if tp.subscribers == 0 && now.Sub(tp.idleSince) >= linger {
-			tp.dropping = true
+		if tp.subscribers == 0 && tp.seq > 0 && now.Sub(tp.idleSince) >= linger {
+			m.giveUp(tp)
 		}
 	}
 }
 
-func (m *model) changes() (list []Change) {
-	for name, tp := range m.topics {
-		switch {
-		case tp.dropping:
-			if tp.told {
-				list = append(list, Change{name, false})
-			}
-			delete(m.topics, name)
-		case !tp.told:
-			tp.told = true
-			list = append(list, Change{name, true})
+// oldest is the topic that has been where it is for longest, of those that are asked for.
+func (m *model) oldest(of func(*modelTopic) bool) (oldest *modelTopic) {
+	for _, tp := range m.topics {
+		if of(tp) && (oldest == nil || tp.since < oldest.since) {
+			oldest = tp
 		}
 	}
-	return list
+	return oldest
+}
+
+// mustGiveWay are the topics one of which gives way to a new one of an asker: one, or one of
+// each asker that has as many as another. None if there is none.
+func (m *model) mustGiveWay(by uint64) (any []*modelTopic) {
+	if tp := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 && tp.seq == 0 }); tp != nil {
+		return []*modelTopic{tp}
+	}
+	counts, most := make(map[uint64]int), 0
+	for _, tp := range m.topics {
+		if tp.subscribers > 0 && tp.seq == 0 {
+			counts[tp.by]++
+			most = max(most, counts[tp.by])
+		}
+	}
+	if most == 0 {
+		if tp := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 }); tp != nil {
+			return []*modelTopic{tp}
+		}
+		return nil
+	}
+	own := counts[by] > 0 && counts[by]+1 >= most
+	if room := m.max; len(m.withdrawn) >= room || (own || most == 1) && len(m.withdrawn) >= max(1, room/ownPart) {
+		return nil
+	}
+	for asker, count := range counts {
+		if own && asker != by || !own && count < most {
+			continue
+		}
+		oldest := m.oldest(func(tp *modelTopic) bool { return tp.by == asker && tp.told && tp.subscribers > 0 && tp.seq == 0 })
+		if oldest == nil {
+			oldest = m.oldest(func(tp *modelTopic) bool { return tp.by == asker && tp.subscribers > 0 && tp.seq == 0 })
+		}
+		any = append(any, oldest)
+	}
+	return any
 }
 
 func (m *model) store(tp *modelTopic, value string, v Version, now time.Time) {
 	m.watermark++
+	tp.absent = false
+	if tp.seq == 0 && tp.subscribers == 0 { // Now it lingers behind those with a row.
+		for _, other := range m.topics {
+			if other.seq > 0 && other.subscribers == 0 && other.idleSince.After(tp.idleSince) {
+				tp.idleSince = other.idleSince
+			}
+		}
+		tp.since = m.next()
+	}
 	tp.seq, tp.value, tp.version, tp.seen, tp.stale = m.watermark, value, v, now, 0
 }
 
@@ -105,8 +177,9 @@ type program struct {
 // than the linger of a large one is cut short for.
 const (
 	programNames    = 12
-	programOps      = 12
+	programOps      = 14
 	programMaxLimit = 16
+	programAskers   = 3
 )
 
 // runProgram reads pairs of bytes, an operation and its argument.
@@ -128,15 +201,16 @@ func runProgram(t testing.TB, limit int, code []byte) {
 	}
 	// Whatever the program did, an empty table can be reached from there.
 	for name, tp := range p.model.topics {
-		for ; tp.subscribers > 0; tp.subscribers-- {
-			p.table.Release(tp.id, p.now)
-			tp.idleSince = p.now
+		for tp.subscribers > 0 {
+			p.release(name)
 		}
-		p.logf("release all of %s", name)
+	}
+	for len(p.model.withdrawn) > 0 {
+		p.releaseWithdrawn(0)
 	}
 	p.now = p.now.Add(linger)
 	p.sweep()
-	p.changes()
+	p.changes(all)
 	p.compare()
 	wantHeld(t, p.table, 0, 0)
 	if len(p.feed) != 0 {
@@ -150,7 +224,7 @@ func (p *program) step(op, arg byte) {
 	v := Version{Whole: int64(arg / programNames / 3), Set: arg/programNames/3 > 0}
 	switch op % programOps {
 	case 0, 1:
-		p.acquire(name)
+		p.acquire(name, uint64(arg/programNames%programAskers))
 	case 2, 3:
 		p.release(name)
 	case 4:
@@ -165,41 +239,73 @@ func (p *program) step(op, arg byte) {
 	case 8:
 		p.sweep()
 	case 9:
-		p.changes()
+		p.changes([]int{all, 1, 2, 4, all}[arg%5])
 	case 10:
 		p.watch()
 	case 11:
 		p.setFeed(arg%2 == 1)
+	case 12:
+		p.releaseWithdrawn(int(arg))
+	case 13:
+		p.logf("%s is absent", name)
+		p.table.Absent(name)
+		if tp, ok := p.model.topics[name]; ok && tp.seq == 0 {
+			tp.absent = true
+		}
 	}
 }
 
-func (p *program) acquire(name string) {
+func (p *program) acquire(name string, by uint64) {
 	tp, ok := p.model.topics[name]
+	var victims []*modelTopic
 	full := !ok && len(p.model.topics) == p.model.max
-	id, err := p.table.Acquire([]byte(name))
-	p.logf("acquire %s = %d, %v", name, id, err)
-	switch {
-	case full:
+	if full {
+		victims = p.model.mustGiveWay(by)
+	}
+	id, err := p.table.Acquire([]byte(name), by)
+	p.logf("acquire %s by %d = %d, %v", name, by, id, err)
+	if full && len(victims) == 0 {
 		if !errors.Is(err, ErrFull) {
 			p.fatalf("want ErrFull")
 		}
-		p.model.sweep(p.now, always) // All that linger give way.
 		return
-	case err != nil:
+	}
+	if err != nil {
 		p.fatalf("want no error")
-	case !ok:
-		for other, otherTopic := range p.model.topics {
-			if otherTopic.id == id {
-				p.fatalf("%s and %s share an id", name, other)
+	}
+	if full {
+		var gone *modelTopic
+		for _, v := range victims {
+			if _, ok := p.table.Find([]byte(v.name)); !ok {
+				gone = v
 			}
 		}
-		tp = &modelTopic{id: id}
+		if gone == nil {
+			p.fatalf("none of %d topics has given way that had to", len(victims))
+		}
+		p.logf("%s gives way", gone.name)
+		p.model.giveUp(gone)
+	}
+	if !ok {
+		for _, other := range p.model.topics {
+			if other.id == id {
+				p.fatalf("%s and %s share an id", name, other.name)
+			}
+		}
+		for _, other := range p.model.withdrawn {
+			if other.id == id {
+				p.fatalf("%s has the id of %s, which is withdrawn and held", name, other.name)
+			}
+		}
+		tp = &modelTopic{name: name, id: id}
 		p.model.topics[name] = tp
-	case tp.id != id:
+	} else if tp.id != id {
 		p.fatalf("%s had id %d", name, tp.id)
 	}
+	if tp.subscribers == 0 {
+		tp.by, tp.since = by, p.model.next()
+	}
 	tp.subscribers++
-	tp.dropping = false
 }
 
 func (p *program) release(name string) {
@@ -209,8 +315,27 @@ func (p *program) release(name string) {
 	}
 	p.logf("release %s", name)
 	p.table.Release(tp.id, p.now)
-	tp.subscribers--
-	tp.idleSince = p.now
+	if tp.subscribers--; tp.subscribers > 0 {
+		return
+	}
+	tp.idleSince, tp.since = p.now, p.model.next()
+	if !tp.told {
+		delete(p.model.topics, name)
+	}
+}
+
+// releaseWithdrawn releases one of those who hold a topic that was withdrawn.
+func (p *program) releaseWithdrawn(which int) {
+	if len(p.model.withdrawn) == 0 {
+		return
+	}
+	which %= len(p.model.withdrawn)
+	tp := p.model.withdrawn[which]
+	p.logf("release %s, which is withdrawn", tp.name)
+	p.table.Release(tp.id, p.now)
+	if tp.subscribers--; tp.subscribers == 0 {
+		p.model.withdrawn = slices.Delete(p.model.withdrawn, which, which+1)
+	}
 }
 
 func (p *program) publish(name, value string, v Version) {
@@ -307,34 +432,84 @@ func (p *program) repair(name, value string, v Version) {
 
 func (p *program) sweep() {
 	p.logf("sweep")
+	p.say()
 	p.table.Sweep(p.now)
-	if held := len(p.model.topics); held > p.model.max-p.model.max/8 {
-		p.model.sweep(p.now, always)
-	} else {
-		p.model.sweep(p.now, linger)
+	p.model.sweep(p.now, linger)
+}
+
+// say is when the table raises the notice for what was withdrawn.
+func (p *program) say() {
+	if p.model.unsaid {
+		p.model.unsaid = false
+		p.model.announce()
 	}
 }
 
-func (p *program) changes() {
-	got, want := p.table.Changes(nil), p.model.changes()
-	p.logf("changes = %v", got)
-	for _, change := range got {
+func (p *program) changes(most int) {
+	p.say()
+	waits, wait := make(map[uint64]int), 0 // By asker; those with a row have their turn before.
+	withRow := 0
+	for _, tp := range p.model.topics {
+		switch {
+		case tp.told:
+		case tp.seq > 0:
+			withRow++
+			wait++
+		default:
+			waits[tp.by]++
+			wait++
+		}
+	}
+	if p.table.Waiting() != wait {
+		p.fatalf("%d topics wait, want %d", p.table.Waiting(), wait)
+	}
+	got := p.table.Changes(0, nil, most)
+	p.logf("at most %d changes = %v", most, got)
+	slices.Sort(p.model.drops)
+	var drops []string
+	told := make(map[uint64]int)
+	for i, change := range got {
 		if p.feed[change.Topic] == change.Wanted {
 			p.fatalf("%v is no change", change)
 		}
-		if change.Wanted {
-			p.feed[change.Topic] = true
-		} else {
+		if !change.Wanted {
+			if i != len(drops) {
+				p.fatalf("a drop behind what is wanted")
+			}
+			drops = append(drops, change.Topic)
 			delete(p.feed, change.Topic)
+			continue
+		}
+		p.feed[change.Topic] = true
+		tp := p.model.topics[change.Topic]
+		if tp == nil || tp.told {
+			p.fatalf("%v is told again, or is not wanted", change)
+		}
+		tp.told, tp.since = true, p.model.next()
+		if tp.seq == 0 {
+			told[tp.by]++
 		}
 	}
-	slices.SortFunc(got, byTopic)
-	slices.SortFunc(want, byTopic)
-	if !slices.Equal(got, want) {
-		p.fatalf("want %v", want)
+	slices.Sort(drops)
+	if !slices.Equal(drops, p.model.drops) {
+		p.fatalf("want drops of %v", p.model.drops)
 	}
-	if !maps.EqualFunc(p.feed, p.model.topics, func(bool, *modelTopic) bool { return true }) {
-		p.fatalf("the feed wants %v", p.feed)
+	p.model.drops = nil
+	wants := len(got) - len(drops)
+	if wants != min(wait, most) {
+		p.fatalf("%d topics are wanted, want %d", wants, min(wait, most))
+	}
+	for a, n := range told {
+		for b, of := range waits {
+			if n > told[b]+1 && told[b] < of {
+				p.fatalf("asker %d has %d topics told, and %d has %d of %d", a, n, b, told[b], of)
+			}
+		}
+	}
+	for name := range p.feed {
+		if tp := p.model.topics[name]; tp == nil || !tp.told {
+			p.fatalf("the feed wants %s", name)
+		}
 	}
 }
 
@@ -347,9 +522,27 @@ func (p *program) compare() {
 	if p.table.Watermark() != p.model.watermark || p.table.Notice() != p.model.notice {
 		p.fatalf("watermark, notice = %d, %d, want %d, %d", p.table.Watermark(), p.table.Notice(), p.model.watermark, p.model.notice)
 	}
+	rowless := 0
+	for _, tp := range p.model.topics {
+		if tp.seq == 0 {
+			rowless++
+		}
+	}
+	if p.table.Rowless() != rowless {
+		p.fatalf("%d topics without a row, want %d", p.table.Rowless(), rowless)
+	}
+	for _, tp := range p.model.withdrawn {
+		id := tp.id
+		if !p.table.Withdrawn(id) || p.table.Name(id) != tp.name || p.table.Row(id) != nil || p.table.Seq(id) != 0 || p.table.Stale(id) != 0 {
+			p.fatalf("%s was withdrawn, id %d is %q: %v", tp.name, id, p.table.Name(id), p.table.Withdrawn(id))
+		}
+	}
 	for name, tp := range p.model.topics {
 		if got := p.table.Name(tp.id); got != name {
 			p.fatalf("id %d is %q, want %q", tp.id, got, name)
+		}
+		if p.table.Withdrawn(tp.id) || p.table.IsAbsent(tp.id) != tp.absent {
+			p.fatalf("%s is withdrawn: %v, absent: %v", name, p.table.Withdrawn(tp.id), p.table.IsAbsent(tp.id))
 		}
 		if got := p.table.Stale(tp.id); got != tp.stale {
 			p.fatalf("%s: stale mark %d, want %d", name, got, tp.stale)

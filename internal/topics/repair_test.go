@@ -140,12 +140,13 @@ func TestRepairOfADroppedTopic(t *testing.T) {
 	id := acquire(t, tb, "A")
 	publish(t, tb, "A", "1")
 	m := mark(t, tb, "A")
+	tb.Changes(0, nil, all)
 	release(t, tb, id, at(0))
 	if got := mark(t, tb, "A"); got != m {
 		t.Fatalf("lingering: mark = %d, want %d", got, m)
 	}
 	sweep(t, tb, at(linger))
-	tb.Changes(nil)
+	tb.Changes(0, nil, all)
 	if _, ok := tb.Mark("A"); ok {
 		t.Fatal("Mark knows a topic that was dropped")
 	}
@@ -166,6 +167,7 @@ func TestRepairOfADroppedTopic(t *testing.T) {
 func TestRepairWhileLingering(t *testing.T) {
 	tb := newTable(10)
 	id := acquire(t, tb, "A")
+	tb.Changes(0, nil, all)
 	release(t, tb, id, at(0))
 	if tb.Repair("A", "1", mark(t, tb, "A"), Meta{}) != Committed {
 		t.Fatal("a topic that lingers was not repaired")
@@ -178,7 +180,7 @@ func TestRepairWhileLingering(t *testing.T) {
 // for whoever has its id after it.
 func TestAbsent(t *testing.T) {
 	table := New(Config{Max: 10})
-	id, err := table.Acquire([]byte("A"))
+	id, err := table.Acquire([]byte("A"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,18 +198,18 @@ func TestAbsent(t *testing.T) {
 	is(false)
 	table.Absent("A") // The value was deleted, but clients have one.
 	is(false)
-	other, _ := table.Acquire([]byte("B"))
+	other, _ := table.Acquire([]byte("B"), 0)
 	table.Absent("B")
 	start := time.Now()
 	table.Release(other, start)
 	table.Sweep(start.Add(time.Hour))
-	table.Changes(nil)
-	if id, err = table.Acquire([]byte("C")); err != nil {
+	table.Changes(0, nil, 1000)
+	if id, err = table.Acquire([]byte("C"), 0); err != nil {
 		t.Fatal(err)
 	}
 	is(false)
 	for range 8 {
-		if next, err := table.Acquire([]byte{'D' + byte(table.Held())}); err != nil || table.IsAbsent(next) {
+		if next, err := table.Acquire([]byte{'D' + byte(table.Held())}, 0); err != nil || table.IsAbsent(next) {
 			t.Errorf("id %d is absent, or %v", next, err)
 		}
 	}

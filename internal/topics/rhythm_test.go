@@ -203,7 +203,7 @@ func TestStaleMarksGoWithTheirTopic(t *testing.T) {
 	w.stale(10_001)
 	release(t, w.tb, w.id, at(0))
 	sweep(t, w.tb, at(linger))
-	w.tb.Changes(nil)
+	w.tb.Changes(0, nil, all)
 	check(t, w.tb)
 	if now, _ := w.tb.StaleTopics(); now != 0 {
 		t.Fatalf("%d topics of none are stale", now)
@@ -229,7 +229,7 @@ func TestWatchFindsAllTopics(t *testing.T) {
 	tb := New(Config{Max: count, Linger: linger, StaleAfter: time.Second})
 	ids := make([]ID, count)
 	for i := range ids {
-		ids[i], _ = tb.Acquire(fmt.Appendf(nil, "T%d", i))
+		ids[i], _ = tb.Acquire(fmt.Appendf(nil, "T%d", i), 0)
 	}
 	tb.Watch(1000)
 	tb.Publish("T7", "1", Meta{At: 1500})

@@ -64,7 +64,7 @@ func TestRowIsNeverChanged(t *testing.T) {
 	tb.Repair("A", "3", tb.Seq(id), Meta{})
 	release(t, tb, id, at(0))
 	sweep(t, tb, at(linger))
-	tb.Changes(nil)
+	tb.Changes(0, nil, all)
 	acquire(t, tb, "A")
 	publish(t, tb, "A", "4")
 	if row.Seq != seq || row.N != n || string(row.JSON()) != text {
@@ -176,12 +176,13 @@ func TestOfferedIsTicksTimesSubscribers(t *testing.T) {
 	wantOffered(3)
 	publish(t, tb, "B", "1")
 	wantOffered(4)
+	tb.Changes(0, nil, all)
 	release(t, tb, a, at(0))
 	release(t, tb, a, at(0))
 	publish(t, tb, "A", "1") // It lingers: stored, and offered to nobody.
 	wantOffered(4)
 	sweep(t, tb, at(linger))
-	tb.Changes(nil)
+	tb.Changes(0, nil, all)
 	wantOffered(4) // The sum outlives the topic.
 }
 

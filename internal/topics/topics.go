@@ -10,12 +10,18 @@
 //	         topics[local]         …                 name, subscribers, state: under the shard's lock
 //	         chunks[local/256] ─► slots[local%256]   {seq, row}: atomics, read by loops without a lock
 //
-//	                      └────► stale[local%256]   when the topic went stale: the same
+//	                      └────► marks[local%256]   when the topic went stale, or that it was withdrawn: the same
+//
+// Clients choose the names, so the room has a limit. Where it is full, topics that never had
+// a row are taken from those who hold the most of them (see ledger.go): withdrawn. The name
+// is free at once. The id is free when the last has released it, and whoever holds it finds
+// a mark.
 //
 // It knows as well how the sources of the ticks are, and which topics have been without
 // a tick for longer than is their way. Both are news that takes its place in the order of
 // the ticks (see [Table.Notice]).
 //
+//	ledger.go   what the feeds have to hear, and what is given up first
 //	version.go  which of two ticks is the newer one
 //	rhythm.go   topics that are stale
 //	feeds.go    sources that are up or down
@@ -49,15 +55,15 @@ const (
 	chunkMask = 1<<chunkBits - 1
 )
 
-// ErrFull is returned by [Table.Acquire] when the table holds its maximum of topics.
-// Those that linger are given up then, so that there may be room once the feed has
-// taken that.
+// ErrFull is returned by [Table.Acquire] when the table holds its maximum of topics, and
+// none of them has to give way.
 var ErrFull = errors.New("topics: the table holds its maximum of topics")
 
 // Config sets the limits of a [Table].
 type Config struct {
 	// Max is how many topics the table holds, those that linger included. Clients
-	// choose the names, so without it they could fill the memory.
+	// choose the names, so without it they could fill the memory. As many again may have
+	// been withdrawn and not be released yet: this is what bounds the memory.
 	Max int
 	// Linger is how long a topic without subscribers is kept, so that a page reload
 	// or a flapping client does not cost an unsubscribe and a subscribe.
@@ -68,7 +74,8 @@ type Config struct {
 	// StaleAfter is that time for all topics, those that never had a row included. 0: it
 	// is learned for each of them, from the time between its ticks.
 	StaleAfter time.Duration
-	// Start is when the table is made: its feeds have been down since then.
+	// Start is when the table is made: its feeds have been down since then. Time that
+	// passes is measured from it, so with the monotonic clock, if it has a reading of that.
 	Start time.Time
 }
 
@@ -76,13 +83,15 @@ type Config struct {
 type Table struct {
 	cfg  Config
 	seed maphash.Seed
-	made int64 // Config.Start in Unix milliseconds, 0 if it is not known.
+	made int64     // Config.Start in Unix milliseconds, 0 if it is not known.
+	base time.Time // What Table.passed counts from.
 
 	staleFloor, staleAfter int64 // In milliseconds.
 
-	// sources never moves once the table is used. notice is on a line of its own with
+	// sources and route are not changed once the table is used. notice is on a line of its own with
 	// what is rarely written: every visit of a conn reads it.
 	sources []source
+	route   func(topic string) int
 	notice  atomic.Uint64
 	_       [64]byte
 
@@ -93,29 +102,28 @@ type Table struct {
 	stale      atomic.Int64 // Topics that are stale.
 	staleTotal atomic.Uint64
 
-	held          atomic.Int64 // Topics in the table; at most cfg.Max.
+	held          atomic.Int64 // Topics in the table without those that were withdrawn; at most cfg.Max.
 	subscriptions atomic.Int64
+	givenUp       atomic.Uint64 // Topics that were given up before their linger was over.
+	takenAway     atomic.Uint64 // Topics that were withdrawn.
+	unsaid        atomic.Bool   // The notice is to be raised for topics that were withdrawn.
 
 	// commit orders all ticks of the table. Under it the sequence is raised, the
 	// slot stored, and only then the watermark published.
 	commit    sync.Mutex
 	watermark atomic.Uint64
 
-	// changes is what the feed has not been told yet. It holds a topic at most
-	// once (topic.queued), so the table's maximum bounds it.
-	changesMu sync.Mutex
-	changes   []ID
-	changed   chan struct{}
+	ledger  ledger
+	changed chan struct{}
 }
 
 // shard holds the topics whose id ends in its index. Lock order: shard.mu or feeding, then
-// commit or changesMu. Never two shards at a time.
+// commit or ledger.mu. Never two shards at a time.
 type shard struct {
 	mu     sync.Mutex
 	ids    map[string]uint32 // name → local index
 	topics []topic           // by local index
 	free   []uint32
-	linger []uint32 // topics that may be idle, each once, in no order
 
 	offered uint64 // Ticks, each times its subscribers.
 	tickAt  int64  // When the newest tick came in.
@@ -138,43 +146,44 @@ type topic struct {
 	version     Version // Of the row.
 	gap         uint32  // The longest time between two ticks, which decays, in milliseconds.
 	subscribers int32
-	idleSince   int64 // when subscribers became 0, in Unix nanoseconds
+	place       uint32 // In the ledger; 0 if it is not there.
 	state       state
-	told        bool // The feed was told that the topic is wanted.
-	queued      bool // It is in Table.changes.
-	inLinger    bool // It has its one entry in shard.linger.
 	stale       bool // It has a stale mark.
 	refused     bool // It has that because of GoStale.
+	rowless     bool // It never had a row.
 }
 
-const topicSizeMax = 72 // Ten million of them are the most that a table holds.
+const topicSizeMax = 64 // Ten million of them are the most that a table holds, and as many again that are withdrawn.
 const _ = uint(topicSizeMax - unsafe.Sizeof(topic{}))
 
 // state says what holds of a topic.
 type state uint8
 
 const (
-	free     state = iota // Nobody knows it; its index is in shard.free.
-	wanted                // subscribers > 0, or idle for less than the linger.
-	dropping              // subscribers == 0, linger over; freed when the feed takes the change.
+	free      state = iota // Nobody knows it; its index is in shard.free.
+	wanted                 // subscribers > 0, or idle for less than the linger and in the ledger.
+	withdrawn              // subscribers > 0; the name is not in shard.ids, or is another topic's. It is in no ledger.
 )
 
 // New returns an empty table. cfg.Max must be above 0.
 func New(cfg Config) *Table {
-	if cfg.Max <= 0 || cfg.Max >= IDLimit>>shardBits {
+	if cfg.Max <= 0 || cfg.Max >= IDLimit>>shardBits/2 {
 		panic("topics: Config.Max is out of range")
 	}
-	t := &Table{cfg: cfg, seed: maphash.MakeSeed(), changed: make(chan struct{}, 1)}
+	t := &Table{cfg: cfg, seed: maphash.MakeSeed(), base: cfg.Start, changed: make(chan struct{}, 1)}
+	t.ledger.init()
 	t.staleFloor, t.staleAfter = staleTime(cfg.StaleFloor), staleTime(cfg.StaleAfter)
-	if !cfg.Start.IsZero() {
+	if cfg.Start.IsZero() {
+		t.base = time.Unix(0, 0) // The difference to the year 1 would not fit into a duration.
+	} else {
 		t.made = cfg.Start.UnixMilli()
 	}
 	t.SetSources([]string{""})
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.ids = make(map[string]uint32)
-		// One shard may get all names if the hash wants it so.
-		s.chunks = make([]atomic.Pointer[chunk], cfg.Max>>chunkBits+1)
+		// One shard may get all names if the hash wants it so, and have as many withdrawn.
+		s.chunks = make([]atomic.Pointer[chunk], 2*cfg.Max>>chunkBits+1)
 	}
 	return t
 }
@@ -183,49 +192,75 @@ func New(cfg Config) *Table {
 // caller's until it calls [Table.Release]. The first subscriber of a topic makes
 // it a change for the feed. The name must be valid, see [ValidName]. The error is
 // [ErrFull] or nil.
-func (t *Table) Acquire(name []byte) (ID, error) {
+//
+// by says who asks, such as the source of a client's address. Until a topic has a row it
+// counts as asked for by its first subscriber, and in a full table the topics give way first
+// of whoever has asked for the most, see ledger.go. So whoever holds a topic without a row
+// has to look at [Table.Withdrawn] when there is news.
+func (t *Table) Acquire(name []byte, by uint64) (ID, error) {
 	index := maphash.Bytes(t.seed, name) & shardMask
 	s := &t.shards[index]
 	s.mu.Lock()
 	local, ok := s.ids[string(name)]
 	if !ok {
-		if !t.reserve() {
-			s.mu.Unlock() // sweep looks into every shard.
-			t.sweep(farFuture)
-			return 0, ErrFull
-		}
-		local = s.add(string(name))
+		return t.acquireNew(s, index, askerKey{by: by}, string(name))
 	}
-	tp := &s.topics[local]
-	id := ID(local<<shardBits) | ID(index)
-	tp.subscribers++
-	tp.state = wanted
-	if !tp.told {
-		t.queue(tp, id)
+	t.subscribe(s, local, by)
+	s.mu.Unlock()
+	t.subscriptions.Add(1)
+	return idOf(local, index), nil
+}
+
+// acquireNew is Acquire for a name that the shard did not have when it was locked, as it is.
+// It unlocks the shard.
+func (t *Table) acquireNew(s *shard, index uint64, key askerKey, name string) (ID, error) {
+	key.feed = t.feedOf(name)
+	ok, room := false, t.reserve()
+	var local uint32
+	if !room {
+		s.mu.Unlock() // Who has to give way may be in any shard.
+		room = t.makeRoom(key)
+		s.mu.Lock()
+		local, ok = s.ids[name]
+	}
+	switch {
+	case ok: // Somebody else was faster.
+		if room {
+			t.held.Add(-1)
+		}
+		t.subscribe(s, local, key.by)
+	case !room:
+		s.mu.Unlock()
+		return 0, ErrFull
+	default:
+		local = s.add(name)
+		tp := &s.topics[local]
+		tp.place = t.ledger.want(idOf(local, index), name, key)
+		tp.subscribers++
+		t.signal()
 	}
 	s.mu.Unlock()
 	t.subscriptions.Add(1)
-	return id, nil
+	return idOf(local, index), nil
 }
 
-// Absent notes that the feed has read a topic's value and there was none. Its first row
-// ends that.
-func (t *Table) Absent(name string) {
-	s := t.shardOf(name)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if local, ok := s.ids[name]; ok && s.slot(local).seq.Load() == 0 {
-		s.absentMark(local).Store(true)
+// subscribe adds a subscriber to a topic that is there. The caller holds s.mu.
+func (t *Table) subscribe(s *shard, local uint32, by uint64) {
+	tp := &s.topics[local]
+	if tp.subscribers == 0 {
+		tp.place = t.ledger.hold(tp.place, by)
 	}
+	tp.subscribers++
 }
 
-// IsAbsent reports whether a topic is known to have no value. The caller must hold the id.
-func (t *Table) IsAbsent(id ID) bool {
-	return t.Seq(id) == 0 && t.shards[id&shardMask].absentMark(uint32(id>>shardBits)).Load()
-}
+func idOf(local uint32, index uint64) ID { return ID(local<<shardBits) | ID(index) }
 
-func (s *shard) absentMark(local uint32) *atomic.Bool {
-	return &s.chunks[local>>chunkBits].Load().absent[local&chunkMask]
+// feedOf is the source of ticks that a topic is of.
+func (t *Table) feedOf(name string) uint8 {
+	if t.route == nil {
+		return 0
+	}
+	return uint8(t.route(name))
 }
 
 // Find returns the id of a topic that the table holds. It means something only to
@@ -240,7 +275,7 @@ func (t *Table) Find(name []byte) (ID, bool) {
 }
 
 // Release takes a subscriber from a topic. The last one to leave starts the
-// linger, which [Table.Sweep] ends.
+// linger, which [Table.Sweep] ends. A topic that no feed was told of does not linger.
 func (t *Table) Release(id ID, now time.Time) {
 	s, local := t.locate(id)
 	s.mu.Lock()
@@ -250,51 +285,105 @@ func (t *Table) Release(id ID, now time.Time) {
 	}
 	tp := &s.topics[local]
 	tp.subscribers--
-	if tp.subscribers == 0 {
-		tp.idleSince = now.UnixNano()
-		if !tp.inLinger {
-			tp.inLinger = true
-			s.linger = append(s.linger, local)
+	switch {
+	case tp.subscribers > 0:
+	case tp.state == withdrawn:
+		s.clear(local)
+		t.ledger.returned()
+	default:
+		var lingers bool
+		tp.place, lingers = t.ledger.release(tp.place, id, tp.name, t.feedOf(tp.name), t.passed(now))
+		if !lingers {
+			t.forget(s, local)
 		}
 	}
 	s.mu.Unlock()
 	t.subscriptions.Add(-1)
 }
 
-// Sweep gives up the topics whose linger is over at now, and when the table is
-// nearly full all that linger. The feed is told to drop them, and when it has taken
-// that, their ids are free. It wants to be called about once a second.
+// passed is the time since the table was made, in nanoseconds. Its own difference, and not
+// the time of day: that may be set back, and what waits for its end would wait for hours.
+func (t *Table) passed(now time.Time) int64 { return int64(now.Sub(t.base)) }
+
+// Sweep gives up the topics whose linger is over at now. When the table is nearly full it
+// gives up all that linger and never had a row, so that there is room for others: they are
+// lost to nobody. Those with a row keep their linger, as who comes again wants them first.
+// Topics that somebody holds have to give way only when the room is needed, see
+// [Table.Acquire]. Sweep wants to be called about once a second.
 func (t *Table) Sweep(now time.Time) {
-	if t.held.Load() > int64(t.cfg.Max-t.cfg.Max/8) {
-		t.sweep(farFuture)
-		return
+	t.tell()
+	cutoff := t.passed(now) - int64(t.cfg.Linger)
+	for t.sweepOne(bare, cutoff) || t.nearlyFull() && t.sweepOne(bare, math.MaxInt64) {
 	}
-	t.sweep(now.Add(-t.cfg.Linger).UnixNano())
+	for t.sweepOne(idle, cutoff) {
+	}
 }
 
-const farFuture = math.MaxInt64
+// nearlyFull is whether more than seven eighths of the room are taken.
+func (t *Table) nearlyFull() bool { return t.held.Load() > int64(t.cfg.Max-t.cfg.Max/8) }
 
-// sweep gives up the topics that have been idle since cutoff or longer, which is in Unix
-// nanoseconds.
-func (t *Table) sweep(cutoff int64) {
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		keep := s.linger[:0]
-		for _, local := range s.linger {
-			tp := &s.topics[local]
-			if tp.subscribers == 0 && tp.idleSince > cutoff {
-				keep = append(keep, local)
-				continue
-			}
-			tp.inLinger = false
-			if tp.subscribers == 0 {
-				tp.state = dropping
-				t.queue(tp, ID(local<<shardBits)|ID(i))
-			}
+// sweepOne gives up the topic that has lingered the longest, if that was since cutoff or
+// longer. It is false if there is none.
+func (t *Table) sweepOne(of kind, cutoff int64) bool {
+	v, ok := t.ledger.lingering(of, cutoff)
+	if ok && t.giveUp(v) {
+		t.held.Add(-1)
+		if cutoff == math.MaxInt64 {
+			t.givenUp.Add(1)
 		}
-		s.linger = keep
-		s.mu.Unlock()
+	}
+	return ok
+}
+
+// makeRoom has a topic give way to a new one of an asker, which has its room then. It is
+// false if none has to.
+func (t *Table) makeRoom(key askerKey) bool {
+	for {
+		v, ok := t.ledger.giveWay(key, t.cfg.Max)
+		if !ok {
+			return t.reserve() // There may be some by now.
+		}
+		if t.giveUp(v) {
+			if v.kind == bare || v.kind == idle {
+				t.givenUp.Add(1)
+			}
+			return true
+		}
+		// It has changed since it was chosen, so somebody else has got on.
+	}
+}
+
+// giveUp gives up a topic, unless it has changed since it was chosen. Its room is the
+// caller's then. If nobody holds it, its id is free. Else it is withdrawn: the name is free,
+// the topic will never have a row, and those who hold it are told by its mark.
+func (t *Table) giveUp(v victim) bool {
+	s, local := t.locate(v.id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held, ok := t.ledger.giveUp(v, t.cfg.Max)
+	if !ok {
+		return false
+	}
+	tp := &s.topics[local]
+	delete(s.ids, tp.name)
+	s.unmark(t, local)
+	if held {
+		tp.state, tp.place = withdrawn, 0
+		s.mark(local).Store(withdrawnMark)
+		t.takenAway.Add(1)
+		t.unsaid.Store(true)
+	} else {
+		s.clear(local)
+	}
+	t.signal()
+	return true
+}
+
+// tell raises the notice if topics were withdrawn since it was called last. Once for all of
+// them: each time, every conn has to look at its topics.
+func (t *Table) tell() {
+	if t.unsaid.Load() && t.unsaid.Swap(false) {
+		t.announce(func(uint64) {})
 	}
 }
 
@@ -324,36 +413,32 @@ func (s *shard) add(name string) uint32 {
 			c.Store(new(chunk))
 		}
 	}
-	s.topics[local] = topic{name: name, state: wanted}
+	s.topics[local] = topic{name: name, state: wanted, rowless: true}
 	s.ids[name] = local
 	return local
 }
 
-// forget frees a topic that nobody holds. The caller holds s.mu.
+// forget frees a topic that nobody holds and that is not in the ledger. The caller holds
+// s.mu.
 func (t *Table) forget(s *shard, local uint32) {
-	tp := &s.topics[local]
-	delete(s.ids, tp.name)
-	if tp.stale {
-		t.freshen(s, local)
-	}
-	sl := s.slot(local)
-	sl.seq.Store(0)
-	sl.row.Store(nil)
-	s.absentMark(local).Store(false)
-	*tp = topic{}
-	s.free = append(s.free, local)
+	delete(s.ids, s.topics[local].name)
+	s.unmark(t, local)
+	s.clear(local)
 	t.held.Add(-1)
 }
 
-// queue notes that the feed must hear of a topic. The caller holds the topic's shard.
-func (t *Table) queue(tp *topic, id ID) {
-	if tp.queued {
-		return
-	}
-	tp.queued = true
-	t.changesMu.Lock()
-	t.changes = append(t.changes, id)
-	t.changesMu.Unlock()
+// clear frees the place of a topic that nobody knows any more. The caller holds s.mu.
+func (s *shard) clear(local uint32) {
+	s.mark(local).Store(0)
+	sl := s.slot(local)
+	sl.seq.Store(0)
+	sl.row.Store(nil)
+	s.topics[local] = topic{}
+	s.free = append(s.free, local)
+}
+
+// signal wakes the feed.
+func (t *Table) signal() {
 	select {
 	case t.changed <- struct{}{}:
 	default:
@@ -369,34 +454,39 @@ type Change struct {
 // Changed has an element when [Table.Changes] may have something to return.
 func (t *Table) Changed() <-chan struct{} { return t.changed }
 
-// Changes appends to dst what the feed has to be told since the last call, and
-// considers it told. Ticks of a topic whose Wanted is false are dropped from here
-// on. A topic that is wanted again after that comes as a new change. There must be
-// one caller at most, and it must come by soon: topics that were given up count
-// against the maximum until then.
-func (t *Table) Changes(dst []Change) []Change {
-	t.changesMu.Lock()
-	queued := t.changes
-	t.changes = nil
-	t.changesMu.Unlock()
-	for _, id := range queued {
-		s, local := t.locate(id)
-		s.mu.Lock()
-		tp := &s.topics[local]
-		tp.queued = false
-		switch {
-		case tp.state == wanted && !tp.told:
-			tp.told = true
-			dst = append(dst, Change{tp.name, true})
-		case tp.state == dropping:
-			if tp.told {
-				dst = append(dst, Change{tp.name, false})
-			}
-			t.forget(s, local)
-		}
-		s.mu.Unlock()
-	}
-	return dst
+// Changes appends to dst what a source of ticks has to be told since the last call, and
+// considers it told: all the topics that are not wanted any more, and then at most so many
+// that are wanted now, of whose subscribers none has to wait behind the many topics of
+// another (see ledger.go). A topic that is wanted again after it was dropped comes as a new
+// change. There must be one caller at a time, and it must come by soon: it is also the one
+// who has clients told of topics that were withdrawn.
+func (t *Table) Changes(source int, dst []Change, most int) []Change {
+	t.tell()
+	return t.ledger.changes(source, dst, most)
+}
+
+// Waiting is how many topics the sources have not been told of.
+func (t *Table) Waiting() int {
+	t.ledger.mu.Lock()
+	defer t.ledger.mu.Unlock()
+	return t.ledger.waiting
+}
+
+// Rowless is how many topics there are that never had a row, those that linger included.
+func (t *Table) Rowless() int {
+	t.ledger.mu.Lock()
+	defer t.ledger.mu.Unlock()
+	return t.ledger.lacking
+}
+
+// WithdrawnTopics is how many topics were withdrawn, and are held still. It counts a topic
+// before its name can be acquired again: who finds 0 after that holds none.
+func (t *Table) WithdrawnTopics() int64 { return t.ledger.withdrawn.Load() }
+
+// Reclaimed is how many topics had to make room for others: so many were withdrawn from those
+// who held them, and so many lingered and were given up before their time.
+func (t *Table) Reclaimed() (withdrawn, lingering uint64) {
+	return t.takenAway.Load(), t.givenUp.Load()
 }
 
 // Publish commits one tick of a topic: value becomes the topic's newest row and
@@ -425,6 +515,9 @@ func (t *Table) Publish(name, value string, m Meta) Outcome {
 	s.tickAt = max(s.tickAt, m.At)
 	if tp.stale {
 		t.freshen(s, local)
+	}
+	if tp.rowless {
+		t.firstRow(s, local)
 	}
 	tp.n++
 	s.offered += uint64(tp.subscribers)
@@ -493,8 +586,19 @@ func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 	if tp.stale {
 		t.freshen(s, local)
 	}
+	if tp.rowless {
+		t.firstRow(s, local)
+	}
 	t.store(sl, newRow(name, value, tp.n))
 	return Committed
+}
+
+// firstRow notes that a topic is about to have its first row. The caller holds s.mu.
+func (t *Table) firstRow(s *shard, local uint32) {
+	tp := &s.topics[local]
+	tp.rowless = false
+	s.setAbsent(local, false)
+	tp.place = t.ledger.row(tp.place)
 }
 
 // store commits a row. The watermark is published last: published before the
@@ -527,7 +631,8 @@ func (t *Table) Name(id ID) string {
 	return s.topics[local].name
 }
 
-// Held is how many topics the table holds, those that linger included.
+// Held is how many topics the table holds, those that linger included, and those that were
+// withdrawn not.
 func (t *Table) Held() int64 { return t.held.Load() }
 
 // Subscriptions is how many subscribers all topics have together.

@@ -23,7 +23,7 @@ func TestNewRefusesLimitsOutOfRange(t *testing.T) {
 func TestSameIDWhileHeld(t *testing.T) {
 	tb := newTable(100)
 	name := []byte("AAPL")
-	first, err := tb.Acquire(name)
+	first, err := tb.Acquire(name, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestEveryNameHasItsID(t *testing.T) {
 	names := make(map[ID]string)
 	for i := range count {
 		name := fmt.Sprintf("T%d", i)
-		id, err := tb.Acquire([]byte(name))
+		id, err := tb.Acquire([]byte(name), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +74,7 @@ func TestEveryNameHasItsID(t *testing.T) {
 			t.Fatalf("id %d: %q with value %s, want %q", id, tb.Name(id), tb.Row(id).Value(), name)
 		}
 	}
-	if got := len(tb.Changes(nil)); got != count {
+	if got := len(tb.Changes(0, nil, all)); got != count {
 		t.Fatalf("%d changes for %d topics", got, count)
 	}
 	check(t, tb)
@@ -87,6 +87,7 @@ func TestSubscribersAreCounted(t *testing.T) {
 	acquire(t, tb, "A")
 	b := acquire(t, tb, "B")
 	wantHeld(t, tb, 2, 3)
+	tb.Changes(0, nil, all)
 	release(t, tb, a, at(0))
 	wantHeld(t, tb, 2, 2)
 	release(t, tb, b, at(0))
@@ -94,9 +95,6 @@ func TestSubscribersAreCounted(t *testing.T) {
 	release(t, tb, a, at(0))
 	wantHeld(t, tb, 2, 0)
 	sweep(t, tb, at(linger))
-	wantHeld(t, tb, 2, 0) // The feed has not taken the drops.
-	tb.Changes(nil)
-	check(t, tb)
 	wantHeld(t, tb, 0, 0)
 }
 
@@ -113,7 +111,7 @@ func TestFirstSubscriberIsOneChange(t *testing.T) {
 func TestChangesAppends(t *testing.T) {
 	tb := newTable(100)
 	acquire(t, tb, "A")
-	got := tb.Changes([]Change{{"before", false}})
+	got := tb.Changes(0, []Change{{"before", false}}, all)
 	if len(got) != 2 || got[0] != (Change{"before", false}) || got[1] != (Change{"A", true}) {
 		t.Fatalf("Changes = %v", got)
 	}
@@ -136,10 +134,10 @@ func TestChangedTellsOfChanges(t *testing.T) {
 	}{
 		{"nothing happened", func() {}, 0},
 		{"a first subscriber", func() { acquire(t, tb, "A"); acquire(t, tb, "B") }, 1},
-		{"all told", func() { tb.Changes(nil) }, 0},
+		{"all told", func() { tb.Changes(0, nil, all) }, 0},
 		{"another subscriber", func() { acquire(t, tb, "A") }, 0},
-		{"the last one left B", func() { release(t, tb, acquire(t, tb, "B"), at(0)); release(t, tb, acquire(t, tb, "C"), at(0)) }, 1},
-		{"a sweep too early", func() { tb.Changes(nil); sweep(t, tb, at(linger-1)) }, 0},
+		{"the last one left C", func() { id := acquire(t, tb, "C"); tb.Changes(0, nil, all); release(t, tb, id, at(0)) }, 1},
+		{"a sweep too early", func() { sweep(t, tb, at(linger-1)) }, 0},
 		{"a sweep", func() { sweep(t, tb, at(linger)) }, 1},
 	}
 	for _, step := range steps {
@@ -170,35 +168,30 @@ func TestLastSubscriberIsAChangeAfterTheLinger(t *testing.T) {
 	wantHeld(t, tb, 0, 0)
 }
 
-func TestIDIsFreeOnlyWhenTheFeedTookTheDrop(t *testing.T) {
+// Ticks come by name, so an id needs not wait until the feed has taken that its topic was
+// given up.
+func TestIDIsFreeWhenTheTopicIsGivenUp(t *testing.T) {
 	tb := newTable(100)
-	names := neighbours(tb, 3)
+	names := neighbours(tb, 2)
 	id := acquire(t, tb, names[0])
 	wantChanges(t, tb, Change{names[0], true})
 	publish(t, tb, names[0], "1")
 	release(t, tb, id, at(0))
 	sweep(t, tb, at(linger))
-	if other := acquire(t, tb, names[1]); other == id {
-		t.Fatal("the id was reused before the feed took the drop")
+	if other := acquire(t, tb, names[1]); other != id {
+		t.Fatal("the free id was not reused")
 	}
-	if tb.Name(id) != names[0] || tb.Row(id) == nil {
-		t.Fatal("the topic was forgotten before the feed took the drop")
-	}
-	publish(t, tb, names[0], "2") // Ticks are dropped only from Changes on.
-	wantChanges(t, tb, Change{names[0], false}, Change{names[1], true})
 	if tb.Publish(names[0], "3", Meta{}) == Committed {
 		t.Fatal("a tick of a topic that nobody wants was taken")
 	}
-	if other := acquire(t, tb, names[2]); other != id {
-		t.Fatal("the free id was not reused")
-	}
-	if tb.Seq(id) != 0 || tb.Row(id) != nil || tb.Name(id) != names[2] {
+	if tb.Seq(id) != 0 || tb.Row(id) != nil || tb.Name(id) != names[1] {
 		t.Fatal("the reused id shows the former topic")
 	}
-	publish(t, tb, names[2], "4")
+	publish(t, tb, names[1], "4")
 	if row := tb.Row(id); row.N != 1 || string(row.Value()) != "4" {
 		t.Fatalf("row = %s", row.JSON())
 	}
+	wantChanges(t, tb, Change{names[0], false}, Change{names[1], true})
 }
 
 func TestReacquireDuringTheLinger(t *testing.T) {
@@ -220,20 +213,21 @@ func TestReacquireDuringTheLinger(t *testing.T) {
 	}
 }
 
-func TestReacquireWhileDropping(t *testing.T) {
+// Given up and wanted again before the feed came by: it has to hear of both, in this order.
+func TestWantedAgainBeforeTheFeedTookTheDrop(t *testing.T) {
 	tb := newTable(100)
 	id := acquire(t, tb, "A")
 	wantChanges(t, tb, Change{"A", true})
 	publish(t, tb, "A", "1")
 	release(t, tb, id, at(0))
 	sweep(t, tb, at(linger))
-	if again := acquire(t, tb, "A"); again != id {
-		t.Fatalf("A was %d and is %d", id, again)
+	if id = acquire(t, tb, "A"); tb.Row(id) != nil {
+		t.Fatal("it has the row of its former time")
 	}
-	wantChanges(t, tb)
-	if got := tb.Row(id); got == nil || got.N != 1 {
-		t.Fatal("the row was lost")
+	if got := tb.Changes(0, nil, 0); len(got) != 1 || got[0] != (Change{"A", false}) {
+		t.Fatalf("Changes = %v, want the drop", got)
 	}
+	wantChanges(t, tb, Change{"A", true})
 	publish(t, tb, "A", "2")
 	// Its next linger is a full one, and ends in a drop as usual.
 	release(t, tb, id, at(2*linger))
@@ -244,15 +238,15 @@ func TestReacquireWhileDropping(t *testing.T) {
 	wantHeld(t, tb, 0, 0)
 }
 
-// Given up, taken back and given up again, all before the feed came by.
-func TestDroppedTwiceBeforeTheFeedTookIt(t *testing.T) {
+// What comes and goes before the feed comes by does not pile up.
+func TestDropsAreBounded(t *testing.T) {
 	tb := newTable(100)
 	id := acquire(t, tb, "A")
 	wantChanges(t, tb, Change{"A", true})
 	for i := range time.Duration(3) {
 		release(t, tb, id, at(2*i*linger))
 		sweep(t, tb, at((2*i+1)*linger))
-		acquire(t, tb, "A")
+		id = acquire(t, tb, "A")
 	}
 	release(t, tb, id, at(8*linger))
 	sweep(t, tb, at(9*linger))
@@ -309,11 +303,10 @@ func TestReleaseOfAnUnheldIDPanics(t *testing.T) {
 		tb.Release(id, at(0))
 	}
 	id := acquire(t, tb, "A")
+	tb.Changes(0, nil, all)
 	release(t, tb, id, at(0))
 	panics("lingering", id)
 	sweep(t, tb, at(linger))
-	panics("dropping", id)
-	tb.Changes(nil)
 	panics("free", id)
 	wantHeld(t, tb, 0, 0)
 	acquire(t, tb, "A")

@@ -109,7 +109,7 @@ func TestVersionsGoWithTheirTopic(t *testing.T) {
 	tb.Publish("A", "1", Meta{Version: version(9, 0)})
 	release(t, tb, id, at(0))
 	sweep(t, tb, at(linger))
-	tb.Changes(nil)
+	tb.Changes(0, nil, all)
 	acquire(t, tb, "A")
 	if got := tb.Publish("A", "2", Meta{Version: version(1, 0)}); got != Committed {
 		t.Fatalf("the first tick of a new time: %d", got)

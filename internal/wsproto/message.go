@@ -201,6 +201,23 @@ func AppendName(dst []byte, name string) []byte {
 // NamesEnd ends the payload of a stale message.
 const NamesEnd = "]}"
 
+// AppendUnsubscribedHead appends the payload of the news that the edge has taken topics away
+// from a conn, up to their names. Those follow with [AppendName], at most [UnsubscribedMax],
+// and then [AppendUnsubscribedEnd].
+func AppendUnsubscribedHead(dst []byte) []byte {
+	return append(dst, `{"t":"unsubscribed","topics":[`...)
+}
+
+// UnsubscribedMax bounds the names in one such message. With names of 64 bytes that is 34 KB:
+// no message is to be longer than 64 KiB.
+const UnsubscribedMax = 512
+
+// AppendUnsubscribedEnd ends the payload, with the reason.
+func AppendUnsubscribedEnd(dst []byte, reason string) []byte {
+	dst = appendString(append(dst, `],"reason":`...), reason)
+	return append(dst, '}')
+}
+
 // AppendBye appends the message that precedes a close of ours. retryMS of 0 leaves
 // the advice out.
 func AppendBye(dst []byte, code Code, reason string, retryMS int) []byte {

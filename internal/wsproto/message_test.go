@@ -44,6 +44,8 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 		{(&Feed{Up: true, Since: 1732181751000, Topics: "fx:*,crypto:*"}).Append(nil),
 			`{"t":"feed","state":"up","since":1732181751000,"topics":"fx:*,crypto:*"}`},
 		{appendStale(nil, "AAPL", "MSFT"), `{"t":"stale","ts":1732181755000,"topics":["AAPL","MSFT"]}`},
+		{appendUnsubscribed(nil, "the edge is full of topics, and …", "NOSUCH"),
+			`{"t":"unsubscribed","topics":["NOSUCH"],"reason":"the edge is full of topics, and …"}`},
 		{AppendInterval(nil, 1000, "slow"), `{"t":"interval","ms":1000,"reason":"slow"}`},
 		{AppendPongMessage(nil, []byte("6"), 1732181744001), `{"t":"pong","id":6,"ts":1732181744001}`},
 		{AppendBye(nil, CodeRestart, "draining", 4200), `{"t":"bye","code":1012,"reason":"draining","retry_ms":4200}`},
@@ -62,6 +64,33 @@ func appendStale(dst []byte, names ...string) []byte {
 		dst = AppendName(dst, name)
 	}
 	return EndText(append(dst, NamesEnd...), start)
+}
+
+func appendUnsubscribed(dst []byte, reason string, names ...string) []byte {
+	start := len(dst)
+	dst = AppendUnsubscribedHead(BeginText(dst))
+	for _, name := range names {
+		dst = AppendName(dst, name)
+	}
+	return EndText(AppendUnsubscribedEnd(dst, reason), start)
+}
+
+func TestUnsubscribedTopicsOfOneMessage(t *testing.T) {
+	names := make([]string, UnsubscribedMax)
+	for i := range names {
+		names[i] = fmt.Sprintf("%064d", i)
+	}
+	var m struct {
+		Topics []string
+		Reason string
+	}
+	b := appendUnsubscribed(nil, strings.Repeat("x", 100), names...)
+	if err := json.Unmarshal([]byte(payloadText(t, b)), &m); err != nil || !slices.Equal(m.Topics, names) || len(m.Reason) != 100 {
+		t.Fatalf("%d names came back, %v", len(m.Topics), err)
+	}
+	if len(b) > 64<<10 {
+		t.Errorf("%d bytes", len(b))
+	}
 }
 
 // The longest there is: as many topics as a conn can have, with the longest names.

@@ -1,0 +1,498 @@
+package topics
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// The ledger says of which topics the feed has to hear, and which topics are the first to
+// be given up. A topic that has a row, a subscriber and the feed's ear is not in it.
+//
+//	            asker ──► waiting   wanted, and the feed was not told yet
+//	(source, feed)    └─► rowless   told, subscribed, without a row
+//
+//	feed ──► due       as waiting, but it has a row already; next in turn
+//	     ├─► turn      the askers with waiting topics, one topic of each at a time
+//	     └─► drops     names that the feed was told of, and that nobody wants any more
+//
+//	bare, idle         topics without a subscriber that linger: those without a row, and those with one
+//
+// An asker is who first asked for topics that have no row, see [Table.Acquire]. Names cost
+// nothing and are free to be made up, so what one asker can have of the feed and of the
+// room follows from how many such topics it has, not from how many it asks for:
+//
+//   - The feed is told of the topics of all askers in turn. So who asks for one topic does
+//     not wait behind who asks for a hundred thousand.
+//   - Where the table is full, topics without a row give way: first those that linger, the
+//     oldest first, then the oldest of the asker that has the most.
+//
+// Its lock comes after that of a shard, and nothing is locked under it.
+type ledger struct {
+	mu      sync.Mutex
+	entries []entry // The first is none.
+	free    uint32  // Entries, chained by next.
+
+	askers     []asker // The first is none.
+	freeAskers []uint32
+	known      map[askerKey]uint32
+	rank       []uint32 // By the number of their topics: the first asker of a chain.
+	most       uint32   // The highest number that an asker has.
+
+	feeds      []queue
+	bare, idle list
+	waiting    int // Topics that the feeds were not told of.
+	lacking    int // Topics without a row, those that linger included.
+
+	// withdrawn is how many topics were, and are held still. It is written under the lock.
+	withdrawn atomic.Int64
+}
+
+// entry is a topic in the ledger.
+type entry struct {
+	name       string
+	since      int64 // When its last subscriber left, see Table.passed.
+	id         ID
+	prev, next uint32
+	asker      uint32 // Of waiting and rowless ones.
+	feed       uint8
+	kind       kind
+}
+
+// kind says what holds of a topic, and in which list its entry is.
+type kind uint8
+
+const (
+	settled kind = iota // In no list: the feed was told, it has a row and a subscriber. Or it is no entry.
+	waiting
+	due
+	rowless
+	bare
+	idle
+)
+
+// list is entries, chained by prev and next.
+type list struct{ first, last uint32 }
+
+// asker is a source of clients, with the topics of one feed. Those of different feeds are
+// kept apart so that a feed that takes nothing holds up no other.
+type asker struct {
+	askerKey
+	waiting, rowless list
+	count            uint32    // Topics in both. It is gone at 0.
+	rank             askerLink // Among those with the same count.
+	turn             askerLink // Among those with waiting topics.
+}
+
+type askerKey struct {
+	by   uint64
+	feed uint8
+}
+
+type askerLink struct{ prev, next uint32 }
+
+// queue is what one feed has to be told.
+type queue struct {
+	due   list
+	turn  list // Of askers.
+	drops []string
+}
+
+// victim is a topic that is to be given up, as it was when it was chosen.
+type victim struct {
+	place uint32
+	id    ID
+	kind  kind
+	asker uint32
+}
+
+func (l *ledger) init() {
+	l.entries, l.askers, l.rank = make([]entry, 1), make([]asker, 1), make([]uint32, 1)
+	l.known = make(map[askerKey]uint32)
+}
+
+// want enters a new topic, of which the feed has to hear.
+func (l *ledger) want(id ID, name string, key askerKey) (place uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	place = l.enter(entry{id: id, name: name, feed: key.feed})
+	l.lacking++
+	l.put(place, waiting, l.asker(key))
+	return place
+}
+
+// hold notes that a topic without a subscriber has one again, by an asker.
+func (l *ledger) hold(place uint32, by uint64) (newPlace uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := &l.entries[place]
+	if e.kind == bare {
+		l.take(place)
+		l.put(place, rowless, l.asker(askerKey{by, e.feed}))
+		return place
+	}
+	l.leave(place)
+	return 0
+}
+
+// release notes that a topic has lost its last subscriber. It is false if the feed was
+// never told of the topic: then nothing is lost if it is forgotten at once, and it is not in
+// the ledger any more.
+func (l *ledger) release(place uint32, id ID, name string, feed uint8, since int64) (newPlace uint32, lingers bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	to := idle
+	switch {
+	case place == 0:
+		place = l.enter(entry{id: id, name: name, feed: feed})
+	case l.entries[place].kind == rowless:
+		l.take(place)
+		to = bare
+	case l.entries[place].kind != settled:
+		if l.entries[place].kind == waiting {
+			l.lacking--
+		}
+		l.leave(place)
+		return 0, false
+	}
+	l.entries[place].since = since
+	l.linger(place, to)
+	return place, true
+}
+
+// linger puts an entry to the end of one of the two lists of topics that linger. The times
+// of several loops differ by some milliseconds: a time that is below that of the last one
+// counts as that, so that the first of a list is always the oldest.
+func (l *ledger) linger(place uint32, to kind) {
+	last := l.idle.last
+	if to == bare {
+		last = l.bare.last
+	}
+	if last != 0 {
+		l.entries[place].since = max(l.entries[place].since, l.entries[last].since)
+	}
+	l.put(place, to, 0)
+}
+
+// row notes that a topic has its first row.
+func (l *ledger) row(place uint32) (newPlace uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lacking--
+	switch l.entries[place].kind {
+	case waiting:
+		l.take(place)
+		l.put(place, due, 0)
+		return place
+	case bare:
+		l.take(place)
+		l.linger(place, idle)
+		return place
+	}
+	l.leave(place)
+	return 0
+}
+
+// changes appends to dst all drops of a feed, and then at most so many topics that are
+// wanted now, and considers the feed told. That is one step under the lock: a name that was
+// dropped and is wanted again must not come the other way round.
+func (l *ledger) changes(feed int, dst []Change, most int) []Change {
+	l.mu.Lock()
+	q := &l.feeds[feed]
+	drops := q.drops
+	q.drops = nil
+	at := len(dst)
+	dst = append(dst, make([]Change, len(drops))...)
+	for ; most > 0; most-- {
+		place := q.due.first
+		if place != 0 {
+			l.take(place)
+		} else if a := q.turn.first; a != 0 {
+			place = l.askers[a].waiting.first
+			l.unlink(&l.askers[a].waiting, place)
+			l.chain(&l.askers[a].rowless, place)
+			l.entries[place].kind = rowless
+			l.waiting--
+			l.outOfTurn(q, a)
+			if l.askers[a].waiting.first != 0 {
+				l.inTurn(q, a)
+			}
+		} else {
+			break
+		}
+		dst = append(dst, Change{l.entries[place].name, true})
+	}
+	l.mu.Unlock()
+	for i, name := range drops {
+		dst[at+i] = Change{name, false}
+	}
+	return dst
+}
+
+// lingering returns the topic that has lingered the longest: of those without a row, or of
+// those with one. It must have been idle since cutoff or longer.
+func (l *ledger) lingering(of kind, cutoff int64) (v victim, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	place := l.idle.first
+	if of == bare {
+		place = l.bare.first
+	}
+	if place == 0 || l.entries[place].since > cutoff {
+		return v, false
+	}
+	return l.victim(place), true
+}
+
+// giveWay returns the topic that has to give way to a new one of an asker, if there is one
+// to be had. withdrawnMax bounds the topics that were taken from somebody and are held still.
+//
+// An asker takes from the one that has the most, until it has as many itself. From then on
+// it only changes its own topics for others, which it can do as often as it likes: so these
+// may be no more than an eighth of withdrawnMax, and leave the rest to others.
+func (l *ledger) giveWay(key askerKey, withdrawnMax int) (v victim, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.bare.first != 0 {
+		return l.victim(l.bare.first), true
+	}
+	if l.most == 0 {
+		if l.idle.first == 0 {
+			return v, false
+		}
+		return l.victim(l.idle.first), true
+	}
+	a, own := l.rank[l.most], l.known[key]
+	if own != 0 && l.askers[own].count+1 >= l.most {
+		a = own
+	}
+	if a == own || l.most == 1 {
+		withdrawnMax = max(1, withdrawnMax/ownPart)
+	}
+	if l.withdrawn.Load() >= int64(withdrawnMax) {
+		return v, false
+	}
+	place := l.askers[a].rowless.first
+	if place == 0 {
+		place = l.askers[a].waiting.first
+	}
+	return l.victim(place), true
+}
+
+// ownPart is the part of withdrawnMax that is for askers that change their own topics.
+const ownPart = 8
+
+func (l *ledger) victim(place uint32) victim {
+	e := &l.entries[place]
+	return victim{place, e.id, e.kind, e.asker}
+}
+
+// giveUp takes a victim out of the ledger, if all is as it was when it was chosen, and has
+// the feed told if it has to be. held is whether somebody holds the topic, which then counts
+// as withdrawn: at most withdrawnMax are.
+func (l *ledger) giveUp(v victim, withdrawnMax int) (held, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := &l.entries[v.place]
+	if e.id != v.id || e.kind != v.kind || e.asker != v.asker || e.name == "" {
+		return false, false
+	}
+	if held = e.kind == rowless || e.kind == waiting; held {
+		if l.withdrawn.Load() >= int64(withdrawnMax) {
+			return false, false
+		}
+		l.withdrawn.Add(1)
+	}
+	if e.kind != idle {
+		l.lacking--
+	}
+	if e.kind != waiting {
+		q := &l.feeds[e.feed]
+		q.drops = append(q.drops, e.name)
+	}
+	l.leave(v.place)
+	return held, true
+}
+
+// returned notes that the last has released a topic that was withdrawn.
+func (l *ledger) returned() {
+	l.mu.Lock()
+	l.withdrawn.Add(-1)
+	l.mu.Unlock()
+}
+
+// enter returns the place of a new entry, which is in no list.
+func (l *ledger) enter(e entry) (place uint32) {
+	if place = l.free; place != 0 {
+		l.free = l.entries[place].next
+		l.entries[place] = e
+		return place
+	}
+	l.entries = append(l.entries, e)
+	return uint32(len(l.entries) - 1)
+}
+
+// leave takes an entry out of its list and frees it.
+func (l *ledger) leave(place uint32) {
+	l.take(place)
+	l.entries[place] = entry{next: l.free}
+	l.free = place
+}
+
+// put puts an entry, which is in no list, into one.
+func (l *ledger) put(place uint32, to kind, of uint32) {
+	e := &l.entries[place]
+	e.kind, e.asker = to, of
+	if to == waiting || to == due {
+		l.waiting++
+	}
+	if of != 0 {
+		a := &l.askers[of]
+		if to == waiting && a.waiting.first == 0 {
+			l.inTurn(&l.feeds[a.feed], of)
+		}
+		l.count(of, 1)
+	}
+	l.chain(l.listOf(e), place)
+}
+
+// take takes an entry out of its list, if it is in one.
+func (l *ledger) take(place uint32) {
+	e := &l.entries[place]
+	if e.kind == settled {
+		return
+	}
+	l.unlink(l.listOf(e), place)
+	if e.kind == waiting || e.kind == due {
+		l.waiting--
+	}
+	if of := e.asker; of != 0 {
+		a := &l.askers[of]
+		if e.kind == waiting && a.waiting.first == 0 {
+			l.outOfTurn(&l.feeds[a.feed], of)
+		}
+		l.count(of, -1)
+	}
+	e.kind, e.asker = settled, 0
+}
+
+func (l *ledger) listOf(e *entry) *list {
+	switch e.kind {
+	case waiting:
+		return &l.askers[e.asker].waiting
+	case rowless:
+		return &l.askers[e.asker].rowless
+	case due:
+		return &l.feeds[e.feed].due
+	case bare:
+		return &l.bare
+	default:
+		return &l.idle
+	}
+}
+
+// chain puts an entry to the end of a list.
+func (l *ledger) chain(li *list, place uint32) {
+	e := &l.entries[place]
+	e.prev, e.next = li.last, 0
+	if li.last != 0 {
+		l.entries[li.last].next = place
+	} else {
+		li.first = place
+	}
+	li.last = place
+}
+
+func (l *ledger) unlink(li *list, place uint32) {
+	e := &l.entries[place]
+	if e.prev != 0 {
+		l.entries[e.prev].next = e.next
+	} else {
+		li.first = e.next
+	}
+	if e.next != 0 {
+		l.entries[e.next].prev = e.prev
+	} else {
+		li.last = e.prev
+	}
+	e.prev, e.next = 0, 0
+}
+
+// asker returns the asker with a key, which has no topics if it is new. It stays if it gets
+// one before the lock is given up.
+func (l *ledger) asker(key askerKey) uint32 {
+	if i := l.known[key]; i != 0 {
+		return i
+	}
+	var i uint32
+	if n := len(l.freeAskers); n > 0 {
+		i = l.freeAskers[n-1]
+		l.freeAskers = l.freeAskers[:n-1]
+	} else {
+		l.askers = append(l.askers, asker{})
+		i = uint32(len(l.askers) - 1)
+	}
+	l.askers[i].askerKey = key
+	l.known[key] = i
+	return i
+}
+
+// count changes how many topics an asker has, by one, and with it its rank.
+func (l *ledger) count(i uint32, by int32) {
+	a := &l.askers[i]
+	if a.count > 0 {
+		if a.rank.prev != 0 {
+			l.askers[a.rank.prev].rank.next = a.rank.next
+		} else {
+			l.rank[a.count] = a.rank.next
+		}
+		if a.rank.next != 0 {
+			l.askers[a.rank.next].rank.prev = a.rank.prev
+		}
+		if a.count == l.most && l.rank[a.count] == 0 {
+			l.most-- // If it is no other's rank, it will be that of this one.
+		}
+	}
+	a.count = uint32(int32(a.count) + by)
+	if a.count == 0 {
+		delete(l.known, a.askerKey)
+		*a = asker{}
+		l.freeAskers = append(l.freeAskers, i)
+		return
+	}
+	if int(a.count) == len(l.rank) {
+		l.rank = append(l.rank, 0)
+	}
+	first := l.rank[a.count]
+	a.rank = askerLink{next: first}
+	if first != 0 {
+		l.askers[first].rank.prev = i
+	}
+	l.rank[a.count] = i
+	l.most = max(l.most, a.count)
+}
+
+// inTurn puts an asker to the end of a feed's turn.
+func (l *ledger) inTurn(q *queue, i uint32) {
+	l.askers[i].turn = askerLink{prev: q.turn.last}
+	if q.turn.last != 0 {
+		l.askers[q.turn.last].turn.next = i
+	} else {
+		q.turn.first = i
+	}
+	q.turn.last = i
+}
+
+func (l *ledger) outOfTurn(q *queue, i uint32) {
+	a := &l.askers[i]
+	if a.turn.prev != 0 {
+		l.askers[a.turn.prev].turn.next = a.turn.next
+	} else {
+		q.turn.first = a.turn.next
+	}
+	if a.turn.next != 0 {
+		l.askers[a.turn.next].turn.prev = a.turn.prev
+	} else {
+		q.turn.last = a.turn.prev
+	}
+	a.turn = askerLink{}
+}
