@@ -44,6 +44,7 @@ type edge struct {
 	server   *lab.Server
 	broken   broken
 	addr     string
+	redis    string // The URL of its Redis.
 	ctx      context.Context
 	dialed   atomic.Int64 // Conns that peers have opened.
 	baseline level
@@ -74,7 +75,7 @@ func startEdge(ctx context.Context, l *lab.Lab, args []string) (*edge, error) {
 		broken.end()
 		return nil, err
 	}
-	return &edge{lab: l, server: server, broken: broken, addr: server.Addr, ctx: ctx}, nil
+	return &edge{lab: l, server: server, broken: broken, addr: server.Addr, redis: redis, ctx: ctx}, nil
 }
 
 // topicName is a topic that ticks.
