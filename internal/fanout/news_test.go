@@ -32,7 +32,7 @@ func TestTickBetweenStaleAndRows(t *testing.T) {
 		t.Fatalf("%d stale topics were found", len(w.shard.stale))
 	}
 	w.publish("A", 2)
-	out := w.shard.tellStale(watermark, w.shard.update(c, watermark, nil))
+	out := w.shard.tellStale(c, watermark, w.shard.update(id, c, watermark, nil))
 	if got := text(t, out); got != "update A#2=2" {
 		t.Fatal(got)
 	}
@@ -46,7 +46,7 @@ func TestStaleBetweenSnapshotAndRows(t *testing.T) {
 	c := w.shard.conn(id)
 	out := w.shard.snapshot(id, c, nil)
 	w.watch(time.Minute)
-	if out = w.shard.deliver(c, w.table.Watermark(), true, out); len(out) > 0 {
+	if out = w.shard.deliver(id, c, w.table.Watermark(), true, out); len(out) > 0 {
 		t.Fatal(text(t, out))
 	}
 	w.advance(3 * time.Second)
@@ -61,13 +61,32 @@ func TestNewsBehindTheWatermark(t *testing.T) {
 	c, watermark := w.shard.conn(id), w.table.Watermark()
 	w.table.SetFeed(0, false, epoch.UnixMilli())
 	w.watch(time.Minute)
-	if out := w.shard.deliver(c, watermark, false, nil); len(out) > 0 {
+	if out := w.shard.deliver(id, c, watermark, false, nil); len(out) > 0 {
 		t.Fatalf("no news, and rows go out early: %s", text(t, out))
 	}
-	if got, want := text(t, w.shard.deliver(c, watermark, true, nil)), "update A#1=1"; got != want {
+	if got, want := text(t, w.shard.deliver(id, c, watermark, true, nil)), "update A#1=1"; got != want {
 		t.Fatalf("got %s, want %s", got, want)
 	}
-	if got, want := text(t, w.shard.deliver(c, w.table.Watermark(), true, nil)), `feed down since=0.000 | stale ["A"]`; got != want {
+	if got, want := text(t, w.shard.deliver(id, c, w.table.Watermark(), true, nil)), `feed down since=0.000 | stale ["A"]`; got != want {
 		t.Fatalf("got %s, want %s", got, want)
 	}
+}
+
+// An update leaves out what a snapshot owes, though there may be room for it.
+func TestUpdateLeavesWhatIsOwed(t *testing.T) {
+	w, id, got := newsWorld(t)
+	w.hold("A", "B")
+	w.publish("B", 1)
+	w.sink.peer(id).backlog = 1
+	w.subscribe(id, "B")
+	got.want(t, id, "ack subscribe topics=2")
+	w.publish("A", 1)
+	c := w.shard.conn(id)
+	if got := text(t, w.shard.update(id, c, w.table.Watermark(), nil)); got != "update A#1=1" {
+		t.Fatal(got)
+	}
+	w.check()
+	w.sink.peer(id).backlog = 0
+	w.advance(time.Second)
+	got.want(t, id, "snapshot B#1=1")
 }

@@ -28,7 +28,7 @@ func TestLongestMessage(t *testing.T) {
 			"pong":      AppendPongMessage(nil, id, 1<<62),
 			"heartbeat": (&Heartbeat{Now: 1 << 62, Tick: 1 << 62, Lag: 1 << 62}).Append(nil),
 			"bye":       AppendBye(nil, CodeSlowConsumer, longReason[:100], 1<<31),
-			"error":     AppendError(nil, &CommandError{ErrMalformed, strings.Repeat("\x01", 100_000), id}),
+			"error":     AppendError(nil, &CommandError{Code: ErrMalformed, Reason: strings.Repeat("\x01", 100_000), ID: id}),
 		}
 		for what, topic := range map[string]string{"name": name, "control": control, "quotes": quotes, "broken": broken, "wide": wide} {
 			ack := Ack{ID: id, Op: OpUnsubscribe, Topics: maxTopics, MS: 60000,
