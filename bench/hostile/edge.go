@@ -44,7 +44,7 @@ type edge struct {
 	server   *lab.Server
 	broken   broken
 	addr     string
-	redis    string // Its URL.
+	redis    string // The URL of its Redis.
 	ctx      context.Context
 	dialed   atomic.Int64 // Conns that peers have opened.
 	baseline level

@@ -18,6 +18,7 @@
 //	squatters.go  many who make up names    docs/OPERATIONS.md
 //	conns.go      inputs of connections     docs/OPERATIONS.md
 //	redis.go      replies of a broken Redis docs/FEED.md
+//	slow.go       clients that read slowly, or next to nothing
 //	staleness.go  two that flood beside thousands that subscribe
 //	costs.go      what each kind of message costs its sender, and the edge
 package main
@@ -69,6 +70,7 @@ var groups = []group{
 	{connGroup, connInputs},
 	{"redis", redisInputs},
 	{"squatters", squatterInputs},
+	{"slow readers", slowInputs},
 }
 
 // connGroup is looked at after each input: the next one goes by what is counted.
@@ -101,6 +103,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.SetOutput(io.Discard)
 	short := f.Bool("short", false, "fewer of everything and shorter timeouts of the edge, in less than a minute")
 	only := f.String("only", "", "run only inputs whose group or name contains this `text`")
+	edgeArgs := f.String("edge", "", "more `flags` of the edge, with blanks between, such as '-slow-timeout 1m' to see how much a crowd pins; inputs that wait for its defaults fail then")
 	seed := f.Uint64("seed", 1, "draws what is random; the same seed draws the same")
 	costs := f.Bool("costs", false, "measure what each kind of message costs its sender and the edge, in place of all else; on a quiet machine")
 	binary := f.String("edge-binary", "", "`path` of another edge to measure or to be hostile to; empty builds the one of this tree")
@@ -123,6 +126,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 		p = brief()
 	}
 	p.only, p.seed, p.edgeBinary = *only, *seed, *binary
+	p.edgeArgs = append(p.edgeArgs, strings.Fields(*edgeArgs)...)
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	do := p.do

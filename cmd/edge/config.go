@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tickedge/internal/auth"
+	"tickedge/internal/doctor"
 	"tickedge/internal/fanout"
 	"tickedge/internal/feed"
 	"tickedge/internal/flags"
@@ -51,6 +52,8 @@ type config struct {
 	maxTopics        int
 	maxTopicsTotal   int
 	slowTimeout      time.Duration
+	slowRate         int
+	maxBacklogTotal  int // MiB.
 	idleTimeout      time.Duration
 	handshakeTimeout time.Duration
 	pingInterval     time.Duration
@@ -167,6 +170,9 @@ func (c *config) flags() *flag.FlagSet {
 	num(&c.maxTopics, "max-topics", 256, "topics per connection, at most 4096")
 	num(&c.maxTopicsTotal, "max-topics-total", 100000, "topics in all, those without subscribers that linger included")
 	dur(&c.slowTimeout, "slow-timeout", 10*time.Second, "how long a client may not take what was sent, before it is cut off")
+	num(&c.slowRate, "slow-rate", 4000, "bytes per second that a client has to take of what was sent, on the average of -slow-timeout; lower it for very thin lines")
+	num(&c.maxBacklogTotal, "max-backlog-total", 0, "`MiB` that clients have not taken yet, of all together, before those with most of it are cut off; "+
+		"0 is an eighth of the memory of host or container, 64 at least. Lower it if others need the memory")
 	dur(&c.idleTimeout, "idle-timeout", 2*time.Minute, "how long a client may have no subscription")
 	dur(&c.handshakeTimeout, "handshake-timeout", 10*time.Second, "from accept to the end of the request's head")
 	dur(&c.pingInterval, "ping-interval", 30*time.Second, "mean time between pings to a silent client, ±25%")
@@ -300,6 +306,11 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	between("interval", c.interval, wsproto.IntervalMin*time.Millisecond, wsproto.IntervalMax*time.Millisecond)
 	between("heartbeat", c.heartbeat, time.Second, time.Hour)
 	between("slow-timeout", c.slowTimeout, time.Second, time.Hour)
+	if c.maxBacklogTotal < 0 || c.maxBacklogTotal > backlogTotalMax {
+		bad("-max-backlog-total is %d, want 1 to %d MiB, or 0 for an eighth of the memory", c.maxBacklogTotal, backlogTotalMax)
+	} else if c.maxBacklogTotal == 0 {
+		c.maxBacklogTotal = backlogShare(doctor.ReadMemory(os.DirFS("/")))
+	}
 	between("idle-timeout", c.idleTimeout, time.Second, 7*24*time.Hour)
 	between("handshake-timeout", c.handshakeTimeout, time.Second, 10*time.Minute)
 	between("ping-interval", c.pingInterval, time.Second, time.Hour)
@@ -314,7 +325,7 @@ func (c *config) validate(fs *flag.FlagSet) error {
 		low, top int
 	}{
 		{"command-rate", c.commandRate, 0, fanout.RateMax}, {"command-burst", c.commandBurst, 1, fanout.BurstMax},
-		{"subscribe-rate", c.subscribeRate, 0, fanout.RateMax},
+		{"subscribe-rate", c.subscribeRate, 0, fanout.RateMax}, {"slow-rate", c.slowRate, 1, fanout.SlowRateMax},
 	} {
 		if r.n < r.low || r.n > r.top {
 			bad("-%s is %d, want %d to %d", r.name, r.n, r.low, r.top)
@@ -476,6 +487,23 @@ func (c *config) fileReserve() int {
 	return n
 }
 
+const (
+	// backlogTotalMax is a tebibyte.
+	backlogTotalMax = 1 << 20
+	// backlogTotalMin is enough for 2,000 clients that have not taken their piece. Whose
+	// memory is that small has fewer.
+	backlogTotalMin = 64
+)
+
+// backlogShare is how much of a memory may be backlog, in MiB. What gnet keeps it in is up
+// to twice as large, and the collector lets some garbage lie, so it is an eighth.
+func backlogShare(memory doctor.Amount) int {
+	return int(min(max(memory>>23, backlogTotalMin), backlogTotalMax))
+}
+
+// backlogMax is the limit of all backlogs, in bytes.
+func (c *config) backlogMax() int64 { return int64(c.maxBacklogTotal) << 20 }
+
 // maxConnsMax is more connections than a host can hold.
 const maxConnsMax = 10_000_000
 
@@ -528,7 +556,7 @@ func (c *config) shard(start time.Time) fanout.Config {
 	return fanout.Config{
 		Interval: c.interval, Heartbeat: c.heartbeat,
 		PingInterval: c.pingInterval, PongTimeout: c.pongTimeout,
-		SlowTimeout: c.slowTimeout, IdleTimeout: c.idleTimeout,
+		SlowTimeout: c.slowTimeout, SlowRate: c.slowRate, IdleTimeout: c.idleTimeout,
 		HandshakeTimeout: c.handshakeTimeout, CloseTimeout: closeTimeout,
 		MaxTopics: c.maxTopics, Seed: uint64(time.Now().UnixNano()),
 		MaxAge: c.maxAge, CommandRate: c.commandRate, CommandBurst: c.commandBurst,
@@ -620,6 +648,8 @@ func (c *config) print(w io.Writer, fs *flag.FlagSet) {
 				}
 			case "max-conns":
 				value = strconv.Itoa(c.maxConns)
+			case "max-backlog-total":
+				value = strconv.Itoa(c.maxBacklogTotal)
 			case "page":
 				value = strconv.FormatBool(c.page)
 			}

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"tickedge/internal/doctor"
 )
 
 // runEdge runs the binary to its end.
@@ -41,6 +43,8 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 			[]string{"-interval is 1ms, want 100ms to 1m0s", `-listen is "8080", want host:port`, "-log-level", "redis", "-max-topics is 0"}},
 		{"stale", nil, []string{"-check", "-stale-floor", "-1s", "-stale-after", "200h"},
 			[]string{"-stale-floor is -1s, want 0s to 168h0m0s", "-stale-after is 200h0m0s"}},
+		{"slow clients", nil, []string{"-check", "-slow-rate", "0", "-max-backlog-total", "-5"},
+			[]string{"-slow-rate is 0, want 1 to 1000000000", "-max-backlog-total is -5, want 1 to 1048576 MiB, or 0 for an eighth of the memory"}},
 		{"no unit", nil, []string{"-interval", "500"}, []string{"-interval", "500"}},
 		{"too many conns", nil, []string{"-check", "-max-conns", "999999999"}, []string{"-max-conns 999999999 needs", "the limit is", "LimitNOFILE"}},
 		{"environment", []string{"EDGE_SLOW_TIMEOUT=soon"}, []string{"-check"}, []string{"EDGE_SLOW_TIMEOUT", "soon"}},
@@ -54,6 +58,8 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		{"sources", []string{"EDGE_REDIS=fx:*=redis://u:hunter2@h redis-sentinel://u:hunter2@h crypto:*=redis://h/hunter2"}, []string{"-check"},
 			[]string{"redis source 2: only the last redis source may be without patterns", "redis source 3: redis URL is not valid", "redis source 3: the last redis source has to be without patterns"}},
 		{"pattern", nil, []string{"-check", "-redis", "fx:?=redis://u:hunter2@h", "-redis", "redis://h"}, []string{"redis source 1: a pattern of topics is not valid"}},
+		{"patterns", nil, []string{"-check", "-redis", strings.Repeat("abcdefghijklmnop*,", 2000) + "x*=redis://h", "-redis", "redis://h"},
+			[]string{"redis source 1: its patterns have", "want at most 32768"}},
 		{"cluster", nil, []string{"-check", "-redis", "redis-cluster://u:hunter2@h:1,h:2"}, []string{"want hash tags, for example channel:prices:{{topic}} and price:{{topic}}"}},
 		{"cluster with a pattern", nil, []string{"-check", "-redis", "redis-cluster://h", "-redis-mode", "pattern"}, []string{`redis mode is "pattern": a Redis Cluster takes channel only`}},
 		{"cluster with a stream", nil, []string{"-check", "-redis", "redis-cluster://h", "-redis-mode", "stream", "-redis-stream", "s"}, []string{`redis mode is "stream": a Redis Cluster takes channel only`}},
@@ -143,6 +149,12 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 			t.Errorf("%s: code %d %s, and %q is not in:\n%s", args, code, stderr, want, out)
 		}
 	}
+	if code, out, _ := runEdge(t, nil, "-check", "-max-backlog-total", "17"); code != 0 || !strings.Contains(out, "-max-backlog-total=17\n") {
+		t.Errorf("code %d, and the limit of backlogs is not as it was given:\n%s", code, out)
+	}
+	if _, out, _ := runEdge(t, nil, "-check"); strings.Contains(out, "-max-backlog-total=0\n") {
+		t.Errorf("what depends on the memory is not shown:\n%s", out)
+	}
 	code, out, stderr = runEdge(t, []string{"EDGE_REDIS=x=redis://replaced"}, "-check", "-redis", "fx:*,crypto:*=redis://u:hunter2@a",
 		"-redis", "redis-sentinel://:hunter2@b:1,c:2/prices?sentinel_password=hunter2")
 	if code != 0 || strings.Contains(out+stderr, "hunter2") ||
@@ -153,6 +165,16 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 	args := append([]string{"-check"}, strings.Fields(out)...)
 	if code, again, stderr := runEdge(t, nil, args...); code != 0 || again != out {
 		t.Errorf("code %d %s\n%s\nbecame\n%s", code, stderr, out, again)
+	}
+}
+
+func TestBacklogShare(t *testing.T) {
+	for memory, want := range map[doctor.Amount]int{
+		24 << 30: 3 << 10, 512 << 20: 64, 600 << 20: 75, 1 << 20: 64, 0: 64, doctor.Unknown: 64, doctor.Unlimited: backlogTotalMax,
+	} {
+		if got := backlogShare(memory); got != want {
+			t.Errorf("of %d bytes it is %d MiB, want %d", memory, got, want)
+		}
 	}
 }
 

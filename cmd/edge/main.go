@@ -147,7 +147,7 @@ func run(args []string) int {
 		html = page
 	}
 	server, err := loop.Start(loop.Config{
-		Listen: cfg.listen, Loops: cfg.loops, MaxConns: cfg.maxConns,
+		Listen: cfg.listen, Loops: cfg.loops, MaxConns: cfg.maxConns, Backlog: cfg.backlogMax(),
 		Page: html, Shard: cfg.shard(time.Now()), Log: log,
 		Guard: cfg.guard(), Trusted: cfg.trusted(), ProxyProtocol: cfg.proxyProtocol,
 		Origins: cfg.origins(), Verifier: verifier, MaxSessions: cfg.maxSessions, Existing: cfg.existing(),
@@ -157,7 +157,8 @@ func run(args []string) int {
 	}
 	if ops != nil {
 		registry := newRegistry(&exporter{
-			server: server, admin: ops, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "", maxConns: cfg.maxConns, log: log,
+			server: server, admin: ops, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "",
+			maxConns: cfg.maxConns, maxBacklog: cfg.backlogMax(), log: log,
 		})
 		ops.serve(server, registry, func() (string, error) {
 			if signals.Err() != nil {

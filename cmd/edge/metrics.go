@@ -26,6 +26,8 @@ type exporter struct {
 	jwks     bool           // Its keys are fetched.
 	maxConns int
 	log      *slog.Logger
+
+	maxBacklog int64
 }
 
 func newRegistry(e *exporter) *prometheus.Registry {
@@ -64,6 +66,9 @@ var (
 	conflatedDesc = desc("rows_conflated_total", "Rows that were not sent because a newer one took their place. It may run ahead by the rows of one window.")
 	bytesInDesc   = desc("bytes_received_total", "Bytes received from clients.")
 	bytesOutDesc  = desc("bytes_sent_total", "Bytes handed to client sockets.")
+	piecesDesc    = desc("pieces_total", "Visits of connections that had to leave rows for the next one, as what is written at a time has a limit.")
+	backlogDesc   = desc("backlog_bytes", "Bytes that client sockets have not taken yet, of all connections.")
+	backlogMax    = desc("backlog_max_bytes", "How much that may be. Beyond it the connections with most of it are closed.")
 	skippedDesc   = desc("flushes_skipped_total", "Flushes left out because the client had not taken the last one.")
 	slowedDesc    = desc("slow_downs_total", "Steps by which windows of slow clients were made longer, and shorter again.", "direction")
 	tooFastDesc   = desc("too_fast_total", "What was refused with 429 to clients that are connected: commands, topics of subscribes, and of these the ones that are new to the edge, for their source or because a turn had too many.", "what")
@@ -167,6 +172,9 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	count(conflatedDesc, e.server.Conflated())
 	count(bytesInDesc, st.BytesIn)
 	count(bytesOutDesc, st.BytesOut)
+	count(piecesDesc, st.Pieces)
+	gauge(backlogDesc, float64(e.server.Backlog()))
+	gauge(backlogMax, float64(e.maxBacklog))
 	count(skippedDesc, st.Skipped)
 	count(slowedDesc, st.SlowedDown, "down")
 	count(slowedDesc, st.Recovered, "up")

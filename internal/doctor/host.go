@@ -50,6 +50,20 @@ func ReadHost(root fs.FS) Host {
 	return h
 }
 
+// ReadMemory returns the memory that this process may have, of the host whose root
+// directory is given: the host's own, or the limit of a control group. Unknown if neither
+// can be read.
+func ReadMemory(root fs.FS) Amount {
+	r := reader{root: root}
+	most := Unknown
+	for _, have := range []Amount{r.meminfo("MemTotal")[0], r.cgroup().Memory} {
+		if have.known() && (most == Unknown || have < most) {
+			most = have
+		}
+	}
+	return most
+}
+
 // path is the file of a kernel setting.
 func path(sysctl string) string { return "proc/sys/" + strings.ReplaceAll(sysctl, ".", "/") }
 

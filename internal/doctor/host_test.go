@@ -145,3 +145,27 @@ func TestCgroup(t *testing.T) {
 		})
 	}
 }
+
+// The memory of a process is the host's, or less if a control group says so.
+func TestReadMemory(t *testing.T) {
+	const host = "MemTotal: 24684084 kB\n"
+	group := func(max string) fstest.MapFS {
+		return files("proc/meminfo", host, "proc/self/cgroup", "0::/a\n", "sys/fs/cgroup/a/memory.max", max+"\n")
+	}
+	for _, c := range []struct {
+		name string
+		root fstest.MapFS
+		want Amount
+	}{
+		{"a group", whole(), 512 * mib},
+		{"no group", files("proc/meminfo", host), 24684084 * kib},
+		{"a group without a limit", group("max"), 24684084 * kib},
+		{"a group with more than there is", group("68719476736"), 24684084 * kib},
+		{"only a group", files("proc/self/cgroup", "0::/a\n", "sys/fs/cgroup/a/memory.max", "1048576\n"), mib},
+		{"nothing", emptyFS, Unknown},
+	} {
+		if got := ReadMemory(c.root); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}

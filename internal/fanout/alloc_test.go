@@ -74,7 +74,9 @@ func (m *market) forget() { m.serve(1) }
 
 func (m *market) serve(seq uint64) {
 	for _, id := range m.ids {
-		m.shard.conn(id).served = seq
+		c := m.shard.conn(id)
+		c.served, c.snapped = seq, seq
+		m.shard.aside(id).told = 0
 	}
 }
 
@@ -179,5 +181,31 @@ func TestVisitsDoNotAllocate(t *testing.T) {
 		if did := c.did(m.shard.Stats()) - before; did != (runs+1)*c.want {
 			t.Errorf("%s: %d in %d runs, want %d in each", c.name, did, runs+1, c.want)
 		}
+	}
+}
+
+// An update in pieces allocates as little.
+func TestPiecesDoNotAllocate(t *testing.T) {
+	const conns, each = 100, 10
+	m := newMarket(t, steadyConfig(), 100, conns, each)
+	m.shard.piece = 600 // Four rows, so there are three pieces.
+	run := func() {
+		m.forget()
+		for range 100 {
+			m.tick(SlotTime)
+		}
+	}
+	for range 32 { // See turns.
+		run()
+	}
+	before := m.shard.Stats()
+	const runs = 20
+	if allocs := testing.AllocsPerRun(runs, run); allocs != 0 {
+		t.Errorf("%v allocations in a window", allocs)
+	}
+	// A pass that begins at the end of one run goes on in the next one.
+	st := m.shard.Stats()
+	if pieces := st.Flushes - before.Flushes; pieces < runs*conns*2 {
+		t.Errorf("%d pieces in %d windows of %d conns", pieces, runs+1, conns)
 	}
 }

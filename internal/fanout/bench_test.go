@@ -1,6 +1,8 @@
 package fanout
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,5 +83,31 @@ func BenchmarkSubscribe(b *testing.B) {
 	for b.Loop() {
 		m.shard.Command(other, &on, out)
 		m.shard.Command(other, &off, out)
+	}
+}
+
+// An update of a megabyte, in pieces of different sizes: 256 topics of 4 KiB that have all
+// ticked. An operation is one such update.
+func BenchmarkPieces(b *testing.B) {
+	for _, piece := range []int{16 << 10, pieceMax, 64 << 10, 2 << 20} {
+		b.Run(strconv.Itoa(piece>>10)+"KiB", func(b *testing.B) {
+			m := newMarket(b, steadyConfig(), 257, 1, 256)
+			m.shard.piece = piece
+			for _, name := range m.names {
+				m.table.Publish(name, `"`+strings.Repeat("v", 4<<10-2)+`"`, topics.Meta{})
+			}
+			m.turns()
+			before := m.shard.Stats()
+			b.ReportAllocs()
+			for b.Loop() {
+				m.forget()
+				m.tick(500 * time.Millisecond)
+				for m.shard.conn(m.ids[0]).flags&passing != 0 {
+					m.tick(SlotTime)
+				}
+			}
+			st := m.shard.Stats()
+			b.ReportMetric(float64(st.Flushes-before.Flushes)/float64(b.N), "pieces")
+		})
 	}
 }

@@ -13,15 +13,22 @@ func check(t testing.TB, s *Shard, outside int64) {
 	checkWheel(t, s)
 	checkStates(t, s)
 	checkSets(t, s)
-	var held int64
+	var held, backlog int64
 	for id := range ConnID(len(s.slabs) << slabBits) {
 		c := s.conn(id)
 		held += int64(c.topics.n)
+		if c.flags&backlogged != 0 {
+			backlog += int64(s.aside(id).left)
+		}
 		if c.state == free {
 			continue
 		}
 		checkConn(t, s, id, c)
 		checkTopics(t, s, id, c)
+	}
+	// No test has more than one shard with these.
+	if backlog != s.backlog || backlog != s.backlogs.Bytes() {
+		t.Fatalf("the backlogs come to %d bytes, the shard says %d, of %d in all", backlog, s.backlog, s.backlogs.Bytes())
 	}
 	if outside >= 0 && s.table.Subscriptions() != held+outside {
 		t.Fatalf("conns hold %d topics and others %d, the table says %d", held, outside, s.table.Subscriptions())
@@ -153,8 +160,10 @@ func checkConn(t testing.TB, s *Shard, id ConnID, c *conn) {
 		t.Fatalf("conn %d: heard %d, sent %d, now %d", id, c.heard, c.sent, s.now)
 	case c.flags&pinged != 0 && (c.ping.after(s.now) || c.heard.after(c.ping)):
 		t.Fatalf("conn %d awaits a pong of %d, heard %d, now %d", id, c.ping, c.heard, s.now)
-	case c.flags&backlogged != 0 && c.backlog.after(s.now):
+	case c.backlog.after(s.now):
 		t.Fatalf("conn %d has a backlog since %d, now %d", id, c.backlog, s.now)
+	case c.flags&(passing|owing) != 0 && through && c.flags&backlogged == 0 && c.due.after(s.now+1):
+		t.Fatalf("conn %d has more to get, and is due in %d ticks", id, c.due-s.now)
 	case c.served > s.table.Watermark():
 		t.Fatalf("conn %d was served to %d, the watermark is %d", id, c.served, s.table.Watermark())
 	}
@@ -167,6 +176,13 @@ func checkTopics(t testing.TB, s *Shard, id ConnID, c *conn) {
 		t.Fatalf("conn %d has %d topics", id, c.topics.n)
 	}
 	list := s.sets.entries(c.topics)
+	at, upto := 0, c.served
+	if c.flags&passing != 0 {
+		at, upto = int(s.aside(id).at), s.aside(id).upto
+	}
+	if at > len(list) || upto < c.served || upto > s.table.Watermark() {
+		t.Fatalf("conn %d: a pass at %d of %d topics, served %d, upto %d, watermark %d", id, at, len(list), c.served, upto, s.table.Watermark())
+	}
 	for i, e := range list {
 		for _, other := range list[:i] {
 			if other.id() == e.id() {
@@ -178,6 +194,8 @@ func checkTopics(t testing.TB, s *Shard, id ConnID, c *conn) {
 			t.Fatalf("conn %d is not flagged and topic %d has mark %d", id, e.id(), e.mark()>>30)
 		case e.mark() == snapped && (c.snapped < c.served || c.snapped > s.table.Watermark()):
 			t.Fatalf("conn %d: served %d, snapped %d, watermark %d", id, c.served, c.snapped, s.table.Watermark())
+		case e.mark() == snapped && i < at && c.snapped < upto:
+			t.Fatalf("conn %d: entry %d of a pass at %d is snapped to %d, and the others are to %d", id, i, at, c.snapped, upto)
 		case e.mark() == owed && s.table.Seq(e.id()) == 0:
 			t.Fatalf("conn %d is owed a snapshot of topic %d, which has no row", id, e.id())
 		}

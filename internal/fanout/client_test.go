@@ -21,23 +21,27 @@ type client struct {
 
 	added, opened, heard time.Time
 	unsubscribed         time.Time // When it had no topic for the last time before now.
-	blocked              time.Time // When a visit first found the backlog; zero if the last one found none.
+	blocked              time.Time // Where its backlog stands in time; zero if the last visit found none.
+	alive                time.Time // The same, and when the last visit was that found none any more.
+	backlog              int       // As the last visit found it, and what has joined since.
 	closing              time.Time
 
 	own, window          int   // Milliseconds: what it asked for, and what it was told.
 	commands, subscribes usage // Of the rates.
 	refused              bool  // The last command was.
-	late                 bool  // A visit found a backlog of three quarters of SlowTimeout.
-	mustGo               bool  // The last visit found one of all of it, after such a one.
+	late                 bool  // A visit found a backlog as old as three quarters of SlowTimeout.
+	mustGo               bool  // The last visit found one as old as all of it, after such a one.
 
 	feeds [2]feedView // By source.
 	visit int         // The step of its last visit.
+	whole int         // The same of one that was not in the middle of snapshots or of a pass.
 }
 
 // feedView is what a client was told last of a source.
 type feedView struct {
 	up    bool
 	since int64
+	seq   uint64 // Of the news: down, up and down again may all be at one time.
 }
 
 // usage is how much of a rate was used, in events.
@@ -61,18 +65,40 @@ func (u *usage) take(now time.Time, rate int) float64 {
 	return u.n
 }
 
+// joined notes bytes that join the backlog.
+func (c *client) joined(now time.Time, n int) {
+	if c.blocked.IsZero() {
+		c.blocked, c.alive = now, now
+	}
+	c.backlog += n
+}
+
 // visited is what a visit that has looked at the backlog makes due.
-func (c *client) visited(now time.Time, backlog bool, slow time.Duration) {
-	if !backlog {
-		c.blocked, c.late, c.mustGo = time.Time{}, false, false
+func (c *client) visited(now time.Time, backlog int, cfg *Config) {
+	if backlog == 0 {
+		if !c.blocked.IsZero() {
+			c.alive = now
+		}
+		c.blocked, c.backlog, c.late, c.mustGo = time.Time{}, 0, false, false
 		return
 	}
-	if c.blocked.IsZero() {
+	taken := time.Duration(c.backlog-backlog) * time.Second / time.Duration(cfg.SlowRate)
+	c.backlog = backlog
+	if c.blocked = c.blocked.Add(taken); c.blocked.After(now) {
 		c.blocked = now
 	}
-	age := now.Sub(c.blocked) - SlotTime // A shard measures in slots.
-	c.mustGo = c.late && age >= slow
-	c.late = c.late || age >= slow*3/4
+	c.alive = c.blocked
+	age := now.Sub(c.blocked) - 2*SlotTime // A shard measures in slots.
+	c.mustGo = c.late && age >= cfg.SlowTimeout
+	c.late = c.late || age >= cfg.SlowTimeout*3/4
+}
+
+// closed is called when it is in closing.
+func (c *client) closed(now time.Time, backlog int) {
+	c.closing, c.blocked, c.backlog = now, time.Time{}, 0
+	if backlog > 0 {
+		c.joined(now, backlog)
+	}
 }
 
 // view is what a client knows of one topic.
@@ -85,6 +111,8 @@ type view struct {
 
 	subscribed int       // The step.
 	id         topics.ID // Which topic of that name it is.
+	pending    int       // Since when it has not got the newest row; 0 if it has. In program.order.
+	sent       int       // When it got its last update, the same.
 }
 
 type pending struct {
@@ -100,6 +128,7 @@ func (p *program) receive(id ConnID, frames []byte) {
 		p.fatalf("conn %d is written to and is not there", id)
 	}
 	updates := 0
+	p.order++
 	defer p.wrote(c, frames)
 	for _, m := range decode(p.t, frames) {
 		p.count(m)
@@ -163,12 +192,13 @@ func (p *program) receive(id ConnID, frames []byte) {
 
 // feedTold: it is true, and was not told before.
 func (p *program) feedTold(c *client, m message) {
-	source, feed := 1, feedView{m.State == "up", m.Since}
+	source := 1
 	if m.Topics != nil {
 		source = 0
 	}
 	is := p.table.Feed(source)
-	if feed != (feedView{is.Up, is.Since}) || feed == c.feeds[source] || source == 0 && string(m.Topics) != `"T1*"` {
+	feed := feedView{m.State == "up", m.Since, is.Seq}
+	if feed.up != is.Up || feed.since != is.Since || feed == c.feeds[source] || source == 0 && string(m.Topics) != `"T1*"` {
 		p.fatalf("conn %d was told %+v and got %s of source %d, which is %+v", c.id, c.feeds[source], m, source, *is)
 	}
 	c.feeds[source] = feed
@@ -309,7 +339,7 @@ func (p *program) rows(c *client, m message) {
 			p.fatalf("conn %d got %s twice in one frame: %s", c.id, r.S, m)
 		case r.raw != p.newest(r.S):
 			p.fatalf("conn %d got %s, the newest is %s", c.id, r.raw, p.newest(r.S))
-		case v.seen && r.N < v.n:
+		case v.seen && r.N <= v.n:
 			p.fatalf("conn %d got %s after tick %d", c.id, r.raw, v.n)
 		case m.T == "snapshot" && v.seen:
 			p.fatalf("conn %d got a second snapshot of %s: %s", c.id, r.S, m)
@@ -318,8 +348,12 @@ func (p *program) rows(c *client, m message) {
 		case m.T == "snapshot" && !v.early && r.N > 0:
 			p.fatalf("conn %d got the first tick of %s as a snapshot: %s", c.id, r.S, m)
 		}
+		if m.T == "update" {
+			p.fair(c, r.S)
+			v.sent = p.order
+		}
 		inFrame[r.S] = true
-		v.seen, v.n, v.raw, v.stale = true, r.N, r.raw, false
+		v.seen, v.n, v.raw, v.stale, v.pending = true, r.N, r.raw, false, 0
 	}
 }
 
@@ -337,12 +371,13 @@ func (p *program) evicted(id ConnID, r Reason) {
 	case HandshakeTimeout:
 		ok, since, limit = !c.open, c.added, p.cfg.HandshakeTimeout
 	case SlowConsumer:
-		since, limit = c.blocked, p.cfg.SlowTimeout
+		since, limit = c.blocked, p.cfg.SlowTimeout-2*SlotTime
 		ok = ok && p.shard.conn(id).pace.step() == lastStep
 		if !c.closing.IsZero() { // It does not take our last word.
-			ok, since = true, c.closing
+			ok = true
 		}
 	case NoPong:
+		ok = ok && p.now.Sub(c.alive) >= p.cfg.PongTimeout-2*SlotTime
 		since, limit = c.heard, p.cfg.PingInterval/2+p.cfg.PongTimeout
 	case Idle:
 		ok = ok && len(c.topics) == 0
@@ -364,7 +399,25 @@ func (p *program) evicted(id ConnID, r Reason) {
 	if p.sink.peer(id).gone || r.Hard() || !c.open || !c.closing.IsZero() {
 		c.left = true
 		delete(p.byID, id)
-		return
 	}
-	c.closing = p.now
+}
+
+// fair holds the shard to the order of its passes: no topic is sent again while another
+// waits that has waited since before it was sent the last time.
+func (p *program) fair(c *client, name string) {
+	for other, v := range c.topics {
+		if v.pending > 0 && v.pending < c.topics[name].sent && other != name {
+			p.fatalf("conn %d gets %s again, and %s waits for longer", c.id, name, other)
+		}
+	}
+}
+
+// committed notes that a topic has a new row, which its clients have not got.
+func (p *program) committed(name string) {
+	p.order++
+	for _, c := range p.byID {
+		if v := c.topics[name]; v != nil && v.pending == 0 {
+			v.pending = p.order
+		}
+	}
 }

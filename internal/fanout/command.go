@@ -9,9 +9,10 @@ import (
 )
 
 // Command carries out one command of an open conn and appends the answer to dst. The
-// snapshots of new topics follow their ack at once, unless the conn has a backlog. A
-// command is charged by what it costs, and refused beyond the rate. tooMany reports that
-// the conn goes on with them all the same, and is to be evicted with [CommandRate].
+// snapshots of new topics follow their ack at once, as far as they have room in a piece,
+// unless the conn has a backlog. A command is charged by what it costs, and refused beyond
+// the rate. tooMany reports that the conn goes on with them all the same, and is to be
+// evicted with [CommandRate].
 func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, tooMany bool) {
 	c := s.conn(id)
 	if c.state != open {
@@ -45,7 +46,7 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) [
 		}
 		s.rejected = ack.Rejected
 		if s.table.WithdrawnTopics() > 0 {
-			s.fold(c, had)
+			s.fold(id, c, had)
 		}
 	case wsproto.OpUnsubscribe:
 		for _, name := range cmd.Topics {
@@ -67,10 +68,7 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) [
 		s.unplace(c)
 		c.flush = s.firstFlush(id, c.window())
 		s.schedule(id, c)
-		if c.due.after(before) { // It may have been soon, for a snapshot.
-			s.unplace(c)
-			s.place(id, c, before)
-		}
+		s.sooner(id, c, before) // It may have been soon, for a snapshot.
 	case wsproto.OpPing:
 		return wsproto.AppendPongMessage(dst, cmd.ID, s.clock.UnixMilli())
 	case wsproto.OpAuth:
@@ -91,12 +89,13 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) [
 // fold drops those of the first topics of a conn that were withdrawn during its command, and
 // that the command has asked for anew: it has got another topic of the same name. For the
 // client they are one, so it is told nothing.
-func (s *Shard) fold(c *conn, first int) {
+func (s *Shard) fold(id ConnID, c *conn, first int) {
 	list := s.sets.entries(c.topics)
 	kept := 0
 	for i, e := range list {
 		if i < first && s.table.Withdrawn(e.id()) {
 			if other, ok := s.table.Find([]byte(s.table.Name(e.id()))); ok && s.sets.find(c.topics, other) >= 0 {
+				s.removed(id, c, kept)
 				s.table.Release(e.id(), s.clock)
 				continue
 			}
@@ -110,14 +109,21 @@ func (s *Shard) fold(c *conn, first int) {
 // afterSubscribe appends the snapshots that can be sent at once and has the conn
 // visited soon for the others.
 func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
-	if s.sink.Backlog(id) == 0 {
+	behind := s.sink.Backlog(id) > 0
+	if !behind {
 		dst = s.snapshot(id, c, dst)
 	}
+	if c.flags&owing != 0 {
+		s.sooner(id, c, s.now+1)
+		return dst
+	}
 	for _, e := range s.sets.entries(c.topics) {
-		if m := e.mark(); (m == owed || m == awaited) && c.due.after(s.now+soon) {
-			s.unplace(c)
-			s.place(id, c, s.now+soon)
+		if m := e.mark(); m == owed && behind {
+			c.flags |= owing
+			s.sooner(id, c, s.now+lookFirst)
 			break
+		} else if m == owed || m == awaited {
+			s.sooner(id, c, s.now+soon)
 		}
 	}
 	return dst
@@ -225,6 +231,7 @@ func (s *Shard) unsubscribe(id ConnID, c *conn, name []byte) {
 	if i < 0 {
 		return
 	}
+	s.removed(id, c, i)
 	s.sets.remove(&c.topics, i)
 	s.table.Release(topic, s.clock)
 	if c.topics.n == 0 {

@@ -30,6 +30,7 @@ const (
 	blockFail = 0
 	blockNext = 1
 	blockNow  = 2
+	blockSlow = 3 // 200 bytes a second, and 200 more for each 16 of the argument.
 	leaveNow  = 3
 	drainAll  = 255
 )
@@ -92,6 +93,18 @@ var programs = map[string][]byte{
 		opOthers, 2, 4, opOthers, 3, 4, opWait, 0, 63, opSubscribe, 0, 19, opChanges, 0, 4, opWait, 0, 63, opWait, 0, 63, opWait, 0, 63,
 		opBlock, 1, blockNow, opOthers, 0, 1, opOthers, 0, 1, opChanges, 0, 4, opWait, 0, 63, opDrained, 1, 0, opStall, 0, 100,
 	},
+	"snapshots and updates in pieces": {
+		opJoin, 0, joinOpen, opPublish, 0, 0, opPublish, 1, 0, opPublish, 2, 0, opPublish, 3, 0, opSubscribe, 0, 3, opSubscribe, 0, 7,
+		opWait, 0, 2, opPublish, 0, 0, opSubscribe, 0, 11, opWait, 0, 1, opWait, 0, 1, opPublish, 1, 0, opPublish, 2, 0, opPublish, 3, 0,
+		opWait, 0, 63, opWait, 0, 35, opPublish, 0, 0, opWait, 0, 1, opPublish, 3, 0, opUnsubscribe, 0, 0, opWait, 0, 1, opSubscribe, 0, 0,
+		opWait, 0, 63, opWait, 0, 63, opSetFeed, 0, 1, opStall, 0, 120, opWatch, 0, 0, opWait, 0, 1, opWait, 0, 1, opWait, 0, 63,
+	},
+	"slow but steady": {
+		opJoin, 0, joinOpen, opSubscribe, 0, 3, opSubscribe, 0, 7, opSubscribe, 0, 11, opBlock, 0, blockSlow,
+		opPublish, 0, 0, opPublish, 1, 0, opPublish, 2, 0, opPublish, 3, 0, opStall, 0, 50, opPublish, 0, 0, opWait, 0, 63, opPublish, 1, 0,
+		opSetFeed, 1, 1, opWait, 0, 63, opUnsubscribe, 0, 3, opWait, 0, 63, opSetFeed, 1, 0, opWatch, 0, 0, opStall, 0, 100, opPublish, 2, 0,
+		opStall, 0, 50, opWait, 0, 63, opPublish, 3, 0, opWait, 0, 63, opBlock, 0, blockNow, opStall, 0, 200,
+	},
 	"a drain": {
 		opJoin, 0, joinOpen, opJoin, 0, 0, opJoin, 0, joinOpen, opSubscribe, 0, 3, opInterval, 1, 5, opSweep, 0, drainAll,
 		opStall, 0, 128, opBlock, 0, blockNext, opStall, 0, 255,
@@ -101,8 +114,10 @@ var programs = map[string][]byte{
 func TestPrograms(t *testing.T) {
 	for name, code := range programs {
 		t.Run(name, func(t *testing.T) {
-			runProgram(t, code)
-			runProgram(t, append(code[:len(code):len(code)], 0)) // With ticks that wrap.
+			for range 4 { // With ticks that wrap, and with small pieces.
+				runProgram(t, code)
+				code = append(code[:len(code):len(code)], 0)
+			}
 		})
 	}
 }
@@ -112,8 +127,8 @@ func TestRandomPrograms(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	for i := range 10 {
-		code := make([]byte, programStep*400+i%2)
+	for i := range 12 {
+		code := make([]byte, programStep*400+i%4)
 		for j := range code {
 			code[j] = byte(random.Uint32())
 		}

@@ -10,9 +10,9 @@ import (
 // of its own and the step of the ladder that it stands on:
 //
 //   - It goes up a step when two flushes in a row had to be skipped, and one at least
-//     for each quarter of Config.SlowTimeout that its backlog has lasted.
-//   - It is evicted when the backlog has lasted for all of SlowTimeout, and only from
-//     the last step. Where visits come in time, that is a second later at most.
+//     for each quarter of Config.SlowTimeout that its backlog is old (see backlog.go).
+//   - It is evicted when the backlog is as old as SlowTimeout, and only from the last
+//     step. Where visits come in time, that is a second later at most.
 //   - It goes down a step after recoverAfter flushes in a row that found no backlog.
 //
 // A change of the window is told right before the next update that can be written.

@@ -36,7 +36,7 @@ func TestTickBetweenStaleAndRows(t *testing.T) {
 		t.Fatalf("%d stale topics were found", len(w.shard.stale))
 	}
 	w.publish("A", 2)
-	out := w.shard.tellStale(watermark, w.shard.update(c, watermark, nil))
+	out := w.shard.tellStale(c, watermark, w.shard.update(id, c, watermark, nil))
 	if got := text(t, out); got != "update A#2=2" {
 		t.Fatal(got)
 	}
@@ -134,4 +134,23 @@ func TestManyTakenAwayAreSeveralMessages(t *testing.T) {
 		t.Errorf("%d messages of %d topics", messages, told)
 	}
 	check(t, w.shard, 1100)
+}
+
+// An update leaves out what a snapshot owes, though there may be room for it.
+func TestUpdateLeavesWhatIsOwed(t *testing.T) {
+	w, id, got := newsWorld(t)
+	w.hold("A", "B")
+	w.publish("B", 1)
+	w.sink.peer(id).backlog = 1
+	w.subscribe(id, "B")
+	got.want(t, id, "ack subscribe topics=2")
+	w.publish("A", 1)
+	c := w.shard.conn(id)
+	if got := text(t, w.shard.update(id, c, w.table.Watermark(), nil)); got != "update A#1=1" {
+		t.Fatal(got)
+	}
+	w.check()
+	w.sink.peer(id).backlog = 0
+	w.advance(time.Second)
+	got.want(t, id, "snapshot B#1=1")
 }

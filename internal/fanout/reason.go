@@ -19,6 +19,7 @@ const (
 	CommandRate                    // Too many commands, and on after being told so.
 	TokenExpired                   // Its token is not good any more.
 	Replaced                       // A newer one of the same user took its place.
+	BacklogTotal                   // All backlogs together were too large.
 
 	reasons
 )
@@ -43,6 +44,7 @@ var reasonTable = [Reasons]struct {
 	CommandRate:      {"command_rate", wsproto.CodeCommandRate, "too many commands"},
 	TokenExpired:     {"token_expired", wsproto.CodeToken, "token expired"},
 	Replaced:         {"replaced", wsproto.CodeReplaced, "replaced by a newer connection"},
+	BacklogTotal:     {"backlog_total", wsproto.CodeSlowConsumer, "slow consumer"},
 }
 
 // String is the reason as a metric label.
@@ -56,4 +58,4 @@ func (r Reason) Text() string { return reasonTable[r].text }
 
 // Hard reports whether the conn is reset at once, with all that the kernel holds
 // for it: its backlog would only delay the end.
-func (r Reason) Hard() bool { return r == SlowConsumer }
+func (r Reason) Hard() bool { return r == SlowConsumer || r == BacklogTotal }

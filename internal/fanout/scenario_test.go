@@ -33,6 +33,7 @@ type scenario struct {
 	cfg   Config
 	table topics.Config
 	feeds int // Sources: fx:*,crypto:* and all others if there are two.
+	piece int // In place of pieceMax.
 
 	newRate, newBurst, snapshotRate, snapshotBurst int      // Of sources; 0 is no limit.
 	lines                                          []string // Commands and comments.
@@ -96,7 +97,7 @@ func readScenarios(t *testing.T, file string) (all []*scenario) {
 	for i, line := range strings.Split(strings.TrimRight(string(text), "\n"), "\n") {
 		switch {
 		case strings.HasPrefix(line, "= "):
-			all = append(all, &scenario{name: line[2:], cfg: testConfig(), table: topics.Config{Max: 64}, feeds: 1, lines: head, want: head})
+			all = append(all, &scenario{name: line[2:], cfg: testConfig(), table: topics.Config{Max: 64}, feeds: 1, piece: pieceMax, lines: head, want: head})
 			head = nil
 		case len(all) == 0:
 			head = append(head, line)
@@ -127,6 +128,7 @@ func (sc *scenario) limits(text string) error {
 		"subscribe_rate": &sc.cfg.SubscribeRate, "subscribe_burst": &sc.cfg.SubscribeBurst,
 		"max_valueless": &sc.cfg.MaxValueless, "new_rate": &sc.newRate, "new_burst": &sc.newBurst,
 		"snapshot_rate": &sc.snapshotRate, "snapshot_burst": &sc.snapshotBurst,
+		"slow_rate": &sc.cfg.SlowRate, "piece": &sc.piece,
 	}
 	for _, word := range strings.Fields(text) {
 		name, value, _ := strings.Cut(word, "=")
@@ -165,6 +167,7 @@ func (sc *scenario) run(t *testing.T, age time.Duration) []string {
 		ids:    make(map[string]ConnID),
 		names:  make(map[ConnID]string),
 	}
+	p.shard.piece = sc.piece
 	if sc.feeds == 2 {
 		p.table.SetSources([]string{"fx:*,crypto:*", ""})
 	}
@@ -235,11 +238,14 @@ func (p *player) do(line string) error {
 			}
 		}
 		return nil
-	case "ticks": // ticks COUNT TIME TOPIC: one each TIME, with the wheel between them.
+	case "ticks": // ticks COUNT TIME TOPIC...: one of each topic each TIME, with the wheel between them.
 		count, err := strconv.Atoi(args[0])
 		for range count {
 			if err == nil {
-				err = errors.Join(p.do("advance "+args[1]), p.do("publish "+args[2]+" 0"))
+				err = p.do("advance " + args[1])
+			}
+			for _, topic := range args[2:] {
+				err = errors.Join(err, p.do("publish "+topic+" 0"))
 			}
 		}
 		return err
@@ -346,8 +352,12 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 		peer.backlog, err = strconv.Atoi(arg)
 	case "clog": // clog NAME: what is written to it from now on stays in its backlog.
 		peer.clogged = true
+	case "takes": // takes NAME BYTES: its socket takes so many in a second.
+		var rate int
+		rate, err = strconv.Atoi(arg)
+		peer.takes = rate / int(second)
 	case "drained": // drained NAME
-		peer.backlog, peer.clogged = 0, false
+		peer.backlog, peer.clogged, peer.takes = 0, false, 0
 	case "heard": // heard NAME: a byte came.
 		p.shard.Heard(id)
 	case "info": // info NAME: what is known of it.
@@ -386,6 +396,7 @@ func (p *player) showStats() {
 		{"visits", now.Visits - old.Visits}, {"flushes", now.Flushes - old.Flushes},
 		{"snapshots", now.Snapshots - old.Snapshots}, {"rows", now.Rows - old.Rows},
 		{"update_rows", now.UpdateRows - old.UpdateRows}, {"skipped", now.Skipped - old.Skipped},
+		{"pieces", now.Pieces - old.Pieces},
 		{"pings", now.Pings - old.Pings}, {"heartbeats", now.Heartbeats - old.Heartbeats},
 		{"feeds_told", now.FeedsTold - old.FeedsTold}, {"stale_told", now.StaleTold - old.StaleTold},
 		{"withdrawn", now.Withdrawn - old.Withdrawn},

@@ -8,8 +8,9 @@
 //
 //	shard.go    conns, their states, and what a visit does
 //	wheel.go    who is visited when
-//	gather.go   rows to frames: snapshots and updates
+//	gather.go   rows to frames: snapshots and updates, in pieces
 //	news.go     feeds that are up or down, topics that are stale, and those that are taken away
+//	backlog.go  what sockets have not taken, and who is slow
 //	ladder.go   slow consumers are slowed down step by step
 //	sets.go     the topics of the conns, without pointers
 //	command.go  what a client's command changes, and its answer
@@ -33,10 +34,11 @@ import (
 type ConnID uint32
 
 // Sink is what a shard acts on: the loop that owns the sockets. Its methods may call
-// [Shard.Closing] and [Shard.Remove] for the conn that they are called with, and
-// [Shard.At], and nothing else of the shard.
+// [Shard.Closing], [Shard.Remove] and [Shard.Joined] for the conn that they are called
+// with, and [Shard.At], and nothing else of the shard.
 type Sink interface {
-	// Write sends whole frames. p is only valid during the call.
+	// Write sends whole frames. p is only valid during the call. What the socket does not
+	// take of it joins the backlog, which the shard is told by [Shard.Joined].
 	Write(id ConnID, p []byte)
 	// Backlog is how many bytes the conn's socket has not taken yet.
 	Backlog(id ConnID) int
@@ -63,7 +65,8 @@ type Config struct {
 	Heartbeat        time.Duration // Silence after which a client gets a heartbeat.
 	PingInterval     time.Duration // Mean time between two pings of a silent client.
 	PongTimeout      time.Duration // From a ping until the client is taken for dead.
-	SlowTimeout      time.Duration // How long a backlog may last, see ladder.go.
+	SlowTimeout      time.Duration // How long a backlog may last without progress, see backlog.go.
+	SlowRate         int           // Bytes per second that a socket has to take for progress, up to SlowRateMax.
 	IdleTimeout      time.Duration // How long a client may have no topic.
 	HandshakeTimeout time.Duration // From accept to the end of the request head.
 	CloseTimeout     time.Duration // From our close frame until the socket is closed.
@@ -74,6 +77,7 @@ type Config struct {
 	SubscribeRate    int           // New topics per second and conn, up to RateMax. 0: no limit.
 	SubscribeBurst   int           // New topics at once, from MaxTopics up to BurstMax.
 	MaxValueless     int           // Topics per conn that are known to have no value. 0: no limit.
+	Backlogs         *Backlogs     // Of all shards of the process. nil: the shard has its own, without a limit.
 	Seed             uint64        // Of the jitter.
 
 	// What all shards share. Nil is no limit.
@@ -84,16 +88,26 @@ type Config struct {
 // conn is what a shard knows of one client connection. It holds no pointer, so a
 // slab of them is nothing to the garbage collector.
 //
-// Invariants:
-//   - served <= table.Watermark(). Every row whose sequence is <= served has been
-//     written to the conn, or its topic was not subscribed then, or is owed.
-//   - The same holds of news (see news.go) whose sequence is <= served: it has been
-//     written, or was over before it could be, or is older than the conn or than its
-//     subscription, which are told what holds then.
-//   - served <= snapped <= table.Watermark() while an entry is marked snapped.
-//   - A topic that the table has withdrawn is among its topics until it was told so, which
-//     it is when it is next served.
-//   - pos != nowhere, but for the time of its own visit.
+// Invariants, where at = 0 and upto = served unless the conn is passing (see aside), and
+// sent(i), for an entry i of its topics, is
+//
+//		snapped  if the entry is marked snapped
+//		upto     if it is plain and i < at
+//		served   if it is plain and i >= at
+//		0        if it is owed or awaited
+//
+//	  - served <= upto <= table.Watermark().
+//	  - served <= snapped <= table.Watermark() while an entry is marked snapped, and
+//	    upto <= snapped while one with i < at is.
+//	  - Every row of the topic of entry i whose sequence is <= sent(i) has been written to
+//	    the conn, or a newer one has.
+//	  - The same holds of the news of that topic, and with max(served, told) of feeds (see
+//	    news.go): it has been written, or was over before it could be, or is older than the
+//	    conn or than its subscription, which are told what holds then.
+//	  - An entry with any mark but plain implies the flag marked.
+//	  - A topic that the table has withdrawn is among its topics until it was told so, which
+//	    it is when it is next served.
+//	  - pos != nowhere, but for the time of its own visit.
 type conn struct {
 	served   uint64
 	snapped  uint64
@@ -104,7 +118,7 @@ type conn struct {
 	heard    tick   // Last byte from it.
 	sent     tick   // Last text frame to it.
 	ping     tick   // Next ping or, while a pong is awaited, the last one.
-	backlog  tick   // When the backlog was first seen.
+	backlog  tick   // Where its backlog stands in time, see backlog.go.
 	pos      uint32 // Its place in the wheel slot due % wheelSize.
 	interval uint16 // The window, in ticks.
 	state    state
@@ -120,10 +134,19 @@ const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
 // aside is the part of a conn that ordinary visits have no use for. It is kept apart,
 // so that the other part stays one line of the CPU's cache.
 type aside struct {
+	upto uint64 // While it is passing: the watermark that was read before, where served moves at the end.
+	told uint64 // The news of feeds up to here was told, if this is above served.
+	at   uint16 // While it is passing: the entry of its topics to go on with.
+
+	left       uint32       // Bytes of its backlog, as far as is known. 0 without the flag backlogged.
 	bare       tick         // When the conn was opened or its last topic went, whichever was later.
 	commands   guard.Bucket // What it has used of the rate of commands.
 	subscribes guard.Bucket // The same of new topics.
 }
+
+const asideSizeMax = 40 // A million conns in 40 MB.
+const _ = uint(asideSizeMax - unsafe.Sizeof(aside{}))
+const _ = uint(math.MaxUint16 - topicsLimit) // An index fits into at.
 
 // state says what holds of a conn.
 type state uint8
@@ -137,8 +160,10 @@ const (
 
 const (
 	marked     uint8 = 1 << iota // An entry of its topics has a mark other than plain.
-	backlogged                   // The last visit found a backlog.
+	backlogged                   // It has a backlog, or had one when it was looked at last.
 	pinged                       // A pong is awaited.
+	passing                      // An update is under way in pieces.
+	owing                        // More of a snapshot can be sent as soon as the socket takes it.
 )
 
 const (
@@ -163,7 +188,14 @@ type Shard struct {
 	rows    *rows
 	wheel   wheel
 	scratch []byte
-	stale   []topics.ID // Of one visit, to be told behind the rows.
+	piece   int      // pieceMax, but in tests.
+	stale   []uint16 // Indices of entries of one visit, to be told behind the rows.
+	written int      // Bytes, of all visits.
+
+	backlogs *Backlogs // Of all shards.
+	backlog  int64     // This shard's part of them.
+	relieved tick      // When conns were last evicted because there is too much of them.
+	crowded  []crowder // Scratch of relieve.
 
 	rejected []wsproto.Rejected // Of one command.
 
@@ -210,6 +242,7 @@ type Stats struct {
 	Rows       uint64 // In updates and snapshots.
 	UpdateRows uint64
 	Skipped    uint64 // Flushes that did not take place because of backlog.
+	Pieces     uint64 // Visits that had to leave something for the next one, as a write has a limit.
 	Pings      uint64
 	Heartbeats uint64
 	FeedsTold  uint64 // Messages that a feed is up or down.
@@ -239,6 +272,7 @@ func (st *Stats) Add(o *Stats) {
 	st.Rows += o.Rows
 	st.UpdateRows += o.UpdateRows
 	st.Skipped += o.Skipped
+	st.Pieces += o.Pieces
 	st.Pings += o.Pings
 	st.Heartbeats += o.Heartbeats
 	st.FeedsTold += o.FeedsTold
@@ -261,7 +295,7 @@ func (st *Stats) Add(o *Stats) {
 // New returns an empty shard whose time begins at start.
 func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	cfg.check()
-	s := &Shard{cfg: cfg, table: table, sink: sink, start: start, clock: start, rows: new(rows)}
+	s := &Shard{cfg: cfg, table: table, sink: sink, start: start, clock: start, rows: new(rows), piece: pieceMax}
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
 	s.times = times{
 		interval: ticks(cfg.Interval), heartbeat: ticks(cfg.Heartbeat),
@@ -273,6 +307,10 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	if cfg.MaxAge > 0 {
 		s.times.age = ticks(cfg.MaxAge)
 	}
+	if s.backlogs = cfg.Backlogs; s.backlogs == nil {
+		s.backlogs = NewBacklogs(math.MaxInt64)
+	}
+	s.relieved = s.now - 1
 	s.commands = newLimit(cfg.CommandRate, cfg.CommandBurst, patience*cfg.CommandBurst)
 	s.tooManyCommands = fmt.Sprintf("too many commands: at most %d per second", cfg.CommandRate)
 	s.subscribes = newLimit(cfg.SubscribeRate, cfg.SubscribeBurst, 0)
@@ -286,6 +324,9 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 func (cfg *Config) check() {
 	if cfg.MaxTopics <= 0 || cfg.MaxTopics > topicsLimit {
 		panic("fanout: Config.MaxTopics is out of range")
+	}
+	if cfg.SlowRate <= 0 || cfg.SlowRate > SlowRateMax {
+		panic("fanout: Config.SlowRate is out of range")
 	}
 	if cfg.Interval > wsproto.IntervalMax*time.Millisecond {
 		panic("fanout: Config.Interval is out of range")
@@ -379,10 +420,11 @@ func (s *Shard) Heard(id ConnID) (answered bool) {
 func (s *Shard) Closing(id ConnID) {
 	c := s.conn(id)
 	s.releaseTopics(c)
+	s.forgetBacklog(id, c)
 	s.enter(c, closing)
 	s.unplace(c)
-	if s.sink.Backlog(id) > 0 {
-		c.flags |= backlogged
+	if left := s.sink.Backlog(id); left > 0 {
+		s.Joined(id, left)
 		s.place(id, c, s.now+drainLook)
 		return
 	}
@@ -396,6 +438,7 @@ func (s *Shard) Remove(id ConnID) {
 		panic("fanout: Remove of a conn that is free")
 	}
 	s.releaseTopics(c)
+	s.forgetBacklog(id, c)
 	s.unplace(c)
 	s.enter(c, free)
 	s.free = append(s.free, id)
@@ -446,6 +489,7 @@ func (s *Shard) enter(c *conn, st state) {
 		s.counts[st]++
 	}
 	c.state, c.since, c.flags, c.pace = st, s.now, 0, 0
+	c.backlog = s.now
 }
 
 func (s *Shard) releaseTopics(c *conn) {
@@ -486,15 +530,19 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		s.Evict(id, MaxAge)
 		return
 	}
-	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong {
+	left := s.sink.Backlog(id)
+	if c.flags&backlogged != 0 || left > 0 {
+		s.progress(id, c, left)
+	}
+	// Who takes bytes is alive, and its pong may be behind more of them.
+	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong && s.now-c.backlog >= s.times.pong {
 		s.Evict(id, NoPong)
 		return
 	}
-	if s.sink.Backlog(id) > 0 {
+	if left > 0 {
 		s.visitBacklogged(id, c, flush)
 		return
 	}
-	c.flags &^= backlogged
 	if c.topics.n == 0 && s.now-s.aside(id).bare >= s.times.idle {
 		s.Evict(id, Idle)
 		return
@@ -504,10 +552,10 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	if c.flags&marked != 0 {
 		out = s.snapshot(id, c, out)
 	}
-	if flush && c.pace != 0 {
+	if flush && c.pace != 0 && c.flags&passing == 0 {
 		out = s.keepPace(id, c, out)
 	}
-	if flush || s.table.Notice() > c.served {
+	if flush || c.flags&passing != 0 || s.table.Notice() > c.served {
 		out = s.deliver(id, c, s.table.Watermark(), flush, out)
 	}
 	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
@@ -520,51 +568,22 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		out = wsproto.AppendPing(out)
 		s.stats.Pings++
 	}
+	if c.flags&(passing|owing) != 0 {
+		s.stats.Pieces++
+		s.sooner(id, c, s.now+1)
+	}
 	s.scratch = out[:0]
 	if len(out) > 0 {
+		s.written += len(out)
 		s.sink.Write(id, out)
 	}
 }
 
-// visitClosing: our last word may still be on its way, a whole page for instance. The
-// peer has the same time to take it as any frame, and then the time to close.
-func (s *Shard) visitClosing(id ConnID, c *conn) {
-	switch {
-	case c.flags&backlogged == 0:
-		s.place(id, c, s.now+s.times.close)
-		s.Evict(id, CloseTimeout)
-	case s.sink.Backlog(id) == 0:
-		c.flags &^= backlogged
-		s.place(id, c, s.now+s.times.close)
-		s.sink.Drained(id)
-	case s.now-c.since >= s.times.slow:
-		s.place(id, c, s.now+s.times.close)
-		s.Evict(id, SlowConsumer)
-	default:
-		s.place(id, c, s.now+drainLook)
-	}
-}
-
-// visitBacklogged: a conn with a backlog is written nothing and stays where it was
-// served to. Its next frame covers more ticks.
-func (s *Shard) visitBacklogged(id ConnID, c *conn, flush bool) {
-	if flush {
-		s.stats.Skipped++
-	}
-	if c.flags&backlogged == 0 {
-		c.flags |= backlogged
-		c.backlog = s.now
-	}
-	age := s.now - c.backlog
-	if age >= s.times.slow && c.pace.step() == lastStep {
-		s.Evict(id, SlowConsumer)
-		return
-	}
-	s.slowDown(id, c, age, flush)
-	// Only a short SlowTimeout asks for this: no step is passed over then either.
-	if soonest := s.now + s.times.climb; c.due.after(soonest) {
+// sooner has a conn visited at due, if that is before its next visit.
+func (s *Shard) sooner(id ConnID, c *conn, due tick) {
+	if c.due.after(due) {
 		s.unplace(c)
-		s.place(id, c, soonest)
+		s.place(id, c, due)
 	}
 }
 

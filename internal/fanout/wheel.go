@@ -13,8 +13,10 @@ const (
 	// visitsMax bounds the visits of one call of Tick. At about 8 µs each they take 2 ms,
 	// the longest that a loop goes without reading its sockets. gnet accepts one
 	// connection each time it does, so a loop that has more to flush than time for it
-	// still takes 500 connections a second.
-	visitsMax = 256
+	// still takes 500 connections a second. Each visitBytes that are written count as
+	// another visit: a whole piece takes as long as some.
+	visitsMax  = 256
+	visitBytes = 8 << 10
 	// lookAfter is the longest time between two visits of an open conn, whatever
 	// its window: pings, limits and the drain are good to a second.
 	lookAfter = tick(time.Second / SlotTime)
@@ -136,6 +138,7 @@ func (s *Shard) Tick(now time.Time) (more bool) {
 			s.stats.Stalls++
 		}
 	}
+	s.relieve()
 	for budget := visitsMax; w.cursor != s.now; w.cursor++ {
 		if !s.turn(w.cursor+1, &budget) {
 			return true
@@ -161,14 +164,15 @@ func (s *Shard) turn(at tick, budget *int) (done bool) {
 		if c.due.after(at) {
 			continue
 		}
-		if *budget == 0 {
+		if *budget <= 0 {
 			return false
 		}
-		*budget--
+		before := s.written
 		s.unplace(c)
 		s.visiting, s.visited = id, true
 		s.visit(id, c)
 		s.visited = false
+		*budget -= 1 + (s.written-before)/visitBytes
 	}
 	return true
 }

@@ -28,7 +28,7 @@ const wrapAge = (1<<32-50)*SlotTime + SlotTime/2
 func testConfig() Config {
 	return Config{
 		Interval: 500 * time.Millisecond, Heartbeat: 20 * time.Second, PingInterval: 25 * time.Second,
-		PongTimeout: 10 * time.Second, SlowTimeout: 5 * time.Second, IdleTimeout: 60 * time.Second,
+		PongTimeout: 10 * time.Second, SlowTimeout: 5 * time.Second, SlowRate: 1000, IdleTimeout: 60 * time.Second,
 		HandshakeTimeout: 10 * time.Second, CloseTimeout: 2 * time.Second, MaxTopics: 256, Seed: 1,
 	}
 }
@@ -114,7 +114,9 @@ func (w *world) publish(name string, value int) {
 // tick moves the time and turns the wheel to it, in as many calls as that takes.
 func (w *world) tick(by time.Duration) {
 	w.t.Helper()
+	before := w.shard.tickOf(w.now)
 	w.now = w.now.Add(by)
+	w.sink.pass(int(w.shard.tickOf(w.now) - before))
 	for w.shard.Tick(w.now) {
 	}
 }
@@ -156,6 +158,8 @@ type fakeSink struct {
 	onFrames func(id ConnID, frames []byte)
 	onLost   func(frames []byte) // Those of a write that fails.
 	onVisit  func(id ConnID)     // When a visit looks at the backlog.
+	onJoin   func(id ConnID, n int)
+	onClose  func(id ConnID) // When it is in closing.
 	onEvict  func(id ConnID, r Reason)
 
 	evicted [Reasons]uint64
@@ -165,6 +169,8 @@ type fakeSink struct {
 type peer struct {
 	backlog int
 	clogged bool // What is written to it stays in the backlog.
+	takes   int  // Bytes that its socket takes in a tick; 0 is all.
+	took    int  // Of them in this tick.
 	broken  bool // The next write to it fails, and removes the conn inside of it.
 	gone    bool // It is removed when it is evicted; otherwise a close frame is sent.
 	visits  int  // Times the wheel came to look at its backlog.
@@ -215,11 +221,45 @@ func (f *fakeSink) Write(id ConnID, frames []byte) {
 func (f *fakeSink) deliver(id ConnID, frames []byte) {
 	p := f.peer(id)
 	p.writes++
-	if p.clogged {
-		p.backlog += len(frames)
-	}
+	f.join(id, len(frames))
 	if f.onFrames != nil {
 		f.onFrames(id, frames)
+	}
+}
+
+// join adds to a peer's backlog what its socket does not take of n bytes.
+func (f *fakeSink) join(id ConnID, n int) {
+	p := f.peer(id)
+	switch {
+	case p.clogged || p.backlog > 0:
+	case p.takes > 0:
+		take := min(n, p.takes-p.took)
+		n, p.took = n-take, p.took+take
+	default:
+		return
+	}
+	if n > 0 {
+		f.pile(id, n)
+	}
+}
+
+// pile adds n bytes to a peer's backlog.
+func (f *fakeSink) pile(id ConnID, n int) {
+	f.peer(id).backlog += n
+	f.shard.Joined(id, n)
+	if f.onJoin != nil {
+		f.onJoin(id, n)
+	}
+}
+
+// pass lets the sockets take what they take in so many ticks.
+func (f *fakeSink) pass(ticks int) {
+	for _, p := range f.peers {
+		if p.takes > 0 && ticks > 0 {
+			take := min(p.backlog, p.takes*ticks)
+			p.backlog -= take
+			p.took = max(0, take-p.takes*(ticks-1))
+		}
 	}
 }
 
@@ -234,10 +274,11 @@ func (f *fakeSink) Evict(id ConnID, r Reason) {
 		f.shard.Remove(id)
 		return
 	}
-	if p := f.peer(id); p.clogged {
-		p.backlog += 64 // The bye and the close frame.
-	}
+	f.join(id, 64) // The bye and the close frame.
 	f.shard.Closing(id)
+	if f.onClose != nil {
+		f.onClose(id)
+	}
 }
 
 // Drained is where a loop closes its side of the socket.

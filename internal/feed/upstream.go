@@ -295,6 +295,9 @@ func (c Config) validateSources() (errs []error) {
 			}
 			seen[p] = true
 		}
+		if len(scope(s.Patterns)) > scopeMax {
+			bad(i, fmt.Errorf("its patterns have %d bytes together, want at most %d", len(scope(s.Patterns)), scopeMax))
+		}
 		switch last := i == len(c.Sources)-1; {
 		case last && len(s.Patterns) > 0:
 			bad(i, errors.New("the last redis source has to be without patterns, and takes the topics that no other does"))
@@ -307,6 +310,10 @@ func (c Config) validateSources() (errs []error) {
 	}
 	return append(errs, c.TLS.validate(secure)...)
 }
+
+// scopeMax bounds the patterns of a source. Clients are told of them in one message, which
+// may have 64 KiB.
+const scopeMax = 32 << 10
 
 // checkPattern returns what is wrong with a pattern of topics, or nil.
 func checkPattern(p string) error {

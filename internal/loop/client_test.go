@@ -262,6 +262,37 @@ func (c *raw) want(kind string) message {
 	return m
 }
 
+// rows reads snapshots and updates until all of so many topics have come, and returns how
+// many messages of other kinds came between.
+func (c *raw) rows(topics int) (others map[string]int) {
+	c.t.Helper()
+	others = make(map[string]int)
+	for seen := make(map[string]bool); len(seen) < topics; {
+		m, err := c.read()
+		if err != nil && strings.Contains(err.Error(), "op 0xa") {
+			continue // A pong may come or not.
+		}
+		if err != nil {
+			c.t.Fatalf("%v after rows of %d topics, want %d", err, len(seen), topics)
+		}
+		if m.T != "snapshot" && m.T != "update" {
+			others[m.T]++
+		}
+		for _, r := range m.Rows {
+			seen[r.S] = true
+		}
+	}
+	return others
+}
+
+// behindUpdates skips updates and returns what comes behind them.
+func (c *raw) behindUpdates() (m message, err error) {
+	for m.T = "update"; m.T == "update" && err == nil; {
+		m, err = c.read()
+	}
+	return m, err
+}
+
 // wantFrame reads the next frame.
 func (c *raw) wantFrame(op byte, payload string) {
 	c.t.Helper()

@@ -47,8 +47,8 @@ type limits struct {
 	// is closed with 1008.
 	controls uint8
 	// replies bounds the bytes of answers for a peer that does not read. Beyond it the
-	// conn is evicted as a slow consumer. A snapshot or an update that is under way does
-	// not count, and there is never more than one of them.
+	// conn is evicted as a slow consumer. The piece of a snapshot or an update that is
+	// under way does not count, and there is never more than one.
 	replies uint32
 	// unfinished is how long a message may take from its first byte to its last, to
 	// unfinishedLook. Beyond it the conn is closed with 1008.
@@ -413,6 +413,7 @@ func (l *loop) leave(c *conn) {
 	c.stage = leaving
 	l.shed(c)
 	c.dec = wsproto.Decoder{}
+	limitLeaving(int(c.fd))
 	l.shard.Closing(c.id)
 	if l.backlog(c) == 0 {
 		shutdownWrite(int(c.fd))
@@ -441,6 +442,7 @@ func (l *loop) write(c *conn, p []byte) {
 		p = p[n:]
 		c.behind = true
 	}
+	l.shard.Joined(c.id, len(p)) // Before, as a write that fails ends the conn inside.
 	_, _ = c.gc.Write(p)
 }
 

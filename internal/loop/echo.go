@@ -37,7 +37,7 @@ func StartEcho(listen string, log *slog.Logger) (*Server, error) {
 		Listen: listen, Loops: 1, MaxConns: 1000, Log: log,
 		Shard: fanout.Config{
 			Interval: time.Minute, Heartbeat: echoNever, PingInterval: echoNever, PongTimeout: echoNever,
-			SlowTimeout: echoSlow, IdleTimeout: echoNever, HandshakeTimeout: 10 * time.Second,
+			SlowRate: 4000, SlowTimeout: echoSlow, IdleTimeout: echoNever, HandshakeTimeout: 10 * time.Second,
 			CloseTimeout: 2 * time.Second, MaxTopics: 1,
 		},
 		limits: echoLimits, echo: true,

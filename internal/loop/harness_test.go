@@ -59,7 +59,7 @@ func quick() Config {
 		Shard: fanout.Config{
 			Interval: 100 * time.Millisecond, Heartbeat: 20 * time.Second,
 			PingInterval: 20 * time.Second, PongTimeout: 10 * time.Second,
-			SlowTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+			SlowRate: 4000, SlowTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 			HandshakeTimeout: 20 * time.Second, CloseTimeout: time.Second,
 			MaxTopics: 256, Seed: 7,
 		},

@@ -13,7 +13,11 @@ const (
 	// way. Without it a slow client shows no backlog for megabytes.
 	notsentLowat = 16 << 10
 	// userTimeout is how long written bytes may go unacknowledged, or a window stay
-	// closed, until the kernel gives the connection up.
+	// closed, until the kernel gives up a connection that is leaving: of one that we have
+	// closed nobody else takes care. Others don't have it. The kernel's clock only stops
+	// when the window is as large as all that was written at once, so a client that reads
+	// slowly into a small buffer, and all the time, would be reset. Who is dead among those
+	// is found by its backlog, or by the pong that does not come.
 	userTimeout = 30 * time.Second
 )
 
@@ -27,10 +31,6 @@ func (l *loop) prepareListener() error {
 	defer unix.Close(dup)
 	if err := os.NewSyscallError("setsockopt TCP_NOTSENT_LOWAT",
 		unix.SetsockoptInt(dup, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notsentLowat)); err != nil {
-		return err
-	}
-	if err := os.NewSyscallError("setsockopt TCP_USER_TIMEOUT",
-		unix.SetsockoptInt(dup, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))); err != nil {
 		return err
 	}
 	l.listenerFD = sameFile(dup)
@@ -104,6 +104,11 @@ func (l *loop) listenAgain() bool {
 	event := unix.EpollEvent{Fd: int32(l.listenerFD), Events: unix.EPOLLIN | unix.EPOLLPRI}
 	err := unix.EpollCtl(l.epollFD, unix.EPOLL_CTL_ADD, l.listenerFD, &event)
 	return err == nil || err == unix.EPERM // It was closed meanwhile, see closeListener.
+}
+
+// limitLeaving has the kernel give up a connection that is leaving if its peer is gone.
+func limitLeaving(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 }
 
 func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

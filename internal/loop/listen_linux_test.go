@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,7 @@ func TestAcceptedSocketsInherit(t *testing.T) {
 		opt, value int
 	}{
 		{"TCP_NOTSENT_LOWAT", unix.TCP_NOTSENT_LOWAT, notsentLowat},
-		{"TCP_USER_TIMEOUT", unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds())},
+		{"TCP_USER_TIMEOUT", unix.TCP_USER_TIMEOUT, 0},
 		{"TCP_NODELAY", unix.TCP_NODELAY, 1},
 	} {
 		e.eachConn(func(l *loop, c *conn) {
@@ -38,5 +39,23 @@ func TestListenWithoutIPv6(t *testing.T) {
 		if out := ch.end(); !strings.Contains(out, "listening: 0.0.0.0:") || !strings.Contains(out, "clients of one IP family only") {
 			t.Errorf("%s: the server said:\n%s", listen, out)
 		}
+	}
+}
+
+// The kernel gives up a conn that is leaving, and no other.
+func TestLeavingHasATimeout(t *testing.T) {
+	e := serve(t, func(c *Config) { c.Shard.CloseTimeout = 5 * time.Second })
+	c := dialRaw(t, e.Addr()).upgrade("")
+	c.send(frame(opBinary, ""))
+	c.wantClose(1003)
+	seen := 0
+	e.eachConn(func(l *loop, c *conn) {
+		seen++
+		if got, err := unix.GetsockoptInt(c.gc.Fd(), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || got != int(userTimeout.Milliseconds()) {
+			t.Errorf("loop %d: TCP_USER_TIMEOUT = %d (%v)", l.index, got, err)
+		}
+	})
+	if seen != 1 {
+		t.Errorf("%d conns were looked at", seen)
 	}
 }

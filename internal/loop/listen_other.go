@@ -24,4 +24,7 @@ func (l *loop) holdListener() bool { return false }
 
 func (l *loop) listenAgain() bool { return true }
 
+// limitLeaving does nothing: the kernel has limits of its own.
+func limitLeaving(int) {}
+
 func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

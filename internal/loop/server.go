@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -50,6 +51,7 @@ type Config struct {
 	Listen   string // host:port, see listenOn; port 0 takes a free one.
 	Loops    int    // Event loops; off Linux always 1.
 	MaxConns int    // Connections held at a time, over all loops.
+	Backlog  int64  // Bytes that sockets have not taken, over all loops; 0 is no limit.
 	Page     string // An HTML page to serve at /, none if empty.
 
 	Guard         guard.Config   // How much one client may have.
@@ -122,6 +124,10 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop: listen on %s: %w", cfg.Listen, err)
 	}
+	if cfg.Backlog <= 0 {
+		cfg.Backlog = math.MaxInt64
+	}
+	s.cfg.Shard.Backlogs = fanout.NewBacklogs(cfg.Backlog)
 	for i := range cfg.Loops {
 		l := newLoop(s, i)
 		if err := l.start(network + "://" + net.JoinHostPort(host, port)); err != nil {

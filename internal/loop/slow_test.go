@@ -1,9 +1,11 @@
 package loop
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +25,12 @@ func (e *edge) backlog() (sum, most int) {
 		most = max(most, n)
 	})
 	return sum, most
+}
+
+// skipped is how many flushes were skipped up to now.
+func (e *edge) skipped() uint64 {
+	e.onLoops(func(l *loop) { l.publish(time.Now()) })
+	return e.Stats().Skipped
 }
 
 // ticking publishes a tick of each topic again and again until the test ends. pad is
@@ -46,6 +54,9 @@ func ticking(t *testing.T, e *edge, every time.Duration, pad int, names []string
 	t.Cleanup(stop)
 	return stop
 }
+
+// piece is what one visit writes at most.
+const piece = 33 << 10
 
 func TestSlowConsumers(t *testing.T) {
 	const slowTimeout, slowOnes, rowSize = time.Second, 6, 4 << 10
@@ -84,7 +95,7 @@ func TestSlowConsumers(t *testing.T) {
 	ticking(t, e, 30*time.Millisecond, rowSize, fat)
 
 	// Nothing is read from here on by those that are slow. What is held for each is
-	// the rest of one frame, however much has ticked since.
+	// the rest of one piece, however much has ticked since.
 	most := 0
 	if !eventually(func() bool {
 		_, n := e.backlog()
@@ -96,8 +107,8 @@ func TestSlowConsumers(t *testing.T) {
 	if took := time.Since(begin); took < slowTimeout {
 		t.Errorf("evicted after %v, before the limit", took)
 	}
-	if frame := len(fat) * (rowSize + 100); most > frame || most < frame/4 {
-		t.Errorf("the largest backlog was %d bytes; one frame has about %d", most, frame)
+	if most > piece || most < rowSize {
+		t.Errorf("the largest backlog was %d bytes; one piece has %d", most, piece)
 	}
 	for _, c := range slow {
 		c.wantReset()
@@ -130,12 +141,8 @@ func TestPauseIsNoSlowConsumer(t *testing.T) {
 		e.publish(name, `"last"`)
 	}
 	// A flush that is skipped now does not count as served.
-	skipped := func() uint64 {
-		e.onLoops(func(l *loop) { l.publish(time.Now()) })
-		return e.Stats().Skipped
-	}
-	before := skipped()
-	until(t, func() bool { return skipped() > before }, "one more flush to be skipped")
+	before := e.skipped()
+	until(t, func() bool { return e.skipped() > before }, "one more flush to be skipped")
 	last := make(map[string]bool)
 	for len(last) < len(fat) {
 		m, err := c.read()
@@ -198,8 +205,8 @@ func (e *edge) publishFat(topics []string) {
 	}
 }
 
-// behind returns a conn with a backlog: an update of up to 1 MiB that its client has not
-// read, but for the beginning in the buffers of the sockets.
+// behind returns a conn with a backlog: a piece of an update of 1 MiB that its client has
+// not read, but for the beginning in the buffers of the sockets.
 func (e *edge) behind() *raw {
 	e.t.Helper()
 	fat := names("fat", 256)
@@ -217,8 +224,14 @@ func TestPongsDoNotWait(t *testing.T) {
 	c := e.behind()
 	c.send(bytes.Repeat(frame(opPing, strings.Repeat("p", 125)), 50), command(`{"op":"ping"}`))
 	until(t, func() bool { return e.Stats().Commands == 2 }, "the command behind the pings to be read")
-	c.want("update")
-	c.want("pong") // The command's. A pong frame would have come before it.
+	// The command's. A pong frame would have come before it.
+	if m, err := c.behindUpdates(); err != nil || m.T != "pong" {
+		t.Fatalf("got %s (%v), want pong", m.T, err)
+	}
+	c.send(command(`{"op":"unsubscribe","topics":["%s"]}`, strings.Join(names("fat", 256), `","`)))
+	if m, err := c.behindUpdates(); err != nil || m.T != "ack" {
+		t.Fatalf("got %s (%v), want ack", m.T, err)
+	}
 	c.send(frame(opPing, "now"))
 	c.wantFrame(opPong, "now")
 }
@@ -242,9 +255,7 @@ func TestBigSnapshot(t *testing.T) {
 			c := dialRaw(t, e.Addr()).upgrade("")
 			c.send(bytes.Join(append([][]byte{subscribe(fat...)}, tc.more...), nil))
 			c.want("ack")
-			if m := c.want("snapshot"); len(m.Rows) != len(fat) {
-				t.Errorf("%d rows, want %d", len(m.Rows), len(fat))
-			}
+			c.rows(len(fat))
 			c.send(command(`{"op":"interval","ms":500,"id":"after"}`))
 			for {
 				m, err := c.read()
@@ -273,14 +284,18 @@ func TestAnswersThatWereReadAreForgotten(t *testing.T) {
 	c := dialRaw(t, e.Addr())
 	_ = c.SetReadBuffer(64 << 10) // The kernel would make room for a whole round.
 	c.upgrade("")
-	// Each round leaves 34 KiB of answers behind a snapshot of 1 MiB.
-	round := append(subscribe(list...), bytes.Repeat(command(`{"op":"list"}`), 2)...)
-	round = append(round, command(`{"op":"unsubscribe","topics":["%s"]}`, strings.Join(list, `","`))...)
+	// Each round leaves 34 KiB of answers behind a piece of a snapshot of 1 MiB.
 	for range 5 {
-		c.send(round)
-		for _, kind := range []string{"ack", "snapshot", "topics", "topics", "ack"} {
-			c.want(kind)
+		c.send(subscribe(list...))
+		c.want("ack")
+		before := e.skipped()
+		until(t, func() bool { return e.skipped() > before }, "a backlog that stays")
+		c.send(bytes.Repeat(command(`{"op":"list"}`), 2))
+		if others := c.rows(len(list)); others["topics"] != 2 {
+			t.Fatalf("got %v between the rows, want two answers", others)
 		}
+		c.send(command(`{"op":"unsubscribe","topics":["%s"]}`, strings.Join(list, `","`)))
+		c.want("ack")
 	}
 }
 
@@ -302,4 +317,103 @@ func TestCloseBehindABacklog(t *testing.T) {
 		}
 	}
 	c.wantEOF()
+}
+
+// A client that reads slowly and all the time, less than is published, is never evicted,
+// and gets each topic in its turn. The last value of all comes when no others do.
+func TestSteadyReaderLives(t *testing.T) {
+	const size, sip, every = 2 << 10, 5 << 10, 50 * time.Millisecond // 100 kB/s.
+	e := serve(t, func(c *Config) { c.Shard.SlowTimeout, c.Shard.SlowRate = 3*time.Second, 5000 })
+	fat := names("fat", 256)
+	c := dialRaw(t, e.Addr())
+	_ = c.SetReadBuffer(32 << 10) // Its kernel takes more in steps of about so much.
+	c.upgrade("")
+	c.send(subscribe(fat...))
+	c.want("ack")
+	stop := ticking(t, e, 100*time.Millisecond, size, fat)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var all bytes.Buffer
+	// One pass takes 5 s at this rate.
+	for begin := time.Now(); time.Since(begin) < 6*time.Second; <-tick.C {
+		if _, err := io.CopyN(&all, c.br, sip); err != nil {
+			t.Fatalf("%v after %v and %d bytes", err, time.Since(begin), all.Len())
+		}
+	}
+	stop()
+	for _, name := range fat {
+		e.publish(name, `"last"`)
+	}
+	c.br = bufio.NewReader(io.MultiReader(&all, c.br))
+	first, last := make(map[string]bool), make(map[string]bool)
+	for len(last) < len(fat) {
+		m, err := c.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range m.Rows {
+			if first[r.S] && len(first) < len(fat) {
+				t.Fatalf("%s comes again, and %d topics have not come at all", r.S, len(fat)-len(first))
+			}
+			first[r.S] = true
+			if string(r.V) == `"last"` {
+				last[r.S] = true
+			}
+		}
+	}
+	if st := e.Stats(); st.Skipped == 0 || st.Evicted[fanout.SlowConsumer] > 0 {
+		t.Errorf("%d flushes skipped, evictions: %v", st.Skipped, st.Evicted)
+	}
+}
+
+// Beyond the limit of all backlogs conns are evicted, over all loops, and the others stay.
+func TestBacklogTotal(t *testing.T) {
+	const limit, conns = 128 << 10, 16
+	e := serve(t, func(c *Config) { c.Backlog, c.Shard.SlowTimeout = limit, time.Hour })
+	fat := names("fat", 256)
+	dialRaw(t, e.Addr()).upgrade("").send(subscribe(fat...))
+	until(t, func() bool { return e.table.Subscriptions() == int64(len(fat)) }, "the topics to be wanted")
+	e.publishFat(fat)
+	for range conns {
+		c := dialRaw(t, e.Addr())
+		_ = c.SetReadBuffer(8 << 10)
+		c.upgrade("").send(subscribe(fat...))
+	}
+	until(t, func() bool { return e.closed("backlog_total", "1006") > 0 }, "an eviction")
+	quick := dialRaw(t, e.Addr()).upgrade("")
+	quick.send(subscribe(fat...))
+	quick.want("ack")
+	quick.rows(len(fat))
+	until(t, func() bool { return e.Backlog() <= limit }, "the backlogs to be below the limit")
+	if n := e.Conns(); n < 4 {
+		t.Errorf("%d conns are left", n)
+	}
+}
+
+// The shards know of all that waits for sockets, answers to commands included, without
+// having looked: what they know is never below the truth.
+func TestBacklogIsKnown(t *testing.T) {
+	e := serve(t, func(c *Config) { c.Shard.Interval, c.Shard.SlowTimeout = time.Minute, time.Hour })
+	list := longNames(256)
+	dialRaw(t, e.Addr()).upgrade("").send(subscribe(list...))
+	until(t, func() bool { return e.table.Subscriptions() == int64(len(list)) }, "the topics to be wanted")
+	e.publishFat(list)
+	c := dialRaw(t, e.Addr())
+	_ = c.SetReadBuffer(8 << 10)
+	c.upgrade("").send(subscribe(list...))
+	before := 0
+	until(t, func() bool { // It is full when nothing moves any more.
+		sum, _ := e.backlog()
+		full := sum > 0 && sum == before
+		before = sum
+		return full
+	}, "a full socket")
+	c.send(command(`{"op":"list"}`))
+	until(t, func() bool {
+		sum, _ := e.backlog()
+		if known := e.Backlog(); known < int64(sum) {
+			t.Fatalf("%d bytes wait, %d are known", sum, known)
+		}
+		return sum > 16<<10+before/2
+	}, "the answer")
 }

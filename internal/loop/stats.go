@@ -254,6 +254,10 @@ func (s *Server) Stats() Stats {
 	return sum
 }
 
+// Backlog is how many bytes sockets have not taken yet, over all loops. It may be above
+// the truth by what they have taken within the last second.
+func (s *Server) Backlog() int64 { return s.cfg.Shard.Backlogs.Bytes() }
+
 // Guard is what the limits by source have counted. Refused conns are counted in
 // [Stats.Refused] as well, when they are answered.
 func (s *Server) Guard() guard.Stats { return s.guard.Stats() }

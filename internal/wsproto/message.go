@@ -6,6 +6,24 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// LongestMessage is how long the payload of a message of ours is at most, with so many
+// topics a conn. Each kind keeps to it by itself: snapshots and updates end before, and
+// what names topics has at most 256 bytes for each of them, with all that is around.
+func LongestMessage(maxTopics int) int { return max(64<<10, 256*maxTopics) }
+
+const (
+	// rejectedMax is how long a rejected topic is at most, with its comma. What 256 of
+	// them leave of 64 KiB is room for the rest of the ack.
+	rejectedMax = 254
+	// rejectedTopicMax bounds its name as JSON, with quotes. Every legal name fits; others
+	// may be all control characters, of which each takes six bytes.
+	rejectedTopicMax = 100
+	// rejectedReasonMax is what that leaves for the reason.
+	rejectedReasonMax = rejectedMax - rejectedTopicMax - len(`,{"topic":,"code":000,"reason":""}`)
+	// reasonMax bounds the reason of an error, which may quote what was sent.
+	reasonMax = 512
+)
+
 // Rejected is one topic that a command could not have.
 type Rejected struct {
 	Topic  string
@@ -60,11 +78,11 @@ func (a *Ack) Append(dst []byte) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, `{"topic":`...)
-		dst = appendString(dst, r.Topic)
+		dst = appendShort(dst, r.Topic)
 		dst = append(dst, `,"code":`...)
 		dst = strconv.AppendInt(dst, int64(r.Code), 10)
 		dst = append(dst, `,"reason":`...)
-		dst = appendString(dst, r.Reason)
+		dst = appendString(dst, cut(r.Reason, rejectedReasonMax))
 		dst = append(dst, '}')
 	}
 	if len(a.Rejected) > 0 {
@@ -113,7 +131,7 @@ func AppendError(dst []byte, e *CommandError) []byte {
 	dst = append(dst, `,"code":`...)
 	dst = strconv.AppendInt(dst, int64(e.Code), 10)
 	dst = append(dst, `,"reason":`...)
-	dst = appendString(dst, e.Reason)
+	dst = appendString(dst, cut(e.Reason, reasonMax))
 	return EndText(append(dst, '}'), start)
 }
 
@@ -257,6 +275,19 @@ func appendID(dst, id []byte) []byte {
 	}
 	dst = append(dst, `,"id":`...)
 	return append(dst, id...)
+}
+
+// appendShort appends the beginning of a name as a JSON string, of rejectedTopicMax bytes
+// at most. A legal name is shown whole.
+func appendShort(dst []byte, name string) []byte {
+	start := len(dst)
+	for {
+		dst = appendString(dst[:start], name)
+		if len(dst)-start <= rejectedTopicMax {
+			return dst
+		}
+		name = cut(name, len(name)*3/4)
+	}
 }
 
 // appendString appends s as a JSON string. Bytes that are not UTF-8 are replaced,

@@ -207,8 +207,10 @@ func TestHostileTextStaysInItsString(t *testing.T) {
 				t.Fatalf("%s %q: %v", name, s, err)
 			}
 			got, ok := get(m).(string)
-			// Of text that is no UTF-8, it matters only that it is replaced.
-			if !ok || utf8.ValidString(s) && got != s {
+			// Of text that is no UTF-8, it matters only that it is replaced. In an ack there is
+			// the beginning of it.
+			short := name == "ack" && len(s) > 64 && len(got) > 16 && strings.HasPrefix(s, got)
+			if !ok || utf8.ValidString(s) && got != s && !short {
 				t.Errorf("%s: %q comes back as %q", name, s, got)
 			}
 		}
