@@ -326,6 +326,18 @@ func TestNothingIsKeptOfTheBuffer(t *testing.T) {
 	}
 }
 
+// A message to a channel whose name is too long is of no topic, even where the name is all
+// there is.
+func TestMessageWithoutAName(t *testing.T) {
+	cfg := At("redis://127.0.0.1:1")
+	cfg.Channel = placeholder
+	l, _ := loopedLink(t, cfg, "1")
+	l.s.receive(resp.Event{Kind: resp.PMessage}, 1)
+	if st := l.s.stats(); st.Unwanted != 1 || l.s.inspector.counts[notJSON].Load() != 0 {
+		t.Errorf("stats = %+v", st)
+	}
+}
+
 // The filter lets pass what comes before the fault, and nothing behind it.
 func TestFilter(t *testing.T) {
 	near, far := net.Pipe()

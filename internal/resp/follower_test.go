@@ -147,6 +147,10 @@ func TestFollowerOfRESP3(t *testing.T) {
 	if n, err := follow(&f, stream, 3); err != nil || !f.complete() {
 		t.Errorf("%d of %d bytes, %v", n, len(stream), err)
 	}
+	f = Follower{Newer: true}
+	if _, err := follow(&f, "%1\r\n+name\r\n", 100); err != nil || f.complete() {
+		t.Errorf("a map without its value is complete, %v", err)
+	}
 	for _, stream := range []string{"|1\r\n", "%-2\r\n", "%8193\r\n", "=1048577\r\n", "*?\r\n", "$?\r\n"} {
 		f := Follower{Newer: true}
 		if _, err := follow(&f, stream, 100); err == nil {
