@@ -37,7 +37,7 @@ const (
 	// topicsPerCharge topics that are named, known or not, are charged as a command is:
 	// 0.1 to 1 µs each. So are those that list answers.
 	topicsPerCharge = 32
-	// bytesPerCharge bytes are: 15 to 100 ns each to parse, most for thousands of keys.
+	// bytesPerCharge bytes are: 10 to 30 ns each to parse, most for many small values.
 	bytesPerCharge = 2 << 10
 	// partsPerCharge parts are: a fragment takes 0.1 µs, a read up to 20 if it has to wake
 	// the loop.
