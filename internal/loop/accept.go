@@ -63,14 +63,12 @@ func (l *loop) acceptFailed(err error) {
 				"error", err, "hint", acceptHint(err), "retry_every", acceptPause)
 		}
 	}
-	if !l.holdListener() {
+	epoll, ok := l.holdListener()
+	if !ok {
 		time.Sleep(acceptPace)
 		return
 	}
-	select {
-	case l.held <- struct{}{}:
-	default: // The driver has not seen the last one yet.
-	}
+	l.held <- epoll // The driver has taken the last one, or the listener would not be back.
 }
 
 // acceptWorks notes that a connection was accepted.

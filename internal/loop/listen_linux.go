@@ -76,20 +76,19 @@ func (l *loop) closeListener() {
 }
 
 // holdListener takes the listener out of the loop's epoll, so that gnet does not call
-// accept. It reports whether that has worked. It runs on the loop. gnet does not tell its
-// epoll, and to look for it in /proc takes a descriptor, of which there may be none. But
-// only one takes the listener out: the others have not got it, or are no epoll at all.
-func (l *loop) holdListener() bool {
+// accept, and returns that epoll. It runs on the loop. gnet does not tell its epoll, and
+// to look for it in /proc takes a descriptor, of which there may be none. But only one
+// takes the listener out: the others have not got it, or are no epoll at all.
+func (l *loop) holdListener() (epoll int, ok bool) {
 	if l.listenerFD < 0 {
-		return false
+		return 0, false
 	}
 	for fd := range epollTries {
 		if unix.EpollCtl(fd, unix.EPOLL_CTL_DEL, l.listenerFD, nil) == nil {
-			l.epollFD = fd
-			return true
+			return fd, true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // epollTries bounds the search for the loop's epoll. Its descriptor is that of one of the
@@ -99,10 +98,10 @@ const epollTries = 1 << 16
 // listenAgain puts the listener back. It reports false if that has to be tried again. It
 // may run beside the loop, but not after it has ended: then the numbers may mean something
 // else.
-func (l *loop) listenAgain() bool {
+func (l *loop) listenAgain(epoll int) bool {
 	// As gnet does it, which looks for what is ready by its number.
 	event := unix.EpollEvent{Fd: int32(l.listenerFD), Events: unix.EPOLLIN | unix.EPOLLPRI}
-	err := unix.EpollCtl(l.epollFD, unix.EPOLL_CTL_ADD, l.listenerFD, &event)
+	err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, l.listenerFD, &event)
 	return err == nil || err == unix.EPERM // It was closed meanwhile, see closeListener.
 }
 

@@ -20,9 +20,9 @@ func (l *loop) prepareListener() error {
 func (l *loop) closeListener() {}
 
 // holdListener does nothing: a loop whose accept fails waits instead.
-func (l *loop) holdListener() bool { return false }
+func (l *loop) holdListener() (epoll int, ok bool) { return 0, false }
 
-func (l *loop) listenAgain() bool { return true }
+func (l *loop) listenAgain(int) bool { return true }
 
 // limitLeaving does nothing: the kernel has limits of its own.
 func limitLeaving(int) {}

@@ -67,7 +67,7 @@ type loop struct {
 	queued    atomic.Bool                    // A turn waits in gnet's queue, or runs.
 	awake     atomic.Bool                    // There is something for turns to do.
 	poke      chan struct{}                  // Turn now.
-	held      chan struct{}                  // The listener was taken out of epoll.
+	held      chan int                       // The epoll that the listener was taken out of.
 	ready     chan struct{}                  // Closed by OnBoot.
 	bootErr   error                          // Set before ready is closed.
 	endOnce   sync.Once                      // For ending.
@@ -96,7 +96,7 @@ func newLoop(s *Server, index int) *loop {
 		parser: wsproto.NewParser(s.cfg.Shard.MaxTopics),
 		limits: s.cfg.limits,
 		poke:   make(chan struct{}, 1),
-		held:   make(chan struct{}, 1),
+		held:   make(chan int, 1),
 		ready:  make(chan struct{}),
 		ending: make(chan struct{}),
 		driven: make(chan struct{}),
@@ -164,16 +164,17 @@ func (l *loop) drive() {
 	defer slot.Stop()
 	resume := time.NewTimer(0)
 	resume.Stop()
+	epoll := -1
 	ctx := context.Background()
 	for {
 		select {
 		case <-l.ending:
 			return
-		case <-l.held:
+		case epoll = <-l.held:
 			resume.Reset(acceptPause)
 			continue
 		case <-resume.C:
-			if !l.listenAgain() {
+			if !l.listenAgain(epoll) {
 				resume.Reset(acceptPause)
 			}
 			continue
