@@ -566,7 +566,7 @@ func TestGapOfInherited(t *testing.T) {
 	d.serve("A", "1")
 	join := func(name string, behind bool) {
 		t.Helper()
-		id, err := d.table.Acquire([]byte(name))
+		id, err := d.table.Acquire([]byte(name), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package topics
 import (
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // The ledger says of which topics the feed has to hear, and which topics are the first to
@@ -26,7 +27,8 @@ import (
 //   - Where the table is full, topics without a row give way: first those that linger, the
 //     oldest first, then the oldest of the asker that has the most.
 //
-// Its lock comes after that of a shard, and nothing is locked under it.
+// Each step is a few changes of links, however many topics there are. Its lock comes after that
+// of a shard, and nothing is locked under it.
 type ledger struct {
 	mu      sync.Mutex
 	entries []entry // The first is none.
@@ -57,6 +59,9 @@ type entry struct {
 	feed       uint8
 	kind       kind
 }
+
+const entrySizeMax = 48 // See docs/BUDGET.md.
+const _ = uint(entrySizeMax - unsafe.Sizeof(entry{}))
 
 // kind says what holds of a topic, and in which list its entry is.
 type kind uint8

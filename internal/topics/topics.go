@@ -28,7 +28,7 @@
 //
 // Every method may be called from any goroutine. None does I/O, none looks at a clock
 // (the time is passed in), and none blocks on anything but a lock, which is held for
-// some microseconds at most but by [Table.Sweep].
+// some microseconds at most, or as long as [Table.Changes] is asked to.
 package topics
 
 import (
