@@ -28,9 +28,9 @@ type layer struct {
 var edgeLayers = []layer{
 	{"collector", []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart", "runtime.gcMarkTermination"}},
 	{"system calls of reading Redis", []string{"internal/poll.(*FD).Read"}},
-	{"go-redis: allocations", nil}, // See layerOf.
-	{"go-redis: reading and parsing", []string{redisPackage}},
-	{"is it JSON, is it UTF-8", []string{"encoding/json.", "unicode/utf8.", "tickedge/internal/feed.inspect"}},
+	{"reading messages", []string{"tickedge/internal/resp."}},
+	{"go-redis", []string{"github.com/redis/go-redis"}},
+	{"is it JSON, is it UTF-8", []string{"tickedge/internal/feed.inspect"}},
 	{"the topic table", []string{"tickedge/internal/topics."}},
 	{"the rest of the feed", []string{"tickedge/internal/feed."}},
 	{"clients: visits, frames, sockets", []string{"tickedge/internal/loop.", "tickedge/internal/fanout.", "github.com/panjf2000/gnet"}},
@@ -38,22 +38,13 @@ var edgeLayers = []layer{
 	{"the rest", []string{""}},
 }
 
-const (
-	redisPackage = "github.com/redis/go-redis"
-	redisAllocs  = 2 // In edgeLayers: mallocs below redisPackage.
-)
-
 // layerOf finds the part that a stack, the called function first, belongs to.
 func layerOf(stack []string) int {
 	on := func(mark string) bool {
 		return slices.ContainsFunc(stack, func(f string) bool { return strings.HasPrefix(f, mark) })
 	}
 	for i, l := range edgeLayers {
-		if i == redisAllocs {
-			if on(redisPackage) && on("runtime.mallocgc") {
-				return i
-			}
-		} else if slices.ContainsFunc(l.marks, on) {
+		if slices.ContainsFunc(l.marks, on) {
 			return i
 		}
 	}

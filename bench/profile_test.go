@@ -15,15 +15,17 @@ Duration: 5s, Total samples = 100000us (2.00%)
    10000us   internal/runtime/syscall/linux.Syscall6
              syscall.read
              internal/poll.(*FD).Read
-             github.com/redis/go-redis/v9/internal/proto.(*Reader).readLine
+             tickedge/internal/feed.(*link).Read
+             tickedge/internal/resp.(*Reader).Next
              tickedge/internal/feed.(*link).receive
 -----------+-------------------------------------------------------
    20000us   runtime.mallocgc
              runtime.makeslice
              github.com/redis/go-redis/v9/internal/proto.(*Reader).readSlice
-             tickedge/internal/feed.(*link).receive
+             tickedge/internal/feed.(*fetcher).run
 -----------+-------------------------------------------------------
-   20000us   github.com/redis/go-redis/v9.(*PubSub).newMessage (inline)
+   20000us   tickedge/internal/resp.header (inline)
+             tickedge/internal/resp.(*Reader).Next
              tickedge/internal/feed.(*link).receive
 -----------+-------------------------------------------------------
    30000us   runtime.mapaccess2_faststr
@@ -50,7 +52,7 @@ func TestSharesOf(t *testing.T) {
 		sum += s.Percent
 	}
 	for of, want := range map[string]float64{
-		"system calls of reading Redis": 10, "go-redis: allocations": 20, "go-redis: reading and parsing": 20,
+		"system calls of reading Redis": 10, "go-redis": 20, "reading messages": 20,
 		"the topic table": 30, "collector": 10, "the rest": 10, "is it JSON, is it UTF-8": 0,
 	} {
 		if p, ok := got[of]; !ok || p < want-0.01 || p > want+0.01 {
