@@ -88,19 +88,6 @@ func (s *puppet) count(command string) int {
 	return s.asked[command]
 }
 
-// publish sets and publishes as a publisher has to.
-func (s *puppet) publish(topic, value string) {
-	s.set(topic, value)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	channel := "channel:prices:" + topic
-	for _, c := range s.conns {
-		if slices.Contains(c.channels, channel) {
-			io.WriteString(c, bulk("message", channel, value))
-		}
-	}
-}
-
 func bulkOf(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text) }
 
 func (s *puppet) serve(c *puppetConn) {

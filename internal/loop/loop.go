@@ -60,7 +60,6 @@ type loop struct {
 	addr       net.Addr
 	families   string // Of its clients.
 	listenerFD int    // -1 if it could not be found.
-	epollFD    int    // Set before held has an element.
 
 	// Shared with the driver and others.
 	events    atomic.Pointer[gnet.EventLoop] // Known from the first connection on.
