@@ -551,7 +551,7 @@ func (c *config) market() feed.MarketConfig {
 }
 
 // shard is the configuration of the shards, and holds what they share from start on.
-func (c *config) shard(start time.Time) fanout.Config {
+func (c *config) shard(start time.Time, newTopics *guard.SourceLimit) fanout.Config {
 	snapshots := c.snapshotRate / fanout.SnapshotUnit
 	return fanout.Config{
 		Interval: c.interval, Heartbeat: c.heartbeat,
@@ -562,7 +562,7 @@ func (c *config) shard(start time.Time) fanout.Config {
 		MaxAge: c.maxAge, CommandRate: c.commandRate, CommandBurst: c.commandBurst,
 		SubscribeRate: c.subscribeRate, SubscribeBurst: 2 * c.maxTopics,
 		MaxValueless: c.maxValueless,
-		NewTopics:    guard.NewSourceLimit(guard.Rate{PerSecond: c.newTopicsRate, Burst: c.newTopicsBurst}, start),
+		NewTopics:    newTopics,
 		Snapshots:    guard.NewSourceLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, start),
 	}
 }
@@ -617,8 +617,18 @@ const linger = 30 * time.Second
 const staleMax = 7 * 24 * time.Hour
 
 // table is the configuration of the topic table, of which nothing is known yet at start.
-func (c *config) table(start time.Time) topics.Config {
-	return topics.Config{Max: c.maxTopicsTotal, Linger: linger, StaleFloor: c.staleFloor, StaleAfter: c.staleAfter, Start: start}
+// newTopics limits who may ask first for how many topics.
+func (c *config) newTopics(start time.Time) *guard.SourceLimit {
+	return guard.NewSourceLimit(guard.Rate{PerSecond: c.newTopicsRate, Burst: c.newTopicsBurst}, start)
+}
+
+// table gives back to newTopics what turns out to exist: an office that opens in the morning,
+// or all clients behind a proxy after a restart, are the first to ask for thousands.
+func (c *config) table(start time.Time, newTopics *guard.SourceLimit) topics.Config {
+	return topics.Config{
+		Max: c.maxTopicsTotal, Linger: linger, StaleFloor: c.staleFloor, StaleAfter: c.staleAfter, Start: start,
+		Exists: func(by uint64) { newTopics.Return(guard.Source(by)) },
+	}
 }
 
 // adminNames are the hosts of -admin-host.

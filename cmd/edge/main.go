@@ -123,7 +123,8 @@ func run(args []string) int {
 		defer endWork()
 	}
 
-	table := topics.New(cfg.table(time.Now()))
+	newTopics := cfg.newTopics(time.Now())
+	table := topics.New(cfg.table(time.Now(), newTopics))
 	source, err := feed.New(cfg.feed(), table, log)
 	if err != nil {
 		return fail("can't start", err)
@@ -148,7 +149,7 @@ func run(args []string) int {
 	}
 	server, err := loop.Start(loop.Config{
 		Listen: cfg.listen, Loops: cfg.loops, MaxConns: cfg.maxConns, Backlog: cfg.backlogMax(),
-		Page: html, Shard: cfg.shard(time.Now()), Log: log,
+		Page: html, Shard: cfg.shard(time.Now(), newTopics), Log: log,
 		Guard: cfg.guard(), Trusted: cfg.trusted(), ProxyProtocol: cfg.proxyProtocol,
 		Origins: cfg.origins(), Verifier: verifier, MaxSessions: cfg.maxSessions, Existing: cfg.existing(),
 	}, table)

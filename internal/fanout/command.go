@@ -198,7 +198,7 @@ func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held boo
 			d.held++
 		}
 		return wsproto.Rejected{}
-	case s.newTopics-d.made >= newTopicsTurn:
+	case s.newTopics-d.made >= newTopicsTurn && d.made >= newTopicsFew:
 		s.stats.NewTopicsHeldUp++
 		return reject(name, wsproto.ErrTooFast, "the edge is asked for too many topics at once that are new to it, try again")
 	case !s.cfg.NewTopics.Take(s.sink.Source(id), s.clock):

@@ -84,6 +84,18 @@ type place struct {
 
 func (p place) keep(src Source, full uint64) { *p.visitor = visitor{src, full} }
 
+// Return gives one event of a source back that was taken and turned out to be free.
+func (l *SourceLimit) Return(src Source) {
+	if l == nil || src == 0 {
+		return
+	}
+	at, full, _ := l.look(src, l.start)
+	defer at.Unlock()
+	if at.source == src && full > 0 {
+		at.keep(src, full-min(full, unit))
+	}
+}
+
 // look finds a source's place, and when its bucket is full by l's clock, which is read too.
 // The caller unlocks the place.
 func (l *SourceLimit) look(src Source, now time.Time) (_ place, full, clock uint64) {

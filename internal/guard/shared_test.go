@@ -112,3 +112,33 @@ func TestSourceLimitAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// What is returned can be taken again, no more than that, and by nobody else.
+func TestSourceLimitReturn(t *testing.T) {
+	const burst = 3
+	start := time.Now()
+	l := NewSourceLimit(Rate{PerSecond: 1, Burst: burst}, start)
+	const a, b = Source(7), Source(8)
+	take := func(src Source, want int) {
+		t.Helper()
+		n := 0
+		for l.Take(src, start) {
+			n++
+		}
+		if n != want {
+			t.Errorf("source %d takes %d, want %d", src, n, want)
+		}
+	}
+	l.Return(a) // It has taken nothing, and gains nothing.
+	take(a, burst)
+	l.Return(a)
+	l.Return(a)
+	l.Return(0)
+	take(b, burst)
+	take(a, 2)
+	for range 2 * burst {
+		l.Return(a)
+	}
+	take(a, burst)
+	(*SourceLimit)(nil).Return(a)
+}

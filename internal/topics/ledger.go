@@ -178,23 +178,25 @@ func (l *ledger) linger(place uint32, to kind) {
 	l.put(place, to, 0)
 }
 
-// row notes that a topic has its first row.
-func (l *ledger) row(place uint32) (newPlace uint32) {
+// row notes that a topic has its first row, and says who has asked for it first, 0 if that
+// is not known any more.
+func (l *ledger) row(place uint32) (newPlace uint32, by uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lacking--
+	by = l.askers[l.entries[place].asker].by // The first asker is none.
 	switch l.entries[place].kind {
 	case waiting:
 		l.take(place)
 		l.put(place, due, 0)
-		return place
+		return place, by
 	case bare:
 		l.take(place)
 		l.linger(place, idle)
-		return place
+		return place, by
 	}
 	l.leave(place)
-	return 0
+	return 0, by
 }
 
 // changes appends to dst all drops of a feed, and then at most so many topics that are

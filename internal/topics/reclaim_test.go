@@ -2,6 +2,7 @@ package topics
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"testing"
@@ -269,4 +270,25 @@ func TestWhoTakesUpALingeringTopicAnswersForIt(t *testing.T) {
 	ids = append(ids, acquireBy(t, tb, "B", 1)) // Now 1 has three, and 2 one.
 	acquireBy(t, tb, "C", 2)
 	wantLost(t, tb, ids, 1)
+}
+
+// Who asked first for a topic that turns out to exist is told of, once.
+func TestExists(t *testing.T) {
+	var told []uint64
+	tb := New(Config{Max: 10, Exists: func(by uint64) { told = append(told, by) }})
+	for i, by := range []uint64{7, 8, 0} {
+		if _, err := tb.Acquire(fmt.Appendf(nil, "T%d", i), by); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tb.Acquire([]byte("T0"), 9) // Not the first.
+	tb.Changes(0, nil, 2)       // Two were told of, one waits.
+	for i := range 3 {
+		for range 2 {
+			tb.Publish(fmt.Sprintf("T%d", i), "1", Meta{})
+		}
+	}
+	if !slices.Equal(told, []uint64{7, 8}) {
+		t.Errorf("told of %v, want 7 and 8", told)
+	}
 }

@@ -74,6 +74,10 @@ type Config struct {
 	// StaleAfter is that time for all topics, those that never had a row included. 0: it
 	// is learned for each of them, from the time between its ticks.
 	StaleAfter time.Duration
+	// Exists is called when a topic has its first row, with who asked for it first (see
+	// [Table.Acquire]) if that is not 0: whatever held the topic for made up was wrong. It is
+	// called under a lock, and must neither wait nor call the table. Nil if nobody wants to know.
+	Exists func(by uint64)
 	// Start is when the table is made: its feeds have been down since then. Time that
 	// passes is measured from it, so with the monotonic clock, if it has a reading of that.
 	Start time.Time
@@ -598,7 +602,10 @@ func (t *Table) firstRow(s *shard, local uint32) {
 	tp := &s.topics[local]
 	tp.rowless = false
 	s.setAbsent(local, false)
-	tp.place = t.ledger.row(tp.place)
+	var by uint64
+	if tp.place, by = t.ledger.row(tp.place); by != 0 && t.cfg.Exists != nil {
+		t.cfg.Exists(by)
+	}
 }
 
 // store commits a row. The watermark is published last: published before the
