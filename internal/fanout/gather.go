@@ -16,7 +16,8 @@ import (
 // What does not fit is gathered when the socket has taken this piece: with the rows that
 // are the newest then. Nothing of it is kept but marks and an index:
 //
-//   - A snapshot leaves the topics that have no room marked owed.
+//   - A snapshot leaves the topics that have no room marked as they are: owed, or awaited
+//     if the feed has fetched their value meanwhile.
 //   - An update becomes a pass over the topics. It goes on with the topic that it had no
 //     place for, and served moves when it has come round, to the watermark that was read
 //     before it began. No other begins before that: busy topics at the front of the list
@@ -31,7 +32,7 @@ const pieceMax = 32 << 10
 // a snapshot then.
 //
 // Where the conn's source has used up its rate of snapshots, only the beginning is sent.
-// What is left stays owed, and the conn is visited again for it. So does what has no room
+// What is left keeps its mark, and the conn is visited again for it. So does what has no room
 // in this piece: the conn is owing then, and goes on as soon as its socket takes more. Each
 // piece is charged, and the beginning is free in the first one only.
 func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
@@ -80,7 +81,6 @@ func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
 			}
 		}
 		if !room || delayed {
-			list[i] = entry(e.id()) | owed
 			continue
 		}
 		if at := s.table.Stale(e.id()); at > 0 && at <= watermark {

@@ -11,7 +11,7 @@ type entry uint32
 const (
 	plain   entry = iota << 30 // Sent up to conn.served.
 	snapped                    // Its snapshot was sent after conn.served: up to conn.snapped.
-	owed                       // It has a row, and its snapshot is to be sent. Updates leave it out.
+	owed                       // It had a row when it was subscribed; its snapshot is to be sent. Updates leave it out.
 	awaited                    // It had no row when it was subscribed, and nothing was sent.
 
 	markMask entry = 3 << 30

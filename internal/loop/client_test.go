@@ -285,9 +285,10 @@ func (c *raw) rows(topics int) (others map[string]int) {
 	return others
 }
 
-// behindUpdates skips updates and returns what comes behind them.
+// behindUpdates skips updates, and that they are slowed down, and returns what comes behind
+// them.
 func (c *raw) behindUpdates() (m message, err error) {
-	for m.T = "update"; m.T == "update" && err == nil; {
+	for m.T = "update"; (m.T == "update" || m.T == "interval") && err == nil; {
 		m, err = c.read()
 	}
 	return m, err
