@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/coder/websocket"
 
 	"tickedge/internal/feed/redistest"
 )
@@ -135,6 +138,31 @@ func TestPage(t *testing.T) {
 		return value(t, ctx, applRow+`.querySelector('[data-price]').dataset.price`) != before &&
 			value(t, ctx, applRow+`.dataset.status`) == "fresh"
 	})
+}
+
+// A topic that the edge has taken away says so in its row.
+func TestPageLosesATopic(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	e := start(t, "-redis", redis.URL(), "-page", "-max-topics", "2", "-max-topics-total", "2")
+	ctx := openBrowser(t)
+	if err := chromedp.Do(ctx, chromedp.Navigate("http://"+e.addr+"/?topics=AAPL,MSFT")); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, "the page has both", func() bool { return e.metric("edge_topics") == "2" })
+
+	// Another address asks for another one: the page has the most without a value.
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	other := &http.Client{Transport: &http.Transport{DialContext: d.DialContext}}
+	dialing, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ws, _, err := websocket.Dial(dialing, "ws://"+e.addr+"/ws?topics=OTHER", &websocket.DialOptions{HTTPClient: other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.CloseNow()
+	note := `[...document.querySelectorAll('[data-topic]')].filter(r => r.dataset.status === 'rejected').map(r => r.textContent).join()`
+	redistest.Eventually(t, "a row says why", func() bool { return strings.Contains(value(t, ctx, note), "the edge is full of topics") })
 }
 
 // tickScript publishes a new price of AAPL.

@@ -85,7 +85,7 @@ func echo(conn net.Conn, n int) (closed Event, err error) {
 // A client that we did not write gets its messages back, whatever the size of our reads.
 func TestWithAnotherClient(t *testing.T) {
 	for _, size := range []int{1, 7, 4096, 1 << 20} {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		ours, theirs := net.Pipe()
 		type result struct {
@@ -133,7 +133,7 @@ func TestWithAnotherClient(t *testing.T) {
 
 // That client understands why it is closed.
 func TestAnotherClientReadsOurClose(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ours, theirs := net.Pipe()
 	done := make(chan struct{})
