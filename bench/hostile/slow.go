@@ -63,11 +63,12 @@ func allFat() []byte {
 
 // fatTicks publishes the topics with long values until it is stopped.
 type fatTicks struct {
-	conn  net.Conn
-	round atomic.Int64 // The value of all topics, as it was published last.
-	going sync.WaitGroup
-	stop  chan struct{}
-	err   error // To be read after end.
+	conn       net.Conn
+	round      atomic.Int64   // The value of all topics, as it was published last.
+	publishing sync.WaitGroup // A goroutine that publishes,
+	answered   sync.WaitGroup // and one that reads the answers.
+	stop       chan struct{}
+	err        error // To be read after end.
 }
 
 func (r *run) startFat() (*fatTicks, error) {
@@ -77,8 +78,8 @@ func (r *run) startFat() (*fatTicks, error) {
 	}
 	f := &fatTicks{conn: conn, stop: make(chan struct{})}
 	f.publish(r.fatSize)
-	f.going.Go(func() { _, _ = io.Copy(io.Discard, conn) }) // The answers.
-	f.going.Go(func() {
+	f.answered.Go(func() { _, _ = io.Copy(io.Discard, conn) })
+	f.publishing.Go(func() {
 		tick := time.NewTicker(fatEvery)
 		defer tick.Stop()
 		for {
@@ -116,8 +117,9 @@ func (f *fatTicks) publish(size int) {
 // end stops the ticks. The last values stay.
 func (f *fatTicks) end() error {
 	close(f.stop)
+	f.publishing.Wait() // It may be in the middle of a round.
 	_ = f.conn.(*net.TCPConn).CloseWrite()
-	f.going.Wait()
+	f.answered.Wait()
 	return errors.Join(f.err, f.conn.Close())
 }
 
