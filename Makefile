@@ -49,7 +49,7 @@ fuzz: ## run every fuzz target for FUZZTIME (2m)
 	done
 
 .PHONY: hostile
-hostile: ## hostile clients against an edge: 6 minutes, on a quiet machine (ARGS=-short: less)
+hostile: ## hostile clients against an edge: 15 minutes, on a quiet machine (ARGS=-short: less)
 	$(GO) run ./bench/hostile $(ARGS)
 
 .PHONY: bench

@@ -101,7 +101,7 @@ func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 func command(args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("hostile", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	short := f.Bool("short", false, "fewer of everything and shorter timeouts of the edge, in less than a minute")
+	short := f.Bool("short", false, "fewer of everything and shorter timeouts of the edge, in two minutes")
 	only := f.String("only", "", "run only inputs whose group or name contains this `text`")
 	edgeArgs := f.String("edge", "", "more `flags` of the edge, with blanks between, such as '-slow-timeout 1m' to see how much a crowd pins; inputs that wait for its defaults fail then")
 	seed := f.Uint64("seed", 1, "draws what is random; the same seed draws the same")
