@@ -32,9 +32,7 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) [
 	ack := wsproto.Ack{ID: cmd.ID, Op: cmd.Op, Rejected: s.rejected[:0]}
 	// What was taken from the conn is told before the answer, which then goes by what it has.
 	// The notice may not be raised yet, and the names be free already.
-	if s.table.WithdrawnTopics() > 0 {
-		dst = s.tellWithdrawn(id, c, dst)
-	}
+	dst = s.takeAway(id, c, dst)
 	switch cmd.Op {
 	case wsproto.OpSubscribe:
 		var d doubts
