@@ -45,6 +45,14 @@ func (t *Table) SetSources(scopes []string) {
 // of the first. It is called once, before the table is used, and route from any goroutine.
 func (t *Table) SetRoute(route func(topic string) int) { t.route = route }
 
+// feedOf is the source of ticks that a topic is of.
+func (t *Table) feedOf(name string) uint8 {
+	if t.route == nil {
+		return 0
+	}
+	return uint8(t.route(name))
+}
+
 // SetFeed notes that a source is up, or down, since a time in Unix milliseconds. It does
 // nothing if that is what the table knows.
 func (t *Table) SetFeed(source int, up bool, since int64) {

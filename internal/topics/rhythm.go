@@ -2,7 +2,6 @@ package topics
 
 import (
 	"math"
-	"sync/atomic"
 	"time"
 )
 
@@ -24,18 +23,6 @@ const (
 // watchStretch is how many topics are looked at under one hold of a shard's lock, about
 // a microsecond, so that no tick waits for a look at all of them.
 const watchStretch = 256
-
-// chunk is the memory of some topics that loops read without a lock. The marks stand apart
-// from the slots: a gather reads every slot, and a mark only when there is news.
-type chunk struct {
-	slots [1 << chunkBits]slot
-	// The sequence at which a topic went stale, 0 while it is fresh; or withdrawnMark.
-	marks  [1 << chunkBits]atomic.Uint64
-	absent [1 << chunkBits / 32]atomic.Uint32 // A bit for each topic that is known to have no value.
-}
-
-// withdrawnMark is the mark of a topic that was withdrawn. No sequence comes so far.
-const withdrawnMark = math.MaxUint64
 
 // learn notes that a tick of the topic came in.
 func (tp *topic) learn(at int64) {
@@ -145,52 +132,8 @@ func (t *Table) Stale(id ID) uint64 {
 	return 0
 }
 
-// Withdrawn reports whether the table has taken a topic away from those who hold it, to make
-// room. It will have no row any more, and is to be released. Each time there are such topics
-// that is news, and comes with a notice. The caller must hold the id.
-func (t *Table) Withdrawn(id ID) bool {
-	return t.shards[id&shardMask].mark(uint32(id>>shardBits)).Load() == withdrawnMark
-}
-
-// Absent notes that a source of ticks has looked for the value of a topic, and there is none.
-// It is so until the topic has a row.
-func (t *Table) Absent(name string) {
-	s := t.shardOf(name)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if local, ok := s.ids[name]; ok && s.topics[local].rowless {
-		s.setAbsent(local, true)
-	}
-}
-
-// IsAbsent reports whether a topic is known to have no value, see [Table.Absent]. The caller
-// must hold the id.
-func (t *Table) IsAbsent(id ID) bool {
-	word, bit := t.shards[id&shardMask].absentBit(uint32(id >> shardBits))
-	return word.Load()&bit != 0
-}
-
-// setAbsent is called by who holds s.mu.
-func (s *shard) setAbsent(local uint32, absent bool) {
-	word, bit := s.absentBit(local)
-	if absent {
-		word.Or(bit)
-	} else {
-		word.And(^bit)
-	}
-}
-
-func (s *shard) absentBit(local uint32) (word *atomic.Uint32, bit uint32) {
-	at := local & chunkMask
-	return &s.chunks[local>>chunkBits].Load().absent[at/32], 1 << (at % 32)
-}
-
 // StaleTopics is how many topics are stale now, and how many times one has become so.
 func (t *Table) StaleTopics() (now int64, total uint64) { return t.stale.Load(), t.staleTotal.Load() }
-
-func (s *shard) mark(local uint32) *atomic.Uint64 {
-	return &s.chunks[local>>chunkBits].Load().marks[local&chunkMask]
-}
 
 // tickAt is when the newest tick of any topic came in, 0 if there was none.
 func (t *Table) tickAt() (at int64) {

@@ -21,10 +21,16 @@
 // a tick for longer than is their way. Both are news that takes its place in the order of
 // the ticks (see [Table.Notice]).
 //
-//	ledger.go   what the feeds have to hear, and what is given up first
+//	topics.go   names and ids, subscribers
+//	publish.go  ticks and fetched values become rows
 //	version.go  which of two ticks is the newer one
+//	row.go      a row, encoded once
+//	room.go     who gives way where the room is used up, and what lingers
+//	ledger.go   what the feeds have to hear, and what is given up first; lists.go has its lists
+//	memory.go   slots and marks, which loops read without a lock
 //	rhythm.go   topics that are stale
 //	feeds.go    sources that are up or down
+//	name.go     which names are valid
 //
 // Every method may be called from any goroutine. None does I/O, none looks at a clock
 // (the time is passed in), and none blocks on anything but a lock, which is held for
@@ -34,7 +40,6 @@ package topics
 import (
 	"errors"
 	"hash/maphash"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,13 +139,6 @@ type shard struct {
 
 	// chunks never moves, so that loops may read it while it grows.
 	chunks []atomic.Pointer[chunk]
-}
-
-// slot is the part of a topic that loops read without a lock. The row is stored
-// before its sequence: who sees the sequence sees that row or a newer one.
-type slot struct {
-	seq atomic.Uint64
-	row atomic.Pointer[Row]
 }
 
 type topic struct {
@@ -257,16 +255,6 @@ func (t *Table) subscribe(s *shard, local uint32, by uint64) {
 	tp.subscribers++
 }
 
-func idOf(local uint32, index uint64) ID { return ID(local<<shardBits) | ID(index) }
-
-// feedOf is the source of ticks that a topic is of.
-func (t *Table) feedOf(name string) uint8 {
-	if t.route == nil {
-		return 0
-	}
-	return uint8(t.route(name))
-}
-
 // Find returns the id of a topic that the table holds. It means something only to
 // who holds that topic, and adds no subscriber.
 func (t *Table) Find(name []byte) (ID, bool) {
@@ -305,331 +293,6 @@ func (t *Table) Release(id ID, now time.Time) {
 	t.subscriptions.Add(-1)
 }
 
-// passed is the time since the table was made, in nanoseconds. Its own difference, and not
-// the time of day: that may be set back, and what waits for its end would wait for hours.
-func (t *Table) passed(now time.Time) int64 { return int64(now.Sub(t.base)) }
-
-// Sweep gives up the topics whose linger is over at now. When the table is nearly full it
-// gives up all that linger and never had a row, so that there is room for others: they are
-// lost to nobody. Those with a row keep their linger, as who comes again wants them first.
-// Topics that somebody holds have to give way only when the room is needed, see
-// [Table.Acquire]. Sweep wants to be called about once a second.
-func (t *Table) Sweep(now time.Time) {
-	t.tell()
-	cutoff := t.passed(now) - int64(t.cfg.Linger)
-	for t.sweepOne(bare, cutoff) || t.nearlyFull() && t.sweepOne(bare, math.MaxInt64) {
-	}
-	for t.sweepOne(idle, cutoff) {
-	}
-}
-
-// nearlyFull is whether more than seven eighths of the room are taken.
-func (t *Table) nearlyFull() bool { return t.held.Load() > int64(t.cfg.Max-t.cfg.Max/8) }
-
-// sweepOne gives up the topic that has lingered the longest, if that was since cutoff or
-// longer. It is false if there is none.
-func (t *Table) sweepOne(of kind, cutoff int64) bool {
-	v, ok := t.ledger.lingering(of, cutoff)
-	if ok && t.giveUp(v) {
-		t.held.Add(-1)
-		if cutoff == math.MaxInt64 {
-			t.givenUp.Add(1)
-		}
-	}
-	return ok
-}
-
-// makeRoom has a topic give way to a new one of an asker, which has its room then. It is
-// false if none has to.
-func (t *Table) makeRoom(key askerKey) bool {
-	for {
-		v, ok := t.ledger.giveWay(key, t.cfg.Max)
-		if !ok {
-			return t.reserve() // There may be some by now.
-		}
-		if t.giveUp(v) {
-			if v.kind == bare || v.kind == idle {
-				t.givenUp.Add(1)
-			}
-			return true
-		}
-		// It has changed since it was chosen, so somebody else has got on.
-	}
-}
-
-// giveUp gives up a topic, unless it has changed since it was chosen. Its room is the
-// caller's then. If nobody holds it, its id is free. Else it is withdrawn: the name is free,
-// the topic will never have a row, and those who hold it are told by its mark.
-func (t *Table) giveUp(v victim) bool {
-	s, local := t.locate(v.id)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	held, ok := t.ledger.giveUp(v, t.cfg.Max)
-	if !ok {
-		return false
-	}
-	tp := &s.topics[local]
-	delete(s.ids, tp.name)
-	s.unmark(t, local)
-	if held {
-		tp.state, tp.place = withdrawn, 0
-		s.mark(local).Store(withdrawnMark)
-		t.takenAway.Add(1)
-		t.unsaid.Store(true)
-	} else {
-		s.clear(local)
-	}
-	t.signal()
-	return true
-}
-
-// tell raises the notice if topics were withdrawn since it was called last. Once for all of
-// them: each time, every conn has to look at its topics.
-func (t *Table) tell() {
-	if t.unsaid.Load() && t.unsaid.Swap(false) {
-		t.announce(func(uint64) {})
-	}
-}
-
-// reserve counts one more topic in, if there is room.
-func (t *Table) reserve() bool {
-	for {
-		held := t.held.Load()
-		if held >= int64(t.cfg.Max) {
-			return false
-		}
-		if t.held.CompareAndSwap(held, held+1) {
-			return true
-		}
-	}
-}
-
-// add makes a new topic. The caller holds s.mu.
-func (s *shard) add(name string) uint32 {
-	var local uint32
-	if n := len(s.free); n > 0 {
-		local = s.free[n-1]
-		s.free = s.free[:n-1]
-	} else {
-		local = uint32(len(s.topics))
-		s.topics = append(s.topics, topic{})
-		if c := &s.chunks[local>>chunkBits]; c.Load() == nil {
-			c.Store(new(chunk))
-		}
-	}
-	s.topics[local] = topic{name: name, state: wanted, rowless: true}
-	s.ids[name] = local
-	return local
-}
-
-// forget frees a topic that nobody holds and that is not in the ledger. The caller holds
-// s.mu.
-func (t *Table) forget(s *shard, local uint32) {
-	delete(s.ids, s.topics[local].name)
-	s.unmark(t, local)
-	s.clear(local)
-	t.held.Add(-1)
-}
-
-// clear frees the place of a topic that nobody knows any more. The caller holds s.mu.
-func (s *shard) clear(local uint32) {
-	s.mark(local).Store(0)
-	sl := s.slot(local)
-	sl.seq.Store(0)
-	sl.row.Store(nil)
-	s.topics[local] = topic{}
-	s.free = append(s.free, local)
-}
-
-// signal wakes the feed.
-func (t *Table) signal() {
-	select {
-	case t.changed <- struct{}{}:
-	default:
-	}
-}
-
-// Change tells the feed that a topic is wanted, or is not wanted any more.
-type Change struct {
-	Topic  string
-	Wanted bool
-}
-
-// Changed has an element when [Table.Changes] may have something to return.
-func (t *Table) Changed() <-chan struct{} { return t.changed }
-
-// Changes appends to dst what a source of ticks has to be told since the last call, and
-// considers it told: all the topics that are not wanted any more, and then at most so many
-// that are wanted now, of whose subscribers none has to wait behind the many topics of
-// another (see ledger.go). A topic that is wanted again after it was dropped comes as a new
-// change. There must be one caller at a time, and it must come by soon: it is also the one
-// who has clients told of topics that were withdrawn.
-func (t *Table) Changes(source int, dst []Change, most int) []Change {
-	t.tell()
-	return t.ledger.changes(source, dst, most)
-}
-
-// Waiting is how many topics the sources have not been told of.
-func (t *Table) Waiting() int {
-	t.ledger.mu.Lock()
-	defer t.ledger.mu.Unlock()
-	return t.ledger.waiting
-}
-
-// Rowless is how many topics there are that never had a row, those that linger included.
-func (t *Table) Rowless() int {
-	t.ledger.mu.Lock()
-	defer t.ledger.mu.Unlock()
-	return t.ledger.lacking
-}
-
-// WithdrawnTopics is how many topics were withdrawn, and are held still. It counts a topic
-// before its name can be acquired again: who finds 0 after that holds none.
-func (t *Table) WithdrawnTopics() int64 { return t.ledger.withdrawn.Load() }
-
-// Reclaimed is how many topics had to make room for others: so many were withdrawn from those
-// who held them, and so many lingered and were given up before their time.
-func (t *Table) Reclaimed() (withdrawn, lingering uint64) {
-	return t.takenAway.Load(), t.givenUp.Load()
-}
-
-// Publish commits one tick of a topic: value becomes the topic's newest row and
-// its count rises by one. It does nothing if nobody wants the topic, and if the versions
-// of tick and row say that the tick is an older one, or is the row. value must be valid
-// JSON in valid UTF-8: it is passed on unseen.
-func (t *Table) Publish(name, value string, m Meta) Outcome {
-	s := t.shardOf(name)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	local, ok := s.ids[name]
-	if !ok {
-		return Unwanted
-	}
-	tp, sl := &s.topics[local], s.slot(local)
-	if m.Version.Set && tp.version.Set {
-		switch order := m.Version.Compare(tp.version); {
-		case order < 0:
-			return Older
-		case order == 0 && string(sl.row.Load().Value()) == value:
-			return Repeated
-		}
-	}
-	tp.version = m.Version
-	tp.learn(m.At)
-	s.tickAt = max(s.tickAt, m.At)
-	if tp.stale {
-		t.freshen(s, local)
-	}
-	if tp.rowless {
-		t.firstRow(s, local)
-	}
-	tp.n++
-	s.offered += uint64(tp.subscribers)
-	t.store(sl, newRow(name, value, tp.n))
-	return Committed
-}
-
-// Offered is how many rows would have been sent if every tick went to each of its
-// subscribers at once. What was sent in updates is this, less what was conflated.
-func (t *Table) Offered() (n uint64) {
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		n += s.offered
-		s.mu.Unlock()
-	}
-	return n
-}
-
-// Mark returns the state of a topic for a later [Table.Repair]. It is false for a
-// topic that nobody wants.
-func (t *Table) Mark(name string) (mark uint64, ok bool) {
-	s := t.shardOf(name)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	local, ok := s.ids[name]
-	if !ok {
-		return 0, false
-	}
-	return s.slot(local).seq.Load(), true
-}
-
-// Repair commits the value that a feed fetched for a topic, after a subscription
-// or a gap. It does nothing if the topic got a row since mark was taken (that row is newer
-// than the fetched value), if the value is the one that the topic holds already, if its
-// version is below that of the row, or if nobody wants the topic. The feed must not have
-// two fetches of a topic under way at a time: Repair could not tell which is older.
-//
-// The first value of a topic is no tick and keeps its count at 0. One that differs
-// from the row it replaces shows that a tick was missed, and counts as one, and so does one
-// that ends what [Table.GoStale] has begun. None says anything about the topic's rhythm.
-func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
-	s := t.shardOf(name)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	local, ok := s.ids[name]
-	if !ok {
-		return Unwanted
-	}
-	tp, sl := &s.topics[local], s.slot(local)
-	if sl.seq.Load() != mark {
-		return Unchanged
-	}
-	if old := sl.row.Load(); old != nil {
-		switch {
-		case string(old.Value()) == value && !tp.refused: // Else its clients have to hear that it is current.
-			return Unchanged
-		case m.Version.Set && m.Version.Compare(tp.version) < 0:
-			return Older
-		}
-		tp.n++
-		s.offered += uint64(tp.subscribers) // The first value goes out in snapshots.
-	}
-	tp.version = m.Version
-	tp.last = m.At
-	if tp.stale {
-		t.freshen(s, local)
-	}
-	if tp.rowless {
-		t.firstRow(s, local)
-	}
-	t.store(sl, newRow(name, value, tp.n))
-	return Committed
-}
-
-// firstRow notes that a topic is about to have its first row. The caller holds s.mu.
-func (t *Table) firstRow(s *shard, local uint32) {
-	tp := &s.topics[local]
-	tp.rowless = false
-	s.setAbsent(local, false)
-	var by uint64
-	if tp.place, by = t.ledger.row(tp.place); by != 0 && t.cfg.Exists != nil {
-		t.cfg.Exists(by)
-	}
-}
-
-// store commits a row. The watermark is published last: published before the
-// slot is stored, a loop could take the tick for served without having seen it.
-func (t *Table) store(sl *slot, r *Row) {
-	t.commit.Lock()
-	r.Seq = t.watermark.Load() + 1
-	sl.row.Store(r)
-	sl.seq.Store(r.Seq)
-	t.watermark.Store(r.Seq)
-	t.commit.Unlock()
-}
-
-// Watermark is the sequence up to which all ticks are committed. A flush loads it
-// before it looks at its topics, and is served up to it afterwards.
-func (t *Table) Watermark() uint64 { return t.watermark.Load() }
-
-// Seq is the sequence of a topic's newest row, 0 while it has none. The caller
-// must hold the id.
-func (t *Table) Seq(id ID) uint64 { return t.slot(id).seq.Load() }
-
-// Row is a topic's newest row, nil while it has none. The caller must hold the id.
-func (t *Table) Row(id ID) *Row { return t.slot(id).row.Load() }
-
 // Name returns a topic's name. The caller must hold the id.
 func (t *Table) Name(id ID) string {
 	s, local := t.locate(id)
@@ -644,21 +307,3 @@ func (t *Table) Held() int64 { return t.held.Load() }
 
 // Subscriptions is how many subscribers all topics have together.
 func (t *Table) Subscriptions() int64 { return t.subscriptions.Load() }
-
-func (t *Table) shardOf(name string) *shard {
-	return &t.shards[maphash.String(t.seed, name)&shardMask]
-}
-
-func (t *Table) locate(id ID) (*shard, uint32) {
-	return &t.shards[id&shardMask], uint32(id >> shardBits)
-}
-
-func (t *Table) slot(id ID) *slot {
-	s := &t.shards[id&shardMask]
-	local := id >> shardBits
-	return &s.chunks[local>>chunkBits].Load().slots[local&chunkMask]
-}
-
-func (s *shard) slot(local uint32) *slot {
-	return &s.chunks[local>>chunkBits].Load().slots[local&chunkMask]
-}

@@ -23,20 +23,3 @@ func (v Version) Compare(w Version) int {
 	}
 	return cmp.Or(cmp.Compare(v.Whole, w.Whole), cmp.Compare(v.Nano, w.Nano))
 }
-
-// Meta is what comes with a value.
-type Meta struct {
-	At      int64 // When it came in, in Unix milliseconds of a clock that does not go back.
-	Version Version
-}
-
-// Outcome says what became of a value.
-type Outcome uint8
-
-const (
-	Committed Outcome = iota // It is the topic's newest row.
-	Unwanted                 // Nobody wants the topic.
-	Older                    // Its version is below that of the row.
-	Repeated                 // It has the row's version, and the row's value.
-	Unchanged                // Of a repair: it is the row's value, or the topic got a row since the mark.
-)

@@ -1,0 +1,102 @@
+package topics
+
+import (
+	"hash/maphash"
+	"math"
+	"sync/atomic"
+)
+
+// slot is the part of a topic that loops read without a lock. The row is stored
+// before its sequence: who sees the sequence sees that row or a newer one.
+type slot struct {
+	seq atomic.Uint64
+	row atomic.Pointer[Row]
+}
+
+// chunk is the memory of some topics that loops read without a lock. The marks stand apart
+// from the slots: a gather reads every slot, and a mark only when there is news.
+type chunk struct {
+	slots [1 << chunkBits]slot
+	// The sequence at which a topic went stale, 0 while it is fresh; or withdrawnMark.
+	marks  [1 << chunkBits]atomic.Uint64
+	absent [1 << chunkBits / 32]atomic.Uint32 // A bit for each topic that is known to have no value.
+}
+
+// withdrawnMark is the mark of a topic that was withdrawn. No sequence comes so far.
+const withdrawnMark = math.MaxUint64
+
+// add makes a new topic. The caller holds s.mu.
+func (s *shard) add(name string) uint32 {
+	var local uint32
+	if n := len(s.free); n > 0 {
+		local = s.free[n-1]
+		s.free = s.free[:n-1]
+	} else {
+		local = uint32(len(s.topics))
+		s.topics = append(s.topics, topic{})
+		if c := &s.chunks[local>>chunkBits]; c.Load() == nil {
+			c.Store(new(chunk))
+		}
+	}
+	s.topics[local] = topic{name: name, state: wanted, rowless: true}
+	s.ids[name] = local
+	return local
+}
+
+// forget frees a topic that nobody holds and that is not in the ledger. The caller holds
+// s.mu.
+func (t *Table) forget(s *shard, local uint32) {
+	delete(s.ids, s.topics[local].name)
+	s.unmark(t, local)
+	s.clear(local)
+	t.held.Add(-1)
+}
+
+// clear frees the place of a topic that nobody knows any more. The caller holds s.mu.
+func (s *shard) clear(local uint32) {
+	s.mark(local).Store(0)
+	sl := s.slot(local)
+	sl.seq.Store(0)
+	sl.row.Store(nil)
+	s.topics[local] = topic{}
+	s.free = append(s.free, local)
+}
+
+func idOf(local uint32, index uint64) ID { return ID(local<<shardBits) | ID(index) }
+
+func (t *Table) shardOf(name string) *shard {
+	return &t.shards[maphash.String(t.seed, name)&shardMask]
+}
+
+func (t *Table) locate(id ID) (*shard, uint32) {
+	return &t.shards[id&shardMask], uint32(id >> shardBits)
+}
+
+func (t *Table) slot(id ID) *slot {
+	s := &t.shards[id&shardMask]
+	local := id >> shardBits
+	return &s.chunks[local>>chunkBits].Load().slots[local&chunkMask]
+}
+
+func (s *shard) slot(local uint32) *slot {
+	return &s.chunks[local>>chunkBits].Load().slots[local&chunkMask]
+}
+
+func (s *shard) mark(local uint32) *atomic.Uint64 {
+	return &s.chunks[local>>chunkBits].Load().marks[local&chunkMask]
+}
+
+// setAbsent is called by who holds s.mu.
+func (s *shard) setAbsent(local uint32, absent bool) {
+	word, bit := s.absentBit(local)
+	if absent {
+		word.Or(bit)
+	} else {
+		word.And(^bit)
+	}
+}
+
+func (s *shard) absentBit(local uint32) (word *atomic.Uint32, bit uint32) {
+	at := local & chunkMask
+	return &s.chunks[local>>chunkBits].Load().absent[at/32], 1 << (at % 32)
+}

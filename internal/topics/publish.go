@@ -1,0 +1,173 @@
+package topics
+
+// Meta is what comes with a value.
+type Meta struct {
+	At      int64 // When it came in, in Unix milliseconds of a clock that does not go back.
+	Version Version
+}
+
+// Outcome says what became of a value.
+type Outcome uint8
+
+const (
+	Committed Outcome = iota // It is the topic's newest row.
+	Unwanted                 // Nobody wants the topic.
+	Older                    // Its version is below that of the row.
+	Repeated                 // It has the row's version, and the row's value.
+	Unchanged                // Of a repair: it is the row's value, or the topic got a row since the mark.
+)
+
+// Publish commits one tick of a topic: value becomes the topic's newest row and
+// its count rises by one. It does nothing if nobody wants the topic, and if the versions
+// of tick and row say that the tick is an older one, or is the row. value must be valid
+// JSON in valid UTF-8: it is passed on unseen.
+func (t *Table) Publish(name, value string, m Meta) Outcome {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	local, ok := s.ids[name]
+	if !ok {
+		return Unwanted
+	}
+	tp, sl := &s.topics[local], s.slot(local)
+	if m.Version.Set && tp.version.Set {
+		switch order := m.Version.Compare(tp.version); {
+		case order < 0:
+			return Older
+		case order == 0 && string(sl.row.Load().Value()) == value:
+			return Repeated
+		}
+	}
+	tp.version = m.Version
+	tp.learn(m.At)
+	s.tickAt = max(s.tickAt, m.At)
+	if tp.stale {
+		t.freshen(s, local)
+	}
+	if tp.rowless {
+		t.firstRow(s, local)
+	}
+	tp.n++
+	s.offered += uint64(tp.subscribers)
+	t.store(sl, newRow(name, value, tp.n))
+	return Committed
+}
+
+// Mark returns the state of a topic for a later [Table.Repair]. It is false for a
+// topic that nobody wants.
+func (t *Table) Mark(name string) (mark uint64, ok bool) {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	local, ok := s.ids[name]
+	if !ok {
+		return 0, false
+	}
+	return s.slot(local).seq.Load(), true
+}
+
+// Repair commits the value that a feed fetched for a topic, after a subscription
+// or a gap. It does nothing if the topic got a row since mark was taken (that row is newer
+// than the fetched value), if the value is the one that the topic holds already, if its
+// version is below that of the row, or if nobody wants the topic. The feed must not have
+// two fetches of a topic under way at a time: Repair could not tell which is older.
+//
+// The first value of a topic is no tick and keeps its count at 0. One that differs
+// from the row it replaces shows that a tick was missed, and counts as one, and so does one
+// that ends what [Table.GoStale] has begun. None says anything about the topic's rhythm.
+func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	local, ok := s.ids[name]
+	if !ok {
+		return Unwanted
+	}
+	tp, sl := &s.topics[local], s.slot(local)
+	if sl.seq.Load() != mark {
+		return Unchanged
+	}
+	if old := sl.row.Load(); old != nil {
+		switch {
+		case string(old.Value()) == value && !tp.refused: // Else its clients have to hear that it is current.
+			return Unchanged
+		case m.Version.Set && m.Version.Compare(tp.version) < 0:
+			return Older
+		}
+		tp.n++
+		s.offered += uint64(tp.subscribers) // The first value goes out in snapshots.
+	}
+	tp.version = m.Version
+	tp.last = m.At
+	if tp.stale {
+		t.freshen(s, local)
+	}
+	if tp.rowless {
+		t.firstRow(s, local)
+	}
+	t.store(sl, newRow(name, value, tp.n))
+	return Committed
+}
+
+// firstRow notes that a topic is about to have its first row. The caller holds s.mu.
+func (t *Table) firstRow(s *shard, local uint32) {
+	tp := &s.topics[local]
+	tp.rowless = false
+	s.setAbsent(local, false)
+	var by uint64
+	if tp.place, by = t.ledger.row(tp.place); by != 0 && t.cfg.Exists != nil {
+		t.cfg.Exists(by)
+	}
+}
+
+// store commits a row. The watermark is published last: published before the
+// slot is stored, a loop could take the tick for served without having seen it.
+func (t *Table) store(sl *slot, r *Row) {
+	t.commit.Lock()
+	r.Seq = t.watermark.Load() + 1
+	sl.row.Store(r)
+	sl.seq.Store(r.Seq)
+	t.watermark.Store(r.Seq)
+	t.commit.Unlock()
+}
+
+// Watermark is the sequence up to which all ticks are committed. A flush loads it
+// before it looks at its topics, and is served up to it afterwards.
+func (t *Table) Watermark() uint64 { return t.watermark.Load() }
+
+// Seq is the sequence of a topic's newest row, 0 while it has none. The caller
+// must hold the id.
+func (t *Table) Seq(id ID) uint64 { return t.slot(id).seq.Load() }
+
+// Row is a topic's newest row, nil while it has none. The caller must hold the id.
+func (t *Table) Row(id ID) *Row { return t.slot(id).row.Load() }
+
+// Offered is how many rows would have been sent if every tick went to each of its
+// subscribers at once. What was sent in updates is this, less what was conflated.
+func (t *Table) Offered() (n uint64) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		n += s.offered
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// Absent notes that a source of ticks has looked for the value of a topic, and there is none.
+// It is so until the topic has a row.
+func (t *Table) Absent(name string) {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if local, ok := s.ids[name]; ok && s.topics[local].rowless {
+		s.setAbsent(local, true)
+	}
+}
+
+// IsAbsent reports whether a topic is known to have no value, see [Table.Absent]. The caller
+// must hold the id.
+func (t *Table) IsAbsent(id ID) bool {
+	word, bit := t.shards[id&shardMask].absentBit(uint32(id >> shardBits))
+	return word.Load()&bit != 0
+}
