@@ -162,7 +162,7 @@ func (s *wants) wantAgain(w *want) {
 func (s *wants) giveUp(w *want) {
 	s.caughtUp(w)
 	s.settle(w)
-	w.wanted, w.gap, w.read = false, 0, false
+	w.wanted, w.gap, w.read, w.fetch = false, 0, false, 0
 	for _, in := range []set{s.unsubscribe, s.subscribe, s.single, s.unfetched, s.failed, s.astray} {
 		delete(in, w)
 	}
@@ -201,7 +201,7 @@ func (s *wants) reset() {
 			s.forget(w)
 			continue
 		}
-		w.asked = false
+		w.asked, w.fetch = false, 0 // A value that was read before shows nothing of the time since.
 		if begins {
 			w.gap = s.gap
 		}

@@ -244,6 +244,46 @@ func TestRefetch(t *testing.T) {
 	}
 }
 
+// A fetch ends with what has asked for it. A value that comes after that was read too early.
+func TestFetchesDoNotOutliveAGap(t *testing.T) {
+	d := newDesk(t, 10)
+	d.whole = true
+	d.cover()
+	d.want("A")
+	d.ends(true, "nothing was wanted at the beginning")
+	early := d.fetchOf("A")
+	d.reset() // Entries of the stream were lost. Its link goes on, and so does the fetch.
+	d.cover()
+	if d.repairs(early, `"early"`) {
+		t.Error("a value from before the gap was committed in it")
+	}
+	d.unrepaired(early)
+	d.ends(false, "A was read before the gap, and not in it")
+	if !d.repairs(d.fetchOf("A"), `"late"`) {
+		t.Error("the value that was read in the gap was dropped")
+	}
+	d.ends(true, "A was read")
+}
+
+func TestFetchesDoNotOutliveTheirTopic(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.expect(subscribe, "A")
+	d.confirm("A")
+	early := d.fetchOf("A")
+	d.leave("A")
+	d.want("A")
+	d.unrepaired(early)
+	if read, _ := d.hasRead("A"); read {
+		t.Error("read before it was wanted")
+	}
+	d.expect(subscribe, "A")
+	d.serve("A", `"late"`)
+	if read, _ := d.hasRead("A"); !read || d.value("A") != `"late"` {
+		t.Error("not read")
+	}
+}
+
 func TestRefusedAreAskedForOneByOne(t *testing.T) {
 	d := newDesk(t, 10)
 	d.want("A")
