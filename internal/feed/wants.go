@@ -67,6 +67,9 @@ type want struct {
 	strays  int  // How often it went astray since it was confirmed last.
 }
 
+// live reports whether its ticks are taken: it is subscribed on this link, and still wanted.
+func (w *want) live() bool { return w != nil && w.reading.confirmed() && w.ask != leaving }
+
 // An ask is what is to be written to Redis to get the ticks of a topic, and what was.
 type ask uint8
 

@@ -1,18 +1,10 @@
 package feed
 
-// live is the want of a topic that is subscribed on this connection, nil if it is not.
-func (s *wants) live(topic string) *want {
-	if w := s.topics[topic]; w != nil && w.reading.confirmed() && w.ask != leaving {
-		return w
-	}
-	return nil
-}
-
 // lost notes that Redis has ended the subscription of a topic unasked.
 func (s *wants) lost(topic string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w := s.live(topic); w != nil {
+	if w := s.topics[topic]; w.live() {
 		s.stray(w)
 	}
 }
@@ -83,7 +75,7 @@ func (s *wants) again() {
 func (s *wants) deliver(topic string, commit func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	live := s.live(topic) != nil
+	live := s.topics[topic].live()
 	if live {
 		commit()
 	}

@@ -324,8 +324,13 @@ func (s *scene) settle() {
 		s.again()
 		s.begin()
 		s.refetch()
-		for c := s.next(1); len(c.topics) > 0; c = s.next(1) {
+		for range 3 * len(sceneNames) {
+			c := s.next(1)
+			if len(c.topics) == 0 {
+				break
+			}
 			s.asked = append(s.asked, c)
+			s.check()
 		}
 		for len(s.asked) > 0 {
 			s.answerNext()

@@ -8,15 +8,11 @@ import "tickedge/internal/topics"
 func (s *wants) confirm(topic string) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.topics[topic]
-	if w == nil || w.ask == leaving {
-		return false
+	if w := s.topics[topic]; w != nil && w.ask != leaving {
+		was := w.reading
+		again = s.confirmed(w, unfetched) && was == outdated
+		signal(s.due)
 	}
-	again = w.reading == outdated
-	if !s.confirmed(w, unfetched) {
-		return false
-	}
-	signal(s.due)
 	return again
 }
 
@@ -106,8 +102,7 @@ func (s *wants) fetched(f fetch) *want {
 	return nil
 }
 
-// repair commits a fetched value, unless a tick or a confirmation came since, and ends
-// its fetch.
+// repair commits a fetched value, unless a tick or a confirmation came since, and ends its fetch.
 func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,8 +159,7 @@ func (s *wants) failedAlone(f fetch) {
 	}
 }
 
-// fail keeps failed fetches for refetch, those that are still wanted. Their topics stay
-// behind.
+// fail keeps those failed fetches that are still wanted for refetch. Their topics stay behind.
 func (s *wants) fail(fetches []fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,14 +198,11 @@ func (s *wants) refetchAll() {
 	begins := !s.open
 	s.open = true
 	for _, w := range s.topics {
-		if w.reading == fetched {
-			continue
-		}
-		if w.reading.confirmed() {
-			s.move(w, w.ask, unfetched)
-		}
-		if begins {
+		if begins && w.reading != fetched {
 			s.play(w, behind)
+		}
+		if w.reading.confirmed() && w.reading != fetched {
+			s.move(w, w.ask, unfetched)
 		}
 	}
 	signal(s.due)

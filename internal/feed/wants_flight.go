@@ -65,8 +65,7 @@ func (s *wants) take(limit int) command {
 	return c
 }
 
-// answer takes the answer for one topic of a command. It is false if no such answer was
-// due.
+// answer takes the answer for one topic of a command. It is false if no such answer was due.
 func (s *wants) answer(name, topic string) (due bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -87,11 +87,10 @@ func (s *wants) endGap() (ended bool) {
 	for _, w := range s.topics {
 		late := w.part == newcomer
 		s.play(w, newcomer)
-		if !late || !w.read || w.reading == fetched {
-			continue
-		}
-		if mark, _ := s.table.Mark(w.topic); mark > 0 { // Without a row, nobody has an old one.
-			s.goStale(w)
+		if late && w.read && w.reading != fetched {
+			if mark, _ := s.table.Mark(w.topic); mark > 0 { // Without a row, nobody has an old one.
+				s.goStale(w)
+			}
 		}
 	}
 	return true

@@ -379,6 +379,7 @@ func TestWantsAreBounded(t *testing.T) {
 	}
 	d.reset()
 	for len(d.next(commandMax).topics) > 0 {
+		d.check()
 	}
 	if d.check(); len(d.topics) > 0 { // So all lists are empty.
 		t.Errorf("left over: %+v", d.wants)
