@@ -298,12 +298,15 @@ func TestClusterModel(t *testing.T) {
 			}
 			for addr, n := range c.nodes {
 				w := n.wants.topics[name]
-				if has := w != nil && w.wanted; has != (yes && n == owner) {
+				if has := w != nil && w.ask != leaving; has != (yes && n == owner) {
 					t.Fatalf("step %d: %s at %s is %v; wanted %v, owner %v", step, name, addr, has, yes, owner)
 				}
 			}
 		}
 		for addr, n := range c.nodes {
+			if err := n.wants.check(); err != nil {
+				t.Fatalf("step %d: %s: %v", step, addr, err)
+			}
 			if n.held != held[addr] || n.held > 0 && n.stop == nil {
 				t.Fatalf("step %d: %s holds %d topics, want %d; running %v", step, addr, n.held, held[addr], n.stop != nil)
 			}

@@ -137,9 +137,12 @@ func (r *rig) settled() {
 	r.eventually(fmt.Sprintf("%d channels", len(r.ids)), func() bool {
 		r.wants.mu.Lock()
 		defer r.wants.mu.Unlock()
+		if err := r.wants.check(); err != nil {
+			r.t.Fatal(err)
+		}
 		for name := range r.ids {
 			w := r.wants.topics[name]
-			if w == nil || w.confirmed != r.wants.link || w.fetch != 0 {
+			if w == nil || w.reading != fetched {
 				return false
 			}
 		}

@@ -224,7 +224,7 @@ func (l *link) receive(context.Context) error {
 func (l *link) write(ctx context.Context) error {
 	ping := time.NewTicker(min(pingEvery, l.s.cfg.Timeout/watchBeats))
 	defer ping.Stop()
-	if l.s.wants.whole {
+	if l.s.wants.blanket {
 		if err := l.send(l.s.verbs.subscribe, l.s.channel.glob()); err != nil {
 			return err
 		}

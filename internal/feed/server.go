@@ -91,7 +91,7 @@ type counters struct {
 
 func newServer(sh *shared, t target, v verbs, changed func(up bool)) *server {
 	s := &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table), changed: changed}
-	s.wants.whole = v == patterns
+	s.wants.blanket = v == patterns
 	s.wants.more = sh.more
 	return s
 }
@@ -201,7 +201,7 @@ func (s *server) receive(e resp.Event, at int64) (gap bool) {
 		return false
 	}
 	s.counters.channels.Store(e.Count)
-	if s.wants.whole {
+	if s.wants.blanket {
 		return string(e.Kind) == s.verbs.subscribe && s.wants.cover()
 	}
 	topic, ok := s.channel.topic(text(e.Channel))
@@ -225,7 +225,7 @@ func (s *server) message(e resp.Event, at int64) (wanted bool) {
 	if !ok || e.Channel == nil {
 		return false
 	}
-	if s.wants.whole { // Then most may be unwanted, and need not be looked at.
+	if s.wants.blanket { // Then most may be unwanted, and need not be looked at.
 		if _, held := s.table.Mark(topic); !held {
 			return false
 		}
@@ -260,7 +260,7 @@ func (s *server) refuse(err error) error {
 		s.moved()
 		return nil
 	}
-	if !redis.IsPermissionError(err) || s.wants.whole {
+	if !redis.IsPermissionError(err) || s.wants.blanket {
 		return err
 	}
 	s.counters.refused.Add(1)

@@ -21,7 +21,10 @@ func newDesk(t *testing.T, most int) *desk {
 	return &desk{wants: newWants(topics.New(topics.Config{Max: most})), t: t, ids: make(map[string]topics.ID)}
 }
 
-func (d *desk) drain() { d.apply(d.table.Changes(0, nil, 1000)) }
+func (d *desk) drain() {
+	d.apply(d.table.Changes(0, nil, 1000))
+	d.check()
+}
 
 func (d *desk) want(name string) {
 	d.t.Helper()
@@ -55,6 +58,7 @@ func (d *desk) repairs(f fetch, value string) bool {
 func (d *desk) expect(name string, topics ...string) {
 	d.t.Helper()
 	got := d.next(commandMax)
+	d.check()
 	if fmt.Sprint(got.topics) != fmt.Sprint(topics) || len(topics) > 0 && got.name != name {
 		d.t.Fatalf("next command = %s %v, want %s %v", got.name, got.topics, name, topics)
 	}
@@ -64,6 +68,7 @@ func (d *desk) expect(name string, topics ...string) {
 func (d *desk) fetchOf(name string) fetch {
 	d.t.Helper()
 	f := d.fetches(nil, fetchMax)
+	d.check()
 	if len(f) != 1 || f[0].topic != name {
 		d.t.Fatalf("fetches = %v, want one of %s", f, name)
 	}
@@ -244,6 +249,46 @@ func TestRefetch(t *testing.T) {
 	}
 }
 
+// A fetch ends with what has asked for it. A value that comes after that was read too early.
+func TestFetchesDoNotOutliveAGap(t *testing.T) {
+	d := newDesk(t, 10)
+	d.blanket = true
+	d.cover()
+	d.want("A")
+	d.ends(true, "nothing was wanted at the beginning")
+	early := d.fetchOf("A")
+	d.reset() // Entries of the stream were lost. Its link goes on, and so does the fetch.
+	d.cover()
+	if d.repairs(early, `"early"`) {
+		t.Error("a value from before the gap was committed in it")
+	}
+	d.unrepaired(early)
+	d.ends(false, "A was read before the gap, and not in it")
+	if !d.repairs(d.fetchOf("A"), `"late"`) {
+		t.Error("the value that was read in the gap was dropped")
+	}
+	d.ends(true, "A was read")
+}
+
+func TestFetchesDoNotOutliveTheirTopic(t *testing.T) {
+	d := newDesk(t, 10)
+	d.want("A")
+	d.expect(subscribe, "A")
+	d.confirm("A")
+	early := d.fetchOf("A")
+	d.leave("A")
+	d.want("A")
+	d.unrepaired(early)
+	if read, _ := d.hasRead("A"); read {
+		t.Error("read before it was wanted")
+	}
+	d.expect(subscribe, "A")
+	d.serve("A", `"late"`)
+	if read, _ := d.hasRead("A"); !read || d.value("A") != `"late"` {
+		t.Error("not read")
+	}
+}
+
 func TestRefusedAreAskedForOneByOne(t *testing.T) {
 	d := newDesk(t, 10)
 	d.want("A")
@@ -324,16 +369,9 @@ func TestWantsAreBounded(t *testing.T) {
 			d.endGap()
 		}
 		d.check()
-		queued := len(d.unsubscribe) + len(d.subscribe) + len(d.single)
-		flying := 0
-		for _, c := range d.flight {
-			flying += len(c.topics)
-		}
-		if flying != d.flying || flying > flightMax {
-			t.Fatalf("step %d: %d topics in flight, counted as %d", i, flying, d.flying)
-		}
-		if len(d.topics) > 2*most || queued > len(d.topics) || len(d.unfetched) > len(d.topics) {
-			t.Fatalf("step %d: %d topics, %d queued, %d to fetch", i, len(d.topics), queued, len(d.unfetched))
+		queued := len(d.asks[leaving]) + len(d.asks[due]) + len(d.asks[dueAlone])
+		if len(d.topics) > 2*most || queued > len(d.topics) || len(d.readings[unfetched]) > len(d.topics) {
+			t.Fatalf("step %d: %d topics, %d queued, %d to fetch", i, len(d.topics), queued, len(d.readings[unfetched]))
 		}
 	}
 	for name := range d.ids {
@@ -342,31 +380,16 @@ func TestWantsAreBounded(t *testing.T) {
 	d.reset()
 	for len(d.next(commandMax).topics) > 0 {
 	}
-	if len(d.topics)+len(d.subscribe)+len(d.single)+len(d.unsubscribe)+len(d.unfetched)+len(d.failed) > 0 {
+	if d.check(); len(d.topics) > 0 { // So all lists are empty.
 		t.Errorf("left over: %+v", d.wants)
 	}
 }
 
-// check compares the counts with what they count.
+// check looks at the invariants.
 func (d *desk) check() {
 	d.t.Helper()
-	behind, stuck, missing := 0, 0, 0
-	for _, w := range d.topics {
-		if w.behind {
-			behind++
-			if !d.open || w.gap != d.gap || !w.wanted {
-				d.t.Fatalf("%+v is behind; gap %d, open %v", *w, d.gap, d.open)
-			}
-		}
-		if w.strays > straysMax {
-			stuck++
-		}
-		if w.missing {
-			missing++
-		}
-	}
-	if behind != d.behind || stuck != d.stuck || missing != d.missing {
-		d.t.Fatalf("behind %d, stuck %d, missing %d; counted as %d, %d, %d", behind, stuck, missing, d.behind, d.stuck, d.missing)
+	if err := d.wants.check(); err != nil {
+		d.t.Fatal(err)
 	}
 }
 
@@ -422,7 +445,7 @@ func TestGap(t *testing.T) {
 		"nobody wants it, and its UNSUBSCRIBE waits": {func(d *desk) {
 			d.next(commandMax)
 			d.leave("A")
-			if len(d.unsubscribe) != 1 {
+			if len(d.asks[leaving]) != 1 {
 				d.t.Fatal("no UNSUBSCRIBE waits")
 			}
 		}, false},
@@ -595,7 +618,7 @@ func TestGapOfInherited(t *testing.T) {
 // With one subscription of all, nothing is current before that is confirmed.
 func TestGapWaitsForThePattern(t *testing.T) {
 	d := newDesk(t, 10)
-	d.whole = true
+	d.blanket = true
 	d.ends(false, "nothing is subscribed")
 	d.cover()
 	d.ends(true, "all is subscribed")
@@ -611,7 +634,7 @@ func TestGapWaitsForThePattern(t *testing.T) {
 // A stream goes on where it was: what was read stays read.
 func TestGapOfAStream(t *testing.T) {
 	d := newDesk(t, 10)
-	d.whole = true
+	d.blanket = true
 	d.cover()
 	d.want("A")
 	d.ends(true, "nothing was wanted at the beginning")
@@ -658,7 +681,7 @@ func TestUnanswered(t *testing.T) {
 	d.next(1)
 	d.refused()
 	want(false, 4)
-	d.whole = true
+	d.blanket = true
 	want(true, 4)
 	d.cover()
 	want(false, 5)
