@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // ask sends a request to the admin port as it stands and returns the status.

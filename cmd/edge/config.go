@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"tickedge/internal/auth"
+	"tickedge/internal/broker/redis"
 	"tickedge/internal/doctor"
 	"tickedge/internal/fanout"
-	"tickedge/internal/feed"
 	"tickedge/internal/flags"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
@@ -33,7 +33,7 @@ type config struct {
 	page             bool
 	drain            time.Duration
 	redis            sources
-	redisTLS         feed.TLSFiles
+	redisTLS         redis.TLSFiles
 	redisChannel     string
 	redisKey         string
 	feedTimeout      time.Duration
@@ -140,19 +140,19 @@ func (c *config) flags() *flag.FlagSet {
 	dur(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")
 
 	begin("Feed")
-	c.redis = sources{list: []feed.SourceConfig{feed.ParseSource("redis://127.0.0.1:6379")}}
+	c.redis = sources{list: []redis.SourceConfig{redis.ParseSource("redis://127.0.0.1:6379")}}
 	fs.Var(&c.redis, shown("redis"), "`[patterns=]URL` of Redis, as often as there are independent ones (or with blanks between): "+
 		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port; rediss for TLS. "+
 		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
-	str(&c.redisChannel, "redis-channel", feed.DefaultChannel, "Pub/Sub channel of a topic")
-	str(&c.redisKey, "redis-key", feed.DefaultKey, "key of a topic's newest value")
-	str(&c.redisMode, "redis-mode", string(feed.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
+	str(&c.redisChannel, "redis-channel", redis.DefaultChannel, "Pub/Sub channel of a topic")
+	str(&c.redisKey, "redis-key", redis.DefaultKey, "key of a topic's newest value")
+	str(&c.redisMode, "redis-mode", string(redis.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
 	str(&c.redisStream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
 	str(&c.redisTLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
 	str(&c.redisTLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
 	str(&c.redisTLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
 	str(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
-	dur(&c.feedTimeout, "feed-timeout", feed.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
+	dur(&c.feedTimeout, "feed-timeout", redis.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
 
 	dur(&c.staleFloor, "stale-floor", 10*time.Second, "clients are told that a topic is stale when it has no tick for 4 times its longest gap, and for this time at least; 0 is never")
 	dur(&c.staleAfter, "stale-after", 0, "the same for all topics after this time, whatever their gaps are; 0 is learned for each from its ticks")
@@ -222,7 +222,7 @@ func (c *config) flags() *flag.FlagSet {
 
 // sources is the value of -redis. It shows no passwords.
 type sources struct {
-	list  []feed.SourceConfig
+	list  []redis.SourceConfig
 	given bool
 }
 
@@ -241,7 +241,7 @@ func (s *sources) Set(text string) error {
 		s.list, s.given = nil, true // They take the default's place.
 	}
 	for _, one := range strings.Fields(text) {
-		s.list = append(s.list, feed.ParseSource(one))
+		s.list = append(s.list, redis.ParseSource(one))
 	}
 	return nil
 }
@@ -530,22 +530,22 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	return slog.New(newThrottle(slog.NewTextHandler(w, opts)))
 }
 
-func (c *config) feed() feed.Config {
-	return feed.Config{
+func (c *config) feed() redis.Config {
+	return redis.Config{
 		Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout, TLS: c.redisTLS,
-		Mode: feed.Mode(c.redisMode), Stream: c.redisStream, VersionField: c.versionField,
+		Mode: redis.Mode(c.redisMode), Stream: c.redisStream, VersionField: c.versionField,
 	}
 }
 
-func (c *config) market() feed.MarketConfig {
-	m := feed.MarketConfig{Rate: c.demoRate, Volatility: c.demoVolatility, Seed: c.demoSeed}
+func (c *config) market() redis.MarketConfig {
+	m := redis.MarketConfig{Rate: c.demoRate, Volatility: c.demoVolatility, Seed: c.demoSeed}
 	for s := range strings.SplitSeq(c.demoSymbols, ",") {
 		if s = strings.TrimSpace(s); s != "" {
 			m.Symbols = append(m.Symbols, s)
 		}
 	}
 	if len(m.Symbols) == 0 {
-		m.Symbols = feed.DefaultSymbols()
+		m.Symbols = redis.DefaultSymbols()
 	}
 	return m
 }

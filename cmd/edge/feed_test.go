@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // Redis goes away and comes back: clients are told, those that come meanwhile as well,

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"tickedge/internal/auth"
-	"tickedge/internal/feed"
+	"tickedge/internal/broker/redis"
 	"tickedge/internal/loop"
 	"tickedge/internal/panics"
 	"tickedge/internal/topics"
@@ -98,17 +98,17 @@ func run(args []string) int {
 	}
 
 	if cfg.demo {
-		embedded, err := feed.StartEmbedded()
+		embedded, err := redis.StartEmbedded()
 		if err != nil {
 			return fail("can't start", err)
 		}
 		defer embedded.Close()
-		cfg.redis = sources{list: []feed.SourceConfig{{URL: embedded.URL()}}}
-		market, err := feed.NewMarket(cfg.market())
+		cfg.redis = sources{list: []redis.SourceConfig{{URL: embedded.URL()}}}
+		market, err := redis.NewMarket(cfg.market())
 		if err != nil {
 			return fail("can't start the market", err)
 		}
-		publisher, err := feed.NewPublisher(cfg.feed(), log)
+		publisher, err := redis.NewPublisher(cfg.feed(), log)
 		if err != nil {
 			return fail("can't start the market", err)
 		}
@@ -125,7 +125,7 @@ func run(args []string) int {
 
 	newTopics := cfg.newTopics(time.Now())
 	table := topics.New(cfg.table(time.Now(), newTopics))
-	source, err := feed.New(cfg.feed(), table, log)
+	source, err := redis.New(cfg.feed(), table, log)
 	if err != nil {
 		return fail("can't start", err)
 	}
@@ -191,7 +191,7 @@ func run(args []string) int {
 // are current (docs/FEED.md says what that is). Once all have been up, an outage does not turn clients away: another edge would have no newer values. It is a
 // warning then, unless needsFeed says that it would. The same holds for the keys of
 // tokens. verifier is nil if nobody needs one.
-func ready(table *topics.Table, source *feed.Feed, verifier *auth.Verifier, needsFeed bool) (warning string, err error) {
+func ready(table *topics.Table, source *redis.Feed, verifier *auth.Verifier, needsFeed bool) (warning string, err error) {
 	var down []string
 	for i := range table.Sources() {
 		f := table.Feed(i)

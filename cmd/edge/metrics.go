@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"tickedge/internal/auth"
-	"tickedge/internal/feed"
+	"tickedge/internal/broker/redis"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 	"tickedge/internal/panics"
@@ -21,7 +21,7 @@ type exporter struct {
 	server   *loop.Server
 	admin    *admin
 	table    *topics.Table
-	feed     *feed.Feed
+	feed     *redis.Feed
 	verifier *auth.Verifier // Nil if nobody needs a token.
 	jwks     bool           // Its keys are fetched.
 	maxConns int

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"tickedge/internal/feed"
+	"tickedge/internal/broker/redis"
 )
 
 // statusEvery is the time between two status lines.
@@ -58,7 +58,7 @@ func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) e
 	}
 	defer closeSource()
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
-	publisher, err := feed.NewPublisher(c.redis, log)
+	publisher, err := redis.NewPublisher(c.redis, log)
 	if err != nil {
 		return err
 	}
@@ -90,9 +90,9 @@ func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) e
 }
 
 // open returns the source of ticks and its rate, 0 if it has its own times.
-func open(c config) (source feed.Source, rate float64, closeSource func() error, err error) {
+func open(c config) (source redis.Source, rate float64, closeSource func() error, err error) {
 	if c.replay == "" {
-		m, err := feed.NewMarket(c.market)
+		m, err := redis.NewMarket(c.market)
 		return m, c.market.Rate, func() error { return nil }, err
 	}
 	f, err := os.Open(c.replay)
@@ -100,9 +100,9 @@ func open(c config) (source feed.Source, rate float64, closeSource func() error,
 		return nil, 0, nil, fmt.Errorf("replay: %w", err)
 	}
 	if c.loop {
-		return feed.NewReplayLoop(c.replay, f), 0, f.Close, nil
+		return redis.NewReplayLoop(c.replay, f), 0, f.Close, nil
 	}
-	return feed.NewReplay(c.replay, f), 0, f.Close, nil
+	return redis.NewReplay(c.replay, f), 0, f.Close, nil
 }
 
 func report(ctx context.Context, stderr io.Writer, m *meter) {
@@ -120,7 +120,7 @@ func report(ctx context.Context, stderr io.Writer, m *meter) {
 
 // meter measures the rate reached between two status lines.
 type meter struct {
-	publisher *feed.Publisher
+	publisher *redis.Publisher
 	rate      float64 // Asked for at speed 1; 0 for a recording.
 
 	mu        sync.Mutex

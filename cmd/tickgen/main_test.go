@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/feed"
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis"
+	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/logtest"
 )
 
@@ -182,7 +182,7 @@ func TestHelpAndDefaults(t *testing.T) {
 	if err != nil || c.market.Rate != 7 || len(c.market.Symbols) != 0 || c.market.Generated != 5 {
 		t.Errorf("config = %+v, %v", c, err)
 	}
-	if c, err = parse(nil, io.Discard); err != nil || len(c.market.Symbols) != len(feed.DefaultSymbols()) {
+	if c, err = parse(nil, io.Discard); err != nil || len(c.market.Symbols) != len(redis.DefaultSymbols()) {
 		t.Errorf("config = %+v, %v", c, err)
 	}
 }
