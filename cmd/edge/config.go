@@ -18,9 +18,11 @@ import (
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/doctor"
 	"tickedge/internal/fanout"
+	"tickedge/internal/feed"
 	"tickedge/internal/flags"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
+	"tickedge/internal/market"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -140,7 +142,7 @@ func (c *config) flags() *flag.FlagSet {
 	dur(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")
 
 	begin("Feed")
-	c.redis = sources{list: []redis.SourceConfig{redis.ParseSource("redis://127.0.0.1:6379")}}
+	c.redis = sources{list: []sourceFlag{"redis://127.0.0.1:6379"}}
 	fs.Var(&c.redis, shown("redis"), "`[patterns=]URL` of Redis, as often as there are independent ones (or with blanks between): "+
 		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port; rediss for TLS. "+
 		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
@@ -220,10 +222,18 @@ func (c *config) flags() *flag.FlagSet {
 	return fs
 }
 
-// sources is the value of -redis. It shows no passwords.
+// sources is the value of -redis.
 type sources struct {
-	list  []redis.SourceConfig
+	list  []sourceFlag
 	given bool
+}
+
+// sourceFlag is one -redis. It shows no passwords.
+type sourceFlag string
+
+func (s sourceFlag) String() string {
+	_, url := feed.ParseSource(string(s))
+	return strings.TrimSuffix(string(s), url) + redis.Config{URL: url}.String()
 }
 
 func (s *sources) String() string {
@@ -241,7 +251,7 @@ func (s *sources) Set(text string) error {
 		s.list, s.given = nil, true // They take the default's place.
 	}
 	for _, one := range strings.Fields(text) {
-		s.list = append(s.list, redis.ParseSource(one))
+		s.list = append(s.list, sourceFlag(one))
 	}
 	return nil
 }
@@ -358,7 +368,8 @@ func (c *config) validate(fs *flag.FlagSet) error {
 			bad("-demo: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
-	if err := c.feed().Validate(); err != nil {
+	sources, brokers := c.feed()
+	if err := errors.Join(sources.Validate(), redis.Validate(brokers...)); err != nil {
 		problems = append(problems, strings.Split(err.Error(), "\n")...)
 	}
 	c.validateTokens(fs, bad)
@@ -465,7 +476,7 @@ func lines(bad func(format string, args ...any), prefix string, err error) {
 // What is kept free of open files beside the loops and the sources of the feed.
 const (
 	adminFiles = adminConns + 2 // And the listener, and one that is just accepted.
-	jwksFiles  = 2              // A fetch, see connFiles in package feed.
+	jwksFiles  = 2              // A fetch, see connFiles in package redis.
 	demoFiles  = 16             // The other ends of all connections of the feed, and the publisher.
 	// spareFiles are for what has no number of its own: the log, the Go runtime, names that
 	// are looked up, keys, certificates and /proc that are read.
@@ -474,7 +485,8 @@ const (
 
 // fileReserve is how many open files are kept for everything that is no client.
 func (c *config) fileReserve() int {
-	n := loop.FileReserve(max(1, c.loops)) + c.feed().Files() + spareFiles
+	sources, _ := c.feed()
+	n := loop.FileReserve(max(1, c.loops)) + sources.Files() + spareFiles
 	if c.admin != "" {
 		n += adminFiles
 	}
@@ -530,22 +542,30 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	return slog.New(newThrottle(slog.NewTextHandler(w, opts)))
 }
 
-func (c *config) feed() redis.Config {
-	return redis.Config{
-		Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout, TLS: c.redisTLS,
-		Mode: redis.Mode(c.redisMode), Stream: c.redisStream, VersionField: c.versionField,
+// feed is where ticks come from: a source for each -redis, with a broker that is alike but for its
+// URL. They are all Redis. Another broker is told apart here, by the scheme of its URL.
+func (c *config) feed() (f feed.Config, brokers []redis.Config) {
+	for _, source := range c.redis.list {
+		patterns, url := feed.ParseSource(string(source))
+		b := redis.Config{
+			URL: url, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout, TLS: c.redisTLS,
+			Mode: redis.Mode(c.redisMode), Stream: c.redisStream,
+		}
+		brokers = append(brokers, b)
+		f = append(f, feed.SourceConfig{Patterns: patterns, VersionField: c.versionField, Broker: b})
 	}
+	return f, brokers
 }
 
-func (c *config) market() redis.MarketConfig {
-	m := redis.MarketConfig{Rate: c.demoRate, Volatility: c.demoVolatility, Seed: c.demoSeed}
+func (c *config) market() market.Config {
+	m := market.Config{Rate: c.demoRate, Volatility: c.demoVolatility, Seed: c.demoSeed}
 	for s := range strings.SplitSeq(c.demoSymbols, ",") {
 		if s = strings.TrimSpace(s); s != "" {
 			m.Symbols = append(m.Symbols, s)
 		}
 	}
 	if len(m.Symbols) == 0 {
-		m.Symbols = redis.DefaultSymbols()
+		m.Symbols = market.DefaultSymbols()
 	}
 	return m
 }

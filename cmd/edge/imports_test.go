@@ -27,11 +27,14 @@ var mayImport = map[string][]string{
 	"internal/fanout":                 {"internal/guard", "internal/topics", "internal/wsproto"},
 	"internal/loop":                   {"internal/auth", "internal/fanout", "internal/panics", "internal/guard", "internal/proxyproto", "internal/topics", "internal/wsproto"},
 	"internal/resp":                   {},
-	"internal/broker/redis":           {"internal/panics", "internal/resp", "internal/topics"},
+	"internal/broker":                 {"internal/topics"},
+	"internal/broker/redis":           {"internal/broker", "internal/panics", "internal/resp", "internal/topics"},
 	"internal/broker/redis/redistest": {},
+	"internal/feed":                   {"internal/broker", "internal/topics"},
+	"internal/market":                 {"internal/broker", "internal/topics"},
 	"internal/logtest":                {},
-	"cmd/edge":                        {"internal/auth", "internal/doctor", "internal/fanout", "internal/panics", "internal/broker/redis", "internal/flags", "internal/guard", "internal/loop", "internal/topics", "internal/wsproto"},
-	"cmd/tickgen":                     {"internal/broker/redis", "internal/flags"},
+	"cmd/edge":                        {"internal/auth", "internal/doctor", "internal/fanout", "internal/broker", "internal/broker/redis", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/loop", "internal/market", "internal/topics", "internal/wsproto"},
+	"cmd/tickgen":                     {"internal/broker/redis", "internal/flags", "internal/market"},
 }
 
 var doors = map[string][]string{
@@ -43,7 +46,7 @@ var doors = map[string][]string{
 	"github.com/peterbourgon/ff":    {"internal/flags"},
 	"golang.org/x/sys":              {"internal/loop"},
 	"github.com/go-json-experiment": {"internal/auth", "internal/wsproto"},
-	"github.com/tidwall":            {"internal/broker/redis"},
+	"github.com/tidwall":            {"internal/broker"},
 	"github.com/golang-jwt":         {"internal/auth"},
 }
 

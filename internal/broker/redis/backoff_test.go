@@ -60,7 +60,7 @@ func TestReconnectBacksOff(t *testing.T) {
 		if attempts < 1200 || attempts > 1750 {
 			t.Errorf("%d attempts in an hour", attempts)
 		}
-		if log.Count("msg=\"redis feed down\"") != 1 || log.Count("msg=\"redis feed up\"") != 1 || log.Count("outage=1h0m") != 1 {
+		if log.Count("msg=\"feed down\"") != 1 || log.Count("msg=\"feed up\"") != 1 || log.Count("outage=1h0m") != 1 {
 			t.Error("want one line when it goes down and one when it is up again")
 		}
 	})
@@ -121,11 +121,9 @@ func TestMastersAreSoughtSooner(t *testing.T) {
 // idle is a feed that does not run.
 func idle(t *testing.T) (*server, *logtest.Log) {
 	log, buf := newLog(t)
-	f, err := New(At("redis://127.0.0.1:1"), topics.New(limits), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f.sources[0].source.(*server), buf
+	cfg := At("redis://127.0.0.1:1")
+	cfg.feed(t, topics.New(limits), log)
+	return cfg.server(), buf
 }
 
 // What comes from the other side may find a fault in a library. It costs the link, whether
@@ -159,7 +157,7 @@ func TestPanicEndsTheLink(t *testing.T) {
 		if got := panics.Count(panics.Feed) - counted; got != 2 {
 			t.Errorf("%d panics are counted", got)
 		}
-		if e := r.stats().LastError; e != "panic: in a goroutine" {
+		if e := r.Stats().LastError; e != "panic: in a goroutine" {
 			t.Errorf("last error = %q", e)
 		}
 	})

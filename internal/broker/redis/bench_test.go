@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/topics"
 )
@@ -50,7 +51,7 @@ func BenchmarkLink(b *testing.B) {
 	b.ResetTimer()
 	before := cpu(b)
 	close(begin)
-	for r.Stats().Ticks < uint64(b.N) {
+	for r.Stats().Counts[broker.Ticks] < uint64(b.N) {
 		time.Sleep(50 * time.Microsecond)
 	}
 	b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
@@ -91,13 +92,6 @@ func cpu(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-func BenchmarkInspect(b *testing.B) {
-	b.ReportAllocs()
-	for b.Loop() {
-		inspect(benchValue)
-	}
 }
 
 // BenchmarkStorm is how late ticks come while 400 clients subscribe to 256 fresh topics
@@ -176,7 +170,7 @@ func BenchmarkGarbage(b *testing.B) {
 	b.ResetTimer()
 	n := pour(r, s, b.N)
 	b.StopTimer()
-	if r.Stats().Connects != 1 {
+	if r.Stats().Counts[broker.Connects] != 1 {
 		b.Error("the connection was lost")
 	}
 	b.ReportMetric(float64(n), "dropped")

@@ -11,25 +11,29 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/resp"
 	"tickedge/internal/topics"
 )
 
-// still is a cluster whose servers do not run, and its table.
-func still(t *testing.T) *cluster {
+// parked is a cluster whose servers do not run, and its table.
+type parked struct {
+	*cluster
+	table *topics.Table
+}
+
+func still(t *testing.T) parked {
 	t.Helper()
 	cfg := At("redis-cluster://127.0.0.1:1")
 	cfg.Channel, cfg.Key = "channel:prices:{{topic}}", "price:{{topic}}"
-	f, err := New(cfg, topics.New(limits), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := f.sources[0].source.(*cluster)
+	table := topics.New(limits)
+	cfg.feed(t, table, slog.New(slog.DiscardHandler))
+	c := cfg.made.(*cluster)
 	ended, end := context.WithCancel(context.Background())
 	end()
 	c.ctx = ended
 	t.Cleanup(c.all.Wait)
-	return c
+	return parked{c, table}
 }
 
 // owned makes the answer to CLUSTER SLOTS out of who begins to own slots where.
@@ -56,7 +60,7 @@ func (c *cluster) must(t *testing.T, v view) (moved bool) {
 }
 
 // want has the table want topics, and the cluster too. It returns their ids.
-func (c *cluster) want(t *testing.T, names ...string) (ids []topics.ID) {
+func (c parked) want(t *testing.T, names ...string) (ids []topics.ID) {
 	t.Helper()
 	for _, name := range names {
 		id, err := c.table.Acquire([]byte(name), 0)
@@ -65,7 +69,7 @@ func (c *cluster) want(t *testing.T, names ...string) (ids []topics.ID) {
 		}
 		ids = append(ids, id)
 	}
-	c.apply(c.table.Changes(0, nil, 1000))
+	c.Apply(c.table.Changes(0, nil, 1000))
 	return ids
 }
 
@@ -151,7 +155,7 @@ func TestClusterUpAndDown(t *testing.T) {
 	up(true, "a server that was retired is heard still")
 	c.fail(c.nodes["b:1"])
 	up(false, "A was read, and is not at the node that has its slot now")
-	c.apply([]topics.Change{{Topic: "A"}})
+	c.Apply([]topics.Change{{Topic: "A"}})
 	up(true, "nobody wants A")
 	for _, n := range c.nodes {
 		if n.held != 0 {
@@ -281,13 +285,13 @@ func TestClusterModel(t *testing.T) {
 			wanted[name] = !wanted[name]
 			changes = append(changes, topics.Change{Topic: name, Wanted: wanted[name]})
 		}
-		c.apply(changes)
-		gaps, moved := c.stats().Gaps, false
+		c.Apply(changes)
+		gaps, moved := c.Stats().Counts[broker.Gaps], false
 		if step%3 == 0 {
 			owners[random.IntN(8)*slotCount/8] = fmt.Sprintf("n%d:1", random.IntN(5))
 			moved = c.must(t, view{slots: owned(owners)})
 		}
-		if got := c.stats().Gaps > gaps; got != moved {
+		if got := c.Stats().Counts[broker.Gaps] > gaps; got != moved {
 			t.Fatalf("step %d: gap %v, moved %v", step, got, moved)
 		}
 		held := make(map[string]int)
@@ -322,16 +326,23 @@ func TestClusterModel(t *testing.T) {
 	}
 }
 
-// shard is a node's server without a connection.
-func shard(t *testing.T) (s *server, hints *int) {
+// lone is a node's server without a connection, and its table.
+type lone struct {
+	*server
+	table *topics.Table
+	id    topics.ID // Of A.
+}
+
+func shard(t *testing.T) (s lone, hints *int) {
 	c := still(t)
-	s = newServer(c.shared, fixed{}, shards, func(bool) {})
+	s = lone{server: newServer(c.shared, fixed{}, shards, func(bool) {}), table: c.table}
 	hints = new(int)
 	s.moved = func() { *hints++ }
-	if _, err := s.table.Acquire([]byte("A"), 0); err != nil {
+	var err error
+	if s.id, err = s.table.Acquire([]byte("A"), 0); err != nil {
 		t.Fatal(err)
 	}
-	s.apply(s.table.Changes(0, nil, 1000))
+	s.Apply(s.table.Changes(0, nil, 1000))
 	return s, hints
 }
 
@@ -339,10 +350,11 @@ func confirmation(verb string) resp.Event {
 	return resp.Event{Kind: resp.Kind(verb), Channel: []byte("channel:prices:{A}")}
 }
 
-func (s *server) ticks(value string) bool {
-	before := s.stats().Ticks
+// ticks reports whether a message becomes a row.
+func (s lone) ticks(value string) bool {
+	before := s.table.Row(s.id)
 	s.receive(resp.Event{Kind: resp.SMessage, Channel: []byte("channel:prices:{A}"), Payload: []byte(value)}, 1)
-	return s.stats().Ticks > before
+	return s.table.Row(s.id) != before
 }
 
 func (s *server) asks(t *testing.T, command string) {
@@ -380,7 +392,7 @@ func TestLostSlot(t *testing.T) {
 		t.Error("no tick, or no fetch, after the second confirmation")
 	}
 	// Whoever ends it himself has lost nothing.
-	s.apply([]topics.Change{{Topic: "A"}})
+	s.Apply([]topics.Change{{Topic: "A"}})
 	s.asks(t, "unsubscribe[A]")
 	if s.ticks("5") {
 		t.Error("a tick of a topic that has left")

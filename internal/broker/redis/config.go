@@ -1,19 +1,19 @@
+// Package redis is Redis as a broker: a source in all its kinds, and a publisher. It alone knows
+// go-redis. [Embedded] is a Redis inside the process.
 package redis
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
-	"tickedge/internal/resp"
+	"tickedge/internal/broker"
 )
 
 // What holds where a [Config] says nothing. The names are those of feeds that exist.
@@ -21,19 +21,32 @@ const (
 	DefaultChannel = "channel:prices:{topic}"
 	DefaultKey     = "price:{topic}"
 	DefaultTimeout = 5 * time.Second
+	// DefaultEntries are minutes of a common market, in some 10 MB of Redis.
+	DefaultEntries = 100_000
 )
 
 // timeoutMin keeps the pings of a connection, three per timeout, below 30 a second.
 const timeoutMin = 100 * time.Millisecond
 
-// Config says where ticks come from and how topics are named there.
+// Config is one source, or one publisher: where the servers are, and how topics are named there.
 type Config struct {
-	// Sources are where the topics are. The last has no patterns and takes what no other
-	// does.
-	Sources []SourceConfig
+	// URL is where the servers are:
+	//
+	//	redis://[user:password@]host[:port][/db]                        one server
+	//	unix://[user:password@]/path/to/socket[?db=N]                   the same on this host
+	//	redis-sentinel://[user:password@]host[:port][,…]/master[/db]    whichever server the sentinels call master
+	//	redis-cluster://[user:password@]host[:port][,…]                 all servers of a Redis Cluster
+	//
+	// rediss in place of redis is TLS, to sentinels too. User and password are those of
+	// the servers; sentinels have theirs in the query, sentinel_user and
+	// sentinel_password. Timeouts in the query are overruled by Timeout.
+	//
+	// In a Redis Cluster the channels are those of sharded Pub/Sub, and channel and key
+	// of a topic have to be in one slot, which takes hash tags: channel:prices:{{topic}}
+	// and price:{{topic}}.
+	URL string
 	// Channel is the Pub/Sub channel of a topic, with {topic} in the topic's place.
-	// The default is [DefaultChannel]. In a Redis Cluster it needs a hash tag, see
-	// [SourceConfig].
+	// The default is [DefaultChannel]. In a Redis Cluster it needs a hash tag.
 	Channel string
 	// Key holds the newest value of a topic. The default is [DefaultKey].
 	Key string
@@ -41,6 +54,9 @@ type Config struct {
 	Mode Mode
 	// Stream is the key of the stream that [ModeStream] reads.
 	Stream string
+	// Entries is about how many entries of the stream a publisher keeps. The default is
+	// [DefaultEntries].
+	Entries int
 	// Timeout is the silence after which a connection is taken for dead, and bounds
 	// every connect, read and write. The default is [DefaultTimeout]. Pings are sent
 	// at a third of it, and each second at least. Raise it if Redis pauses longer than
@@ -49,12 +65,10 @@ type Config struct {
 	// TLS is what connections to rediss:// addresses use besides the system's
 	// authorities.
 	TLS TLSFiles
-	// VersionField is where values have a version, a member's name or a path of several
-	// such as meta.seq: a decimal number, or a string that holds one. Ticks whose version
-	// is below that of the topic's row are dropped, and so are values without one. "" if
-	// values have none.
-	VersionField string
 }
+
+// String is the URL, with xxxxx for the passwords.
+func (c Config) String() string { return redact(c.URL) }
 
 // Mode is a way in which ticks come from Redis.
 type Mode string
@@ -70,113 +84,129 @@ const (
 	ModeStream Mode = "stream"
 )
 
-// At returns a config of one source, with the default of everything else.
-func At(url string) Config { return Config{Sources: []SourceConfig{{URL: url}}} }
-
-// Validate returns all that is wrong with c, or nil. It never repeats a URL, which
-// may hold a password.
-func (c Config) Validate() error {
-	c = c.withDefaults()
-	errs := c.validateSources()
-	_, channelErr := newTemplate("channel", c.Channel)
-	_, keyErr := newTemplate("key", c.Key)
-	errs = append(errs, channelErr, keyErr)
-	switch c.Mode {
-	case ModeChannel, ModePattern:
-		if c.Stream != "" {
-			errs = append(errs, fmt.Errorf("the redis stream is %q, but the mode is %s: want mode stream, or no stream", c.Stream, c.Mode))
+// Validate returns all that is wrong with the sources of one feed, or nil. It never repeats a
+// URL, which may hold a password. What is wrong with several is said once, and files for TLS
+// may be given to all if one of them has a use for them.
+func Validate(sources ...Config) error {
+	var errs []error
+	said := map[string]bool{}
+	say := func(err error) {
+		if err != nil && !said[err.Error()] {
+			said[err.Error()] = true
+			errs = append(errs, err)
 		}
-	case ModeStream:
-		if c.Stream == "" {
-			errs = append(errs, errors.New("redis stream is missing, want the key of the stream in mode stream, for example ticks"))
+	}
+	secure := false
+	for i, c := range sources {
+		u, err := c.upstream()
+		if err != nil && len(sources) > 1 {
+			err = fmt.Errorf("redis source %d: %w", i+1, err)
 		}
-	default:
-		errs = append(errs, fmt.Errorf("redis mode is %q, want channel, pattern or stream", c.Mode))
+		say(err)
+		secure = secure || err == nil && u.opts.TLSConfig != nil
 	}
-	if c.VersionField != "" && !validVersionField(c.VersionField) {
-		errs = append(errs, fmt.Errorf("tick version field is %q: %w", c.VersionField, errVersionField))
-	}
-	if c.Timeout < timeoutMin {
-		errs = append(errs, fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin))
+	for _, c := range sources {
+		for _, err := range append(c.validate(), c.TLS.validate(secure)...) {
+			say(err)
+		}
 	}
 	return errors.Join(errs...)
 }
 
+// validate returns what is wrong with all but URL and files, with nil errors among it.
+func (c Config) validate() []error {
+	c = c.withDefaults()
+	var modeErr, timeoutErr error
+	switch known := c.Mode == ModeChannel || c.Mode == ModePattern || c.Mode == ModeStream; {
+	case !known:
+		modeErr = fmt.Errorf("redis mode is %q, want channel, pattern or stream", c.Mode)
+	case c.Mode != ModeStream && c.Stream != "":
+		modeErr = fmt.Errorf("the redis stream is %q, but the mode is %s: want mode stream, or no stream", c.Stream, c.Mode)
+	case c.Mode == ModeStream && c.Stream == "":
+		modeErr = errors.New("redis stream is missing, want the key of the stream in mode stream, for example ticks")
+	}
+	if c.Timeout < timeoutMin {
+		timeoutErr = fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin)
+	}
+	_, channelErr := newTemplate("channel", c.Channel)
+	_, keyErr := newTemplate("key", c.Key)
+	return []error{c.validateCluster(), channelErr, keyErr, modeErr, timeoutErr}
+}
+
 func (c Config) withDefaults() Config {
-	if c.Channel == "" {
-		c.Channel = DefaultChannel
-	}
-	if c.Key == "" {
-		c.Key = DefaultKey
-	}
-	if c.Mode == "" {
-		c.Mode = ModeChannel
-	}
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
-	}
+	c.Channel = cmp.Or(c.Channel, DefaultChannel)
+	c.Key = cmp.Or(c.Key, DefaultKey)
+	c.Mode = cmp.Or(c.Mode, ModeChannel)
+	c.Entries = cmp.Or(c.Entries, DefaultEntries)
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	return c
 }
 
-// poolSize is far above the one connection that a client uses. It is also the number
-// of failed dials after which go-redis starts to dial from a goroutine of its own,
-// which Close does not wait for.
-const poolSize = 1000
+// shared is what all servers of a source have in common.
+type shared struct {
+	cfg     Config
+	channel template // The Pub/Sub channel of a topic.
+	key     template // The key of a topic's newest value.
+	owner   broker.Owner
+	log     *slog.Logger
 
-// tune sets what holds for every connection, whatever the URL says.
-func tune(o *goredis.Options, c Config) {
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = c.Timeout, c.Timeout, c.Timeout
-	o.ContextTimeoutEnabled = true
-	// Retries are ours: every one has to know whether its work is still wanted.
-	o.MaxRetries, o.DialerRetries = -1, 1
-	// RESP2 and nothing else: whatever is asked of the server beyond the commands of
-	// the feed is one thing more that an old server or a proxy may refuse.
-	o.Protocol = 2
-	o.DisableIdentity = true
-	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	o.PoolSize, o.PipelinePoolSize, o.MinIdleConns = poolSize, -1, 0
+	refusedLog broker.Throttle
+	fetchLog   broker.Throttle
+	gapLog     broker.Throttle
 }
 
-type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
-
-// dialer returns a dialer for o for whatever go-redis reads from. The connections close
-// when ctx ends. That is what ends a read or write in progress: go-redis looks at a context
-// before and after those, not during them.
-func dialer(ctx context.Context, o *goredis.Options) dialFunc {
-	return filtered(bareDialer(ctx, o), resp.Follower{})
-}
-
-// bareDialer is dialer for whoever reads with care himself.
-func bareDialer(ctx context.Context, o *goredis.Options) dialFunc {
-	d := &net.Dialer{Timeout: o.DialTimeout}
-	dial := d.DialContext
-	if o.TLSConfig != nil {
-		cfg := o.TLSConfig
-		if host, _, err := net.SplitHostPort(o.Addr); err == nil && cfg.ServerName == "" {
-			cfg = cfg.Clone() // What is dialled later may be the address without its name.
-			cfg.ServerName = host
-		}
-		dial = (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext
+// Source implements [broker.Config].
+func (c Config) Source(owner broker.Owner, log *slog.Logger) (broker.Source, error) {
+	c = c.withDefaults()
+	u, err := c.upstream()
+	if err = errors.Join(append(c.validate(), err)...); err != nil {
+		return nil, err
 	}
-	return func(_ context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		return &tiedConn{Conn: conn, stop: stop}, nil
+	sh := &shared{cfg: c, owner: owner, log: log}
+	sh.channel, _ = newTemplate("channel", c.Channel) // Valid, as all is.
+	sh.key, _ = newTemplate("key", c.Key)
+	var to target = fixed{u.opts, c.TLS}
+	switch u.kind {
+	case sentinel:
+		to = sentinels{u, c}
+	case sharded:
+		return newCluster(sh, u), nil
 	}
+	switch c.Mode {
+	case ModeStream:
+		return newStream(sh, to), nil
+	case ModePattern:
+		return newServer(sh, to, patterns, owner.SetUp), nil
+	}
+	return newServer(sh, to, channels, owner.SetUp), nil
 }
 
-// tiedConn is a connection that a context closes.
-type tiedConn struct {
-	net.Conn
-	stop func() bool
-}
+const (
+	// connFiles is how many descriptors one connection takes. While it is dialled, two
+	// sockets look its name up, and then two may try addresses of both families (RFC 8305).
+	connFiles = 2
+	// linkConns are those of a link: one for messages, and one for values.
+	linkConns = 2
+	// clusterNodes is how many primaries of a cluster are counted. How many there are is
+	// not in the configuration, and few clusters have more than a dozen.
+	clusterNodes = 64
+)
 
-func (c *tiedConn) Close() error {
-	c.stop()
-	return c.Conn.Close()
+// Files implements [broker.Config], with up to [clusterNodes] primaries of a cluster. A source
+// that is not valid counts nothing.
+func (c Config) Files() int {
+	u, err := c.upstream()
+	if err != nil {
+		return 0
+	}
+	conns := linkConns
+	switch u.kind {
+	case sentinel:
+		conns += len(u.addrs) + 1 // All are asked at once, and the server for its role.
+	case sharded:
+		conns = linkConns*max(clusterNodes, len(u.addrs)) + askNodesMax
+	}
+	return conns * connFiles
 }
 
 // template names one thing per topic: a channel or a key.
@@ -227,6 +257,6 @@ func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
 	}
 }
 
-// routeLog sends the messages of go-redis to log. There is one destination in the
+// RouteLog sends the messages of go-redis to log. There is one destination in the
 // process, so the last caller decides.
-func routeLog(log *slog.Logger) { goredis.SetLogger(redisLog{log}) }
+func RouteLog(log *slog.Logger) { goredis.SetLogger(redisLog{log}) }

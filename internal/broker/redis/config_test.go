@@ -12,10 +12,10 @@ import (
 )
 
 func TestValidate(t *testing.T) {
-	if err := At("redis://h").Validate(); err != nil {
+	if err := Validate(Config{URL: "redis://h"}); err != nil {
 		t.Error(err)
 	}
-	err := Config{Channel: "c", Key: "{topic}{topic}", Timeout: -1}.Validate()
+	err := Validate(Config{Channel: "c", Key: "{topic}{topic}", Timeout: -1})
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -28,14 +28,14 @@ func TestValidate(t *testing.T) {
 
 func TestURL(t *testing.T) {
 	for _, u := range []string{"redis://h", "redis://u:p@h:1/2", "rediss://h", "unix:///tmp/redis.sock", "unix://u:p@/r.sock?db=1", "redis://h?read_timeout=3"} {
-		if err := At(u).Validate(); err != nil {
+		if err := Validate(Config{URL: u}); err != nil {
 			t.Errorf("%s: %v", u, err)
 		}
 	}
 	// Each of these makes the parser quote the password, or could.
 	for _, u := range []string{"redis://u:" + secret + "/x@h", "redis://u:1/" + secret + "@h", "http://" + secret, secret,
 		"redis://h/" + secret, "redis://h?db=" + secret, "redis://h?" + secret + "=1", "redis://u:%zz" + secret + "@h", "redis://[" + secret} {
-		err := At(u).Validate()
+		err := Validate(Config{URL: u})
 		if err == nil {
 			t.Errorf("%s: no error", u)
 		} else if strings.Contains(err.Error(), secret) {
@@ -45,8 +45,8 @@ func TestURL(t *testing.T) {
 }
 
 func TestTimeoutOverrulesURL(t *testing.T) {
-	s := SourceConfig{URL: "redis://h?read_timeout=-1&dial_timeout=9h&protocol=3&max_retries=7"}
-	u, err := s.upstream(Config{Timeout: time.Second})
+	c := Config{URL: "redis://h?read_timeout=-1&dial_timeout=9h&protocol=3&max_retries=7", Timeout: time.Second}
+	u, err := c.upstream()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func StartEmbedded() (*Embedded, error) {
 	return &Embedded{server: m}, nil
 }
 
-// URL is where the server listens, for [At].
+// URL is where the server listens, for a [Config].
 func (e *Embedded) URL() string { return "redis://" + e.server.Addr() }
 
 // Close ends the server and its connections.

@@ -10,6 +10,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/panics"
 	"tickedge/internal/resp"
 	"tickedge/internal/topics"
@@ -126,7 +127,7 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 	pipe := f.get.Pipeline()
 	cmds := make([]*goredis.StringCmd, len(batch))
 	for i, of := range batch {
-		cmds[i] = pipe.GetRange(ctx, f.s.key.name(of.topic), 0, ValueMax)
+		cmds[i] = pipe.GetRange(ctx, f.s.key.name(of.topic), 0, broker.ValueMax)
 	}
 	ran := f.after(ctx, pipe)
 	pipe.Exec(ctx) // Every command has its own error.
@@ -140,8 +141,8 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 		switch {
 		case err == nil:
 			if value == "" { // Without a key, nothing was published yet.
-				f.s.table.Absent(of.topic)
-			} else if version, ok := f.s.inspector.passes(f.s.log, of.topic, value); ok {
+				f.s.owner.Absent(of.topic)
+			} else if version, ok := f.s.owner.Inspect(of.topic, value); ok {
 				repairs = append(repairs, repair{of, value, version})
 				continue
 			}
@@ -168,7 +169,7 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 // commit lets the values of a pipeline into the table.
 func (f *fetcher) commit(repairs []repair) {
 	for _, r := range repairs {
-		f.s.repair(&f.s.counters, f.s.wants, r)
+		f.s.wants.repair(r.fetch, r.value, topics.Meta{At: f.s.owner.Now(), Version: r.version})
 	}
 	<-f.waiting
 	f.look()
@@ -180,11 +181,11 @@ func nothing(context.Context, goredis.Pipeliner) func() error { return func() er
 // fetchFailed counts topics whose newest value could not be fetched. A retryIn of 0
 // says that it will not be tried again.
 func (s *server) fetchFailed(err error, topics int, retryIn time.Duration) {
-	s.counters.fetchFailures.Add(uint64(topics))
+	s.counters[broker.FetchFailures].Add(uint64(topics))
 	if broken := (*resp.Error)(nil); errors.As(err, &broken) {
-		s.counters.broken.Add(1)
+		s.counters[broker.Broken].Add(1)
 	}
-	if swallowed, ok := s.fetchLog.allow(); ok {
+	if swallowed, ok := s.fetchLog.Allow(); ok {
 		s.log.Warn("redis feed: newest values not fetched", "error", err, "topics", topics,
 			"retry_in", retryIn.Round(time.Millisecond), "swallowed", swallowed, "hint", hint(err))
 	}

@@ -7,29 +7,34 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/feed"
 )
 
 // garbage is what no publisher should publish, and what it is counted as.
 var garbage = []struct {
 	payload string
-	counted func(Stats) uint64
+	counted func(feed.Stats) uint64
 }{
-	{"", func(s Stats) uint64 { return s.NotJSON }},
-	{`{"p":`, func(s Stats) uint64 { return s.NotJSON }},
-	{`{"p":1}{"p":2}`, func(s Stats) uint64 { return s.NotJSON }},
-	{"\x00\x01\r\n$5\r\n*3\r\n", func(s Stats) uint64 { return s.NotJSON }},
-	{"\"\xff\xfe\xc3\"", func(s Stats) uint64 { return s.NotUTF8 }},
-	{strings.Repeat("[", ValueMax), func(s Stats) uint64 { return s.TooDeep }},
-	{`["\ud83d"]`, func(s Stats) uint64 { return s.LoneSurrogate }},
-	{`"` + strings.Repeat("x", ValueMax) + `"`, func(s Stats) uint64 { return s.TooBig }},
+	{"", func(s feed.Stats) uint64 { return s.Flaws[broker.NotJSON] }},
+	{`{"p":`, func(s feed.Stats) uint64 { return s.Flaws[broker.NotJSON] }},
+	{`{"p":1}{"p":2}`, func(s feed.Stats) uint64 { return s.Flaws[broker.NotJSON] }},
+	{"\x00\x01\r\n$5\r\n*3\r\n", func(s feed.Stats) uint64 { return s.Flaws[broker.NotJSON] }},
+	{"\"\xff\xfe\xc3\"", func(s feed.Stats) uint64 { return s.Flaws[broker.NotUTF8] }},
+	{strings.Repeat("[", broker.ValueMax), func(s feed.Stats) uint64 { return s.Flaws[broker.TooDeep] }},
+	{`["\ud83d"]`, func(s feed.Stats) uint64 { return s.Flaws[broker.LoneSurrogate] }},
+	{`"` + strings.Repeat("x", broker.ValueMax) + `"`, func(s feed.Stats) uint64 { return s.Flaws[broker.TooBig] }},
 }
 
 // huge is published once among thousands of others.
 var huge = `"` + strings.Repeat("x", 10<<20) + `"`
 
-func (s Stats) flawed() uint64 {
-	return s.TooBig + s.NotUTF8 + s.NotJSON + s.TooDeep + s.LoneSurrogate + s.NoVersion + s.NoFields
+func (r *rig) flawed() (n uint64) {
+	for _, count := range r.Stats().Flaws {
+		n += count
+	}
+	return n
 }
 
 // pour publishes n payloads of garbage, as fast as the feed takes them, so that Redis
@@ -38,7 +43,7 @@ func pour(r *rig, s *redistest.Server, n int) (poured uint64) {
 	c := s.Client()
 	defer c.Close()
 	ctx := context.Background()
-	before := r.Stats().flawed()
+	before := r.flawed()
 	for round := 0; poured < uint64(n); round++ {
 		pipe := c.Pipeline()
 		for i := range 1000 {
@@ -52,7 +57,7 @@ func pour(r *rig, s *redistest.Server, n int) (poured uint64) {
 			r.t.Fatal(err)
 		}
 		poured += 1000
-		r.eventually("all are counted", func() bool { return r.Stats().flawed() == before+poured })
+		r.eventually("all are counted", func() bool { return r.flawed() == before+poured })
 	}
 	return poured
 }
@@ -78,7 +83,7 @@ func TestGarbage(t *testing.T) {
 		r.eventually("it is counted for what it is", func() bool { return g.counted(r.Stats()) == before+1 })
 	}
 	s.Do("PUBLISH", "channel:prices:AAPL", huge)
-	r.eventually("it is counted for what it is", func() bool { return r.Stats().TooBig == 2 })
+	r.eventually("it is counted for what it is", func() bool { return r.Stats().Flaws[broker.TooBig] == 2 })
 	// The same as newest values.
 	for _, g := range append(garbage[1:], garbage[0]) { // An empty key is as good as none.
 		s.Do("SET", "price:MSFT", g.payload)
@@ -103,7 +108,7 @@ func TestGarbage(t *testing.T) {
 	}
 	publish(s, "AAPL", "1")
 	r.eventually("the tick after all that", func() bool { return r.value("AAPL") == "1" })
-	if st := r.Stats(); st.Connects != 1 || st.Ticks != 1 {
+	if st := r.Stats(); st.Counts[broker.Connects] != 1 || st.Counts[broker.Ticks] != 1 {
 		t.Errorf("stats = %+v", st)
 	}
 }

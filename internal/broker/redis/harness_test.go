@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/feed"
 	"tickedge/internal/logtest"
 	"tickedge/internal/topics"
 )
@@ -31,6 +33,7 @@ const secret = "open-sesame"
 // the password.
 func newLog(t testing.TB) (*slog.Logger, *logtest.Log) {
 	log, l := logtest.New(t)
+	RouteLog(log)
 	t.Cleanup(func() {
 		if l.Count(secret) > 0 {
 			t.Error("the log holds the password")
@@ -39,46 +42,35 @@ func newLog(t testing.TB) (*slog.Logger, *logtest.Log) {
 	return log, l
 }
 
-// rig is a Redis feed that runs, and its table.
-type rig struct {
-	*Feed
-	*server // Its first source; nil if that is no single server.
-	t       testing.TB
-	table   *topics.Table
-	log     *logtest.Log
-	ids     map[string]topics.ID
-	stop    func() // Ends Run and waits for that.
+// config is a Config, and what else a feed is told of its source.
+type config struct {
+	Config
+	VersionField string
+	made         broker.Source // Once a feed has it made.
 }
 
-func run(t testing.TB, cfg Config, limits topics.Config) *rig {
+// At is a config of one source, with the default of everything else.
+func At(url string) config { return config{Config: Config{URL: url}} }
+
+// Source implements [broker.Config].
+func (c *config) Source(o broker.Owner, log *slog.Logger) (s broker.Source, err error) {
+	c.made, err = c.Config.Source(o, log)
+	return c.made, err
+}
+
+// feed returns a feed into table, from a source that is made already.
+func (c *config) feed(t testing.TB, table *topics.Table, log *slog.Logger) *feed.Feed {
 	t.Helper()
-	log, buf := newLog(t)
-	table := topics.New(limits)
-	r, err := New(cfg, table, log)
+	f, err := feed.New(feed.Config{{VersionField: c.VersionField, Broker: c}}, table, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	stop := sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run returned %v, want nil", err)
-			}
-		case <-time.After(10 * time.Second):
-			t.Error("Run did not return within 10 s of the end of its context")
-		}
-	})
-	t.Cleanup(stop)
-	return &rig{Feed: r, server: serverOf(r), t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+	return f
 }
 
-// serverOf is the server of a feed's first source, nil if that is no single one.
-func serverOf(f *Feed) *server {
-	switch s := f.sources[0].source.(type) {
+// server is the server of the source, nil if that is no single one.
+func (c *config) server() *server {
+	switch s := c.made.(type) {
 	case *stream:
 		return s.server
 	case *server:
@@ -87,12 +79,60 @@ func serverOf(f *Feed) *server {
 	return nil // A cluster has several.
 }
 
+// lagMax is the lag from which on a feed logs it.
+const lagMax = time.Second
+
+// rig is a feed that runs, and its table.
+type rig struct {
+	*feed.Feed
+	config config // Of its first source.
+	wants  *wants // Nil if that is no single server.
+	t      testing.TB
+	table  *topics.Table
+	log    *logtest.Log
+	ids    map[string]topics.ID
+	stop   func() // Ends Run and waits for that.
+}
+
+func run(t testing.TB, cfg config, limits topics.Config) *rig {
+	t.Helper()
+	log, buf := newLog(t)
+	table := topics.New(limits)
+	r := runFeed(t, cfg.feed(t, table, log), table, buf)
+	r.config = cfg
+	if s := cfg.server(); s != nil {
+		r.wants = s.wants
+	}
+	return r
+}
+
+// runFeed runs a feed until the test ends.
+func runFeed(t testing.TB, f *feed.Feed, table *topics.Table, buf *logtest.Log) *rig {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		f.Run(ctx)
+		close(done)
+	}()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Error("Run did not return within 10 s of the end of its context")
+		}
+	})
+	t.Cleanup(stop)
+	return &rig{Feed: f, t: t, table: table, log: buf, ids: make(map[string]topics.ID), stop: stop}
+}
+
 // limits are those of tests that are about something else.
 var limits = topics.Config{Max: 100_000, Linger: time.Minute}
 
 // plain is a config with all its defaults. The timeout is long enough for a machine
 // that is busy with other things.
-func plain(s *redistest.Server) Config { return At(s.URL()) }
+func plain(s *redistest.Server) config { return At(s.URL()) }
 
 func (r *rig) acquire(names ...string) {
 	r.t.Helper()

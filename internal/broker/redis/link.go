@@ -13,6 +13,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/resp"
 )
 
@@ -89,7 +90,7 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 
 func newLink(s *server, conn net.Conn) *link {
 	l := &link{s: s, conn: conn, fetched: make(chan []repair)}
-	l.in = resp.NewReader(l, ValueMax)
+	l.in = resp.NewReader(l, broker.ValueMax)
 	return l
 }
 
@@ -99,7 +100,7 @@ func (l *link) Read(b []byte) (int, error) {
 	n, err := l.conn.Read(b)
 	if n > 0 {
 		l.heard.Add(1)
-		l.at = l.s.clock.now()
+		l.at = l.s.owner.Now()
 	}
 	return n, err
 }
@@ -188,7 +189,7 @@ func (l *link) ask(want resp.Kind, name string, args ...string) error {
 
 // errUnexpected is the error of a connection on which something came that was not due.
 func errUnexpected(e resp.Event) error {
-	return &resp.Error{What: "another answer than the one that is due", Near: string(e.Kind) + " " + excerpt(text(e.Payload))}
+	return &resp.Error{What: "another answer than the one that is due", Near: string(e.Kind) + " " + broker.Excerpt(text(e.Payload))}
 }
 
 // receive has no deadline: one that expires in the middle of a message would leave
@@ -215,7 +216,7 @@ func (l *link) receive(context.Context) error {
 		default:
 			if l.s.receive(e, l.at) && !counted {
 				counted = true
-				l.s.counters.gaps.Add(1)
+				l.s.counters[broker.Gaps].Add(1)
 			}
 		}
 	}

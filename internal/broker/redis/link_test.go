@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/feed"
 	"tickedge/internal/resp"
 	"tickedge/internal/topics"
 )
@@ -163,7 +165,7 @@ func TestGreetingFails(t *testing.T) {
 				return wellBehaved(command)
 			})
 			r := run(t, At("redis://edge:"+secret+"@"+f.Addr().String()+"/1"), limits)
-			r.eventually("a line in the log", func() bool { return r.log.Count("redis feed down") == 1 })
+			r.eventually("a line in the log", func() bool { return r.log.Count("feed down") == 1 })
 			for _, want := range test.want {
 				if r.log.Count(want) == 0 {
 					t.Errorf("the log lacks %q: %s", want, r.log)
@@ -191,10 +193,10 @@ func TestBrokenPush(t *testing.T) {
 		r := run(t, At("redis://"+f.Addr().String()), limits)
 		r.acquire("A")
 		r.settled()
-		if r.log.Count("redis feed down") != 1 || r.log.Count("receive: not what Redis sends") != 1 || r.log.Count("panic") > 0 {
+		if r.log.Count("feed down") != 1 || r.log.Count("receive: not what Redis sends") != 1 || r.log.Count("panic") > 0 {
 			t.Errorf("%.40q: the log is %s", broken, r.log)
 		}
-		if st := r.Stats(); st.Connects != 2 || st.Broken != 1 {
+		if st := r.Stats(); st.Counts[broker.Connects] != 2 || st.Counts[broker.Broken] != 1 {
 			t.Errorf("%.40q: stats = %+v", broken, st)
 		}
 		r.stop()
@@ -246,23 +248,21 @@ func (c *looped) Read(b []byte) (n int, err error) {
 
 // loopedLink is a link to nobody that receives messages of T0, T1 and so on, with these
 // values by turns.
-func loopedLink(t *testing.T, cfg Config, values ...string) (*link, *topics.Table) {
+func loopedLink(t *testing.T, cfg config, values ...string) (*link, *topics.Table, *feed.Feed) {
 	t.Helper()
 	table := topics.New(limits)
-	f, err := New(cfg, table, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := cfg.feed(t, table, slog.New(slog.DiscardHandler))
+	s := cfg.server()
 	var text string
 	for i, v := range values {
 		name := fmt.Sprint("T", i)
 		if _, err := table.Acquire([]byte(name), 0); err != nil {
 			t.Fatal(err)
 		}
-		channel := f.channel.name(name)
+		channel := s.channel.name(name)
 		text += fmt.Sprintf("*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(channel), channel, len(v), v)
 	}
-	return newLink(serverOf(f), &looped{text: text}), table
+	return newLink(s, &looped{text: text}), table, f
 }
 
 // next receives one event.
@@ -281,7 +281,7 @@ func TestMessageAllocatesItsRow(t *testing.T) {
 	cfg := At("redis://127.0.0.1:1")
 	for field, value := range map[string]string{"": benchValue, "seq": `{"seq":"12.5","m":{"ts":1}}`} {
 		cfg.VersionField = field
-		l, _ := loopedLink(t, cfg, strings.Replace(value, "12.5", "1", 1), value)
+		l, _, _ := loopedLink(t, cfg, strings.Replace(value, "12.5", "1", 1), value)
 		if field == "" {
 			if n := testing.AllocsPerRun(1000, func() { l.next(t) }); n != 1 {
 				t.Errorf("%v allocations per message, want 1", n)
@@ -301,7 +301,7 @@ func TestMessageAllocatesItsRow(t *testing.T) {
 func TestNothingIsKeptOfTheBuffer(t *testing.T) {
 	cfg := At("redis://127.0.0.1:1")
 	cfg.VersionField = "v"
-	l, table := loopedLink(t, cfg, `{"v":2}`, `{"v":"x"}`, `{"v":1}`, `[`)
+	l, table, _ := loopedLink(t, cfg, `{"v":2}`, `{"v":"x"}`, `{"v":1}`, `[`)
 	id, _ := table.Find([]byte("T0"))
 	for range 3 {
 		e := l.next(t)
@@ -310,19 +310,9 @@ func TestNothingIsKeptOfTheBuffer(t *testing.T) {
 				b[i] = 'X'
 			}
 		}
-		l.s.droughts.over("T0", 1, 1)
 	}
 	if got := string(table.Row(id).JSON()); got != `{"s":"T0","n":1,"v":{"v":2}}` {
 		t.Errorf("row = %s", got)
-	}
-	// A tick that is dropped for its version is remembered by its topic.
-	older := resp.Event{Kind: resp.Message, Channel: []byte(l.s.channel.name("T0")), Payload: []byte(`{"v":1}`)}
-	l.s.receive(older, 1)
-	copy(older.Channel[len(older.Channel)-2:], "XX")
-	for name := range l.s.droughts.newer {
-		if name != "T0" {
-			t.Errorf("a drought of %q", name)
-		}
 	}
 }
 
@@ -331,9 +321,9 @@ func TestNothingIsKeptOfTheBuffer(t *testing.T) {
 func TestMessageWithoutAName(t *testing.T) {
 	cfg := At("redis://127.0.0.1:1")
 	cfg.Channel = placeholder
-	l, _ := loopedLink(t, cfg, "1")
+	l, _, f := loopedLink(t, cfg, "1")
 	l.s.receive(resp.Event{Kind: resp.PMessage}, 1)
-	if st := l.s.stats(); st.Unwanted != 1 || l.s.inspector.counts[notJSON].Load() != 0 {
+	if st := f.Stats(); st.Counts[broker.Unwanted] != 1 || st.Flaws[broker.NotJSON] != 0 {
 		t.Errorf("stats = %+v", st)
 	}
 }
@@ -368,7 +358,7 @@ func TestSkippedMessage(t *testing.T) {
 		s.Do("PUBLISH", "channel:prices:"+strings.Repeat("n", 100_000), huge)
 		publish(s, "AAPL", "2")
 		r.eventually("the tick behind them", func() bool { return r.value("AAPL") == "2" })
-		if st := r.Stats(); st.TooBig != 1 || st.Connects != 1 || mode == ModePattern && st.Unwanted != 1 {
+		if st := r.Stats(); st.Flaws[broker.TooBig] != 1 || st.Counts[broker.Connects] != 1 || mode == ModePattern && st.Counts[broker.Unwanted] != 1 {
 			t.Errorf("stats = %+v", st)
 		}
 		if r.log.Count(fmt.Sprint("bytes=", len(huge))) != 1 {

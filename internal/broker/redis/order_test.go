@@ -10,6 +10,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 )
 
@@ -67,9 +68,9 @@ func TestValuesNeverGoBack(t *testing.T) {
 				kind = "normal"
 			}
 			for range kills {
-				connects := r.Stats().Connects
+				connects := r.Stats().Counts[broker.Connects]
 				s.Do("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-				r.eventually("a new connection", func() bool { look(); return r.Stats().Connects > connects })
+				r.eventually("a new connection", func() bool { look(); return r.Stats().Counts[broker.Connects] > connects })
 				r.eventually("up", func() bool { look(); return r.table.Health().Up })
 				at := slices.Clone(rows)
 				r.eventually("every topic ticks", func() bool {

@@ -5,12 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/topics"
 )
 
 // whole is a config with one subscription for all topics.
-func whole(url string) Config {
+func whole(url string) config {
 	cfg := At(url)
 	cfg.Mode = ModePattern
 	return cfg
@@ -31,7 +32,7 @@ func TestPattern(t *testing.T) {
 	send("q?[OTHER]", "not JSON, but nobody wants it")
 	send("q?[NEW]", "4")
 	r.eventually("the ticks are rows", func() bool { return r.value("AAPL") == "2" && r.value("NEW") == "4" })
-	if st := r.Stats(); st.Ticks != 2 || st.Unwanted != 1 || st.NotJSON != 0 || st.Repairs != 1 || st.Channels != 1 || st.Gaps != 0 {
+	if st := r.Stats(); st.Counts[broker.Ticks] != 2 || st.Counts[broker.Unwanted] != 1 || st.Flaws[broker.NotJSON] != 0 || st.Counts[broker.Repairs] != 1 || st.Channels != 1 || st.Counts[broker.Gaps] != 0 {
 		t.Errorf("stats = %+v", st)
 	}
 	if n := calls(s, "psubscribe") + calls(s, "subscribe"); n != 1 {
@@ -61,14 +62,14 @@ func TestPatternIsRepaired(t *testing.T) {
 	s.Do("SET", "price:T7", "2") // Missed, as it were.
 	s.Do("SET", "price:T8", "3")
 	s.Do("CLIENT", "KILL", "TYPE", "pubsub")
-	r.eventually("a new connection", func() bool { return r.Stats().Connects == 2 })
+	r.eventually("a new connection", func() bool { return r.Stats().Counts[broker.Connects] == 2 })
 	r.eventually("up", func() bool { return r.table.Health().Up })
 	if a, b := r.value("T7"), r.value("T8"); a != "2" || b != "3" {
 		t.Errorf("values %q and %q when the feed came up", a, b)
 	}
 	publish(s, "T9", "4")
 	r.eventually("ticks go on", func() bool { return r.value("T9") == "4" })
-	if st := r.Stats(); st.Gaps != 1 || st.Connects != 2 {
+	if st := r.Stats(); st.Counts[broker.Gaps] != 1 || st.Counts[broker.Connects] != 2 {
 		t.Errorf("stats = %+v, want one gap", st)
 	}
 }

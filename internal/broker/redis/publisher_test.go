@@ -1,55 +1,43 @@
 package redis
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/logtest"
+	"tickedge/internal/market"
 )
 
-// script is a source of so many ticks without pauses, of two topics in turn.
-type script struct{ n, end int }
-
-func (s *script) Next(time.Time) (Tick, error) {
-	if s.n == s.end {
-		return Tick{}, io.EOF
+// ticks are n ticks from a number on, of two topics in turn.
+func ticks(from, n int) (all []broker.Tick) {
+	for i := from; i < from+n; i++ {
+		all = append(all, broker.Tick{Topic: fmt.Sprint("T", i%2), Value: fmt.Append(nil, i)})
 	}
-	s.n++
-	return Tick{Topic: fmt.Sprint("T", s.n%2), Value: fmt.Append(nil, s.n)}, nil
+	return all
 }
 
-func newPublisher(t *testing.T, cfg Config) (*Publisher, *logtest.Log) {
+func newPublisher(t *testing.T, cfg config) (*Publisher, *logtest.Log) {
 	t.Helper()
 	log, buf := newLog(t)
-	p, err := NewPublisher(cfg, log)
+	p, err := NewPublisher(t.Context(), cfg.Config, log)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.Close)
 	return p, buf
 }
 
-// start runs a publisher until the test ends.
-func start(t *testing.T, p *Publisher, source Source) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx, source) }()
-	t.Cleanup(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Run returned %v", err)
-			}
-		case <-time.After(10 * time.Second):
-			t.Error("Run did not return within 10 s of the end of its context")
-		}
-	})
+// must publishes ticks.
+func (p *Publisher) must(t *testing.T, ticks []broker.Tick) {
+	t.Helper()
+	if !p.Publish(t.Context(), ticks) {
+		t.Fatal("the ticks were not published")
+	}
 }
 
 func TestPublisherSetsThenPublishes(t *testing.T) {
@@ -57,22 +45,21 @@ func TestPublisherSetsThenPublishes(t *testing.T) {
 	r := run(t, plain(s), limits)
 	r.acquire("T0", "T1")
 	r.settled()
-	p, _ := newPublisher(t, plain(s))
 	g, d := resources(t)
-	const n = 2*publishMax + 1
-	if err := p.Run(t.Context(), &script{end: n}); err != nil {
-		t.Fatal(err)
+	p, _ := newPublisher(t, plain(s))
+	const n = 2001
+	p.must(t, ticks(1, n))
+	if !p.Connected() {
+		t.Error("not connected")
 	}
+	p.Close()
 	returnsTo(t, g, d)
-	r.eventually("every tick", func() bool { return r.Stats().Ticks == n })
+	r.eventually("every tick", func() bool { return r.Stats().Counts[broker.Ticks] == n })
 	if r.value("T0") != fmt.Sprint(n-1) || r.value("T1") != fmt.Sprint(n) {
 		t.Errorf("values = %s, %s", r.value("T0"), r.value("T1"))
 	}
 	if got := s.Do("GET", "price:T1"); got != fmt.Sprint(n) {
 		t.Errorf("key = %s", got)
-	}
-	if st := p.State(); st.Published != n || !st.Connected {
-		t.Errorf("state = %+v", st)
 	}
 }
 
@@ -80,9 +67,7 @@ func TestPublisherSetsThenPublishes(t *testing.T) {
 func TestSetAndPublishAreOneTransaction(t *testing.T) {
 	s := redistest.Start(t)
 	p, _ := newPublisher(t, plain(s))
-	if err := p.Run(t.Context(), &script{end: 10}); err != nil {
-		t.Fatal(err)
-	}
+	p.must(t, ticks(1, 10))
 	if multi, exec := calls(s, "multi"), calls(s, "exec"); multi == 0 || multi != exec {
 		t.Errorf("%d MULTI and %d EXEC", multi, exec)
 	}
@@ -99,12 +84,10 @@ func TestPublisherIntoAStream(t *testing.T) {
 	r := run(t, cfg, limits)
 	r.acquire("T0", "T1")
 	r.settled()
+	cfg.Entries = 100
 	p, _ := newPublisher(t, cfg)
-	p.KeepEntries(100)
-	const n = 3 * publishMax
-	if err := p.Run(t.Context(), &script{end: n}); err != nil {
-		t.Fatal(err)
-	}
+	const n = 3000
+	p.must(t, ticks(1, n))
 	r.eventually("the newest values", func() bool { return r.value("T0") == fmt.Sprint(n) && r.value("T1") == fmt.Sprint(n-1) })
 	if got := s.Do("GET", "price:T0"); got != fmt.Sprint(n) {
 		t.Errorf("key = %s", got)
@@ -133,10 +116,8 @@ func TestPublisherIntoACluster(t *testing.T) {
 	if _, err := sub.Receive(ctx); err != nil {
 		t.Fatal(err)
 	}
-	const n = publishMax + 1
-	if err := p.Run(ctx, &script{end: n}); err != nil {
-		t.Fatal(err)
-	}
+	const n = 1001
+	p.must(t, ticks(1, n))
 	for i := 1; i <= n; i += 2 {
 		m, err := sub.ReceiveMessage(ctx)
 		if err != nil {
@@ -161,15 +142,11 @@ func TestPublisherFollowsAShard(t *testing.T) {
 	cfg := At(c.URL())
 	cfg.Channel, cfg.Key, cfg.Timeout = "c:{{topic}}", "k:{{topic}}", time.Second
 	p, log := newPublisher(t, cfg)
-	if err := p.Run(t.Context(), &script{end: 2}); err != nil {
-		t.Fatal(err)
-	}
+	p.must(t, ticks(1, 2))
 	slot := c.Slot("k:{T1}")
 	old := c.Owner(slot)
 	old.Kill()
-	if err := p.Run(t.Context(), &script{end: 4}); err != nil {
-		t.Fatal(err)
-	}
+	p.must(t, ticks(1, 4))
 	client := c.Client()
 	defer client.Close()
 	if got, err := client.Get(t.Context(), "k:{T1}").Result(); err != nil || got != "3" {
@@ -184,30 +161,18 @@ func TestPublisherFollowsTheMaster(t *testing.T) {
 	s := redistest.StartSentinel(t, 1, secret, "")
 	_, addrs, _ := strings.Cut(s.URL(), "://")
 	p, log := newPublisher(t, At("redis-sentinel://:"+secret+"@"+addrs))
-	if err := p.Run(t.Context(), &script{end: 4}); err != nil {
-		t.Fatal(err)
-	}
+	p.must(t, ticks(1, 4))
 	if got := s.Primary().Do("GET", "price:T0"); got != "4" || log.Count("publisher up") != 1 {
 		t.Errorf("key = %s", got)
-	}
-}
-
-func TestPublisherNeedsOneSource(t *testing.T) {
-	log, _ := newLog(t)
-	cfg := Config{Sources: []SourceConfig{{Patterns: []string{"A*"}, URL: "redis://a:1"}, {URL: "redis://b:1"}}}
-	if _, err := NewPublisher(cfg, log); err == nil || !strings.Contains(err.Error(), "want one") {
-		t.Errorf("error = %v", err)
 	}
 }
 
 // The other way round, who fetches a value after a message could get an older one.
 func TestSetComesBeforePublish(t *testing.T) {
 	p, _ := newPublisher(t, At("redis://127.0.0.1:1"))
-	b := batch{p: p}
-	value := []byte("1")
-	b.add(t.Context(), Tick{Topic: "A", Value: value})
-	value[0] = '2' // The source's from now on.
-	if got := fmt.Sprintf("%s %s", b.cmds[0].Args(), b.cmds[1].Args()); got != "[set price:A 1] [publish channel:prices:A 1]" {
+	pipe := p.client.TxPipeline()
+	p.add(t.Context(), pipe, broker.Tick{Topic: "A", Value: []byte("1")})
+	if got := fmt.Sprintf("%s %s", pipe.Cmds()[0].Args(), pipe.Cmds()[1].Args()); got != "[set price:A 1] [publish channel:prices:A 1]" {
 		t.Errorf("commands = %s", got)
 	}
 }
@@ -215,13 +180,16 @@ func TestSetComesBeforePublish(t *testing.T) {
 func TestPublisherGetsThroughAnOutage(t *testing.T) {
 	s := redistest.New(t)
 	p, log := newPublisher(t, plain(s))
-	start(t, p, &script{end: 10})
+	done := make(chan bool, 1)
+	go func() { done <- p.Publish(t.Context(), ticks(1, 10)) }()
 	redistest.Eventually(t, "the failure is logged", func() bool { return log.Count("publisher down") == 1 })
 	if log.Count("start Redis") != 1 {
 		t.Error("the log does not say what to do")
 	}
 	s.Start()
-	redistest.Eventually(t, "all are published", func() bool { return p.State().Published == 10 })
+	if !<-done || !p.Connected() {
+		t.Error("the ticks were not published")
+	}
 	if got := s.Do("GET", "price:T0"); got != "10" {
 		t.Errorf("key = %s", got)
 	}
@@ -229,50 +197,6 @@ func TestPublisherGetsThroughAnOutage(t *testing.T) {
 		t.Error("want one line for each change")
 	}
 }
-
-func TestPublisherControls(t *testing.T) {
-	s := redistest.Start(t)
-	p, _ := newPublisher(t, plain(s))
-	for _, speed := range []float64{0, 0.9, 10.1, -1} {
-		if err := p.SetSpeed(speed); err == nil {
-			t.Errorf("speed %v was taken", speed)
-		}
-	}
-	if err := p.SetSpeed(10); err != nil {
-		t.Error(err)
-	}
-	p.Pause()
-	m := newMarket(t, MarketConfig{Symbols: DefaultSymbols(), Rate: 1000, Volatility: 1})
-	start(t, p, m)
-	if st := p.State(); !st.Paused || st.Speed != 10 {
-		t.Errorf("state = %+v", st)
-	}
-	p.Resume()
-	redistest.Eventually(t, "ticks", func() bool { return p.State().Published > 100 })
-	p.Pause()
-	// One transaction may be on its way.
-	var before uint64
-	redistest.Eventually(t, "no more ticks", func() bool {
-		before, _ = p.State().Published, s.Do("PING")
-		return p.State().Published == before
-	})
-	p.Resume()
-	redistest.Eventually(t, "ticks again", func() bool { return p.State().Published > before+100 })
-}
-
-func TestPublisherStopsAtABadSource(t *testing.T) {
-	s := redistest.Start(t)
-	p, _ := newPublisher(t, plain(s))
-	bad := errors.New("line 7")
-	err := p.Run(t.Context(), sourceFunc(func() (Tick, error) { return Tick{}, bad }))
-	if !errors.Is(err, bad) {
-		t.Errorf("error = %v", err)
-	}
-}
-
-type sourceFunc func() (Tick, error)
-
-func (f sourceFunc) Next(time.Time) (Tick, error) { return f() }
 
 // The whole of a demonstration: the market, the server in the process, the feed.
 func TestEmbedded(t *testing.T) {
@@ -285,9 +209,16 @@ func TestEmbedded(t *testing.T) {
 		cfg := At(e.URL())
 		cfg.Timeout = 600 * time.Millisecond
 		r := run(t, cfg, limits)
-		r.acquire(DefaultSymbols()...)
-		p, _ := newPublisher(t, cfg)
-		start(t, p, newMarket(t, MarketConfig{Symbols: DefaultSymbols(), Rate: 2000, Volatility: 1}))
+		r.acquire(market.DefaultSymbols()...)
+		to, _ := newPublisher(t, cfg)
+		m, err := market.New(market.Config{Symbols: market.DefaultSymbols(), Rate: 2000, Volatility: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := market.NewPlayer(to)
+		var playing sync.WaitGroup
+		playing.Go(func() { p.Run(t.Context(), m) })
+		t.Cleanup(playing.Wait)
 		r.eventually("all symbols tick", func() bool {
 			for name := range r.ids {
 				if row := r.table.Row(r.ids[name]); row == nil || row.N == 0 {
@@ -297,10 +228,10 @@ func TestEmbedded(t *testing.T) {
 			return true
 		})
 		p.Pause()
-		ping := r.Stats().Connects
+		ping := r.Stats().Counts[broker.Connects]
 		begin := time.Now()
 		r.eventually("pongs keep a quiet connection", func() bool { return time.Since(begin) > 3*cfg.Timeout })
-		if st := r.Stats(); st.Connects != ping || st.NotJSON+st.NotUTF8+st.TooBig > 0 {
+		if st := r.Stats(); st.Counts[broker.Connects] != ping || st.Flaws[broker.NotJSON]+st.Flaws[broker.NotUTF8]+st.Flaws[broker.TooBig] > 0 {
 			t.Errorf("stats = %+v", st)
 		}
 		// Out of subscriber mode and into it again.

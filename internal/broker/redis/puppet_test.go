@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
 
@@ -64,7 +65,7 @@ func newPuppet(t *testing.T, odd func(c *puppetConn, args []string) (string, boo
 	return s
 }
 
-func (s *puppet) config() Config { return At("redis://" + s.listener.Addr().String()) }
+func (s *puppet) config() config { return At("redis://" + s.listener.Addr().String()) }
 
 // cut closes all connections.
 func (s *puppet) cut() {
@@ -214,7 +215,7 @@ func TestWhatIsNotServedEndsTheLink(t *testing.T) {
 			}
 			r.eventually("the value over the next link", func() bool { return r.value("SECOND") == "2" })
 			r.eventually("up", func() bool { return r.table.Health().Up })
-			if st := r.Stats(); st.Connects < 2 || st.Lag > cfg.Timeout {
+			if st := r.Stats(); st.Counts[broker.Connects] < 2 || st.Lag > cfg.Timeout {
 				t.Errorf("stats = %+v", st)
 			}
 		})
@@ -239,7 +240,7 @@ func TestPatternIsNotAnswered(t *testing.T) {
 		s.mu.Lock() // What is confirmed is so after refused has become 2.
 		up = up || refused < 2 && r.table.Health().Up
 		s.mu.Unlock()
-		return r.Stats().Connects == 3
+		return r.Stats().Counts[broker.Connects] == 3
 	})
 	if up {
 		t.Error("up without a subscription")
@@ -296,8 +297,8 @@ func TestNamesOfAnOutageDoNotKeepTheFeedDown(t *testing.T) {
 		t.Error("up without a link")
 	}
 	become(false, false)
-	connects := r.Stats().Connects
-	r.eventually("a link", func() bool { return r.Stats().Connects > connects })
+	connects := r.Stats().Counts[broker.Connects]
+	r.eventually("a link", func() bool { return r.Stats().Counts[broker.Connects] > connects })
 	asked := s.count("getrange price:OLD")
 	r.eventually("several fetches", func() bool { return s.count("getrange price:OLD") > asked+3 })
 	if r.table.Health().Up {
@@ -332,7 +333,7 @@ func TestOneKeyFails(t *testing.T) {
 		t.Errorf("%d attempts for %d topics: they wait for each other", n, others)
 	}
 	s.cut()
-	r.eventually("another link", func() bool { return r.Stats().Connects == 2 })
+	r.eventually("another link", func() bool { return r.Stats().Counts[broker.Connects] == 2 })
 	r.eventually("up without it", func() bool { return r.table.Health().Up })
 	s.set("BROKEN", "2")
 	s.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/topics"
 )
@@ -36,7 +37,7 @@ func TestSnapshotThenTicks(t *testing.T) {
 		return r.row("AAPL") == `{"s":"AAPL","n":1,"v":{"p": 0.10000000000000000001}}`
 	})
 	st := r.Stats()
-	if st.Ticks != 1 || st.Repairs != 1 || st.Gaps != 0 || !st.Connected || !st.EverConnected || st.Channels != 2 {
+	if st.Counts[broker.Ticks] != 1 || st.Counts[broker.Repairs] != 1 || st.Counts[broker.Gaps] != 0 || !st.Connected || st.Counts[broker.Connects] == 0 || st.Channels != 2 {
 		t.Errorf("stats = %+v", st)
 	}
 }
@@ -105,10 +106,10 @@ func TestRestartIsRepaired(t *testing.T) {
 	}
 	publish(s, "AAPL", "3")
 	r.eventually("ticks go on", func() bool { return r.value("AAPL") == "3" })
-	if st := r.Stats(); st.Gaps != 1 || st.Connects != 2 || st.Channels != 2 || st.LastError == "" {
+	if st := r.Stats(); st.Counts[broker.Gaps] != 1 || st.Counts[broker.Connects] != 2 || st.Channels != 2 || st.LastError == "" {
 		t.Errorf("stats = %+v, want 1 gap for 2 topics", st)
 	}
-	if down, up := r.log.Count("redis feed down"), r.log.Count("redis feed up"); down != 1 || up != 2 {
+	if down, up := r.log.Count("feed down"), r.log.Count("feed up"); down != 1 || up != 2 {
 		t.Errorf("logged down %d times, up %d times, want 1 and 2", down, up)
 	}
 	if r.log.Count("outage=") != 1 || r.log.Count("hint=") != 1 {
@@ -131,7 +132,7 @@ func TestKilledConnectionsLoseNothing(t *testing.T) {
 	ctx := context.Background()
 	subscribes := calls(s, "subscribe")
 	for round := range rounds {
-		connects := r.Stats().Connects
+		connects := r.Stats().Counts[broker.Connects]
 		if err := c.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -140,14 +141,14 @@ func TestKilledConnectionsLoseNothing(t *testing.T) {
 			c.Set(ctx, fmt.Sprint("price:T", i), value, 0)
 			c.Publish(ctx, fmt.Sprint("channel:prices:T", i), value)
 		}
-		r.eventually("a new connection", func() bool { return r.Stats().Connects > connects })
+		r.eventually("a new connection", func() bool { return r.Stats().Counts[broker.Connects] > connects })
 		for i := range names {
 			r.eventually("the last value", func() bool { return r.value(fmt.Sprint("T", i)) == fmt.Sprint(round*1000+i) })
 		}
 		r.settled()
 	}
-	if st := r.Stats(); st.Gaps != rounds {
-		t.Errorf("gaps = %d, want %d, one per connection lost", st.Gaps, rounds)
+	if st := r.Stats(); st.Counts[broker.Gaps] != rounds {
+		t.Errorf("gaps = %d, want %d, one per connection lost", st.Counts[broker.Gaps], rounds)
 	}
 	if got := calls(s, "subscribe") - subscribes; got != rounds {
 		t.Errorf("%d SUBSCRIBE commands, want %d: go-redis must not connect by itself", got, rounds)
@@ -183,7 +184,7 @@ func TestFetchedValueWaitsForOlderMessages(t *testing.T) {
 	if got := r.row("AAPL"); got != `{"s":"AAPL","n":2,"v":2}` {
 		t.Errorf("row = %s, want that of the second message", got)
 	}
-	if st := r.Stats(); st.Repairs != 0 || st.Connects != 1 {
+	if st := r.Stats(); st.Counts[broker.Repairs] != 0 || st.Counts[broker.Connects] != 1 {
 		t.Errorf("stats = %+v, want no repair", st)
 	}
 }
@@ -221,12 +222,12 @@ func TestUpWithoutValues(t *testing.T) {
 	s := redistest.Start(t)
 	s.Do("ACL", "SETUSER", "edge", "on", ">"+secret, "+@all", "-getrange", "allchannels", "resetkeys")
 	cfg := plain(s)
-	cfg.Sources[0].URL = "redis://edge:" + secret + "@" + s.Addr()
+	cfg.URL = "redis://edge:" + secret + "@" + s.Addr()
 	r := run(t, cfg, limits)
 	r.acquire("AAPL")
 	r.settled()
 	s.Do("CLIENT", "KILL", "TYPE", "pubsub")
-	r.eventually("a new connection", func() bool { return r.Stats().Connects == 2 })
+	r.eventually("a new connection", func() bool { return r.Stats().Counts[broker.Connects] == 2 })
 	r.eventually("up", func() bool { return r.table.Health().Up })
 }
 
@@ -242,11 +243,11 @@ func TestLag(t *testing.T) {
 	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
 	messages.down.hold(true)
 	r.eventually("the table knows that the feed is behind", func() bool { return r.table.Health().Lag > lagMax.Milliseconds() })
-	r.eventually("that is logged", func() bool { return r.log.Count("redis feed is behind") == 1 })
+	r.eventually("that is logged", func() bool { return r.log.Count("feed is behind") == 1 })
 	messages.down.hold(false)
 	r.eventually("the feed has caught up", func() bool { return r.Stats().Lag < lagMax })
 	r.eventually("the table knows of no lag", func() bool { return r.table.Health().Lag < lagMax.Milliseconds() })
-	if st := r.Stats(); st.Connects != 1 || st.Sources[0].Lag == 0 {
+	if st := r.Stats(); st.Counts[broker.Connects] != 1 || st.Sources[0].Lag == 0 {
 		t.Errorf("stats = %+v", st)
 	}
 }
@@ -259,10 +260,10 @@ func TestNoMoreOfAValueIsReadThanItTakes(t *testing.T) {
 	r := run(t, At(y.url()), limits)
 	r.acquire("AAPL")
 	r.settled()
-	if st := r.Stats(); st.TooBig != 1 || r.value("AAPL") != "" {
+	if st := r.Stats(); st.Flaws[broker.TooBig] != 1 || r.value("AAPL") != "" {
 		t.Errorf("stats = %+v, want one value that is too big", st)
 	}
-	if n := y.conn(r, 1).down.bytes(); n > 2*ValueMax {
+	if n := y.conn(r, 1).down.bytes(); n > 2*broker.ValueMax {
 		t.Errorf("%d bytes were read", n)
 	}
 }
@@ -303,9 +304,9 @@ func TestOutputBufferLimit(t *testing.T) {
 	r.settled()
 	s.Do("SET", "price:AAPL", "1")
 	s.Do("PUBLISH", "channel:prices:AAPL", strings.Repeat("x", 2<<20))
-	r.eventually("a gap", func() bool { return r.Stats().Gaps > 0 }) // The value may have been fetched before.
+	r.eventually("a gap", func() bool { return r.Stats().Counts[broker.Gaps] > 0 }) // The value may have been fetched before.
 	r.eventually("the value is repaired over a new connection", func() bool { return r.value("AAPL") == "1" })
-	if st := r.Stats(); st.Gaps != 1 || !strings.Contains(r.log.String(), "client-output-buffer-limit pubsub") {
+	if st := r.Stats(); st.Counts[broker.Gaps] != 1 || !strings.Contains(r.log.String(), "client-output-buffer-limit pubsub") {
 		t.Errorf("stats = %+v; want a gap, and the limit named in the log", st)
 	}
 }
@@ -329,7 +330,7 @@ func TestFrozenServer(t *testing.T) {
 	publish(s, "AAPL", "5")
 	publish(s, "MSFT", "6")
 	r.eventually("ticks after the thaw", func() bool { return r.value("AAPL") == "5" && r.value("MSFT") == "6" })
-	if st := r.Stats(); st.Gaps == 0 {
+	if st := r.Stats(); st.Counts[broker.Gaps] == 0 {
 		t.Error("the gap was not counted")
 	}
 }
@@ -347,8 +348,8 @@ func TestQuietIsNotSilent(t *testing.T) {
 	r.settled()
 	at := pings()
 	r.eventually("pings while subscribed", func() bool { return pings() >= at+2*watchBeats })
-	if st := r.Stats(); st.Connects != 1 {
-		t.Errorf("connections = %d, want 1", st.Connects)
+	if st := r.Stats(); st.Counts[broker.Connects] != 1 {
+		t.Errorf("connections = %d, want 1", st.Counts[broker.Connects])
 	}
 }
 
@@ -357,14 +358,14 @@ func TestServerComesLater(t *testing.T) {
 	r := run(t, plain(s), limits)
 	r.acquire("AAPL")
 	r.eventually("an error", func() bool { return r.Stats().LastError != "" })
-	if st := r.Stats(); st.EverConnected {
+	if st := r.Stats(); st.Counts[broker.Connects] > 0 {
 		t.Errorf("stats = %+v", st)
 	}
 	s.Start()
 	r.settled()
 	publish(s, "AAPL", "1")
 	r.eventually("the tick", func() bool { return r.value("AAPL") == "1" })
-	if st := r.Stats(); st.Gaps != 0 || !st.EverConnected {
+	if st := r.Stats(); st.Counts[broker.Gaps] != 0 || st.Counts[broker.Connects] == 0 {
 		t.Errorf("stats = %+v, want no gap: nothing was subscribed before", st)
 	}
 	if r.log.Count("start Redis, or correct the address") != 1 {
@@ -380,20 +381,20 @@ func TestInvalidValuesAreDropped(t *testing.T) {
 	r := run(t, plain(s), limits)
 	r.acquire("GOOD", "BAD", "LIST")
 	r.settled()
-	r.eventually("the flaw of a fetched value is counted", func() bool { return r.Stats().NotJSON == 1 })
-	for _, v := range []string{"", "{} {}", `{"p":NaN}`, "\"\xff\"", `"` + strings.Repeat("x", ValueMax) + `"`} {
+	r.eventually("the flaw of a fetched value is counted", func() bool { return r.Stats().Flaws[broker.NotJSON] == 1 })
+	for _, v := range []string{"", "{} {}", `{"p":NaN}`, "\"\xff\"", `"` + strings.Repeat("x", broker.ValueMax) + `"`} {
 		s.Do("PUBLISH", "channel:prices:GOOD", v)
 	}
-	s.Do("PUBLISH", "channel:prices:GOOD", `"`+strings.Repeat("x", ValueMax-2)+`"`)
-	r.eventually("the longest value is taken", func() bool { return len(r.value("GOOD")) == ValueMax })
+	s.Do("PUBLISH", "channel:prices:GOOD", `"`+strings.Repeat("x", broker.ValueMax-2)+`"`)
+	r.eventually("the longest value is taken", func() bool { return len(r.value("GOOD")) == broker.ValueMax })
 	st := r.Stats()
-	if st.NotJSON != 4 || st.NotUTF8 != 1 || st.TooBig != 1 || st.Ticks != 1 || !st.Connected {
+	if st.Flaws[broker.NotJSON] != 4 || st.Flaws[broker.NotUTF8] != 1 || st.Flaws[broker.TooBig] != 1 || st.Counts[broker.Ticks] != 1 || !st.Connected {
 		t.Errorf("stats = %+v", st)
 	}
 	if got := r.row("BAD") + r.row("LIST"); got != "" {
 		t.Errorf("rows of invalid values: %s", got)
 	}
-	r.eventually("a key that holds no string is not tried again", func() bool { return r.Stats().FetchFailures == 1 })
+	r.eventually("a key that holds no string is not tried again", func() bool { return r.Stats().Counts[broker.FetchFailures] == 1 })
 	if n := r.log.Count("value dropped"); n != 1 {
 		t.Errorf("%d log lines for 6 values, want 1 in 10 s", n)
 	}
@@ -476,7 +477,7 @@ func TestRefusedTopicLeavesTheOthers(t *testing.T) {
 	s := redistest.Start(t)
 	s.Do("ACL", "SETUSER", "edge", "on", ">"+secret, "+@all", "~*", "resetchannels", "&channel:prices:A*")
 	cfg := plain(s)
-	cfg.Sources[0].URL = "redis://edge:" + secret + "@" + s.Addr()
+	cfg.URL = "redis://edge:" + secret + "@" + s.Addr()
 	r := run(t, cfg, limits)
 	r.eventually("connected", func() bool { return r.Stats().Connected })
 	r.acquire("B0", "B1")
@@ -489,7 +490,7 @@ func TestRefusedTopicLeavesTheOthers(t *testing.T) {
 		})
 	}
 	st := r.Stats()
-	if st.Refused == 0 || st.Connects != 1 || st.Channels != 3 {
+	if st.Counts[broker.Refused] == 0 || st.Counts[broker.Connects] != 1 || st.Channels != 3 {
 		t.Errorf("stats = %+v, want refused subscriptions on one connection", st)
 	}
 	if r.log.Count("&channel:prices:*") != 1 {
@@ -550,7 +551,7 @@ func TestStopWhileConnecting(t *testing.T) {
 	s.Freeze()
 	defer s.Thaw()
 	g, d := resources(t)
-	r := run(t, Config{Sources: At(s.URL()).Sources, Timeout: time.Hour}, limits)
+	r := run(t, config{Config: Config{URL: s.URL(), Timeout: time.Hour}}, limits)
 	r.eventually("a connection that waits", func() bool { _, now := resources(t); return now > d })
 	r.stop()
 	returnsTo(t, g, d)
@@ -582,5 +583,31 @@ func TestFirstValueBesideAStorm(t *testing.T) {
 	// waits still.
 	if waiting := r.table.Waiting(); waiting < squatters*each/2 {
 		t.Errorf("the value came when %d of %d names of others were left", waiting, squatters*each)
+	}
+}
+
+func TestOlderTicksAreDropped(t *testing.T) {
+	s := redistest.Start(t)
+	s.Do("SET", "price:AAPL", `{"seq":5}`)
+	cfg := plain(s)
+	cfg.VersionField = "seq"
+	r := run(t, cfg, limits)
+	r.acquire("AAPL")
+	r.eventually("the value is fetched", func() bool { return r.value("AAPL") == `{"seq":5}` })
+	for _, v := range []string{`{"seq":4}`, `{"seq":5}`, `{"p":1}`, `{"seq":"x"}`, `{"seq":6}`, `{"seq":5.9}`, `{"seq":6,"p":2}`, `{"seq":"6.1"}`} {
+		s.Do("PUBLISH", "channel:prices:AAPL", v)
+	}
+	r.eventually("the newest is the row", func() bool { return r.row("AAPL") == `{"s":"AAPL","n":3,"v":{"seq":"6.1"}}` })
+	if st := r.Stats(); st.Counts[broker.Ticks] != 3 || st.Counts[broker.Older] != 2 || st.Counts[broker.Repeated] != 1 || st.Flaws[broker.NoVersion] != 2 || st.Counts[broker.VersionResets] != 0 {
+		t.Errorf("stats = %+v", st)
+	}
+
+	// What a Redis holds that lost its newest writes does not come back.
+	s.Do("SET", "price:AAPL", `{"seq":2}`)
+	s.Do("CLIENT", "KILL", "TYPE", "pubsub")
+	r.eventually("a new connection", func() bool { return r.Stats().Counts[broker.Connects] == 2 })
+	r.eventually("the fetched value is older", func() bool { return r.Stats().Counts[broker.Older] == 3 })
+	if got := r.value("AAPL"); got != `{"seq":"6.1"}` {
+		t.Errorf("value = %s", got)
 	}
 }

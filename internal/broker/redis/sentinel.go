@@ -123,34 +123,41 @@ func closeAll(clients []*goredis.Client) {
 	}
 }
 
-// ask asks all sentinels at once, and takes the newest verdict. The error is that of one
-// of them, if none has any.
-func (s sentinels) ask(ctx context.Context, clients []*goredis.Client) (addr string, err error) {
-	verdicts := make([]verdict, len(clients))
-	errs := make([]error, len(clients))
+// ask asks all sentinels at once, and takes the newest verdict.
+func (s sentinels) ask(ctx context.Context, clients []*goredis.Client) (string, error) {
+	v, err := newest("sentinel", s.addrs, func(i int) (verdict, error) { return s.askOne(ctx, clients[i]) },
+		func(v, than verdict) bool { return v.epoch > than.epoch })
+	return v.addr, err
+}
+
+// newest asks all at some addresses at once, and takes the newest answer. The error is that of
+// one of them, if none has any.
+func newest[T any](what string, addrs []string, ask func(i int) (T, error), newer func(T, than T) bool) (best T, err error) {
+	answers := make([]T, len(addrs))
+	errs := make([]error, len(addrs))
 	var wg sync.WaitGroup
-	for i, c := range clients {
+	for i := range addrs {
 		wg.Go(func() {
 			errs[i] = panics.Try(panics.Feed, func() (err error) {
-				verdicts[i], err = s.askOne(ctx, c)
+				answers[i], err = ask(i)
 				return err
 			})
 		})
 	}
 	wg.Wait()
-	var newest *verdict
-	for i := range verdicts {
+	found := false
+	for i, a := range answers {
 		switch {
 		case errs[i] != nil:
-			err = fmt.Errorf("sentinel %s: %w", s.addrs[i], errs[i])
-		case newest == nil || verdicts[i].epoch > newest.epoch:
-			newest = &verdicts[i]
+			err = fmt.Errorf("%s %s: %w", what, addrs[i], errs[i])
+		case !found || newer(a, best):
+			best, found = a, true
 		}
 	}
-	if newest == nil {
-		return "", err
+	if found {
+		return best, nil
 	}
-	return newest.addr, nil
+	return best, err
 }
 
 // errNoMaster is the error of a sentinel that does not know the master's name.

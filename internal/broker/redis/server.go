@@ -10,6 +10,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/panics"
 	"tickedge/internal/resp"
 	"tickedge/internal/topics"
@@ -35,7 +36,11 @@ type server struct {
 
 	addr     string                // Where the last link went. Owned by reconnect's goroutine.
 	pings    atomic.Pointer[pings] // Those of the link, nil while there is none.
-	counters counters
+	counters broker.Counters
+
+	connected atomic.Bool
+	confirmed atomic.Int64 // Channels, on this link.
+	lastError atomic.Pointer[string]
 }
 
 // target says which server to talk to. resolve is asked before each connection; watch
@@ -78,54 +83,31 @@ var (
 	shards = verbs{"ssubscribe", "sunsubscribe", 1}
 )
 
-// counters has the fields of [SourceStats], each of which has one writer.
-type counters struct {
-	ticks, unwanted, older, repeated, versionResets atomic.Uint64
-	gaps, repairs, refused, fetchFailures, connects atomic.Uint64
-	broken                                          atomic.Uint64
-
-	connected atomic.Bool
-	channels  atomic.Int64
-	lastError atomic.Pointer[string]
-}
-
 func newServer(sh *shared, t target, v verbs, changed func(up bool)) *server {
-	s := &server{shared: sh, target: t, verbs: v, wants: newWants(sh.table), changed: changed}
+	s := &server{shared: sh, target: t, verbs: v, wants: newWants(sh.owner), changed: changed}
 	s.wants.blanket = v == patterns
-	s.wants.more = sh.more
 	return s
 }
 
-func (s *server) room() int { return aheadMax - s.wants.ahead() }
+// Room implements [broker.Source], as do Apply, Run and Stats.
+func (s *server) Room() int { return aheadMax - s.wants.ahead() }
 
-func (s *server) apply(changes []topics.Change) { s.wants.apply(changes) }
+func (s *server) Apply(changes []topics.Change) { s.wants.apply(changes) }
 
-func (s *server) run(ctx context.Context) { s.reconnect(ctx, s.runLink) }
+func (s *server) Run(ctx context.Context) { s.reconnect(ctx, s.runLink) }
 
-func (s *server) stats() SourceStats {
-	c := &s.counters
-	st := SourceStats{
-		Ticks:         c.ticks.Load(),
-		Unwanted:      c.unwanted.Load(),
-		Older:         c.older.Load(),
-		Repeated:      c.repeated.Load(),
-		VersionResets: c.versionResets.Load(),
-		Gaps:          c.gaps.Load(),
-		Repairs:       c.repairs.Load(),
-		FetchFailures: c.fetchFailures.Load(),
-		Refused:       c.refused.Load(),
-		Connects:      c.connects.Load(),
-		Broken:        c.broken.Load(),
-		Connected:     c.connected.Load(),
-		Channels:      c.channels.Load(),
-		Held:          int64(s.wants.len()),
-		Behind:        int64(s.wants.lacking()),
+func (s *server) Stats() broker.Stats {
+	st := broker.Stats{
+		Connected: s.connected.Load(),
+		Channels:  s.confirmed.Load(),
+		Held:      int64(s.wants.len()),
+		Behind:    int64(s.wants.lacking()),
 	}
+	s.counters.AddTo(&st)
 	if p := s.pings.Load(); p != nil {
 		st.Lag = p.lag(time.Now())
 	}
-	st.EverConnected = st.Connects > 0
-	if e := c.lastError.Load(); e != nil {
+	if e := s.lastError.Load(); e != nil {
 		st.LastError = *e
 	}
 	return st
@@ -145,21 +127,21 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 	)
 	up := func() {
 		upped = time.Now()
-		s.counters.connects.Add(1)
-		s.counters.connected.Store(true)
+		s.counters[broker.Connects].Add(1)
+		s.connected.Store(true)
 		attrs := []any{"address", s.addr}
 		if !down.IsZero() {
 			attrs = append(attrs, "outage", time.Since(down).Round(time.Millisecond))
 		}
-		s.log.Info("redis feed up", attrs...)
+		s.log.Info("feed up", attrs...)
 		down = time.Time{}
 	}
 	for ctx.Err() == nil {
 		upped = time.Time{}
 		err := panics.Try(panics.Feed, func() error { return runLink(ctx, up) })
-		s.counters.connected.Store(false)
+		s.connected.Store(false)
 		s.changed(false)
-		s.counters.channels.Store(0)
+		s.confirmed.Store(0)
 		if ctx.Err() != nil {
 			return
 		}
@@ -167,9 +149,9 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 			wait.reset()
 		}
 		text := err.Error()
-		s.counters.lastError.Store(&text)
+		s.lastError.Store(&text)
 		if broken := (*resp.Error)(nil); errors.As(err, &broken) {
-			s.counters.broken.Add(1)
+			s.counters[broker.Broken].Add(1)
 		}
 		d := wait.next()
 		if upped.IsZero() {
@@ -180,10 +162,10 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 			if down.IsZero() {
 				down = time.Now()
 			}
-			s.log.Error("redis feed down", append([]any{"address", s.addr, "error", err,
+			s.log.Error("feed down", append([]any{"address", s.addr, "error", err,
 				"hint", hint(err), "retry_in", d.Round(time.Millisecond)}, stack...)...)
 		} else {
-			s.log.Debug("redis feed still down", "address", s.addr, "error", err,
+			s.log.Debug("feed still down", "address", s.addr, "error", err,
 				"retry_in", d.Round(time.Millisecond))
 		}
 		sleep(ctx, d)
@@ -196,11 +178,11 @@ func (s *server) receive(e resp.Event, at int64) (gap bool) {
 	switch e.Kind {
 	case resp.Message, resp.PMessage, resp.SMessage:
 		if !s.message(e, at) {
-			s.counters.unwanted.Add(1)
+			s.counters[broker.Unwanted].Add(1)
 		}
 		return false
 	}
-	s.counters.channels.Store(e.Count)
+	s.confirmed.Store(e.Count)
 	if s.wants.blanket {
 		return string(e.Kind) == s.verbs.subscribe && s.wants.cover()
 	}
@@ -226,16 +208,16 @@ func (s *server) message(e resp.Event, at int64) (wanted bool) {
 		return false
 	}
 	if s.wants.blanket { // Then most may be unwanted, and need not be looked at.
-		if _, held := s.table.Mark(topic); !held {
+		if _, held := s.owner.Mark(topic); !held {
 			return false
 		}
 	}
 	take := func() {
 		if e.Skipped > 0 {
-			s.inspector.drop(s.log, topic, "", e.Skipped, tooBig)
+			s.owner.Drop(topic, "", e.Skipped, broker.TooBig)
 			return
 		}
-		s.tick(&s.counters, topic, text(e.Payload), at)
+		s.owner.Tick(topic, text(e.Payload), at)
 	}
 	if s.moved != nil {
 		return s.wants.deliver(topic, take)
@@ -263,9 +245,9 @@ func (s *server) refuse(err error) error {
 	if !goredis.IsPermissionError(err) || s.wants.blanket {
 		return err
 	}
-	s.counters.refused.Add(1)
+	s.counters[broker.Refused].Add(1)
 	s.wants.refused()
-	if swallowed, ok := s.refusedLog.allow(); ok {
+	if swallowed, ok := s.refusedLog.Allow(); ok {
 		s.log.Warn("redis feed: subscription refused", "error", err, "swallowed", swallowed,
 			"hint", fmt.Sprintf("permit the Redis user the channels of all topics: ACL SETUSER <user> &%s +subscribe",
 				s.channel.name("*")))

@@ -1,6 +1,11 @@
 package redis
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+)
 
 // slotCount is how many slots a Redis Cluster has.
 const slotCount = 16384
@@ -41,3 +46,20 @@ var crcTable = func() (table [256]uint16) {
 	}
 	return table
 }()
+
+// isMisplaced reports whether an error says that a node of a cluster does not serve a
+// slot, or not for now.
+func isMisplaced(err error) bool {
+	_, ask := goredis.IsAskError(err)
+	return ask || isMoved(err) || goredis.IsTryAgainError(err) || goredis.IsClusterDownError(err)
+}
+
+// slotIn is the slot that an error is about, if it says so: MOVED 3999 127.0.0.1:6381.
+func slotIn(err error) (slot uint16, given bool) {
+	words := strings.Fields(err.Error())
+	if len(words) < 2 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(words[1], 10, 16)
+	return uint16(n), err == nil
+}

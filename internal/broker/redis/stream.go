@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"tickedge/internal/broker"
 )
 
 const (
@@ -56,12 +57,13 @@ type let struct {
 	by      *fetcher
 }
 
-func newStream(sh *shared, t target, changed func(up bool)) *stream {
+func newStream(sh *shared, t target) *stream {
 	// As with a pattern, one source of entries covers all topics.
-	return &stream{server: newServer(sh, t, patterns, changed), key: sh.cfg.Stream}
+	return &stream{server: newServer(sh, t, patterns, sh.owner.SetUp), key: sh.cfg.Stream}
 }
 
-func (st *stream) run(ctx context.Context) { st.reconnect(ctx, st.runLink) }
+// Run implements [broker.Source].
+func (st *stream) Run(ctx context.Context) { st.reconnect(ctx, st.runLink) }
 
 // streamLink is one connection to the server of a stream, and one for values.
 //
@@ -105,25 +107,6 @@ func (st *stream) runLink(ctx context.Context, up func()) error {
 	defer st.pings.Store(nil)
 	up()
 	return runAll(ctx, cancel, l.follow, l.run, l.fetcher.run, l.watch)
-}
-
-// sticky returns a dialer that dials for ever what it has dialled first: a name may stand
-// for several servers, and positions of one mean nothing to another.
-func sticky(dial dialFunc) dialFunc {
-	var mu sync.Mutex
-	var to net.Addr
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if to != nil {
-			network, addr = to.Network(), to.String()
-		}
-		conn, err := dial(ctx, network, addr)
-		if err == nil {
-			to = conn.RemoteAddr()
-		}
-		return conn, err
-	}
 }
 
 func (l *streamLink) greet(ctx context.Context) error {
@@ -253,8 +236,8 @@ func (l *streamLink) missed(s streamState, read int, end bool) string {
 // gap has all values fetched. Until they are, they are not current, as after the end of a
 // link.
 func (l *streamLink) gap(why string) {
-	l.counters.gaps.Add(1)
-	if swallowed, ok := l.gapLog.allow(); ok {
+	l.counters[broker.Gaps].Add(1)
+	if swallowed, ok := l.gapLog.Allow(); ok {
 		l.log.Warn("redis feed: entries of the stream were lost before they were read, all values are fetched", "stream", l.key,
 			"error", why, "position", l.at.String(), "swallowed", swallowed,
 			"hint", "keep more entries in it (XADD MAXLEN), more than come in the longest outage")
@@ -270,14 +253,14 @@ func (l *streamLink) entry(e goredis.XMessage) {
 	topic, named := e.Values[streamTopic].(string)
 	value, valued := e.Values[streamValue].(string)
 	if !named || !valued {
-		l.inspector.drop(l.log, topic, value, int64(len(value)), noFields)
+		l.owner.Drop(topic, value, int64(len(value)), broker.NoFields)
 		return
 	}
-	if _, held := l.table.Mark(topic); !held { // Most may be unwanted, and need not be looked at.
-		l.counters.unwanted.Add(1)
+	if _, held := l.owner.Mark(topic); !held { // Most may be unwanted, and need not be looked at.
+		l.counters[broker.Unwanted].Add(1)
 		return
 	}
-	l.tick(&l.counters, topic, value, l.clock.now())
+	l.owner.Tick(topic, value, l.owner.Now())
 }
 
 // moveTo sets the position, all up to which was taken into the table, and lets in the

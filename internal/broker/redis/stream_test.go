@@ -9,12 +9,13 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/topics"
 )
 
 // streamed is a config that reads the stream "ticks".
-func streamed(url string) Config {
+func streamed(url string) config {
 	cfg := At(url)
 	cfg.Mode, cfg.Stream = ModeStream, "ticks"
 	return cfg
@@ -39,7 +40,7 @@ func TestStream(t *testing.T) {
 	add(s, "MSFT", "not JSON, but nobody wants it")
 	add(s, "NEW", "5")
 	r.eventually("the entries are rows", func() bool { return r.value("AAPL") == "4" && r.value("NEW") == "5" })
-	if st := r.Stats(); st.Ticks != 2 || st.Unwanted != 1 || st.NotJSON != 0 || st.Repairs != 1 || st.Gaps != 0 || !r.table.Health().Up {
+	if st := r.Stats(); st.Counts[broker.Ticks] != 2 || st.Counts[broker.Unwanted] != 1 || st.Flaws[broker.NotJSON] != 0 || st.Counts[broker.Repairs] != 1 || st.Counts[broker.Gaps] != 0 || !r.table.Health().Up {
 		t.Errorf("stats = %+v", st)
 	}
 
@@ -49,7 +50,7 @@ func TestStream(t *testing.T) {
 	add(s, "AAPL", "NaN")
 	add(s, "AAPL", "7")
 	r.eventually("the entry after flawed ones", func() bool { return r.value("AAPL") == "7" })
-	if st := r.Stats(); st.NoFields != 3 || st.NotJSON != 1 {
+	if st := r.Stats(); st.Flaws[broker.NoFields] != 3 || st.Flaws[broker.NotJSON] != 1 {
 		t.Errorf("stats = %+v", st)
 	}
 
@@ -61,7 +62,7 @@ func TestStream(t *testing.T) {
 		r.acquire("AAPL")
 		r.eventually("the value is fetched", func() bool { return r.value("AAPL") == fmt.Sprint(i) })
 	}
-	if st := r.Stats(); st.Connects != 1 || st.Gaps != 0 {
+	if st := r.Stats(); st.Counts[broker.Connects] != 1 || st.Counts[broker.Gaps] != 0 {
 		t.Errorf("stats = %+v", st)
 	}
 }
@@ -78,7 +79,7 @@ func TestStreamLosesNothing(t *testing.T) {
 	ctx := context.Background()
 	const rounds, entries = 5, 2000
 	for round := range rounds {
-		connects := r.Stats().Connects
+		connects := r.Stats().Counts[broker.Connects]
 		for from := 0; from < entries; from += 100 {
 			pipe := c.Pipeline()
 			for i := range 100 {
@@ -94,12 +95,12 @@ func TestStreamLosesNothing(t *testing.T) {
 				}
 			}
 		}
-		r.eventually("a new connection", func() bool { return r.Stats().Connects > connects })
+		r.eventually("a new connection", func() bool { return r.Stats().Counts[broker.Connects] > connects })
 		want := fmt.Sprintf(`{"s":"AAPL","n":%d,"v":%d}`, (round+1)*entries, (round+1)*entries)
 		r.eventually("the row "+want, func() bool { return r.row("AAPL") == want })
 	}
 	r.eventually("up", func() bool { return r.table.Health().Up })
-	if st := r.Stats(); st.Gaps != 0 || st.Ticks != rounds*entries {
+	if st := r.Stats(); st.Counts[broker.Gaps] != 0 || st.Counts[broker.Ticks] != rounds*entries {
 		t.Errorf("stats = %+v, want %d ticks and no gap", st, rounds*entries)
 	}
 }
@@ -130,14 +131,14 @@ func TestStreamTrimmed(t *testing.T) {
 
 	away(func() { s.Do("XTRIM", "ticks", "MAXLEN", 0) })
 	away(func() { add(s, "AAPL", "2"); s.Do("XTRIM", "ticks", "MAXLEN", 1) })
-	if st := r.Stats(); st.Gaps != 0 || r.value("AAPL") != "2" {
+	if st := r.Stats(); st.Counts[broker.Gaps] != 0 || r.value("AAPL") != "2" {
 		t.Fatalf("value %s, stats %+v: entries were trimmed that had been read, or came anyhow", r.value("AAPL"), st)
 	}
 	gap := func(what string, f func()) {
 		t.Helper()
 		away(f)
 		gaps++
-		r.eventually(what+" is a gap", func() bool { return r.Stats().Gaps == gaps })
+		r.eventually(what+" is a gap", func() bool { return r.Stats().Counts[broker.Gaps] == gaps })
 	}
 	gap("trimming", func() {
 		add(s, "AAPL", "3")
@@ -171,15 +172,15 @@ func TestStreamTrimmed(t *testing.T) {
 
 	// One whose ids are lower is read from its beginning.
 	reads.up.hold(true)
-	ticks := r.Stats().Ticks
+	ticks := r.Stats().Counts[broker.Ticks]
 	s.Do("MSET", "price:AAPL", "9", "price:MSFT", "9")
 	s.Do("DEL", "ticks")
 	s.Do("XADD", "ticks", "1-1", "topic", "MSFT", "value", "9")
 	reads.up.hold(false)
 	gaps++
-	r.eventually("the first entry is read", func() bool { return r.Stats().Ticks == ticks+1 && r.value("MSFT") == "9" })
+	r.eventually("the first entry is read", func() bool { return r.Stats().Counts[broker.Ticks] == ticks+1 && r.value("MSFT") == "9" })
 	r.eventually("the lost value is repaired", func() bool { return r.value("AAPL") == "9" })
-	if st := r.Stats(); st.Gaps != gaps || st.Connects != 1 || r.log.Count("entries of the stream were lost") != 1 {
+	if st := r.Stats(); st.Counts[broker.Gaps] != gaps || st.Counts[broker.Connects] != 1 || r.log.Count("entries of the stream were lost") != 1 {
 		t.Errorf("stats = %+v, want %d gaps on one connection and one log line", st, gaps)
 	}
 }
@@ -201,7 +202,7 @@ func TestStreamValueWaitsForOlderEntries(t *testing.T) {
 	add(s, "AAPL", "2")
 	r.eventually("the value is fetched", func() bool { return values.down.bytes() > answered })
 	r.eventually("the value waits", func() bool {
-		st := r.sources[0].source.(*stream)
+		st := r.config.made.(*stream)
 		st.mu.Lock()
 		defer st.mu.Unlock()
 		return len(st.waiting) == 1
@@ -212,7 +213,7 @@ func TestStreamValueWaitsForOlderEntries(t *testing.T) {
 	reads.down.hold(false)
 	r.settled()
 	r.eventually("the newest entry", func() bool { return r.value("AAPL") == "2" })
-	if st := r.Stats(); st.Connects != 1 || st.Gaps != 0 {
+	if st := r.Stats(); st.Counts[broker.Connects] != 1 || st.Counts[broker.Gaps] != 0 {
 		t.Errorf("stats = %+v", st)
 	}
 }
@@ -232,7 +233,7 @@ func TestStreamFetchesAgain(t *testing.T) {
 	r.eventually("the value is asked for", func() bool { return values.up.bytes() > asked })
 	s.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 	r.eventually("the value comes over the next link", func() bool { return r.value("AAPL") == "1" })
-	if st := r.Stats(); st.Connects != 2 || st.Gaps != 0 {
+	if st := r.Stats(); st.Counts[broker.Connects] != 2 || st.Counts[broker.Gaps] != 0 {
 		t.Errorf("stats = %+v", st)
 	}
 }
@@ -252,7 +253,7 @@ func TestStreamOfFrozenServer(t *testing.T) {
 	r.eventually("up", func() bool { return r.table.Health().Up })
 	add(s, "AAPL", "2")
 	r.eventually("entries come again", func() bool { return r.value("AAPL") == "2" })
-	if st := r.Stats(); st.Gaps != 0 {
+	if st := r.Stats(); st.Counts[broker.Gaps] != 0 {
 		t.Errorf("stats = %+v, want no gap: the position was kept", st)
 	}
 }

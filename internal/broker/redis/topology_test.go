@@ -13,7 +13,10 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/feed"
+	"tickedge/internal/topics"
 )
 
 // load publishes numbers that only grow, to all topics in turn, and looks on while the
@@ -106,11 +109,15 @@ func (l *load) recovers(what string, since time.Time) {
 func (l *load) same() {
 	l.t.Helper()
 	l.stop()
+	key, err := newTemplate("key", l.r.config.withDefaults().Key)
+	if err != nil {
+		l.t.Fatal(err)
+	}
 	for _, name := range l.names {
 		want := ""
 		l.r.eventually("the value of "+name+" is what Redis holds", func() bool {
 			var err error
-			want, err = l.client.Get(context.Background(), l.r.Feed.key.name(name)).Result()
+			want, err = l.client.Get(context.Background(), key.name(name)).Result()
 			return err == nil && l.r.value(name) == want
 		})
 	}
@@ -123,7 +130,7 @@ func published(ctx context.Context, p goredis.Pipeliner, topic, value string) {
 
 // patient is a config whose timeout is short enough for a test of a frozen server, and that
 // knows the versions of a load.
-func patient(url string) Config {
+func patient(url string) config {
 	cfg := At(url)
 	cfg.Timeout, cfg.VersionField = 2*time.Second, "seq"
 	return cfg
@@ -181,8 +188,13 @@ func TestTLSHints(t *testing.T) {
 func TestTwoSources(t *testing.T) {
 	t.Parallel()
 	fx, rest := redistest.Start(t), redistest.Start(t)
-	cfg := Config{Sources: []SourceConfig{{Patterns: []string{"fx:*", "*-USD"}, URL: fx.URL()}, {URL: rest.URL()}}}
-	r := run(t, cfg, limits)
+	log, buf := newLog(t)
+	table := topics.New(limits)
+	f, err := feed.New(feed.Config{{Patterns: []string{"fx:*", "*-USD"}, Broker: Config{URL: fx.URL()}}, {Broker: Config{URL: rest.URL()}}}, table, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := runFeed(t, f, table, buf)
 	r.acquire("fx:EUR", "BTC-USD", "AAPL")
 	tick := func(s *redistest.Server, topic, value string) {
 		t.Helper()
@@ -196,9 +208,9 @@ func TestTwoSources(t *testing.T) {
 	tick(rest, "AAPL", "3")
 
 	fx.Kill()
-	r.eventually("one source is down", func() bool { st := r.Feed.Stats(); return !st.Sources[0].Connected && !st.Connected })
+	r.eventually("one source is down", func() bool { st := r.Stats(); return !st.Sources[0].Connected && !st.Connected })
 	tick(rest, "AAPL", "4")
-	if st := r.Feed.Stats(); !st.Sources[1].Connected || st.Sources[1].Connects != 1 || st.Sources[0].Topics != "fx:*,*-USD" || st.Sources[1].Topics != "" {
+	if st := r.Stats(); !st.Sources[1].Connected || st.Sources[1].Counts[broker.Connects] != 1 || st.Sources[0].Topics != "fx:*,*-USD" || st.Sources[1].Topics != "" {
 		t.Errorf("stats = %+v", st)
 	}
 	if r.table.Feed(0).Up || !r.table.Feed(1).Up {
@@ -206,7 +218,7 @@ func TestTwoSources(t *testing.T) {
 	}
 	fx.Start()
 	tick(fx, "fx:EUR", "5")
-	r.eventually("both are up", func() bool { return r.table.Feed(0).Up && r.Feed.Stats().Connected })
+	r.eventually("both are up", func() bool { return r.table.Feed(0).Up && r.Stats().Connected })
 }
 
 // The primary is killed, and a replica takes its place.
@@ -226,7 +238,7 @@ func TestSentinelFailover(t *testing.T) {
 	t.Logf("the sentinels took %v", time.Since(killed))
 	l.recovers("killed primary", killed)
 	l.same()
-	if st := r.Stats(); st.Gaps == 0 || !st.Connected {
+	if st := r.Stats(); st.Counts[broker.Gaps] == 0 || !st.Connected {
 		t.Errorf("stats = %+v, want a gap", st)
 	}
 }
@@ -265,7 +277,7 @@ func TestSentinelSwitch(t *testing.T) {
 	l := startLoad(r, client, published)
 	begin := time.Now()
 	s.Failover()
-	r.eventually("the link goes to the new primary", func() bool { return r.Stats().Connects > 1 })
+	r.eventually("the link goes to the new primary", func() bool { return r.Stats().Counts[broker.Connects] > 1 })
 	l.recovers("failover on demand", begin)
 	l.same()
 }
@@ -312,7 +324,7 @@ func (c Config) tuned() *goredis.Options {
 	return o
 }
 
-func inSlots(url string) Config {
+func inSlots(url string) config {
 	cfg := patient(url)
 	cfg.Channel, cfg.Key = "channel:prices:{{topic}}", "price:{{topic}}"
 	return cfg
@@ -332,18 +344,18 @@ func TestCluster(t *testing.T) {
 	cfg := inSlots(s.URL())
 	cfg.VersionField = "" // Nothing is lost here, so the order has to be right without.
 	r := run(t, cfg, limits)
-	r.eventually("connected without a topic", func() bool { return r.Feed.Stats().EverConnected && r.table.Feed(0).Up })
+	r.eventually("connected without a topic", func() bool { return r.table.Feed(0).Up })
 	l := startLoad(r, client, publishedSharded)
 	slot := s.Slot("{T0}")
 
-	gaps := r.Feed.Stats().Gaps
+	gaps := r.Stats().Counts[broker.Gaps]
 	begin := time.Now()
 	s.Failover(slot)
 	l.recovers("failover on demand", begin)
-	r.eventually("a gap", func() bool { return r.Feed.Stats().Gaps > gaps })
+	r.eventually("a gap", func() bool { return r.Stats().Counts[broker.Gaps] > gaps })
 
 	// Two slots go to another node, and back.
-	gaps = r.Feed.Stats().Gaps
+	gaps = r.Stats().Counts[broker.Gaps]
 	for range 2 {
 		for _, name := range l.names[:2] {
 			slot := s.Slot("{" + name + "}")
@@ -357,7 +369,7 @@ func TestCluster(t *testing.T) {
 		}
 	}
 	l.recovers("the last of the moved slots", begin)
-	r.eventually("a gap", func() bool { return r.Feed.Stats().Gaps > gaps })
+	r.eventually("a gap", func() bool { return r.Stats().Counts[broker.Gaps] > gaps })
 	l.same()
 }
 
@@ -427,7 +439,7 @@ func TestNotACluster(t *testing.T) {
 	s := redistest.Start(t)
 	r := run(t, inSlots("redis-cluster://"+s.Addr()), limits)
 	r.eventually("the error", func() bool { return r.log.Count("use redis:// in the URL") > 0 })
-	if st := r.Feed.Stats(); st.EverConnected || st.LastError == "" {
+	if st := r.Stats(); r.table.Feed(0).Seq > 0 || st.LastError == "" {
 		t.Errorf("stats = %+v", st)
 	}
 
@@ -450,7 +462,7 @@ func BenchmarkClusterFailover(b *testing.B) {
 		cfg := inSlots(s.URL())
 		cfg.VersionField = ""
 		r := run(b, cfg, limits)
-		all := func() bool { return r.table.Feed(0).Up && r.Feed.Stats().Channels == n }
+		all := func() bool { return r.table.Feed(0).Up && r.Stats().Channels == n }
 		begin := time.Now()
 		for i := range n {
 			r.acquire(fmt.Sprint("T", i))

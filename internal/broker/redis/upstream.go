@@ -10,50 +10,7 @@ import (
 	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
-
-	"tickedge/internal/topics"
 )
-
-// SourceConfig is one source of a [Config].
-type SourceConfig struct {
-	// Patterns are those of the topics that the source takes, with * for any run of
-	// characters. There are none in the last source.
-	Patterns []string
-	// URL is where the servers are:
-	//
-	//	redis://[user:password@]host[:port][/db]                        one server
-	//	unix://[user:password@]/path/to/socket[?db=N]                   the same on this host
-	//	redis-sentinel://[user:password@]host[:port][,…]/master[/db]    whichever server the sentinels call master
-	//	redis-cluster://[user:password@]host[:port][,…]                 all servers of a Redis Cluster
-	//
-	// rediss in place of redis is TLS, to sentinels too. User and password are those of
-	// the servers; sentinels have theirs in the query, sentinel_user and
-	// sentinel_password. Timeouts in the query are overruled by Config.Timeout.
-	//
-	// In a Redis Cluster the channels are those of sharded Pub/Sub, and channel and key
-	// of a topic have to be in one slot, which takes hash tags: channel:prices:{{topic}}
-	// and price:{{topic}}.
-	URL string
-}
-
-// ParseSource takes [pattern[,pattern…]=]URL apart. What is wrong with the parts is for
-// [Config.Validate] to say.
-func ParseSource(s string) SourceConfig {
-	// An = behind the :// is part of the URL.
-	if at := strings.IndexByte(s, '='); at >= 0 && !strings.Contains(s[:at], "://") {
-		return SourceConfig{Patterns: strings.Split(s[:at], ","), URL: s[at+1:]}
-	}
-	return SourceConfig{URL: s}
-}
-
-// String is what [ParseSource] takes, with xxxxx for the passwords.
-func (s SourceConfig) String() string {
-	text := redact(s.URL)
-	if len(s.Patterns) > 0 {
-		return scope(s.Patterns) + "=" + text
-	}
-	return text
-}
 
 func redact(raw string) string {
 	scheme, userinfo, hosts, rest, ok := cutURL(raw)
@@ -132,8 +89,6 @@ type upstream struct {
 	guard  *goredis.Options // For the sentinels themselves.
 }
 
-var errNoURL = errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
-
 // errURL stands for every error of the URL's parser, because each of those may
 // quote the part of the URL that holds the password.
 var errURL = errors.New("redis URL is not valid, want redis://[user:password@]host[:port][/db], " +
@@ -143,11 +98,11 @@ var errURL = errors.New("redis URL is not valid, want redis://[user:password@]ho
 	"write special characters in the password as %XX (@ is %40, / is %2F)")
 
 // upstream takes the URL apart.
-func (s SourceConfig) upstream(c Config) (*upstream, error) {
-	if s.URL == "" {
-		return nil, errNoURL
+func (c Config) upstream() (*upstream, error) {
+	if c.URL == "" {
+		return nil, errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
 	}
-	u, err := parseURL(s.URL)
+	u, err := parseURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -263,75 +218,11 @@ func at(o *goredis.Options, addr string) *goredis.Options {
 	return &to
 }
 
-// validateSources looks at all that concerns the sources.
-func (c Config) validateSources() (errs []error) {
-	if len(c.Sources) == 0 {
-		return []error{errNoURL}
-	}
-	if len(c.Sources) > topics.SourcesMax {
-		return []error{fmt.Errorf("redis sources are %d, want at most %d", len(c.Sources), topics.SourcesMax)}
-	}
-	bad := func(i int, err error) {
-		if len(c.Sources) > 1 {
-			err = fmt.Errorf("redis source %d: %w", i+1, err)
-		}
-		errs = append(errs, err)
-	}
-	seen := make(map[string]bool)
-	secure, clustered := false, false
-	for i, s := range c.Sources {
-		u, err := s.upstream(c)
-		if err != nil {
-			bad(i, err)
-		} else {
-			secure = secure || u.opts.TLSConfig != nil
-			clustered = clustered || u.kind == sharded
-		}
-		for _, p := range s.Patterns {
-			if err := checkPattern(p); err != nil {
-				bad(i, err)
-			} else if seen[p] {
-				bad(i, fmt.Errorf("pattern %q is there already: the first source that it matches takes a topic", p))
-			}
-			seen[p] = true
-		}
-		if len(scope(s.Patterns)) > scopeMax {
-			bad(i, fmt.Errorf("its patterns have %d bytes together, want at most %d", len(scope(s.Patterns)), scopeMax))
-		}
-		switch last := i == len(c.Sources)-1; {
-		case last && len(s.Patterns) > 0:
-			bad(i, errors.New("the last redis source has to be without patterns, and takes the topics that no other does"))
-		case !last && len(s.Patterns) == 0:
-			bad(i, errors.New("only the last redis source may be without patterns: want for example fx:*,crypto:*=redis://host:6379"))
-		}
-	}
-	if clustered {
-		errs = append(errs, c.validateCluster())
-	}
-	return append(errs, c.TLS.validate(secure)...)
-}
-
-// scopeMax bounds the patterns of a source. Clients are told of them in one message, which
-// may have 64 KiB.
-const scopeMax = 32 << 10
-
-// checkPattern returns what is wrong with a pattern of topics, or nil.
-func checkPattern(p string) error {
-	literal := strings.ReplaceAll(p, "*", "")
-	switch {
-	case p == "":
-		return errors.New("a pattern of topics is empty: want for example fx:*,crypto:*=URL")
-	case literal == "":
-		return errors.New(`pattern "*" takes all topics: leave it out, and put the source last`)
-	case !topics.ValidName(literal):
-		// It is not repeated: it may be part of a URL with a password.
-		return errors.New("a pattern of topics is not valid: want A-Z a-z 0-9 . _ : / - and * for any run of characters")
-	}
-	return nil
-}
-
-// validateCluster looks at what a Redis Cluster needs.
+// validateCluster looks at what a Redis Cluster needs, if the source is one.
 func (c Config) validateCluster() error {
+	if u, err := c.upstream(); err != nil || u.kind != sharded {
+		return nil
+	}
 	if c.Mode != ModeChannel {
 		return fmt.Errorf("redis mode is %q: a Redis Cluster takes %s only", c.Mode, ModeChannel)
 	}

@@ -1,30 +1,15 @@
 package redis
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
 	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/feed"
 )
-
-func TestParseSource(t *testing.T) {
-	for text, want := range map[string]SourceConfig{
-		"redis://h":                     {URL: "redis://h"},
-		"fx:*=redis://h":                {Patterns: []string{"fx:*"}, URL: "redis://h"},
-		"fx:*,a/b=unix://u:p@/r?db=1":   {Patterns: []string{"fx:*", "a/b"}, URL: "unix://u:p@/r?db=1"},
-		"redis://h?db=1":                {URL: "redis://h?db=1"},
-		"redis://u:p=w@h":               {URL: "redis://u:p=w@h"}, // No pattern redis://u:p.
-		"=redis://h":                    {Patterns: []string{""}, URL: "redis://h"},
-		"fx:*,=redis-cluster://a:1,b:2": {Patterns: []string{"fx:*", ""}, URL: "redis-cluster://a:1,b:2"},
-	} {
-		if got := ParseSource(text); got.URL != want.URL || !slices.Equal(got.Patterns, want.Patterns) {
-			t.Errorf("%s = %+v", text, got)
-		}
-	}
-}
 
 func TestSourceHidesItsPasswords(t *testing.T) {
 	for text, want := range map[string]string{
@@ -35,7 +20,12 @@ func TestSourceHidesItsPasswords(t *testing.T) {
 		"unix://u:" + secret + "@/r.sock?db=1": "unix://u:xxxxx@/r.sock?db=1",
 		secret:                                 "xxxxx",
 	} {
-		if got := fmt.Sprint(ParseSource(text)); got != want {
+		patterns, url := feed.ParseSource(text)
+		got := fmt.Sprint(Config{URL: url})
+		if len(patterns) > 0 {
+			got = strings.Join(patterns, ",") + "=" + got
+		}
+		if got != want {
 			t.Errorf("%s is shown as %s, want %s", text, got, want)
 		}
 	}
@@ -48,7 +38,7 @@ func TestURLsOfSeveralHosts(t *testing.T) {
 		"redis-cluster://:p@[::1]:7,10.0.0.1/":                                "2 [[::1]:7 10.0.0.1:6379]  0 :p : false",
 		"rediss-cluster://a?skip_verify=true":                                 "2 [a:6379]  0 : : true",
 	} {
-		u, err := SourceConfig{URL: raw}.upstream(Config{})
+		u, err := Config{URL: raw}.upstream()
 		if err != nil {
 			t.Errorf("%s: %v", raw, err)
 			continue
@@ -84,7 +74,7 @@ func TestURLsOfSeveralHosts(t *testing.T) {
 		"redis-cluster://" + secret + "]:1":               "not valid",
 		"redis-sentinel://u:1/" + secret + "@h:1,h2:2/db": "master's name",
 	} {
-		_, err := SourceConfig{URL: raw}.upstream(Config{})
+		_, err := Config{URL: raw}.upstream()
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q in it", raw, err, want)
 		} else if strings.Contains(err.Error(), secret) {
@@ -127,10 +117,15 @@ func TestValidateSources(t *testing.T) {
 		{[]string{"rediss://h"}, Config{TLS: TLSFiles{CA: key}}, []string{"holds no certificate in PEM"}},
 		{[]string{"rediss://h"}, Config{TLS: TLSFiles{Cert: key, Key: cert}}, []string{"certificate and key: "}},
 	} {
+		var all []Config
+		var f feed.Config
 		for _, s := range c.sources {
-			c.cfg.Sources = append(c.cfg.Sources, ParseSource(s))
+			var patterns []string
+			patterns, c.cfg.URL = feed.ParseSource(s)
+			all = append(all, c.cfg)
+			f = append(f, feed.SourceConfig{Patterns: patterns, Broker: c.cfg})
 		}
-		err := c.cfg.Validate()
+		err := errors.Join(f.Validate(), Validate(all...))
 		if err == nil && len(c.want) > 0 || err != nil && len(c.want) == 0 {
 			t.Errorf("%q: %v", c.sources, err)
 			continue
@@ -142,32 +137,6 @@ func TestValidateSources(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), secret) {
 			t.Errorf("the error holds the password: %v", err)
-		}
-	}
-}
-
-func TestMatch(t *testing.T) {
-	for _, c := range []struct {
-		pattern string
-		yes, no string
-	}{
-		{"fx:*", "fx: fx:EUR-USD fx:*", "fx FX:EUR xfx:A"},
-		{"*:1m", ":1m a:1m", "1m a:1m2 a:1"},
-		{"a*b*c", "abc aXbYc abbc abcbc", "ac acb abcd ab bc"},
-		{"a*a", "aa aba", "a"},
-		{"AAPL", "AAPL", "AAPL2 AAP aapl"},
-		{"a.c", "a.c", "abc"},
-		{"*a*", "a ba ab xay", "b"},
-	} {
-		for _, topic := range strings.Fields(c.yes) {
-			if !match(c.pattern, topic) {
-				t.Errorf("%s does not match %s", c.pattern, topic)
-			}
-		}
-		for _, topic := range strings.Fields(c.no) {
-			if match(c.pattern, topic) {
-				t.Errorf("%s matches %s", c.pattern, topic)
-			}
 		}
 	}
 }
@@ -190,7 +159,7 @@ func TestSlot(t *testing.T) {
 func TestTLSFilesAreReadAgain(t *testing.T) {
 	ca := redistest.NewCA(t)
 	cert, key := ca.Issue("edge")
-	u, err := SourceConfig{URL: "rediss://h"}.upstream(Config{})
+	u, err := Config{URL: "rediss://h"}.upstream()
 	if err != nil {
 		t.Fatal(err)
 	}

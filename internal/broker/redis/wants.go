@@ -3,6 +3,7 @@ package redis
 import (
 	"sync"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
 
@@ -21,7 +22,7 @@ import (
 // This file has the states of a want; the moves between them are in wants_flight.go (what is
 // written to Redis, and its answers), wants_astray.go, wants_fetch.go and wants_gap.go.
 type wants struct {
-	table   *topics.Table
+	owner   broker.Owner
 	blanket bool // One subscription brings the ticks of all topics, see [wants.cover]. It never changes.
 
 	mu       sync.Mutex // A method that takes or returns a *want is called with it held.
@@ -45,7 +46,6 @@ type wants struct {
 	answered int    // Topics of the first that were answered.
 	answers  uint64 // Whatever of them was answered, over all links.
 
-	more    chan struct{} // Shared: has an element when there is less to be done again. May be nil.
 	written chan struct{} // Has an element when next may have something.
 	room    chan struct{} // The same, because flight has room again.
 	due     chan struct{} // The same for fetches.
@@ -102,10 +102,10 @@ func (r reading) confirmed() bool { return r >= unfetched }
 // a want that is given up must leave nothing behind while Redis is away.
 type set map[*want]struct{}
 
-func newWants(table *topics.Table) *wants {
+func newWants(owner broker.Owner) *wants {
 	many, single := make(set), make(set)
 	return &wants{
-		table:    table,
+		owner:    owner,
 		open:     true,
 		topics:   make(map[string]*want),
 		asks:     [leaving + 1]set{due: many, again: many, dueAlone: single, againAlone: single, astray: make(set), leaving: make(set)},

@@ -26,7 +26,7 @@ func (s *wants) confirm(topic string) (again bool) {
 // The mark of the newest confirmation is the one that counts. A tick since an older
 // one proves nothing about the gap before the newer.
 func (s *wants) confirmed(w *want, now reading) bool {
-	mark, ok := s.table.Mark(w.topic)
+	mark, ok := s.owner.Mark(w.topic)
 	if !ok {
 		return false
 	}
@@ -69,7 +69,7 @@ type fetch struct {
 func (s *wants) fetches(dst []fetch, limit int) []fetch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer signal(s.more)
+	defer s.owner.More()
 	for w := range s.readings[unfetched] {
 		if limit--; limit < 0 {
 			break
@@ -117,7 +117,7 @@ func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 	}
 	s.failing = false
 	s.done(w)
-	return s.table.Repair(f.topic, value, f.mark, m)
+	return s.owner.Repair(f.topic, value, f.mark, m)
 }
 
 // unrepaired ends a fetch that brought no value.
@@ -170,7 +170,7 @@ func (s *wants) fail(fetches []fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failing = true
-	signal(s.more)
+	s.owner.More()
 	for _, f := range fetches {
 		if w := s.fetched(f); w != nil {
 			s.move(w, w.ask, failed)
@@ -191,8 +191,8 @@ func (s *wants) refetch() {
 // goStale makes a topic stale that Redis refuses, and lets nobody wait for it.
 func (s *wants) goStale(w *want) {
 	s.play(w, caughtUp)
-	if mark, held := s.table.Mark(w.topic); held && (!w.reading.confirmed() || mark == w.mark) {
-		s.table.GoStale(w.topic, mark) // Without a tick since it was confirmed, if it was.
+	if mark, held := s.owner.Mark(w.topic); held && (!w.reading.confirmed() || mark == w.mark) {
+		s.owner.GoStale(w.topic, mark) // Without a tick since it was confirmed, if it was.
 	}
 }
 

@@ -90,7 +90,7 @@ func (s *wants) landed() {
 	if before > flightMax-commandMax {
 		signal(s.room)
 	}
-	signal(s.more)
+	s.owner.More()
 }
 
 // aheadMax bounds the topics of new commands and fetches that are still to come, or under way:

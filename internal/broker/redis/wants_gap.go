@@ -90,7 +90,7 @@ func (s *wants) endGap() (ended bool) {
 		if !late || !w.read || w.reading == fetched {
 			continue
 		}
-		if mark, _ := s.table.Mark(w.topic); mark > 0 { // Without a row, nobody has an old one.
+		if mark, _ := s.owner.Mark(w.topic); mark > 0 { // Without a row, nobody has an old one.
 			s.goStale(w)
 		}
 	}

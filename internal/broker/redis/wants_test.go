@@ -7,18 +7,35 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
 
 // desk is a table and the wants that go with it, without a Redis.
 type desk struct {
 	*wants
-	t   *testing.T
-	ids map[string]topics.ID
+	t     *testing.T
+	table *topics.Table
+	more  chan struct{} // Has an element when there was less to be done again.
+	ids   map[string]topics.ID
 }
 
+// deskOwner takes what wants have to say into a table.
+type deskOwner struct {
+	noOwner
+	*topics.Table
+	more chan struct{}
+}
+
+// noOwner is embedded one deeper than the table, whose methods go before its own.
+type noOwner struct{ broker.Owner }
+
+func (o *deskOwner) More() { signal(o.more) }
+
 func newDesk(t *testing.T, most int) *desk {
-	return &desk{wants: newWants(topics.New(topics.Config{Max: most})), t: t, ids: make(map[string]topics.ID)}
+	table := topics.New(topics.Config{Max: most})
+	owner := &deskOwner{Table: table, more: make(chan struct{}, 1)}
+	return &desk{wants: newWants(owner), t: t, table: table, more: owner.more, ids: make(map[string]topics.ID)}
 }
 
 func (d *desk) drain() {
@@ -691,7 +708,9 @@ func TestUnanswered(t *testing.T) {
 // on the way says that there is room again, and fetches that fail hold up no subscription.
 func TestAhead(t *testing.T) {
 	d := newDesk(t, 100)
-	d.more = make(chan struct{}, 1)
+	for range len(d.more) {
+		<-d.more
+	}
 	ahead := func(want int, signalled bool) {
 		t.Helper()
 		if d.ahead() != want || len(d.more) == 1 != signalled {

@@ -1,9 +1,9 @@
-package redis
+package market
 
 import "time"
 
-// catchUpMax bounds the time that a publisher makes up for after it was held up, by
-// Redis or by the machine. The rest is lost to the schedule, not to the ticks: they
+// catchUpMax bounds the time that a player makes up for after it was held up, by
+// the broker or by the machine. The rest is lost to the schedule, not to the ticks: they
 // come later. Without it a minute's outage would end in a flood.
 const catchUpMax = 250 * time.Millisecond
 
@@ -12,7 +12,7 @@ const catchUpMax = 250 * time.Millisecond
 type pace struct {
 	last   time.Time
 	speed  float64       // Since last.
-	credit time.Duration // Time of the source that has passed and is not used up.
+	credit time.Duration // Time of the ticks that has passed and is not used up.
 }
 
 // pass lets the time up to now pass, and has it pass at speed from then on. The next

@@ -1,4 +1,4 @@
-package redis
+package market
 
 import (
 	"encoding/json"
@@ -8,14 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
 
 var noon = time.UnixMilli(1732181723411)
 
-func newMarket(t *testing.T, c MarketConfig) *Market {
+func newMarket(t *testing.T, c Config) *Market {
 	t.Helper()
-	m, err := NewMarket(c)
+	m, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func ticks(m *Market, n int) string {
 }
 
 func TestMarketFollowsItsSeed(t *testing.T) {
-	c := MarketConfig{Symbols: DefaultSymbols(), Generated: 3, Rate: 300, Volatility: 5, Seed: 7}
+	c := Config{Symbols: DefaultSymbols(), Generated: 3, Rate: 300, Volatility: 5, Seed: 7}
 	first := ticks(newMarket(t, c), 1000)
 	if again := ticks(newMarket(t, c), 1000); again != first {
 		t.Error("the same seed gave other ticks")
@@ -45,11 +46,11 @@ func TestMarketFollowsItsSeed(t *testing.T) {
 }
 
 func TestMarketValues(t *testing.T) {
-	m := newMarket(t, MarketConfig{Symbols: append(DefaultSymbols(), "MINE"), Generated: 10, Rate: 1e6, Volatility: 1, Seed: 1})
+	m := newMarket(t, Config{Symbols: append(DefaultSymbols(), "MINE"), Generated: 10, Rate: 1e6, Volatility: 1, Seed: 1})
 	seen := make(map[string]bool)
 	for range 10_000 {
 		tick, err := m.Next(noon)
-		if err != nil || inspect(string(tick.Value)) != flawless || !topics.ValidName(tick.Topic) || len(tick.Value) > 80 {
+		if err != nil || broker.Inspect(string(tick.Value)) != broker.Flawless || !topics.ValidName(tick.Topic) || len(tick.Value) > 80 {
 			t.Fatalf("%s %s: %v", tick.Topic, tick.Value, err)
 		}
 		var v struct {
@@ -72,7 +73,7 @@ func TestMarketValues(t *testing.T) {
 
 // A version never falls, and a clock may.
 func TestMarketTimeNeverFalls(t *testing.T) {
-	m := newMarket(t, MarketConfig{Symbols: []string{"AAPL"}, Rate: 1, Volatility: 1, Seed: 1})
+	m := newMarket(t, Config{Symbols: []string{"AAPL"}, Rate: 1, Volatility: 1, Seed: 1})
 	var last int64
 	for _, now := range []time.Time{noon, noon.Add(-time.Hour), noon.Add(time.Millisecond)} {
 		tick, _ := m.Next(now)
@@ -97,7 +98,7 @@ func TestMarketVolatility(t *testing.T) {
 	perDay := 1 / (24 * time.Hour).Seconds()
 	sum := 0.0
 	for seed := range uint64(runs) {
-		m := newMarket(t, MarketConfig{Symbols: []string{"AAPL"}, Rate: perDay, Volatility: 1, Seed: seed})
+		m := newMarket(t, Config{Symbols: []string{"AAPL"}, Rate: perDay, Volatility: 1, Seed: seed})
 		ticks(m, steps)
 		sum += m.symbols[0].log * m.symbols[0].log
 	}
@@ -108,7 +109,7 @@ func TestMarketVolatility(t *testing.T) {
 }
 
 func TestMarketStaysInBounds(t *testing.T) {
-	m := newMarket(t, MarketConfig{Symbols: []string{"XRP-USD", "USD-JPY"}, Rate: 0.001, Volatility: volatilityMax, Seed: 1})
+	m := newMarket(t, Config{Symbols: []string{"XRP-USD", "USD-JPY"}, Rate: 0.001, Volatility: volatilityMax, Seed: 1})
 	for range 10_000 {
 		tick, _ := m.Next(noon)
 		var v struct{ P, B float64 }
@@ -124,7 +125,7 @@ func TestMarketStaysInBounds(t *testing.T) {
 // The times between ticks are whole nanoseconds, and their sum is exact.
 func TestMarketRate(t *testing.T) {
 	for _, rate := range []float64{3, 200, 700_000, RateMax} {
-		m := newMarket(t, MarketConfig{Generated: 1, Rate: rate})
+		m := newMarket(t, Config{Generated: 1, Rate: rate})
 		n := min(int(rate), 10_000)
 		want := time.Duration(float64(n) / rate * float64(time.Second))
 		var sum time.Duration
@@ -152,7 +153,7 @@ func TestPrices(t *testing.T) {
 }
 
 func TestMarketConfigErrors(t *testing.T) {
-	err := MarketConfig{Symbols: []string{"", "A B"}, Generated: -1, Rate: math.NaN(), Volatility: -1}.Validate()
+	err := Config{Symbols: []string{"", "A B"}, Generated: -1, Rate: math.NaN(), Volatility: -1}.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -161,13 +162,13 @@ func TestMarketConfigErrors(t *testing.T) {
 			t.Errorf("error lacks %q:\n%v", want, err)
 		}
 	}
-	if _, err := NewMarket(MarketConfig{Rate: 1}); err == nil || !strings.Contains(err.Error(), "no symbols") {
+	if _, err := New(Config{Rate: 1}); err == nil || !strings.Contains(err.Error(), "no symbols") {
 		t.Errorf("error = %v", err)
 	}
 }
 
 func BenchmarkMarketNext(b *testing.B) {
-	m, _ := NewMarket(MarketConfig{Symbols: DefaultSymbols(), Rate: 1e6, Volatility: 1})
+	m, _ := New(Config{Symbols: DefaultSymbols(), Rate: 1e6, Volatility: 1})
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Next(noon)

@@ -1,4 +1,4 @@
-package redis
+package broker
 
 import "unicode/utf8"
 
@@ -9,35 +9,35 @@ const depthMax = 64
 // checkJSON finds out whether a text is one JSON value (RFC 8259) in UTF-8 that every client's
 // parser takes: no deeper than depthMax, and with no lone surrogates, which are escapes such as
 // \ud800 that are half of a character. It goes over the text once and allocates nothing.
-func checkJSON(v string) flaw {
+func checkJSON(v string) Flaw {
 	f := walkJSON(v)
-	if f == notJSON && !utf8.ValidString(v) {
-		return notUTF8
+	if f == NotJSON && !utf8.ValidString(v) {
+		return NotUTF8
 	}
 	return f
 }
 
-func walkJSON(v string) flaw {
+func walkJSON(v string) Flaw {
 	var objects uint64 // A bit for each open array or object, the innermost last; 1 for an object.
 	depth := 0
 	i := 0
 	for {
 		// A value is due.
 		if i = skipSpace(v, i); i == len(v) {
-			return notJSON
+			return NotJSON
 		}
-		var f flaw
+		var f Flaw
 		switch c := v[i]; c {
 		case '"':
 			i, f = skipString(v, i)
 		case '{', '[':
 			if depth == depthMax {
-				return tooDeep
+				return TooDeep
 			}
 			depth++
 			objects <<= 1
 			if i = skipSpace(v, i+1); i == len(v) {
-				return notJSON
+				return NotJSON
 			}
 			if c == '{' {
 				objects |= 1
@@ -46,7 +46,7 @@ func walkJSON(v string) flaw {
 				break
 			}
 			if c == '{' {
-				if i, f = skipName(v, i); f != flawless {
+				if i, f = skipName(v, i); f != Flawless {
 					return f
 				}
 			}
@@ -60,7 +60,7 @@ func walkJSON(v string) flaw {
 		default:
 			i, f = skipNumber(v, i)
 		}
-		if f != flawless {
+		if f != Flawless {
 			return f
 		}
 		// It has ended, and perhaps what it is in.
@@ -68,16 +68,16 @@ func walkJSON(v string) flaw {
 			i = skipSpace(v, i)
 			if i == len(v) || depth == 0 {
 				if i < len(v) || depth > 0 {
-					return notJSON
+					return NotJSON
 				}
-				return flawless
+				return Flawless
 			}
 			object := objects&1 == 1
 			switch c := v[i]; {
 			case c == ',':
 				i, more = i+1, true
 				if object {
-					if i, f = skipName(v, skipSpace(v, i)); f != flawless {
+					if i, f = skipName(v, skipSpace(v, i)); f != Flawless {
 						return f
 					}
 				}
@@ -86,7 +86,7 @@ func walkJSON(v string) flaw {
 				depth--
 				objects >>= 1
 			default:
-				return notJSON
+				return NotJSON
 			}
 		}
 	}
@@ -101,41 +101,41 @@ func skipSpace(v string, i int) int {
 }
 
 // skipName returns the index behind the name of a member and its colon.
-func skipName(v string, i int) (int, flaw) {
+func skipName(v string, i int) (int, Flaw) {
 	if i == len(v) || v[i] != '"' {
-		return i, notJSON
+		return i, NotJSON
 	}
 	i, f := skipString(v, i)
-	if f != flawless {
+	if f != Flawless {
 		return i, f
 	}
 	if i = skipSpace(v, i); i == len(v) || v[i] != ':' {
-		return i, notJSON
+		return i, NotJSON
 	}
-	return i + 1, flawless
+	return i + 1, Flawless
 }
 
-func skipLiteral(v string, i int, word string) (int, flaw) {
+func skipLiteral(v string, i int, word string) (int, Flaw) {
 	end := i + len(word)
 	if len(v) < end || v[i:end] != word {
-		return i, notJSON
+		return i, NotJSON
 	}
-	return end, flawless
+	return end, Flawless
 }
 
 // skipNumber returns the index behind a number, of which v[i] is to be the first byte.
-func skipNumber(v string, i int) (int, flaw) {
+func skipNumber(v string, i int) (int, Flaw) {
 	if v[i] == '-' {
 		i++
 	}
 	end := skipDigits(v, i)
 	if end == i || v[i] == '0' && end > i+1 {
-		return i, notJSON
+		return i, NotJSON
 	}
 	i = end
 	if i < len(v) && v[i] == '.' {
 		if end = skipDigits(v, i+1); end == i+1 {
-			return i, notJSON
+			return i, NotJSON
 		}
 		i = end
 	}
@@ -145,11 +145,11 @@ func skipNumber(v string, i int) (int, flaw) {
 			i++
 		}
 		if end = skipDigits(v, i); end == i {
-			return i, notJSON
+			return i, NotJSON
 		}
 		i = end
 	}
-	return i, flawless
+	return i, Flawless
 }
 
 func skipDigits(v string, i int) int {
@@ -168,28 +168,28 @@ var ordinary = func() (ok [256]bool) {
 }()
 
 // skipString returns the index behind a string, of which v[i] is the opening quote.
-func skipString(v string, i int) (int, flaw) {
+func skipString(v string, i int) (int, Flaw) {
 	for i++; ; {
 		for i < len(v) && ordinary[v[i]] {
 			i++
 		}
 		if i == len(v) {
-			return i, notJSON
+			return i, NotJSON
 		}
 		switch c := v[i]; {
 		case c == '"':
-			return i + 1, flawless
+			return i + 1, Flawless
 		case c == '\\':
-			var f flaw
-			if i, f = skipEscape(v, i); f != flawless {
+			var f Flaw
+			if i, f = skipEscape(v, i); f != Flawless {
 				return i, f
 			}
 		case c < ' ':
-			return i, notJSON
+			return i, NotJSON
 		default:
 			r, n := utf8.DecodeRuneInString(v[i:])
 			if r == utf8.RuneError && n == 1 {
-				return i, notUTF8
+				return i, NotUTF8
 			}
 			i += n
 		}
@@ -206,25 +206,25 @@ var escaped = func() (ok [256]bool) {
 
 // skipEscape returns the index behind an escape, of which v[i] is the backslash. A pair of
 // surrogates is one.
-func skipEscape(v string, i int) (int, flaw) {
+func skipEscape(v string, i int) (int, Flaw) {
 	if i+1 < len(v) && escaped[v[i+1]] {
-		return i + 2, flawless
+		return i + 2, Flawless
 	}
 	unit, ok := codeUnit(v, i)
 	if !ok {
-		return i, notJSON
+		return i, NotJSON
 	}
 	i += len(`\uXXXX`)
 	switch {
 	case unit < 0xd800 || unit > 0xdfff:
-		return i, flawless
+		return i, Flawless
 	case unit > 0xdbff: // The second without the first.
-		return i, loneSurrogate
+		return i, LoneSurrogate
 	}
 	if unit, ok = codeUnit(v, i); !ok || unit < 0xdc00 || unit > 0xdfff {
-		return i, loneSurrogate
+		return i, LoneSurrogate
 	}
-	return i + len(`\uXXXX`), flawless
+	return i + len(`\uXXXX`), Flawless
 }
 
 // codeUnit reads an escape of the form \uXXXX.

@@ -1,4 +1,4 @@
-package redis
+package market
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tickedge/internal/broker"
 )
 
 func TestReplay(t *testing.T) {
@@ -45,19 +47,19 @@ func TestReplay(t *testing.T) {
 func TestReplayErrors(t *testing.T) {
 	const good = `{"topic":"AAPL","ts":1,"v":1}` + "\n"
 	for line, want := range map[string]string{
-		`{"topic":"AAPL","ts":1`:                           "line 2: unexpected end of JSON input, want a line like {",
-		`AAPL,1,2`:                                         "line 2: invalid character 'A'",
-		`{"ts":1,"v":1}`:                                   "line 2: topic is missing",
-		`{"topic":"A B","ts":1,"v":1}`:                     `line 2: topic "A B" is not valid`,
-		`{"topic":"A","v":1}`:                              "line 2: ts is missing",
-		`{"topic":"A","ts":1.5,"v":1}`:                     "line 2: json: cannot unmarshal number 1.5",
-		`{"topic":"A","ts":1732181723411000,"v":1}`:        "line 2: ts 1732181723411000 is not in Unix milliseconds",
-		`{"topic":"A","ts":-1,"v":1}`:                      "line 2: ts -1 is not",
-		`{"topic":"A","ts":1}`:                             "line 2: v is missing",
-		`{"topic":"A","ts":1,"v":1}{}`:                     "line 2: invalid character '{' after",
-		`{"topic":"A","ts":1,"v":"` + "\xff" + `"}`:        "line 2: not valid UTF-8",
-		strings.Repeat(" ", replayLineMax+1):               fmt.Sprintf("line 2 is longer than %d bytes", replayLineMax),
-		`{"topic":"A","ts":1,"v":"` + pad(ValueMax) + `"}`: "line 2: v has 4098 bytes (at most 4096 are allowed)",
+		`{"topic":"AAPL","ts":1`:                                  "line 2: unexpected end of JSON input, want a line like {",
+		`AAPL,1,2`:                                                "line 2: invalid character 'A'",
+		`{"ts":1,"v":1}`:                                          "line 2: topic is missing",
+		`{"topic":"A B","ts":1,"v":1}`:                            `line 2: topic "A B" is not valid`,
+		`{"topic":"A","v":1}`:                                     "line 2: ts is missing",
+		`{"topic":"A","ts":1.5,"v":1}`:                            "line 2: json: cannot unmarshal number 1.5",
+		`{"topic":"A","ts":1732181723411000,"v":1}`:               "line 2: ts 1732181723411000 is not in Unix milliseconds",
+		`{"topic":"A","ts":-1,"v":1}`:                             "line 2: ts -1 is not",
+		`{"topic":"A","ts":1}`:                                    "line 2: v is missing",
+		`{"topic":"A","ts":1,"v":1}{}`:                            "line 2: invalid character '{' after",
+		`{"topic":"A","ts":1,"v":"` + "\xff" + `"}`:               "line 2: not valid UTF-8",
+		strings.Repeat(" ", replayLineMax+1):                      fmt.Sprintf("line 2 is longer than %d bytes", replayLineMax),
+		`{"topic":"A","ts":1,"v":"` + pad(broker.ValueMax) + `"}`: "line 2: v has 4098 bytes (at most 4096 are allowed)",
 	} {
 		p := NewReplay("ticks.jsonl", strings.NewReader(good+line+"\n"))
 		if _, err := p.Next(time.Time{}); err != nil {
@@ -88,7 +90,7 @@ func FuzzReplay(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if tick.After < 0 || inspect(string(tick.Value)) != flawless {
+			if tick.After < 0 || broker.Inspect(string(tick.Value)) != broker.Flawless {
 				t.Errorf("%+v", tick)
 			}
 		}

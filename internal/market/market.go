@@ -1,4 +1,6 @@
-package redis
+// Package market makes ticks for demonstrations and load: a simulated [Market], a recorded
+// [Replay], and a [Player] that publishes them at their pace.
+package market
 
 import (
 	"errors"
@@ -8,11 +10,12 @@ import (
 	"strconv"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
 
-// MarketConfig describes a simulated market.
-type MarketConfig struct {
+// Config describes a simulated market.
+type Config struct {
 	// Symbols are traded from realistic prices if they are known, see
 	// [DefaultSymbols], and from made-up ones otherwise.
 	Symbols []string
@@ -35,7 +38,7 @@ const (
 )
 
 // Validate returns all that is wrong with c, or nil.
-func (c MarketConfig) Validate() error {
+func (c Config) Validate() error {
 	var errs []error
 	for _, s := range c.Symbols {
 		if !topics.ValidName(s) {
@@ -57,7 +60,7 @@ func (c MarketConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Market is a [Source] of simulated ticks: every price follows a geometric Brownian
+// Market is simulated [Ticks]: every price follows a geometric Brownian
 // motion of its own. It never ends. Not safe for concurrent use.
 type Market struct {
 	random  *rand.Rand
@@ -84,8 +87,8 @@ var logMax = math.Log(20)
 
 const year = 365 * 24 * time.Hour
 
-// NewMarket returns a market. Its config must be valid.
-func NewMarket(c MarketConfig) (*Market, error) {
+// New returns a market. Its config must be valid.
+func New(c Config) (*Market, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("market: %w", err)
 	}
@@ -115,9 +118,6 @@ func NewMarket(c MarketConfig) (*Market, error) {
 	return m, nil
 }
 
-// Rate is the number of ticks per second at speed 1.
-func (m *Market) Rate() float64 { return float64(time.Second) / m.period }
-
 // Next returns the next tick, stamped with now, or with the time of the tick before it
 // if the clock went back: ts is a version, and the ticks of a topic are in its order.
 // The error is always nil.
@@ -143,7 +143,7 @@ func (m *Market) Next(now time.Time) (Tick, error) {
 	m.carry += m.period
 	after := time.Duration(m.carry)
 	m.carry -= float64(after)
-	return Tick{Topic: s.name, Value: m.buf, After: after}, nil
+	return Tick{broker.Tick{Topic: s.name, Value: m.buf}, after}, nil
 }
 
 // appendPrice prints units of 1/s.scale with all their decimals.

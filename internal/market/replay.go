@@ -1,4 +1,4 @@
-package redis
+package market
 
 import (
 	"bufio"
@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
 
@@ -19,7 +20,7 @@ const replayForm = `{"topic":"AAPL","ts":1732181723411,"v":{"p":189.87}}`
 const (
 	// replayLineMax leaves room around the longest value for the topic, the time and
 	// fields that we do not know.
-	replayLineMax = ValueMax + 1<<10
+	replayLineMax = broker.ValueMax + 1<<10
 	// replayTimeMax, in milliseconds, is the year 2255. A time in micro- or
 	// nanoseconds lies beyond it.
 	replayTimeMax = 9_000_000_000_000
@@ -28,7 +29,7 @@ const (
 	replayRoundPause = time.Second
 )
 
-// Replay is a [Source] of recorded ticks: one JSON object a line, such as
+// Replay is recorded [Ticks]: one JSON object a line, such as
 //
 //	{"topic":"AAPL","ts":1732181723411,"v":{"p":189.87}}
 //
@@ -131,8 +132,8 @@ func parseRecord(line []byte) (t Tick, ts int64, err error) {
 		return t, 0, fmt.Errorf("ts %d is not in Unix milliseconds", *rec.TS)
 	case rec.V == nil:
 		return t, 0, errors.New("v is missing")
-	case len(rec.V) > ValueMax:
-		return t, 0, fmt.Errorf("v has %d bytes (at most %d are allowed)", len(rec.V), ValueMax)
+	case len(rec.V) > broker.ValueMax:
+		return t, 0, fmt.Errorf("v has %d bytes (at most %d are allowed)", len(rec.V), broker.ValueMax)
 	}
-	return Tick{Topic: *rec.Topic, Value: rec.V}, *rec.TS, nil
+	return Tick{Tick: broker.Tick{Topic: *rec.Topic, Value: rec.V}}, *rec.TS, nil
 }

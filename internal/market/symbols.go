@@ -1,4 +1,4 @@
-package redis
+package market
 
 import "hash/fnv"
 

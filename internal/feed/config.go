@@ -1,0 +1,138 @@
+package feed
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"tickedge/internal/broker"
+	"tickedge/internal/topics"
+)
+
+// Config says where ticks come from. The last source has no patterns and takes what no other
+// does.
+type Config []SourceConfig
+
+// SourceConfig is one source.
+type SourceConfig struct {
+	// Patterns are those of the topics that the source takes, with * for any run of
+	// characters. There are none in the last source.
+	Patterns []string
+	// VersionField is where values have a version, a member's name or a path of several
+	// such as meta.seq: a decimal number, or a string that holds one. Ticks whose version
+	// is below that of the topic's row are dropped, and so are values without one. "" if
+	// values have none.
+	VersionField string
+	Broker       broker.Config // What the source reads from.
+}
+
+// ParseSource takes [pattern[,pattern…]=]URL apart. What is wrong with the parts is for
+// [Config.Validate] and the broker to say.
+func ParseSource(s string) (patterns []string, url string) {
+	// An = behind the :// is part of the URL.
+	if at := strings.IndexByte(s, '='); at >= 0 && !strings.Contains(s[:at], "://") {
+		return strings.Split(s[:at], ","), s[at+1:]
+	}
+	return nil, s
+}
+
+// Files is how many descriptors the sources have at a time at most.
+func (c Config) Files() (n int) {
+	for _, s := range c {
+		n += s.Broker.Files()
+	}
+	return n
+}
+
+// scopeMax bounds the patterns of a source. Clients are told of them in one message, which
+// may have 64 KiB.
+const scopeMax = 32 << 10
+
+// Validate returns all that is wrong with c, or nil. What is wrong with its brokers is for
+// them to say. Its errors name the flag by which sources are given.
+func (c Config) Validate() error {
+	switch {
+	case len(c) == 0:
+		return errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
+	case len(c) > topics.SourcesMax:
+		return fmt.Errorf("redis sources are %d, want at most %d", len(c), topics.SourcesMax)
+	}
+	var errs []error
+	bad := func(i int, err error) {
+		if len(c) > 1 {
+			err = fmt.Errorf("redis source %d: %w", i+1, err)
+		}
+		errs = append(errs, err)
+	}
+	seen := make(map[string]bool)
+	fields := make(map[string]bool)
+	for i, s := range c {
+		for _, p := range s.Patterns {
+			if err := checkPattern(p); err != nil {
+				bad(i, err)
+			} else if seen[p] {
+				bad(i, fmt.Errorf("pattern %q is there already: the first source that it matches takes a topic", p))
+			}
+			seen[p] = true
+		}
+		if len(scope(s.Patterns)) > scopeMax {
+			bad(i, fmt.Errorf("its patterns have %d bytes together, want at most %d", len(scope(s.Patterns)), scopeMax))
+		}
+		switch last := i == len(c)-1; {
+		case last && len(s.Patterns) > 0:
+			bad(i, errors.New("the last redis source has to be without patterns, and takes the topics that no other does"))
+		case !last && len(s.Patterns) == 0:
+			bad(i, errors.New("only the last redis source may be without patterns: want for example fx:*,crypto:*=redis://host:6379"))
+		}
+		if f := s.VersionField; f != "" && !fields[f] && !broker.ValidVersionField(f) {
+			fields[f] = true // Said once of sources that are alike.
+			errs = append(errs, fmt.Errorf("tick version field is %q: want the name of a member, or several with points between "+
+				"(A-Z a-z 0-9 _ -), such as seq or meta.ts", f))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkPattern returns what is wrong with a pattern of topics, or nil.
+func checkPattern(p string) error {
+	literal := strings.ReplaceAll(p, "*", "")
+	switch {
+	case p == "":
+		return errors.New("a pattern of topics is empty: want for example fx:*,crypto:*=URL")
+	case literal == "":
+		return errors.New(`pattern "*" takes all topics: leave it out, and put the source last`)
+	case !topics.ValidName(literal):
+		// It is not repeated: it may be part of a URL with a password.
+		return errors.New("a pattern of topics is not valid: want A-Z a-z 0-9 . _ : / - and * for any run of characters")
+	}
+	return nil
+}
+
+// match reports whether pattern, in which * stands for any run of characters, matches
+// all of topic.
+func match(pattern, topic string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == topic
+	}
+	if !strings.HasPrefix(topic, head) {
+		return false
+	}
+	topic = topic[len(head):]
+	for {
+		var part string
+		part, rest, star = strings.Cut(rest, "*")
+		if !star {
+			return strings.HasSuffix(topic, part)
+		}
+		at := strings.Index(topic, part)
+		if at < 0 {
+			return false
+		}
+		topic = topic[at+len(part):]
+	}
+}
+
+// scope is the patterns of a source as they are shown, "" for the one that takes the
+// rest.
+func scope(patterns []string) string { return strings.Join(patterns, ",") }

@@ -1,0 +1,180 @@
+// Package feed keeps a [topics.Table] up to date from sources of ticks, whatever brokers these
+// read from: it routes topics to sources by their names, and sources' values into the table.
+package feed
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tickedge/internal/broker"
+	"tickedge/internal/topics"
+)
+
+// tendEvery is how often the feed looks after its table: topics that nobody wants any more
+// are given up, stale ones are found, and how far the sources are behind is passed on.
+const tendEvery = time.Second
+
+// lagMax is the lag from which on it is logged. Clients have old values by then, and
+// the broker holds the difference in memory, up to the limit at which it cuts us off.
+const lagMax = time.Second
+
+// handMax is how many topics a source is given at a time that it is to subscribe: so many as
+// go into one command.
+const handMax = 500
+
+// Feed keeps a table up to date from all its sources: it drains the table's changes and
+// hands each to the source that takes its topic.
+//
+// Of the topics that are wanted a source is given only as many as it comes to soon. The
+// others wait in the table, where they have their turn by who has asked for them, and leave
+// nothing behind if they are given up. So what a storm of made-up names has the others wait
+// for is what is with the source already, some hundredths of a second.
+//
+// Publishers have to set a topic's newest value before they publish it, or do
+// both in a transaction. The other way round, a fetch between the two finds the
+// older value, and a topic that then falls quiet keeps it.
+type Feed struct {
+	sources []*source
+	table   *topics.Table
+	log     *slog.Logger
+	clock   clock
+	more    chan struct{} // Has an element when a source may have room again.
+
+	flaws    [broker.Flaws]atomic.Uint64 // Values dropped, by what was wrong with them.
+	droughts droughts
+	flawLog  broker.Throttle
+	resetLog broker.Throttle
+	lagLog   broker.Throttle
+	fullLog  broker.Throttle
+}
+
+// New returns a feed into table, which is to have no other. It does not connect yet,
+// see [Feed.Run].
+func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	f := &Feed{table: table, log: log, more: make(chan struct{}, 1), clock: clock{time.Now()}}
+	var scopes []string
+	for i, sc := range cfg {
+		s := &source{Table: table, feed: f, index: i, patterns: sc.Patterns, versionField: sc.VersionField}
+		var err error
+		if s.Source, err = sc.Broker.Source(s, log.With("source", s.name())); err != nil {
+			return nil, fmt.Errorf("feed: %w", err)
+		}
+		f.sources = append(f.sources, s)
+		scopes = append(scopes, scope(sc.Patterns))
+	}
+	table.SetSources(scopes)
+	table.SetRoute(f.route)
+	return f, nil
+}
+
+// Run feeds the table until ctx ends, over as many connections as it takes. It
+// returns with every goroutine ended and every socket closed. It is to be called
+// once.
+func (f *Feed) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, s := range f.sources {
+		wg.Go(func() { s.Run(ctx) })
+	}
+	f.drain(ctx)
+	wg.Wait()
+}
+
+// drain carries the table's changes to the sources, whatever state they are in.
+func (f *Feed) drain(ctx context.Context) {
+	tend := time.NewTicker(tendEvery)
+	defer tend.Stop()
+	var changes []topics.Change
+	withdrawn, _ := f.table.Reclaimed()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tend.C:
+			f.table.Sweep(now)
+			f.table.Watch(f.clock.now())
+			f.measure()
+			withdrawn = f.tellFull(withdrawn)
+		case <-f.table.Changed():
+		case <-f.more:
+		}
+		changes = f.hand(changes)
+	}
+}
+
+// hand gives each source what it has to be told, and some of the topics that it has room
+// for. changes is memory to be used again.
+func (f *Feed) hand(changes []topics.Change) []topics.Change {
+	for i, s := range f.sources {
+		most := min(max(0, s.Room()), handMax)
+		changes = f.table.Changes(i, changes[:0], most)
+		if len(changes) == 0 {
+			continue
+		}
+		s.Apply(changes)
+		clear(changes) // The names must not outlive their topics here.
+		if len(changes) >= most && most > 0 {
+			signal(f.more) // There may be more, behind what else drain has to do.
+		}
+	}
+	return changes
+}
+
+// tellFull logs that topics were withdrawn since there were so many, and returns how many
+// there are now.
+func (f *Feed) tellFull(before uint64) uint64 {
+	withdrawn, _ := f.table.Reclaimed()
+	if withdrawn == before {
+		return before
+	}
+	if swallowed, ok := f.fullLog.Allow(); ok {
+		f.log.Warn("the table is full: topics without a value were taken from clients who hold many, to make room for others",
+			"taken", withdrawn-before, "without_value", f.table.Rowless(), "topics", f.table.Held(), "swallowed", swallowed,
+			"hint", "if clients have a use for so many topics without a value raise -max-topics-total; else somebody makes up names")
+	}
+	return withdrawn
+}
+
+// measure tells the table how far the sources are behind.
+func (f *Feed) measure() {
+	for i, s := range f.sources {
+		lag := s.Stats().Lag
+		f.table.SetLag(i, lag.Milliseconds())
+		if lag <= lagMax {
+			continue
+		}
+		if swallowed, ok := f.lagLog.Allow(); ok {
+			f.log.Warn("feed is behind", "lag", lag.Round(time.Millisecond), "topics", s.name(),
+				"swallowed", swallowed, "hint", "give the edge or the broker more CPU, or divide the topics among several brokers; "+
+					"a broker cuts off who is behind, Redis by client-output-buffer-limit pubsub")
+		}
+	}
+}
+
+// route is the index of the source that takes a topic: the first with a pattern that
+// matches, or the last.
+func (f *Feed) route(topic string) int {
+	last := len(f.sources) - 1
+	for i := range last {
+		for _, p := range f.sources[i].patterns {
+			if match(p, topic) {
+				return i
+			}
+		}
+	}
+	return last
+}
+
+// signal puts an element into a channel of capacity 1 unless it has one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
