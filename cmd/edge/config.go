@@ -35,12 +35,7 @@ type config struct {
 	page             bool
 	drain            time.Duration
 	redis            sources
-	redisTLS         redis.TLSFiles
-	redisChannel     string
-	redisKey         string
-	feedTimeout      time.Duration
-	redisMode        string
-	redisStream      string
+	broker           redis.Config // Of each source, but for its URL.
 	versionField     string
 	staleFloor       time.Duration
 	staleAfter       time.Duration
@@ -146,15 +141,15 @@ func (c *config) flags() *flag.FlagSet {
 	fs.Var(&c.redis, shown("redis"), "`[patterns=]URL` of Redis, as often as there are independent ones (or with blanks between): "+
 		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port; rediss for TLS. "+
 		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
-	str(&c.redisChannel, "redis-channel", redis.DefaultChannel, "Pub/Sub channel of a topic")
-	str(&c.redisKey, "redis-key", redis.DefaultKey, "key of a topic's newest value")
-	str(&c.redisMode, "redis-mode", string(redis.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
-	str(&c.redisStream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
-	str(&c.redisTLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
-	str(&c.redisTLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
-	str(&c.redisTLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
+	str(&c.broker.Channel, "redis-channel", redis.DefaultChannel, "Pub/Sub channel of a topic")
+	str(&c.broker.Key, "redis-key", redis.DefaultKey, "key of a topic's newest value")
+	str((*string)(&c.broker.Mode), "redis-mode", string(redis.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
+	str(&c.broker.Stream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
+	str(&c.broker.TLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
+	str(&c.broker.TLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
+	str(&c.broker.TLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
 	str(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
-	dur(&c.feedTimeout, "feed-timeout", redis.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
+	dur(&c.broker.Timeout, "feed-timeout", redis.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
 
 	dur(&c.staleFloor, "stale-floor", 10*time.Second, "clients are told that a topic is stale when it has no tick for 4 times its longest gap, and for this time at least; 0 is never")
 	dur(&c.staleAfter, "stale-after", 0, "the same for all topics after this time, whatever their gaps are; 0 is learned for each from its ticks")
@@ -547,10 +542,8 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 func (c *config) feed() (f feed.Config, brokers []redis.Config) {
 	for _, source := range c.redis.list {
 		patterns, url := feed.ParseSource(string(source))
-		b := redis.Config{
-			URL: url, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout, TLS: c.redisTLS,
-			Mode: redis.Mode(c.redisMode), Stream: c.redisStream,
-		}
+		b := c.broker
+		b.URL = url
 		brokers = append(brokers, b)
 		f = append(f, feed.SourceConfig{Patterns: patterns, VersionField: c.versionField, Broker: b})
 	}
