@@ -189,7 +189,7 @@ func (c *cluster) node(addr string) *node {
 // a first topic has to wait for a connection is no outage. The caller holds c.mu.
 func (c *cluster) renew(n *node) {
 	var s *server
-	s = newServer(c.shared, fixed{c.at(n.addr), c.cfg.TLS}, shards, func(up bool) { c.serverChanged(n, s, up) })
+	s = newServer(c.shared, fixed{c.upstream, n.addr}, shards, func(up bool) { c.serverChanged(n, s, up) })
 	s.moved = c.hint
 	n.server, n.up, n.missing, n.stop = s, true, false, nil
 }

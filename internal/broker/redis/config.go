@@ -165,10 +165,10 @@ func (c Config) Source(owner broker.Owner, log *slog.Logger) (broker.Source, err
 	sh := &shared{cfg: c, owner: owner, log: log}
 	sh.channel, _ = newTemplate("channel", c.Channel) // Valid, as all is.
 	sh.key, _ = newTemplate("key", c.Key)
-	var to target = fixed{u.opts, c.TLS}
+	var to target = fixed{u, ""}
 	switch u.kind {
 	case sentinel:
-		to = sentinels{u, c}
+		to = sentinels{u}
 	case sharded:
 		return newCluster(sh, u), nil
 	}

@@ -75,9 +75,8 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	if err := l.greet(base); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	opts := *base
-	opts.Dialer = l.dialSame(dialer(ctx, base))
-	get := goredis.NewClient(&opts)
+	base.Dialer = l.dialSame(dialer(ctx, base))
+	get := goredis.NewClient(base)
 	defer get.Close()
 	l.fetcher = fetcher{s: s, get: get, waiting: make(chan struct{}, waitingMax), after: nothing, hand: l.hand, look: l.look}
 	s.pings.Store(&l.pings)

@@ -44,7 +44,7 @@ func NewPublisher(ctx context.Context, cfg Config, log *slog.Logger) (*Publisher
 	p.channel, _ = newTemplate("channel", cfg.Channel)
 	p.key, _ = newTemplate("key", cfg.Key)
 	var err error
-	if p.client, err = p.up.client(ctx, cfg.TLS); err != nil {
+	if p.client, err = p.up.client(ctx); err != nil {
 		return nil, fmt.Errorf("publisher: %w", err)
 	}
 	return p, nil
@@ -135,17 +135,16 @@ func (p *Publisher) address() string {
 }
 
 // client returns a client of the servers of a publisher. Its connections close when ctx ends.
-func (u *upstream) client(ctx context.Context, files TLSFiles) (goredis.UniversalClient, error) {
-	opts, err := files.secure(u.opts)
+func (u *upstream) client(ctx context.Context) (goredis.UniversalClient, error) {
+	own, err := u.at("", u.opts)
 	if err != nil {
 		return nil, err
 	}
-	own := *opts
-	own.Dialer = dialer(ctx, &own)
+	own.Dialer = dialer(ctx, own)
 	switch u.kind {
 	case sentinel:
 		// To sentinels go-redis speaks RESP3, whatever the protocol is to be.
-		own.Dialer = filtered(bareDialer(ctx, &own), resp.Follower{Newer: true})
+		own.Dialer = filtered(bareDialer(ctx, own), resp.Follower{Newer: true})
 		return goredis.NewFailoverClient(&goredis.FailoverOptions{
 			MasterName: u.master, SentinelAddrs: u.addrs, SentinelUsername: u.guard.Username, SentinelPassword: u.guard.Password,
 			Username: own.Username, Password: own.Password, DB: own.DB, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
@@ -160,5 +159,5 @@ func (u *upstream) client(ctx context.Context, files TLSFiles) (goredis.Universa
 			Protocol: own.Protocol, DisableIdentity: true, MaintNotificationsConfig: own.MaintNotificationsConfig,
 		}), nil
 	}
-	return goredis.NewClient(&own), nil
+	return goredis.NewClient(own), nil
 }

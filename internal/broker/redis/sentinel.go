@@ -24,10 +24,7 @@ const (
 )
 
 // sentinels are the target of a server that sentinels choose.
-type sentinels struct {
-	*upstream
-	cfg Config
-}
+type sentinels struct{ *upstream }
 
 // addrMax bounds the address of a server that a sentinel or a node of a cluster names: a
 // name in the DNS has 253 bytes at most. A longer one would stand in every error about it,
@@ -55,7 +52,7 @@ func (s sentinels) resolve(ctx context.Context) (*goredis.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts, err := s.cfg.TLS.secure(s.at(addr))
+	opts, err := s.at(addr, s.opts)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +96,7 @@ func (sentinels) waitMax() time.Duration { return time.Second }
 func (s sentinels) dial(ctx context.Context) ([]*goredis.Client, error) {
 	var clients []*goredis.Client
 	for _, addr := range s.addrs {
-		opts, err := s.cfg.TLS.secure(at(s.guard, addr))
+		opts, err := s.at(addr, s.guard)
 		if err != nil {
 			closeAll(clients)
 			return nil, err

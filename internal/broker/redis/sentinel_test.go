@@ -56,7 +56,7 @@ func newOpinion(t *testing.T, port, epoch int64) *opinion {
 func asking(addrs ...string) sentinels {
 	cfg := Config{Timeout: time.Second}
 	u := &upstream{addrs: addrs, master: "m", opts: At("").tuned(), guard: cfg.tuned()}
-	return sentinels{u, cfg}
+	return sentinels{u}
 }
 
 // A sentinel that slept through a failover is outvoted by one that did not.

@@ -55,11 +55,11 @@ type target interface {
 
 // fixed is the target of a server that has one address for ever.
 type fixed struct {
-	opts *goredis.Options
-	tls  TLSFiles
+	*upstream
+	addr string // "" for that of the URL.
 }
 
-func (f fixed) resolve(context.Context) (*goredis.Options, error) { return f.tls.secure(f.opts) }
+func (f fixed) resolve(context.Context) (*goredis.Options, error) { return f.at(f.addr, f.opts) }
 
 func (fixed) waitMax() time.Duration { return backoffMax }
 

@@ -89,13 +89,12 @@ func (st *stream) runLink(ctx context.Context, up func()) error {
 		return err
 	}
 	st.addr = base.Addr
-	opts := *base
-	opts.Dialer = sticky(dialer(ctx, base))
-	patient := opts
+	base.Dialer = sticky(dialer(ctx, base))
+	patient := *base
 	patient.ReadTimeout, patient.WriteTimeout = -1, -1
 	l := &streamLink{stream: st, read: goredis.NewClient(&patient)}
 	defer l.read.Close()
-	get := goredis.NewClient(&opts)
+	get := goredis.NewClient(base)
 	defer get.Close()
 	if err := l.greet(ctx); err != nil {
 		return fmt.Errorf("connect: %w", err)

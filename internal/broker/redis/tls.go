@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	goredis "github.com/redis/go-redis/v9"
 )
 
 // TLSFiles names the files of connections by TLS, in PEM. They are read again for each
@@ -62,14 +60,4 @@ func (f TLSFiles) pair() (*tls.Certificate, error) {
 		return nil, fmt.Errorf("redis TLS certificate and key: %w", err)
 	}
 	return &pair, nil
-}
-
-// secure returns o with what the files hold now, if o is for TLS at all.
-func (f TLSFiles) secure(o *goredis.Options) (*goredis.Options, error) {
-	if o.TLSConfig == nil || f == (TLSFiles{}) {
-		return o, nil
-	}
-	to := *o
-	to.TLSConfig = o.TLSConfig.Clone()
-	return &to, f.load(to.TLSConfig)
 }

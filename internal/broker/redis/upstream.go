@@ -87,6 +87,7 @@ type upstream struct {
 	addrs  []string
 	master string           // What the sentinels call the primary.
 	guard  *goredis.Options // For the sentinels themselves.
+	tls    TLSFiles
 }
 
 // errURL stands for every error of the URL's parser, because each of those may
@@ -106,6 +107,7 @@ func (c Config) upstream() (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
+	u.tls = c.TLS
 	tune(u.opts, c)
 	if u.guard != nil {
 		tune(u.guard, c)
@@ -205,17 +207,23 @@ func withPort(host, port string) (string, bool) {
 	return net.JoinHostPort(host, port), true
 }
 
-// at returns the options for the server at addr.
-func (u *upstream) at(addr string) *goredis.Options { return at(u.opts, addr) }
-
-func at(o *goredis.Options, addr string) *goredis.Options {
+// at returns o for the server at addr, or for that of the URL if it is "", with what the files
+// for TLS hold now.
+func (u *upstream) at(addr string, o *goredis.Options) (*goredis.Options, error) {
 	to := *o
-	to.Addr = addr
 	if o.TLSConfig != nil {
 		to.TLSConfig = o.TLSConfig.Clone()
-		to.TLSConfig.ServerName, _, _ = net.SplitHostPort(addr)
+		if err := u.tls.load(to.TLSConfig); err != nil {
+			return nil, err
+		}
 	}
-	return &to
+	if addr != "" {
+		to.Addr = addr
+		if to.TLSConfig != nil {
+			to.TLSConfig.ServerName, _, _ = net.SplitHostPort(addr)
+		}
+	}
+	return &to, nil
 }
 
 // validateCluster looks at what a Redis Cluster needs, if the source is one.

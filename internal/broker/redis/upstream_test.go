@@ -159,11 +159,11 @@ func TestSlot(t *testing.T) {
 func TestTLSFilesAreReadAgain(t *testing.T) {
 	ca := redistest.NewCA(t)
 	cert, key := ca.Issue("edge")
-	u, err := Config{URL: "rediss://h"}.upstream()
+	u, err := Config{URL: "rediss://h", TLS: TLSFiles{CA: ca.File, Cert: cert, Key: key}}.upstream()
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := fixed{u.opts, TLSFiles{CA: ca.File, Cert: cert, Key: key}}
+	target := fixed{u, ""}
 	o, err := target.resolve(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -94,7 +94,7 @@ func (c *cluster) askable() []string {
 }
 
 func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
-	opts, err := c.cfg.TLS.secure(c.at(addr))
+	opts, err := c.at(addr, c.opts)
 	if err != nil {
 		return view{}, err
 	}
