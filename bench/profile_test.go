@@ -15,22 +15,22 @@ Duration: 5s, Total samples = 100000us (2.00%)
    10000us   internal/runtime/syscall/linux.Syscall6
              syscall.read
              internal/poll.(*FD).Read
-             tickedge/internal/feed.(*link).Read
+             tickedge/internal/broker/redis.(*link).Read
              tickedge/internal/resp.(*Reader).Next
-             tickedge/internal/feed.(*link).receive
+             tickedge/internal/broker/redis.(*link).receive
 -----------+-------------------------------------------------------
    20000us   runtime.mallocgc
              runtime.makeslice
              github.com/redis/go-redis/v9/internal/proto.(*Reader).readSlice
-             tickedge/internal/feed.(*fetcher).run
+             tickedge/internal/broker/redis.(*fetcher).run
 -----------+-------------------------------------------------------
    20000us   tickedge/internal/resp.header (inline)
              tickedge/internal/resp.(*Reader).Next
-             tickedge/internal/feed.(*link).receive
+             tickedge/internal/broker/redis.(*link).receive
 -----------+-------------------------------------------------------
    30000us   runtime.mapaccess2_faststr
              tickedge/internal/topics.(*Table).Publish
-             tickedge/internal/feed.(*link).receive
+             tickedge/internal/broker/redis.(*link).receive
 -----------+-------------------------------------------------------
    10000us   runtime.scanObject
              runtime.gcAssistAlloc

@@ -4,7 +4,7 @@
 // sockets, while ordinary subscribers look on. Each input has a demanded reaction, from
 // docs/PROTOCOL.md, docs/OPERATIONS.md or an RFC. It builds and starts the edge itself,
 // with a redis-server and a source of ticks, and shares no code with it. The broken Redis
-// is the stand-in of the tests (internal/feed/redistest).
+// is the stand-in of the tests (internal/broker/redis/redistest).
 //
 //	main.go       the run, its flags and its table
 //	plan.go       how much of everything, in the short and the long form

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"tickedge/bench/internal/wire"
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // brokenReplies are what a broken Redis sends: a few of what cmd/edge plays in its tests

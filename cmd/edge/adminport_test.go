@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // ask sends a request to the admin port as it stands and returns the status.
@@ -187,7 +187,7 @@ func TestAdminClosesStuckClients(t *testing.T) {
 			before, same = n, 0
 		}
 		same++
-		return same >= 100 && strings.Contains(e.stderr.String(), "redis feed up")
+		return same >= 100 && strings.Contains(e.stderr.String(), `msg="feed up"`)
 	})
 	for range 5 {
 		e.stuck(slowReader)

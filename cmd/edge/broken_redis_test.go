@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 var (

@@ -15,12 +15,14 @@ import (
 	"time"
 
 	"tickedge/internal/auth"
+	"tickedge/internal/broker/redis"
 	"tickedge/internal/doctor"
 	"tickedge/internal/fanout"
 	"tickedge/internal/feed"
 	"tickedge/internal/flags"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
+	"tickedge/internal/market"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -33,12 +35,7 @@ type config struct {
 	page             bool
 	drain            time.Duration
 	redis            sources
-	redisTLS         feed.TLSFiles
-	redisChannel     string
-	redisKey         string
-	feedTimeout      time.Duration
-	redisMode        string
-	redisStream      string
+	broker           redis.Config // Of each source, but for its URL.
 	versionField     string
 	staleFloor       time.Duration
 	staleAfter       time.Duration
@@ -140,19 +137,19 @@ func (c *config) flags() *flag.FlagSet {
 	dur(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")
 
 	begin("Feed")
-	c.redis = sources{list: []feed.SourceConfig{feed.ParseSource("redis://127.0.0.1:6379")}}
+	c.redis = sources{list: []sourceFlag{"redis://127.0.0.1:6379"}}
 	fs.Var(&c.redis, shown("redis"), "`[patterns=]URL` of Redis, as often as there are independent ones (or with blanks between): "+
 		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port; rediss for TLS. "+
 		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
-	str(&c.redisChannel, "redis-channel", feed.DefaultChannel, "Pub/Sub channel of a topic")
-	str(&c.redisKey, "redis-key", feed.DefaultKey, "key of a topic's newest value")
-	str(&c.redisMode, "redis-mode", string(feed.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
-	str(&c.redisStream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
-	str(&c.redisTLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
-	str(&c.redisTLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
-	str(&c.redisTLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
+	str(&c.broker.Channel, "redis-channel", redis.DefaultChannel, "Pub/Sub channel of a topic")
+	str(&c.broker.Key, "redis-key", redis.DefaultKey, "key of a topic's newest value")
+	str((*string)(&c.broker.Mode), "redis-mode", string(redis.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
+	str(&c.broker.Stream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
+	str(&c.broker.TLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
+	str(&c.broker.TLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
+	str(&c.broker.TLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
 	str(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
-	dur(&c.feedTimeout, "feed-timeout", feed.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
+	dur(&c.broker.Timeout, "feed-timeout", redis.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
 
 	dur(&c.staleFloor, "stale-floor", 10*time.Second, "clients are told that a topic is stale when it has no tick for 4 times its longest gap, and for this time at least; 0 is never")
 	dur(&c.staleAfter, "stale-after", 0, "the same for all topics after this time, whatever their gaps are; 0 is learned for each from its ticks")
@@ -220,10 +217,18 @@ func (c *config) flags() *flag.FlagSet {
 	return fs
 }
 
-// sources is the value of -redis. It shows no passwords.
+// sources is the value of -redis.
 type sources struct {
-	list  []feed.SourceConfig
+	list  []sourceFlag
 	given bool
+}
+
+// sourceFlag is one -redis. It shows no passwords.
+type sourceFlag string
+
+func (s sourceFlag) String() string {
+	_, url := feed.ParseSource(string(s))
+	return strings.TrimSuffix(string(s), url) + redis.Config{URL: url}.String()
 }
 
 func (s *sources) String() string {
@@ -241,7 +246,7 @@ func (s *sources) Set(text string) error {
 		s.list, s.given = nil, true // They take the default's place.
 	}
 	for _, one := range strings.Fields(text) {
-		s.list = append(s.list, feed.ParseSource(one))
+		s.list = append(s.list, sourceFlag(one))
 	}
 	return nil
 }
@@ -358,7 +363,8 @@ func (c *config) validate(fs *flag.FlagSet) error {
 			bad("-demo: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
-	if err := c.feed().Validate(); err != nil {
+	sources, brokers := c.feed()
+	if err := errors.Join(sources.Validate(), redis.Validate(brokers...)); err != nil {
 		problems = append(problems, strings.Split(err.Error(), "\n")...)
 	}
 	c.validateTokens(fs, bad)
@@ -465,7 +471,7 @@ func lines(bad func(format string, args ...any), prefix string, err error) {
 // What is kept free of open files beside the loops and the sources of the feed.
 const (
 	adminFiles = adminConns + 2 // And the listener, and one that is just accepted.
-	jwksFiles  = 2              // A fetch, see connFiles in package feed.
+	jwksFiles  = 2              // A fetch, see connFiles in package redis.
 	demoFiles  = 16             // The other ends of all connections of the feed, and the publisher.
 	// spareFiles are for what has no number of its own: the log, the Go runtime, names that
 	// are looked up, keys, certificates and /proc that are read.
@@ -474,7 +480,8 @@ const (
 
 // fileReserve is how many open files are kept for everything that is no client.
 func (c *config) fileReserve() int {
-	n := loop.FileReserve(max(1, c.loops)) + c.feed().Files() + spareFiles
+	sources, _ := c.feed()
+	n := loop.FileReserve(max(1, c.loops)) + sources.Files() + spareFiles
 	if c.admin != "" {
 		n += adminFiles
 	}
@@ -530,22 +537,28 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	return slog.New(newThrottle(slog.NewTextHandler(w, opts)))
 }
 
-func (c *config) feed() feed.Config {
-	return feed.Config{
-		Sources: c.redis.list, Channel: c.redisChannel, Key: c.redisKey, Timeout: c.feedTimeout, TLS: c.redisTLS,
-		Mode: feed.Mode(c.redisMode), Stream: c.redisStream, VersionField: c.versionField,
+// feed is where ticks come from: a source for each -redis, with a broker that is alike but for its
+// URL. They are all Redis. Another broker is told apart here, by the scheme of its URL.
+func (c *config) feed() (f feed.Config, brokers []redis.Config) {
+	for _, source := range c.redis.list {
+		patterns, url := feed.ParseSource(string(source))
+		b := c.broker
+		b.URL = url
+		brokers = append(brokers, b)
+		f = append(f, feed.SourceConfig{Patterns: patterns, VersionField: c.versionField, Broker: b})
 	}
+	return f, brokers
 }
 
-func (c *config) market() feed.MarketConfig {
-	m := feed.MarketConfig{Rate: c.demoRate, Volatility: c.demoVolatility, Seed: c.demoSeed}
+func (c *config) market() market.Config {
+	m := market.Config{Rate: c.demoRate, Volatility: c.demoVolatility, Seed: c.demoSeed}
 	for s := range strings.SplitSeq(c.demoSymbols, ",") {
 		if s = strings.TrimSpace(s); s != "" {
 			m.Symbols = append(m.Symbols, s)
 		}
 	}
 	if len(m.Symbols) == 0 {
-		m.Symbols = feed.DefaultSymbols()
+		m.Symbols = market.DefaultSymbols()
 	}
 	return m
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // jsonLines decodes a page of JSON objects, one a line.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // A value that is there, one that is published, and a burst take the whole way from

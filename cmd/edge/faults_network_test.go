@@ -14,7 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // ownNetwork is set in the process that TestNetworkFault starts.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 var longFaults = flag.Bool("long-faults", false, "faults that last as long as an operator's: 10 s, not 3 s")

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 func sentinels(t *testing.T) (*redistest.Sentinels, *upstream) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // Redis goes away and comes back: clients are told, those that come meanwhile as well,
@@ -239,7 +239,7 @@ func TestStoppedEdgeKeepsItsLinks(t *testing.T) {
 			if e.metric(`edge_feed_current{source="*"}`) != "1" {
 				t.Error("not current")
 			}
-			if text := e.stderr.String(); strings.Contains(text, "redis feed down") {
+			if text := e.stderr.String(); strings.Contains(text, `msg="feed down"`) {
 				t.Error("a link was given up")
 			}
 		})

@@ -20,7 +20,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/logtest"
 )
 

@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"tickedge/internal/auth"
+	"tickedge/internal/broker/redis"
 	"tickedge/internal/feed"
 	"tickedge/internal/loop"
+	"tickedge/internal/market"
 	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
@@ -97,24 +99,28 @@ func run(args []string) int {
 		defer ops.close()
 	}
 
+	redis.RouteLog(log)
 	if cfg.demo {
-		embedded, err := feed.StartEmbedded()
+		embedded, err := redis.StartEmbedded()
 		if err != nil {
 			return fail("can't start", err)
 		}
 		defer embedded.Close()
-		cfg.redis = sources{list: []feed.SourceConfig{{URL: embedded.URL()}}}
-		market, err := feed.NewMarket(cfg.market())
+		cfg.redis = sources{list: []sourceFlag{sourceFlag(embedded.URL())}}
+		_, brokers := cfg.feed()
+		ticks, err := market.New(cfg.market())
 		if err != nil {
 			return fail("can't start the market", err)
 		}
-		publisher, err := feed.NewPublisher(cfg.feed(), log)
+		publisher, err := redis.NewPublisher(work, brokers[0], log)
 		if err != nil {
 			return fail("can't start the market", err)
 		}
+		defer publisher.Close()
+		player := market.NewPlayer(publisher)
 		working.Go(func() {
 			panics.Keep(work, panics.Demo, log, func(ctx context.Context) {
-				if err := publisher.Run(ctx, market); err != nil {
+				if err := player.Run(ctx, ticks); err != nil {
 					log.Error("the simulated market ended", "error", err)
 				}
 			})
@@ -125,15 +131,12 @@ func run(args []string) int {
 
 	newTopics := cfg.newTopics(time.Now())
 	table := topics.New(cfg.table(time.Now(), newTopics))
-	source, err := feed.New(cfg.feed(), table, log)
+	sources, _ := cfg.feed()
+	source, err := feed.New(sources, table, log)
 	if err != nil {
 		return fail("can't start", err)
 	}
-	working.Go(func() {
-		if err := source.Run(work); err != nil {
-			log.Error("the feed ended", "error", err)
-		}
-	})
+	working.Go(func() { source.Run(work) })
 
 	var verifier *auth.Verifier
 	if len(cfg.tokenSources()) > 0 {

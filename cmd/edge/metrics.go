@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"tickedge/internal/auth"
+	"tickedge/internal/broker"
 	"tickedge/internal/feed"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
@@ -219,22 +220,18 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	count(forgottenDesc, g.Forgotten)
 
 	f := e.feed.Stats()
-	count(ticksDesc, f.Ticks)
-	count(unwantedDesc, f.Unwanted)
-	count(invalidDesc, f.TooBig, "too_big")
-	count(invalidDesc, f.NotUTF8, "not_utf8")
-	count(invalidDesc, f.NotJSON, "not_json")
-	count(invalidDesc, f.TooDeep, "too_deep")
-	count(invalidDesc, f.LoneSurrogate, "lone_surrogate")
-	count(invalidDesc, f.NoVersion, "no_version")
-	count(invalidDesc, f.NoFields, "no_fields")
-	count(olderDesc, f.Older)
-	count(repeatedDesc, f.Repeated)
-	count(resetsDesc, f.VersionResets)
-	count(gapsDesc, f.Gaps)
-	count(repairsDesc, f.Repairs)
-	count(fetchFailDesc, f.FetchFailures)
-	count(brokenDesc, f.Broken)
+	count(ticksDesc, f.Counts[broker.Ticks])
+	count(unwantedDesc, f.Counts[broker.Unwanted])
+	for flaw := broker.Flawless + 1; flaw < broker.Flaws; flaw++ {
+		count(invalidDesc, f.Flaws[flaw], flaw.Label())
+	}
+	count(olderDesc, f.Counts[broker.Older])
+	count(repeatedDesc, f.Counts[broker.Repeated])
+	count(resetsDesc, f.Counts[broker.VersionResets])
+	count(gapsDesc, f.Counts[broker.Gaps])
+	count(repairsDesc, f.Counts[broker.Repairs])
+	count(fetchFailDesc, f.Counts[broker.FetchFailures])
+	count(brokenDesc, f.Counts[broker.Broken])
 	oneIf := func(yes bool) float64 {
 		if yes {
 			return 1

@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // Each way in, from redis-cli to a client, with versions.

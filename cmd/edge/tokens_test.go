@@ -19,7 +19,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 const tokenSecret = "open-sesame-open-sesame-open-sesame"

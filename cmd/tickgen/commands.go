@@ -7,14 +7,14 @@ import (
 	"strconv"
 	"strings"
 
-	"tickedge/internal/feed"
+	"tickedge/internal/market"
 )
 
 const commandForms = "pause | resume | speed N (1 to 10) | status | quit"
 
 // commands obeys the lines of in until it ends or says quit, which is what the result
 // tells. The end of in is not the end of the ticks: a service has no standard input.
-func commands(in io.Reader, out io.Writer, p *feed.Publisher, status func() string) (quit bool) {
+func commands(in io.Reader, out io.Writer, p *market.Player, status func() string) (quit bool) {
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		words := strings.Fields(lines.Text())
@@ -44,7 +44,7 @@ func commands(in io.Reader, out io.Writer, p *feed.Publisher, status func() stri
 	return false
 }
 
-func setSpeed(p *feed.Publisher, word string, status func() string) string {
+func setSpeed(p *market.Player, word string, status func() string) string {
 	speed, err := strconv.ParseFloat(word, 64)
 	if err != nil {
 		return fmt.Sprintf("tickgen: speed %q is not a number, want 1 to 10", word)

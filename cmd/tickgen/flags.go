@@ -9,19 +9,19 @@ import (
 	"strings"
 	"time"
 
-	"tickedge/internal/feed"
+	"tickedge/internal/broker/redis"
 	"tickedge/internal/flags"
+	"tickedge/internal/market"
 )
 
 // config is what the flags and the environment say.
 type config struct {
-	redis    feed.Config
-	market   feed.MarketConfig
+	redis    redis.Config
+	market   market.Config
 	speed    float64
 	replay   string
 	loop     bool
 	duration time.Duration
-	entries  int
 	logLevel slog.Level
 }
 
@@ -51,21 +51,20 @@ Flags:
 // asked for, and was written to out. Any other says all that is wrong.
 func parse(args []string, out io.Writer) (config, error) {
 	var c config
-	c.redis.Sources = make([]feed.SourceConfig, 1)
 	var symbols string
 	fs := flag.NewFlagSet("tickgen", flag.ContinueOnError)
-	fs.StringVar(&c.redis.Sources[0].URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, unix://, redis-sentinel:// or redis-cluster://,\nrediss in place of redis for TLS; a cluster needs names such as\n-redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
-	fs.StringVar(&c.redis.Channel, "redis-channel", feed.DefaultChannel, "`template` of a topic's Pub/Sub channel")
-	fs.StringVar(&c.redis.Key, "redis-key", feed.DefaultKey, "`template` of the key of a topic's newest value")
+	fs.StringVar(&c.redis.URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, unix://, redis-sentinel:// or redis-cluster://,\nrediss in place of redis for TLS; a cluster needs names such as\n-redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
+	fs.StringVar(&c.redis.Channel, "redis-channel", redis.DefaultChannel, "`template` of a topic's Pub/Sub channel")
+	fs.StringVar(&c.redis.Key, "redis-key", redis.DefaultKey, "`template` of the key of a topic's newest value")
 	fs.StringVar(&c.redis.Stream, "redis-stream", "", "`key` of a stream that ticks are added to, in place of publishing them")
-	fs.IntVar(&c.entries, "stream-entries", feed.DefaultEntries, "`number` of entries that the stream keeps, or some more")
+	fs.IntVar(&c.redis.Entries, "stream-entries", redis.DefaultEntries, "`number` of entries that the stream keeps, or some more")
 	fs.StringVar(&symbols, "symbols", "", "`list` of symbols, separated by commas (default AAPL, BTC-USD, EUR-USD and 21\n"+
 		"more, or none if -n is given)")
 	fs.IntVar(&c.market.Generated, "n", 0, "`number` of symbols GEN-000001, GEN-000002, … for load")
 	fs.Float64Var(&c.market.Rate, "rate", 200, "`ticks` per second at speed 1, all symbols together")
 	fs.Float64Var(&c.market.Volatility, "volatility", 1, "`factor` on the yearly volatility of every symbol: 1 is realistic,\n10 is lively to look at")
 	fs.Uint64Var(&c.market.Seed, "seed", 1, "`number` that decides about all prices: the same seed gives the same ticks")
-	fs.Float64Var(&c.speed, "speed", feed.SpeedMin, "`factor` on the rate, 1 to 10")
+	fs.Float64Var(&c.speed, "speed", market.SpeedMin, "`factor` on the rate, 1 to 10")
 	fs.StringVar(&c.replay, "replay", "", "`file` of recorded ticks to publish instead of simulated ones, one a line:\n"+
 		`{"topic":"AAPL","ts":1732181723411,"v":{"p":189.87}} with ts in Unix ms`)
 	fs.BoolVar(&c.loop, "loop", false, "start over at the end of -replay, one second later")
@@ -82,31 +81,31 @@ func parse(args []string, out io.Writer) (config, error) {
 		return c, err
 	}
 	if c.redis.Stream != "" {
-		c.redis.Mode = feed.ModeStream
+		c.redis.Mode = redis.ModeStream
 	}
 	switch {
 	case symbols != "":
 		c.market.Symbols = strings.Split(symbols, ",")
 	case c.market.Generated == 0:
-		c.market.Symbols = feed.DefaultSymbols()
+		c.market.Symbols = market.DefaultSymbols()
 	}
 	return c, c.validate()
 }
 
 // validate returns all that is wrong with c, or nil.
 func (c config) validate() error {
-	errs := []error{c.redis.Validate()}
+	errs := []error{redis.Validate(c.redis)}
 	if c.replay == "" {
 		errs = append(errs, c.market.Validate())
 		if c.loop {
 			errs = append(errs, errors.New("-loop needs -replay FILE: simulated ticks never end"))
 		}
 	}
-	if !(c.speed >= feed.SpeedMin && c.speed <= feed.SpeedMax) {
-		errs = append(errs, fmt.Errorf("-speed is %v, want %d to %d", c.speed, feed.SpeedMin, feed.SpeedMax))
+	if !(c.speed >= market.SpeedMin && c.speed <= market.SpeedMax) {
+		errs = append(errs, fmt.Errorf("-speed is %v, want %d to %d", c.speed, market.SpeedMin, market.SpeedMax))
 	}
-	if c.entries < 1 {
-		errs = append(errs, fmt.Errorf("-stream-entries is %d, want 1 or more", c.entries))
+	if c.redis.Entries < 1 {
+		errs = append(errs, fmt.Errorf("-stream-entries is %d, want 1 or more", c.redis.Entries))
 	}
 	if c.duration < 0 {
 		errs = append(errs, fmt.Errorf("-for is %v, want 0 (no end) or more, such as 90s", c.duration))

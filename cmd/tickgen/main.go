@@ -15,7 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"tickedge/internal/feed"
+	"tickedge/internal/broker/redis"
+	"tickedge/internal/market"
 )
 
 // statusEvery is the time between two status lines.
@@ -52,26 +53,28 @@ func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) e
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	source, rate, closeSource, err := open(c)
+	ticks, rate, closeTicks, err := open(c)
 	if err != nil {
 		return err
 	}
-	defer closeSource()
+	defer closeTicks()
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
-	publisher, err := feed.NewPublisher(c.redis, log)
+	redis.RouteLog(log)
+	publisher, err := redis.NewPublisher(ctx, c.redis, log)
 	if err != nil {
 		return err
 	}
-	publisher.KeepEntries(c.entries)
-	if err := publisher.SetSpeed(c.speed); err != nil {
+	defer publisher.Close()
+	player := market.NewPlayer(publisher)
+	if err := player.SetSpeed(c.speed); err != nil {
 		return err
 	}
-	meter := &meter{publisher: publisher, rate: rate, at: time.Now()}
+	meter := &meter{player: player, rate: rate, at: time.Now()}
 	fmt.Fprintf(stderr, "tickgen: commands on standard input: %s\n", commandForms)
 
 	// Not waited for: nothing ends a read of standard input.
 	go func() {
-		if commands(stdin, stderr, publisher, meter.line) {
+		if commands(stdin, stderr, player, meter.line) {
 			cancel()
 		}
 	}()
@@ -82,17 +85,17 @@ func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) e
 	wg.Go(func() {
 		report(ctx, stderr, meter)
 	})
-	err = publisher.Run(ctx, source)
+	err = player.Run(ctx, ticks)
 	cancel()
 	wg.Wait()
 	fmt.Fprintln(stderr, meter.line())
 	return err
 }
 
-// open returns the source of ticks and its rate, 0 if it has its own times.
-func open(c config) (source feed.Source, rate float64, closeSource func() error, err error) {
+// open returns the ticks and their rate, 0 if they have their own times.
+func open(c config) (ticks market.Ticks, rate float64, closeTicks func() error, err error) {
 	if c.replay == "" {
-		m, err := feed.NewMarket(c.market)
+		m, err := market.New(c.market)
 		return m, c.market.Rate, func() error { return nil }, err
 	}
 	f, err := os.Open(c.replay)
@@ -100,9 +103,9 @@ func open(c config) (source feed.Source, rate float64, closeSource func() error,
 		return nil, 0, nil, fmt.Errorf("replay: %w", err)
 	}
 	if c.loop {
-		return feed.NewReplayLoop(c.replay, f), 0, f.Close, nil
+		return market.NewReplayLoop(c.replay, f), 0, f.Close, nil
 	}
-	return feed.NewReplay(c.replay, f), 0, f.Close, nil
+	return market.NewReplay(c.replay, f), 0, f.Close, nil
 }
 
 func report(ctx context.Context, stderr io.Writer, m *meter) {
@@ -120,8 +123,8 @@ func report(ctx context.Context, stderr io.Writer, m *meter) {
 
 // meter measures the rate reached between two status lines.
 type meter struct {
-	publisher *feed.Publisher
-	rate      float64 // Asked for at speed 1; 0 for a recording.
+	player *market.Player
+	rate   float64 // Asked for at speed 1; 0 for a recording.
 
 	mu        sync.Mutex
 	at        time.Time
@@ -132,7 +135,7 @@ type meter struct {
 func (m *meter) line() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now, s := time.Now(), m.publisher.State()
+	now, s := time.Now(), m.player.State()
 	reached := float64(s.Published-m.published) / max(now.Sub(m.at).Seconds(), 1e-3)
 	m.at, m.published = now, s.Published
 

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/feed"
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/logtest"
+	"tickedge/internal/market"
 )
 
 // program is tickgen as it runs inside the test.
@@ -182,7 +182,7 @@ func TestHelpAndDefaults(t *testing.T) {
 	if err != nil || c.market.Rate != 7 || len(c.market.Symbols) != 0 || c.market.Generated != 5 {
 		t.Errorf("config = %+v, %v", c, err)
 	}
-	if c, err = parse(nil, io.Discard); err != nil || len(c.market.Symbols) != len(feed.DefaultSymbols()) {
+	if c, err = parse(nil, io.Discard); err != nil || len(c.market.Symbols) != len(market.DefaultSymbols()) {
 		t.Errorf("config = %+v, %v", c, err)
 	}
 }

@@ -1,232 +1,138 @@
 package feed
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"strings"
-	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
-
-	"tickedge/internal/resp"
+	"tickedge/internal/broker"
+	"tickedge/internal/topics"
 )
 
-// What holds where a [Config] says nothing. The names are those of feeds that exist.
-const (
-	DefaultChannel = "channel:prices:{topic}"
-	DefaultKey     = "price:{topic}"
-	DefaultTimeout = 5 * time.Second
-)
+// Config says where ticks come from. The last source has no patterns and takes what no other
+// does.
+type Config []SourceConfig
 
-// timeoutMin keeps the pings of a connection, three per timeout, below 30 a second.
-const timeoutMin = 100 * time.Millisecond
-
-// Config says where ticks come from and how topics are named there.
-type Config struct {
-	// Sources are where the topics are. The last has no patterns and takes what no other
-	// does.
-	Sources []SourceConfig
-	// Channel is the Pub/Sub channel of a topic, with {topic} in the topic's place.
-	// The default is [DefaultChannel]. In a Redis Cluster it needs a hash tag, see
-	// [SourceConfig].
-	Channel string
-	// Key holds the newest value of a topic. The default is [DefaultKey].
-	Key string
-	// Mode is how ticks come. The default is [ModeChannel].
-	Mode Mode
-	// Stream is the key of the stream that [ModeStream] reads.
-	Stream string
-	// Timeout is the silence after which a connection is taken for dead, and bounds
-	// every connect, read and write. The default is [DefaultTimeout]. Pings are sent
-	// at a third of it, and each second at least. Raise it if Redis pauses longer than
-	// that, for a script or a failover.
-	Timeout time.Duration
-	// TLS is what connections to rediss:// addresses use besides the system's
-	// authorities.
-	TLS TLSFiles
+// SourceConfig is one source.
+type SourceConfig struct {
+	// Patterns are those of the topics that the source takes, with * for any run of
+	// characters. There are none in the last source.
+	Patterns []string
 	// VersionField is where values have a version, a member's name or a path of several
 	// such as meta.seq: a decimal number, or a string that holds one. Ticks whose version
 	// is below that of the topic's row are dropped, and so are values without one. "" if
 	// values have none.
 	VersionField string
+	Broker       broker.Config // What the source reads from.
 }
 
-// Mode is a way in which ticks come from Redis.
-type Mode string
+// ParseSource takes [pattern[,pattern…]=]URL apart. What is wrong with the parts is for
+// [Config.Validate] and the broker to say.
+func ParseSource(s string) (patterns []string, url string) {
+	// An = behind the :// is part of the URL.
+	if at := strings.IndexByte(s, '='); at >= 0 && !strings.Contains(s[:at], "://") {
+		return strings.Split(s[:at], ","), s[at+1:]
+	}
+	return nil, s
+}
 
-const (
-	// ModeChannel subscribes to the channel of each topic that somebody wants.
-	ModeChannel Mode = "channel"
-	// ModePattern subscribes to the channels of all topics with one pattern, for feeds of
-	// which most topics are wanted. Those that nobody wants are thrown away.
-	ModePattern Mode = "pattern"
-	// ModeStream reads the entries of one Redis Stream, for those who need no loss between
-	// Redis and the edge.
-	ModeStream Mode = "stream"
-)
+// Files is how many descriptors the sources have at a time at most.
+func (c Config) Files() (n int) {
+	for _, s := range c {
+		n += s.Broker.Files()
+	}
+	return n
+}
 
-// At returns a config of one source, with the default of everything else.
-func At(url string) Config { return Config{Sources: []SourceConfig{{URL: url}}} }
+// scopeMax bounds the patterns of a source. Clients are told of them in one message, which
+// may have 64 KiB.
+const scopeMax = 32 << 10
 
-// Validate returns all that is wrong with c, or nil. It never repeats a URL, which
-// may hold a password.
+// Validate returns all that is wrong with c, or nil. What is wrong with its brokers is for
+// them to say. Its errors name the flag by which sources are given.
 func (c Config) Validate() error {
-	c = c.withDefaults()
-	errs := c.validateSources()
-	_, channelErr := newTemplate("channel", c.Channel)
-	_, keyErr := newTemplate("key", c.Key)
-	errs = append(errs, channelErr, keyErr)
-	switch c.Mode {
-	case ModeChannel, ModePattern:
-		if c.Stream != "" {
-			errs = append(errs, fmt.Errorf("the redis stream is %q, but the mode is %s: want mode stream, or no stream", c.Stream, c.Mode))
-		}
-	case ModeStream:
-		if c.Stream == "" {
-			errs = append(errs, errors.New("redis stream is missing, want the key of the stream in mode stream, for example ticks"))
-		}
-	default:
-		errs = append(errs, fmt.Errorf("redis mode is %q, want channel, pattern or stream", c.Mode))
+	switch {
+	case len(c) == 0:
+		return errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
+	case len(c) > topics.SourcesMax:
+		return fmt.Errorf("redis sources are %d, want at most %d", len(c), topics.SourcesMax)
 	}
-	if c.VersionField != "" && !validVersionField(c.VersionField) {
-		errs = append(errs, fmt.Errorf("tick version field is %q: %w", c.VersionField, errVersionField))
+	var errs []error
+	bad := func(i int, err error) {
+		if len(c) > 1 {
+			err = fmt.Errorf("redis source %d: %w", i+1, err)
+		}
+		errs = append(errs, err)
 	}
-	if c.Timeout < timeoutMin {
-		errs = append(errs, fmt.Errorf("redis timeout is %v, want 0 (%v) or at least %v", c.Timeout, DefaultTimeout, timeoutMin))
+	seen := make(map[string]bool)
+	fields := make(map[string]bool)
+	for i, s := range c {
+		for _, p := range s.Patterns {
+			if err := checkPattern(p); err != nil {
+				bad(i, err)
+			} else if seen[p] {
+				bad(i, fmt.Errorf("pattern %q is there already: the first source that it matches takes a topic", p))
+			}
+			seen[p] = true
+		}
+		if len(scope(s.Patterns)) > scopeMax {
+			bad(i, fmt.Errorf("its patterns have %d bytes together, want at most %d", len(scope(s.Patterns)), scopeMax))
+		}
+		switch last := i == len(c)-1; {
+		case last && len(s.Patterns) > 0:
+			bad(i, errors.New("the last redis source has to be without patterns, and takes the topics that no other does"))
+		case !last && len(s.Patterns) == 0:
+			bad(i, errors.New("only the last redis source may be without patterns: want for example fx:*,crypto:*=redis://host:6379"))
+		}
+		if f := s.VersionField; f != "" && !fields[f] && !broker.ValidVersionField(f) {
+			fields[f] = true // Said once of sources that are alike.
+			errs = append(errs, fmt.Errorf("tick version field is %q: want the name of a member, or several with points between "+
+				"(A-Z a-z 0-9 _ -), such as seq or meta.ts", f))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func (c Config) withDefaults() Config {
-	if c.Channel == "" {
-		c.Channel = DefaultChannel
+// checkPattern returns what is wrong with a pattern of topics, or nil.
+func checkPattern(p string) error {
+	literal := strings.ReplaceAll(p, "*", "")
+	switch {
+	case p == "":
+		return errors.New("a pattern of topics is empty: want for example fx:*,crypto:*=URL")
+	case literal == "":
+		return errors.New(`pattern "*" takes all topics: leave it out, and put the source last`)
+	case !topics.ValidName(literal):
+		// It is not repeated: it may be part of a URL with a password.
+		return errors.New("a pattern of topics is not valid: want A-Z a-z 0-9 . _ : / - and * for any run of characters")
 	}
-	if c.Key == "" {
-		c.Key = DefaultKey
-	}
-	if c.Mode == "" {
-		c.Mode = ModeChannel
-	}
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
-	}
-	return c
+	return nil
 }
 
-// poolSize is far above the one connection that a client uses. It is also the number
-// of failed dials after which go-redis starts to dial from a goroutine of its own,
-// which Close does not wait for.
-const poolSize = 1000
-
-// tune sets what holds for every connection, whatever the URL says.
-func tune(o *redis.Options, c Config) {
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = c.Timeout, c.Timeout, c.Timeout
-	o.ContextTimeoutEnabled = true
-	// Retries are ours: every one has to know whether its work is still wanted.
-	o.MaxRetries, o.DialerRetries = -1, 1
-	// RESP2 and nothing else: whatever is asked of the server beyond the commands of
-	// the feed is one thing more that an old server or a proxy may refuse.
-	o.Protocol = 2
-	o.DisableIdentity = true
-	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	o.PoolSize, o.PipelinePoolSize, o.MinIdleConns = poolSize, -1, 0
-}
-
-type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
-
-// dialer returns a dialer for o for whatever go-redis reads from. The connections close
-// when ctx ends. That is what ends a read or write in progress: go-redis looks at a context
-// before and after those, not during them.
-func dialer(ctx context.Context, o *redis.Options) dialFunc {
-	return filtered(bareDialer(ctx, o), resp.Follower{})
-}
-
-// bareDialer is dialer for whoever reads with care himself.
-func bareDialer(ctx context.Context, o *redis.Options) dialFunc {
-	d := &net.Dialer{Timeout: o.DialTimeout}
-	dial := d.DialContext
-	if o.TLSConfig != nil {
-		cfg := o.TLSConfig
-		if host, _, err := net.SplitHostPort(o.Addr); err == nil && cfg.ServerName == "" {
-			cfg = cfg.Clone() // What is dialled later may be the address without its name.
-			cfg.ServerName = host
+// match reports whether pattern, in which * stands for any run of characters, matches
+// all of topic.
+func match(pattern, topic string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == topic
+	}
+	if !strings.HasPrefix(topic, head) {
+		return false
+	}
+	topic = topic[len(head):]
+	for {
+		var part string
+		part, rest, star = strings.Cut(rest, "*")
+		if !star {
+			return strings.HasSuffix(topic, part)
 		}
-		dial = (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext
-	}
-	return func(_ context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
+		at := strings.Index(topic, part)
+		if at < 0 {
+			return false
 		}
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		return &tiedConn{Conn: conn, stop: stop}, nil
+		topic = topic[at+len(part):]
 	}
 }
 
-// tiedConn is a connection that a context closes.
-type tiedConn struct {
-	net.Conn
-	stop func() bool
-}
-
-func (c *tiedConn) Close() error {
-	c.stop()
-	return c.Conn.Close()
-}
-
-// template names one thing per topic: a channel or a key.
-type template struct{ prefix, suffix string }
-
-const placeholder = "{topic}"
-
-// templateMax bounds what is around a topic. Redis tells the names of channels back, and what
-// reads them has a bound too ([resp.NameMax]).
-const templateMax = 1 << 10
-
-func newTemplate(what, s string) (template, error) {
-	prefix, suffix, ok := strings.Cut(s, placeholder)
-	if !ok || strings.Contains(suffix, placeholder) {
-		return template{}, fmt.Errorf("redis %s is %q, want %s in it exactly once", what, s, placeholder)
-	}
-	if len(s) > templateMax {
-		return template{}, fmt.Errorf("redis %s has %d bytes, want at most %d", what, len(s), templateMax)
-	}
-	return template{prefix, suffix}, nil
-}
-
-func (t template) name(topic string) string { return t.prefix + topic + t.suffix }
-
-// glob is a pattern, as Redis has them, of the names of all topics. It may match others
-// too.
-func (t template) glob() string {
-	literal := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`)
-	return literal.Replace(t.prefix) + "*" + literal.Replace(t.suffix)
-}
-
-// topic cuts the topic out of a name. It does not allocate.
-func (t template) topic(name string) (string, bool) {
-	if len(name) < len(t.prefix)+len(t.suffix) ||
-		!strings.HasPrefix(name, t.prefix) || !strings.HasSuffix(name, t.suffix) {
-		return "", false
-	}
-	return name[len(t.prefix) : len(name)-len(t.suffix)], true
-}
-
-// redisLog takes what go-redis itself has to say to debug: whatever of it matters
-// comes back as an error too.
-type redisLog struct{ log *slog.Logger }
-
-func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
-	if l.log.Enabled(ctx, slog.LevelDebug) {
-		l.log.DebugContext(ctx, "go-redis", "text", fmt.Sprintf(format, v...))
-	}
-}
-
-// routeLog sends the messages of go-redis to log. There is one destination in the
-// process, so the last caller decides.
-func routeLog(log *slog.Logger) { redis.SetLogger(redisLog{log}) }
+// scope is the patterns of a source as they are shown, "" for the one that takes the
+// rest.
+func scope(patterns []string) string { return strings.Join(patterns, ",") }

@@ -19,7 +19,7 @@ import (
 	"tickedge/bench/internal/swarm"
 	"tickedge/bench/internal/wire"
 	"tickedge/bench/yard/bare"
-	"tickedge/internal/feed/redistest"
+	"tickedge/internal/broker/redis/redistest"
 )
 
 const asProgram = "YARDTEST_PROGRAM"

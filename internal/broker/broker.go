@@ -1,0 +1,146 @@
+// Package broker is the contract between a broker of ticks, such as Redis, and those who read
+// from it and write to it. Each broker has a package of its own below this one, which alone
+// knows its library. What holds for values whatever brought them is here too.
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"tickedge/internal/topics"
+)
+
+// Config says how to reach a broker. Each package of a broker has one.
+type Config interface {
+	// Source returns a source that tells its owner. It does not connect before it is run.
+	Source(Owner, *slog.Logger) (Source, error)
+	// Files is how many descriptors the source has at a time at most.
+	Files() int
+}
+
+// Source brings the ticks of the topics that it is told to. It owns its connections and all
+// goroutines about them. All but Run may be called from any goroutine, and wait for nothing.
+//
+// A source tells the ticks of each topic in the order in which they were published. When it
+// begins to hear a topic, or may have missed something, it takes the topic's mark, fetches the
+// newest value and hands it to Repair: a value that was fetched never overtakes an older tick
+// that is still on its way.
+type Source interface {
+	// Apply tells which topics are wanted, and which are not wanted any more.
+	Apply([]topics.Change)
+	// Room is how many more topics the source comes to soon. When that rises again it calls
+	// Owner.More.
+	Room() int
+	// Run returns when ctx has ended, with every goroutine ended and every socket closed. It is
+	// called once.
+	Run(ctx context.Context)
+	Stats() Stats
+}
+
+// Owner is what a source tells. All of it may be called from any goroutine. Topics and values
+// may be parts of a buffer: nothing of them is kept.
+type Owner interface {
+	// Now is the time in Unix milliseconds, of a clock that does not go back.
+	Now() int64
+	// Tick takes a tick that came in at a time.
+	Tick(topic, value string, at int64)
+	// Drop counts a value that the source itself finds flawed. It has so many bytes, of which
+	// value may be the beginning.
+	Drop(topic, value string, size int64, f Flaw)
+
+	// Mark is what Repair is to be called with. It is false for a topic that nobody wants.
+	Mark(topic string) (mark uint64, held bool)
+	// Inspect finds the version of a value that was fetched. It is false for one that is flawed.
+	Inspect(topic, value string) (topics.Version, bool)
+	// Repair takes a value that was fetched after the mark was taken, and inspected.
+	Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome
+	// Absent notes that the topic has no value.
+	Absent(topic string)
+	// GoStale notes that the broker refuses a topic which has had no tick since the mark.
+	GoStale(topic string, mark uint64)
+
+	// SetUp notes whether the values of all topics are current, see docs/FEED.md.
+	SetUp(up bool)
+	// More notes that the source may have room again.
+	More()
+}
+
+// Count is one thing that is counted of a source, by itself or by its owner.
+type Count uint8
+
+const (
+	Ticks         Count = iota // Messages that became the newest value of their topic.
+	Unwanted                   // Messages of topics that nobody wanted any more.
+	Older                      // Values dropped because their version was below that of the row.
+	Repeated                   // Messages dropped because they were the row.
+	VersionResets              // Topics whose versions were taken to begin anew.
+	Gaps                       // Connections that took topics over from an earlier one.
+	Repairs                    // Fetched values that were newer than the table's.
+	FetchFailures              // Topics whose fetch failed, each time it did.
+	Refused                    // Subscriptions that the broker refused for lack of permission.
+	Connects                   // Connections that came to work.
+	Broken                     // Connections that were given up because what came is not what the broker sends.
+	Counts                     // Their number.
+)
+
+// Counters count. Any goroutine may.
+type Counters [Counts]atomic.Uint64
+
+// AddTo adds what was counted to s.
+func (c *Counters) AddTo(s *Stats) {
+	for i := range c {
+		s.Counts[i] += c[i].Load()
+	}
+}
+
+// Stats says what a [Source] has done since it was made, and how it is.
+type Stats struct {
+	Counts [Counts]uint64
+
+	// Lag is how old a message may be that is received now. It is that of the connection that
+	// is furthest behind, and 0 while there is none.
+	Lag time.Duration
+
+	// Connected holds while there is a connection that works, which is not to say that
+	// values are current: the table knows that. In a Redis Cluster both are the same.
+	Connected bool
+	Channels  int64  // Subscriptions that the broker has confirmed on this connection.
+	Held      int64  // Topics that the table wants, and some that are being given up.
+	Behind    int64  // Topics that keep values from being current.
+	LastError string // Why the source was down last; it holds no credentials.
+}
+
+// Add takes another part of the same whole into s. Both have to be connected for the
+// whole to be.
+func (s *Stats) Add(o Stats) {
+	for i, n := range o.Counts {
+		s.Counts[i] += n
+	}
+	s.Lag = max(s.Lag, o.Lag)
+	s.Connected = s.Connected && o.Connected
+	s.Channels += o.Channels
+	s.Held += o.Held
+	s.Behind += o.Behind
+	if o.LastError != "" {
+		s.LastError = o.LastError
+	}
+}
+
+// Tick is one value on its way into a broker.
+type Tick struct {
+	Topic string
+	Value []byte // JSON.
+}
+
+// Publisher writes ticks into a broker: who fetches the newest value of a topic after its tick
+// was heard gets that value or a newer one. Publish is called by one goroutine at a time.
+type Publisher interface {
+	// Publish writes ticks, again and again until the broker has taken them. It is false when
+	// ctx ended before. What the broker may have taken twice is the same value twice.
+	Publish(ctx context.Context, ticks []Tick) bool
+	// Connected reports whether the last attempt went through. It may be called from any
+	// goroutine.
+	Connected() bool
+}

@@ -1,0 +1,42 @@
+package redis
+
+import (
+	"testing"
+	"time"
+)
+
+func TestPings(t *testing.T) {
+	var p pings
+	begin := time.Unix(0, 0)
+	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
+	want := func(now int, lag time.Duration, open int) {
+		t.Helper()
+		if p.lag(at(now)) != lag*time.Second || p.len() != open {
+			t.Fatalf("lag %v, %d open; want %ds and %d", p.lag(at(now)), p.len(), lag, open)
+		}
+	}
+	want(0, 0, 0)
+	if _, err := p.answered(at(0), "PONG"); err == nil {
+		t.Fatal("a pong without a ping is taken")
+	}
+	first := p.add(at(0), nil)
+	second := p.add(at(1), []repair{{value: "v"}})
+	third := p.add(at(2), nil)
+	want(3, 3, 3) // The oldest counts.
+	if batch, err := p.answered(at(3), second); err == nil || batch != nil {
+		t.Fatal("the pong of an older ping was passed over")
+	}
+	if batch, err := p.answered(at(3), first); err != nil || batch != nil {
+		t.Fatalf("a ping without values has %v, error %v", batch, err)
+	}
+	want(3, 3, 2) // What the last round trip took.
+	if batch, err := p.answered(at(3), second); err != nil || len(batch) != 1 || batch[0].value != "v" {
+		t.Fatalf("values = %v, error %v", batch, err)
+	}
+	want(3, 2, 1)
+	if batch, err := p.answered(at(3), second); err == nil || batch != nil {
+		t.Fatal("a pong came twice")
+	}
+	p.answered(at(3), third)
+	want(100, 1, 0)
+}

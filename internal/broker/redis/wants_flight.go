@@ -1,0 +1,152 @@
+package redis
+
+// command is one SUBSCRIBE or UNSUBSCRIBE.
+type command struct {
+	name   string
+	topics []string
+}
+
+const (
+	subscribe   = "subscribe"
+	unsubscribe = "unsubscribe"
+
+	// commandMax bounds the channels in one command, so that Redis serves others
+	// between two of them.
+	commandMax = 500
+	// flightMax bounds the channels in commands without an answer. Redis takes about a
+	// millisecond for so many, and the receiver for their confirmations. Without it, the
+	// ticks of all others would wait behind a hundred thousand of them. Two commands,
+	// so that Redis has one while the other is answered.
+	flightMax = 2 * commandMax
+)
+
+// next returns the next command to be written, of at most limit topics. It has no
+// topics when nothing is left to be written, or when so much is unanswered that limit
+// more would be too many. Then room has an element as soon as they are not.
+func (s *wants) next(limit int) command {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blanket || s.flying+limit > flightMax {
+		return command{}
+	}
+	c := s.take(limit)
+	if len(c.topics) > 0 {
+		s.flight = append(s.flight, c)
+		s.flying += len(c.topics)
+	}
+	return c
+}
+
+// take takes the next command out of the sets.
+func (s *wants) take(limit int) command {
+	c := command{name: unsubscribe}
+	for w := range s.asks[leaving] {
+		if len(c.topics) == limit {
+			break
+		}
+		c.topics = append(c.topics, w.topic)
+		s.forget(w)
+	}
+	if len(c.topics) > 0 {
+		return c
+	}
+	c.name = subscribe
+	from := s.asks[due]
+	if len(from) == 0 {
+		from, limit = s.asks[dueAlone], 1
+	}
+	for w := range from {
+		if len(c.topics) == limit {
+			break
+		}
+		c.topics = append(c.topics, w.topic)
+		s.move(w, asked, w.reading)
+	}
+	return c
+}
+
+// answer takes the answer for one topic of a command. It is false if no such answer was due.
+func (s *wants) answer(name, topic string) (due bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) == 0 || s.flight[0].name != name || s.flight[0].topics[s.answered] != topic {
+		return false
+	}
+	s.answers++
+	if s.answered++; s.answered == len(s.flight[0].topics) {
+		s.landed()
+	}
+	return true
+}
+
+// landed takes the first command out of the flight.
+func (s *wants) landed() {
+	s.answers++
+	before := s.flying
+	s.flying -= len(s.flight[0].topics)
+	s.flight[0] = command{}
+	s.flight, s.answered = s.flight[1:], 0
+	if before > flightMax-commandMax {
+		signal(s.room)
+	}
+	s.owner.More()
+}
+
+// aheadMax bounds the topics of new commands and fetches that are still to come, or under way:
+// what fills the flight, as much again that waits behind it, and a pipeline of fetches. That
+// is some 20 ms of work for Redis. Beyond it topics wait in the table, see Feed.
+const aheadMax = 2*flightMax + fetchMax
+
+// ahead is how many topics are still to be subscribed and fetched, those of a fetch that is
+// under way excepted.
+func (s *wants) ahead() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.asks[due]) + len(s.asks[dueAlone]) + s.flying
+	if !s.failing {
+		n += len(s.readings[unfetched])
+	}
+	return n
+}
+
+// unanswered reports whether Redis owes an answer to a command, and counts those that it
+// has given.
+func (s *wants) unanswered() (answers uint64, owed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answers, len(s.flight) > 0 || s.bare()
+}
+
+// refused notes that Redis refused the first command that it has not answered, for one
+// of its topics, and does not say which. They are asked for again one by one, so that a
+// topic which is not permitted costs nobody another. A topic that was refused alone
+// is not asked for again on this connection, and is stale.
+func (s *wants) refused() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) == 0 {
+		return
+	}
+	for _, w := range s.rejected() {
+		if w.alone {
+			s.goStale(w)
+		} else {
+			w.alone = true
+			s.toSubscribe(w, true, w.reading)
+		}
+	}
+	signal(s.written)
+}
+
+// rejected takes the first command out of the flight, and returns those of its topics that
+// are still to be subscribed.
+func (s *wants) rejected() (of []*want) {
+	first := s.flight[0]
+	s.landed()
+	for _, topic := range first.topics {
+		if w := s.topics[topic]; first.name == subscribe && w != nil && w.ask.written() && w.ask != leaving {
+			of = append(of, w)
+		}
+	}
+	return of
+}

@@ -1,0 +1,56 @@
+package broker
+
+import "strconv"
+
+// ValueMax bounds the value of a tick, in bytes. Each is held once per topic and
+// copied into every frame, so a feed of large documents would not be conflated but
+// flooded. A longer one is dropped and counted.
+const ValueMax = 4 << 10
+
+// Flaw is what is wrong with a value.
+type Flaw uint8
+
+const (
+	Flawless Flaw = iota
+	TooBig
+	NotUTF8
+	NotJSON
+	TooDeep
+	LoneSurrogate
+	NoVersion
+	NoFields
+	Flaws // Their number.
+)
+
+var flawNames = [Flaws]struct{ label, text string }{
+	TooBig:        {"too_big", "longer than 4096 bytes"},
+	NotUTF8:       {"not_utf8", "not valid UTF-8"},
+	NotJSON:       {"not_json", "not one JSON value"},
+	TooDeep:       {"too_deep", "nested more than 64 deep"},
+	LoneSurrogate: {"lone_surrogate", "with an escape that is half of a character, such as \\ud800"},
+	NoVersion:     {"no_version", "without a version in its place, a decimal number or a string that holds one"},
+	NoFields:      {"no_fields", "without the fields topic and value"},
+}
+
+func (f Flaw) String() string { return flawNames[f].text }
+
+// Label is the name of f in metrics.
+func (f Flaw) Label() string { return flawNames[f].label }
+
+// Inspect finds out whether a value may be passed on: it is copied as it is into
+// text frames (RFC 6455, section 5.6, wants UTF-8) between other JSON.
+func Inspect(value string) Flaw {
+	if len(value) > ValueMax {
+		return TooBig
+	}
+	return checkJSON(value)
+}
+
+// Excerpt quotes the beginning of a value.
+func Excerpt(value string) string {
+	const most = 64
+	if len(value) > most {
+		return strconv.Quote(value[:most]) + "…"
+	}
+	return strconv.Quote(value)
+}

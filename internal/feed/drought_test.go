@@ -1,0 +1,30 @@
+package feed
+
+import (
+	"fmt"
+	"testing"
+)
+
+// Topics that went leave nothing behind, however many there were.
+func TestDroughtsAreForgotten(t *testing.T) {
+	var d droughts
+	at := int64(0)
+	for i := range 1000 {
+		d.over(fmt.Sprint("T", i), 1, at)
+	}
+	for range 3 {
+		at += droughtKept.Milliseconds()
+		d.over("LIVES", 1, at)
+	}
+	if n := len(d.newer) + len(d.older); n > 2 {
+		t.Errorf("%d are kept", n)
+	}
+	// One that is looked at is not lost on the way.
+	begin := at
+	for !d.over("SLOW", 1, at) {
+		if at-begin > 2*droughtKept.Milliseconds() {
+			t.Fatal("a slow topic does not get out")
+		}
+		at += droughtKept.Milliseconds() - 1
+	}
+}

@@ -1,0 +1,140 @@
+package feed
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"tickedge/internal/broker"
+	"tickedge/internal/topics"
+)
+
+// source is a source of a feed and the topics that it takes. It is the source's [broker.Owner]: it
+// takes into the table what the source tells, and counts what becomes of that.
+type source struct {
+	broker.Source
+	*topics.Table // Has Mark, Absent and GoStale.
+	feed          *Feed
+	index         int
+	patterns      []string
+	versionField  string // "" if values need no version.
+	counters      broker.Counters
+}
+
+// name is the patterns of a source, or * for the one that takes the rest.
+func (s *source) name() string { return cmp.Or(scope(s.patterns), "*") }
+
+func (s *source) Now() int64 { return s.feed.clock.now() }
+
+func (s *source) Tick(topic, value string, at int64) {
+	version, ok := s.Inspect(topic, value)
+	if !ok {
+		return
+	}
+	m := topics.Meta{At: at, Version: version}
+	switch s.Table.Publish(topic, value, m) {
+	case topics.Committed:
+		s.counters[broker.Ticks].Add(1)
+	case topics.Unwanted:
+		s.counters[broker.Unwanted].Add(1)
+	case topics.Repeated:
+		s.counters[broker.Repeated].Add(1)
+	case topics.Older:
+		if mark, held := s.Table.Mark(topic); held && s.feed.droughts.over(topic, mark, m.At) {
+			s.anew(topic, value, m)
+			return
+		}
+		s.counters[broker.Older].Add(1)
+	}
+}
+
+// anew takes a tick whose publisher begins its numbering anew. Without a version it
+// passes the row's, and the next one is compared with none.
+func (s *source) anew(topic, value string, m topics.Meta) {
+	s.counters[broker.VersionResets].Add(1)
+	m.Version = topics.Version{}
+	if s.Table.Publish(topic, value, m) == topics.Committed {
+		s.counters[broker.Ticks].Add(1)
+	}
+	if swallowed, ok := s.feed.resetLog.Allow(); ok {
+		s.feed.log.Warn("feed: versions begin anew", "topic", strings.Clone(topic), "value", broker.Excerpt(value), "swallowed", swallowed,
+			"hint", fmt.Sprintf("all versions were older for %v; let the publisher's numbers rise over its restarts, as a time does", anewAfter))
+	}
+}
+
+func (s *source) Inspect(topic, value string) (v topics.Version, ok bool) {
+	f := broker.Inspect(value)
+	if f == broker.Flawless && s.versionField != "" {
+		if v, ok = broker.VersionOf(value, s.versionField); !ok {
+			f = broker.NoVersion
+		}
+	}
+	if f == broker.Flawless {
+		return v, true
+	}
+	s.Drop(topic, value, int64(len(value)), f)
+	return v, false
+}
+
+func (s *source) Drop(topic, value string, size int64, f broker.Flaw) {
+	s.feed.flaws[f].Add(1)
+	if swallowed, ok := s.feed.flawLog.Allow(); ok {
+		s.feed.log.Warn("feed: value dropped; fix its publisher", "topic", strings.Clone(topic), "error", f.String(),
+			"bytes", size, "value", broker.Excerpt(value), "swallowed", swallowed)
+	}
+}
+
+func (s *source) Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome {
+	outcome := s.Table.Repair(topic, value, mark, m)
+	switch outcome {
+	case topics.Committed:
+		s.counters[broker.Repairs].Add(1)
+	case topics.Older:
+		s.counters[broker.Older].Add(1)
+	}
+	return outcome
+}
+
+func (s *source) More() { signal(s.feed.more) }
+
+func (s *source) SetUp(up bool) { s.Table.SetFeed(s.index, up, time.Now().UnixMilli()) }
+
+// Stats says what a [Feed] has done since it was made, and how it is.
+type Stats struct {
+	// broker.Stats is the sum of all sources. It is connected when all are, and the
+	// error is that of the last one that has had one.
+	broker.Stats
+	// Values dropped, received and fetched ones, by what was wrong with them.
+	Flaws [broker.Flaws]uint64
+
+	Sources []SourceStats
+}
+
+// SourceStats is the part of one source.
+type SourceStats struct {
+	broker.Stats
+	Topics string // The patterns of the topics that it takes; "" if it takes the rest.
+}
+
+// Stats may be called from any goroutine.
+func (f *Feed) Stats() (all Stats) {
+	all.Connected = true
+	for i := range f.flaws {
+		all.Flaws[i] = f.flaws[i].Load()
+	}
+	for _, s := range f.sources {
+		of := SourceStats{s.Source.Stats(), scope(s.patterns)}
+		s.counters.AddTo(&of.Stats)
+		all.Sources = append(all.Sources, of)
+		all.Add(of.Stats)
+	}
+	return all
+}
+
+// clock is a clock that does not go back, whatever is done to the host's: it starts with
+// the time of the host and then counts on by itself.
+type clock struct{ start time.Time }
+
+// now is the time in Unix milliseconds.
+func (c clock) now() int64 { return c.start.UnixMilli() + time.Since(c.start).Milliseconds() }
