@@ -18,14 +18,15 @@ import (
 var mayImport = map[string][]string{
 	"internal/topics":         {},
 	"internal/panics":         {},
-	"internal/wsproto":        {},
+	"internal/httphead":       {},
+	"internal/wsproto":        {"internal/httphead"},
 	"internal/auth":           {"internal/topics"},
 	"internal/flags":          {},
 	"internal/doctor":         {},
 	"internal/guard":          {},
 	"internal/proxyproto":     {},
 	"internal/fanout":         {"internal/guard", "internal/topics", "internal/wsproto"},
-	"internal/loop":           {"internal/auth", "internal/fanout", "internal/panics", "internal/guard", "internal/proxyproto", "internal/topics", "internal/wsproto"},
+	"internal/loop":           {"internal/auth", "internal/fanout", "internal/panics", "internal/guard", "internal/httphead", "internal/proxyproto", "internal/topics", "internal/wsproto"},
 	"internal/resp":           {},
 	"internal/feed":           {"internal/panics", "internal/resp", "internal/topics"},
 	"internal/feed/redistest": {},
@@ -48,7 +49,7 @@ var doors = map[string][]string{
 }
 
 // pure packages have no sockets, no clock and no goroutines of their own.
-var pure = []string{"internal/topics", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/resp"}
+var pure = []string{"internal/topics", "internal/httphead", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/resp"}
 
 var notPure = []string{"net", "os", "syscall", "net/http", "log/slog", "context"}
 

@@ -17,6 +17,7 @@ import (
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/guard"
+	"tickedge/internal/httphead"
 	"tickedge/internal/wsproto"
 )
 
@@ -103,10 +104,10 @@ const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
 // handshake lasts.
 type details struct {
 	session
-	head    []byte           // The part of a PROXY header or a request head that has come.
-	reads   uint16           // As many.
-	addr    netip.Addr       // Who it is from, where a proxy has said so.
-	refusal *wsproto.Refusal // What the guard has to say to it.
+	head    []byte            // The part of a PROXY header or a request head that has come.
+	reads   uint16            // As many.
+	addr    netip.Addr        // Who it is from, where a proxy has said so.
+	refusal *httphead.Refusal // What the guard has to say to it.
 }
 
 // details returns the conn's details, which it has from now on.
@@ -154,7 +155,7 @@ func connName(name uint32) string { return fmt.Sprintf("%08x", name) }
 // handshake takes bytes of a request head.
 func (l *loop) handshake(c *conn, in []byte) {
 	in, seen := c.gather(in)
-	size, refusal := wsproto.Head(in, seen)
+	size, refusal := httphead.Head(in, seen)
 	if refusal != nil {
 		l.refuse(c, refusal)
 		return
@@ -165,7 +166,7 @@ func (l *loop) handshake(c *conn, in []byte) {
 		}
 		return
 	}
-	req, refusal := wsproto.ParseRequest(in[:size])
+	req, refusal := httphead.ParseRequest(in[:size])
 	if refusal == nil && c.source == 0 && !c.refuse {
 		// A trusted proxy has said now whom it speaks for.
 		if addr := l.server.cfg.Trusted.ClientAddr(c.client(), req.Forwarded); addr != c.client() {
@@ -183,11 +184,11 @@ func (l *loop) handshake(c *conn, in []byte) {
 		l.otherPath(c, &req)
 		return
 	}
-	var opening wsproto.Opening
+	var opening httphead.Opening
 	var claims auth.Claims
 	if refusal == nil {
 		if l.server.cfg.echo {
-			refusal = req.CheckUpgrade()
+			refusal = wsproto.CheckUpgrade(&req)
 		} else {
 			opening, claims, refusal = l.examine(&req)
 		}
@@ -203,7 +204,7 @@ func (l *loop) handshake(c *conn, in []byte) {
 		l.begin(c, &claims)
 	}
 	l.counts.upgraded++
-	out := req.AppendUpgrade(l.out[:0])
+	out := wsproto.AppendUpgrade(l.out[:0], &req)
 	greeted := l.shard.Open(c.id, c.name, opening.Interval, out)
 	if !l.server.cfg.echo {
 		out = greeted
@@ -217,7 +218,7 @@ func (l *loop) handshake(c *conn, in []byte) {
 	l.frames(c, rest, out)
 }
 
-var tooManyReads = &wsproto.Refusal{Status: 400, Reason: "the request head comes in too many parts"}
+var tooManyReads = &httphead.Refusal{Status: 400, Reason: "the request head comes in too many parts"}
 
 // opening subscribes the topics of the request's query, as if a command had come.
 func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
@@ -392,7 +393,7 @@ func (l *loop) closed(c *conn, code wsproto.Code) {
 }
 
 // refuse answers a request and ends the conn.
-func (l *loop) refuse(c *conn, r *wsproto.Refusal) {
+func (l *loop) refuse(c *conn, r *httphead.Refusal) {
 	l.counts.refuse(r.Status)
 	l.closeWith(c, causeHTTP, r.Append(l.out[:0]))
 }

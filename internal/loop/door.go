@@ -9,6 +9,7 @@ import (
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/guard"
+	"tickedge/internal/httphead"
 	"tickedge/internal/proxyproto"
 	"tickedge/internal/wsproto"
 )
@@ -85,8 +86,8 @@ func (l *loop) enter(c *conn) bool {
 }
 
 // limited is the answer to a conn that the guard has refused.
-func limited(v guard.Verdict) *wsproto.Refusal {
-	r := &wsproto.Refusal{Status: 429, Header: "Retry-After: " + strconv.Itoa(v.RetryAfter) + "\r\n"}
+func limited(v guard.Verdict) *httphead.Refusal {
+	r := &httphead.Refusal{Status: 429, Header: "Retry-After: " + strconv.Itoa(v.RetryAfter) + "\r\n"}
 	switch v.Outcome {
 	case guard.TooManyConns:
 		r.Reason = "too many connections from your address, close some or try again later"
@@ -138,14 +139,14 @@ func (l *loop) part(c *conn) {
 }
 
 // examine decides about a request for the WebSocket.
-func (l *loop) examine(req *wsproto.Request) (o wsproto.Opening, claims auth.Claims, r *wsproto.Refusal) {
+func (l *loop) examine(req *httphead.Request) (o httphead.Opening, claims auth.Claims, r *httphead.Refusal) {
 	if !l.server.cfg.Origins.Allow(req.Origin, req.Host) {
-		return o, claims, &wsproto.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"}
+		return o, claims, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"}
 	}
-	if r = req.CheckUpgrade(); r != nil {
+	if r = wsproto.CheckUpgrade(req); r != nil {
 		return o, claims, r
 	}
-	if o, r = req.Opening(); r != nil || l.server.cfg.Verifier == nil {
+	if o, r = req.Opening(wsproto.ValidInterval); r != nil || l.server.cfg.Verifier == nil {
 		return o, claims, r
 	}
 	token := o.Token
@@ -155,7 +156,7 @@ func (l *loop) examine(req *wsproto.Request) (o wsproto.Opening, claims auth.Cla
 	claims, err := l.server.cfg.Verifier.Verify(token, time.Now())
 	if err != nil {
 		why := l.tokenRefused(err)
-		return o, claims, &wsproto.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
+		return o, claims, &httphead.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
 	}
 	return o, claims, nil
 }

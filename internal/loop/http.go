@@ -6,14 +6,14 @@ import (
 	"encoding/base64"
 	"strings"
 
-	"tickedge/internal/wsproto"
+	"tickedge/internal/httphead"
 )
 
 func pageResponse(html string) []byte {
 	// The page's own inline script and style, this host, and nothing else.
 	csp := "default-src 'none'; script-src " + inlineHash(html, "script") + "; style-src " + inlineHash(html, "style") +
 		"; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	return wsproto.AppendResponse(nil, 200, "text/html; charset=utf-8",
+	return httphead.AppendResponse(nil, 200, "text/html; charset=utf-8",
 		"Content-Security-Policy: "+csp+"\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-cache\r\n", html)
 }
 
@@ -30,12 +30,12 @@ func inlineHash(html, element string) string {
 }
 
 // fullResponse is for connections that find no room even to wait for an answer.
-var fullResponse = (&wsproto.Refusal{
+var fullResponse = (&httphead.Refusal{
 	Status: 503, Reason: "too many connections, try again later", Header: "Retry-After: 5\r\n",
 }).Append(nil)
 
 // whyRefused is the answer to a connection that is refused whatever it asks for.
-func (l *loop) whyRefused(c *conn) *wsproto.Refusal {
+func (l *loop) whyRefused(c *conn) *httphead.Refusal {
 	if c.more != nil && c.more.refusal != nil {
 		return c.more.refusal
 	}
@@ -44,20 +44,20 @@ func (l *loop) whyRefused(c *conn) *wsproto.Refusal {
 
 // tooMany is the answer to connections above the maximum, and to those that come
 // while the edge goes down. The advice is spread over some seconds.
-func (l *loop) tooMany() *wsproto.Refusal {
+func (l *loop) tooMany() *httphead.Refusal {
 	reason := "too many connections, try again later"
 	if l.server.draining.Load() {
 		reason = "going down, try again later"
 	}
-	return &wsproto.Refusal{Status: 503, Reason: reason, Header: retryAfter[l.rng.IntN(len(retryAfter))]}
+	return &httphead.Refusal{Status: 503, Reason: reason, Header: retryAfter[l.rng.IntN(len(retryAfter))]}
 }
 
 var retryAfter = [...]string{"Retry-After: 2\r\n", "Retry-After: 3\r\n", "Retry-After: 4\r\n", "Retry-After: 5\r\n", "Retry-After: 6\r\n"}
 
 // otherPath answers a request for something else than the WebSocket.
-func (l *loop) otherPath(c *conn, req *wsproto.Request) {
+func (l *loop) otherPath(c *conn, req *httphead.Request) {
 	if string(req.Path) != "/" || l.server.page == nil {
-		l.refuse(c, &wsproto.Refusal{Status: 404, Reason: "not found: the WebSocket is at /ws"})
+		l.refuse(c, &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at /ws"})
 		return
 	}
 	switch string(req.Method) {
@@ -69,6 +69,6 @@ func (l *loop) otherPath(c *conn, req *wsproto.Request) {
 		l.counts.pages++
 		l.closeWith(c, causeHTTP, append(append(l.out[:0], head...), "\r\n\r\n"...))
 	default:
-		l.refuse(c, &wsproto.Refusal{Status: 405, Reason: "the page is read with GET", Header: "Allow: GET, HEAD\r\n"})
+		l.refuse(c, &httphead.Refusal{Status: 405, Reason: "the page is read with GET", Header: "Allow: GET, HEAD\r\n"})
 	}
 }
