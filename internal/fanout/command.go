@@ -11,9 +11,9 @@ import (
 // Command carries out one command of an open conn and appends the answer to dst. The
 // snapshots of new topics follow their ack at once, as far as they have room in a piece,
 // unless the conn has a backlog. A command is charged by what it costs, and refused beyond
-// the rate. tooMany reports that the conn goes on with them all the same, and is to be
-// evicted with [CommandRate].
-func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, tooMany bool) {
+// the rate. If the conn goes on with them all the same, it is to be evicted for the reason
+// why.
+func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, why Reason) {
 	c := s.conn(id)
 	if c.state != open {
 		panic("fanout: Command for a conn that is not open")
@@ -23,9 +23,9 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, 
 	if v := s.commands.TakeOr(&s.aside(id).commands, full, refused, s.clock.Sub(s.start)); v != guard.Within {
 		s.stats.CommandsRefused++
 		e := wsproto.CommandError{Code: wsproto.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
-		return wsproto.AppendError(dst, &e), v == guard.Abuse
+		return wsproto.AppendError(dst, &e), tooFast(v)
 	}
-	return s.carryOut(id, c, cmd, dst), false
+	return s.carryOut(id, c, cmd, dst), 0
 }
 
 func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) []byte {
@@ -256,18 +256,24 @@ func (s *Shard) withdraw(id ConnID, c *conn) (gone []wsproto.Rejected) {
 const malformedMax = 16
 
 // Refuse appends the answer to a message that is no command. It is charged for having been
-// read. tooMany reports that the conn has sent too many of them, and is to be evicted for
-// the reason why.
-func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte, why Reason, tooMany bool) {
+// read. If the conn has sent too many of them, it is to be evicted for the reason why.
+func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte, why Reason) {
 	c := s.conn(id)
 	c.sent = s.now
 	c.bad++
 	dst = wsproto.AppendError(dst, e)
 	if c.bad >= malformedMax {
-		return dst, Malformed, true
+		return dst, Malformed
 	}
-	level := s.commands.Take(&s.aside(id).commands, 1+reading(e.Size), s.clock.Sub(s.start))
-	return dst, CommandRate, level == guard.Abuse
+	return dst, tooFast(s.commands.Take(&s.aside(id).commands, 1+reading(e.Size), s.clock.Sub(s.start)))
+}
+
+// tooFast is the reason to evict a conn for the rate of its commands, if there is one.
+func tooFast(level guard.Level) Reason {
+	if level == guard.Abuse {
+		return CommandRate
+	}
+	return 0
 }
 
 func forbid(name []byte) wsproto.Rejected {

@@ -87,10 +87,10 @@ func (w *world) connect(ms int) ConnID {
 
 func (w *world) command(id ConnID, cmd wsproto.Command) {
 	w.t.Helper()
-	out, tooMany := w.shard.Command(id, &cmd, nil)
+	out, why := w.shard.Command(id, &cmd, nil)
 	w.sink.deliver(id, out)
-	if tooMany {
-		w.shard.Evict(id, CommandRate)
+	if why != 0 {
+		w.shard.Evict(id, why)
 	}
 }
 

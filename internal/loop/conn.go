@@ -223,7 +223,7 @@ var tooManyReads = &httphead.Refusal{Status: 400, Reason: "the request head come
 // opening subscribes the topics of the request's query, as if a command had come.
 func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
 	if limit := l.server.cfg.Shard.MaxTopics; len(names) > limit {
-		out, _, _ = l.shard.Refuse(c.id, &wsproto.CommandError{
+		out, _ = l.shard.Refuse(c.id, &wsproto.CommandError{
 			Code: wsproto.ErrTooManyTopics, Reason: fmt.Sprintf("more than %d topics in the query", limit),
 		}, out)
 		return out
@@ -255,8 +255,7 @@ func (l *loop) frames(c *conn, in, out []byte) {
 				break
 			}
 			var why fanout.Reason
-			var tooMany bool
-			if out, why, tooMany = l.command(c, &ev, out); tooMany {
+			if out, why = l.command(c, &ev, out); why != 0 {
 				l.write(c, out)
 				if c.gc != nil {
 					l.shard.Evict(c.id, why)
@@ -360,8 +359,8 @@ func (l *loop) lookAtUnfinished(now time.Time) {
 }
 
 // command carries out one client message. If there were too many of its kind, the conn
-// is to be evicted, and why says for what.
-func (l *loop) command(c *conn, msg *wsproto.Event, out []byte) (_ []byte, why fanout.Reason, tooMany bool) {
+// is to be evicted for the reason why.
+func (l *loop) command(c *conn, msg *wsproto.Event, out []byte) (_ []byte, why fanout.Reason) {
 	size := wsproto.Size{Bytes: len(msg.Payload), Parts: msg.Parts}
 	cmd, cerr := l.parser.Parse(msg.Payload)
 	if cerr != nil {
@@ -374,8 +373,7 @@ func (l *loop) command(c *conn, msg *wsproto.Event, out []byte) (_ []byte, why f
 	if hook := l.server.cfg.onCommand; hook != nil {
 		hook(cmd)
 	}
-	out, tooMany = l.shard.Command(c.id, cmd, out)
-	return out, fanout.CommandRate, tooMany
+	return l.shard.Command(c.id, cmd, out)
 }
 
 // closed ends a conn whose peer has closed it and has our answer (RFC 6455, 5.5.1), or
@@ -467,8 +465,8 @@ func (l *loop) Backlog(id fanout.ConnID) int { return l.backlog(l.conn(id)) }
 func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 	c := l.conn(id)
 	l.remember(c)
-	if c.cause == causeNone {
-		c.cause = causeOfReason(r)
+	if c.cause == 0 {
+		c.cause = cause(r)
 	}
 	switch {
 	case r.Hard():

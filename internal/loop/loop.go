@@ -374,7 +374,7 @@ func (l *loop) OnClose(gc gnet.Conn, err error) gnet.Action {
 		return gnet.None // It was dropped at the door.
 	}
 	l.shard.At(time.Now())
-	if c.cause == causeNone {
+	if c.cause == 0 {
 		c.cause = causeOf(err)
 	}
 	l.counts.closed[c.cause]++
