@@ -321,7 +321,7 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 		cmd, refused := p.parser.Parse([]byte(arg))
 		if refused == nil {
 			cmd.Size = wsproto.Size{Bytes: len(arg), Parts: 1}
-			out, why := p.shard.Command(id, cmd, nil)
+			out, why := p.carryOut(id, cmd)
 			p.sink.deliver(id, out)
 			if why != 0 {
 				p.shard.Evict(id, why)

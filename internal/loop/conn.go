@@ -228,7 +228,7 @@ func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
 		}, out)
 		return out
 	}
-	out, _ = l.shard.Command(c.id, &wsproto.Command{Op: wsproto.OpSubscribe, Topics: names}, out)
+	out, _ = l.carryOut(c, &wsproto.Command{Op: wsproto.OpSubscribe, Topics: names}, out)
 	return out
 }
 
@@ -373,7 +373,7 @@ func (l *loop) command(c *conn, msg *wsproto.Event, out []byte) (_ []byte, why f
 	if hook := l.server.cfg.onCommand; hook != nil {
 		hook(cmd)
 	}
-	return l.shard.Command(c.id, cmd, out)
+	return l.carryOut(c, cmd, out)
 }
 
 // closed ends a conn whose peer has closed it and has our answer (RFC 6455, 5.5.1), or

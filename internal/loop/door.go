@@ -168,9 +168,9 @@ func (l *loop) tokenRefused(err error) auth.Reason {
 	return why
 }
 
-// Authorize implements [fanout.Sink]. Where no token is asked for, any is good.
-func (l *loop) Authorize(id fanout.ConnID, token []byte) *wsproto.CommandError {
-	c := l.conn(id)
+// authorize takes a newer token of a conn, or says why the old one stays. Where no token is
+// asked for, any is good.
+func (l *loop) authorize(c *conn, token []byte) *wsproto.CommandError {
 	if l.server.cfg.Verifier == nil {
 		return nil
 	}
@@ -187,16 +187,23 @@ func (l *loop) Authorize(id fanout.ConnID, token []byte) *wsproto.CommandError {
 	return nil
 }
 
-// MayHave implements [fanout.Sink].
-func (l *loop) MayHave(id fanout.ConnID, topic []byte) bool {
-	c := l.conn(id)
-	return c.more == nil || c.more.topics.Allows(topic)
-}
-
-// Exists implements [fanout.Sink].
-func (l *loop) Exists(id fanout.ConnID, topic []byte) bool {
-	c := l.conn(id)
-	return l.server.cfg.Existing.Allows(topic) || c.more != nil && c.more.topics.Names(topic)
+// carryOut carries out a command, as far as its rate and its token allow. The conn is to be
+// evicted for the reason why, if there is one.
+func (l *loop) carryOut(c *conn, cmd *wsproto.Command, out []byte) (_ []byte, why fanout.Reason) {
+	out, ok, why := l.shard.Charge(c.id, cmd, out)
+	if !ok {
+		return out, why
+	}
+	rights := fanout.Rights{Existing: l.server.cfg.Existing}
+	if cmd.Op == wsproto.OpAuth {
+		rights.Refusal = l.authorize(c, cmd.Token)
+	}
+	var allowed *auth.Patterns // All.
+	if c.more != nil {
+		allowed = c.more.topics
+	}
+	rights.Allowed = allowed
+	return l.shard.Command(c.id, cmd, rights, out), 0
 }
 
 // Source implements [fanout.Sink]. A conn that is talking was let in by the guard.
