@@ -44,16 +44,6 @@ func (c *conn) remote() string {
 	return c.gc.RemoteAddr().String()
 }
 
-// arrived begins with a conn that was accepted. It reports false if the conn is to be
-// closed.
-func (l *loop) arrived(c *conn) bool {
-	if l.server.cfg.ProxyProtocol {
-		c.stage = proxied
-		return true
-	}
-	return l.meet(c)
-}
-
 // meet has the guard look at a conn, if it is not from a trusted proxy: whom that one
 // speaks for is in the request head. It reports false if the conn is to be closed.
 func (l *loop) meet(c *conn) bool {

@@ -3,13 +3,14 @@
 // knows gnet.
 //
 //	server.go        Server: start, drain, stop; what the loops share
-//	loop.go          one loop: gnet's events, its turns, admission
-//	door.go          who may come in: PROXY header, limits by source, Origin, token
+//	engine.go        one gnet engine: its start and end, and what calls for turns
 //	accept.go        what follows from an accept that fails
+//	listen*.go       where to listen, socket options, and how a loop stops accepting
+//	loop.go          one loop: its turns, and gnet's events of connections
+//	door.go          who may come in: PROXY header, limits by source, Origin, token
 //	conn.go          one connection: handshake, frames, and its end
 //	echo.go          a server that sends back what it gets, for conformance suites
 //	session.go       the users' connections: when tokens end, and how many there are
-//	listen*.go       where to listen, socket options, and how a loop stops accepting
 //	files_*.go       the limit of open files
 //	stats.go         what the loops count
 //	inspect.go       connections and evictions, for operators
@@ -31,8 +32,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/panjf2000/gnet/v2"
 
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
@@ -130,7 +129,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	s.cfg.Shard.Backlogs = fanout.NewBacklogs(cfg.Backlog)
 	for i := range cfg.Loops {
 		l := newLoop(s, i)
-		if err := l.start(network + "://" + net.JoinHostPort(host, port)); err != nil {
+		if err := l.start(l, network+"://"+net.JoinHostPort(host, port)); err != nil {
 			s.Shutdown(context.Background(), 0)
 			return nil, fmt.Errorf("loop: listen on %s: %w", cfg.Listen, err)
 		}
@@ -190,15 +189,13 @@ func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
 
 // awaitEmpty waits until all connections are closed, for at most the time given.
 func (s *Server) awaitEmpty(ctx context.Context, atMost time.Duration) {
-	deadline := time.NewTimer(atMost)
-	defer deadline.Stop()
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for s.Conns() > 0 {
 		select {
 		case <-ctx.Done():
-			return
-		case <-deadline.C:
 			return
 		case <-look.C:
 		}
@@ -247,35 +244,5 @@ func (s *Server) dismiss(wasRefused bool) {
 		s.refusing.Add(-1)
 	} else {
 		s.conns.Add(-1)
-	}
-}
-
-// gnetLog lets gnet log through slog. What it says at info is of no interest to an
-// operator.
-type gnetLog struct{ log *slog.Logger }
-
-func (g gnetLog) Debugf(format string, args ...any) {
-	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Infof(format string, args ...any) {
-	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Warnf(format string, args ...any) {
-	g.log.Warn("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Errorf(format string, args ...any) {
-	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Fatalf(format string, args ...any) {
-	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
-}
-
-func (s *Server) options() []gnet.Option {
-	return []gnet.Option{
-		gnet.WithNumEventLoop(1),
-		gnet.WithReusePort(true),
-		gnet.WithReuseAddr(true),
-		gnet.WithTCPNoDelay(gnet.TCPNoDelay),
-		gnet.WithReadBufferCap(readMax),
 	}
 }
