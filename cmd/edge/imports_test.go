@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/feed":           {"internal/panics", "internal/resp", "internal/topics"},
 	"internal/feed/redistest": {},
 	"internal/logtest":        {},
-	"cmd/edge":                {"internal/auth", "internal/doctor", "internal/fanout", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/loop", "internal/topics", "internal/wsproto"},
+	"cmd/edge":                {"internal/auth", "internal/doctor", "internal/fanout", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/httphead", "internal/loop", "internal/topics", "internal/wsproto"},
 	"cmd/tickgen":             {"internal/feed", "internal/flags"},
 }
 

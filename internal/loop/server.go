@@ -7,10 +7,14 @@
 //	accept.go        what follows from an accept that fails
 //	listen*.go       where to listen, socket options, and how a loop stops accepting
 //	loop.go          one loop: its turns, and gnet's events of connections
-//	door.go          who may come in: PROXY header, limits by source, Origin, token
-//	conn.go          one connection: handshake, frames, and its end
+//	conn.go          one connection: its stages, what is written to it, and its end
+//	door.go          which connections may come in: PROXY header, limits by source
+//	http.go          requests, and the routes that answer them; pages and refusals
+//	websocket.go     the route of the WebSocket
 //	echo.go          a server that sends back what it gets, for conformance suites
-//	session.go       the users' connections: when tokens end, and how many there are
+//	frames.go        what comes on a WebSocket: messages, commands, control frames
+//	session.go       what tokens say, when they end, and how many connections a user has
+//	send_*.go        one write to a socket
 //	files_*.go       the limit of open files
 //	stats.go         what the loops count
 //	inspect.go       connections and evictions, for operators
@@ -51,7 +55,8 @@ type Config struct {
 	Loops    int    // Event loops; off Linux always 1.
 	MaxConns int    // Connections held at a time, over all loops.
 	Backlog  int64  // Bytes that sockets have not taken, over all loops; 0 is no limit.
-	Page     string // An HTML page to serve at /, none if empty.
+
+	Pages map[string][]byte // Whole responses to GET, by path.
 
 	Guard         guard.Config   // How much one client may have.
 	Trusted       guard.Trusted  // The proxies whose X-Forwarded-For is believed.
@@ -64,8 +69,11 @@ type Config struct {
 	Shard fanout.Config
 	Log   *slog.Logger
 
-	limits    limits                 // Those of the edge, if nothing is set.
-	echo      bool                   // See StartEcho.
+	// Those of the edge, if nothing is set.
+	limits limits
+	routes routes
+	answer func(l *loop, c *conn, msg wsproto.Event, out []byte) ([]byte, fanout.Reason) // To a message.
+
 	onCommand func(*wsproto.Command) // For tests: called before a command is carried out.
 }
 
@@ -75,7 +83,6 @@ type Server struct {
 	table *topics.Table
 	loops []*loop
 	addr  net.Addr
-	page  []byte // The whole response.
 
 	guard    *guard.Guard
 	sessions *sessions
@@ -109,15 +116,15 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if cfg.limits == (limits{}) {
 		cfg.limits = edgeLimits(cfg.Shard.MaxTopics)
 	}
+	if cfg.routes == nil {
+		cfg.routes, cfg.answer = edgeRoutes, (*loop).command
+	}
 	if cfg.Origins == nil {
 		cfg.Origins, _ = auth.ParseOrigins("") // There is nothing wrong with this.
 	}
 	s := &Server{
 		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
 		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions),
-	}
-	if cfg.Page != "" {
-		s.page = pageResponse(cfg.Page)
 	}
 	network, host, port, err := listenOn(cfg.Listen)
 	if err != nil {
