@@ -173,14 +173,12 @@ func (l *loop) backlog(c *conn) int {
 	return n
 }
 
-// Write implements [fanout.Sink].
-func (l *loop) Write(id fanout.ConnID, p []byte) { l.write(l.conn(id), p) }
-
-// Backlog implements [fanout.Sink].
-func (l *loop) Backlog(id fanout.ConnID) int { return l.backlog(l.conn(id)) }
-
-// Source implements [fanout.Sink]. A conn that is talking was let in by the guard.
+// Write, Backlog, Source and Drained implement [fanout.Sink], as Evict does. A conn that is
+// talking was let in by the guard; where the last word is out, the peer may see the end.
+func (l *loop) Write(id fanout.ConnID, p []byte)     { l.write(l.conn(id), p) }
+func (l *loop) Backlog(id fanout.ConnID) int         { return l.backlog(l.conn(id)) }
 func (l *loop) Source(id fanout.ConnID) guard.Source { return l.conn(id).source }
+func (l *loop) Drained(id fanout.ConnID)             { shutdownWrite(int(l.conn(id).fd)) }
 
 // Evict implements [fanout.Sink].
 func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
@@ -200,9 +198,6 @@ func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 		l.closeWith(c, c.cause, wsproto.AppendClose(out, r.Code(), r.Text()))
 	}
 }
-
-// Drained implements [fanout.Sink]: the last word is out, so the peer may see the end.
-func (l *loop) Drained(id fanout.ConnID) { shutdownWrite(int(l.conn(id).fd)) }
 
 // retryMS advises when to come back, spread so that those who are sent away together
 // do not come back together. 0 is no advice.

@@ -35,7 +35,6 @@ type loop struct {
 	out    []byte                 // Scratch for what a turn of a conn writes.
 	counts counts
 	rng    *rand.Rand
-	ended  bool      // The listener was closed.
 	begun  time.Time // When its time began.
 	now    time.Time // Of the read that is handled.
 
@@ -107,10 +106,7 @@ func (l *loop) turnWheel(now time.Time) (more bool) {
 
 // drain stops accepting and begins to send the conns away.
 func (l *loop) drain(over time.Duration) {
-	if !l.ended {
-		l.ended = true
-		l.closeListener()
-	}
+	l.closeListener()
 	l.shard.Drain(over)
 }
 

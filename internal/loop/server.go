@@ -82,7 +82,6 @@ type Server struct {
 	cfg   Config
 	table *topics.Table
 	loops []*loop
-	addr  net.Addr
 
 	guard    *guard.Guard
 	sessions *sessions
@@ -142,7 +141,6 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 		}
 		s.loops = append(s.loops, l)
 		if i == 0 {
-			s.addr = l.addr
 			// Port 0 was chosen now; the other loops share it.
 			_, port, _ = net.SplitHostPort(l.addr.String())
 		}
@@ -155,7 +153,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 }
 
 // Addr is where the server listens.
-func (s *Server) Addr() net.Addr { return s.addr }
+func (s *Server) Addr() net.Addr { return s.loops[0].addr }
 
 // Families says of which IP families its clients can be.
 func (s *Server) Families() string { return s.loops[0].families }
