@@ -51,7 +51,7 @@ var doors = map[string][]string{
 }
 
 // pure packages have no sockets, no clock and no goroutines of their own.
-var pure = []string{"internal/topics", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/resp"}
+var pure = []string{"internal/topics", "internal/httphead", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/resp"}
 
 var notPure = []string{"net", "os", "syscall", "net/http", "log/slog", "context"}
 

@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -24,9 +23,6 @@ import (
 	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
-
-//go:embed page.html
-var page string
 
 // Exit codes.
 const (
@@ -146,13 +142,13 @@ func run(args []string) int {
 		working.Go(func() { panics.Keep(work, panics.Tokens, log, verifier.Run) })
 	}
 
-	html := ""
+	var pages map[string][]byte
 	if cfg.page {
-		html = page
+		pages = map[string][]byte{"/": pageResponse(page)}
 	}
 	server, err := loop.Start(loop.Config{
 		Listen: cfg.listen, Loops: cfg.loops, MaxConns: cfg.maxConns, Backlog: cfg.backlogMax(),
-		Page: html, Shard: cfg.shard(time.Now(), newTopics), Log: log,
+		Pages: pages, Shard: cfg.shard(time.Now(), newTopics), Log: log,
 		Guard: cfg.guard(), Trusted: cfg.trusted(), ProxyProtocol: cfg.proxyProtocol,
 		Origins: cfg.origins(), Verifier: verifier, MaxSessions: cfg.maxSessions, Existing: cfg.existing(),
 	}, table)

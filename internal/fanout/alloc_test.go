@@ -20,10 +20,10 @@ func (n *nullSink) Backlog(ConnID) int       { return 0 }
 func (n *nullSink) Drained(ConnID)           {}
 func (n *nullSink) Evict(ConnID, Reason)     { panic("fanout: an eviction in a steady state") }
 
-func (n *nullSink) Authorize(ConnID, []byte) *wsproto.CommandError { return nil }
-func (n *nullSink) MayHave(ConnID, []byte) bool                    { return true }
-func (n *nullSink) Exists(ConnID, []byte) bool                     { return true }
-func (n *nullSink) Source(ConnID) guard.Source                     { return 1 }
+func (n *nullSink) Source(ConnID) guard.Source { return 1 }
+
+// anything is the rights of a client that may have whatever it likes.
+var anything = Rights{Allowed: nameSet(nil), Existing: prefixSet("")}
 
 // market is a shard of conns with some topics each, and no far ends.
 type market struct {
@@ -53,7 +53,7 @@ func newMarket(tb testing.TB, cfg Config, topicCount, conns, each int) *market {
 		for j := range each {
 			cmd.Topics = append(cmd.Topics, []byte(m.names[(i*7+j*(topicCount/each)+j)%topicCount]))
 		}
-		m.shard.Command(id, &cmd, nil)
+		m.command(id, &cmd, nil)
 		m.ids = append(m.ids, id)
 		if n := m.shard.conn(id).topics.n; int(n) != each {
 			tb.Fatalf("conn %d has %d topics", id, n)
@@ -61,6 +61,11 @@ func newMarket(tb testing.TB, cfg Config, topicCount, conns, each int) *market {
 	}
 	m.publish(0)
 	return m
+}
+
+func (m *market) command(id ConnID, cmd *wsproto.Command, out []byte) {
+	out, _, _ = m.shard.Charge(id, cmd, out)
+	m.shard.Command(id, cmd, anything, out)
 }
 
 func (m *market) publish(n int) {

@@ -81,8 +81,8 @@ func BenchmarkSubscribe(b *testing.B) {
 	out := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		m.shard.Command(other, &on, out)
-		m.shard.Command(other, &off, out)
+		m.command(other, &on, out)
+		m.command(other, &off, out)
 	}
 }
 

@@ -8,27 +8,50 @@ import (
 	"tickedge/internal/wsproto"
 )
 
-// Command carries out one command of an open conn and appends the answer to dst. The
-// snapshots of new topics follow their ack at once, as far as they have room in a piece,
-// unless the conn has a backlog. A command is charged by what it costs, and refused beyond
-// the rate. tooMany reports that the conn goes on with them all the same, and is to be
-// evicted with [CommandRate].
-func (s *Shard) Command(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, tooMany bool) {
+// Patterns is a set of topic names and prefixes.
+type Patterns interface {
+	Allows(topic []byte) bool // The topic is in the set.
+	Names(topic []byte) bool  // It is in the set by its whole name.
+}
+
+// Rights is what a client may have, as its loop knows while a command is carried out.
+type Rights struct {
+	Allowed  Patterns              // The topics that its token allows.
+	Existing Patterns              // The topics that are known to exist, whoever asks for them.
+	Refusal  *wsproto.CommandError // Of auth: why the newer token is not taken. Nil if it is.
+}
+
+// exists reports whether a topic is known to exist, other than by its having a value.
+func (r *Rights) exists(topic []byte) bool {
+	return r.Existing.Allows(topic) || r.Allowed.Names(topic)
+}
+
+// Charge charges a command of an open conn by what it costs. Beyond the rate it appends the
+// refusal to dst and reports false: the command is not to be carried out. If the conn goes
+// on with them all the same, it is to be evicted for the reason why.
+func (s *Shard) Charge(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, ok bool, why Reason) {
 	c := s.conn(id)
 	if c.state != open {
 		panic("fanout: Command for a conn that is not open")
 	}
 	c.sent = s.now
 	full, refused := s.charge(c, cmd)
-	if v := s.commands.TakeOr(&s.aside(id).commands, full, refused, s.clock.Sub(s.start)); v != guard.Within {
-		s.stats.CommandsRefused++
-		e := wsproto.CommandError{Code: wsproto.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
-		return wsproto.AppendError(dst, &e), v == guard.Abuse
+	switch s.commands.TakeOr(&s.aside(id).commands, full, refused, s.clock.Sub(s.start)) {
+	case guard.Within:
+		return dst, true, 0
+	case guard.Abuse:
+		why = CommandRate
 	}
-	return s.carryOut(id, c, cmd, dst), false
+	s.stats.CommandsRefused++
+	e := wsproto.CommandError{Code: wsproto.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
+	return wsproto.AppendError(dst, &e), false, why
 }
 
-func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) []byte {
+// Command carries out a command that was charged, and appends the answer to dst. The
+// snapshots of new topics follow their ack at once, as far as they have room in a piece,
+// unless the conn has a backlog.
+func (s *Shard) Command(id ConnID, cmd *wsproto.Command, rights Rights, dst []byte) []byte {
+	c := s.conn(id)
 	ack := wsproto.Ack{ID: cmd.ID, Op: cmd.Op, Rejected: s.rejected[:0]}
 	// What was taken from the conn is told before the answer, which then goes by what it has.
 	// The notice may not be raised yet, and the names be free already.
@@ -38,7 +61,7 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) [
 		var d doubts
 		had := int(c.topics.n)
 		for _, name := range cmd.Topics {
-			if r := s.subscribe(id, c, name, &d); r.Code != 0 {
+			if r := s.subscribe(id, c, name, &rights, &d); r.Code != 0 {
 				ack.Rejected = append(ack.Rejected, r)
 			}
 		}
@@ -70,11 +93,11 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *wsproto.Command, dst []byte) [
 	case wsproto.OpPing:
 		return wsproto.AppendPongMessage(dst, cmd.ID, s.clock.UnixMilli())
 	case wsproto.OpAuth:
-		if err := s.sink.Authorize(id, cmd.Token); err != nil {
-			err.ID = cmd.ID
-			return wsproto.AppendError(dst, err)
+		if e := rights.Refusal; e != nil {
+			e.ID = cmd.ID
+			return wsproto.AppendError(dst, e)
 		}
-		ack.Rejected = s.withdraw(id, c)
+		ack.Rejected = s.withdraw(id, c, rights.Allowed)
 	}
 	ack.Topics = int(c.topics.n)
 	dst = ack.Append(dst)
@@ -128,11 +151,11 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 }
 
 // subscribe adds one topic. The result's code is 0 if the conn has it now.
-func (s *Shard) subscribe(id ConnID, c *conn, name []byte, d *doubts) wsproto.Rejected {
+func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *doubts) wsproto.Rejected {
 	if !topics.ValidName(name) {
 		return reject(name, wsproto.ErrBadTopic, "a topic is 1 to 64 of A-Z a-z 0-9 . _ : / -")
 	}
-	if !s.sink.MayHave(id, name) {
+	if !rights.Allowed.Allows(name) {
 		return forbid(name)
 	}
 	topic, held := s.table.Find(name)
@@ -149,7 +172,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, d *doubts) wsproto.Re
 	// Nobody here holds the topic that was found, so it may be another one by now. That
 	// would be a name more or less in a limit.
 	if !held || s.table.Seq(topic) == 0 {
-		if r := s.doubt(id, c, name, topic, held, d); r.Code != 0 {
+		if r := s.doubt(id, c, name, topic, held, rights, d); r.Code != 0 {
 			return r
 		}
 	}
@@ -175,15 +198,15 @@ type doubts struct {
 }
 
 // doubt says why a conn may not have a topic that has no value, if there is a reason. Where
-// it is known to exist all the same, there is none: clients who ask for what exists are not
-// to suffer from those who ask for what does not.
-func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held bool, d *doubts) wsproto.Rejected {
-	if s.sink.Exists(id, name) {
+// it is known to exist all the same, there is none: clients that ask for what exists are not
+// to suffer from those that ask for what does not.
+func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held bool, rights *Rights, d *doubts) wsproto.Rejected {
+	if rights.exists(name) {
 		return wsproto.Rejected{}
 	}
 	if s.cfg.MaxValueless > 0 {
 		if !d.counted {
-			d.counted, d.held = true, s.countValueless(id, c)
+			d.counted, d.held = true, s.countValueless(c, rights)
 		}
 		if d.held >= s.cfg.MaxValueless {
 			s.stats.ValuelessRefused++
@@ -210,9 +233,9 @@ func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held boo
 
 // countValueless counts the topics of a conn that are known to have no value, and not known
 // to exist.
-func (s *Shard) countValueless(id ConnID, c *conn) (n int) {
+func (s *Shard) countValueless(c *conn, rights *Rights) (n int) {
 	for _, e := range s.sets.entries(c.topics) {
-		if s.table.IsAbsent(e.id()) && !s.sink.Exists(id, []byte(s.table.Name(e.id()))) {
+		if s.table.IsAbsent(e.id()) && !rights.exists([]byte(s.table.Name(e.id()))) {
 			n++
 		}
 	}
@@ -239,9 +262,9 @@ func (s *Shard) unsubscribe(id ConnID, c *conn, name []byte) {
 
 // withdraw takes away the topics that the conn's token does not allow any more, and
 // returns them.
-func (s *Shard) withdraw(id ConnID, c *conn) (gone []wsproto.Rejected) {
+func (s *Shard) withdraw(id ConnID, c *conn, allowed Patterns) (gone []wsproto.Rejected) {
 	for _, e := range s.sets.entries(c.topics) {
-		if name := []byte(s.table.Name(e.id())); !s.sink.MayHave(id, name) {
+		if name := []byte(s.table.Name(e.id())); !allowed.Allows(name) {
 			gone = append(gone, forbid(name))
 		}
 	}
@@ -256,18 +279,19 @@ func (s *Shard) withdraw(id ConnID, c *conn) (gone []wsproto.Rejected) {
 const malformedMax = 16
 
 // Refuse appends the answer to a message that is no command. It is charged for having been
-// read. tooMany reports that the conn has sent too many of them, and is to be evicted for
-// the reason why.
-func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte, why Reason, tooMany bool) {
+// read. If the conn has sent too many of them, it is to be evicted for the reason why.
+func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte, why Reason) {
 	c := s.conn(id)
 	c.sent = s.now
 	c.bad++
 	dst = wsproto.AppendError(dst, e)
 	if c.bad >= malformedMax {
-		return dst, Malformed, true
+		return dst, Malformed
 	}
-	level := s.commands.Take(&s.aside(id).commands, 1+reading(e.Size), s.clock.Sub(s.start))
-	return dst, CommandRate, level == guard.Abuse
+	if s.commands.Take(&s.aside(id).commands, 1+reading(e.Size), s.clock.Sub(s.start)) == guard.Abuse {
+		why = CommandRate
+	}
+	return dst, why
 }
 
 func forbid(name []byte) wsproto.Rejected {

@@ -250,7 +250,8 @@ func (p *program) topicCommand(c *client, op wsproto.Op, arg byte) {
 func (p *program) answer(c *client, cmd *wsproto.Command, waits *pending) bool {
 	c.pending, c.refused = waits, false
 	before, used := p.shard.stats.CommandsRefused, c.commands.take(p.now, p.cfg.CommandRate)
-	out, tooMany := p.shard.Command(c.id, cmd, nil)
+	out, why := p.carryOut(c.id, cmd)
+	tooMany := why == CommandRate
 	p.sink.deliver(c.id, out)
 	burst := float64(p.cfg.CommandBurst)
 	switch {

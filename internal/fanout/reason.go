@@ -2,29 +2,29 @@ package fanout
 
 import "tickedge/internal/wsproto"
 
-// Reason says why a conn is ended by the edge.
+// Reason says why a conn is ended by the edge. 0 is no reason: it goes on.
 type Reason uint8
 
 // The reasons that a shard finds, and those that its loop adds.
 const (
-	HandshakeTimeout Reason = iota // The request head did not come in time.
-	SlowConsumer                   // The backlog did not drain in time.
-	NoPong                         // Nothing was heard since a ping.
-	Idle                           // No topic subscribed for too long.
-	CloseTimeout                   // The peer did not answer our close in time.
-	Drain                          // The edge is going down.
-	Malformed                      // Too many malformed commands.
-	Panic                          // A bug of ours.
-	MaxAge                         // It was open for as long as a conn may be.
-	CommandRate                    // Too many commands, and on after being told so.
-	TokenExpired                   // Its token is not good any more.
-	Replaced                       // A newer one of the same user took its place.
-	BacklogTotal                   // All backlogs together were too large.
+	HandshakeTimeout Reason = iota + 1 // The request head did not come in time.
+	SlowConsumer                       // The backlog did not drain in time.
+	NoPong                             // Nothing was heard since a ping.
+	Idle                               // No topic subscribed for too long.
+	CloseTimeout                       // The peer did not answer our close in time.
+	Drain                              // The edge is going down.
+	Malformed                          // Too many malformed commands.
+	Panic                              // A bug of ours.
+	MaxAge                             // It was open for as long as a conn may be.
+	CommandRate                        // Too many commands, and on after being told so.
+	TokenExpired                       // Its token is not good any more.
+	Replaced                           // A newer one of the same user took its place.
+	BacklogTotal                       // All backlogs together were too large.
 
 	reasons
 )
 
-// Reasons is the number of reasons, for tables by reason.
+// Reasons is the length of tables by reason.
 const Reasons = int(reasons)
 
 var reasonTable = [Reasons]struct {

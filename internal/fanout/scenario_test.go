@@ -321,17 +321,17 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 		cmd, refused := p.parser.Parse([]byte(arg))
 		if refused == nil {
 			cmd.Size = wsproto.Size{Bytes: len(arg), Parts: 1}
-			out, tooMany := p.shard.Command(id, cmd, nil)
+			out, why := p.carryOut(id, cmd)
 			p.sink.deliver(id, out)
-			if tooMany {
-				p.shard.Evict(id, CommandRate)
+			if why != 0 {
+				p.shard.Evict(id, why)
 			}
 			break
 		}
 		refused.Size = wsproto.Size{Bytes: len(arg), Parts: 1}
-		out, why, tooMany := p.shard.Refuse(id, refused, nil)
+		out, why := p.shard.Refuse(id, refused, nil)
 		p.sink.deliver(id, out)
-		if tooMany {
+		if why != 0 {
 			p.shard.Evict(id, why)
 		}
 	case "subscribe", "unsubscribe": // subscribe NAME TOPIC...

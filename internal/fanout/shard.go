@@ -46,14 +46,6 @@ type Sink interface {
 	Evict(id ConnID, r Reason)
 	// Drained says that a conn in closing has no backlog any more.
 	Drained(id ConnID)
-	// Authorize takes a newer token of a conn, or says why the old one stays. The token
-	// is only valid during the call.
-	Authorize(id ConnID, token []byte) *wsproto.CommandError
-	// MayHave reports whether the token of a conn allows a topic.
-	MayHave(id ConnID, topic []byte) bool
-	// Exists reports whether a topic is known to exist, other than by its having a value:
-	// the conn's token allows it by its whole name, or the edge's configuration says so.
-	Exists(id ConnID, topic []byte) bool
 	// Source says who a conn is from, for what is bounded by source. 0 if that is not known.
 	Source(id ConnID) guard.Source
 }
@@ -148,7 +140,7 @@ const asideSizeMax = 40 // A million conns in 40 MB.
 const _ = uint(asideSizeMax - unsafe.Sizeof(aside{}))
 const _ = uint(math.MaxUint16 - topicsLimit) // An index fits into at.
 
-// state says what holds of a conn.
+// state says what holds of a conn. Package loop says which of its stages go with it.
 type state uint8
 
 const (

@@ -87,12 +87,44 @@ func (w *world) connect(ms int) ConnID {
 
 func (w *world) command(id ConnID, cmd wsproto.Command) {
 	w.t.Helper()
-	out, tooMany := w.shard.Command(id, &cmd, nil)
+	out, why := w.carryOut(id, &cmd)
 	w.sink.deliver(id, out)
-	if tooMany {
-		w.shard.Evict(id, CommandRate)
+	if why != 0 {
+		w.shard.Evict(id, why)
 	}
 }
+
+// carryOut does with a command what a loop does. A token is a list of the topics that it
+// allows, or "bad" for none that is good. Topics whose names begin with known exist.
+func (w *world) carryOut(id ConnID, cmd *wsproto.Command) ([]byte, Reason) {
+	p := w.sink.peer(id)
+	out, ok, why := w.shard.Charge(id, cmd, nil)
+	if !ok {
+		return out, why
+	}
+	rights := Rights{Existing: prefixSet("known")}
+	switch {
+	case cmd.Op != wsproto.OpAuth:
+	case string(cmd.Token) == "bad":
+		rights.Refusal = &wsproto.CommandError{Code: wsproto.ErrToken, Reason: "bad token"}
+	default:
+		p.allowed = strings.Split(string(cmd.Token), ",")
+	}
+	rights.Allowed = nameSet(p.allowed)
+	return w.shard.Command(id, cmd, rights, out), why
+}
+
+// nameSet is the topics that a token allows, nil for all. None is known to exist by them.
+type nameSet []string
+
+func (n nameSet) Allows(topic []byte) bool { return n == nil || slices.Contains(n, string(topic)) }
+func (n nameSet) Names([]byte) bool        { return false }
+
+// prefixSet is the topics that begin with it.
+type prefixSet string
+
+func (p prefixSet) Allows(topic []byte) bool { return strings.HasPrefix(string(topic), string(p)) }
+func (p prefixSet) Names([]byte) bool        { return false }
 
 func (w *world) subscribe(id ConnID, names ...string) {
 	w.t.Helper()
@@ -283,25 +315,6 @@ func (f *fakeSink) Evict(id ConnID, r Reason) {
 
 // Drained is where a loop closes its side of the socket.
 func (f *fakeSink) Drained(id ConnID) { f.peer(id).drained++ }
-
-// Authorize takes a list of topics for a token that allows these, and "bad" for none.
-func (f *fakeSink) Authorize(id ConnID, token []byte) *wsproto.CommandError {
-	if string(token) == "bad" {
-		return &wsproto.CommandError{Code: wsproto.ErrToken, Reason: "bad token"}
-	}
-	f.peer(id).allowed = strings.Split(string(token), ",")
-	return nil
-}
-
-func (f *fakeSink) MayHave(id ConnID, topic []byte) bool {
-	p := f.peer(id)
-	return p.allowed == nil || slices.Contains(p.allowed, string(topic))
-}
-
-// Exists says so of topics whose name begins with known.
-func (f *fakeSink) Exists(_ ConnID, topic []byte) bool {
-	return strings.HasPrefix(string(topic), "known")
-}
 
 // Source is another one for each conn, or the peer's.
 func (f *fakeSink) Source(id ConnID) guard.Source {

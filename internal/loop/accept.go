@@ -1,7 +1,10 @@
 package loop
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -33,50 +36,64 @@ type failedAccept []string
 
 func (e failedAccept) Error() string { return e[0] }
 
-// engineLog is the log of one engine. By what gnet writes there before it returns
-// ErrAcceptSocket, on the goroutine of the loop, the loop learns that accept has failed
-// and why.
+// engineLog lets one engine log through slog. What gnet says at info is of no interest to an
+// operator. By what it says before it returns ErrAcceptSocket, on the goroutine of the loop,
+// the loop learns that accept has failed and why.
 type engineLog struct {
-	gnetLog
-	loop *loop
+	log    *slog.Logger
+	engine *engine
 }
 
-func (e engineLog) Errorf(format string, args ...any) {
+func (g engineLog) say(level slog.Level, format string, args []any) {
+	g.log.Log(context.Background(), level, "gnet: "+fmt.Sprintf(format, args...))
+}
+
+func (g engineLog) Debugf(format string, args ...any) { g.say(slog.LevelDebug, format, args) }
+func (g engineLog) Infof(format string, args ...any)  { g.say(slog.LevelDebug, format, args) }
+func (g engineLog) Warnf(format string, args ...any)  { g.say(slog.LevelWarn, format, args) }
+func (g engineLog) Fatalf(format string, args ...any) { g.say(slog.LevelError, format, args) }
+
+func (g engineLog) Errorf(format string, args ...any) {
 	if strings.HasPrefix(format, "Accept() failed") && len(args) == 1 {
 		if err, ok := args[0].(error); ok {
-			e.loop.acceptFailed(err)
+			g.engine.acceptFailed(err)
 			return
 		}
 	}
-	e.gnetLog.Errorf(format, args...)
+	g.say(slog.LevelError, format, args)
 }
 
 // acceptFailed stops accepting for a while. The log has one line when the first loop can't
 // accept, and one when the last of them can again.
-func (l *loop) acceptFailed(err error) {
-	s := l.server
+func (e *engine) acceptFailed(err error) {
+	s := e.server
 	s.acceptFailures.Add(1)
-	if !l.failing {
-		l.failing = true
+	if !e.failing {
+		e.failing = true
 		if s.failing.Add(1) == 1 {
 			s.cfg.Log.Error("accepting connections fails, so new ones have to wait; those that are here stay",
 				"error", err, "hint", acceptHint(err), "retry_every", acceptPause)
 		}
 	}
-	epoll, ok := l.holdListener()
+	epoll, ok := e.holdListener()
 	if !ok {
 		time.Sleep(acceptPace)
 		return
 	}
-	l.held <- epoll // The driver has taken the last one, or the listener would not be back.
+	e.held <- epoll // The driver has taken the last one, or the listener would not be back.
 }
 
-// acceptWorks notes that a connection was accepted.
-func (l *loop) acceptWorks() {
-	if l.failing {
-		l.failing = false
-		if l.server.failing.Add(-1) == 0 {
-			l.server.cfg.Log.Info("connections are accepted again")
+// accepted notes that accept works, and that there is something to turn for.
+func (e *engine) accepted(gc gnet.Conn) {
+	if e.events.Load() == nil {
+		events := gc.EventLoop()
+		e.events.Store(&events)
+	}
+	e.awake.Store(true)
+	if e.failing {
+		e.failing = false
+		if e.server.failing.Add(-1) == 0 {
+			e.server.cfg.Log.Info("connections are accepted again")
 		}
 	}
 }
@@ -94,8 +111,4 @@ func acceptHint(err error) string {
 		return "a rule of this host forbids it: look into its firewall and its security modules"
 	}
 	return "see what accept(2) says of this error"
-}
-
-func (l *loop) options() []gnet.Option {
-	return append(l.server.options(), gnet.WithLogger(engineLog{gnetLog{l.server.cfg.Log}, l}))
 }

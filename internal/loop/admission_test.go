@@ -14,7 +14,7 @@ import (
 
 func TestAdmission(t *testing.T) {
 	const most = 3
-	e := serve(t, func(c *Config) { c.MaxConns = most; c.Page = testPage })
+	e := serve(t, func(c *Config) { c.MaxConns = most; c.Pages = pages(testPage) })
 	var in []*raw
 	for range most {
 		in = append(in, dialRaw(t, e.Addr()).upgrade("?topics=A"))

@@ -6,33 +6,26 @@ import (
 	"strconv"
 	"time"
 
-	"tickedge/internal/auth"
-	"tickedge/internal/fanout"
 	"tickedge/internal/guard"
+	"tickedge/internal/httphead"
 	"tickedge/internal/proxyproto"
-	"tickedge/internal/wsproto"
 )
 
 // What a connection passes on its way in: the maximum (OnOpen), the PROXY header, the
-// guard, the request head, its Origin, the rules of an upgrade, its token. What costs
+// guard, the request head, and what its route asks for (websocket.go). What costs
 // little stands before what costs more, and the guard before everything that a client
 // could have us do again and again.
 
-// peerOf is the far end of a connection's socket: a client or a proxy.
-func peerOf(c *conn) netip.Addr {
-	tcp, ok := c.gc.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	return tcp.AddrPort().Addr().Unmap()
-}
-
-// client is who a conn is from, as far as that is known.
-func (c *conn) client() netip.Addr {
+// client is the address of a conn's client, as far as that is known: that of the far end of
+// its socket may be a proxy's.
+func (c *conn) client() (addr netip.Addr) {
 	if c.more != nil && c.more.addr.IsValid() {
 		return c.more.addr
 	}
-	return peerOf(c)
+	if tcp, ok := c.gc.RemoteAddr().(*net.TCPAddr); ok {
+		addr = tcp.AddrPort().Addr().Unmap()
+	}
+	return addr
 }
 
 // remote is the same for the log, with the port where that is the client's.
@@ -43,21 +36,23 @@ func (c *conn) remote() string {
 	return c.gc.RemoteAddr().String()
 }
 
-// arrived begins with a conn that was accepted. It reports false if the conn is to be
-// closed.
-func (l *loop) arrived(c *conn) bool {
-	if l.server.cfg.ProxyProtocol {
-		c.stage = proxied
-		return true
-	}
-	return l.meet(c)
-}
-
-// meet has the guard look at a conn, if it is not from a trusted proxy: whom that one
-// speaks for is in the request head. It reports false if the conn is to be closed.
+// meet has the guard look at a conn, if it is not from a trusted proxy: for whom that one
+// speaks is in the request head. It reports false if the conn is to be closed.
 func (l *loop) meet(c *conn) bool {
 	if c.refuse || l.server.cfg.Trusted.Has(c.client()) {
 		return true
+	}
+	return l.enter(c)
+}
+
+// introduce has the guard look at a conn whose trusted proxy has said now for whom it
+// speaks. It reports false if the conn is to be closed.
+func (l *loop) introduce(c *conn, forwarded []string) bool {
+	if c.refuse || c.source != 0 {
+		return true
+	}
+	if addr := l.server.cfg.Trusted.ClientAddr(c.client(), forwarded); addr != c.client() {
+		c.details().addr = addr
 	}
 	return l.enter(c)
 }
@@ -85,8 +80,8 @@ func (l *loop) enter(c *conn) bool {
 }
 
 // limited is the answer to a conn that the guard has refused.
-func limited(v guard.Verdict) *wsproto.Refusal {
-	r := &wsproto.Refusal{Status: 429, Header: "Retry-After: " + strconv.Itoa(v.RetryAfter) + "\r\n"}
+func limited(v guard.Verdict) *httphead.Refusal {
+	r := &httphead.Refusal{Status: 429, Header: "Retry-After: " + strconv.Itoa(v.RetryAfter) + "\r\n"}
 	switch v.Outcome {
 	case guard.TooManyConns:
 		r.Reason = "too many connections from your address, close some or try again later"
@@ -136,67 +131,3 @@ func (l *loop) part(c *conn) {
 		l.drop(c)
 	}
 }
-
-// examine decides about a request for the WebSocket.
-func (l *loop) examine(req *wsproto.Request) (o wsproto.Opening, claims auth.Claims, r *wsproto.Refusal) {
-	if !l.server.cfg.Origins.Allow(req.Origin, req.Host) {
-		return o, claims, &wsproto.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"}
-	}
-	if r = req.CheckUpgrade(); r != nil {
-		return o, claims, r
-	}
-	if o, r = req.Opening(); r != nil || l.server.cfg.Verifier == nil {
-		return o, claims, r
-	}
-	token := o.Token
-	if bearer, ok := auth.Bearer(req.Authorization); ok {
-		token = bearer
-	}
-	claims, err := l.server.cfg.Verifier.Verify(token, time.Now())
-	if err != nil {
-		why := l.tokenRefused(err)
-		return o, claims, &wsproto.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
-	}
-	return o, claims, nil
-}
-
-// tokenRefused counts an error of the verifier.
-func (l *loop) tokenRefused(err error) auth.Reason {
-	why := err.(auth.Reason) // See auth.Verifier.Verify.
-	l.counts.tokens[why]++
-	return why
-}
-
-// Authorize implements [fanout.Sink]. Where no token is asked for, any is good.
-func (l *loop) Authorize(id fanout.ConnID, token []byte) *wsproto.CommandError {
-	c := l.conn(id)
-	if l.server.cfg.Verifier == nil {
-		return nil
-	}
-	claims, err := l.server.cfg.Verifier.Verify(token, time.Now())
-	if err != nil {
-		why := l.tokenRefused(err)
-		return &wsproto.CommandError{Code: why.Status(), Reason: why.Error()}
-	}
-	if claims.User != c.more.user {
-		l.counts.tokens[otherUser]++
-		return &wsproto.CommandError{Code: wsproto.ErrToken, Reason: "the token is of another user: open another connection for it"}
-	}
-	l.renew(c, &claims)
-	return nil
-}
-
-// MayHave implements [fanout.Sink].
-func (l *loop) MayHave(id fanout.ConnID, topic []byte) bool {
-	c := l.conn(id)
-	return c.more == nil || c.more.topics.Allows(topic)
-}
-
-// Exists implements [fanout.Sink].
-func (l *loop) Exists(id fanout.ConnID, topic []byte) bool {
-	c := l.conn(id)
-	return l.server.cfg.Existing.Allows(topic) || c.more != nil && c.more.topics.Names(topic)
-}
-
-// Source implements [fanout.Sink]. A conn that is talking was let in by the guard.
-func (l *loop) Source(id fanout.ConnID) guard.Source { return l.conn(id).source }

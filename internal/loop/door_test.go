@@ -75,7 +75,7 @@ func TestOrigin(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := serve(t, func(c *Config) { c.Origins, c.Loops, c.Page = origins, 1, testPage })
+			e := serve(t, func(c *Config) { c.Origins, c.Loops, c.Pages = origins, 1, pages(testPage) })
 			field := "X-None: 1"
 			if tc.origin != "" {
 				field = "Origin: " + tc.origin
@@ -354,7 +354,7 @@ func TestProxyProtocol(t *testing.T) {
 		c.ProxyProtocol = true
 		c.Guard.ConnsPerSource = 1
 		c.Trusted = trusting(t, "10.0.0.0/8")
-		c.Page = testPage
+		c.Pages = pages(testPage)
 	})
 	for _, tc := range []struct {
 		name, header, fields string

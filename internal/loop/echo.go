@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tickedge/internal/fanout"
+	"tickedge/internal/httphead"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -15,6 +16,7 @@ var echoLimits = limits{
 	Limits: wsproto.Limits{Message: 16 << 20, Fragments: 1 << 16, Binary: true},
 	// Four messages, for clients that send a few before they read the first.
 	replies:    64 << 20,
+	pongs:      true,
 	unfinished: echoSlow,
 }
 
@@ -29,7 +31,8 @@ const (
 
 // StartEcho runs a server that sends every message back, on the code that serves the
 // edge's clients: handshake, frames, backlog and close are the same. It takes any path
-// and binary messages, says nothing by itself, answers each ping and has no topics.
+// and binary messages, says nothing by itself, answers each ping and has no topics: what
+// is its own are its routes, its limits, and what it answers to a message.
 // A separate function, as nothing that configures the edge may lead here. The server
 // must be ended with [Server.Shutdown].
 func StartEcho(listen string, log *slog.Logger) (*Server, error) {
@@ -40,6 +43,22 @@ func StartEcho(listen string, log *slog.Logger) (*Server, error) {
 			SlowRate: 4000, SlowTimeout: echoSlow, IdleTimeout: echoNever, HandshakeTimeout: 10 * time.Second,
 			CloseTimeout: 2 * time.Second, MaxTopics: 1,
 		},
-		limits: echoLimits, echo: true,
+		limits: echoLimits, routes: echoRoutes, answer: (*loop).sendBack,
 	}, topics.New(topics.Config{Max: 1, Linger: time.Second}))
+}
+
+// echo opens a WebSocket on which messages are sent back.
+func (l *loop) echo(c *conn, req httphead.Request, rest []byte) {
+	if refusal := wsproto.CheckUpgrade(&req); refusal != nil {
+		l.refuse(c, refusal)
+		return
+	}
+	out := l.upgrade(c, &req)
+	l.shard.Open(c.id, c.name, 0, out) // Its hello is not sent.
+	l.frames(c, rest, out)
+}
+
+// sendBack answers a message with itself.
+func (l *loop) sendBack(_ *conn, msg wsproto.Event, out []byte) ([]byte, fanout.Reason) {
+	return wsproto.AppendMessage(out, msg.Kind, msg.Payload), 0
 }

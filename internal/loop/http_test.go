@@ -7,11 +7,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tickedge/internal/httphead"
 )
 
 func listenPlain(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 
 const testPage = "<!doctype html><title>edge</title>\n<p>The page.\n"
+
+// pages is one page at /, as a whole response.
+func pages(html string) map[string][]byte {
+	return map[string][]byte{"/": httphead.AppendResponse(nil, 200, "text/html; charset=utf-8",
+		"Content-Security-Policy: default-src 'none'\r\n", html)}
+}
 
 // request is a request head for a page.
 func request(method, target string, fields ...string) string {
@@ -36,7 +44,7 @@ func (c *raw) answer(method string) (*http.Response, string) {
 }
 
 func TestHTTPRefusals(t *testing.T) {
-	e := serve(t, func(c *Config) { c.Page = testPage })
+	e := serve(t, func(c *Config) { c.Pages = pages(testPage) })
 	long := "X-Long: " + strings.Repeat("x", 9000)
 	upgrade := upgradeRequest("")
 	for _, tc := range []struct {
@@ -110,7 +118,7 @@ func TestHTTPRefusalsAreCounted(t *testing.T) {
 
 // The page is prepared once. Whatever is written in between must not get into it.
 func TestPage(t *testing.T) {
-	e := serve(t, func(c *Config) { c.Page = testPage; c.Loops = 1 })
+	e := serve(t, func(c *Config) { c.Pages = pages(testPage); c.Loops = 1 })
 	client := conforming(t, e, "?topics=A")
 	hear(t, client, "hello")
 	hear(t, client, "ack")
@@ -144,7 +152,7 @@ func TestPage(t *testing.T) {
 // of the connection right behind it.
 func TestBigPage(t *testing.T) {
 	page := strings.Repeat(testPage, 20_000)
-	e := serve(t, func(c *Config) { c.Page = page; c.Shard.CloseTimeout = 5 * time.Second })
+	e := serve(t, func(c *Config) { c.Pages = pages(page); c.Shard.CloseTimeout = 5 * time.Second })
 	c := dialRaw(t, e.Addr())
 	c.send([]byte(request("GET", "/")))
 	if _, body := c.answer("GET"); body != page {
@@ -157,7 +165,7 @@ func TestBigPage(t *testing.T) {
 // One that does not take the page is not waited for.
 func TestBigPageIsNotRead(t *testing.T) {
 	e := serve(t, func(c *Config) {
-		c.Page, c.Loops = strings.Repeat(testPage, 20_000), 1
+		c.Pages, c.Loops = pages(strings.Repeat(testPage, 20_000)), 1
 		c.Shard.SlowTimeout, c.Shard.CloseTimeout = 300*time.Millisecond, 300*time.Millisecond
 	})
 	c := dialRaw(t, e.Addr())

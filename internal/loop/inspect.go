@@ -35,21 +35,22 @@ type Eviction struct {
 }
 
 func (c *conn) identity() Identity {
-	who := Identity{Conn: connName(c.name), Remote: c.remote()}
+	identity := Identity{Conn: connName(c.name), Remote: c.remote()}
 	if c.more != nil {
-		who.User = c.more.user
+		identity.User = c.more.user
 	}
-	return who
+	return identity
 }
 
-// remember keeps who is being evicted, in step with what the shard has just noted of it.
+// remember keeps the identity of a conn that is evicted, in step with what the shard has
+// just noted of it.
 func (l *loop) remember(c *conn) {
-	who := c.identity()
+	identity := c.identity()
 	if len(l.evicted) < fanout.EvictionsKept {
-		l.evicted = append(l.evicted, who)
+		l.evicted = append(l.evicted, identity)
 		return
 	}
-	l.evicted[l.evictedAt] = who
+	l.evicted[l.evictedAt] = identity
 	l.evictedAt = (l.evictedAt + 1) % fanout.EvictionsKept
 }
 

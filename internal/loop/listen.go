@@ -55,7 +55,21 @@ func canServeBoth() error {
 	return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrInet6{}))
 }
 
-// boundTo says where a listener listens, and for whom.
+// prepareListener is called when gnet listens.
+func (e *engine) prepareListener() error {
+	dup, err := e.gnet.Dup()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dup)
+	if err := e.adopt(dup); err != nil {
+		return err
+	}
+	e.addr, e.families, err = boundTo(dup)
+	return err
+}
+
+// boundTo says where a listener listens, and of which IP families its clients can be.
 func boundTo(fd int) (addr net.Addr, families string, err error) {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
@@ -80,3 +94,5 @@ func boundTo(fd int) (addr net.Addr, families string, err error) {
 	}
 	return nil, "", net.UnknownNetworkError("listener")
 }
+
+func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

@@ -16,26 +16,17 @@ const (
 	// closed, until the kernel gives up a connection that is leaving: of one that we have
 	// closed nobody else takes care. Others don't have it. The kernel's clock only stops
 	// when the window is as large as all that was written at once, so a client that reads
-	// slowly into a small buffer, and all the time, would be reset. Who is dead among those
+	// slowly into a small buffer, and all the time, would be reset. A dead one among those
 	// is found by its backlog, or by the pong that does not come.
 	userTimeout = 30 * time.Second
 )
 
-// prepareListener sets what accepted sockets inherit, and finds the listener's own
-// descriptor, which gnet does not tell.
-func (l *loop) prepareListener() error {
-	dup, err := l.engine.Dup()
-	if err != nil {
-		return err
-	}
-	defer unix.Close(dup)
-	if err := os.NewSyscallError("setsockopt TCP_NOTSENT_LOWAT",
-		unix.SetsockoptInt(dup, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notsentLowat)); err != nil {
-		return err
-	}
-	l.listenerFD = sameFile(dup)
-	l.addr, l.families, err = boundTo(dup)
-	return err
+// adopt sets what accepted sockets inherit, and finds the listener's own descriptor, which
+// gnet does not tell, by one for the same listener.
+func (e *engine) adopt(listener int) error {
+	e.listenerFD = sameFile(listener)
+	return os.NewSyscallError("setsockopt TCP_NOTSENT_LOWAT",
+		unix.SetsockoptInt(listener, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notsentLowat))
 }
 
 // sameFile returns another descriptor of this process for the file that fd stands
@@ -63,8 +54,8 @@ func sameFile(fd int) int {
 // closes the listener behind gnet's back, takes it out of epoll, and leaves gnet a
 // descriptor to close at its end. This must run on the loop, where no accept can be
 // under way. Where it does not work, new connections are still answered with 503.
-func (l *loop) closeListener() {
-	if l.listenerFD < 0 {
+func (e *engine) closeListener() {
+	if e.listenerFD < 0 {
 		return
 	}
 	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -72,19 +63,19 @@ func (l *loop) closeListener() {
 		return
 	}
 	defer unix.Close(null)
-	_ = unix.Dup3(null, l.listenerFD, unix.O_CLOEXEC)
+	_ = unix.Dup3(null, e.listenerFD, unix.O_CLOEXEC)
 }
 
 // holdListener takes the listener out of the loop's epoll, so that gnet does not call
 // accept, and returns that epoll. It runs on the loop. gnet does not tell its epoll, and
 // to look for it in /proc takes a descriptor, of which there may be none. But only one
 // takes the listener out: the others have not got it, or are no epoll at all.
-func (l *loop) holdListener() (epoll int, ok bool) {
-	if l.listenerFD < 0 {
+func (e *engine) holdListener() (epoll int, ok bool) {
+	if e.listenerFD < 0 {
 		return 0, false
 	}
 	for fd := range epollTries {
-		if unix.EpollCtl(fd, unix.EPOLL_CTL_DEL, l.listenerFD, nil) == nil {
+		if unix.EpollCtl(fd, unix.EPOLL_CTL_DEL, e.listenerFD, nil) == nil {
 			return fd, true
 		}
 	}
@@ -98,10 +89,10 @@ const epollTries = 1 << 16
 // listenAgain puts the listener back. It reports false if that has to be tried again. It
 // may run beside the loop, but not after it has ended: then the numbers may mean something
 // else.
-func (l *loop) listenAgain(epoll int) bool {
+func (e *engine) listenAgain(epoll int) bool {
 	// As gnet does it, which looks for what is ready by its number.
-	event := unix.EpollEvent{Fd: int32(l.listenerFD), Events: unix.EPOLLIN | unix.EPOLLPRI}
-	err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, l.listenerFD, &event)
+	event := unix.EpollEvent{Fd: int32(e.listenerFD), Events: unix.EPOLLIN | unix.EPOLLPRI}
+	err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, e.listenerFD, &event)
 	return err == nil || err == unix.EPERM // It was closed meanwhile, see closeListener.
 }
 
@@ -109,5 +100,3 @@ func (l *loop) listenAgain(epoll int) bool {
 func limitLeaving(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 }
-
-func shutdownWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }

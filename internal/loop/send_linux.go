@@ -7,7 +7,7 @@ import (
 )
 
 // send hands p, which is not empty, to a socket and returns how many bytes the socket
-// took: 0 if it took none, for whatever reason. Who writes the rest learns the reason.
+// took: 0 if it took none, for whatever reason. Writing the rest tells the reason.
 //
 // It is sendto and not write, which looks at the socket as a file first, in memory that
 // nothing else needs; and the runtime is not told, as the socket never blocks. Together

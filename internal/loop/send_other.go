@@ -5,7 +5,7 @@ package loop
 import "golang.org/x/sys/unix"
 
 // send hands p, which is not empty, to a socket and returns how many bytes the socket
-// took: 0 if it took none, for whatever reason. Who writes the rest learns the reason.
+// took: 0 if it took none, for whatever reason. Writing the rest tells the reason.
 func send(fd int32, p []byte) int {
 	n, err := unix.Write(int(fd), p)
 	if err != nil {

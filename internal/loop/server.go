@@ -3,13 +3,18 @@
 // knows gnet.
 //
 //	server.go        Server: start, drain, stop; what the loops share
-//	loop.go          one loop: gnet's events, its turns, admission
-//	door.go          who may come in: PROXY header, limits by source, Origin, token
+//	engine.go        one gnet engine: its start and end, and what calls for turns
 //	accept.go        what follows from an accept that fails
-//	conn.go          one connection: handshake, frames, and its end
-//	echo.go          a server that sends back what it gets, for conformance suites
-//	session.go       the users' connections: when tokens end, and how many there are
 //	listen*.go       where to listen, socket options, and how a loop stops accepting
+//	loop.go          one loop: its turns, and gnet's events of connections
+//	conn.go          one connection: its stages, what is written to it, and its end
+//	door.go          which connections may come in: PROXY header, limits by source
+//	http.go          requests, and the routes that answer them; pages and refusals
+//	websocket.go     the route of the WebSocket
+//	echo.go          a server that sends back what it gets, for conformance suites
+//	frames.go        what comes on a WebSocket: messages, commands, control frames
+//	session.go       what tokens say, when they end, and how many connections a user has
+//	send_*.go        one write to a socket
 //	files_*.go       the limit of open files
 //	stats.go         what the loops count
 //	inspect.go       connections and evictions, for operators
@@ -32,8 +37,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/guard"
@@ -52,7 +55,8 @@ type Config struct {
 	Loops    int    // Event loops; off Linux always 1.
 	MaxConns int    // Connections held at a time, over all loops.
 	Backlog  int64  // Bytes that sockets have not taken, over all loops; 0 is no limit.
-	Page     string // An HTML page to serve at /, none if empty.
+
+	Pages map[string][]byte // Whole responses to GET, by path.
 
 	Guard         guard.Config   // How much one client may have.
 	Trusted       guard.Trusted  // The proxies whose X-Forwarded-For is believed.
@@ -65,8 +69,11 @@ type Config struct {
 	Shard fanout.Config
 	Log   *slog.Logger
 
-	limits    limits                 // Those of the edge, if nothing is set.
-	echo      bool                   // See StartEcho.
+	// Those of the edge, if nothing is set.
+	limits limits
+	routes routes
+	answer func(l *loop, c *conn, msg wsproto.Event, out []byte) ([]byte, fanout.Reason) // To a message.
+
 	onCommand func(*wsproto.Command) // For tests: called before a command is carried out.
 }
 
@@ -75,8 +82,6 @@ type Server struct {
 	cfg   Config
 	table *topics.Table
 	loops []*loop
-	addr  net.Addr
-	page  []byte // The whole response.
 
 	guard    *guard.Guard
 	sessions *sessions
@@ -110,15 +115,15 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if cfg.limits == (limits{}) {
 		cfg.limits = edgeLimits(cfg.Shard.MaxTopics)
 	}
+	if cfg.routes == nil {
+		cfg.routes, cfg.answer = edgeRoutes, (*loop).command
+	}
 	if cfg.Origins == nil {
 		cfg.Origins, _ = auth.ParseOrigins("") // There is nothing wrong with this.
 	}
 	s := &Server{
 		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
 		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions),
-	}
-	if cfg.Page != "" {
-		s.page = pageResponse(cfg.Page)
 	}
 	network, host, port, err := listenOn(cfg.Listen)
 	if err != nil {
@@ -130,13 +135,12 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	s.cfg.Shard.Backlogs = fanout.NewBacklogs(cfg.Backlog)
 	for i := range cfg.Loops {
 		l := newLoop(s, i)
-		if err := l.start(network + "://" + net.JoinHostPort(host, port)); err != nil {
+		if err := l.start(l, network+"://"+net.JoinHostPort(host, port)); err != nil {
 			s.Shutdown(context.Background(), 0)
 			return nil, fmt.Errorf("loop: listen on %s: %w", cfg.Listen, err)
 		}
 		s.loops = append(s.loops, l)
 		if i == 0 {
-			s.addr = l.addr
 			// Port 0 was chosen now; the other loops share it.
 			_, port, _ = net.SplitHostPort(l.addr.String())
 		}
@@ -149,7 +153,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 }
 
 // Addr is where the server listens.
-func (s *Server) Addr() net.Addr { return s.addr }
+func (s *Server) Addr() net.Addr { return s.loops[0].addr }
 
 // Families says of which IP families its clients can be.
 func (s *Server) Families() string { return s.loops[0].families }
@@ -190,15 +194,13 @@ func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
 
 // awaitEmpty waits until all connections are closed, for at most the time given.
 func (s *Server) awaitEmpty(ctx context.Context, atMost time.Duration) {
-	deadline := time.NewTimer(atMost)
-	defer deadline.Stop()
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for s.Conns() > 0 {
 		select {
 		case <-ctx.Done():
-			return
-		case <-deadline.C:
 			return
 		case <-look.C:
 		}
@@ -247,35 +249,5 @@ func (s *Server) dismiss(wasRefused bool) {
 		s.refusing.Add(-1)
 	} else {
 		s.conns.Add(-1)
-	}
-}
-
-// gnetLog lets gnet log through slog. What it says at info is of no interest to an
-// operator.
-type gnetLog struct{ log *slog.Logger }
-
-func (g gnetLog) Debugf(format string, args ...any) {
-	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Infof(format string, args ...any) {
-	g.log.Debug("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Warnf(format string, args ...any) {
-	g.log.Warn("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Errorf(format string, args ...any) {
-	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
-}
-func (g gnetLog) Fatalf(format string, args ...any) {
-	g.log.Error("gnet: " + fmt.Sprintf(format, args...))
-}
-
-func (s *Server) options() []gnet.Option {
-	return []gnet.Option{
-		gnet.WithNumEventLoop(1),
-		gnet.WithReusePort(true),
-		gnet.WithReuseAddr(true),
-		gnet.WithTCPNoDelay(gnet.TCPNoDelay),
-		gnet.WithReadBufferCap(readMax),
 	}
 }

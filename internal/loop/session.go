@@ -8,6 +8,8 @@ import (
 
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
+	"tickedge/internal/httphead"
+	"tickedge/internal/wsproto"
 )
 
 // session is what a conn has by its token. The zero value is a conn without one.
@@ -16,9 +18,53 @@ type session struct {
 	topics *auth.Patterns // Those that it may have; nil is all.
 	expiry int32          // Its place in the loop's expiries, from 1; 0 is nowhere.
 
-	// Who has it. Not changed, so that other loops may read it.
+	// The conn that has it. Not changed, so that other loops may read it.
 	id   fanout.ConnID
 	loop *loop
+}
+
+// identify says what a request asks for in its query, and what its token says, if one is
+// needed.
+func (l *loop) identify(req *httphead.Request) (o httphead.Opening, claims auth.Claims, r *httphead.Refusal) {
+	if o, r = req.Opening(wsproto.ValidInterval); r != nil || l.server.cfg.Verifier == nil {
+		return o, claims, r
+	}
+	token := o.Token
+	if bearer, ok := auth.Bearer(req.Authorization); ok {
+		token = bearer
+	}
+	claims, err := l.server.cfg.Verifier.Verify(token, time.Now())
+	if err != nil {
+		why := l.tokenRefused(err)
+		r = &httphead.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
+	}
+	return o, claims, r
+}
+
+// tokenRefused counts an error of the verifier.
+func (l *loop) tokenRefused(err error) auth.Reason {
+	why := err.(auth.Reason) // See auth.Verifier.Verify.
+	l.counts.tokens[why]++
+	return why
+}
+
+// authorize takes a newer token of a conn, or says why the old one stays. Where no token is
+// asked for, any is good.
+func (l *loop) authorize(c *conn, token []byte) *wsproto.CommandError {
+	if l.server.cfg.Verifier == nil {
+		return nil
+	}
+	claims, err := l.server.cfg.Verifier.Verify(token, time.Now())
+	if err != nil {
+		why := l.tokenRefused(err)
+		return &wsproto.CommandError{Code: why.Status(), Reason: why.Error()}
+	}
+	if claims.User != c.more.user {
+		l.counts.tokens[otherUser]++
+		return &wsproto.CommandError{Code: wsproto.ErrToken, Reason: "the token is of another user: open another connection for it"}
+	}
+	l.renew(c, &claims)
+	return nil
 }
 
 // begin gives a conn what its token says. Another conn of the user may have to go.

@@ -225,7 +225,7 @@ func TestStartOnATakenPort(t *testing.T) {
 func TestLoopThatEndsIsReported(t *testing.T) {
 	e := serve(t)
 	dialRaw(t, e.Addr()).upgrade("")
-	go e.loops[1].engine.Stop(t.Context())
+	go e.loops[1].gnet.Stop(t.Context())
 	select {
 	case err := <-e.Failed():
 		if !strings.Contains(err.Error(), "event loop 1 ended") {

@@ -12,41 +12,36 @@ import (
 	"tickedge/internal/wsproto"
 )
 
-// cause says why a connection was closed, for the counters.
+// cause says why a connection was closed, for the counters: a [fanout.Reason] or one of
+// those below. 0 is none yet.
 type cause uint8
 
 const (
-	causeNone  cause = 0
-	causeEvict cause = 1 // The first of fanout.Reasons causes, in the order of the reasons.
-)
-
-const (
-	causeHTTP       = causeEvict + cause(fanout.Reasons) + iota // Answered with something else than 101.
-	causeGone                                                   // The peer closed without a close frame.
-	causeReset                                                  // The peer reset, or a write failed.
-	causeProxy                                                  // What it began with is no PROXY header.
-	causePeerNormal                                             // The peer's close frame, by its code.
-	causePeerAway                                               //
-	causePeerNone                                               //
-	causePeerOther                                              //
-	causeProtocol                                               // The peer broke RFC 6455, by our code.
-	causeBinary                                                 //
-	causeUTF8                                                   //
-	causeTooBig                                                 //
-	causeControls                                               // It sent too many control frames.
-	causeUnfinished                                             // A message of it took too long.
+	causeHTTP       = cause(fanout.Reasons) + iota // Answered with something else than 101.
+	causeGone                                      // The peer closed without a close frame.
+	causeReset                                     // The peer reset, or a write failed.
+	causeProxy                                     // What it began with is no PROXY header.
+	causePeerNormal                                // The peer's close frame, by its code.
+	causePeerAway                                  //
+	causePeerNone                                  //
+	causePeerOther                                 //
+	causeProtocol                                  // The peer broke RFC 6455, by our code.
+	causeBinary                                    //
+	causeUTF8                                      //
+	causeTooBig                                    //
+	causeControls                                  // It sent too many control frames.
+	causeUnfinished                                // A message of it took too long.
 
 	causes
 )
 
 var causeTable = func() (t [causes]struct{ reason, code string }) {
-	for r := range fanout.Reasons {
-		r := fanout.Reason(r)
+	for r := fanout.Reason(1); int(r) < fanout.Reasons; r++ {
 		code := int(r.Code())
 		if code == 0 || r.Hard() {
 			code = 1006 // What the peer makes of a connection that just ends.
 		}
-		t[causeEvict+cause(r)] = struct{ reason, code string }{r.String(), strconv.Itoa(code)}
+		t[r] = struct{ reason, code string }{r.String(), strconv.Itoa(code)}
 	}
 	t[causeHTTP] = struct{ reason, code string }{"http", ""}
 	t[causeGone] = struct{ reason, code string }{"peer_gone", "1006"}
@@ -67,8 +62,6 @@ var causeTable = func() (t [causes]struct{ reason, code string }) {
 }()
 
 func (c cause) String() string { return causeTable[c].reason }
-
-func causeOfReason(r fanout.Reason) cause { return causeEvict + cause(r) }
 
 func causeOf(err error) cause {
 	if err == nil || errors.Is(err, io.EOF) {
@@ -248,7 +241,7 @@ func (s *Server) Stats() Stats {
 		}
 		sum.Tokens = append(sum.Tokens, Refused{label, n})
 	}
-	for c := causeEvict; c < causes; c++ {
+	for c := cause(1); c < causes; c++ {
 		sum.Closed = append(sum.Closed, Closed{causeTable[c].reason, causeTable[c].code, sum.closed[c]})
 	}
 	return sum

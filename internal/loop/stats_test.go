@@ -119,15 +119,15 @@ func TestDebugLog(t *testing.T) {
 // Every cause has its label, as what is closed for one must be seen.
 func TestCausesHaveLabels(t *testing.T) {
 	seen := make(map[[2]string]bool)
-	for c := causeEvict; c < causes; c++ {
+	for c := cause(1); c < causes; c++ {
 		label := [2]string{causeTable[c].reason, causeTable[c].code}
 		if label[0] == "" || seen[label] || c != causeHTTP && label[1] == "" {
 			t.Errorf("cause %d has label %q", c, label)
 		}
 		seen[label] = true
 	}
-	for r := range fanout.Reasons {
-		if got := causeOfReason(fanout.Reason(r)).String(); got != fanout.Reason(r).String() {
+	for r := range fanout.Reason(fanout.Reasons) {
+		if got := cause(r).String(); got != r.String() {
 			t.Errorf("reason %d is %q", r, got)
 		}
 	}

@@ -3,6 +3,8 @@ package wsproto
 import (
 	"bytes"
 	"testing"
+
+	"tickedge/internal/httphead"
 )
 
 // A whole frame in one read is decoded in place: nothing is allocated for it.
@@ -76,20 +78,20 @@ var browserHead = headOf("GET /ws?topics=AAPL&interval=500&token=a.b.c HTTP/1.1"
 	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36")...)
 
 // openUp is all that a usual handshake takes, but for what it says of topics.
-func openUp(t testing.TB, out []byte) ([]byte, Opening) {
-	size, r := Head(browserHead, 0)
+func openUp(t testing.TB, out []byte) ([]byte, httphead.Opening) {
+	size, r := httphead.Head(browserHead, 0)
 	if r != nil {
 		t.Fatal(r)
 	}
-	req, r := ParseRequest(browserHead[:size])
-	if r != nil || req.CheckUpgrade() != nil {
-		t.Fatal(r, req.CheckUpgrade())
+	req, r := httphead.ParseRequest(browserHead[:size])
+	if r != nil || CheckUpgrade(&req) != nil {
+		t.Fatal(r, CheckUpgrade(&req))
 	}
-	o, r := req.Opening()
+	o, r := req.Opening(ValidInterval)
 	if r != nil {
 		t.Fatal(r)
 	}
-	return req.AppendUpgrade(out), o
+	return AppendUpgrade(out, &req), o
 }
 
 // A handshake allocates the list of its topics and nothing else: in a storm of them the

@@ -101,7 +101,7 @@ func inReads(t testing.TB, lim *Limits, in []byte, size int) (events []Event, fa
 		}
 	}
 	if d != (Decoder{}) {
-		t.Errorf("the decoder keeps %d bytes", d.Buffered())
+		t.Errorf("the decoder keeps %d bytes", buffered(&d))
 	}
 	return events, nil
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/gobwas/ws"
+
+	"tickedge/internal/httphead"
 )
 
 // echo is the smallest server that the package makes: it answers the handshake, sends
@@ -26,14 +28,14 @@ func echo(conn net.Conn, n int) (closed Event, err error) {
 			return closed, err
 		}
 		b = append(b, buf[:got]...)
-		var r *Refusal
-		if head, r = Head(b, seen); head > 0 {
-			var req Request
-			if req, r = ParseRequest(b[:head]); r == nil {
-				r = req.CheckUpgrade()
+		var r *httphead.Refusal
+		if head, r = httphead.Head(b, seen); head > 0 {
+			var req httphead.Request
+			if req, r = httphead.ParseRequest(b[:head]); r == nil {
+				r = CheckUpgrade(&req)
 			}
 			if r == nil {
-				_, err = conn.Write(req.AppendUpgrade(nil))
+				_, err = conn.Write(AppendUpgrade(nil, &req))
 				b = b[head:]
 			}
 		}

@@ -5,8 +5,7 @@
 // goroutine here, so any input can be replayed cut at any byte. Nothing is ever
 // allocated for a length that a peer claims, only for bytes that have arrived.
 //
-//	handshake.go  one HTTP/1.1 request head, strictly          RFC 9112; RFC 6455, 4.2
-//	text.go       the small words of HTTP                      RFC 9110
+//	handshake.go  requests for a WebSocket, and the 101        RFC 6455, 4.2
 //	frame.go      Decoder: bytes to messages; frame headers    RFC 6455, 5
 //	close.go      close codes, ours and the standard's         RFC 6455, 7.4
 //	command.go    client messages: JSON to Command

@@ -73,14 +73,6 @@ type partial struct {
 	since     time.Time // When Unfinished was first asked about it.
 }
 
-// Buffered is how many bytes the decoder holds for incomplete input.
-func (d *Decoder) Buffered() int {
-	if d.partial == nil {
-		return 0
-	}
-	return len(d.partial.frame) + len(d.partial.message)
-}
-
 // Unfinished reports whether a message or a frame has begun that is not complete, and
 // since when: now, if nobody asked about it before, as the decoder has no clock. Ask
 // after every read, and a message that comes too slowly is found. Control frames

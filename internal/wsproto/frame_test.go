@@ -221,14 +221,14 @@ func TestDecoderIsOneWord(t *testing.T) {
 			t.Fatalf("byte %d: %v", i, err)
 		}
 	}
-	if d != (Decoder{}) || d.Buffered() != 0 {
-		t.Errorf("after whole messages the decoder keeps %d bytes", d.Buffered())
+	if d != (Decoder{}) || buffered(&d) != 0 {
+		t.Errorf("after whole messages the decoder keeps %d bytes", buffered(&d))
 	}
 	// Nor if the last frame came whole.
 	if _, err := drain(t, &d, join(more(opText, "a"), last(opCont, "b")), roomy); err != nil || d != (Decoder{}) {
 		t.Errorf("after a fragmented message in one read the decoder keeps %+v (%v)", d.partial, err)
 	}
-	if _, err := drain(t, &d, more(opText, "abc"), roomy); err != nil || d.Buffered() != 3 {
-		t.Errorf("after a fragment of 3 bytes the decoder keeps %d bytes (%v)", d.Buffered(), err)
+	if _, err := drain(t, &d, more(opText, "abc"), roomy); err != nil || buffered(&d) != 3 {
+		t.Errorf("after a fragment of 3 bytes the decoder keeps %d bytes (%v)", buffered(&d), err)
 	}
 }

@@ -3,13 +3,12 @@ package wsproto
 import (
 	"bufio"
 	"bytes"
-	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
+
+	"tickedge/internal/httphead"
 )
 
 // rfcKey and rfcAccept are the example of RFC 6455, section 1.3.
@@ -44,133 +43,66 @@ func with(name string, lines ...string) []string {
 // plus is upgradeFields and more.
 func plus(lines ...string) []string { return append(slices.Clone(upgradeFields), lines...) }
 
-// answer is what a server says to the first bytes of a conn: 101, a refusal, or 0
-// while it waits for more.
-type answer struct {
-	status  int
-	head    int // The head's size.
-	req     Request
-	opening Opening
-	refusal *Refusal
-}
-
-func handshake(in []byte) (a answer) {
-	a.head, a.refusal = Head(in, 0)
-	return finish(a, in)
-}
-
-// finish goes on after Head.
-func finish(a answer, in []byte) answer {
-	if a.refusal == nil && a.head == 0 {
-		return a
-	}
-	if a.refusal == nil {
-		a.req, a.refusal = ParseRequest(in[:a.head])
-	}
-	if a.refusal == nil {
-		a.refusal = a.req.CheckUpgrade()
-	}
-	if a.refusal == nil {
-		a.opening, a.refusal = a.req.Opening()
-	}
-	a.status = 101
-	if a.refusal != nil {
-		a.status = a.refusal.Status
-	}
-	return a
-}
-
-// wantStatus runs a handshake and checks what holds for all of them. If it is accepted,
-// net/http reads the same in it.
-func wantStatus(t testing.TB, in []byte, want int) answer {
+// wantStatus runs a handshake, sees its answer through a client's eyes, and returns the
+// request. Package httphead has the tests of heads that are no handshake's alone.
+func wantStatus(t testing.TB, in []byte, want int) (req httphead.Request) {
 	t.Helper()
-	a := handshake(in)
-	if a.status != want {
-		t.Errorf("got %d (%+v), want %d for\n%.300q", a.status, a.refusal, want, in)
+	size, refusal := httphead.Head(in, 0)
+	if refusal == nil {
+		req, refusal = httphead.ParseRequest(in[:size])
 	}
-	if a.refusal != nil {
-		checkRefusal(t, a.refusal)
+	if refusal == nil {
+		refusal = CheckUpgrade(&req)
 	}
-	if a.status == 101 {
-		checkUpgraded(t, in, a)
+	var out []byte
+	if refusal != nil {
+		out = refusal.Append(nil)
+	} else {
+		out = AppendUpgrade(nil, &req)
 	}
-	return a
-}
-
-// checkRefusal sees the refusal through a client's eyes.
-func checkRefusal(t testing.TB, r *Refusal) {
-	t.Helper()
-	if strings.ContainsAny(r.Reason, "\r\n") || r.Reason == "" {
-		t.Errorf("refusal reason %q is not one line", r.Reason)
-	}
-	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(r.Append(nil))), nil)
-	if err != nil {
-		t.Fatalf("refusal %+v: %v", r, err)
-	}
-	body, err := io.ReadAll(res.Body)
-	if err != nil || string(body) != r.Reason+"\n" {
-		t.Errorf("refusal %+v: body %q (%v)", r, body, err)
-	}
-	if res.StatusCode != r.Status || res.Status != fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status)) {
-		t.Errorf("refusal %+v: status %q", r, res.Status)
-	}
-	if !res.Close || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
-		t.Errorf("refusal %+v: close %v, content type %q", r, res.Close, res.Header.Get("Content-Type"))
-	}
-	switch r.Status {
-	case 405:
-		if res.Header.Get("Allow") != "GET" {
-			t.Errorf("405 with Allow %q", res.Header.Get("Allow"))
-		}
-	case 426: // RFC 6455, 4.4; RFC 9110, 15.5.22.
-		if res.Header.Get("Sec-WebSocket-Version") != "13" || res.Header.Get("Upgrade") != "websocket" {
-			t.Errorf("426 with header %v", res.Header)
-		}
-	}
-}
-
-// checkUpgraded compares an accepted request with what net/http makes of it, and the
-// answer with RFC 6455, 4.2.2.
-func checkUpgraded(t testing.TB, in []byte, a answer) {
-	t.Helper()
-	other, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(in[:a.head])))
-	if err != nil {
-		t.Fatalf("accepted, but net/http says %v of\n%.300q", err, in[:a.head])
-	}
-	path := other.URL.Path
-	if path == "" {
-		path = "/"
-	}
-	ours, err := url.PathUnescape(string(a.req.Path))
-	if other.Method != string(a.req.Method) || other.Host != string(a.req.Host) || path != ours || other.URL.RawQuery != string(a.req.Query) {
-		t.Errorf("read as %q %q %q %q (%v), net/http reads %q %q %q %q", a.req.Method, a.req.Host, ours, a.req.Query, err,
-			other.Method, other.Host, path, other.URL.RawQuery)
-	}
-	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(a.req.AppendUpgrade(nil))), nil)
+	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(out)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := res.Header
-	if res.StatusCode != 101 || !strings.EqualFold(h.Get("Upgrade"), "websocket") || !strings.EqualFold(h.Get("Connection"), "upgrade") {
-		t.Errorf("upgrade answer %s %v", res.Status, h)
+	if res.StatusCode != want {
+		t.Errorf("got %s (%+v), want %d for\n%.300q", res.Status, refusal, want, in)
 	}
-	if len(h["Sec-Websocket-Extensions"])+len(h["Sec-Websocket-Protocol"]) > 0 {
-		t.Errorf("the upgrade chooses extensions or protocols: %v", h)
+	switch res.StatusCode {
+	case 101:
+		if _, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(in[:size]))); err != nil {
+			t.Errorf("accepted, but net/http says %v of\n%.300q", err, in[:size])
+		}
+		if !strings.EqualFold(h.Get("Upgrade"), "websocket") || !strings.EqualFold(h.Get("Connection"), "upgrade") {
+			t.Errorf("upgrade answer %s %v", res.Status, h)
+		}
+		if len(h["Sec-Websocket-Extensions"])+len(h["Sec-Websocket-Protocol"]) > 0 {
+			t.Errorf("the upgrade chooses extensions or protocols: %v", h)
+		}
+	case 405:
+		if h.Get("Allow") != "GET" {
+			t.Errorf("405 with Allow %q", h.Get("Allow"))
+		}
+	case 426: // RFC 6455, 4.4; RFC 9110, 15.5.22.
+		if h.Get("Sec-WebSocket-Version") != "13" || h.Get("Upgrade") != "websocket" {
+			t.Errorf("426 with header %v", h)
+		}
 	}
+	return req
 }
 
 // 1.3 and 4.2.2: the key of the example gives the accept value of the example.
 func TestRFC6455_4_2_2_Accept(t *testing.T) {
-	a := wantStatus(t, headOf("GET /chat HTTP/1.1",
+	req := wantStatus(t, headOf("GET /chat HTTP/1.1",
 		"Host: server.example.com", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: "+rfcKey,
 		"Origin: http://example.com", "Sec-WebSocket-Protocol: chat, superchat", "Sec-WebSocket-Version: 13"), 101)
 	want := "before" + "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: " + rfcAccept + "\r\n\r\n"
-	if got := a.req.AppendUpgrade([]byte("before")); string(got) != want {
+	if got := AppendUpgrade([]byte("before"), &req); string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if string(a.req.Path) != "/chat" || string(a.req.Host) != "server.example.com" || len(a.req.Query) > 0 {
-		t.Errorf("got %+v", a.req)
+	if string(req.Path) != "/chat" || string(req.Host) != "server.example.com" || len(req.Query) > 0 {
+		t.Errorf("got %+v", req)
 	}
 }
 
@@ -250,38 +182,5 @@ func TestRFC6455_4_2_1_OpeningHandshake(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { wantStatus(t, headOf(tt.line, tt.fields...), tt.want) })
-	}
-}
-
-// A request that is no WebSocket's gets its path and method, for pages.
-func TestParseRequestOfAPage(t *testing.T) {
-	req, r := ParseRequest(headOf("GET /healthz?verbose HTTP/1.1", "Host: a", "Accept: */*"))
-	if r != nil || string(req.Method) != "GET" || string(req.Path) != "/healthz" || string(req.Query) != "verbose" || string(req.Host) != "a" {
-		t.Fatalf("got %+v, %+v", req, r)
-	}
-	if r := req.CheckUpgrade(); r == nil || r.Status != 426 {
-		t.Errorf("a page is upgraded: %+v", r)
-	}
-}
-
-func TestAppendResponse(t *testing.T) {
-	for status, text := range statusText {
-		if text != http.StatusText(status) {
-			t.Errorf("%d %q, net/http says %q", status, text, http.StatusText(status))
-		}
-		out := AppendResponse([]byte("before"), status, "text/html", "Retry-After: 5\r\n", "<p>é")
-		rest, ok := bytes.CutPrefix(out, []byte("before"))
-		if !ok {
-			t.Fatalf("dst is overwritten: %q", out)
-		}
-		res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(rest)), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != status || string(body) != "<p>é" || res.ContentLength != 5 || !res.Close ||
-			res.Header.Get("Retry-After") != "5" || res.Header.Get("Content-Type") != "text/html" {
-			t.Errorf("%d: %+v %q (%v)", status, res, body, err)
-		}
 	}
 }

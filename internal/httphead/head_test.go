@@ -1,4 +1,4 @@
-package wsproto
+package httphead_test
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"tickedge/internal/httphead"
 )
 
 // arrive runs a handshake on bytes that arrive in these reads, as a server does it: all
@@ -17,7 +19,7 @@ func arrive(reads ...[]byte) answer {
 		seen := len(b)
 		b = append(b, read...)
 		var a answer
-		if a.head, a.refusal = Head(b, seen); a.head > 0 || a.refusal != nil {
+		if a.head, a.refusal = httphead.Head(b, seen); a.head > 0 || a.refusal != nil {
 			return finish(a, b)
 		}
 	}
@@ -35,7 +37,7 @@ func TestHeadAtEveryCut(t *testing.T) {
 	good := headOf("GET /ws?topics=AAPL,MSFT&interval=500 HTTP/1.1", upgradeFields...)
 	inputs := map[string][]byte{
 		"alone":                good,
-		"frames after it":      join(good, last(opText, "{\"op\":\"ping\"}\r\n\r\n"), last(opPing, "\n\n")),
+		"frames after it":      join(good, []byte("\x81\x91keys{\"op\":\"ping\"}\r\n\r\n\x89\x82keys\n\n")),
 		"a head after it":      join(good, good),
 		"bare LF":              bytes.Replace(good, []byte("\r\nUpgrade"), []byte("\nUpgrade"), 1),
 		"bare LF at the end":   append(bytes.Clone(good[:len(good)-2]), '\n'),
@@ -71,12 +73,12 @@ func TestHeadAtEveryCut(t *testing.T) {
 func TestHeadSaysWhereItEnds(t *testing.T) {
 	good := headOf("GET /ws HTTP/1.1", upgradeFields...)
 	for n := range len(good) {
-		if size, r := Head(good[:n], 0); size != 0 || r != nil {
+		if size, r := httphead.Head(good[:n], 0); size != 0 || r != nil {
 			t.Fatalf("%d of %d bytes: %d, %+v", n, len(good), size, r)
 		}
 	}
 	for _, after := range []string{"", "\x81", "\r\n\r\n", "\n", strings.Repeat("x", 10000)} {
-		if size, r := Head(append(bytes.Clone(good), after...), 0); size != len(good) || r != nil {
+		if size, r := httphead.Head(append(bytes.Clone(good), after...), 0); size != len(good) || r != nil {
 			t.Errorf("with %.20q after it: %d, %+v", after, size, r)
 		}
 	}
@@ -92,7 +94,7 @@ func TestHeadRefusesOtherProtocolsAtOnce(t *testing.T) {
 	}
 	for _, in := range inputs {
 		for n := 1; n <= len(in); n++ {
-			_, r := Head([]byte(in[:n]), 0)
+			_, r := httphead.Head([]byte(in[:n]), 0)
 			if r == nil || r.Status != 400 {
 				t.Fatalf("%d bytes of %q: %+v", n, in, r)
 			}
@@ -117,7 +119,7 @@ func TestHeadRefusesOtherProtocolsAtOnce(t *testing.T) {
 func TestHeadRefusesBareLF(t *testing.T) {
 	for _, in := range []string{"GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\n", "GET / HTTP/1.1\r\n\n", "G\n"} {
 		for i := range len(in) {
-			if size, r := Head([]byte(in[:i]), 0); size != 0 || r != nil {
+			if size, r := httphead.Head([]byte(in[:i]), 0); size != 0 || r != nil {
 				t.Errorf("%q: %d, %+v", in[:i], size, r)
 			}
 			if a := arrive([]byte(in[:i]), []byte(in[i:])); a.status != 400 {
@@ -153,10 +155,10 @@ func TestHeadLimit(t *testing.T) {
 		})
 	}
 	// It does not have to end to be too long.
-	if _, r := Head(filled(20000)[:8192], 0); r == nil || r.Status != 431 {
+	if _, r := httphead.Head(filled(20000)[:8192], 0); r == nil || r.Status != 431 {
 		t.Errorf("8192 bytes without an end: %+v", r)
 	}
-	if size, r := Head(filled(20000)[:8191], 0); size != 0 || r != nil {
+	if size, r := httphead.Head(filled(20000)[:8191], 0); size != 0 || r != nil {
 		t.Errorf("8191 bytes without an end: %d, %+v", size, r)
 	}
 }

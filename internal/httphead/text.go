@@ -1,4 +1,4 @@
-package wsproto
+package httphead
 
 import (
 	"bytes"
@@ -77,20 +77,11 @@ func hasToken(list []byte, token string) bool {
 
 // validEscapes reports whether every % begins an escape (RFC 3986, 2.1).
 func validEscapes(b []byte) bool {
-	for {
-		i := bytes.IndexByte(b, '%')
-		if i < 0 {
-			return true
-		}
-		if len(b) < i+3 || !isHex(b[i+1]) || !isHex(b[i+2]) {
-			return false
-		}
-		b = b[i+3:]
+	if bytes.IndexByte(b, '%') < 0 {
+		return true
 	}
-}
-
-func isHex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+	_, err := url.PathUnescape(string(b))
+	return err == nil
 }
 
 // unescape returns the text of a part of a query, b itself if that has no escapes.

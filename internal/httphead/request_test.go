@@ -1,4 +1,4 @@
-package wsproto
+package httphead_test
 
 import (
 	"bytes"
@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"tickedge/internal/httphead"
+	"tickedge/internal/wsproto"
 )
 
 // RFC 9112, 5: what two readers might read in two ways is refused.
@@ -271,4 +274,15 @@ func TestOnlyOneOriginAndOneToken(t *testing.T) {
 	wantStatus(t, headOf("GET /ws?token=a HTTP/1.1", plus("Authorization: Bearer a")...), 400)
 	wantStatus(t, headOf("GET /ws?token HTTP/1.1", plus("Authorization: Bearer a")...), 400)
 	wantStatus(t, headOf("GET /ws?tokens=a HTTP/1.1", plus("Authorization: Bearer a")...), 101)
+}
+
+// A request that is no WebSocket's gets its path and method, for pages.
+func TestParseRequestOfAPage(t *testing.T) {
+	req, r := httphead.ParseRequest(headOf("GET /healthz?verbose HTTP/1.1", "Host: a", "Accept: */*"))
+	if r != nil || string(req.Method) != "GET" || string(req.Path) != "/healthz" || string(req.Query) != "verbose" || string(req.Host) != "a" {
+		t.Fatalf("got %+v, %+v", req, r)
+	}
+	if r := wsproto.CheckUpgrade(&req); r == nil || r.Status != 426 {
+		t.Errorf("a page is upgraded: %+v", r)
+	}
 }

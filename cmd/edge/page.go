@@ -1,0 +1,34 @@
+package main
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"strings"
+
+	"tickedge/internal/httphead"
+)
+
+//go:embed page.html
+var page string
+
+// pageResponse is the whole response that brings a page.
+func pageResponse(html string) []byte {
+	// The page's own inline script and style, this host, and nothing else.
+	csp := "default-src 'none'; script-src " + inlineHash(html, "script") + "; style-src " + inlineHash(html, "style") +
+		"; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return httphead.AppendResponse(nil, 200, "text/html; charset=utf-8",
+		"Content-Security-Policy: "+csp+"\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-cache\r\n", html)
+}
+
+// inlineHash returns the CSP source that allows the page's one inline element of a
+// kind (CSP Level 3, section 2.3.1), or 'none' if it has none.
+func inlineHash(html, element string) string {
+	_, text, ok1 := strings.Cut(html, "<"+element+">")
+	text, _, ok2 := strings.Cut(text, "</"+element+">")
+	if !ok1 || !ok2 {
+		return "'none'"
+	}
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}

@@ -1,0 +1,215 @@
+// Package httphead is HTTP/1.1 as far as the edge needs it (RFC 9110 and 9112): the head of
+// a request and its query, read strictly, and responses. Bytes in, bytes out: it has no
+// socket and no clock, and what becomes of a request is decided by its caller.
+//
+//	request.go   where a head ends, and what it says
+//	query.go     what a client asks for in the query
+//	response.go  responses and refusals
+//	text.go      the small words of HTTP
+package httphead
+
+import (
+	"bytes"
+	"net/url"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+const (
+	// headMax bounds a request head: its first line and all its header fields.
+	// Beyond it the answer is 431.
+	headMax = 8 << 10
+	// fieldsMax bounds the number of header fields. Browsers send about 15.
+	fieldsMax = 100
+)
+
+// Request is what the edge wants to know of a request head. The slices point into
+// the bytes that it was parsed from: nothing of a usual head is copied.
+type Request struct {
+	Method []byte
+	Path   []byte
+	Query  []byte // Raw, without the question mark. It may hold a token: never log it.
+	Host   []byte
+
+	Origin        []byte   // Empty if there is none.
+	Authorization []byte   // Empty if there is none. Never log it.
+	Forwarded     []string // The values of X-Forwarded-For, in their order.
+
+	Upgrade Upgrade
+
+	body bool // It announces a body.
+}
+
+// Upgrade is what a request says of a WebSocket, unchecked (RFC 6455, 4.1).
+type Upgrade struct {
+	WebSocket  bool // Upgrade holds the token websocket.
+	Connection bool // Connection holds the token upgrade.
+	Keys       int  // Fields with a key.
+	Key        []byte
+	Versions   int // Fields with a version.
+	Version    []byte
+}
+
+var headEnd = []byte("\r\n\r\n")
+
+// Head looks for the end of a request head in b, of which the first seen bytes were
+// looked at before. It returns the head's size with its empty line, 0 if more bytes
+// are needed, or a refusal if what is there can't become a head any more: it is too
+// long, no HTTP (a TLS hello, say), or has a bare line feed.
+func Head(b []byte, seen int) (size int, r *Refusal) {
+	if len(b) > 0 && (b[0] < 'A' || b[0] > 'Z') {
+		return 0, refuse(400, "not an HTTP/1.1 request (is this TLS on a plain port?)")
+	}
+	size = -1
+	if i := bytes.Index(b[max(0, seen-3):], headEnd); i >= 0 {
+		size = max(0, seen-3) + i + 4
+	}
+	look := b[:min(len(b), headMax)]
+	if size > 0 {
+		look = b[:min(size, headMax)]
+	}
+	for i := max(0, seen-1); ; i++ {
+		feed := bytes.IndexByte(look[min(i, len(look)):], '\n')
+		if feed < 0 {
+			break
+		}
+		if i += feed; i == 0 || look[i-1] != '\r' {
+			return 0, refuse(400, "lines of a request head end in CR LF")
+		}
+	}
+	if size > headMax || size < 0 && len(b) >= headMax {
+		return 0, refuse(431, "the request head is longer than 8 KiB")
+	}
+	return max(0, size), nil
+}
+
+// ParseRequest parses one whole request head, its empty line included, strictly by
+// RFC 9112: what two readers might read in two ways is refused.
+func ParseRequest(head []byte) (req Request, r *Refusal) {
+	line, fields, ok := bytes.Cut(head, headEnd[:2])
+	if !ok {
+		return req, refuse(400, "no request line")
+	}
+	target, r := req.requestLine(line)
+	if r != nil {
+		return req, r
+	}
+	var hosts, origins, authorizations int
+	for n := 0; ; n++ {
+		var field []byte
+		field, fields, ok = bytes.Cut(fields, headEnd[:2])
+		if !ok {
+			return req, refuse(400, "the request head is cut off")
+		}
+		if len(field) == 0 {
+			break
+		}
+		if n == fieldsMax {
+			return req, refuse(431, "more than 100 header fields")
+		}
+		colon := bytes.IndexByte(field, ':')
+		// A blank before the colon and a folded line have no valid name either.
+		if colon < 0 || !isToken(field[:colon]) {
+			return req, refuse(400, "a header field has no valid name")
+		}
+		name, value := field[:colon], trim(field[colon+1:])
+		if !validValue(value) {
+			return req, refuse(400, "a header field has a control character")
+		}
+		switch {
+		case is(name, "host"):
+			hosts++
+			req.Host = value
+		case is(name, "upgrade"):
+			req.Upgrade.WebSocket = req.Upgrade.WebSocket || hasToken(value, "websocket")
+		case is(name, "connection"):
+			req.Upgrade.Connection = req.Upgrade.Connection || hasToken(value, "upgrade")
+		case is(name, "sec-websocket-key"):
+			req.Upgrade.Keys++
+			req.Upgrade.Key = value
+		case is(name, "sec-websocket-version"):
+			req.Upgrade.Versions++
+			req.Upgrade.Version = value
+		case is(name, "origin"):
+			origins++
+			req.Origin = value
+		case is(name, "authorization"):
+			authorizations++
+			req.Authorization = value
+		case is(name, "x-forwarded-for"):
+			req.Forwarded = append(req.Forwarded, string(value))
+		case is(name, "content-length"):
+			req.body = req.body || string(value) != "0"
+		case is(name, "transfer-encoding"):
+			req.body = true
+		}
+	}
+	if hosts != 1 || len(req.Host) == 0 || !httpguts.ValidHostHeader(string(req.Host)) {
+		return req, refuse(400, "a request has exactly one valid Host field")
+	}
+	// RFC 6454, 7.3, and RFC 9110, 5.3. Of two, a proxy may have looked at the other.
+	if origins > 1 || authorizations > 1 {
+		return req, refuse(400, "a request has at most one Origin and one Authorization field")
+	}
+	if r := req.target(target); r != nil {
+		return req, r
+	}
+	if req.body {
+		return req, refuse(400, "a request with a body is not taken here")
+	}
+	return req, nil
+}
+
+// requestLine parses the first line (RFC 9112, 3).
+func (req *Request) requestLine(line []byte) (target []byte, r *Refusal) {
+	method, rest, ok1 := bytes.Cut(line, blank)
+	target, version, ok2 := bytes.Cut(rest, blank)
+	if !ok1 || !ok2 || !isToken(method) || len(target) == 0 {
+		return nil, refuse(400, "malformed request line")
+	}
+	for _, c := range target {
+		if c <= ' ' || c >= 0x7f {
+			return nil, refuse(400, "malformed request target")
+		}
+	}
+	switch {
+	case string(version) == "HTTP/1.1":
+	case string(version) == "HTTP/1.0":
+		return nil, refuse(400, "HTTP/1.1 is needed (RFC 6455, section 4.1)")
+	case len(version) == len("HTTP/2.0") && string(version[:len("HTTP/")]) == "HTTP/":
+		return nil, refuse(505, "HTTP/1.1 is needed")
+	default:
+		return nil, refuse(400, "malformed request line")
+	}
+	req.Method = method
+	return target, nil
+}
+
+// target splits the request target, in origin or absolute form (RFC 9112, 3.2).
+func (req *Request) target(target []byte) *Refusal {
+	if bytes.IndexByte(target, '#') >= 0 {
+		return refuse(400, "malformed request target")
+	}
+	if target[0] != '/' {
+		return req.absolute(string(target))
+	}
+	req.Path, req.Query, _ = bytes.Cut(target, []byte{'?'})
+	if !validEscapes(req.Path) {
+		return refuse(400, "malformed request target")
+	}
+	return nil
+}
+
+// absolute splits a target in absolute form.
+func (req *Request) absolute(target string) *Refusal {
+	u, err := url.ParseRequestURI(target)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return refuse(400, "malformed request target")
+	}
+	// RFC 9112, 3.2.2: the target's host goes before the Host field.
+	req.Host, req.Path, req.Query = []byte(u.Host), []byte(u.EscapedPath()), []byte(u.RawQuery)
+	if len(req.Path) == 0 {
+		req.Path = []byte{'/'}
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package httphead
+
+import "strconv"
+
+// Refusal is an answer that says why a request is refused, and ends its connection.
+type Refusal struct {
+	Status int
+	Reason string // The body: one line that says what is wrong.
+	Header string // More header lines, each with its CRLF.
+}
+
+func refuse(status int, reason string) *Refusal { return &Refusal{Status: status, Reason: reason} }
+
+// Append appends the refusal as an HTTP/1.1 response (RFC 9112, 4).
+func (r *Refusal) Append(dst []byte) []byte {
+	return AppendResponse(dst, r.Status, "text/plain; charset=utf-8", r.Header, r.Reason+"\n")
+}
+
+var statusText = map[int]string{
+	200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+	405: "Method Not Allowed", 426: "Upgrade Required", 429: "Too Many Requests",
+	431: "Request Header Fields Too Large", 503: "Service Unavailable",
+	505: "HTTP Version Not Supported",
+}
+
+// AppendResponse appends a whole HTTP/1.1 response after which the connection is
+// closed. header holds more header lines, each with its CRLF.
+func AppendResponse(dst []byte, status int, contentType, header, body string) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, statusText[status]...)
+	dst = append(dst, "\r\nContent-Type: "...)
+	dst = append(dst, contentType...)
+	dst = append(dst, "\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(body)), 10)
+	dst = append(dst, "\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n"...)
+	dst = append(dst, header...)
+	dst = append(dst, "\r\n"...)
+	return append(dst, body...)
+}

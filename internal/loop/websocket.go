@@ -1,0 +1,57 @@
+package loop
+
+import (
+	"fmt"
+
+	"tickedge/internal/httphead"
+	"tickedge/internal/wsproto"
+)
+
+// webSocket opens a WebSocket for commands.
+func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
+	if !l.server.cfg.Origins.Allow(req.Origin, req.Host) {
+		l.refuse(c, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
+		return
+	}
+	if refusal := wsproto.CheckUpgrade(&req); refusal != nil {
+		l.refuse(c, refusal)
+		return
+	}
+	opening, claims, refusal := l.identify(&req)
+	if refusal != nil {
+		l.refuse(c, refusal)
+		return
+	}
+	out := l.upgrade(c, &req)
+	if claims.User != "" {
+		l.begin(c, &claims)
+	}
+	out = l.shard.Open(c.id, c.name, opening.Interval, out)
+	if len(opening.Topics) > 0 {
+		out = l.opening(c, opening.Topics, out)
+	}
+	l.frames(c, rest, out)
+}
+
+// upgrade makes a conn one that talks in frames, and returns the 101 that says so.
+func (l *loop) upgrade(c *conn, req *httphead.Request) (out []byte) {
+	l.shed(c)
+	c.stage = talking
+	l.counts.upgraded++
+	if l.debug() {
+		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.remote())
+	}
+	return wsproto.AppendUpgrade(l.out[:0], req)
+}
+
+// opening subscribes the topics of the request's query, as if a command had come.
+func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
+	if limit := l.server.cfg.Shard.MaxTopics; len(names) > limit {
+		out, _ = l.shard.Refuse(c.id, &wsproto.CommandError{
+			Code: wsproto.ErrTooManyTopics, Reason: fmt.Sprintf("more than %d topics in the query", limit),
+		}, out)
+		return out
+	}
+	out, _ = l.carryOut(c, &wsproto.Command{Op: wsproto.OpSubscribe, Topics: names}, out)
+	return out
+}
