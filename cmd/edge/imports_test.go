@@ -18,14 +18,15 @@ import (
 var mayImport = map[string][]string{
 	"internal/topics":                 {},
 	"internal/panics":                 {},
-	"internal/wsproto":                {},
+	"internal/httphead":               {},
+	"internal/wsproto":                {"internal/httphead"},
 	"internal/auth":                   {"internal/topics"},
 	"internal/flags":                  {},
 	"internal/doctor":                 {},
 	"internal/guard":                  {},
 	"internal/proxyproto":             {},
 	"internal/fanout":                 {"internal/guard", "internal/topics", "internal/wsproto"},
-	"internal/loop":                   {"internal/auth", "internal/fanout", "internal/panics", "internal/guard", "internal/proxyproto", "internal/topics", "internal/wsproto"},
+	"internal/loop":                   {"internal/auth", "internal/fanout", "internal/panics", "internal/guard", "internal/httphead", "internal/proxyproto", "internal/topics", "internal/wsproto"},
 	"internal/resp":                   {},
 	"internal/broker":                 {"internal/topics"},
 	"internal/broker/redis":           {"internal/broker", "internal/panics", "internal/resp", "internal/topics"},
@@ -33,7 +34,7 @@ var mayImport = map[string][]string{
 	"internal/feed":                   {"internal/broker", "internal/topics"},
 	"internal/market":                 {"internal/broker", "internal/topics"},
 	"internal/logtest":                {},
-	"cmd/edge":                        {"internal/auth", "internal/doctor", "internal/fanout", "internal/broker", "internal/broker/redis", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/loop", "internal/market", "internal/topics", "internal/wsproto"},
+	"cmd/edge":                        {"internal/auth", "internal/doctor", "internal/fanout", "internal/broker", "internal/broker/redis", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/httphead", "internal/loop", "internal/market", "internal/topics", "internal/wsproto"},
 	"cmd/tickgen":                     {"internal/broker/redis", "internal/flags", "internal/market"},
 }
 
@@ -51,7 +52,7 @@ var doors = map[string][]string{
 }
 
 // pure packages have no sockets, no clock and no goroutines of their own.
-var pure = []string{"internal/topics", "internal/httphead", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/resp"}
+var pure = []string{"internal/topics", "internal/httphead", "internal/httphead", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/resp"}
 
 var notPure = []string{"net", "os", "syscall", "net/http", "log/slog", "context"}
 
