@@ -15,9 +15,10 @@ import (
 //	receiver ──repair──► └───────┘
 //
 // Its topics are those that the table holds, and those that still have to be
-// unsubscribed. The latter were all subscribed on the present connection, and are
-// written before anything new is, so there are never more than twice the table's
-// maximum. Beside them are the names in flight. Lock order: wants.mu, then the table's.
+// unsubscribed. The latter were all subscribed on the present connection, and of them at least
+// as many are written as of new ones, so there are never more than twice the table's
+// maximum, and a command. Beside them are the names in flight. Lock order: wants.mu, then the
+// table's.
 //
 // This file has the states of a want; the moves between them are in wants_flight.go (what is
 // written to Redis, and its answers), wants_astray.go, wants_fetch.go and wants_gap.go.
@@ -27,8 +28,8 @@ type wants struct {
 
 	mu       sync.Mutex // A method that takes or returns a *want is called with it held.
 	topics   map[string]*want
-	asks     [leaving + 1]set // The wants by their ask. That of due is that of again too; the same with dueAlone.
-	readings [fetched + 1]set // The wants by their reading.
+	asks     [leaving + 1]*list // The wants by their ask. That of due is that of again too; the same with dueAlone.
+	readings [fetched + 1]*list // The wants by their reading.
 
 	covered bool   // The blanket is confirmed.
 	open    bool   // A gap is open, see [part].
@@ -46,6 +47,8 @@ type wants struct {
 	answered int    // Topics of the first that were answered.
 	answers  uint64 // Whatever of them was answered, over all links.
 
+	subscribed bool // The newest command is a SUBSCRIBE.
+
 	written chan struct{} // Has an element when next may have something.
 	room    chan struct{} // The same, because flight has room again.
 	due     chan struct{} // The same for fetches.
@@ -60,12 +63,15 @@ type want struct {
 	ask     ask
 	reading reading
 	part    part
-	alone   bool // Redis has refused a command with it for permissions, and it was not confirmed since.
-	read    bool // Its value was read once, over whatever link, or it is from a node where it was.
-	missing bool // It is stuck and had been read: its clients have a value that is old.
-	fails   int  // How often its fetch failed for itself, since it was confirmed last.
-	strays  int  // How often it went astray since it was confirmed last.
+	alone   bool    // Redis has refused a command with it for permissions, and it was not confirmed since.
+	read    bool    // Its value was read once, over whatever link, or it is from a node where it was.
+	missing bool    // It is stuck and had been read: its clients have a value that is old.
+	ties    [2]ties // Its neighbours in the lists of its ask and its reading.
+	fails   int     // How often its fetch failed for itself, since it was confirmed last.
+	strays  int     // How often it went astray since it was confirmed last.
 }
+
+type ties struct{ prev, next *want }
 
 // live reports whether its ticks are taken: it is subscribed on this link, and still wanted.
 func (w *want) live() bool { return w != nil && w.reading.confirmed() && w.ask != leaving }
@@ -101,18 +107,51 @@ const (
 
 func (r reading) confirmed() bool { return r >= unfetched }
 
-// set is a list of the wants in a state, nil if nobody looks for these. It is no queue, because
-// a want that is given up must leave nothing behind while Redis is away.
-type set map[*want]struct{}
+// list has the wants in a state, in the order in which they came to it: a topic does not wait
+// for those that came later. One that is given up leaves nothing behind while Redis is away.
+type list struct {
+	first, last *want
+	len         int
+	by          int // Of want.ties.
+}
+
+const byAsk, byReading = 0, 1
+
+func (l *list) add(w *want) {
+	w.ties[l.by].prev = l.last
+	if l.last == nil {
+		l.first = w
+	} else {
+		l.last.ties[l.by].next = w
+	}
+	l.last = w
+	l.len++
+}
+
+func (l *list) remove(w *want) {
+	t := w.ties[l.by]
+	if t.prev == nil {
+		l.first = t.next
+	} else {
+		t.prev.ties[l.by].next = t.next
+	}
+	if t.next == nil {
+		l.last = t.prev
+	} else {
+		t.next.ties[l.by].prev = t.prev
+	}
+	w.ties[l.by] = ties{}
+	l.len--
+}
 
 func newWants(owner broker.Owner) *wants {
-	many, single := make(set), make(set)
+	many, single := new(list), new(list)
 	return &wants{
 		owner:    owner,
 		open:     true,
 		topics:   make(map[string]*want),
-		asks:     [leaving + 1]set{due: many, again: many, dueAlone: single, againAlone: single, astray: make(set), leaving: make(set)},
-		readings: [fetched + 1]set{unfetched: make(set), failed: make(set)},
+		asks:     [leaving + 1]*list{due: many, again: many, dueAlone: single, againAlone: single, astray: {}, leaving: {}},
+		readings: [fetched + 1]*list{unfetched: {by: byReading}, failed: {by: byReading}},
 		written:  make(chan struct{}, 1),
 		room:     make(chan struct{}, 1),
 		due:      make(chan struct{}, 1),
@@ -121,16 +160,22 @@ func newWants(owner broker.Owner) *wants {
 
 // move takes a want to other states, and from list to list.
 func (s *wants) move(w *want, to ask, now reading) {
-	if w.ask == to && w.reading == now {
+	relist(w, s.asks[w.ask], s.asks[to])
+	relist(w, s.readings[w.reading], s.readings[now])
+	w.ask, w.reading = to, now
+}
+
+// relist takes a want from one list to another. There is none, nil, for states that nobody
+// looks for.
+func relist(w *want, from, to *list) {
+	if from == to {
 		return
 	}
-	delete(s.asks[w.ask], w)
-	delete(s.readings[w.reading], w)
-	w.ask, w.reading = to, now
-	for _, in := range [...]set{s.asks[to], s.readings[now]} {
-		if in != nil {
-			in[w] = struct{}{}
-		}
+	if from != nil {
+		from.remove(w)
+	}
+	if to != nil {
+		to.add(w)
 	}
 }
 

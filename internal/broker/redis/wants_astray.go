@@ -63,7 +63,8 @@ func (s *wants) stuckTopics() (all, missing int) {
 func (s *wants) again() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for w := range s.asks[astray] {
+	for s.asks[astray].len > 0 {
+		w := s.asks[astray].first
 		s.toSubscribe(w, false, w.reading)
 	}
 	signal(s.written)

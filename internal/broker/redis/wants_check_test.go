@@ -45,8 +45,8 @@ func (s *wants) check() error {
 		nMissing += one(w.missing)
 		listed += one(s.asks[w.ask] != nil) + one(s.readings[w.reading] != nil)
 	}
-	inLists := len(s.asks[due]) + len(s.asks[dueAlone]) + len(s.asks[astray]) + len(s.asks[leaving]) +
-		len(s.readings[unfetched]) + len(s.readings[failed])
+	inLists := s.asks[due].len + s.asks[dueAlone].len + s.asks[astray].len + s.asks[leaving].len +
+		s.readings[unfetched].len + s.readings[failed].len
 	flying := 0
 	for _, c := range s.flight {
 		flying += len(c.topics)
@@ -69,9 +69,19 @@ func (s *wants) check() error {
 	return nil
 }
 
-func (l set) has(w *want) bool {
-	_, has := l[w]
-	return has
+// has walks over the list, which is to be the same in both directions, and as long as it says.
+func (l *list) has(w *want) (has bool) {
+	n := 0
+	var before *want
+	for at := l.first; at != nil; at = at.ties[l.by].next {
+		if at.ties[l.by].prev != before {
+			return false
+		}
+		has = has || at == w
+		before = at
+		n++
+	}
+	return has && l.last == before && n == l.len
 }
 
 func one(yes bool) int {

@@ -66,20 +66,16 @@ func (s *wants) fetches(dst []fetch, limit int) []fetch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.owner.More()
-	for w := range s.readings[unfetched] {
-		if limit--; limit < 0 {
-			break
-		}
+	for ; limit > 0 && s.readings[unfetched].len > 0; limit-- {
+		w := s.readings[unfetched].first
 		dst = append(dst, w.fetch)
 		s.move(w, w.ask, fetching)
 	}
 	if !s.covered {
 		return dst
 	}
-	for w := range s.asks[due] {
-		if limit--; limit < 0 {
-			break
-		}
+	for ; limit > 0 && s.asks[due].len > 0; limit-- {
+		w := s.asks[due].first
 		s.move(w, quiet, w.reading)
 		if s.confirmed(w, fetching) {
 			dst = append(dst, w.fetch)
@@ -176,7 +172,8 @@ func (s *wants) fail(fetches []fetch) {
 func (s *wants) refetch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for w := range s.readings[failed] {
+	for s.readings[failed].len > 0 {
+		w := s.readings[failed].first
 		s.move(w, w.ask, unfetched)
 	}
 	signal(s.due)

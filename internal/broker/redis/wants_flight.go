@@ -37,30 +37,27 @@ func (s *wants) next(limit int) command {
 	return c
 }
 
-// take takes the next command out of the sets.
-func (s *wants) take(limit int) command {
-	c := command{name: unsubscribe}
-	for w := range s.asks[leaving] {
-		if len(c.topics) == limit {
-			break
-		}
-		c.topics = append(c.topics, w.topic)
-		s.forget(w)
-	}
-	if len(c.topics) > 0 {
-		return c
-	}
-	c.name = subscribe
+// take takes the next command out of the lists. While something is to be subscribed, every
+// other command does that: it does not wait behind the topics of all who have left at once. As
+// at least as many are unsubscribed, Redis never holds more than these.
+func (s *wants) take(limit int) (c command) {
 	from := s.asks[due]
-	if len(from) == 0 {
+	if from.len == 0 && s.asks[dueAlone].len > 0 {
 		from, limit = s.asks[dueAlone], 1
 	}
-	for w := range from {
-		if len(c.topics) == limit {
-			break
-		}
+	if s.asks[leaving].len > 0 && (s.subscribed || from.len == 0) {
+		c.name, from, s.subscribed = unsubscribe, s.asks[leaving], false
+	} else {
+		c.name, s.subscribed = subscribe, true
+	}
+	for from.len > 0 && len(c.topics) < limit {
+		w := from.first
 		c.topics = append(c.topics, w.topic)
-		s.move(w, asked, w.reading)
+		if c.name == subscribe {
+			s.move(w, asked, w.reading)
+		} else {
+			s.forget(w)
+		}
 	}
 	return c
 }
@@ -102,9 +99,9 @@ const aheadMax = 2*flightMax + fetchMax
 func (s *wants) ahead() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := len(s.asks[due]) + len(s.asks[dueAlone]) + s.flying
+	n := s.asks[due].len + s.asks[dueAlone].len + s.flying
 	if !s.failing {
-		n += len(s.readings[unfetched])
+		n += s.readings[unfetched].len
 	}
 	return n
 }

@@ -74,7 +74,13 @@ func (d *desk) repairs(f fetch, value string) bool {
 // expect checks the next command.
 func (d *desk) expect(name string, topics ...string) {
 	d.t.Helper()
-	got := d.next(commandMax)
+	d.expectOf(commandMax, name, topics...)
+}
+
+// expectOf checks the next command of at most limit topics.
+func (d *desk) expectOf(limit int, name string, topics ...string) {
+	d.t.Helper()
+	got := d.next(limit)
 	d.check()
 	if fmt.Sprint(got.topics) != fmt.Sprint(topics) || len(topics) > 0 && got.name != name {
 		d.t.Fatalf("next command = %s %v, want %s %v", got.name, got.topics, name, topics)
@@ -138,6 +144,38 @@ func TestCommandsAreLimited(t *testing.T) {
 		if got := d.next(2); len(got.topics) != want {
 			t.Fatalf("command of %d topics, want %d", len(got.topics), want)
 		}
+	}
+}
+
+// A new topic waits neither for all those that were given up at once, nor for those that came
+// after it.
+func TestNewTopicsHaveTheirTurn(t *testing.T) {
+	d := newDesk(t, 30)
+	gone, wanted := make([]string, 10), make([]string, 10)
+	for i := range gone {
+		gone[i], wanted[i] = fmt.Sprint("gone", i), fmt.Sprint("wanted", i)
+		d.want(gone[i])
+	}
+	for len(d.next(5).topics) > 0 {
+	}
+	for _, name := range gone {
+		d.leave(name)
+	}
+	for _, name := range wanted {
+		d.want(name)
+	}
+	for i := 0; i < 10; i += 2 {
+		d.expectOf(2, unsubscribe, gone[i:i+2]...)
+		d.expectOf(2, subscribe, wanted[i:i+2]...)
+	}
+	for _, name := range wanted {
+		d.confirm(name)
+	}
+	for _, f := range d.fetches(nil, fetchMax) {
+		if f.topic != wanted[0] {
+			t.Errorf("%s is fetched before %s, which was confirmed before", f.topic, wanted[0])
+		}
+		wanted = wanted[1:]
 	}
 }
 
@@ -386,9 +424,9 @@ func TestWantsAreBounded(t *testing.T) {
 			d.endGap()
 		}
 		d.check()
-		queued := len(d.asks[leaving]) + len(d.asks[due]) + len(d.asks[dueAlone])
-		if len(d.topics) > 2*most || queued > len(d.topics) || len(d.readings[unfetched]) > len(d.topics) {
-			t.Fatalf("step %d: %d topics, %d queued, %d to fetch", i, len(d.topics), queued, len(d.readings[unfetched]))
+		queued := d.asks[leaving].len + d.asks[due].len + d.asks[dueAlone].len
+		if len(d.topics) > 2*most || queued > len(d.topics) || d.readings[unfetched].len > len(d.topics) {
+			t.Fatalf("step %d: %d topics, %d queued, %d to fetch", i, len(d.topics), queued, d.readings[unfetched].len)
 		}
 	}
 	for name := range d.ids {
@@ -463,7 +501,7 @@ func TestGap(t *testing.T) {
 		"nobody wants it, and its UNSUBSCRIBE waits": {func(d *desk) {
 			d.next(commandMax)
 			d.leave("A")
-			if len(d.asks[leaving]) != 1 {
+			if d.asks[leaving].len != 1 {
 				d.t.Fatal("no UNSUBSCRIBE waits")
 			}
 		}, false},
