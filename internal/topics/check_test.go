@@ -274,7 +274,7 @@ func checkLedger(t testing.TB, tb *Table) map[uint32]ID {
 	}
 	walk(l.bare, bare, 0, -1)
 	walk(l.idle, idle, 0, -1)
-	most, inTurn := uint32(0), make(map[uint32]bool)
+	inTurn := make(map[uint32]bool)
 	for i := range l.feeds {
 		walk(l.feeds[i].due, due, 0, i)
 		before := uint32(0)
@@ -290,17 +290,20 @@ func checkLedger(t testing.TB, tb *Table) map[uint32]ID {
 		}
 	}
 	ranked := make(map[uint32]uint32)
-	for count, first := range l.rank {
-		before := uint32(0)
-		for a := first; a != 0; a = l.askers[a].rank.next {
-			if l.askers[a].rank.prev != before {
-				t.Fatalf("asker %d stands behind %d in its rank, not %d", a, before, l.askers[a].rank.prev)
+	var most [known + 1]uint32
+	for st := range l.ranks {
+		for count, first := range l.ranks[st].chain {
+			before := uint32(0)
+			for a := first; a != 0; a = l.askers[a].rank.next {
+				if l.askers[a].rank.prev != before || int(l.askers[a].standing) != st {
+					t.Fatalf("asker %d stands behind %d in rank %d, not %d: %+v", a, before, st, l.askers[a].rank.prev, l.askers[a])
+				}
+				ranked[a] = uint32(count)
+				before = a
 			}
-			ranked[a] = uint32(count)
-			before = a
 		}
 	}
-	for key, a := range l.known {
+	for key, a := range l.of {
 		as := &l.askers[a]
 		if as.askerKey != key {
 			t.Fatalf("%+v leads to %+v", key, *as)
@@ -313,11 +316,15 @@ func checkLedger(t testing.TB, tb *Table) map[uint32]ID {
 		if n != as.count || n == 0 || ranked[a] != n {
 			t.Fatalf("%+v has %d topics, counted %d, and the rank %d", key, n, as.count, ranked[a])
 		}
-		most = max(most, n)
+		most[key.standing] = max(most[key.standing], n)
 	}
-	if len(ranked) != len(l.known) || len(l.known)+len(l.freeAskers)+1 != len(l.askers) || most != l.most {
-		t.Fatalf("%d askers in ranks, %d known, %d free, %d in all; the most topics are %d, and not %d",
-			len(ranked), len(l.known), len(l.freeAskers), len(l.askers), most, l.most)
+	if len(ranked) != len(l.of) || len(l.of)+len(l.freeAskers)+1 != len(l.askers) {
+		t.Fatalf("%d askers in ranks, %d with a key, %d free, %d in all", len(ranked), len(l.of), len(l.freeAskers), len(l.askers))
+	}
+	for st, n := range most {
+		if n != l.ranks[st].most {
+			t.Fatalf("the most topics of standing %d are %d, and not %d", st, n, l.ranks[st].most)
+		}
 	}
 	settledPlaces := 0
 	for at := 1; at < len(l.entries); at++ {

@@ -9,8 +9,8 @@ import (
 // The ledger says of which topics the feed has to hear, and which topics are the first to
 // be given up. A topic that has a row, a subscriber and the feed's ear is not in it.
 //
-//	            asker ──► waiting   wanted, and the feed was not told yet
-//	(source, feed)    └─► rowless   told, subscribed, without a row
+//	                      asker ──► waiting   wanted, and the feed was not told yet
+//	(source, feed, standing)    └─► rowless   told, subscribed, without a row
 //
 //	feed ──► due       as waiting, but it has a row already; next in turn
 //	     ├─► turn      the askers with waiting topics, one topic of each at a time
@@ -25,7 +25,11 @@ import (
 //   - The feed is told of the topics of all askers in turn. So who asks for one topic does
 //     not wait behind who asks for a hundred thousand.
 //   - Where the table is full, topics without a row give way: first those that linger, the
-//     oldest first, then the oldest of the asker that has the most.
+//     oldest first, then those of the lowest standing, of them the oldest of the asker that has
+//     the most.
+//
+// So a topic that exists, but was not looked up yet, does not give way to made-up names, which
+// are known to be absent soon: it is they that have to.
 //
 // Each step is a few changes of links, however many topics there are. Its lock comes after that
 // of a shard, and nothing is locked under it.
@@ -36,9 +40,8 @@ type ledger struct {
 
 	askers     []asker // The first is none.
 	freeAskers []uint32
-	known      map[askerKey]uint32
-	rank       []uint32 // By the number of their topics: the first asker of a chain.
-	most       uint32   // The highest number that an asker has.
+	of         map[askerKey]uint32
+	ranks      [known + 1]ranks // By their standing.
 
 	feeds      []queue
 	bare, idle list
@@ -89,8 +92,31 @@ type asker struct {
 }
 
 type askerKey struct {
-	by   uint64
-	feed uint8
+	by       uint64
+	feed     uint8
+	standing standing
+}
+
+// standing says what speaks for it that a topic exists which has no row.
+type standing uint8
+
+const (
+	absent      standing = iota // Nothing: its source has looked, and there is no value.
+	unread                      // Its source has not looked yet.
+	knownAbsent                 // It is known to exist, see [Table.AcquireKnown], but has no value now.
+	known                       // It is known to exist, and its source has not looked yet.
+)
+
+// The bits of a standing.
+const (
+	unreadBit = unread
+	knownBit  = knownAbsent
+)
+
+// ranks orders askers by the number of their topics.
+type ranks struct {
+	chain []uint32 // By that number, the first asker of those that have it.
+	most  uint32   // The highest number.
 }
 
 type askerLink struct{ prev, next uint32 }
@@ -111,8 +137,11 @@ type victim struct {
 }
 
 func (l *ledger) init() {
-	l.entries, l.askers, l.rank = make([]entry, 1), make([]asker, 1), make([]uint32, 1)
-	l.known = make(map[askerKey]uint32)
+	l.entries, l.askers = make([]entry, 1), make([]asker, 1)
+	for i := range l.ranks {
+		l.ranks[i].chain = make([]uint32, 1)
+	}
+	l.of = make(map[askerKey]uint32)
 }
 
 // want enters a new topic, of which the feed has to hear.
@@ -126,17 +155,35 @@ func (l *ledger) want(id ID, name string, key askerKey) (place uint32) {
 }
 
 // hold notes that a topic without a subscriber has one again, by an asker.
-func (l *ledger) hold(place uint32, by uint64) (newPlace uint32) {
+func (l *ledger) hold(place uint32, key askerKey) (newPlace uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := &l.entries[place]
 	if e.kind == bare {
 		l.take(place)
-		l.put(place, rowless, l.asker(askerKey{by, e.feed}))
+		key.feed = e.feed
+		l.put(place, rowless, l.asker(key))
 		return place
 	}
 	l.leave(place)
 	return 0
+}
+
+// restand gives a topic without a row another standing, without some bits and with others, if
+// it is somebody's.
+func (l *ledger) restand(place uint32, without, with standing) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := &l.entries[place]
+	if e.asker == 0 {
+		return
+	}
+	key, kind := l.askers[e.asker].askerKey, e.kind
+	key.standing = key.standing&^without | with
+	if key != l.askers[e.asker].askerKey {
+		l.take(place)
+		l.put(place, kind, l.asker(key))
+	}
 }
 
 // release notes that a topic has lost its last subscriber. It is false if the feed was
@@ -253,7 +300,8 @@ func (l *ledger) lingering(of kind, cutoff int64) (v victim, ok bool) {
 // giveWay returns the topic that has to give way to a new one of an asker, if there is one
 // to be had. withdrawnMax bounds the topics that were taken from somebody and are held still.
 //
-// An asker takes from the one that has the most, until it has as many itself. From then on
+// No topic gives way to one of a lower standing. Among those of its own standing, an asker
+// takes from the one that has the most, until it has as many itself. From then on
 // it only changes its own topics for others, which it can do as often as it likes: so these
 // may be no more than an eighth of withdrawnMax, and leave the rest to others.
 func (l *ledger) giveWay(key askerKey, withdrawnMax int) (v victim, ok bool) {
@@ -262,27 +310,31 @@ func (l *ledger) giveWay(key askerKey, withdrawnMax int) (v victim, ok bool) {
 	if l.bare.first != 0 {
 		return l.victim(l.bare.first), true
 	}
-	if l.most == 0 {
-		if l.idle.first == 0 {
+	for st := absent; st <= key.standing; st++ {
+		r := &l.ranks[st]
+		if r.most == 0 {
+			continue
+		}
+		a := r.chain[r.most]
+		if own := l.of[key]; st == key.standing && own != 0 && l.askers[own].count+1 >= r.most {
+			a = own
+		}
+		if l.askers[a].by == key.by || r.most == 1 {
+			withdrawnMax = max(1, withdrawnMax/ownPart)
+		}
+		if l.withdrawn.Load() >= int64(withdrawnMax) {
 			return v, false
 		}
-		return l.victim(l.idle.first), true
+		place := l.askers[a].rowless.first
+		if place == 0 {
+			place = l.askers[a].waiting.first
+		}
+		return l.victim(place), true
 	}
-	a, own := l.rank[l.most], l.known[key]
-	if own != 0 && l.askers[own].count+1 >= l.most {
-		a = own
-	}
-	if a == own || l.most == 1 {
-		withdrawnMax = max(1, withdrawnMax/ownPart)
-	}
-	if l.withdrawn.Load() >= int64(withdrawnMax) {
+	if l.idle.first == 0 {
 		return v, false
 	}
-	place := l.askers[a].rowless.first
-	if place == 0 {
-		place = l.askers[a].waiting.first
-	}
-	return l.victim(place), true
+	return l.victim(l.idle.first), true
 }
 
 // ownPart is the part of withdrawnMax that is for askers that change their own topics.

@@ -100,7 +100,7 @@ func (l *ledger) unlink(li *list, place uint32) {
 // asker returns the asker with a key, which has no topics if it is new. It stays if it gets
 // one before the lock is given up.
 func (l *ledger) asker(key askerKey) uint32 {
-	if i := l.known[key]; i != 0 {
+	if i := l.of[key]; i != 0 {
 		return i
 	}
 	var i uint32
@@ -112,43 +112,44 @@ func (l *ledger) asker(key askerKey) uint32 {
 		i = uint32(len(l.askers) - 1)
 	}
 	l.askers[i].askerKey = key
-	l.known[key] = i
+	l.of[key] = i
 	return i
 }
 
 // count changes how many topics an asker has, by one, and with it its rank.
 func (l *ledger) count(i uint32, by int32) {
 	a := &l.askers[i]
+	r := &l.ranks[a.standing]
 	if a.count > 0 {
 		if a.rank.prev != 0 {
 			l.askers[a.rank.prev].rank.next = a.rank.next
 		} else {
-			l.rank[a.count] = a.rank.next
+			r.chain[a.count] = a.rank.next
 		}
 		if a.rank.next != 0 {
 			l.askers[a.rank.next].rank.prev = a.rank.prev
 		}
-		if a.count == l.most && l.rank[a.count] == 0 {
-			l.most-- // If it is no other's rank, it will be that of this one.
+		if a.count == r.most && r.chain[a.count] == 0 {
+			r.most-- // If it is no other's rank, it will be that of this one.
 		}
 	}
 	a.count = uint32(int32(a.count) + by)
 	if a.count == 0 {
-		delete(l.known, a.askerKey)
+		delete(l.of, a.askerKey)
 		*a = asker{}
 		l.freeAskers = append(l.freeAskers, i)
 		return
 	}
-	if int(a.count) == len(l.rank) {
-		l.rank = append(l.rank, 0)
+	if int(a.count) == len(r.chain) {
+		r.chain = append(r.chain, 0)
 	}
-	first := l.rank[a.count]
+	first := r.chain[a.count]
 	a.rank = askerLink{next: first}
 	if first != 0 {
 		l.askers[first].rank.prev = i
 	}
-	l.rank[a.count] = i
-	l.most = max(l.most, a.count)
+	r.chain[a.count] = i
+	r.most = max(r.most, a.count)
 }
 
 // inTurn puts an asker to the end of a feed's turn.

@@ -28,6 +28,7 @@ type modelTopic struct {
 	id          ID
 	subscribers int
 	by          uint64 // Who asked for it, while it has no row.
+	known       bool   // Somebody who holds it knew that it exists.
 	since       int    // The number of when it was told, became idle, or was asked for, whatever came last.
 	idleSince   time.Time
 	told        bool
@@ -94,40 +95,61 @@ func (m *model) oldest(of func(*modelTopic) bool) (oldest *modelTopic) {
 	return oldest
 }
 
+// standing is that of a topic without a row: the lowest gives way first.
+func (tp *modelTopic) standing() (s int) {
+	if tp.known {
+		s += 2
+	}
+	if !tp.absent {
+		s++
+	}
+	return s
+}
+
 // mustGiveWay are the topics one of which gives way to a new one of an asker: one, or one of
 // each asker that has as many as another. None if there is none.
-func (m *model) mustGiveWay(by uint64) (any []*modelTopic) {
+func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 	if tp := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 && tp.seq == 0 }); tp != nil {
 		return []*modelTopic{tp}
 	}
-	counts, most := make(map[uint64]int), 0
-	for _, tp := range m.topics {
-		if tp.subscribers > 0 && tp.seq == 0 {
-			counts[tp.by]++
-			most = max(most, counts[tp.by])
+	mine := (&modelTopic{known: isKnown}).standing()
+	for st := 0; st <= mine; st++ {
+		counts, most := make(map[uint64]int), 0
+		for _, tp := range m.topics {
+			if tp.subscribers > 0 && tp.seq == 0 && tp.standing() == st {
+				counts[tp.by]++
+				most = max(most, counts[tp.by])
+			}
 		}
-	}
-	if most == 0 {
-		if tp := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 }); tp != nil {
-			return []*modelTopic{tp}
-		}
-		return nil
-	}
-	own := counts[by] > 0 && counts[by]+1 >= most
-	if room := m.max; len(m.withdrawn) >= room || (own || most == 1) && len(m.withdrawn) >= max(1, room/ownPart) {
-		return nil
-	}
-	for asker, count := range counts {
-		if own && asker != by || !own && count < most {
+		if most == 0 {
 			continue
 		}
-		oldest := m.oldest(func(tp *modelTopic) bool { return tp.by == asker && tp.told && tp.subscribers > 0 && tp.seq == 0 })
-		if oldest == nil {
-			oldest = m.oldest(func(tp *modelTopic) bool { return tp.by == asker && tp.subscribers > 0 && tp.seq == 0 })
+		own := st == mine && counts[by] > 0 && counts[by]+1 >= most
+		for asker, count := range counts {
+			if own && asker != by || !own && count < most {
+				continue
+			}
+			if room := m.max; len(m.withdrawn) >= room || (asker == by || most == 1) && len(m.withdrawn) >= max(1, room/ownPart) {
+				any = append(any, nil) // If it is this one's turn, nobody gives way.
+				continue
+			}
+			of := func(told bool) *modelTopic {
+				return m.oldest(func(tp *modelTopic) bool {
+					return tp.by == asker && tp.standing() == st && tp.told == told && tp.subscribers > 0 && tp.seq == 0
+				})
+			}
+			oldest := of(true)
+			if oldest == nil {
+				oldest = of(false)
+			}
+			any = append(any, oldest)
 		}
-		any = append(any, oldest)
+		return any
 	}
-	return any
+	if tp := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 }); tp != nil {
+		return []*modelTopic{tp}
+	}
+	return nil
 }
 
 func (m *model) store(tp *modelTopic, value string, v Version, now time.Time) {
@@ -224,7 +246,7 @@ func (p *program) step(op, arg byte) {
 	v := Version{Whole: int64(arg / programNames / 3), Set: arg/programNames/3 > 0}
 	switch op % programOps {
 	case 0, 1:
-		p.acquire(name, uint64(arg/programNames%programAskers))
+		p.acquire(name, uint64(arg/programNames%programAskers), arg/programNames/programAskers%2 == 1)
 	case 2, 3:
 		p.release(name)
 	case 4:
@@ -249,33 +271,39 @@ func (p *program) step(op, arg byte) {
 	case 13:
 		p.logf("%s is absent", name)
 		p.table.Absent(name)
-		if tp, ok := p.model.topics[name]; ok && tp.seq == 0 {
-			tp.absent = true
+		if tp, ok := p.model.topics[name]; ok && tp.seq == 0 && !tp.absent {
+			if tp.absent = true; tp.subscribers > 0 {
+				tp.since = p.model.next()
+			}
 		}
 	}
 }
 
-func (p *program) acquire(name string, by uint64) {
+func (p *program) acquire(name string, by uint64, isKnown bool) {
 	tp, ok := p.model.topics[name]
 	var victims []*modelTopic
 	full := !ok && len(p.model.topics) == p.model.max
 	if full {
-		victims = p.model.mustGiveWay(by)
+		victims = p.model.mustGiveWay(by, isKnown)
 	}
-	id, err := p.table.Acquire([]byte(name), by)
-	p.logf("acquire %s by %d = %d, %v", name, by, id, err)
-	if full && len(victims) == 0 {
-		if !errors.Is(err, ErrFull) {
-			p.fatalf("want ErrFull")
-		}
+	acquire := p.table.Acquire
+	if isKnown {
+		acquire = p.table.AcquireKnown
+	}
+	id, err := acquire([]byte(name), by)
+	p.logf("acquire %s by %d, known: %v = %d, %v", name, by, isKnown, id, err)
+	if full && errors.Is(err, ErrFull) && (len(victims) == 0 || slices.Contains(victims, nil)) {
 		return
 	}
-	if err != nil {
-		p.fatalf("want no error")
+	if err != nil || full && len(victims) == 0 {
+		p.fatalf("want another error")
 	}
 	if full {
 		var gone *modelTopic
 		for _, v := range victims {
+			if v == nil {
+				continue
+			}
 			if _, ok := p.table.Find([]byte(v.name)); !ok {
 				gone = v
 			}
@@ -302,8 +330,11 @@ func (p *program) acquire(name string, by uint64) {
 	} else if tp.id != id {
 		p.fatalf("%s had id %d", name, tp.id)
 	}
-	if tp.subscribers == 0 {
-		tp.by, tp.since = by, p.model.next()
+	switch {
+	case tp.subscribers == 0:
+		tp.by, tp.known, tp.since = by, isKnown, p.model.next()
+	case isKnown && !tp.known && tp.seq == 0:
+		tp.known, tp.since = true, p.model.next()
 	}
 	tp.subscribers++
 }
@@ -447,7 +478,11 @@ func (p *program) say() {
 
 func (p *program) changes(most int) {
 	p.say()
-	waits, wait := make(map[uint64]int), 0 // By asker; those with a row have their turn before.
+	type asker struct {
+		by       uint64
+		standing int
+	}
+	waits, wait := make(map[asker]int), 0 // Those with a row have their turn before.
 	withRow := 0
 	for _, tp := range p.model.topics {
 		switch {
@@ -456,7 +491,7 @@ func (p *program) changes(most int) {
 			withRow++
 			wait++
 		default:
-			waits[tp.by]++
+			waits[asker{tp.by, tp.standing()}]++
 			wait++
 		}
 	}
@@ -467,7 +502,7 @@ func (p *program) changes(most int) {
 	p.logf("at most %d changes = %v", most, got)
 	slices.Sort(p.model.drops)
 	var drops []string
-	told := make(map[uint64]int)
+	told := make(map[asker]int)
 	for i, change := range got {
 		if p.feed[change.Topic] == change.Wanted {
 			p.fatalf("%v is no change", change)
@@ -487,7 +522,7 @@ func (p *program) changes(most int) {
 		}
 		tp.told, tp.since = true, p.model.next()
 		if tp.seq == 0 {
-			told[tp.by]++
+			told[asker{tp.by, tp.standing()}]++
 		}
 	}
 	slices.Sort(drops)
@@ -502,7 +537,7 @@ func (p *program) changes(most int) {
 	for a, n := range told {
 		for b, of := range waits {
 			if n > told[b]+1 && told[b] < of {
-				p.fatalf("asker %d has %d topics told, and %d has %d of %d", a, n, b, told[b], of)
+				p.fatalf("asker %v has %d topics told, and %v has %d of %d", a, n, b, told[b], of)
 			}
 		}
 	}

@@ -162,6 +162,7 @@ func (t *Table) Absent(name string) {
 	defer s.mu.Unlock()
 	if local, ok := s.ids[name]; ok && s.topics[local].rowless {
 		s.setAbsent(local, true)
+		t.ledger.restand(s.topics[local].place, unreadBit, 0)
 	}
 }
 

@@ -200,20 +200,30 @@ func New(cfg Config) *Table {
 // of whoever has asked for the most, see ledger.go. So whoever holds a topic without a row
 // has to look at [Table.Withdrawn] when there is news.
 func (t *Table) Acquire(name []byte, by uint64) (ID, error) {
+	return t.acquire(name, askerKey{by: by, standing: unread})
+}
+
+// AcquireKnown is [Table.Acquire] for a topic that is known to exist, other than by its having
+// a row: it does not give way to topics of which nothing is known.
+func (t *Table) AcquireKnown(name []byte, by uint64) (ID, error) {
+	return t.acquire(name, askerKey{by: by, standing: known})
+}
+
+func (t *Table) acquire(name []byte, key askerKey) (ID, error) {
 	index := maphash.Bytes(t.seed, name) & shardMask
 	s := &t.shards[index]
 	s.mu.Lock()
 	local, ok := s.ids[string(name)]
 	if !ok {
-		return t.acquireNew(s, index, askerKey{by: by}, string(name))
+		return t.acquireNew(s, index, key, string(name))
 	}
-	t.subscribe(s, local, by)
+	t.subscribe(s, local, key)
 	s.mu.Unlock()
 	t.subscriptions.Add(1)
 	return idOf(local, index), nil
 }
 
-// acquireNew is Acquire for a name that the shard did not have when it was locked, as it is.
+// acquireNew is acquire for a name that the shard did not have when it was locked, as it is.
 // It unlocks the shard.
 func (t *Table) acquireNew(s *shard, index uint64, key askerKey, name string) (ID, error) {
 	key.feed = t.feedOf(name)
@@ -230,7 +240,7 @@ func (t *Table) acquireNew(s *shard, index uint64, key askerKey, name string) (I
 		if room {
 			t.held.Add(-1)
 		}
-		t.subscribe(s, local, key.by)
+		t.subscribe(s, local, key)
 	case !room:
 		s.mu.Unlock()
 		return 0, ErrFull
@@ -247,10 +257,16 @@ func (t *Table) acquireNew(s *shard, index uint64, key askerKey, name string) (I
 }
 
 // subscribe adds a subscriber to a topic that is there. The caller holds s.mu.
-func (t *Table) subscribe(s *shard, local uint32, by uint64) {
+func (t *Table) subscribe(s *shard, local uint32, key askerKey) {
 	tp := &s.topics[local]
-	if tp.subscribers == 0 {
-		tp.place = t.ledger.hold(tp.place, by)
+	switch {
+	case tp.subscribers == 0:
+		if word, bit := s.absentBit(local); word.Load()&bit != 0 {
+			key.standing &^= unreadBit
+		}
+		tp.place = t.ledger.hold(tp.place, key)
+	case tp.rowless && key.standing == known:
+		t.ledger.restand(tp.place, 0, knownBit)
 	}
 	tp.subscribers++
 }
