@@ -292,7 +292,10 @@ func (c *cluster) Run(ctx context.Context) {
 			}
 		case <-c.hinted:
 			sleep(ctx, min(wait.next(), lookSoon))
-			c.unhint()
+			select {
+			case <-c.hinted: // The coming look is the answer to all that were given.
+			default:
+			}
 		}
 	}
 	c.mu.Lock()
@@ -305,12 +308,4 @@ func (c *cluster) isUp() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.up
-}
-
-// unhint takes back the hints that the coming look is the answer to.
-func (c *cluster) unhint() {
-	select {
-	case <-c.hinted:
-	default:
-	}
 }

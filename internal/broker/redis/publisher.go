@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -57,6 +58,7 @@ func (p *Publisher) Close() { p.client.Close() }
 func (p *Publisher) Connected() bool { return p.connected.Load() }
 
 func (p *Publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
+	address := cmp.Or(strings.Join(p.up.addrs, ","), p.up.opts.Addr)
 	var wait backoff
 	for {
 		err := p.try(ctx, ticks)
@@ -70,14 +72,18 @@ func (p *Publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
 			c.ReloadState(ctx) // From a primary that is dead, go-redis does not go on to the new one.
 		}
 		d := wait.next()
-		p.failed(err, d)
+		p.connected.Store(false)
+		if !p.down { // Said once per outage.
+			p.down = true
+			p.log.Error("publisher down", "address", address, "error", err, "hint", hint(err), "retry_in", d.Round(time.Millisecond))
+		}
 		if !sleep(ctx, d) {
 			return false
 		}
 	}
 	p.down = false
 	if !p.connected.Swap(true) {
-		p.log.Info("publisher up", "address", p.address())
+		p.log.Info("publisher up", "address", address)
 	}
 	return true
 }
@@ -114,24 +120,6 @@ func (p *Publisher) add(ctx context.Context, pipe goredis.Pipeliner, t broker.Ti
 		return
 	}
 	pipe.Process(ctx, goredis.NewIntCmd(ctx, "publish", channel, t.Value))
-}
-
-// failed says once per outage what went wrong.
-func (p *Publisher) failed(err error, retryIn time.Duration) {
-	p.connected.Store(false)
-	if !p.down {
-		p.down = true
-		p.log.Error("publisher down", "address", p.address(), "error", err, "hint", hint(err),
-			"retry_in", retryIn.Round(time.Millisecond))
-	}
-}
-
-// address names the servers in the log.
-func (p *Publisher) address() string {
-	if len(p.up.addrs) > 0 {
-		return strings.Join(p.up.addrs, ",")
-	}
-	return p.up.opts.Addr
 }
 
 // client returns a client of the servers of a publisher. Its connections close when ctx ends.
