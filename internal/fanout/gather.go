@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 // pieceMax bounds what one visit writes, with a little beside the rows, and what may
@@ -71,7 +71,7 @@ func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
 		}
 		if before := len(dst); room && !delayed {
 			if rows == 0 {
-				dst = wsproto.AppendSnapshotHead(wsproto.BeginText(dst), s.clock.UnixMilli())
+				dst = protocol.AppendSnapshotHead(c.framing().begin(dst), s.clock.UnixMilli())
 			} else {
 				dst = append(dst, ',')
 			}
@@ -93,7 +93,7 @@ func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
 	if rows > 0 {
 		s.stats.Snapshots++
 		s.stats.Rows += rows
-		dst = wsproto.EndText(append(dst, wsproto.RowsEnd...), start)
+		dst = c.framing().end(append(dst, protocol.RowsEnd...), start)
 		if bytes := len(dst) - start; bytes > free {
 			s.cfg.Snapshots.Spend(s.sink.Source(id), (bytes-free)/SnapshotUnit, s.clock)
 		}
@@ -165,7 +165,7 @@ func (s *Shard) update(id ConnID, c *conn, watermark uint64, dst []byte) []byte 
 		}
 		list[i] = entry(topic)
 		if rows == 0 {
-			dst = wsproto.AppendUpdateHead(wsproto.BeginText(dst), s.clock.UnixMilli())
+			dst = protocol.AppendUpdateHead(c.framing().begin(dst), s.clock.UnixMilli())
 		}
 		before := len(dst)
 		dst = s.rows.append(dst, s.table, topic, seq)
@@ -174,7 +174,7 @@ func (s *Shard) update(id ConnID, c *conn, watermark uint64, dst []byte) []byte 
 			c.flags |= passing
 			a := s.aside(id)
 			a.upto, a.at = watermark, uint16(i)
-			return s.endUpdate(dst[:before], start, rows)
+			return s.endUpdate(c, dst[:before], start, rows)
 		}
 		rows++
 	}
@@ -182,19 +182,19 @@ func (s *Shard) update(id ConnID, c *conn, watermark uint64, dst []byte) []byte 
 	if !stillMarked {
 		c.flags &^= marked
 	}
-	return s.endUpdate(dst, start, rows)
+	return s.endUpdate(c, dst, start, rows)
 }
 
 // endUpdate ends the update that was begun at start, of which nothing is left if it has
 // no rows.
-func (s *Shard) endUpdate(dst []byte, start int, rows uint64) []byte {
+func (s *Shard) endUpdate(c *conn, dst []byte, start int, rows uint64) []byte {
 	if rows == 0 {
 		return dst[:start]
 	}
 	s.stats.Flushes++
 	s.stats.Rows += rows
 	s.stats.UpdateRows += rows
-	return wsproto.EndText(append(dst[:len(dst)-1], wsproto.RowsEnd...), start) // Over the last comma.
+	return c.framing().end(append(dst[:len(dst)-1], protocol.RowsEnd...), start) // Over the last comma.
 }
 
 // proceed appends the next piece of a pass, and notes which topics are stale by now,
@@ -230,7 +230,7 @@ func (s *Shard) proceed(id ConnID, c *conn, watermark uint64, dst []byte) []byte
 		}
 		if seq := s.table.Seq(topic); seq > from {
 			if rows == 0 {
-				dst = wsproto.AppendUpdateHead(wsproto.BeginText(dst), s.clock.UnixMilli())
+				dst = protocol.AppendUpdateHead(c.framing().begin(dst), s.clock.UnixMilli())
 			}
 			before := len(dst)
 			dst = s.rows.append(dst, s.table, topic, seq)
@@ -253,7 +253,7 @@ func (s *Shard) proceed(id ConnID, c *conn, watermark uint64, dst []byte) []byte
 		c.served = a.upto
 		c.flags &^= passing
 	}
-	return s.endUpdate(dst, start, rows)
+	return s.endUpdate(c, dst, start, rows)
 }
 
 // removed takes note that entry i of a conn's topics was removed.

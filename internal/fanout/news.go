@@ -3,8 +3,8 @@ package fanout
 import (
 	"slices"
 
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // News is what a conn is told beside rows: that a feed is up or down, which of its topics
@@ -60,7 +60,7 @@ func (s *Shard) tellFeeds(id ConnID, c *conn, watermark uint64, dst []byte) []by
 	told := max(c.served, a.told)
 	for i := range s.table.Sources() {
 		if f := s.table.Feed(i); f.Seq > told && f.Seq <= watermark {
-			dst = s.feed(f, dst)
+			dst = s.feed(c, f, dst)
 		}
 	}
 	a.told = watermark
@@ -104,17 +104,17 @@ func (s *Shard) tellWithdrawn(id ConnID, c *conn, dst []byte) []byte {
 		}
 		if names == 0 {
 			start = len(dst)
-			dst = wsproto.AppendUnsubscribedHead(wsproto.BeginText(dst))
+			dst = protocol.AppendUnsubscribedHead(c.framing().begin(dst))
 		}
-		dst = wsproto.AppendName(dst, s.table.Name(e.id()))
+		dst = protocol.AppendName(dst, s.table.Name(e.id()))
 		s.removed(id, c, kept)
 		s.table.Release(e.id(), s.clock)
-		if names++; names == wsproto.UnsubscribedMax {
-			dst, names = s.endWithdrawn(dst, start), 0
+		if names++; names == protocol.UnsubscribedMax {
+			dst, names = s.endWithdrawn(c, dst, start), 0
 		}
 	}
 	if names > 0 {
-		dst = s.endWithdrawn(dst, start)
+		dst = s.endWithdrawn(c, dst, start)
 	}
 	if kept < len(list) {
 		s.sets.truncate(&c.topics, kept)
@@ -125,9 +125,9 @@ func (s *Shard) tellWithdrawn(id ConnID, c *conn, dst []byte) []byte {
 	return dst
 }
 
-func (s *Shard) endWithdrawn(dst []byte, start int) []byte {
+func (s *Shard) endWithdrawn(c *conn, dst []byte, start int) []byte {
 	s.stats.Withdrawn++
-	return wsproto.EndText(wsproto.AppendUnsubscribedEnd(dst, withdrawnReason), start)
+	return c.framing().end(protocol.AppendUnsubscribedEnd(dst, withdrawnReason), start)
 }
 
 // findStale notes the topics of a conn that went stale since it was told. What it has to
@@ -164,39 +164,39 @@ func (s *Shard) tellStale(c *conn, watermark uint64, dst []byte) []byte {
 		}
 		if !told {
 			told = true
-			dst = wsproto.AppendStaleHead(wsproto.BeginText(dst), s.clock.UnixMilli())
+			dst = protocol.AppendStaleHead(c.framing().begin(dst), s.clock.UnixMilli())
 		}
-		dst = wsproto.AppendName(dst, s.table.Name(id))
+		dst = protocol.AppendName(dst, s.table.Name(id))
 	}
 	s.stale = s.stale[:0]
 	if !told {
 		return dst
 	}
 	s.stats.StaleTold++
-	return wsproto.EndText(append(dst, wsproto.NamesEnd...), start)
+	return c.framing().end(append(dst, protocol.NamesEnd...), start)
 }
 
-// feedsDown appends the feeds that are down, for a conn that is new and served up to the
-// watermark. Those that change after it are told as to anybody.
-func (s *Shard) feedsDown(watermark uint64, dst []byte) []byte {
+// feedsDown appends the feeds that are down, for a conn that is new. Those that change after what
+// it is served up to are told as to anybody.
+func (s *Shard) feedsDown(c *conn, dst []byte) []byte {
 	for i := range s.table.Sources() {
-		if f := s.table.Feed(i); !f.Up && f.Seq <= watermark {
-			dst = s.feed(f, dst)
+		if f := s.table.Feed(i); !f.Up && f.Seq <= c.served {
+			dst = s.feed(c, f, dst)
 		}
 	}
 	return dst
 }
 
-func (s *Shard) feed(f *topics.Feed, dst []byte) []byte {
+func (s *Shard) feed(c *conn, f *topics.Feed, dst []byte) []byte {
 	s.stats.FeedsTold++
-	news := wsproto.Feed{Up: f.Up, Since: f.Since, Topics: f.Scope}
-	return news.Append(dst)
+	news := protocol.Feed{Up: f.Up, Since: f.Since, Topics: f.Scope}
+	return c.framing().end(news.Append(c.framing().begin(dst)), len(dst))
 }
 
 // heartbeat appends what a conn hears that has not heard anything for a while.
-func (s *Shard) heartbeat(dst []byte) []byte {
+func (s *Shard) heartbeat(c *conn, dst []byte) []byte {
 	s.stats.Heartbeats++
 	h := s.table.Health()
-	beat := wsproto.Heartbeat{Now: s.clock.UnixMilli(), FeedUp: h.Up, Tick: h.Tick, Lag: h.Lag}
-	return beat.Append(dst)
+	beat := protocol.Heartbeat{Now: s.clock.UnixMilli(), FeedUp: h.Up, Tick: h.Tick, Lag: h.Lag}
+	return c.framing().end(beat.Append(c.framing().begin(dst)), len(dst))
 }

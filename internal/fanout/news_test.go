@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // newsWorld is one conn with one topic, which goes stale after two seconds.
@@ -94,7 +94,7 @@ func TestTakenAwayAndAskedForAgain(t *testing.T) {
 	w.publish("S1", 7)
 	w.table.Changes(0, nil, all)
 	w.advance(time.Second)
-	w.command(id, wsproto.Command{Op: wsproto.OpList})
+	w.command(id, protocol.Command{Op: protocol.OpList})
 	got.want(t, id, "ack subscribe topics=2", "ack subscribe topics=3",
 		`update S1#1=7 | unsubscribed ["S2"]`, `topics ["S3","S1"]`)
 }
@@ -122,7 +122,7 @@ func TestManyTakenAwayAreSeveralMessages(t *testing.T) {
 	w.sink.onFrames = func(_ ConnID, frames []byte) {
 		for _, m := range decode(t, frames) {
 			var list []string
-			if err := json.Unmarshal(m.Topics, &list); err != nil || m.T != "unsubscribed" || len(list) > wsproto.UnsubscribedMax {
+			if err := json.Unmarshal(m.Topics, &list); err != nil || m.T != "unsubscribed" || len(list) > protocol.UnsubscribedMax {
 				t.Fatal(m, err)
 			}
 			messages++

@@ -26,8 +26,8 @@ import (
 	"unsafe"
 
 	"tickedge/internal/guard"
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // ConnID names a conn in its shard. It is used again after [Shard.Remove].
@@ -156,6 +156,7 @@ const (
 	pinged                       // A pong is awaited.
 	passing                      // An update is under way in pieces.
 	owing                        // More of a snapshot can be sent as soon as the socket takes it.
+	// Its framing is in the bits from framingShift on.
 )
 
 const (
@@ -189,7 +190,7 @@ type Shard struct {
 	relieved tick      // When conns were last evicted because there is too much of them.
 	crowded  []crowder // Scratch of relieve.
 
-	rejected []wsproto.Rejected // Of one command.
+	rejected []protocol.Rejected // Of one command.
 
 	start    time.Time
 	clock    time.Time
@@ -320,7 +321,7 @@ func (cfg *Config) check() {
 	if cfg.SlowRate <= 0 || cfg.SlowRate > SlowRateMax {
 		panic("fanout: Config.SlowRate is out of range")
 	}
-	if cfg.Interval > wsproto.IntervalMax*time.Millisecond {
+	if cfg.Interval > protocol.IntervalMax*time.Millisecond {
 		panic("fanout: Config.Interval is out of range")
 	}
 	if cfg.MaxAge < 0 || cfg.MaxAge > MaxAgeLimit {
@@ -369,15 +370,16 @@ func (s *Shard) Add() ConnID {
 	return id
 }
 
-// Open makes an opening conn open and appends its hello to dst, and the feeds that are
-// down. name is what the hello calls it. ms is the window that the client asks for, 0 for
-// none.
-func (s *Shard) Open(id ConnID, name uint32, ms int, dst []byte) []byte {
+// Open makes an opening conn open, with a framing, and appends its hello to dst, and the
+// feeds that are down. name is what the hello calls it. ms is the window that the client asks
+// for, 0 for none.
+func (s *Shard) Open(id ConnID, f Framing, name uint32, ms int, dst []byte) []byte {
 	c := s.conn(id)
 	if c.state != opening {
 		panic("fanout: Open of a conn that is not opening")
 	}
 	s.enter(c, open)
+	c.flags = uint8(f) << framingShift
 	if ms > 0 {
 		c.interval = uint16(ticks(time.Duration(ms) * time.Millisecond))
 	}
@@ -389,8 +391,8 @@ func (s *Shard) Open(id ConnID, name uint32, ms int, dst []byte) []byte {
 	s.unplace(c)
 	c.flush = s.firstFlush(id, c.window())
 	s.schedule(id, c)
-	dst = wsproto.AppendHello(dst, name, millis(c.window()), int(s.cfg.Heartbeat.Milliseconds()), s.cfg.MaxTopics)
-	return s.feedsDown(c.served, dst)
+	hello := protocol.AppendHello(f.begin(dst), name, millis(c.window()), int(s.cfg.Heartbeat.Milliseconds()), s.cfg.MaxTopics)
+	return s.feedsDown(c, f.end(hello, len(dst)))
 }
 
 // Heard notes that bytes came from an open conn, which answers a ping as well as a
@@ -421,6 +423,13 @@ func (s *Shard) Closing(id ConnID) {
 		return
 	}
 	s.place(id, c, s.now+s.times.close)
+}
+
+// Bye appends our last word to an open conn. retryMS of 0 is no advice.
+func (s *Shard) Bye(id ConnID, r Reason, retryMS int, dst []byte) []byte {
+	f := s.conn(id).framing()
+	dst = f.end(protocol.AppendBye(f.begin(dst), r.Code(), r.Text(), retryMS), len(dst))
+	return f.close(dst, r.Code(), r.Text())
 }
 
 // Remove forgets a conn whose socket is closed.
@@ -551,13 +560,13 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		out = s.deliver(id, c, s.table.Watermark(), flush, out)
 	}
 	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
-		out = s.heartbeat(out)
+		out = s.heartbeat(c, out)
 	}
 	if len(out) > 0 {
 		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.
 	}
 	if s.pingDue(c) {
-		out = wsproto.AppendPing(out)
+		out = c.framing().ping(out)
 		s.stats.Pings++
 	}
 	if c.flags&(passing|owing) != 0 {

@@ -1,15 +1,11 @@
-package wsproto
+package protocol
 
 import (
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
-
-// LongestMessage is how long the payload of a message of ours is at most, with so many
-// topics a conn. Each kind keeps to it by itself: snapshots and updates end before, and
-// what names topics has at most 256 bytes for each of them, with all that is around.
-func LongestMessage(maxTopics int) int { return max(64<<10, 256*maxTopics) }
 
 const (
 	// rejectedMax is how long a rejected topic is at most, with its comma. What 256 of
@@ -34,19 +30,14 @@ type Rejected struct {
 // AppendHello appends the first message of a conn. interval and heartbeat are in
 // milliseconds.
 func AppendHello(dst []byte, conn uint32, interval, heartbeat, maxTopics int) []byte {
-	start := len(dst)
-	dst = append(BeginText(dst), `{"t":"hello","v":1,"conn":"`...)
+	dst = append(dst, `{"t":"hello","v":1,"conn":"`...)
 	const hex = "0123456789abcdef"
 	for shift := 28; shift >= 0; shift -= 4 {
 		dst = append(dst, hex[conn>>shift&0xf])
 	}
-	dst = append(dst, `","interval":`...)
-	dst = strconv.AppendInt(dst, int64(interval), 10)
-	dst = append(dst, `,"heartbeat":`...)
-	dst = strconv.AppendInt(dst, int64(heartbeat), 10)
-	dst = append(dst, `,"max_topics":`...)
-	dst = strconv.AppendInt(dst, int64(maxTopics), 10)
-	return EndText(append(dst, '}'), start)
+	dst = appendInt(dst, `","interval":`, interval)
+	dst = appendInt(dst, `,"heartbeat":`, heartbeat)
+	return append(appendInt(dst, `,"max_topics":`, maxTopics), '}')
 }
 
 // Ack is the answer to a command that was carried out, at least in part.
@@ -58,92 +49,55 @@ type Ack struct {
 	Rejected []Rejected
 }
 
-// Append appends the ack as a frame.
+// Append appends the payload of the ack.
 func (a *Ack) Append(dst []byte) []byte {
-	start := len(dst)
-	dst = append(BeginText(dst), `{"t":"ack"`...)
-	dst = appendID(dst, a.ID)
-	dst = append(dst, `,"op":"`...)
-	dst = append(dst, a.Op.String()...)
-	dst = append(dst, `","topics":`...)
-	dst = strconv.AppendInt(dst, int64(a.Topics), 10)
+	dst = appendID(append(dst, `{"t":"ack"`...), a.ID)
+	dst = append(append(dst, `,"op":"`...), a.Op.String()...)
+	dst = appendInt(dst, `","topics":`, a.Topics)
 	if a.MS > 0 {
-		dst = append(dst, `,"ms":`...)
-		dst = strconv.AppendInt(dst, int64(a.MS), 10)
+		dst = appendInt(dst, `,"ms":`, a.MS)
 	}
-	for i, r := range a.Rejected {
-		if i == 0 {
-			dst = append(dst, `,"rejected":[`...)
-		} else {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, `{"topic":`...)
-		dst = appendShort(dst, r.Topic)
-		dst = append(dst, `,"code":`...)
-		dst = strconv.AppendInt(dst, int64(r.Code), 10)
-		dst = append(dst, `,"reason":`...)
-		dst = appendString(dst, cut(r.Reason, rejectedReasonMax))
-		dst = append(dst, '}')
+	before := `,"rejected":[{"topic":`
+	for _, r := range a.Rejected {
+		dst = appendShort(append(dst, before...), r.Topic)
+		dst = appendInt(dst, `,"code":`, r.Code)
+		dst = append(appendText(dst, `,"reason":`, Cut(r.Reason, rejectedReasonMax)), '}')
+		before = `,{"topic":`
 	}
 	if len(a.Rejected) > 0 {
 		dst = append(dst, ']')
 	}
-	return EndText(append(dst, '}'), start)
+	return append(dst, '}')
 }
 
 // AppendTopics appends the answer to list.
 func AppendTopics(dst, id []byte, names func(yield func(string) bool)) []byte {
-	start := len(dst)
-	dst = append(BeginText(dst), `{"t":"topics"`...)
-	dst = appendID(dst, id)
+	dst = appendID(append(dst, `{"t":"topics"`...), id)
 	dst = append(dst, `,"topics":[`...)
-	first := true
 	for name := range names {
-		if !first {
-			dst = append(dst, ',')
-		}
-		first = false
-		dst = appendString(dst, name)
+		dst = AppendName(dst, name)
 	}
-	return EndText(append(dst, "]}"...), start)
+	return append(dst, NamesEnd...)
 }
-
-// ErrTooFast is the code of commands and topics beyond the rate of a conn, in the
-// error and rejected parts of answers.
-const ErrTooFast = 429
 
 // AppendInterval appends the news that the edge has changed a conn's window to ms
 // milliseconds.
 func AppendInterval(dst []byte, ms int, reason string) []byte {
-	start := len(dst)
-	dst = append(BeginText(dst), `{"t":"interval","ms":`...)
-	dst = strconv.AppendInt(dst, int64(ms), 10)
-	dst = append(dst, `,"reason":`...)
-	dst = appendString(dst, reason)
-	return EndText(append(dst, '}'), start)
+	dst = appendInt(dst, `{"t":"interval","ms":`, ms)
+	return append(appendText(dst, `,"reason":`, reason), '}')
 }
 
 // AppendError appends the answer to a message that was refused as a whole.
 func AppendError(dst []byte, e *CommandError) []byte {
-	start := len(dst)
-	dst = append(BeginText(dst), `{"t":"error"`...)
-	dst = appendID(dst, e.ID)
-	dst = append(dst, `,"code":`...)
-	dst = strconv.AppendInt(dst, int64(e.Code), 10)
-	dst = append(dst, `,"reason":`...)
-	dst = appendString(dst, cut(e.Reason, reasonMax))
-	return EndText(append(dst, '}'), start)
+	dst = appendID(append(dst, `{"t":"error"`...), e.ID)
+	dst = appendInt(dst, `,"code":`, e.Code)
+	return append(appendText(dst, `,"reason":`, Cut(e.Reason, reasonMax)), '}')
 }
 
-// AppendPongMessage appends the answer to the ping command. now is in Unix
-// milliseconds.
-func AppendPongMessage(dst, id []byte, now int64) []byte {
-	start := len(dst)
-	dst = append(BeginText(dst), `{"t":"pong"`...)
-	dst = appendID(dst, id)
-	dst = append(dst, `,"ts":`...)
-	dst = strconv.AppendInt(dst, now, 10)
-	return EndText(append(dst, '}'), start)
+// AppendPong appends the answer to the ping command. now is in Unix milliseconds.
+func AppendPong(dst, id []byte, now int64) []byte {
+	dst = appendID(append(dst, `{"t":"pong"`...), id)
+	return append(appendInt(dst, `,"ts":`, now), '}')
 }
 
 // Heartbeat is what a heartbeat tells apart: a quiet market, a feed that is down, and an
@@ -155,21 +109,14 @@ type Heartbeat struct {
 	Lag    int64 // How far the edge is behind its feed, in milliseconds.
 }
 
-// Append appends the heartbeat as a frame.
+// Append appends the payload of the heartbeat.
 func (h *Heartbeat) Append(dst []byte) []byte {
-	start := len(dst)
-	dst = append(BeginText(dst), `{"t":"heartbeat","ts":`...)
-	dst = strconv.AppendInt(dst, h.Now, 10)
-	dst = append(dst, `,"feed":"`...)
-	dst = append(dst, feedState(h.FeedUp)...)
-	dst = append(dst, '"')
+	dst = appendInt(dst, `{"t":"heartbeat","ts":`, h.Now)
+	dst = append(append(dst, `,"feed":`...), feedState[h.FeedUp]...)
 	if h.Tick > 0 {
-		dst = append(dst, `,"tick":`...)
-		dst = strconv.AppendInt(dst, h.Tick, 10)
+		dst = appendInt(dst, `,"tick":`, h.Tick)
 	}
-	dst = append(dst, `,"lag":`...)
-	dst = strconv.AppendInt(dst, h.Lag, 10)
-	return EndText(append(dst, '}'), start)
+	return append(appendInt(dst, `,"lag":`, h.Lag), '}')
 }
 
 // Feed is the news that a feed is up, or down.
@@ -179,33 +126,22 @@ type Feed struct {
 	Topics string // The patterns of its topics. Empty if it serves all, or those that no other does.
 }
 
-// Append appends the news as a frame.
+// Append appends the payload of the news.
 func (f *Feed) Append(dst []byte) []byte {
-	start := len(dst)
-	dst = append(BeginText(dst), `{"t":"feed","state":"`...)
-	dst = append(dst, feedState(f.Up)...)
-	dst = append(dst, `","since":`...)
-	dst = strconv.AppendInt(dst, f.Since, 10)
+	dst = append(append(dst, `{"t":"feed","state":`...), feedState[f.Up]...)
+	dst = appendInt(dst, `,"since":`, f.Since)
 	if f.Topics != "" {
-		dst = append(dst, `,"topics":`...)
-		dst = appendString(dst, f.Topics)
+		dst = appendText(dst, `,"topics":`, f.Topics)
 	}
-	return EndText(append(dst, '}'), start)
+	return append(dst, '}')
 }
 
-func feedState(up bool) string {
-	if up {
-		return "up"
-	}
-	return "down"
-}
+var feedState = map[bool]string{true: `"up"`, false: `"down"`}
 
 // AppendStaleHead appends the payload of the news that topics are stale, up to their
 // names. Those follow with [AppendName], then [NamesEnd]. now is in Unix milliseconds.
 func AppendStaleHead(dst []byte, now int64) []byte {
-	dst = append(dst, `{"t":"stale","ts":`...)
-	dst = strconv.AppendInt(dst, now, 10)
-	return append(dst, `,"topics":[`...)
+	return append(appendInt(dst, `{"t":"stale","ts":`, now), `,"topics":[`...)
 }
 
 // AppendName appends the name of one topic, and a comma if it is not the first.
@@ -216,7 +152,7 @@ func AppendName(dst []byte, name string) []byte {
 	return appendString(dst, name)
 }
 
-// NamesEnd ends the payload of a stale message.
+// NamesEnd ends the names, and the payload where they are the last of it.
 const NamesEnd = "]}"
 
 // AppendUnsubscribedHead appends the payload of the news that the edge has taken topics away
@@ -232,49 +168,47 @@ const UnsubscribedMax = 512
 
 // AppendUnsubscribedEnd ends the payload, with the reason.
 func AppendUnsubscribedEnd(dst []byte, reason string) []byte {
-	dst = appendString(append(dst, `],"reason":`...), reason)
-	return append(dst, '}')
+	return append(appendText(dst, `],"reason":`, reason), '}')
 }
 
 // AppendBye appends the message that precedes a close of ours. retryMS of 0 leaves
 // the advice out.
 func AppendBye(dst []byte, code Code, reason string, retryMS int) []byte {
-	start := len(dst)
-	dst = append(BeginText(dst), `{"t":"bye","code":`...)
-	dst = strconv.AppendInt(dst, int64(code), 10)
-	dst = append(dst, `,"reason":`...)
-	dst = appendString(dst, reason)
+	dst = appendInt(dst, `{"t":"bye","code":`, code)
+	dst = appendText(dst, `,"reason":`, reason)
 	if retryMS > 0 {
-		dst = append(dst, `,"retry_ms":`...)
-		dst = strconv.AppendInt(dst, int64(retryMS), 10)
+		dst = appendInt(dst, `,"retry_ms":`, retryMS)
 	}
-	return EndText(append(dst, '}'), start)
-}
-
-func appendRows(dst []byte, kind string, now int64) []byte {
-	dst = append(dst, `{"t":"`...)
-	dst = append(dst, kind...)
-	dst = append(dst, `","ts":`...)
-	dst = strconv.AppendInt(dst, now, 10)
-	return append(dst, `,"d":[`...)
+	return append(dst, '}')
 }
 
 // AppendSnapshotHead appends the payload of a snapshot up to its first row. Rows
 // follow with commas between them, then [RowsEnd]. now is in Unix milliseconds.
-func AppendSnapshotHead(dst []byte, now int64) []byte { return appendRows(dst, "snapshot", now) }
+func AppendSnapshotHead(dst []byte, now int64) []byte {
+	return append(appendInt(dst, `{"t":"snapshot","ts":`, now), `,"d":[`...)
+}
 
 // AppendUpdateHead is the same for an update.
-func AppendUpdateHead(dst []byte, now int64) []byte { return appendRows(dst, "update", now) }
+func AppendUpdateHead(dst []byte, now int64) []byte {
+	return append(appendInt(dst, `{"t":"update","ts":`, now), `,"d":[`...)
+}
 
 // RowsEnd ends the payload of a snapshot or an update.
 const RowsEnd = "]}"
+
+// appendInt appends a number behind its key.
+func appendInt[N int | int64 | Code](dst []byte, key string, n N) []byte {
+	return strconv.AppendInt(append(dst, key...), int64(n), 10)
+}
+
+// appendText appends a JSON string behind its key.
+func appendText(dst []byte, key, s string) []byte { return appendString(append(dst, key...), s) }
 
 func appendID(dst, id []byte) []byte {
 	if id == nil {
 		return dst
 	}
-	dst = append(dst, `,"id":`...)
-	return append(dst, id...)
+	return append(append(dst, `,"id":`...), id...)
 }
 
 // appendShort appends the beginning of a name as a JSON string, of rejectedTopicMax bytes
@@ -286,7 +220,7 @@ func appendShort(dst []byte, name string) []byte {
 		if len(dst)-start <= rejectedTopicMax {
 			return dst
 		}
-		name = cut(name, len(name)*3/4)
+		name = Cut(name, len(name)*3/4)
 	}
 }
 
@@ -295,4 +229,15 @@ func appendShort(dst []byte, name string) []byte {
 func appendString(dst []byte, s string) []byte {
 	dst, _ = jsontext.AppendQuote(dst, s)
 	return dst
+}
+
+// Cut shortens s to at most n bytes, at a rune.
+func Cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
