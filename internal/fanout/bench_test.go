@@ -102,7 +102,7 @@ func BenchmarkPieces(b *testing.B) {
 			for b.Loop() {
 				m.forget()
 				m.tick(500 * time.Millisecond)
-				for m.shard.conn(m.ids[0]).flags&passing != 0 {
+				for m.shard.conn(m.ids[0]).topics.pending&passing != 0 {
 					m.tick(SlotTime)
 				}
 			}

@@ -56,11 +56,10 @@ func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []b
 	// What was taken from the conn is told before the answer, which then goes by what it has.
 	// The notice may not be raised yet, and the names be free already.
 	dst = s.takeAway(id, c, dst)
-	f := c.framing()
+	f, had := c.framing(), c.topics.n
 	switch cmd.Op {
 	case protocol.OpSubscribe:
 		var d doubts
-		had := int(c.topics.n)
 		for _, name := range cmd.Topics {
 			if r := s.subscribe(id, c, name, &rights, &d); r.Code != 0 {
 				ack.Rejected = append(ack.Rejected, r)
@@ -68,20 +67,14 @@ func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []b
 		}
 		s.rejected = ack.Rejected
 		if s.table.WithdrawnTopics() > 0 {
-			s.fold(id, c, had)
+			s.Fold(&c.Cursor, &s.aside(id).Pass, int(had))
 		}
 	case protocol.OpUnsubscribe:
 		for _, name := range cmd.Topics {
-			s.unsubscribe(id, c, name)
+			s.Unsubscribe(&c.Cursor, &s.aside(id).Pass, name)
 		}
 	case protocol.OpList:
-		return f.end(protocol.AppendTopics(f.begin(dst), cmd.ID, func(yield func(string) bool) {
-			for _, e := range s.sets.entries(c.topics) {
-				if !yield(s.table.Name(e.id())) {
-					return
-				}
-			}
-		}), len(dst))
+		return f.end(protocol.AppendTopics(f.begin(dst), cmd.ID, s.Names(&c.Cursor)), len(dst))
 	case protocol.OpInterval:
 		c.interval = uint16(ticks(time.Duration(cmd.MS) * time.Millisecond))
 		ack.MS = millis(c.window())
@@ -100,32 +93,13 @@ func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []b
 		}
 		ack.Rejected = s.withdraw(id, c, rights.Allowed)
 	}
+	s.emptied(id, c, had)
 	ack.Topics = int(c.topics.n)
 	dst = f.end(ack.Append(f.begin(dst)), len(dst))
-	if cmd.Op == protocol.OpSubscribe && c.flags&marked != 0 {
+	if cmd.Op == protocol.OpSubscribe && c.topics.pending&marked != 0 {
 		dst = s.afterSubscribe(id, c, dst)
 	}
 	return dst
-}
-
-// fold drops those of the first topics of a conn that were withdrawn during its command, and
-// that the command has asked for anew: it has got another topic of the same name. For the
-// client they are one, so it is told nothing.
-func (s *Shard) fold(id ConnID, c *conn, first int) {
-	list := s.sets.entries(c.topics)
-	kept := 0
-	for i, e := range list {
-		if i < first && s.table.Withdrawn(e.id()) {
-			if other, ok := s.table.Find([]byte(s.table.Name(e.id()))); ok && s.sets.find(c.topics, other) >= 0 {
-				s.removed(id, c, kept)
-				s.table.Release(e.id(), s.clock)
-				continue
-			}
-		}
-		list[kept] = e
-		kept++
-	}
-	s.sets.truncate(&c.topics, kept)
 }
 
 // afterSubscribe appends the snapshots that can be sent at once and has the conn
@@ -135,13 +109,13 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 	if !behind {
 		dst = s.snapshot(id, c, dst)
 	}
-	if c.flags&owing != 0 {
+	if c.topics.pending&owing != 0 {
 		s.sooner(id, c, s.now+1)
 		return dst
 	}
 	for _, e := range s.sets.entries(c.topics) {
 		if m := e.mark(); m == owed && behind {
-			c.flags |= owing
+			c.topics.pending |= owing
 			s.sooner(id, c, s.now+lookFirst)
 			break
 		} else if m == owed || m == awaited {
@@ -159,8 +133,8 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 	if !rights.Allowed.Allows(name) {
 		return forbid(name)
 	}
-	topic, held := s.table.Find(name)
-	if held && s.sets.find(c.topics, topic) >= 0 {
+	topic, held, i := s.Find(&c.Cursor, name)
+	if i >= 0 {
 		return protocol.Rejected{}
 	}
 	if int(c.topics.n) == s.cfg.MaxTopics {
@@ -177,16 +151,9 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 			return r
 		}
 	}
-	topic, err := s.table.Acquire(name, uint64(s.sink.Source(id)))
-	if err != nil {
+	if s.Subscribe(&c.Cursor, name, s.sink.Source(id)) != nil {
 		return reject(name, protocol.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
 	}
-	mark := awaited
-	if s.table.Seq(topic) > 0 {
-		mark = owed
-	}
-	s.sets.add(&c.topics, entry(topic)|mark)
-	c.flags |= marked
 	return protocol.Rejected{}
 }
 
@@ -243,24 +210,6 @@ func (s *Shard) countValueless(c *conn, rights *Rights) (n int) {
 	return n
 }
 
-// unsubscribe takes one topic away, if the conn has it.
-func (s *Shard) unsubscribe(id ConnID, c *conn, name []byte) {
-	topic, ok := s.table.Find(name)
-	if !ok {
-		return
-	}
-	i := s.sets.find(c.topics, topic)
-	if i < 0 {
-		return
-	}
-	s.removed(id, c, i)
-	s.sets.remove(&c.topics, i)
-	s.table.Release(topic, s.clock)
-	if c.topics.n == 0 {
-		s.aside(id).bare = s.now
-	}
-}
-
 // withdraw takes away the topics that the conn's token does not allow any more, and
 // returns them.
 func (s *Shard) withdraw(id ConnID, c *conn, allowed Patterns) (gone []protocol.Rejected) {
@@ -270,7 +219,7 @@ func (s *Shard) withdraw(id ConnID, c *conn, allowed Patterns) (gone []protocol.
 		}
 	}
 	for _, r := range gone {
-		s.unsubscribe(id, c, []byte(r.Topic))
+		s.Unsubscribe(&c.Cursor, &s.aside(id).Pass, []byte(r.Topic))
 	}
 	return gone
 }

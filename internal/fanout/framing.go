@@ -13,8 +13,6 @@ type Framing uint8
 // WebSocket is RFC 6455: each message is a text frame.
 const WebSocket Framing = 0
 
-const framingShift = 6 // Where the framing is in the flags.
-
 func (c *conn) framing() Framing { return Framing(c.flags >> framingShift) }
 
 // begin opens a message at the end of dst. Its payload is to follow, and then end:

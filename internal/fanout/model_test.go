@@ -72,7 +72,7 @@ func runProgram(t testing.TB, code []byte) {
 	p.sink.onVisit = func(id ConnID) {
 		p.byID[id].visited(p.now, p.sink.peer(id).backlog, &cfg)
 		p.byID[id].visit = p.steps
-		if p.shard.conn(id).flags&(passing|owing) == 0 {
+		if !p.shard.conn(id).More() {
 			p.byID[id].whole = p.steps
 		}
 	}
@@ -443,7 +443,7 @@ func (p *program) compareNews(c *client) {
 			p.fatalf("conn %d takes source %d for up: %v", c.id, i, c.feeds[i].up)
 		}
 	}
-	if c.whole <= p.noticed || p.shard.conn(c.id).flags&(passing|owing) != 0 {
+	if c.whole <= p.noticed || p.shard.conn(c.id).More() {
 		return // It is told of each topic behind its row.
 	}
 	for name, v := range c.topics {
