@@ -37,8 +37,8 @@ func (cs *Cursors) feed(f *topics.Feed, dst []byte) []byte {
 }
 
 // FindStale notes the topics of a cursor that went stale since it was told, for Stale. What it
-// has to be told of those whose snapshot it awaits is said behind that. It stands before Rows,
-// if there is news and no pass under way.
+// has to be told of those whose snapshot it awaits is said behind that. It comes before Rows,
+// where there is news.
 func (cs *Cursors) FindStale(c *Cursor, watermark uint64) {
 	cs.stale = cs.stale[:0]
 	for i, e := range cs.sets.entries(c.topics) {
@@ -103,7 +103,7 @@ func (cs *Cursors) Withdrawn(c *Cursor, p *Pass, dst []byte) []byte {
 	if !cs.anyWithdrawn(c) {
 		return dst
 	}
-	dst = protocol.AppendUnsubscribedHead(dst)
+	dst = append(dst, protocol.UnsubscribedHead...)
 	list, kept, names := cs.sets.entries(c.topics), 0, 0
 	for _, e := range list {
 		if names == protocol.UnsubscribedMax || !cs.table.Withdrawn(e.id()) {

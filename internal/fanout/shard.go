@@ -1,10 +1,8 @@
 // Package fanout is one loop's half of the fan-out: which conn has which topics, the
 // timer wheel that visits every conn in its turn, and all that a visit does. It
 // gathers the rows that are news to a conn into one message, pings it, and finds it
-// slow, silent, idle or late.
-//
-// It has no socket, no goroutine and no clock: time is passed in and what is to be written
-// goes to a [Sink], so every behaviour is tested with explicit ticks.
+// slow, silent, idle or late. It has no socket, no goroutine and no clock: time is passed in
+// and what is to be written goes to a [Sink], so all of it is tested with explicit ticks.
 //
 //	shard.go    times and limits; conns come, open, and go
 //	conn.go     what is known of a conn, and its states
@@ -18,8 +16,8 @@
 //	reason.go   why a conn is ended by the edge
 //	evidence.go what is known of conns, and of those that were evicted
 //
-// What a client has and lacks is a [Cursor], which knows no conn and no framing. A shard keeps
-// one in each conn. A goroutine can use one without a shard.
+// What a client has and lacks is a [Cursor], which knows no conn and no framing: each conn has
+// one, and so can a goroutine without a shard.
 //
 //	cursor.go   the topics that are subscribed and given up
 //	gather.go   rows: snapshots and updates, in pieces

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// rejectedMax is how long a rejected topic is at most, with its comma. What 256 of
-	// them leave of 64 KiB is room for the rest of the ack.
+	// rejectedMax is how long a rejected topic is at most, with its comma. What 256 of them
+	// leave of 64 KiB, which no message is to be longer than, is room for the rest of the ack.
 	rejectedMax = 254
 	// rejectedTopicMax bounds its name as JSON, with quotes. Every legal name fits; others
 	// may be all control characters, of which each takes six bytes.
@@ -155,15 +155,12 @@ func AppendName(dst []byte, name string) []byte {
 // NamesEnd ends the names, and the payload where they are the last of it.
 const NamesEnd = "]}"
 
-// AppendUnsubscribedHead appends the payload of the news that the edge has taken topics away
-// from a conn, up to their names. Those follow with [AppendName], at most [UnsubscribedMax],
-// and then [AppendUnsubscribedEnd].
-func AppendUnsubscribedHead(dst []byte) []byte {
-	return append(dst, `{"t":"unsubscribed","topics":[`...)
-}
+// UnsubscribedHead is the payload of the news that the edge has taken topics away from a conn,
+// up to their names. Those follow with [AppendName], at most [UnsubscribedMax], and then
+// [AppendUnsubscribedEnd].
+const UnsubscribedHead = `{"t":"unsubscribed","topics":[`
 
-// UnsubscribedMax bounds the names in one such message. With names of 64 bytes that is 34 KB:
-// no message is to be longer than 64 KiB.
+// UnsubscribedMax bounds the names in one such message. With names of 64 bytes that is 34 KB.
 const UnsubscribedMax = 512
 
 // AppendUnsubscribedEnd ends the payload, with the reason.

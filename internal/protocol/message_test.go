@@ -60,7 +60,7 @@ func appendStale(dst []byte, names ...string) []byte {
 }
 
 func appendUnsubscribed(dst []byte, reason string, names ...string) []byte {
-	dst = AppendUnsubscribedHead(dst)
+	dst = append(dst, UnsubscribedHead...)
 	for _, name := range names {
 		dst = AppendName(dst, name)
 	}
