@@ -64,4 +64,4 @@ bench-100k: ## the same with 15,000 and 100,000 conns and medians of five rounds
 
 .PHONY: microbench
 microbench: ## Go benchmarks of the hot path
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/topics ./internal/fanout ./internal/wsproto
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/topics ./internal/fanout ./internal/protocol ./internal/wsproto

@@ -23,8 +23,8 @@ import (
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 	"tickedge/internal/market"
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // config is everything that can be set from outside. See flags for what each means.
@@ -308,7 +308,7 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	} else if c.maxConns == 0 {
 		c.maxConns = int(min(room, maxConnsMax))
 	}
-	between("interval", c.interval, wsproto.IntervalMin*time.Millisecond, wsproto.IntervalMax*time.Millisecond)
+	between("interval", c.interval, protocol.IntervalMin*time.Millisecond, protocol.IntervalMax*time.Millisecond)
 	between("heartbeat", c.heartbeat, time.Second, time.Hour)
 	between("slow-timeout", c.slowTimeout, time.Second, time.Hour)
 	if c.maxBacklogTotal < 0 || c.maxBacklogTotal > backlogTotalMax {

@@ -13,20 +13,21 @@ import (
 )
 
 // mayImport says which of our packages a package may know, and which of its imports
-// from outside are its alone. It is the design: the middle (topics, wsproto, fanout)
+// from outside are its alone. It is the design: the middle (topics, protocol, wsproto, fanout)
 // has no sockets, and each library has one door.
 var mayImport = map[string][]string{
 	"internal/topics":                 {},
 	"internal/panics":                 {},
 	"internal/httphead":               {},
-	"internal/wsproto":                {"internal/httphead"},
+	"internal/protocol":               {},
+	"internal/wsproto":                {"internal/httphead", "internal/protocol"},
 	"internal/auth":                   {"internal/topics"},
 	"internal/flags":                  {},
 	"internal/doctor":                 {},
 	"internal/guard":                  {},
 	"internal/proxyproto":             {},
-	"internal/fanout":                 {"internal/guard", "internal/topics", "internal/wsproto"},
-	"internal/loop":                   {"internal/auth", "internal/fanout", "internal/panics", "internal/guard", "internal/httphead", "internal/proxyproto", "internal/topics", "internal/wsproto"},
+	"internal/fanout":                 {"internal/guard", "internal/protocol", "internal/topics", "internal/wsproto"},
+	"internal/loop":                   {"internal/auth", "internal/fanout", "internal/panics", "internal/guard", "internal/httphead", "internal/protocol", "internal/proxyproto", "internal/topics", "internal/wsproto"},
 	"internal/resp":                   {},
 	"internal/broker":                 {"internal/topics"},
 	"internal/broker/redis":           {"internal/broker", "internal/panics", "internal/resp", "internal/topics"},
@@ -34,7 +35,7 @@ var mayImport = map[string][]string{
 	"internal/feed":                   {"internal/broker", "internal/topics"},
 	"internal/market":                 {"internal/broker", "internal/topics"},
 	"internal/logtest":                {},
-	"cmd/edge":                        {"internal/auth", "internal/doctor", "internal/fanout", "internal/broker", "internal/broker/redis", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/httphead", "internal/loop", "internal/market", "internal/topics", "internal/wsproto"},
+	"cmd/edge":                        {"internal/auth", "internal/doctor", "internal/fanout", "internal/broker", "internal/broker/redis", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/httphead", "internal/loop", "internal/market", "internal/protocol", "internal/topics"},
 	"cmd/tickgen":                     {"internal/broker/redis", "internal/flags", "internal/market"},
 }
 
@@ -46,13 +47,13 @@ var doors = map[string][]string{
 	"github.com/prometheus":         {"cmd/edge"},
 	"github.com/peterbourgon/ff":    {"internal/flags"},
 	"golang.org/x/sys":              {"internal/loop"},
-	"github.com/go-json-experiment": {"internal/auth", "internal/wsproto"},
+	"github.com/go-json-experiment": {"internal/auth", "internal/protocol"},
 	"github.com/tidwall":            {"internal/broker"},
 	"github.com/golang-jwt":         {"internal/auth"},
 }
 
 // pure packages have no sockets, no clock and no goroutines of their own.
-var pure = []string{"internal/topics", "internal/httphead", "internal/httphead", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/resp"}
+var pure = []string{"internal/topics", "internal/httphead", "internal/protocol", "internal/wsproto", "internal/fanout", "internal/guard", "internal/proxyproto", "internal/resp"}
 
 var notPure = []string{"net", "os", "syscall", "net/http", "log/slog", "context"}
 

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"tickedge/internal/guard"
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // nullSink takes everything and keeps nothing.
@@ -48,8 +48,8 @@ func newMarket(tb testing.TB, cfg Config, topicCount, conns, each int) *market {
 	}
 	for i := range conns {
 		id := m.shard.Add()
-		m.shard.Open(id, 1, 0, nil)
-		cmd := wsproto.Command{Op: wsproto.OpSubscribe}
+		m.shard.Open(id, WebSocket, 1, 0, nil)
+		cmd := protocol.Command{Op: protocol.OpSubscribe}
 		for j := range each {
 			cmd.Topics = append(cmd.Topics, []byte(m.names[(i*7+j*(topicCount/each)+j)%topicCount]))
 		}
@@ -63,7 +63,7 @@ func newMarket(tb testing.TB, cfg Config, topicCount, conns, each int) *market {
 	return m
 }
 
-func (m *market) command(id ConnID, cmd *wsproto.Command, out []byte) {
+func (m *market) command(id ConnID, cmd *protocol.Command, out []byte) {
 	out, _, _ = m.shard.Charge(id, cmd, out)
 	m.shard.Command(id, cmd, anything, out)
 }

@@ -97,7 +97,7 @@ func (s *Shard) progress(id ConnID, c *conn, left int) {
 }
 
 // visitBacklogged: a conn with a backlog is written nothing and stays where it was
-// served to. Its next frame covers more ticks.
+// served to. Its next update covers more ticks.
 func (s *Shard) visitBacklogged(id ConnID, c *conn, flush bool) {
 	if flush {
 		s.stats.Skipped++
@@ -110,13 +110,13 @@ func (s *Shard) visitBacklogged(id ConnID, c *conn, flush bool) {
 	s.slowDown(id, c, age, flush)
 	// Only a short SlowTimeout asks for this: no step is passed over then either.
 	s.sooner(id, c, s.now+s.times.climb)
-	if c.flags&(passing|owing) != 0 {
+	if c.More() {
 		s.sooner(id, c, s.now+min(max(age, lookFirst), lookAfter))
 	}
 }
 
 // visitClosing: our last word may still be on its way, a whole page for instance. It is
-// to be taken at the rate of any frame, and then the peer has its time to close.
+// to be taken at the rate of anything else, and then the peer has its time to close.
 func (s *Shard) visitClosing(id ConnID, c *conn) {
 	if c.flags&backlogged == 0 {
 		s.place(id, c, s.now+s.times.close)

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 const (
@@ -75,9 +75,9 @@ func BenchmarkSubscribe(b *testing.B) {
 	m := newMarket(b, steadyConfig(), benchTopics, benchConns, 10)
 	m.turns()
 	other := m.shard.Add()
-	m.shard.Open(other, 1, 0, nil)
-	on := wsproto.Command{Op: wsproto.OpSubscribe, Topics: byteNames(m.names[:10])}
-	off := wsproto.Command{Op: wsproto.OpUnsubscribe, Topics: on.Topics}
+	m.shard.Open(other, WebSocket, 1, 0, nil)
+	on := protocol.Command{Op: protocol.OpSubscribe, Topics: byteNames(m.names[:10])}
+	off := protocol.Command{Op: protocol.OpUnsubscribe, Topics: on.Topics}
 	out := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -102,7 +102,7 @@ func BenchmarkPieces(b *testing.B) {
 			for b.Loop() {
 				m.forget()
 				m.tick(500 * time.Millisecond)
-				for m.shard.conn(m.ids[0]).flags&passing != 0 {
+				for m.shard.conn(m.ids[0]).topics.pending&passing != 0 {
 					m.tick(SlotTime)
 				}
 			}

@@ -7,8 +7,8 @@ import "testing"
 // -1 if that is not known.
 func check(t testing.TB, s *Shard, outside int64) {
 	t.Helper()
-	if s.Conns() > 0 && s.wheel.cursor.after(s.now) { // Of an empty wheel it means nothing.
-		t.Fatalf("the wheel is at %d, ahead of the time %d", s.wheel.cursor, s.now)
+	if s.Conns() > 0 && s.wheel.turned.after(s.now) { // Of an empty wheel it means nothing.
+		t.Fatalf("the wheel is at %d, ahead of the time %d", s.wheel.turned, s.now)
 	}
 	checkWheel(t, s)
 	checkStates(t, s)
@@ -102,6 +102,7 @@ func checkSets(t testing.TB, s *Shard) {
 	}
 	for id := range ConnID(len(s.slabs) << slabBits) {
 		sp := s.conn(id).topics
+		sp.pending = 0
 		if sp.n == 0 {
 			if sp != (span{}) {
 				t.Fatalf("conn %d has no topics and the span %+v", id, sp)
@@ -131,7 +132,7 @@ func checkSets(t testing.TB, s *Shard) {
 func checkConn(t testing.TB, s *Shard, id ConnID, c *conn) {
 	t.Helper()
 	wait := map[state]tick{opening: s.times.handshake, open: lookAfter, closing: s.times.close}[c.state]
-	through := s.wheel.cursor == s.now // The last Tick came to its end, at the present.
+	through := s.wheel.turned == s.now // The last Tick came to its end, at the present.
 	switch {
 	case c.due.after(s.now + wait):
 		t.Fatalf("conn %d in state %d is due in %d ticks", id, c.state, c.due-s.now)
@@ -142,8 +143,8 @@ func checkConn(t testing.TB, s *Shard, id ConnID, c *conn) {
 	}
 	if c.state != open {
 		// A conn in closing may still have our last word in its backlog.
-		if c.topics.n > 0 || c.flags != 0 && (c.state != closing || c.flags != backlogged) || c.pace != 0 {
-			t.Fatalf("conn %d in state %d has %d topics, flags %b and pace %b", id, c.state, c.topics.n, c.flags, c.pace)
+		if c.topics != (span{}) || c.flags != 0 && (c.state != closing || c.flags != backlogged) || c.pace != 0 {
+			t.Fatalf("conn %d in state %d has the topics %+v, flags %b and pace %b", id, c.state, c.topics, c.flags, c.pace)
 		}
 		return
 	}
@@ -162,7 +163,7 @@ func checkConn(t testing.TB, s *Shard, id ConnID, c *conn) {
 		t.Fatalf("conn %d awaits a pong of %d, heard %d, now %d", id, c.ping, c.heard, s.now)
 	case c.backlog.after(s.now):
 		t.Fatalf("conn %d has a backlog since %d, now %d", id, c.backlog, s.now)
-	case c.flags&(passing|owing) != 0 && through && c.flags&backlogged == 0 && c.due.after(s.now+1):
+	case c.More() && through && c.flags&backlogged == 0 && c.due.after(s.now+1):
 		t.Fatalf("conn %d has more to get, and is due in %d ticks", id, c.due-s.now)
 	case c.served > s.table.Watermark():
 		t.Fatalf("conn %d was served to %d, the watermark is %d", id, c.served, s.table.Watermark())
@@ -177,7 +178,7 @@ func checkTopics(t testing.TB, s *Shard, id ConnID, c *conn) {
 	}
 	list := s.sets.entries(c.topics)
 	at, upto := 0, c.served
-	if c.flags&passing != 0 {
+	if c.topics.pending&passing != 0 {
 		at, upto = int(s.aside(id).at), s.aside(id).upto
 	}
 	if at > len(list) || upto < c.served || upto > s.table.Watermark() {
@@ -190,7 +191,7 @@ func checkTopics(t testing.TB, s *Shard, id ConnID, c *conn) {
 			}
 		}
 		switch {
-		case e.mark() != plain && c.flags&marked == 0:
+		case e.mark() != plain && c.topics.pending&marked == 0:
 			t.Fatalf("conn %d is not flagged and topic %d has mark %d", id, e.id(), e.mark()>>30)
 		case e.mark() == snapped && (c.snapped < c.served || c.snapped > s.table.Watermark()):
 			t.Fatalf("conn %d: served %d, snapped %d, watermark %d", id, c.served, c.snapped, s.table.Watermark())

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // A client is a conn as its far end sees it: plain, and without a thought for how a
@@ -117,7 +117,7 @@ type view struct {
 }
 
 type pending struct {
-	op    wsproto.Op
+	op    protocol.Op
 	names []string
 	early map[string]bool // The topics that had a row then.
 }
@@ -145,7 +145,7 @@ func (p *program) receive(id ConnID, frames []byte) {
 		case "ack":
 			p.acked(c, m)
 		case "error":
-			if m.Code != wsproto.ErrTooFast {
+			if m.Code != protocol.ErrTooFast {
 				p.fatalf("conn %d got %s", id, m)
 			}
 			c.pending, c.refused = nil, true
@@ -292,13 +292,13 @@ func (p *program) acked(c *client, m message) {
 		v, has := c.topics[name]
 		id, _ := p.table.Find([]byte(name))
 		switch {
-		case waits.op == wsproto.OpUnsubscribe:
+		case waits.op == protocol.OpUnsubscribe:
 			delete(c.topics, name)
 			if has && len(c.topics) == 0 {
 				c.unsubscribed = p.now
 			}
 		case !topics.ValidName(name):
-			if code != wsproto.ErrBadTopic {
+			if code != protocol.ErrBadTopic {
 				p.fatalf("%q is subscribed with %d", name, code)
 			}
 		case has:
@@ -310,12 +310,12 @@ func (p *program) acked(c *client, m message) {
 			if p.shard.sets.find(p.shard.conn(c.id).topics, id) >= 0 {
 				v.id = id
 			}
-		case code == wsproto.ErrTooFast:
+		case code == protocol.ErrTooFast:
 			if used := c.subscribes.left(p.now, p.cfg.SubscribeRate) + 1; used < float64(p.cfg.SubscribeBurst)-rounding && !c.unsure {
 				p.fatalf("conn %d has used %.2f new topics and can't have %s", c.id, used, name)
 			}
 		case code != 0:
-			if full := len(c.topics) == p.cfg.MaxTopics || p.table.Held() == 10; !full || code != wsproto.ErrTooManyTopics {
+			if full := len(c.topics) == p.cfg.MaxTopics || p.table.Held() == 10; !full || code != protocol.ErrTooManyTopics {
 				p.fatalf("conn %d with %d topics can't have %s: %d", c.id, len(c.topics), name, code)
 			}
 			if len(c.topics) < p.cfg.MaxTopics { // It was the table's fault, and counts.

@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"tickedge/internal/guard"
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // Patterns is a set of topic names and prefixes.
@@ -16,9 +16,9 @@ type Patterns interface {
 
 // Rights is what a client may have, as its loop knows while a command is carried out.
 type Rights struct {
-	Allowed  Patterns              // The topics that its token allows.
-	Existing Patterns              // The topics that are known to exist, whoever asks for them.
-	Refusal  *wsproto.CommandError // Of auth: why the newer token is not taken. Nil if it is.
+	Allowed  Patterns               // The topics that its token allows.
+	Existing Patterns               // The topics that are known to exist, whoever asks for them.
+	Refusal  *protocol.CommandError // Of auth: why the newer token is not taken. Nil if it is.
 }
 
 // exists reports whether a topic is known to exist, other than by its having a value.
@@ -29,7 +29,7 @@ func (r *Rights) exists(topic []byte) bool {
 // Charge charges a command of an open conn by what it costs. Beyond the rate it appends the
 // refusal to dst and reports false: the command is not to be carried out. If the conn goes
 // on with them all the same, it is to be evicted for the reason why.
-func (s *Shard) Charge(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, ok bool, why Reason) {
+func (s *Shard) Charge(id ConnID, cmd *protocol.Command, dst []byte) (_ []byte, ok bool, why Reason) {
 	c := s.conn(id)
 	if c.state != open {
 		panic("fanout: Command for a conn that is not open")
@@ -43,23 +43,23 @@ func (s *Shard) Charge(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, o
 		why = CommandRate
 	}
 	s.stats.CommandsRefused++
-	e := wsproto.CommandError{Code: wsproto.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
-	return wsproto.AppendError(dst, &e), false, why
+	e := protocol.CommandError{Code: protocol.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
+	return c.tellError(&e, dst), false, why
 }
 
 // Command carries out a command that was charged, and appends the answer to dst. The
 // snapshots of new topics follow their ack at once, as far as they have room in a piece,
 // unless the conn has a backlog.
-func (s *Shard) Command(id ConnID, cmd *wsproto.Command, rights Rights, dst []byte) []byte {
+func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []byte) []byte {
 	c := s.conn(id)
-	ack := wsproto.Ack{ID: cmd.ID, Op: cmd.Op, Rejected: s.rejected[:0]}
+	ack := protocol.Ack{ID: cmd.ID, Op: cmd.Op, Rejected: s.rejected[:0]}
 	// What was taken from the conn is told before the answer, which then goes by what it has.
 	// The notice may not be raised yet, and the names be free already.
 	dst = s.takeAway(id, c, dst)
+	f, had := c.framing(), c.topics.n
 	switch cmd.Op {
-	case wsproto.OpSubscribe:
+	case protocol.OpSubscribe:
 		var d doubts
-		had := int(c.topics.n)
 		for _, name := range cmd.Topics {
 			if r := s.subscribe(id, c, name, &rights, &d); r.Code != 0 {
 				ack.Rejected = append(ack.Rejected, r)
@@ -67,21 +67,15 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, rights Rights, dst []by
 		}
 		s.rejected = ack.Rejected
 		if s.table.WithdrawnTopics() > 0 {
-			s.fold(id, c, had)
+			s.Fold(&c.Cursor, &s.aside(id).Pass, int(had))
 		}
-	case wsproto.OpUnsubscribe:
+	case protocol.OpUnsubscribe:
 		for _, name := range cmd.Topics {
-			s.unsubscribe(id, c, name)
+			s.Unsubscribe(&c.Cursor, &s.aside(id).Pass, name)
 		}
-	case wsproto.OpList:
-		return wsproto.AppendTopics(dst, cmd.ID, func(yield func(string) bool) {
-			for _, e := range s.sets.entries(c.topics) {
-				if !yield(s.table.Name(e.id())) {
-					return
-				}
-			}
-		})
-	case wsproto.OpInterval:
+	case protocol.OpList:
+		return f.end(protocol.AppendTopics(f.begin(dst), cmd.ID, s.Names(&c.Cursor)), len(dst))
+	case protocol.OpInterval:
 		c.interval = uint16(ticks(time.Duration(cmd.MS) * time.Millisecond))
 		ack.MS = millis(c.window())
 		c.pace &^= untold
@@ -90,41 +84,22 @@ func (s *Shard) Command(id ConnID, cmd *wsproto.Command, rights Rights, dst []by
 		c.flush = s.firstFlush(id, c.window())
 		s.schedule(id, c)
 		s.sooner(id, c, before) // It may have been soon, for a snapshot.
-	case wsproto.OpPing:
-		return wsproto.AppendPongMessage(dst, cmd.ID, s.clock.UnixMilli())
-	case wsproto.OpAuth:
+	case protocol.OpPing:
+		return f.end(protocol.AppendPong(f.begin(dst), cmd.ID, s.clock.UnixMilli()), len(dst))
+	case protocol.OpAuth:
 		if e := rights.Refusal; e != nil {
 			e.ID = cmd.ID
-			return wsproto.AppendError(dst, e)
+			return c.tellError(e, dst)
 		}
 		ack.Rejected = s.withdraw(id, c, rights.Allowed)
 	}
+	s.emptied(id, c, had)
 	ack.Topics = int(c.topics.n)
-	dst = ack.Append(dst)
-	if cmd.Op == wsproto.OpSubscribe && c.flags&marked != 0 {
+	dst = f.end(ack.Append(f.begin(dst)), len(dst))
+	if cmd.Op == protocol.OpSubscribe && c.topics.pending&marked != 0 {
 		dst = s.afterSubscribe(id, c, dst)
 	}
 	return dst
-}
-
-// fold drops those of the first topics of a conn that were withdrawn during its command, and
-// that the command has asked for anew: it has got another topic of the same name. For the
-// client they are one, so it is told nothing.
-func (s *Shard) fold(id ConnID, c *conn, first int) {
-	list := s.sets.entries(c.topics)
-	kept := 0
-	for i, e := range list {
-		if i < first && s.table.Withdrawn(e.id()) {
-			if other, ok := s.table.Find([]byte(s.table.Name(e.id()))); ok && s.sets.find(c.topics, other) >= 0 {
-				s.removed(id, c, kept)
-				s.table.Release(e.id(), s.clock)
-				continue
-			}
-		}
-		list[kept] = e
-		kept++
-	}
-	s.sets.truncate(&c.topics, kept)
 }
 
 // afterSubscribe appends the snapshots that can be sent at once and has the conn
@@ -134,13 +109,13 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 	if !behind {
 		dst = s.snapshot(id, c, dst)
 	}
-	if c.flags&owing != 0 {
+	if c.topics.pending&owing != 0 {
 		s.sooner(id, c, s.now+1)
 		return dst
 	}
 	for _, e := range s.sets.entries(c.topics) {
 		if m := e.mark(); m == owed && behind {
-			c.flags |= owing
+			c.topics.pending |= owing
 			s.sooner(id, c, s.now+lookFirst)
 			break
 		} else if m == owed || m == awaited {
@@ -151,23 +126,23 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 }
 
 // subscribe adds one topic. The result's code is 0 if the conn has it now.
-func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *doubts) wsproto.Rejected {
+func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *doubts) protocol.Rejected {
 	if !topics.ValidName(name) {
-		return reject(name, wsproto.ErrBadTopic, "a topic is 1 to 64 of A-Z a-z 0-9 . _ : / -")
+		return reject(name, protocol.ErrBadTopic, "a topic is 1 to 64 of A-Z a-z 0-9 . _ : / -")
 	}
 	if !rights.Allowed.Allows(name) {
 		return forbid(name)
 	}
-	topic, held := s.table.Find(name)
-	if held && s.sets.find(c.topics, topic) >= 0 {
-		return wsproto.Rejected{}
+	topic, held, i := s.Find(&c.Cursor, name)
+	if i >= 0 {
+		return protocol.Rejected{}
 	}
 	if int(c.topics.n) == s.cfg.MaxTopics {
-		return reject(name, wsproto.ErrTooManyTopics, s.tooManyTopics)
+		return reject(name, protocol.ErrTooManyTopics, s.tooManyTopics)
 	}
 	if s.subscribes.Take(&s.aside(id).subscribes, 1, s.clock.Sub(s.start)) != guard.Within {
 		s.stats.TopicsRefused++
-		return reject(name, wsproto.ErrTooFast, s.tooManySubscribes)
+		return reject(name, protocol.ErrTooFast, s.tooManySubscribes)
 	}
 	// Nobody here holds the topic that was found, so it may be another one by now. That
 	// would be a name more or less in a limit.
@@ -176,17 +151,10 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 			return r
 		}
 	}
-	topic, err := s.table.Acquire(name, uint64(s.sink.Source(id)))
-	if err != nil {
-		return reject(name, wsproto.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
+	if s.Subscribe(&c.Cursor, name, s.sink.Source(id)) != nil {
+		return reject(name, protocol.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
 	}
-	mark := awaited
-	if s.table.Seq(topic) > 0 {
-		mark = owed
-	}
-	s.sets.add(&c.topics, entry(topic)|mark)
-	c.flags |= marked
-	return wsproto.Rejected{}
+	return protocol.Rejected{}
 }
 
 // doubts is what one subscribe knows of topics without a value. Those that its conn has and
@@ -200,9 +168,9 @@ type doubts struct {
 // doubt says why a conn may not have a topic that has no value, if there is a reason. Where
 // it is known to exist all the same, there is none: clients that ask for what exists are not
 // to suffer from those that ask for what does not.
-func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held bool, rights *Rights, d *doubts) wsproto.Rejected {
+func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held bool, rights *Rights, d *doubts) protocol.Rejected {
 	if rights.exists(name) {
-		return wsproto.Rejected{}
+		return protocol.Rejected{}
 	}
 	if s.cfg.MaxValueless > 0 {
 		if !d.counted {
@@ -210,7 +178,7 @@ func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held boo
 		}
 		if d.held >= s.cfg.MaxValueless {
 			s.stats.ValuelessRefused++
-			return reject(name, wsproto.ErrTooManyTopics, s.tooManyValueless)
+			return reject(name, protocol.ErrTooManyTopics, s.tooManyValueless)
 		}
 	}
 	switch {
@@ -218,17 +186,17 @@ func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held boo
 		if s.table.IsAbsent(topic) {
 			d.held++
 		}
-		return wsproto.Rejected{}
+		return protocol.Rejected{}
 	case s.newTopics-d.made >= newTopicsTurn && d.made >= newTopicsFew:
 		s.stats.NewTopicsHeldUp++
-		return reject(name, wsproto.ErrTooFast, "the edge is asked for too many topics at once that are new to it, try again")
+		return reject(name, protocol.ErrTooFast, "the edge is asked for too many topics at once that are new to it, try again")
 	case !s.cfg.NewTopics.Take(s.sink.Source(id), s.clock):
 		s.stats.NewTopicsRefused++
-		return reject(name, wsproto.ErrTooFast, "too many topics that are new to the edge come from your address, try again later")
+		return reject(name, protocol.ErrTooFast, "too many topics that are new to the edge come from your address, try again later")
 	}
 	s.newTopics++
 	d.made++
-	return wsproto.Rejected{}
+	return protocol.Rejected{}
 }
 
 // countValueless counts the topics of a conn that are known to have no value, and not known
@@ -242,34 +210,16 @@ func (s *Shard) countValueless(c *conn, rights *Rights) (n int) {
 	return n
 }
 
-// unsubscribe takes one topic away, if the conn has it.
-func (s *Shard) unsubscribe(id ConnID, c *conn, name []byte) {
-	topic, ok := s.table.Find(name)
-	if !ok {
-		return
-	}
-	i := s.sets.find(c.topics, topic)
-	if i < 0 {
-		return
-	}
-	s.removed(id, c, i)
-	s.sets.remove(&c.topics, i)
-	s.table.Release(topic, s.clock)
-	if c.topics.n == 0 {
-		s.aside(id).bare = s.now
-	}
-}
-
 // withdraw takes away the topics that the conn's token does not allow any more, and
 // returns them.
-func (s *Shard) withdraw(id ConnID, c *conn, allowed Patterns) (gone []wsproto.Rejected) {
+func (s *Shard) withdraw(id ConnID, c *conn, allowed Patterns) (gone []protocol.Rejected) {
 	for _, e := range s.sets.entries(c.topics) {
 		if name := []byte(s.table.Name(e.id())); !allowed.Allows(name) {
 			gone = append(gone, forbid(name))
 		}
 	}
 	for _, r := range gone {
-		s.unsubscribe(id, c, []byte(r.Topic))
+		s.Unsubscribe(&c.Cursor, &s.aside(id).Pass, []byte(r.Topic))
 	}
 	return gone
 }
@@ -280,11 +230,11 @@ const malformedMax = 16
 
 // Refuse appends the answer to a message that is no command. It is charged for having been
 // read. If the conn has sent too many of them, it is to be evicted for the reason why.
-func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte, why Reason) {
+func (s *Shard) Refuse(id ConnID, e *protocol.CommandError, dst []byte) (_ []byte, why Reason) {
 	c := s.conn(id)
 	c.sent = s.now
 	c.bad++
-	dst = wsproto.AppendError(dst, e)
+	dst = c.tellError(e, dst)
 	if c.bad >= malformedMax {
 		return dst, Malformed
 	}
@@ -294,11 +244,15 @@ func (s *Shard) Refuse(id ConnID, e *wsproto.CommandError, dst []byte) (_ []byte
 	return dst, why
 }
 
-func forbid(name []byte) wsproto.Rejected {
-	return reject(name, wsproto.ErrForbidden, "the token does not allow this topic")
+func (c *conn) tellError(e *protocol.CommandError, dst []byte) []byte {
+	return c.framing().end(protocol.AppendError(c.framing().begin(dst), e), len(dst))
+}
+
+func forbid(name []byte) protocol.Rejected {
+	return reject(name, protocol.ErrForbidden, "the token does not allow this topic")
 }
 
 // reject names the topic, or the beginning of what was sent as one.
-func reject(name []byte, code int, reason string) wsproto.Rejected {
-	return wsproto.Rejected{Topic: string(name[:min(len(name), topics.NameMax)]), Code: code, Reason: reason}
+func reject(name []byte, code int, reason string) protocol.Rejected {
+	return protocol.Rejected{Topic: string(name[:min(len(name), topics.NameMax)]), Code: code, Reason: reason}
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // The last evictions are kept, the oldest first, and each is noted before the sink is
@@ -118,7 +118,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s has code %d and text %q", r, r.Code(), r.Text())
 		}
 	}
-	for r, code := range map[Reason]wsproto.Code{MaxAge: 4004, TokenExpired: 4501, CommandRate: 4503, Replaced: 4504} {
+	for r, code := range map[Reason]protocol.Code{MaxAge: 4004, TokenExpired: 4501, CommandRate: 4503, Replaced: 4504} {
 		if r.Code() != code {
 			t.Errorf("%s has code %d, want %d", r, r.Code(), code)
 		}

@@ -3,7 +3,7 @@ package fanout
 import (
 	"time"
 
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 // A slow consumer is slowed down before it is evicted. Its window becomes the longer
@@ -85,7 +85,11 @@ func (s *Shard) tellPace(c *conn, dst []byte) []byte {
 		return dst
 	}
 	c.pace &^= untold
-	return wsproto.AppendInterval(dst, millis(c.window()), "slow")
+	return c.tellWindow(dst, "slow")
+}
+
+func (c *conn) tellWindow(dst []byte, why string) []byte {
+	return c.framing().end(protocol.AppendInterval(c.framing().begin(dst), millis(c.window()), why), len(dst))
 }
 
 // keepPace is for a flush of a conn that finds no backlog. It tells the client of its
@@ -102,7 +106,7 @@ func (s *Shard) keepPace(id ConnID, c *conn, dst []byte) []byte {
 	}
 	s.stats.Recovered++
 	if s.stand(id, c, c.pace.step()-1) {
-		dst = wsproto.AppendInterval(dst, millis(c.window()), "recovered")
+		dst = c.tellWindow(dst, "recovered")
 	}
 	return dst
 }

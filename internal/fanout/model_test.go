@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"tickedge/internal/guard"
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // program is a run of steps on a shard, checked against clients at every step.
@@ -72,7 +72,7 @@ func runProgram(t testing.TB, code []byte) {
 	p.sink.onVisit = func(id ConnID) {
 		p.byID[id].visited(p.now, p.sink.peer(id).backlog, &cfg)
 		p.byID[id].visit = p.steps
-		if p.shard.conn(id).flags&(passing|owing) == 0 {
+		if !p.shard.conn(id).More() {
 			p.byID[id].whole = p.steps
 		}
 	}
@@ -94,9 +94,9 @@ func (p *program) step(op, which, arg byte) {
 	case 0, 1:
 		p.join(int(arg))
 	case 2, 3, 4:
-		p.topicCommand(p.pick(which), wsproto.OpSubscribe, arg)
+		p.topicCommand(p.pick(which), protocol.OpSubscribe, arg)
 	case 5:
-		p.topicCommand(p.pick(which), wsproto.OpUnsubscribe, arg)
+		p.topicCommand(p.pick(which), protocol.OpUnsubscribe, arg)
 	case 6, 7, 8:
 		done := p.table.Publish(name, fmt.Sprint(p.next), meta) == topics.Committed
 		p.logf("publish %s %d = %v", name, p.next, done)
@@ -129,7 +129,7 @@ func (p *program) step(op, which, arg byte) {
 			ms, before := programWindows[1+int(arg)%(len(programWindows)-1)], c.own
 			p.logf("conn %d: interval %d", c.id, ms)
 			c.own = rounded(ms)
-			if !p.answer(c, &wsproto.Command{Op: wsproto.OpInterval, MS: ms}, nil) {
+			if !p.answer(c, &protocol.Command{Op: protocol.OpInterval, MS: ms}, nil) {
 				c.own = before
 			}
 		}
@@ -151,7 +151,7 @@ func (p *program) step(op, which, arg byte) {
 		c := p.pick(which)
 		for i := 0; c != nil && i < int(arg)%32 && !c.left && c.closing.IsZero(); i++ {
 			p.logf("conn %d: ping", c.id)
-			p.answer(c, &wsproto.Command{Op: wsproto.OpPing}, nil)
+			p.answer(c, &protocol.Command{Op: protocol.OpPing}, nil)
 		}
 	case 23: // Another loop's conn wants a topic that never had a value, or has had enough of it.
 		p.others(fmt.Sprint("OTHER", which%4), guard.Source(arg%5))
@@ -201,7 +201,7 @@ func (p *program) open(c *client, ms int) {
 	c.own = rounded(cmp.Or(ms, int(p.cfg.Interval.Milliseconds())))
 	c.commands, c.subscribes = usage{at: p.now}, usage{at: p.now}
 	c.feeds = [2]feedView{{up: true}, {up: true}} // Unless it is told something else.
-	p.sink.deliver(c.id, p.shard.Open(c.id, uint32(c.id), ms, nil))
+	p.sink.deliver(c.id, p.shard.Open(c.id, WebSocket, uint32(c.id), ms, nil))
 }
 
 // rounded is the window that is given to who asks for ms.
@@ -226,7 +226,7 @@ func (p *program) pick(which byte) *client {
 }
 
 // topicCommand sends up to four topics, some of which may be the same or no topic.
-func (p *program) topicCommand(c *client, op wsproto.Op, arg byte) {
+func (p *program) topicCommand(c *client, op protocol.Op, arg byte) {
 	if c == nil {
 		return
 	}
@@ -242,12 +242,12 @@ func (p *program) topicCommand(c *client, op wsproto.Op, arg byte) {
 		names = append(names, name)
 	}
 	p.logf("conn %d: %s %v", c.id, op, names)
-	p.answer(c, &wsproto.Command{Op: op, Topics: byteNames(names)}, &pending{op, names, early})
+	p.answer(c, &protocol.Command{Op: op, Topics: byteNames(names)}, &pending{op, names, early})
 }
 
 // answer carries out a command and gives the client what comes of it. It reports
 // whether the command was not refused.
-func (p *program) answer(c *client, cmd *wsproto.Command, waits *pending) bool {
+func (p *program) answer(c *client, cmd *protocol.Command, waits *pending) bool {
 	c.pending, c.refused = waits, false
 	before, used := p.shard.stats.CommandsRefused, c.commands.take(p.now, p.cfg.CommandRate)
 	out, why := p.carryOut(c.id, cmd)
@@ -443,7 +443,7 @@ func (p *program) compareNews(c *client) {
 			p.fatalf("conn %d takes source %d for up: %v", c.id, i, c.feeds[i].up)
 		}
 	}
-	if c.whole <= p.noticed || p.shard.conn(c.id).flags&(passing|owing) != 0 {
+	if c.whole <= p.noticed || p.shard.conn(c.id).More() {
 		return // It is told of each topic behind its row.
 	}
 	for name, v := range c.topics {

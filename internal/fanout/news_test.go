@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // newsWorld is one conn with one topic, which goes stale after two seconds.
@@ -23,6 +23,13 @@ func newsWorld(t *testing.T) (w *world, id ConnID, got recorder) {
 
 func (w *world) watch(after time.Duration) { w.table.Watch(w.now.Add(after).UnixMilli()) }
 
+// rows is an update of a conn, as it is written.
+func (w *world) rows(id ConnID, watermark uint64) []byte {
+	c := w.shard.conn(id)
+	f := c.framing()
+	return f.end(w.shard.Rows(&c.Cursor, &w.shard.aside(id).Pass, watermark, 0, f.begin(nil)), 0)
+}
+
 // A tick that comes after a conn's stale topics were found and before its rows are
 // gathered goes out with these rows: the topic is stale no more.
 func TestTickBetweenStaleAndRows(t *testing.T) {
@@ -31,12 +38,13 @@ func TestTickBetweenStaleAndRows(t *testing.T) {
 	w.advance(time.Second)
 	w.watch(time.Minute)
 	c, watermark := w.shard.conn(id), w.table.Watermark()
-	w.shard.findStale(c, watermark)
+	w.shard.FindStale(&c.Cursor, watermark)
 	if len(w.shard.stale) != 1 {
 		t.Fatalf("%d stale topics were found", len(w.shard.stale))
 	}
 	w.publish("A", 2)
-	out := w.shard.tellStale(c, watermark, w.shard.update(id, c, watermark, nil))
+	out := w.rows(id, watermark)
+	out = c.framing().end(w.shard.Stale(&c.Cursor, watermark, c.framing().begin(out)), len(out))
 	if got := text(t, out); got != "update A#2=2" {
 		t.Fatal(got)
 	}
@@ -94,7 +102,7 @@ func TestTakenAwayAndAskedForAgain(t *testing.T) {
 	w.publish("S1", 7)
 	w.table.Changes(0, nil, all)
 	w.advance(time.Second)
-	w.command(id, wsproto.Command{Op: wsproto.OpList})
+	w.command(id, protocol.Command{Op: protocol.OpList})
 	got.want(t, id, "ack subscribe topics=2", "ack subscribe topics=3",
 		`update S1#1=7 | unsubscribed ["S2"]`, `topics ["S3","S1"]`)
 }
@@ -122,7 +130,7 @@ func TestManyTakenAwayAreSeveralMessages(t *testing.T) {
 	w.sink.onFrames = func(_ ConnID, frames []byte) {
 		for _, m := range decode(t, frames) {
 			var list []string
-			if err := json.Unmarshal(m.Topics, &list); err != nil || m.T != "unsubscribed" || len(list) > wsproto.UnsubscribedMax {
+			if err := json.Unmarshal(m.Topics, &list); err != nil || m.T != "unsubscribed" || len(list) > protocol.UnsubscribedMax {
 				t.Fatal(m, err)
 			}
 			messages++
@@ -145,8 +153,7 @@ func TestUpdateLeavesWhatIsOwed(t *testing.T) {
 	w.subscribe(id, "B")
 	got.want(t, id, "ack subscribe topics=2")
 	w.publish("A", 1)
-	c := w.shard.conn(id)
-	if got := text(t, w.shard.update(id, c, w.table.Watermark(), nil)); got != "update A#1=1" {
+	if got := text(t, w.rows(id, w.table.Watermark())); got != "update A#1=1" {
 		t.Fatal(got)
 	}
 	w.check()

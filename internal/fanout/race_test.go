@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 const (
@@ -97,7 +97,7 @@ func TestPublishersBesideFlushes(t *testing.T) {
 		}
 		name := names[random.IntN(raceTopics)]
 		if _, has := last[id][name]; has && random.IntN(4) == 0 {
-			w.command(id, wsproto.Command{Op: wsproto.OpUnsubscribe, Topics: byteNames([]string{name})})
+			w.command(id, protocol.Command{Op: protocol.OpUnsubscribe, Topics: byteNames([]string{name})})
 			delete(last[id], name)
 		} else if !has {
 			last[id][name] = 0

@@ -2,7 +2,7 @@ package fanout
 
 import (
 	"tickedge/internal/guard"
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 // The rates that suit pages in browsers. A page that reloads, or that scrolls through
@@ -48,19 +48,19 @@ const (
 )
 
 // reading is what a message is charged for having been read, beside 1.
-func reading(size wsproto.Size) int {
+func reading(size protocol.Size) int {
 	return size.Bytes/bytesPerCharge + max(0, size.Parts-1)/partsPerCharge
 }
 
 // charge is what a command costs, in commands of the rate, and what it costs if it is
 // refused: to have been read.
-func (s *Shard) charge(c *conn, cmd *wsproto.Command) (full, refused int) {
+func (s *Shard) charge(c *conn, cmd *protocol.Command) (full, refused int) {
 	refused = 1 + reading(cmd.Size)
 	full = refused + len(cmd.Topics)/topicsPerCharge
 	switch cmd.Op {
-	case wsproto.OpList:
+	case protocol.OpList:
 		full += int(c.topics.n) / topicsPerCharge
-	case wsproto.OpAuth:
+	case protocol.OpAuth:
 		full += authCharge
 	}
 	// Whoever has a full bucket may send anything: a page's first subscribe of as many

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 // clockEvents is after how many events, at the rate, a guard.Limit's clock begins anew.
@@ -30,12 +30,12 @@ func TestNewConnHasItsBurst(t *testing.T) {
 			w.unsubscribe(id, names...)
 		}
 		for range cfg.CommandBurst - 2*DefaultSubscribeBurst/cfg.MaxTopics*(1+cfg.MaxTopics/topicsPerCharge) {
-			w.command(id, wsproto.Command{Op: wsproto.OpPing})
+			w.command(id, protocol.Command{Op: protocol.OpPing})
 		}
 		if st := w.shard.Stats(); st.CommandsRefused > 0 || st.TopicsRefused > 0 {
 			t.Errorf("%d commands and %d topics of the first burst are refused", st.CommandsRefused, st.TopicsRefused)
 		}
-		w.command(id, wsproto.Command{Op: wsproto.OpPing})
+		w.command(id, protocol.Command{Op: protocol.OpPing})
 		if st := w.shard.Stats(); st.CommandsRefused != 1 {
 			t.Errorf("%d commands above the burst are refused, want 1", st.CommandsRefused)
 		}

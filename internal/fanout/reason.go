@@ -1,6 +1,6 @@
 package fanout
 
-import "tickedge/internal/wsproto"
+import "tickedge/internal/protocol"
 
 // Reason says why a conn is ended by the edge. 0 is no reason: it goes on.
 type Reason uint8
@@ -29,29 +29,29 @@ const Reasons = int(reasons)
 
 var reasonTable = [Reasons]struct {
 	label string
-	code  wsproto.Code // 0: the conn is closed without a word, as there is nobody to read it.
+	code  protocol.Code // 0: the conn is closed without a word, as there is nobody to read it.
 	text  string
 }{
 	HandshakeTimeout: {"handshake_timeout", 0, ""},
-	SlowConsumer:     {"slow_consumer", wsproto.CodeSlowConsumer, "slow consumer"},
-	NoPong:           {"no_pong", wsproto.CodeNoPong, "no pong"},
-	Idle:             {"idle", wsproto.CodeIdle, "idle: nothing subscribed"},
+	SlowConsumer:     {"slow_consumer", protocol.CodeSlowConsumer, "slow consumer"},
+	NoPong:           {"no_pong", protocol.CodeNoPong, "no pong"},
+	Idle:             {"idle", protocol.CodeIdle, "idle: nothing subscribed"},
 	CloseTimeout:     {"close_timeout", 0, ""},
-	Drain:            {"drain", wsproto.CodeRestart, "draining"},
-	Malformed:        {"malformed", wsproto.CodeMalformed, "too many malformed commands"},
-	Panic:            {"panic", wsproto.CodeInternal, "internal error"},
-	MaxAge:           {"max_age", wsproto.CodeMaxAge, "maximum age reached"},
-	CommandRate:      {"command_rate", wsproto.CodeCommandRate, "too many commands"},
-	TokenExpired:     {"token_expired", wsproto.CodeToken, "token expired"},
-	Replaced:         {"replaced", wsproto.CodeReplaced, "replaced by a newer connection"},
-	BacklogTotal:     {"backlog_total", wsproto.CodeSlowConsumer, "slow consumer"},
+	Drain:            {"drain", protocol.CodeRestart, "draining"},
+	Malformed:        {"malformed", protocol.CodeMalformed, "too many malformed commands"},
+	Panic:            {"panic", protocol.CodeInternal, "internal error"},
+	MaxAge:           {"max_age", protocol.CodeMaxAge, "maximum age reached"},
+	CommandRate:      {"command_rate", protocol.CodeCommandRate, "too many commands"},
+	TokenExpired:     {"token_expired", protocol.CodeToken, "token expired"},
+	Replaced:         {"replaced", protocol.CodeReplaced, "replaced by a newer connection"},
+	BacklogTotal:     {"backlog_total", protocol.CodeSlowConsumer, "slow consumer"},
 }
 
 // String is the reason as a metric label.
 func (r Reason) String() string { return reasonTable[r].label }
 
 // Code is the close code that goes with the reason, 0 if none is sent.
-func (r Reason) Code() wsproto.Code { return reasonTable[r].code }
+func (r Reason) Code() protocol.Code { return reasonTable[r].code }
 
 // Text is the reason as the client gets it.
 func (r Reason) Text() string { return reasonTable[r].text }

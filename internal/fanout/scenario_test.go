@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"tickedge/internal/guard"
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the output of the scenarios into their files")
@@ -150,7 +150,7 @@ func (sc *scenario) limits(text string) error {
 // player is a scenario that runs.
 type player struct {
 	*world
-	parser *wsproto.Parser
+	parser *protocol.Parser
 	ids    map[string]ConnID
 	names  map[ConnID]string
 	out    []string
@@ -163,7 +163,7 @@ func (sc *scenario) run(t *testing.T, age time.Duration) []string {
 	cfg.Snapshots = guard.NewSourceLimit(guard.Rate{PerSecond: sc.snapshotRate, Burst: sc.snapshotBurst}, epoch)
 	p := &player{
 		world:  newWorldOf(t, cfg, sc.table, age),
-		parser: wsproto.NewParser(sc.cfg.MaxTopics + 4),
+		parser: protocol.NewParser(sc.cfg.MaxTopics + 4),
 		ids:    make(map[string]ConnID),
 		names:  make(map[ConnID]string),
 	}
@@ -206,7 +206,7 @@ func (p *player) do(line string) error {
 	case "connect": // connect NAME...: add and open them.
 		for _, name := range args {
 			p.add(name)
-			p.sink.deliver(p.ids[name], p.shard.Open(p.ids[name], 1, 0, nil))
+			p.sink.deliver(p.ids[name], p.shard.Open(p.ids[name], WebSocket, 1, 0, nil))
 		}
 		return nil
 	case "hold": // hold TOPIC...: others have subscribed it, so that it may tick.
@@ -315,12 +315,12 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 	case "open": // open NAME MS
 		ms := 0
 		if ms, err = strconv.Atoi(arg); err == nil {
-			p.sink.deliver(id, p.shard.Open(id, 1, ms, nil))
+			p.sink.deliver(id, p.shard.Open(id, WebSocket, 1, ms, nil))
 		}
 	case "command": // command NAME JSON
 		cmd, refused := p.parser.Parse([]byte(arg))
 		if refused == nil {
-			cmd.Size = wsproto.Size{Bytes: len(arg), Parts: 1}
+			cmd.Size = protocol.Size{Bytes: len(arg), Parts: 1}
 			out, why := p.carryOut(id, cmd)
 			p.sink.deliver(id, out)
 			if why != 0 {
@@ -328,7 +328,7 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 			}
 			break
 		}
-		refused.Size = wsproto.Size{Bytes: len(arg), Parts: 1}
+		refused.Size = protocol.Size{Bytes: len(arg), Parts: 1}
 		out, why := p.shard.Refuse(id, refused, nil)
 		p.sink.deliver(id, out)
 		if why != 0 {

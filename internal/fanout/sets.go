@@ -2,15 +2,15 @@ package fanout
 
 import "tickedge/internal/topics"
 
-// An entry is one topic of a conn: the topic's id and, in its top two bits, a mark
-// that says what of the topic the conn has been sent.
+// An entry is one topic of a cursor: the topic's id and, in its top two bits, a mark
+// that says what of the topic the cursor has been sent.
 type entry uint32
 
-// The marks. What a conn has seen of a topic decides from which sequence on a row
+// The marks. What a cursor has seen of a topic decides from which sequence on a row
 // is news to it.
 const (
-	plain   entry = iota << 30 // Sent up to conn.served.
-	snapped                    // Its snapshot was sent after conn.served: up to conn.snapped.
+	plain   entry = iota << 30 // Sent up to Cursor.served.
+	snapped                    // Its snapshot was sent after that: up to Cursor.snapped.
 	owed                       // It had a row when it was subscribed; its snapshot is to be sent. Updates leave it out.
 	awaited                    // It had no row when it was subscribed, and nothing was sent.
 
@@ -22,16 +22,17 @@ const _ = uint(uint32(^markMask) - (topics.IDLimit - 1)) // An id fits beside a 
 func (e entry) id() topics.ID { return topics.ID(e &^ markMask) }
 func (e entry) mark() entry   { return e & markMask }
 
-// span is where in [sets] the topics of one conn are.
+// span is where in [sets] the topics of one cursor are.
 type span struct {
-	block uint32
-	n     uint16 // entries in use
-	class uint8
+	block   uint32
+	n       uint16 // entries in use
+	class   uint8
+	pending uint8 // Of the cursor: sets leave it alone. A byte anywhere else would cost it eight.
 }
 
-// sets holds the topics of all conns of a shard, in blocks of a few fixed sizes
+// sets holds the topics of all cursors of an owner, in blocks of a few fixed sizes
 // without a pointer in them: 10 topics cost 40 bytes, no allocation of their own and
-// no work for the garbage collector. A conn without topics holds no block.
+// no work for the garbage collector. A cursor without topics holds no block.
 type sets struct {
 	classes [len(blockSizes)]class
 }
@@ -90,13 +91,12 @@ func (s *sets) entries(sp span) []entry {
 func (s *sets) add(sp *span, e entry) {
 	switch {
 	case sp.n == 0:
-		*sp = span{class: 0, block: s.alloc(0)}
+		sp.class, sp.block = 0, s.alloc(0)
 	case int(sp.n) == blockSizes[sp.class]:
-		bigger := span{class: sp.class + 1, n: sp.n}
-		bigger.block = s.alloc(bigger.class)
-		copy(s.block(bigger.class, bigger.block), s.entries(*sp))
-		s.release(sp)
-		*sp = bigger
+		old := *sp
+		sp.class, sp.block = old.class+1, s.alloc(old.class+1)
+		copy(s.block(sp.class, sp.block), s.entries(old))
+		s.release(&old)
 	}
 	s.block(sp.class, sp.block)[sp.n] = e
 	sp.n++
@@ -106,11 +106,7 @@ func (s *sets) add(sp *span, e entry) {
 func (s *sets) remove(sp *span, i int) {
 	list := s.entries(*sp)
 	copy(list[i:], list[i+1:])
-	if sp.n == 1 {
-		s.release(sp)
-		return
-	}
-	sp.n--
+	s.truncate(sp, len(list)-1)
 }
 
 // truncate leaves the first n entries in a set, which may be none.
@@ -127,7 +123,7 @@ func (s *sets) release(sp *span) {
 	if sp.n > 0 {
 		s.classes[sp.class].free = append(s.classes[sp.class].free, sp.block)
 	}
-	*sp = span{}
+	sp.block, sp.n, sp.class = 0, 0, 0
 }
 
 // find returns the index of a topic in a set, -1 if it is not there.

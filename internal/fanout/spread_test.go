@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 // load is how many visits there are in each slot time of a window.
@@ -72,13 +72,13 @@ func TestSpread(t *testing.T) {
 	windows := []int{100, 250, 333, 500, 1000}
 	for i, id := range ids {
 		for range 1 + i%3 {
-			w.command(id, wsproto.Command{Op: wsproto.OpInterval, MS: windows[random.IntN(len(windows))]})
+			w.command(id, protocol.Command{Op: protocol.OpInterval, MS: windows[random.IntN(len(windows))]})
 		}
 	}
 	w.tick(time.Second)
 	wantFlat(t, "five windows", load(w, 5*time.Second), 0.25)
 	for _, id := range ids {
-		w.command(id, wsproto.Command{Op: wsproto.OpInterval, MS: 500})
+		w.command(id, protocol.Command{Op: protocol.OpInterval, MS: 500})
 	}
 	w.tick(time.Second)
 	wantFlat(t, "back to one window", load(w, cfg.Interval), 0.05)
@@ -170,7 +170,7 @@ func TestDrainIsSpread(t *testing.T) {
 	w := newWorld(t, cfg, 8, wrapAge)
 	ids := crowd(w, 5000)
 	for i := 0; i < len(ids); i += 2 {
-		w.command(ids[i], wsproto.Command{Op: wsproto.OpInterval, MS: 60_000})
+		w.command(ids[i], protocol.Command{Op: protocol.OpInterval, MS: 60_000})
 	}
 	w.advance(300 * time.Millisecond)
 	w.shard.Drain(10 * time.Second)

@@ -53,19 +53,19 @@ func millis(t tick) int { return int(duration(t).Milliseconds()) }
 
 func (s *Shard) tickOf(now time.Time) tick { return tick(now.Sub(s.start) / SlotTime) }
 
-// wheel holds every conn in the slot of its due tick. cursor is the last tick all of
+// wheel holds every conn in the slot of its due tick. turned is the last tick all of
 // whose conns were visited. stalled says that it has not caught up since it was more
 // than a turn behind.
 type wheel struct {
 	slots   [wheelSize][]ConnID
-	cursor  tick
+	turned  tick
 	stalled bool
 }
 
 // place puts a conn into the wheel.
 func (s *Shard) place(id ConnID, c *conn, due tick) {
-	if !due.after(s.wheel.cursor) {
-		due = s.wheel.cursor + 1
+	if !due.after(s.wheel.turned) {
+		due = s.wheel.turned + 1
 	}
 	slot := &s.wheel.slots[due%wheelSize]
 	c.due, c.pos = due, uint32(len(*slot))
@@ -125,22 +125,22 @@ func (s *Shard) Tick(now time.Time) (more bool) {
 	s.newTopics = 0
 	w := &s.wheel
 	if s.Conns() == 0 {
-		w.cursor = s.now
+		w.turned = s.now
 		return false
 	}
-	if behind := s.now - w.cursor; behind > wheelSize {
+	if behind := s.now - w.turned; behind > wheelSize {
 		// Turns are left out down to the last whole one, so that the slots go on in
 		// their order: with a jump to just behind now, a wheel that can't keep up
 		// would visit the same slots again and again, and others never.
-		w.cursor += (behind/wheelSize - 1) * wheelSize
+		w.turned += (behind/wheelSize - 1) * wheelSize
 		if !w.stalled {
 			w.stalled = true
 			s.stats.Stalls++
 		}
 	}
 	s.relieve()
-	for budget := visitsMax; w.cursor != s.now; w.cursor++ {
-		if !s.turn(w.cursor+1, &budget) {
+	for budget := visitsMax; w.turned != s.now; w.turned++ {
+		if !s.turn(w.turned+1, &budget) {
 			return true
 		}
 	}
@@ -149,7 +149,7 @@ func (s *Shard) Tick(now time.Time) (more bool) {
 }
 
 // Lag is how far the wheel is behind the time that it was told last.
-func (s *Shard) Lag() time.Duration { return duration(s.now - s.wheel.cursor) }
+func (s *Shard) Lag() time.Duration { return duration(s.now - s.wheel.turned) }
 
 // turn visits the conns of one slot that are due. It walks the slot backwards, as
 // visits take conns out of it and append others, also to this very slot.

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"tickedge/internal/guard"
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
-	"tickedge/internal/wsproto"
 )
 
 // all is more topics than any test has.
@@ -81,11 +81,11 @@ func (w *world) connect(ms int) ConnID {
 	w.t.Helper()
 	id := w.shard.Add()
 	w.sink.peer(id).reset()
-	w.sink.deliver(id, w.shard.Open(id, uint32(id), ms, nil))
+	w.sink.deliver(id, w.shard.Open(id, WebSocket, uint32(id), ms, nil))
 	return id
 }
 
-func (w *world) command(id ConnID, cmd wsproto.Command) {
+func (w *world) command(id ConnID, cmd protocol.Command) {
 	w.t.Helper()
 	out, why := w.carryOut(id, &cmd)
 	w.sink.deliver(id, out)
@@ -96,7 +96,7 @@ func (w *world) command(id ConnID, cmd wsproto.Command) {
 
 // carryOut does with a command what a loop does. A token is a list of the topics that it
 // allows, or "bad" for none that is good. Topics whose names begin with known exist.
-func (w *world) carryOut(id ConnID, cmd *wsproto.Command) ([]byte, Reason) {
+func (w *world) carryOut(id ConnID, cmd *protocol.Command) ([]byte, Reason) {
 	p := w.sink.peer(id)
 	out, ok, why := w.shard.Charge(id, cmd, nil)
 	if !ok {
@@ -104,9 +104,9 @@ func (w *world) carryOut(id ConnID, cmd *wsproto.Command) ([]byte, Reason) {
 	}
 	rights := Rights{Existing: prefixSet("known")}
 	switch {
-	case cmd.Op != wsproto.OpAuth:
+	case cmd.Op != protocol.OpAuth:
 	case string(cmd.Token) == "bad":
-		rights.Refusal = &wsproto.CommandError{Code: wsproto.ErrToken, Reason: "bad token"}
+		rights.Refusal = &protocol.CommandError{Code: protocol.ErrToken, Reason: "bad token"}
 	default:
 		p.allowed = strings.Split(string(cmd.Token), ",")
 	}
@@ -128,12 +128,12 @@ func (p prefixSet) Names([]byte) bool        { return false }
 
 func (w *world) subscribe(id ConnID, names ...string) {
 	w.t.Helper()
-	w.command(id, wsproto.Command{Op: wsproto.OpSubscribe, Topics: byteNames(names)})
+	w.command(id, protocol.Command{Op: protocol.OpSubscribe, Topics: byteNames(names)})
 }
 
 func (w *world) unsubscribe(id ConnID, names ...string) {
 	w.t.Helper()
-	w.command(id, wsproto.Command{Op: wsproto.OpUnsubscribe, Topics: byteNames(names)})
+	w.command(id, protocol.Command{Op: protocol.OpUnsubscribe, Topics: byteNames(names)})
 }
 
 func (w *world) publish(name string, value int) {
@@ -333,7 +333,7 @@ type message struct {
 	Op        string
 	Topics    json.RawMessage
 	MS        int
-	Rejected  []wsproto.Rejected
+	Rejected  []protocol.Rejected
 	Code      int
 	Reason    string
 	Interval  int

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"tickedge/internal/httphead"
+	"tickedge/internal/protocol"
 	"tickedge/internal/wsproto"
 )
 
@@ -68,7 +69,7 @@ func finish(a answer, in []byte) answer {
 		a.refusal = wsproto.CheckUpgrade(&a.req)
 	}
 	if a.refusal == nil {
-		a.opening, a.refusal = a.req.Opening(wsproto.ValidInterval)
+		a.opening, a.refusal = a.req.Opening(protocol.ValidInterval)
 	}
 	a.status = 101
 	if a.refusal != nil {

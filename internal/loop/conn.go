@@ -14,6 +14,7 @@ import (
 	"tickedge/internal/fanout"
 	"tickedge/internal/guard"
 	"tickedge/internal/httphead"
+	"tickedge/internal/protocol"
 	"tickedge/internal/wsproto"
 )
 
@@ -81,7 +82,7 @@ func connName(name uint32) string { return fmt.Sprintf("%08x", name) }
 
 // closed answers the close frame of a peer (RFC 6455, 5.5.1), which has the answer then, or
 // will have it behind what it has not read yet.
-func (l *loop) closed(c *conn, code wsproto.Code, answer []byte) {
+func (l *loop) closed(c *conn, code protocol.Code, answer []byte) {
 	w := l.write(c, answer)
 	if w == gone {
 		return // For the cause of that.
@@ -194,8 +195,7 @@ func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 	case c.stage != talking:
 		l.drop(c)
 	default:
-		out := wsproto.AppendBye(l.out[:0], r.Code(), r.Text(), l.retryMS(r))
-		l.closeWith(c, c.cause, wsproto.AppendClose(out, r.Code(), r.Text()))
+		l.closeWith(c, c.cause, l.shard.Bye(id, r, l.retryMS(r), l.out[:0]))
 	}
 }
 

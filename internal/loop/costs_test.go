@@ -10,7 +10,7 @@ import (
 
 	"tickedge/internal/auth"
 	"tickedge/internal/guard"
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 // Pongs that nobody asked for cost as much as pings, and share their limit.
@@ -206,7 +206,7 @@ func TestTopicsThatExist(t *testing.T) {
 	})
 	c := e.admit(tokenOf("alice", later(), `,"topics":["A","B","C*","D:*","P:*"]`), "&topics=A,B,C,D:1,P:1,P:2")
 	c.send(subscribe("P:3"))
-	if m := c.want("ack"); len(m.Rejected) != 1 || m.Rejected[0].Code != wsproto.ErrTooFast || string(m.Topics) != "6" {
+	if m := c.want("ack"); len(m.Rejected) != 1 || m.Rejected[0].Code != protocol.ErrTooFast || string(m.Topics) != "6" {
 		t.Errorf("ack = %+v", m)
 	}
 }

@@ -54,7 +54,7 @@ func (l *loop) echo(c *conn, req httphead.Request, rest []byte) {
 		return
 	}
 	out := l.upgrade(c, &req)
-	l.shard.Open(c.id, c.name, 0, out) // Its hello is not sent.
+	l.shard.Open(c.id, fanout.WebSocket, c.name, 0, out) // Its hello is not sent.
 	l.frames(c, rest, out)
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
+	"tickedge/internal/protocol"
 	"tickedge/internal/wsproto"
 )
 
@@ -47,7 +48,7 @@ type limits struct {
 func edgeLimits(maxTopics int) limits {
 	return limits{
 		Limits: wsproto.Limits{
-			Message: wsproto.MessageMax(maxTopics),
+			Message: protocol.MessageMax(maxTopics),
 			// Clients that fragment at all do so at 4 KiB or so, and a read brings a packet
 			// or more, of which the longest message has 40 where they are small (RFC 9293,
 			// 3.7.1). The rest is generosity.
@@ -94,7 +95,7 @@ func (l *loop) frames(c *conn, in, out []byte) {
 				break
 			}
 			if l.controlFlood(c, ev.Parts) {
-				l.closeWith(c, causeControls, wsproto.AppendClose(out, wsproto.CodePolicy, "too many control frames in a second"))
+				l.closeWith(c, causeControls, wsproto.AppendClose(out, protocol.CodePolicy, "too many control frames in a second"))
 				return
 			}
 			if ev.Kind == wsproto.Ping && (l.limits.pongs || l.backlog(c) == 0) {
@@ -133,7 +134,7 @@ func (l *loop) reply(c *conn, out []byte) bool {
 // command carries out one client message. If there were too many of its kind, the conn
 // is to be evicted for the reason why.
 func (l *loop) command(c *conn, msg wsproto.Event, out []byte) (_ []byte, why fanout.Reason) {
-	size := wsproto.Size{Bytes: len(msg.Payload), Parts: msg.Parts}
+	size := protocol.Size{Bytes: len(msg.Payload), Parts: msg.Parts}
 	cmd, cerr := l.parser.Parse(msg.Payload)
 	if cerr != nil {
 		l.counts.malformed++
@@ -150,13 +151,13 @@ func (l *loop) command(c *conn, msg wsproto.Event, out []byte) (_ []byte, why fa
 
 // carryOut carries out a command, as far as its rate and its token allow. The conn is to be
 // evicted for the reason why, if there is one.
-func (l *loop) carryOut(c *conn, cmd *wsproto.Command, out []byte) (_ []byte, why fanout.Reason) {
+func (l *loop) carryOut(c *conn, cmd *protocol.Command, out []byte) (_ []byte, why fanout.Reason) {
 	out, ok, why := l.shard.Charge(c.id, cmd, out)
 	if !ok {
 		return out, why
 	}
 	rights := fanout.Rights{Existing: l.server.cfg.Existing}
-	if cmd.Op == wsproto.OpAuth {
+	if cmd.Op == protocol.OpAuth {
 		rights.Refusal = l.authorize(c, cmd.Token)
 	}
 	var allowed *auth.Patterns // All.
@@ -214,7 +215,7 @@ func (l *loop) lookAtUnfinished(now time.Time) {
 		case !ok:
 			c.watched = false
 		case now.Sub(since) >= l.limits.unfinished:
-			l.closeWith(c, causeUnfinished, wsproto.AppendClose(l.out[:0], wsproto.CodePolicy, "message not complete in time"))
+			l.closeWith(c, causeUnfinished, wsproto.AppendClose(l.out[:0], protocol.CodePolicy, "message not complete in time"))
 		default:
 			kept = append(kept, u)
 		}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 // A message that is begun and not completed ends its conn, however it is kept alive.
@@ -169,7 +169,7 @@ func TestATurnIsShort(t *testing.T) {
 	var before atomic.Int64
 	e := serve(t, func(c *Config) {
 		c.Loops = 1
-		c.onCommand = func(cmd *wsproto.Command) {
+		c.onCommand = func(cmd *protocol.Command) {
 			switch {
 			case string(cmd.ID) == "9":
 				before.Store(int64(handled))

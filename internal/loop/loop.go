@@ -9,7 +9,7 @@ import (
 
 	"tickedge/internal/fanout"
 	"tickedge/internal/panics"
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 const (
@@ -29,7 +29,7 @@ type loop struct {
 	engine
 
 	shard  *fanout.Shard
-	parser *wsproto.Parser
+	parser *protocol.Parser
 	limits limits
 	slabs  []*[1 << slabBits]conn // By fanout.ConnID.
 	out    []byte                 // Scratch for what a turn of a conn writes.
@@ -55,7 +55,7 @@ type loop struct {
 }
 
 func newLoop(s *Server, index int) *loop {
-	l := &loop{parser: wsproto.NewParser(s.cfg.Shard.MaxTopics), limits: s.cfg.limits, begun: time.Now()}
+	l := &loop{parser: protocol.NewParser(s.cfg.Shard.MaxTopics), limits: s.cfg.limits, begun: time.Now()}
 	l.prepare(s, index, l.turn)
 	cfg := s.cfg.Shard
 	cfg.Seed += uint64(index)

@@ -8,13 +8,13 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"tickedge/internal/panics"
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 func TestPanicInACommand(t *testing.T) {
 	e := serve(t, func(c *Config) {
-		c.onCommand = func(cmd *wsproto.Command) {
-			if cmd.Op == wsproto.OpAuth {
+		c.onCommand = func(cmd *protocol.Command) {
+			if cmd.Op == protocol.OpAuth {
 				panic("boom")
 			}
 		}

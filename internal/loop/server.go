@@ -40,6 +40,7 @@ import (
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/guard"
+	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
 )
@@ -74,7 +75,7 @@ type Config struct {
 	routes routes
 	answer func(l *loop, c *conn, msg wsproto.Event, out []byte) ([]byte, fanout.Reason) // To a message.
 
-	onCommand func(*wsproto.Command) // For tests: called before a command is carried out.
+	onCommand func(*protocol.Command) // For tests: called before a command is carried out.
 }
 
 // Server holds the loops. Its methods may be called from any goroutine.

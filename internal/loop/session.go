@@ -9,7 +9,7 @@ import (
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/httphead"
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 // session is what a conn has by its token. The zero value is a conn without one.
@@ -26,7 +26,7 @@ type session struct {
 // identify says what a request asks for in its query, and what its token says, if one is
 // needed.
 func (l *loop) identify(req *httphead.Request) (o httphead.Opening, claims auth.Claims, r *httphead.Refusal) {
-	if o, r = req.Opening(wsproto.ValidInterval); r != nil || l.server.cfg.Verifier == nil {
+	if o, r = req.Opening(protocol.ValidInterval); r != nil || l.server.cfg.Verifier == nil {
 		return o, claims, r
 	}
 	token := o.Token
@@ -50,18 +50,18 @@ func (l *loop) tokenRefused(err error) auth.Reason {
 
 // authorize takes a newer token of a conn, or says why the old one stays. Where no token is
 // asked for, any is good.
-func (l *loop) authorize(c *conn, token []byte) *wsproto.CommandError {
+func (l *loop) authorize(c *conn, token []byte) *protocol.CommandError {
 	if l.server.cfg.Verifier == nil {
 		return nil
 	}
 	claims, err := l.server.cfg.Verifier.Verify(token, time.Now())
 	if err != nil {
 		why := l.tokenRefused(err)
-		return &wsproto.CommandError{Code: why.Status(), Reason: why.Error()}
+		return &protocol.CommandError{Code: why.Status(), Reason: why.Error()}
 	}
 	if claims.User != c.more.user {
 		l.counts.tokens[otherUser]++
-		return &wsproto.CommandError{Code: wsproto.ErrToken, Reason: "the token is of another user: open another connection for it"}
+		return &protocol.CommandError{Code: protocol.ErrToken, Reason: "the token is of another user: open another connection for it"}
 	}
 	l.renew(c, &claims)
 	return nil

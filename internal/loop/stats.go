@@ -9,7 +9,7 @@ import (
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/guard"
-	"tickedge/internal/wsproto"
+	"tickedge/internal/protocol"
 )
 
 // cause says why a connection was closed, for the counters: a [fanout.Reason] or one of
@@ -70,23 +70,23 @@ func causeOf(err error) cause {
 	return causeReset
 }
 
-func causeOfCode(code wsproto.Code) cause {
+func causeOfCode(code protocol.Code) cause {
 	switch code {
-	case wsproto.CodeUnsupported:
+	case protocol.CodeUnsupported:
 		return causeBinary
-	case wsproto.CodeBadUTF8:
+	case protocol.CodeBadUTF8:
 		return causeUTF8
-	case wsproto.CodeTooBig:
+	case protocol.CodeTooBig:
 		return causeTooBig
 	}
 	return causeProtocol
 }
 
-func causeOfPeer(code wsproto.Code) cause {
+func causeOfPeer(code protocol.Code) cause {
 	switch code {
-	case wsproto.CodeNormal:
+	case protocol.CodeNormal:
 		return causePeerNormal
-	case wsproto.CodeGoingAway:
+	case protocol.CodeGoingAway:
 		return causePeerAway
 	case 0:
 		return causePeerNone

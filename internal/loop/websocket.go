@@ -3,7 +3,9 @@ package loop
 import (
 	"fmt"
 
+	"tickedge/internal/fanout"
 	"tickedge/internal/httphead"
+	"tickedge/internal/protocol"
 	"tickedge/internal/wsproto"
 )
 
@@ -26,7 +28,7 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 	if claims.User != "" {
 		l.begin(c, &claims)
 	}
-	out = l.shard.Open(c.id, c.name, opening.Interval, out)
+	out = l.shard.Open(c.id, fanout.WebSocket, c.name, opening.Interval, out)
 	if len(opening.Topics) > 0 {
 		out = l.opening(c, opening.Topics, out)
 	}
@@ -47,11 +49,11 @@ func (l *loop) upgrade(c *conn, req *httphead.Request) (out []byte) {
 // opening subscribes the topics of the request's query, as if a command had come.
 func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
 	if limit := l.server.cfg.Shard.MaxTopics; len(names) > limit {
-		out, _ = l.shard.Refuse(c.id, &wsproto.CommandError{
-			Code: wsproto.ErrTooManyTopics, Reason: fmt.Sprintf("more than %d topics in the query", limit),
+		out, _ = l.shard.Refuse(c.id, &protocol.CommandError{
+			Code: protocol.ErrTooManyTopics, Reason: fmt.Sprintf("more than %d topics in the query", limit),
 		}, out)
 		return out
 	}
-	out, _ = l.carryOut(c, &wsproto.Command{Op: wsproto.OpSubscribe, Topics: names}, out)
+	out, _ = l.carryOut(c, &protocol.Command{Op: protocol.OpSubscribe, Topics: names}, out)
 	return out
 }

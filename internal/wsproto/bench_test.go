@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"tickedge/internal/httphead"
+	"tickedge/internal/protocol"
 )
 
 // A whole frame in one read is decoded in place: nothing is allocated for it.
@@ -59,18 +60,6 @@ func BenchmarkDecodeFrameInTwoReads(b *testing.B) {
 	}
 }
 
-func BenchmarkParseSubscribe(b *testing.B) {
-	msg := []byte(`{"op":"subscribe","topics":["AAPL","MSFT","GOOG","AMZN","NVDA","META","TSLA","BTC-USD","ETH-USD","EUR-USD"],"id":1}`)
-	p := NewParser(256)
-	b.ReportAllocs()
-	b.SetBytes(int64(len(msg)))
-	for b.Loop() {
-		if cmd, err := p.Parse(msg); err != nil || len(cmd.Topics) != 10 {
-			b.Fatal(err)
-		}
-	}
-}
-
 // browserHead is what a browser sends.
 var browserHead = headOf("GET /ws?topics=AAPL&interval=500&token=a.b.c HTTP/1.1", plus(
 	"Pragma: no-cache", "Cache-Control: no-cache", "Origin: https://edge.example", "Accept-Encoding: gzip, deflate, br, zstd",
@@ -87,7 +76,7 @@ func openUp(t testing.TB, out []byte) ([]byte, httphead.Opening) {
 	if r != nil || CheckUpgrade(&req) != nil {
 		t.Fatal(r, CheckUpgrade(&req))
 	}
-	o, r := req.Opening(ValidInterval)
+	o, r := req.Opening(protocol.ValidInterval)
 	if r != nil {
 		t.Fatal(r)
 	}

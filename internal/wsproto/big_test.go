@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"tickedge/internal/protocol"
 )
 
 // held is the memory that a decoder keeps for incomplete input.
@@ -27,12 +29,12 @@ func TestMemoryFollowsBytesNotClaims(t *testing.T) {
 			for _, begun := range []string{"", "abc"} {
 				t.Run(fmt.Sprintf("%d of %d after %q", n, limit, begun), func(t *testing.T) {
 					lim := &Limits{Message: limit, Fragments: 16}
-					var want Code
+					var want protocol.Code
 					switch {
 					case n >= 1<<63:
-						want = CodeProtocolError
+						want = protocol.CodeProtocolError
 					case n > uint64(limit-len(begun)):
-						want = CodeTooBig
+						want = protocol.CodeTooBig
 					}
 					var d Decoder
 					op := byte(opText)
@@ -115,17 +117,17 @@ func TestBigMessages(t *testing.T) {
 		name string
 		in   []byte
 		want Event
-		code Code
+		code protocol.Code
 	}{
 		{"text in one frame", last(opText, string(runes)), Event{Kind: Text, Payload: runes}, 0},
 		{"binary in one frame", last(opBinary, string(bits)), Event{Kind: Binary, Payload: bits}, 0},
 		{"65,536 fragments", fragmented(opBinary, bits, 256), Event{Kind: Binary, Payload: bits}, 0},
 		{"runes cut by fragments", fragmented(opText, runes[:8<<20], 255), Event{Kind: Text, Payload: runes[:8<<20]}, 0},
-		{"65,537 fragments", join(fragmentedOpen(bits[:1<<20], 16), last(opCont, "")), Event{}, CodeTooBig},
-		{"a byte too many", last(opBinary, string(bits)+"x"), Event{}, CodeTooBig},
-		{"a byte too many in fragments", fragmented(opBinary, append(bytes.Clone(bits), 'x'), 1<<20), Event{}, CodeTooBig},
-		{"a bad byte at the end", last(opText, string(runes[:size-1])+"\xff"), Event{}, CodeBadUTF8},
-		{"a bad byte in the first fragment", fragmented(opText, append([]byte{0xff}, runes[:1<<20]...), 4096), Event{}, CodeBadUTF8},
+		{"65,537 fragments", join(fragmentedOpen(bits[:1<<20], 16), last(opCont, "")), Event{}, protocol.CodeTooBig},
+		{"a byte too many", last(opBinary, string(bits)+"x"), Event{}, protocol.CodeTooBig},
+		{"a byte too many in fragments", fragmented(opBinary, append(bytes.Clone(bits), 'x'), 1<<20), Event{}, protocol.CodeTooBig},
+		{"a bad byte at the end", last(opText, string(runes[:size-1])+"\xff"), Event{}, protocol.CodeBadUTF8},
+		{"a bad byte in the first fragment", fragmented(opText, append([]byte{0xff}, runes[:1<<20]...), 4096), Event{}, protocol.CodeBadUTF8},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

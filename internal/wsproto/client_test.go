@@ -13,6 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"tickedge/internal/httphead"
+	"tickedge/internal/protocol"
 )
 
 // echo is the smallest server that the package makes: it answers the handshake, sends
@@ -122,12 +123,12 @@ func TestWithAnotherClient(t *testing.T) {
 		if err := c.Ping(ctx); err != nil {
 			t.Errorf("ping: %v", err)
 		}
-		if err := c.Close(websocket.StatusCode(CodeGoingAway), "bye"); err != nil {
+		if err := c.Close(websocket.StatusCode(protocol.CodeGoingAway), "bye"); err != nil {
 			t.Errorf("close: %v", err)
 		}
 		<-reading.Done()
 		r := <-over
-		if r.err != nil || r.ev.Kind != Close || r.ev.Code != CodeGoingAway || string(r.ev.Payload[2:]) != "bye" {
+		if r.err != nil || r.ev.Kind != Close || r.ev.Code != protocol.CodeGoingAway || string(r.ev.Payload[2:]) != "bye" {
 			t.Errorf("the server's conn ended with %+v (%v)", r.ev, r.err)
 		}
 	}
@@ -153,7 +154,7 @@ func TestAnotherClientReadsOurClose(t *testing.T) {
 	if err := c.Write(ctx, websocket.MessageText, []byte("\xff")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.Read(ctx); websocket.CloseStatus(err) != websocket.StatusCode(CodeBadUTF8) {
+	if _, _, err := c.Read(ctx); websocket.CloseStatus(err) != websocket.StatusCode(protocol.CodeBadUTF8) {
 		t.Errorf("got %v", err)
 	}
 	c.CloseNow()

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
+
+	"tickedge/internal/protocol"
 )
 
 // 5.5.1: "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned
@@ -77,17 +79,17 @@ func TestRFC6455_7_4_2_CloseCodeClasses(t *testing.T) {
 func TestAppendClose(t *testing.T) {
 	tests := []struct {
 		name   string
-		code   Code
+		code   protocol.Code
 		reason string
 		want   string
 	}{
 		{"no body", 0, "", "\x88\x00"},
-		{"no reason", CodeNormal, "", "\x88\x02\x03\xe8"},
-		{"reason", CodeGoingAway, "shutting down", "\x88\x0f\x03\xe9shutting down"},
-		{"private code", CodeSlowConsumer, "slow consumer", "\x88\x0f\x0f\xa1slow consumer"},
-		{"longest reason", CodeTooBig, strings.Repeat("r", 123), "\x88\x7d\x03\xf1" + strings.Repeat("r", 123)},
-		{"too long", CodeTooBig, strings.Repeat("r", 124), "\x88\x7d\x03\xf1" + strings.Repeat("r", 123)},
-		{"cut at a rune", CodeTooBig, strings.Repeat("r", 122) + "é", "\x88\x7c\x03\xf1" + strings.Repeat("r", 122)},
+		{"no reason", protocol.CodeNormal, "", "\x88\x02\x03\xe8"},
+		{"reason", protocol.CodeGoingAway, "shutting down", "\x88\x0f\x03\xe9shutting down"},
+		{"private code", protocol.CodeSlowConsumer, "slow consumer", "\x88\x0f\x0f\xa1slow consumer"},
+		{"longest reason", protocol.CodeTooBig, strings.Repeat("r", 123), "\x88\x7d\x03\xf1" + strings.Repeat("r", 123)},
+		{"too long", protocol.CodeTooBig, strings.Repeat("r", 124), "\x88\x7d\x03\xf1" + strings.Repeat("r", 123)},
+		{"cut at a rune", protocol.CodeTooBig, strings.Repeat("r", 122) + "é", "\x88\x7c\x03\xf1" + strings.Repeat("r", 122)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -100,8 +102,8 @@ func TestAppendClose(t *testing.T) {
 
 // 5.5.1 and 7.4: what we send would be taken by a client that checks as we do.
 func TestAppendCloseIsValid(t *testing.T) {
-	codes := []Code{0, CodeNormal, CodeGoingAway, CodeProtocolError, CodeUnsupported, CodeBadUTF8, CodeTooBig,
-		CodeInternal, CodeRestart, CodeTryLater, CodeSlowConsumer, CodeNoPong, CodeIdle, CodeMalformed, CodeToken, CodeReplaced}
+	codes := []protocol.Code{0, protocol.CodeNormal, protocol.CodeGoingAway, protocol.CodeProtocolError, protocol.CodeUnsupported, protocol.CodeBadUTF8, protocol.CodeTooBig,
+		protocol.CodeInternal, protocol.CodeRestart, protocol.CodeTryLater, protocol.CodeSlowConsumer, protocol.CodeNoPong, protocol.CodeIdle, protocol.CodeMalformed, protocol.CodeToken, protocol.CodeReplaced}
 	for _, code := range codes {
 		for n := range 140 {
 			reason := strings.Repeat("aé€😀", 20)[:n]

@@ -1,5 +1,5 @@
-// Package wsproto is what goes over a client's wire: the opening handshake and the
-// frames of RFC 6455, and the command language inside them (docs/PROTOCOL.md).
+// Package wsproto is RFC 6455, the framing of WebSocket: the opening handshake, and the frames
+// around the payloads of package protocol.
 //
 // Bytes in, events out, and frames as bytes. There is no socket, no clock and no
 // goroutine here, so any input can be replayed cut at any byte. Nothing is ever
@@ -7,7 +7,5 @@
 //
 //	handshake.go  requests for a WebSocket, and the 101        RFC 6455, 4.2
 //	frame.go      Decoder: bytes to messages; frame headers    RFC 6455, 5
-//	close.go      close codes, ours and the standard's         RFC 6455, 7.4
-//	command.go    client messages: JSON to Command
-//	message.go    server messages: values to frames
+//	close.go      close frames, and what is wrong with one     RFC 6455, 5.5.1 and 7.4
 package wsproto

@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
+
+	"tickedge/internal/protocol"
 )
 
 const (
@@ -50,7 +52,7 @@ const (
 // how many parts it came: fragments, and where a frame did not come at once, reads.
 type Event struct {
 	Kind    Kind
-	Code    Code
+	Code    protocol.Code
 	Parts   int
 	Payload []byte
 }
@@ -159,7 +161,7 @@ func (d *Decoder) frame(in []byte, lim *Limits) (h ws.Header, payload, rest []by
 	}
 }
 
-var errParts = &ProtocolError{CodeTooBig, "message comes in too many parts"}
+var errParts = &ProtocolError{protocol.CodeTooBig, "message comes in too many parts"}
 
 func (d *Decoder) state() *partial {
 	if d.partial == nil {
@@ -219,10 +221,10 @@ func (d *Decoder) header(b []byte, lim *Limits) (h ws.Header, n int, err *Protoc
 		}
 		// have is at most lim.Message, so the difference can't overflow.
 		if h.Length > int64(lim.Message-have) {
-			return h, 0, &ProtocolError{CodeTooBig, "message is too big"}
+			return h, 0, &ProtocolError{protocol.CodeTooBig, "message is too big"}
 		}
 		if h.OpCode == ws.OpBinary && !lim.Binary {
-			return h, 0, &ProtocolError{CodeUnsupported, "binary messages are not taken here"}
+			return h, 0, &ProtocolError{protocol.CodeUnsupported, "binary messages are not taken here"}
 		}
 	}
 	if len(b) < n+4 {
@@ -253,7 +255,7 @@ func (d *Decoder) take(h ws.Header, payload []byte, reads int, lim *Limits) (Eve
 	p.message = append(p.message, payload...)
 	p.fragments++
 	if p.fragments > lim.Fragments {
-		return Event{}, &ProtocolError{CodeTooBig, "message has too many fragments"}
+		return Event{}, &ProtocolError{protocol.CodeTooBig, "message has too many fragments"}
 	}
 	if p.parts += reads; lim.Parts > 0 && p.parts > lim.Parts {
 		return Event{}, errParts
@@ -272,7 +274,7 @@ func message(op ws.OpCode, payload []byte, parts int) (Event, *ProtocolError) {
 	}
 	// RFC 6455, 8.1: the whole message, as a rune may be cut by a fragment.
 	if !utf8.Valid(payload) {
-		return Event{}, &ProtocolError{CodeBadUTF8, "text is not valid UTF-8"}
+		return Event{}, &ProtocolError{protocol.CodeBadUTF8, "text is not valid UTF-8"}
 	}
 	return Event{Kind: Text, Parts: parts, Payload: payload}, nil
 }
@@ -306,9 +308,9 @@ func AppendPong(dst, payload []byte) []byte { return AppendFrame(dst, ws.OpPong,
 // AppendPing appends a ping without payload.
 func AppendPing(dst []byte) []byte { return append(dst, finBit|byte(ws.OpPing), 0) }
 
-// textRoom is what BeginText leaves for a frame header: that of a payload of 126 to
+// TextRoom is what [BeginText] leaves for a frame header: that of a payload of 126 to
 // 65535 bytes, which the frames of a flush have. Others are moved once.
-const textRoom = 4
+const TextRoom = 4
 
 // BeginText opens a text frame at the end of dst. Append the payload to what it
 // returns, then call [EndText] with len(dst) of before.
@@ -318,18 +320,18 @@ func BeginText(dst []byte) []byte {
 
 // EndText closes the text frame that was begun at start.
 func EndText(dst []byte, start int) []byte {
-	n := len(dst) - start - textRoom
+	n := len(dst) - start - TextRoom
 	switch {
 	case n < 126:
 		dst[start+1] = byte(n)
-		copy(dst[start+2:], dst[start+textRoom:])
+		copy(dst[start+2:], dst[start+TextRoom:])
 		return dst[:len(dst)-2]
 	case n < 1<<16:
 		binary.BigEndian.PutUint16(dst[start+2:], uint16(n))
 		return dst
 	default:
 		dst = append(dst, 0, 0, 0, 0, 0, 0)
-		copy(dst[start+10:], dst[start+textRoom:start+textRoom+n])
+		copy(dst[start+10:], dst[start+TextRoom:start+TextRoom+n])
 		dst[start+1] = 127
 		binary.BigEndian.PutUint64(dst[start+2:], uint64(n))
 		return dst

@@ -3,10 +3,13 @@ package wsproto
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"unsafe"
 
 	"github.com/gobwas/ws"
+
+	"tickedge/internal/protocol"
 )
 
 // The client's frames of these tests are those that gobwas/ws would send.
@@ -230,5 +233,60 @@ func TestDecoderIsOneWord(t *testing.T) {
 	}
 	if _, err := drain(t, &d, more(opText, "abc"), roomy); err != nil || buffered(&d) != 3 {
 		t.Errorf("after a fragment of 3 bytes the decoder keeps %d bytes (%v)", buffered(&d), err)
+	}
+}
+
+// Every encoder leaves what is in dst before and appends the same as to nothing.
+func TestEncodersAppend(t *testing.T) {
+	text := func(n int) func(dst []byte) []byte {
+		return func(dst []byte) []byte {
+			return EndText(append(BeginText(dst), strings.Repeat("x", n)...), len(dst))
+		}
+	}
+	encoders := map[string]func(dst []byte) []byte{
+		"text": text(100), "longer text": text(300), "long text": text(100_000),
+		"pong":  func(dst []byte) []byte { return AppendPong(dst, []byte("p")) },
+		"ping":  AppendPing,
+		"close": func(dst []byte) []byte { return AppendClose(dst, protocol.CodeRestart, "r") },
+	}
+	for name, encode := range encoders {
+		alone := encode(nil)
+		for _, before := range []string{"x", strings.Repeat("before", 100)} {
+			for _, room := range []int{0, 1, 5, 100000} {
+				dst := append(make([]byte, 0, len(before)+room), before...)
+				if got := encode(dst); string(got) != before+string(alone) {
+					t.Errorf("%s after %d bytes with room for %d: %.200q", name, len(before), room, got)
+				}
+			}
+		}
+		// Two in a row are two frames.
+		twice := encode(encode(nil))
+		readFrame(t, twice[:len(alone)])
+		readFrame(t, twice[len(alone):])
+	}
+}
+
+func TestTextFrameAtBoundaryLengths(t *testing.T) {
+	for _, n := range []int{0, 1, 124, 125, 126, 127, 65534, 65535, 65536, 65537, 200000} {
+		payload := bytes.Repeat([]byte("abcdefg"), n/7+1)[:n]
+		for _, before := range []int{0, 1, 1000} {
+			for _, room := range []int{0, 3, n + 4, n + 5, n + 10, 2 * n} {
+				t.Run(fmt.Sprintf("%d after %d with room for %d", n, before, room), func(t *testing.T) {
+					dst := append(make([]byte, 0, before+room), bytes.Repeat([]byte{0xee}, before)...)
+					start := len(dst)
+					dst = EndText(append(BeginText(dst), payload...), start)
+					if got := bytes.Count(dst[:start], []byte{0xee}); got != before {
+						t.Error("what was there before is overwritten")
+					}
+					if h, body := readFrame(t, dst[start:]); h.OpCode != ws.OpText || !h.Fin || h.Masked || !bytes.Equal(body, payload) {
+						t.Errorf("header %+v, payload %s", h, show(body))
+					}
+					// AppendFrame writes the same.
+					if !bytes.Equal(AppendFrame(nil, ws.OpText, payload), dst[start:]) {
+						t.Error("AppendFrame differs")
+					}
+				})
+			}
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"tickedge/internal/protocol"
 )
 
 // badUTF8 is text that RFC 3629 forbids.
@@ -76,12 +78,12 @@ func TestRFC6455_7_4_1_TooBigByClaim(t *testing.T) {
 	lim := &Limits{Message: 20 << 10, Fragments: 16}
 	claims := []struct {
 		n    uint64
-		want Code
+		want protocol.Code
 	}{
-		{20<<10 + 1, CodeProtocolError}, // Not the shortest form.
-		{65536, CodeTooBig}, {1 << 31, CodeTooBig}, {1 << 32, CodeTooBig}, {1<<32 + 1, CodeTooBig},
-		{1 << 62, CodeTooBig}, {1<<63 - 1, CodeTooBig},
-		{1 << 63, CodeProtocolError}, {1<<63 + 5, CodeProtocolError}, {1<<64 - 1, CodeProtocolError},
+		{20<<10 + 1, protocol.CodeProtocolError}, // Not the shortest form.
+		{65536, protocol.CodeTooBig}, {1 << 31, protocol.CodeTooBig}, {1 << 32, protocol.CodeTooBig}, {1<<32 + 1, protocol.CodeTooBig},
+		{1 << 62, protocol.CodeTooBig}, {1<<63 - 1, protocol.CodeTooBig},
+		{1 << 63, protocol.CodeProtocolError}, {1<<63 + 5, protocol.CodeProtocolError}, {1<<64 - 1, protocol.CodeProtocolError},
 	}
 	for _, c := range claims {
 		for _, started := range []bool{false, true} {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"unicode/utf8"
+
+	"tickedge/internal/protocol"
 )
 
 // model is RFC 6455, section 5 once more, for input that is there as a whole and without
@@ -62,7 +64,7 @@ func model(in []byte, lim *Limits) (events []string) {
 			if wrong != 0 {
 				return fail(wrong)
 			}
-			events = append(events, showEvent(Event{Kind: Close, Code: Code(code), Payload: payload}))
+			events = append(events, showEvent(Event{Kind: Close, Code: protocol.Code(code), Payload: payload}))
 			continue
 		case opText, opBinary:
 			kind = op

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"testing"
+
+	"tickedge/internal/protocol"
 )
 
 // parts decodes b in reads of n bytes, and returns how many parts each message came in.
@@ -53,7 +55,7 @@ func TestParts(t *testing.T) {
 			t.Errorf("%s, at most %d: %v", tc.name, lim.Parts, err)
 		}
 		if lim.Parts--; lim.Parts > 0 {
-			if _, err := parts(tc.b, tc.read, lim); err == nil || err.Code != CodeTooBig {
+			if _, err := parts(tc.b, tc.read, lim); err == nil || err.Code != protocol.CodeTooBig {
 				t.Errorf("%s, at most %d: %v", tc.name, lim.Parts, err)
 			}
 		}

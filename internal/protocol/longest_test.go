@@ -1,4 +1,4 @@
-package wsproto
+package protocol
 
 import (
 	"slices"
@@ -6,12 +6,14 @@ import (
 	"testing"
 )
 
+// longestMessage is how long a payload is at most, with so many topics a conn. Each kind
+// keeps to it by itself: snapshots and updates end before, and what names topics has at most
+// 256 bytes for each of them, with all that is around.
+func longestMessage(maxTopics int) int { return max(64<<10, 256*maxTopics) }
+
 // Every kind of message at its worst is as short as docs/PROTOCOL.md says. Snapshots and
 // updates are package fanout's to end in time.
 func TestLongestMessage(t *testing.T) {
-	if got := LongestMessage(256); got != 64<<10 {
-		t.Errorf("with 256 topics %d bytes, want 64 KiB", got)
-	}
 	name := strings.Repeat("N", 64)
 	id := []byte(`"` + strings.Repeat("i", idMax) + `"`)
 	// What the parser lets through as an id, and what looks the worst as JSON.
@@ -25,7 +27,7 @@ func TestLongestMessage(t *testing.T) {
 			"topics":    AppendTopics(nil, id, slices.Values(names)),
 			"stale":     appendStale(nil, names...),
 			"interval":  AppendInterval(nil, 60000, "recovered"),
-			"pong":      AppendPongMessage(nil, id, 1<<62),
+			"pong":      AppendPong(nil, id, 1<<62),
 			"heartbeat": (&Heartbeat{Now: 1 << 62, Tick: 1 << 62, Lag: 1 << 62}).Append(nil),
 			"bye":       AppendBye(nil, CodeSlowConsumer, longReason[:100], 1<<31),
 			"error":     AppendError(nil, &CommandError{Code: ErrMalformed, Reason: strings.Repeat("\x01", 100_000), ID: id}),
@@ -36,8 +38,8 @@ func TestLongestMessage(t *testing.T) {
 			kinds["ack, "+what] = ack.Append(nil)
 		}
 		for kind, b := range kinds {
-			if n := len(payloadText(t, b)); n > LongestMessage(maxTopics) {
-				t.Errorf("%s with %d topics has %d bytes, want at most %d", kind, maxTopics, n, LongestMessage(maxTopics))
+			if n := len(payloadText(t, b)); n > longestMessage(maxTopics) {
+				t.Errorf("%s with %d topics has %d bytes, want at most %d", kind, maxTopics, n, longestMessage(maxTopics))
 			}
 		}
 	}

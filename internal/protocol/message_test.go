@@ -1,4 +1,4 @@
-package wsproto
+package protocol
 
 import (
 	"bytes"
@@ -9,21 +9,15 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
-
-	"github.com/gobwas/ws"
 )
 
-// payloadText reads the one text frame that b is and checks that it holds valid JSON.
-func payloadText(t testing.TB, b []byte) string {
+// payloadText checks that a payload is one valid JSON value.
+func payloadText(t testing.TB, payload []byte) string {
 	t.Helper()
-	h, body := readFrame(t, b)
-	if h.OpCode != ws.OpText || !h.Fin {
-		t.Fatalf("frame header %+v", h)
+	if !utf8.Valid(payload) || !json.Valid(payload) {
+		t.Fatalf("no valid JSON: %.300q", payload)
 	}
-	if !utf8.Valid(body) || !json.Valid(body) {
-		t.Fatalf("no valid JSON: %.300q", body)
-	}
-	return string(body)
+	return string(payload)
 }
 
 // The forms that the protocol document shows, byte for byte.
@@ -47,7 +41,7 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 		{appendUnsubscribed(nil, "the edge is full of topics, and …", "NOSUCH"),
 			`{"t":"unsubscribed","topics":["NOSUCH"],"reason":"the edge is full of topics, and …"}`},
 		{AppendInterval(nil, 1000, "slow"), `{"t":"interval","ms":1000,"reason":"slow"}`},
-		{AppendPongMessage(nil, []byte("6"), 1732181744001), `{"t":"pong","id":6,"ts":1732181744001}`},
+		{AppendPong(nil, []byte("6"), 1732181744001), `{"t":"pong","id":6,"ts":1732181744001}`},
 		{AppendBye(nil, CodeRestart, "draining", 4200), `{"t":"bye","code":1012,"reason":"draining","retry_ms":4200}`},
 	}
 	for _, tt := range tests {
@@ -58,21 +52,19 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 }
 
 func appendStale(dst []byte, names ...string) []byte {
-	start := len(dst)
-	dst = AppendStaleHead(BeginText(dst), 1732181755000)
+	dst = AppendStaleHead(dst, 1732181755000)
 	for _, name := range names {
 		dst = AppendName(dst, name)
 	}
-	return EndText(append(dst, NamesEnd...), start)
+	return append(dst, NamesEnd...)
 }
 
 func appendUnsubscribed(dst []byte, reason string, names ...string) []byte {
-	start := len(dst)
-	dst = AppendUnsubscribedHead(BeginText(dst))
+	dst = append(dst, UnsubscribedHead...)
 	for _, name := range names {
 		dst = AppendName(dst, name)
 	}
-	return EndText(AppendUnsubscribedEnd(dst, reason), start)
+	return AppendUnsubscribedEnd(dst, reason)
 }
 
 func TestUnsubscribedTopicsOfOneMessage(t *testing.T) {
@@ -108,13 +100,13 @@ func TestStaleTopicsOfAFullConn(t *testing.T) {
 func TestRowsAreAsDocumented(t *testing.T) {
 	const row = `{"s":"AAPL","n":8812,"v":{"p":189.87,"ts":1732181723411}}`
 	for kind, head := range map[string][]byte{
-		"snapshot": AppendSnapshotHead(BeginText(nil), 1732181723500),
-		"update":   AppendUpdateHead(BeginText(nil), 1732181723500),
+		"snapshot": AppendSnapshotHead(nil, 1732181723500),
+		"update":   AppendUpdateHead(nil, 1732181723500),
 	} {
 		for rows := range 3 {
 			b := bytes.Clone(head)
 			b = append(b, strings.Join(slices.Repeat([]string{row}, rows), ",")...)
-			got := payloadText(t, EndText(append(b, RowsEnd...), 0))
+			got := payloadText(t, append(b, RowsEnd...))
 			want := `{"t":"` + kind + `","ts":1732181723500,"d":[` + strings.Join(slices.Repeat([]string{row}, rows), ",") + `]}`
 			if got != want {
 				t.Errorf("\n got %s\nwant %s", got, want)
@@ -139,7 +131,7 @@ func TestMessageVariants(t *testing.T) {
 		{AppendTopics(nil, nil, slices.Values([]string(nil))), `{"t":"topics","topics":[]}`},
 		{AppendTopics(nil, nil, slices.Values([]string{"A"})), `{"t":"topics","topics":["A"]}`},
 		{AppendError(nil, &CommandError{Code: 413}), `{"t":"error","code":413,"reason":""}`},
-		{AppendPongMessage(nil, nil, 0), `{"t":"pong","ts":0}`},
+		{AppendPong(nil, nil, 0), `{"t":"pong","ts":0}`},
 		{(&Heartbeat{}).Append(nil), `{"t":"heartbeat","ts":0,"feed":"down","lag":0}`},
 		{(&Heartbeat{math.MaxInt64, true, math.MaxInt64, math.MaxInt64}).Append(nil),
 			`{"t":"heartbeat","ts":9223372036854775807,"feed":"up","tick":9223372036854775807,"lag":9223372036854775807}`},
@@ -165,16 +157,13 @@ func TestEncodersAppend(t *testing.T) {
 		},
 		"topics":     func(dst []byte) []byte { return AppendTopics(dst, nil, slices.Values([]string{"A", "B"})) },
 		"error":      func(dst []byte) []byte { return AppendError(dst, &CommandError{Code: 400, Reason: "r"}) },
-		"pong":       func(dst []byte) []byte { return AppendPongMessage(dst, []byte("1"), 2) },
+		"pong":       func(dst []byte) []byte { return AppendPong(dst, []byte("1"), 2) },
 		"heartbeat":  func(dst []byte) []byte { return (&Heartbeat{Now: 3}).Append(dst) },
 		"feed":       func(dst []byte) []byte { return (&Feed{Since: 3, Topics: "fx:*"}).Append(dst) },
 		"stale":      func(dst []byte) []byte { return appendStale(dst, "A", "B") },
 		"long stale": func(dst []byte) []byte { return appendStale(dst, slices.Repeat([]string{"a"}, 9999)...) },
 		"interval":   func(dst []byte) []byte { return AppendInterval(dst, 5000, "slow") },
 		"bye":        func(dst []byte) []byte { return AppendBye(dst, CodeRestart, "r", 4) },
-		"pong frame": func(dst []byte) []byte { return AppendPong(dst, []byte("p")) },
-		"ping frame": AppendPing,
-		"close":      func(dst []byte) []byte { return AppendClose(dst, CodeRestart, "r") },
 	}
 	for name, encode := range encoders {
 		alone := encode(nil)
@@ -186,10 +175,6 @@ func TestEncodersAppend(t *testing.T) {
 				}
 			}
 		}
-		// Two in a row are two frames.
-		twice := encode(encode(nil))
-		readFrame(t, twice[:len(alone)])
-		readFrame(t, twice[len(alone):])
 	}
 }
 
@@ -241,31 +226,6 @@ func TestHostileCommandsAreAnswered(t *testing.T) {
 				payloadText(t, AppendError(nil, err))
 			} else {
 				payloadText(t, (&Ack{ID: cmd.ID, Op: cmd.Op}).Append(nil))
-			}
-		}
-	}
-}
-
-func TestTextFrameAtBoundaryLengths(t *testing.T) {
-	for _, n := range []int{0, 1, 124, 125, 126, 127, 65534, 65535, 65536, 65537, 200000} {
-		payload := bytes.Repeat([]byte("abcdefg"), n/7+1)[:n]
-		for _, before := range []int{0, 1, 1000} {
-			for _, room := range []int{0, 3, n + 4, n + 5, n + 10, 2 * n} {
-				t.Run(fmt.Sprintf("%d after %d with room for %d", n, before, room), func(t *testing.T) {
-					dst := append(make([]byte, 0, before+room), bytes.Repeat([]byte{0xee}, before)...)
-					start := len(dst)
-					dst = EndText(append(BeginText(dst), payload...), start)
-					if got := bytes.Count(dst[:start], []byte{0xee}); got != before {
-						t.Error("what was there before is overwritten")
-					}
-					if h, body := readFrame(t, dst[start:]); h.OpCode != ws.OpText || !h.Fin || h.Masked || !bytes.Equal(body, payload) {
-						t.Errorf("header %+v, payload %s", h, show(body))
-					}
-					// AppendFrame writes the same.
-					if !bytes.Equal(AppendFrame(nil, ws.OpText, payload), dst[start:]) {
-						t.Error("AppendFrame differs")
-					}
-				})
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package wsproto
+package protocol
 
 import (
 	"bytes"
@@ -64,6 +64,7 @@ const (
 	ErrForbidden     = 403 // A topic that the token does not allow.
 	ErrTooManyTopics = 413
 	ErrBadTopic      = 422
+	ErrTooFast       = 429 // Beyond the rate of the conn, or of its source.
 )
 
 // Command is one client message.
@@ -82,7 +83,7 @@ type Command struct {
 // for what was not read as a message.
 type Size struct {
 	Bytes int
-	Parts int // See [Event].
+	Parts int // Fragments and reads that it came in.
 }
 
 // CommandError says why a client message was refused. Reason is for the client's
@@ -129,9 +130,13 @@ func (p *Parser) Parse(msg []byte) (*Command, *CommandError) {
 	case members > membersMax:
 		return nil, malformed("more than %d members", membersMax)
 	}
-	if err := p.parse(); err != nil {
-		err.ID = p.cmd.ID
-		return nil, err
+	wrong, err := p.parse()
+	if err != nil {
+		wrong = syntaxError(err)
+	}
+	if wrong != nil {
+		wrong.ID = p.cmd.ID
+		return nil, wrong
 	}
 	return &p.cmd, nil
 }
@@ -164,112 +169,98 @@ func malformed(format string, args ...any) *CommandError {
 	return &CommandError{Code: ErrMalformed, Reason: fmt.Sprintf(format, args...)}
 }
 
-func (p *Parser) parse() *CommandError {
-	if p.dec.PeekKind() != '{' {
-		return p.syntax("a command is a JSON object")
+// members is what parse has found of a command.
+type members struct {
+	op                       string
+	hasOp, topics, ms, token bool
+}
+
+// parse reads a message. wrong is set if it is well-formed JSON but no command.
+func (p *Parser) parse() (wrong *CommandError, err error) {
+	if start, err := p.dec.ReadToken(); err != nil || start.Kind() != '{' {
+		return malformed("a command is a JSON object"), err
 	}
-	var op string
-	var hasOp, hasTopics, hasMS, hasToken bool
-	var first *CommandError // The first wrong value; the id may come after it.
-	note := func(err *CommandError) {
-		if first == nil {
-			first = err
-		}
-	}
-	if _, err := p.dec.ReadToken(); err != nil {
-		return p.syntaxError(err)
-	}
+	var found members
 	for p.dec.PeekKind() == '"' {
 		name, err := p.dec.ReadToken()
 		if err != nil {
-			return p.syntaxError(err)
+			return nil, err
 		}
-		switch name.String() {
-		case "op":
-			hasOp = true
-			v, err := p.dec.ReadValue()
-			if err != nil {
-				return p.syntaxError(err)
-			}
-			if v.Kind() != '"' {
-				note(malformed("op is a string"))
-				continue
-			}
-			op = string(p.unquote(v))
-		case "id":
-			v, err := p.dec.ReadValue()
-			if err != nil {
-				return p.syntaxError(err)
-			}
-			if k := v.Kind(); k != '"' && k != '0' || len(v) > idMax+2 || k == '0' && len(v) > idMax {
-				note(malformed("id is a number or a string of at most %d bytes", idMax))
-				continue
-			}
-			p.id = append(p.id[:0], v...)
-			p.cmd.ID = p.id
-		case "topics":
-			hasTopics = true
-			wrong, err := p.topics()
-			if err != nil {
-				return p.syntaxError(err)
-			}
-			if wrong != nil {
-				note(wrong)
-			}
-		case "ms":
-			hasMS = true
-			v, err := p.dec.ReadValue()
-			if err != nil {
-				return p.syntaxError(err)
-			}
-			ms, err := strconv.Atoi(string(v))
-			if err != nil || !ValidInterval(ms) {
-				note(malformed("ms is a whole number from %d to %d", IntervalMin, IntervalMax))
-			}
-			p.cmd.MS = ms
-		case "token":
-			hasToken = true
-			v, err := p.dec.ReadValue()
-			if err != nil {
-				return p.syntaxError(err)
-			}
-			if v.Kind() != '"' {
-				note(malformed("token is a string"))
-				continue
-			}
-			p.cmd.Token = p.unquote(v)
-		default:
-			if err := p.dec.SkipValue(); err != nil {
-				return p.syntaxError(err)
-			}
+		// The first wrong value counts; the id may come after it.
+		if one, err := p.member(name.String(), &found); err != nil {
+			return nil, err
+		} else if wrong == nil {
+			wrong = one
 		}
 	}
 	if _, err := p.dec.ReadToken(); err != nil { // The closing brace, or what stands there instead.
-		return p.syntaxError(err)
+		return nil, err
 	}
 	if _, err := p.dec.ReadToken(); err != io.EOF {
-		return malformed("a message holds one command and nothing after it")
+		return malformed("a message holds one command and nothing after it"), nil
 	}
-	p.cmd.Op = opNames[op]
+	p.cmd.Op = opNames[found.op]
 	switch {
-	case first != nil:
-		return first
-	case !hasOp:
-		return malformed("op is missing")
+	case wrong != nil:
+	case !found.hasOp:
+		wrong = malformed("op is missing")
 	case p.cmd.Op == 0:
-		return malformed("unknown op %q", cut(op, idMax))
-	case (p.cmd.Op == OpSubscribe || p.cmd.Op == OpUnsubscribe) && !hasTopics:
-		return malformed("%s needs topics", op)
-	case p.cmd.Op == OpInterval && !hasMS:
-		return malformed("interval needs ms, a whole number from %d to %d", IntervalMin, IntervalMax)
-	case p.cmd.Op == OpAuth && !hasToken:
-		return malformed("auth needs token")
+		wrong = malformed("unknown op %q", Cut(found.op, idMax))
+	case (p.cmd.Op == OpSubscribe || p.cmd.Op == OpUnsubscribe) && !found.topics:
+		wrong = malformed("%s needs topics", found.op)
+	case p.cmd.Op == OpInterval && !found.ms:
+		wrong = malformed("interval needs ms, a whole number from %d to %d", IntervalMin, IntervalMax)
+	case p.cmd.Op == OpAuth && !found.token:
+		wrong = malformed("auth needs token")
 	}
-	return nil
+	return wrong, nil
 }
 
-// topics reads the list of topics. wrong is set if it is well-formed JSON but no
-// list that a command may have.
+// member reads the value of a member, as parse does.
+func (p *Parser) member(name string, found *members) (wrong *CommandError, err error) {
+	switch name {
+	case "op", "id", "ms", "token":
+	case "topics":
+		found.topics = true
+		return p.topics()
+	default:
+		return nil, p.dec.SkipValue()
+	}
+	v, err := p.dec.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	isString := v.Kind() == '"'
+	switch name {
+	case "op":
+		found.hasOp = true
+		if !isString {
+			return malformed("op is a string"), nil
+		}
+		found.op = string(p.unquote(v))
+	case "id":
+		if !isString && v.Kind() != '0' || len(v) > idMax+2 || !isString && len(v) > idMax {
+			return malformed("id is a number or a string of at most %d bytes", idMax), nil
+		}
+		p.id = append(p.id[:0], v...)
+		p.cmd.ID = p.id
+	case "ms":
+		found.ms = true
+		p.cmd.MS, err = strconv.Atoi(string(v))
+		if err != nil || !ValidInterval(p.cmd.MS) {
+			return malformed("ms is a whole number from %d to %d", IntervalMin, IntervalMax), nil
+		}
+	case "token":
+		found.token = true
+		if !isString {
+			return malformed("token is a string"), nil
+		}
+		p.cmd.Token = p.unquote(v)
+	}
+	return nil, nil
+}
+
+// topics reads the list of topics, as parse does.
 func (p *Parser) topics() (wrong *CommandError, err error) {
 	if p.dec.PeekKind() != '[' {
 		return malformed("topics is a list of strings"), p.dec.SkipValue()
@@ -304,16 +295,7 @@ func (p *Parser) unquote(v jsontext.Value) []byte {
 	return p.text[start:len(p.text):len(p.text)]
 }
 
-// syntax reports what the decoder has against the next token, or else says what was
-// expected.
-func (p *Parser) syntax(expected string) *CommandError {
-	if _, err := p.dec.ReadToken(); err != nil {
-		return p.syntaxError(err)
-	}
-	return malformed("%s", expected)
-}
-
-func (p *Parser) syntaxError(err error) *CommandError {
+func syntaxError(err error) *CommandError {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return malformed("malformed JSON: the message ends too early")
 	}

@@ -1,0 +1,193 @@
+package fanout
+
+import (
+	"time"
+
+	"tickedge/internal/protocol"
+)
+
+// visit looks after one conn whose time has come. The next visit is scheduled first,
+// as the conn may be gone after any call of the sink.
+func (s *Shard) visit(id ConnID, c *conn) {
+	s.stats.Visits++
+	switch c.state {
+	case opening:
+		s.place(id, c, s.now+s.times.handshake)
+		s.Evict(id, HandshakeTimeout)
+		return
+	case closing:
+		s.visitClosing(id, c)
+		return
+	}
+	flush := !c.flush.after(s.now)
+	s.schedule(id, c)
+	if s.draining && !s.drainAt(id).after(s.now) {
+		s.Evict(id, Drain)
+		return
+	}
+	if s.times.age > 0 && s.now-c.since >= s.ageAt(id) {
+		s.Evict(id, MaxAge)
+		return
+	}
+	left := s.sink.Backlog(id)
+	if c.flags&backlogged != 0 || left > 0 {
+		s.progress(id, c, left)
+	}
+	// Who takes bytes is alive, and its pong may be behind more of them.
+	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong && s.now-c.backlog >= s.times.pong {
+		s.Evict(id, NoPong)
+		return
+	}
+	if left > 0 {
+		s.visitBacklogged(id, c, flush)
+		return
+	}
+	if c.topics.n == 0 && s.now-s.aside(id).bare >= s.times.idle {
+		s.Evict(id, Idle)
+		return
+	}
+
+	out := s.scratch[:0]
+	if c.topics.pending&marked != 0 {
+		out = s.snapshot(id, c, out)
+	}
+	inPass := c.topics.pending&passing != 0
+	if flush && c.pace != 0 && !inPass {
+		out = s.keepPace(id, c, out)
+	}
+	if flush || inPass || s.table.Notice() > c.served {
+		out = s.deliver(id, c, s.table.Watermark(), flush, out)
+	}
+	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
+		out = s.heartbeat(c, out)
+	}
+	if len(out) > 0 {
+		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.
+	}
+	if s.pingDue(c) {
+		out = c.framing().ping(out)
+		s.stats.Pings++
+	}
+	if c.More() {
+		s.stats.Pieces++
+		s.sooner(id, c, s.now+1)
+	}
+	s.scratch = out[:0]
+	if len(out) > 0 {
+		s.written += len(out)
+		s.sink.Write(id, out)
+	}
+}
+
+// snapshotAgain is when a conn is visited again whose snapshot had to wait.
+const snapshotAgain = tick(200 * time.Millisecond / SlotTime)
+
+// snapshot appends what is to be sent of snapshots now, and which of their topics are stale.
+func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
+	f, watermark := c.framing(), s.table.Watermark()
+	rows, delayed := s.Snapshot(&c.Cursor, s.sink.Source(id), watermark, len(dst), f.begin(dst))
+	dst = f.end(rows, len(dst))
+	if delayed {
+		s.stats.SnapshotsDelayed++
+		s.sooner(id, c, s.now+snapshotAgain)
+	}
+	return f.end(s.Stale(&c.Cursor, watermark, f.begin(dst)), len(dst))
+}
+
+// deliver brings a conn up to date: with an update, or the next piece of one, and the news
+// if there is any. Where neither a flush is due nor a pass under way it does so only if
+// there is news that concerns the conn. Rows that go out early with it are no harm, and
+// the flushes keep their phase.
+func (s *Shard) deliver(id ConnID, c *conn, watermark uint64, flush bool, dst []byte) []byte {
+	if watermark == c.served && c.topics.pending == 0 {
+		return dst
+	}
+	f, p, start := c.framing(), &s.aside(id).Pass, len(dst)
+	inPass, news := c.topics.pending&passing != 0, s.table.Notice() > c.served
+	if news {
+		for i := range s.table.Sources() {
+			dst = f.end(s.Feed(&c.Cursor, p, i, watermark, f.begin(dst)), len(dst))
+		}
+	}
+	if news && !inPass {
+		s.FindStale(&c.Cursor, watermark)
+		if !flush && len(dst) == start && len(s.stale) == 0 && !s.anyWithdrawn(&c.Cursor) {
+			return dst
+		}
+	}
+	if inPass || !flush { // Another flush has told it.
+		dst = s.tellPace(c, dst)
+	}
+	dst = f.end(s.Rows(&c.Cursor, p, watermark, len(dst), f.begin(dst)), len(dst))
+	if !news && !inPass {
+		return dst
+	}
+	dst = f.end(s.Stale(&c.Cursor, watermark, f.begin(dst)), len(dst))
+	return s.takeAway(id, c, dst)
+}
+
+// takeAway takes the topics of a conn away that were withdrawn, if there are any.
+func (s *Shard) takeAway(id ConnID, c *conn, dst []byte) []byte {
+	had := c.topics.n
+	for f, start := c.framing(), -1; start < len(dst); {
+		start = len(dst)
+		dst = f.end(s.Withdrawn(&c.Cursor, &s.aside(id).Pass, f.begin(dst)), start)
+	}
+	s.emptied(id, c, had)
+	return dst
+}
+
+// emptied notes the time if a conn that had topics has none any more.
+func (s *Shard) emptied(id ConnID, c *conn, had uint16) {
+	if had > 0 && c.topics.n == 0 {
+		s.aside(id).bare = s.now
+	}
+}
+
+// heartbeat appends what a conn hears that has not heard anything for a while.
+func (s *Shard) heartbeat(c *conn, dst []byte) []byte {
+	s.stats.Heartbeats++
+	f, h := c.framing(), s.table.Health()
+	beat := protocol.Heartbeat{Now: s.clock.UnixMilli(), FeedUp: h.Up, Tick: h.Tick, Lag: h.Lag}
+	return f.end(beat.Append(f.begin(dst)), len(dst))
+}
+
+// sooner has a conn visited at due, if that is before its next visit.
+func (s *Shard) sooner(id ConnID, c *conn, due tick) {
+	if c.due.after(due) {
+		s.unplace(c)
+		s.place(id, c, due)
+	}
+}
+
+// pingDue reports whether a ping is to be sent now, and awaits its pong then. A
+// client that was heard lately needs none.
+func (s *Shard) pingDue(c *conn) bool {
+	if c.flags&pinged != 0 || c.ping.after(s.now) {
+		return false
+	}
+	if s.now-c.heard < s.times.ping/2 {
+		c.ping = c.heard + s.jitter(s.times.ping)
+		return false
+	}
+	c.flags |= pinged
+	c.ping = s.now
+	return true
+}
+
+// drainAt spreads the conns over the time of the drain by their ids.
+func (s *Shard) drainAt(id ConnID) tick {
+	return s.drainFrom + tick(uint64(uint32(id)*golden)*uint64(s.drainSpan)>>32)
+}
+
+// ageAt is the age at which a conn is too old: MaxAge ±25 %, spread evenly by the ids,
+// so that conns that came together do not go together.
+func (s *Shard) ageAt(id ConnID) tick {
+	t := s.times.age
+	return t - t/4 + tick(uint64(uint32(id)*golden)*uint64(t/2)>>32)
+}
+
+// jitter returns t ±25 %.
+func (s *Shard) jitter(t tick) tick {
+	return t - t/4 + tick(s.rng.Uint32N(uint32(t/2)+1))
+}
