@@ -34,7 +34,8 @@ var mayImport = map[string][]string{
 	"internal/feed":                   {"internal/broker", "internal/topics"},
 	"internal/market":                 {"internal/broker", "internal/topics"},
 	"internal/logtest":                {},
-	"internal/app/edge":               {"internal/auth", "internal/doctor", "internal/fanout", "internal/broker", "internal/broker/redis", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/httphead", "internal/loop", "internal/market", "internal/topics", "internal/wsproto"},
+	"internal/admin":                  {"internal/panics"},
+	"internal/app/edge":               {"internal/admin", "internal/auth", "internal/doctor", "internal/fanout", "internal/broker", "internal/broker/redis", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/httphead", "internal/loop", "internal/market", "internal/topics", "internal/wsproto"},
 	"cmd/edge":                        {"internal/app/edge"},
 	"cmd/tickgen":                     {"internal/broker/redis", "internal/flags", "internal/market"},
 }
@@ -44,7 +45,7 @@ var doors = map[string][]string{
 	"github.com/gobwas/ws":          {"internal/wsproto"},
 	"github.com/redis/go-redis":     {"internal/broker/redis", "internal/broker/redis/redistest"},
 	"github.com/alicebob":           {"internal/broker/redis"},
-	"github.com/prometheus":         {"internal/app/edge"},
+	"github.com/prometheus":         {"internal/admin", "internal/app/edge"},
 	"github.com/peterbourgon/ff":    {"internal/flags"},
 	"golang.org/x/sys":              {"internal/loop"},
 	"github.com/go-json-experiment": {"internal/auth", "internal/wsproto"},

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"tickedge/internal/admin"
 	"tickedge/internal/auth"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/doctor"
@@ -289,7 +290,7 @@ func (c *config) validate(fs *flag.FlagSet) error {
 	if c.admin != "" && !validHostPort(c.admin) {
 		bad("-admin is %q, want host:port such as 127.0.0.1:9090, or nothing", c.admin)
 	}
-	if _, err := parseHostNames(c.adminHost); err != nil {
+	if _, err := admin.ParseNames(c.adminHost); err != nil {
 		bad("-admin-host: %v", err)
 	}
 	if c.loops < 1 || c.loops > 1024 {
@@ -470,9 +471,8 @@ func lines(bad func(format string, args ...any), prefix string, err error) {
 
 // What is kept free of open files beside the loops and the sources of the feed.
 const (
-	adminFiles = adminConns + 2 // And the listener, and one that is just accepted.
-	jwksFiles  = 2              // A fetch, see connFiles in package redis.
-	demoFiles  = 16             // The other ends of all connections of the feed, and the publisher.
+	jwksFiles = 2  // A fetch, see connFiles in package redis.
+	demoFiles = 16 // The other ends of all connections of the feed, and the publisher.
 	// spareFiles are for what has no number of its own: the log, the Go runtime, names that
 	// are looked up, keys, certificates and /proc that are read.
 	spareFiles = 128
@@ -483,7 +483,7 @@ func (c *config) fileReserve() int {
 	sources, _ := c.feed()
 	n := loop.FileReserve(max(1, c.loops)) + sources.Files() + spareFiles
 	if c.admin != "" {
-		n += adminFiles
+		n += admin.Files
 	}
 	if c.jwtJWKS != "" {
 		n += jwksFiles
@@ -645,8 +645,8 @@ func (c *config) table(start time.Time, newTopics *guard.SourceLimit) topics.Con
 }
 
 // adminNames are the hosts of -admin-host.
-func (c *config) adminNames() hostNames {
-	names, _ := parseHostNames(c.adminHost) // Checked by validate.
+func (c *config) adminNames() admin.Names {
+	names, _ := admin.ParseNames(c.adminHost) // Checked by validate.
 	return names
 }
 

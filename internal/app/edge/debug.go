@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"tickedge/internal/admin"
 	"tickedge/internal/fanout"
 	"tickedge/internal/loop"
 )
@@ -66,6 +67,14 @@ func debugConnOf(who loop.Identity, in int, c *fanout.ConnInfo) debugConn {
 		Conn: who.Conn, Remote: who.Remote, User: who.User, Loop: in, State: c.State,
 		Age: c.Age.Milliseconds(), Topics: c.Topics, Window: c.Window.Milliseconds(), Step: c.Step,
 		Backlog: c.Backlog, BacklogFor: c.BacklogFor.Milliseconds(), Heard: c.Heard.Milliseconds(), RTT: c.RTT.Milliseconds(),
+	}
+}
+
+// debugPages are the edge's own pages of the admin port.
+func debugPages(server *loop.Server) []admin.Page {
+	return []admin.Page{
+		{Path: "/debug/conns", Handler: func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, server) }},
+		{Path: "/debug/evictions", Handler: func(w http.ResponseWriter, r *http.Request) { serveEvictions(w, r, server) }},
 	}
 }
 

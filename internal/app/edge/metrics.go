@@ -5,8 +5,8 @@ import (
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"tickedge/internal/admin"
 	"tickedge/internal/auth"
 	"tickedge/internal/broker"
 	"tickedge/internal/feed"
@@ -20,7 +20,7 @@ import (
 // asked. Nothing on the path of a tick knows of it.
 type exporter struct {
 	server   *loop.Server
-	admin    *admin
+	admin    *admin.Port
 	table    *topics.Table
 	feed     *feed.Feed
 	verifier *auth.Verifier // Nil if nobody needs a token.
@@ -29,13 +29,6 @@ type exporter struct {
 	log      *slog.Logger
 
 	maxBacklog int64
-}
-
-func newRegistry(e *exporter) *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), e)
-	return r
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -141,8 +134,8 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	for _, c := range st.Closed {
 		count(closedDesc, c.Count, c.Reason, c.Code)
 	}
-	for i, label := range refusedLabels {
-		count(adminDesc, e.admin.refused[i].Load(), label)
+	for reason, n := range e.admin.Refused() {
+		count(adminDesc, n, reason)
 	}
 	count(pagesDesc, st.Pages)
 	count(commandsDesc, st.Commands, "ok")

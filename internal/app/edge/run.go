@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"tickedge/internal/admin"
 	"tickedge/internal/auth"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/feed"
@@ -86,12 +87,12 @@ func Main(args []string) int {
 
 	// The port for operators is bound first and served last, so that two edges with
 	// the same flags find each other before clients are shared between them.
-	var ops *admin
+	var ops *admin.Port
 	if cfg.admin != "" {
-		if ops, err = listenAdmin(cfg.admin, cfg.adminNames(), log); err != nil {
+		if ops, err = admin.Listen(cfg.admin, cfg.adminNames(), log); err != nil {
 			return fail("can't start", err)
 		}
-		defer ops.close()
+		defer ops.Close()
 	}
 
 	redis.RouteLog(log)
@@ -155,17 +156,16 @@ func Main(args []string) int {
 		return fail("can't start", err)
 	}
 	if ops != nil {
-		registry := newRegistry(&exporter{
+		ops.Serve(&exporter{
 			server: server, admin: ops, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "",
 			maxConns: cfg.maxConns, maxBacklog: cfg.backlogMax(), log: log,
-		})
-		ops.serve(server, registry, func() (string, error) {
+		}, func() (string, error) {
 			if signals.Err() != nil {
 				return "", errors.New("stopping")
 			}
 			return ready(table, source, verifier, cfg.readyNeedsFeed)
-		})
-		log.Info("admin port open", "addr", ops.listener.Addr().String())
+		}, debugPages(server)...)
+		log.Info("admin port open", "addr", ops.Addr().String())
 	}
 	log.Info("listening", "addr", server.Addr().String(), "clients", server.Families(), "loops", cfg.loops, "max_conns", cfg.maxConns, "interval", cfg.interval)
 	if cfg.page {

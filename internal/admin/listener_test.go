@@ -1,4 +1,4 @@
-package edge
+package admin
 
 import (
 	"errors"
@@ -21,7 +21,7 @@ func (l pipeListener) Accept() (net.Conn, error) { return <-l.conns, nil }
 // The connection that is closed for a new one is the one that is missed least.
 func TestAdminClosesTheLeastMissed(t *testing.T) {
 	pipe := pipeListener{conns: make(chan net.Conn, 1)}
-	l := newAdminListener(pipe)
+	l := newListener(pipe)
 	add := func(states ...http.ConnState) net.Conn {
 		ours, theirs := net.Pipe()
 		t.Cleanup(func() { theirs.Close() })
@@ -36,7 +36,7 @@ func TestAdminClosesTheLeastMissed(t *testing.T) {
 		return c
 	}
 	var active []net.Conn
-	for range adminConns - 4 {
+	for range maxConns - 4 {
 		active = append(active, add(http.StateActive))
 	}
 	waiting1, idle1 := add(), add(http.StateActive, http.StateIdle)
@@ -54,7 +54,7 @@ func TestAdminClosesTheLeastMissed(t *testing.T) {
 			t.Fatalf("victim %d is still there: %v", i, err)
 		}
 		l.note(victim, http.StateClosed)
-		if len(l.conns) != adminConns {
+		if len(l.conns) != maxConns {
 			t.Fatalf("%d connections", len(l.conns))
 		}
 	}
@@ -75,12 +75,12 @@ func TestAdminListens(t *testing.T) {
 		{"[::]:0", "::", "::1", ""},
 		{"[::1]:0", "::1", "::1", "127.0.0.1"},
 	} {
-		a, err := listenAdmin(c.admin, nil, nil)
+		a, err := Listen(c.admin, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer a.close()
-		host, port, _ := net.SplitHostPort(a.listener.Addr().String())
+		defer a.Close()
+		host, port, _ := net.SplitHostPort(a.Addr().String())
 		if host != c.bound {
 			t.Errorf("%s is bound to %s, want %s", c.admin, host, c.bound)
 		}
@@ -95,23 +95,6 @@ func TestAdminListens(t *testing.T) {
 		if conn, err := net.Dial("tcp", net.JoinHostPort(c.not, port)); err == nil {
 			conn.Close()
 			t.Errorf("%s is reached at %s", c.admin, c.not)
-		}
-	}
-}
-
-// The address of the board is one that works.
-func TestBoardURL(t *testing.T) {
-	t.Parallel()
-	for addr, want := range map[string]string{
-		"0.0.0.0:80": "http://localhost:80/", "[::]:80": "http://localhost:80/", "127.0.0.1:80": "http://localhost:80/",
-		"10.0.0.5:80": "http://10.0.0.5:80/", "[::1]:80": "http://[::1]:80/",
-	} {
-		tcp, err := net.ResolveTCPAddr("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := boardURL(tcp); got != want {
-			t.Errorf("%s: %s, want %s", addr, got, want)
 		}
 	}
 }
