@@ -15,6 +15,7 @@
 //	sets.go     the topics of the conns, without pointers
 //	command.go  what a client's command changes, and its answer
 //	rate.go     what commands cost, how many of them and how many new topics a client may send
+//	validate.go what may be configured
 //	evidence.go what is known of conns, and of those that were evicted
 package fanout
 
@@ -67,7 +68,7 @@ type Config struct {
 	CommandRate      int           // Commands per second and conn, up to RateMax. 0: no limit.
 	CommandBurst     int           // Commands at once, up to BurstMax.
 	SubscribeRate    int           // New topics per second and conn, up to RateMax. 0: no limit.
-	SubscribeBurst   int           // New topics at once, from MaxTopics up to BurstMax.
+	SubscribeBurst   int           // New topics at once, from MaxTopics up to BurstMax. 0: twice MaxTopics.
 	MaxValueless     int           // Topics per conn that are known to have no value. 0: no limit.
 	Backlogs         *Backlogs     // Of all shards of the process. nil: the shard has its own, without a limit.
 	Seed             uint64        // Of the jitter.
@@ -286,7 +287,12 @@ func (st *Stats) Add(o *Stats) {
 
 // New returns an empty shard whose time begins at start.
 func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
-	cfg.check()
+	if err := cfg.check(); err != nil {
+		panic("fanout: Config." + err.Error())
+	}
+	if cfg.SubscribeBurst == 0 {
+		cfg.SubscribeBurst = 2 * cfg.MaxTopics
+	}
 	s := &Shard{cfg: cfg, table: table, sink: sink, start: start, clock: start, rows: new(rows), piece: pieceMax}
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
 	s.times = times{
@@ -310,34 +316,6 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	s.tooManyTopics = fmt.Sprintf("at most %d topics per connection", cfg.MaxTopics)
 	s.tooManyValueless = fmt.Sprintf("at most %d topics without a value per connection", cfg.MaxValueless)
 	return s
-}
-
-// check panics if a limit is out of its range.
-func (cfg *Config) check() {
-	if cfg.MaxTopics <= 0 || cfg.MaxTopics > topicsLimit {
-		panic("fanout: Config.MaxTopics is out of range")
-	}
-	if cfg.SlowRate <= 0 || cfg.SlowRate > SlowRateMax {
-		panic("fanout: Config.SlowRate is out of range")
-	}
-	if cfg.Interval > wsproto.IntervalMax*time.Millisecond {
-		panic("fanout: Config.Interval is out of range")
-	}
-	if cfg.MaxAge < 0 || cfg.MaxAge > MaxAgeLimit {
-		panic("fanout: Config.MaxAge is out of range")
-	}
-	checkRate("Command", cfg.CommandRate, cfg.CommandBurst, 1)
-	// A page's first subscribe always passes.
-	checkRate("Subscribe", cfg.SubscribeRate, cfg.SubscribeBurst, cfg.MaxTopics)
-}
-
-func checkRate(what string, rate, burst, burstMin int) {
-	if rate < 0 || rate > RateMax {
-		panic("fanout: Config." + what + "Rate is out of range")
-	}
-	if rate > 0 && (burst < burstMin || burst > BurstMax) {
-		panic("fanout: Config." + what + "Burst is out of range")
-	}
 }
 
 // At tells the shard the time, before any other call of the same turn. Time must not
