@@ -35,9 +35,10 @@ var mayImport = map[string][]string{
 	"internal/market":                 {"internal/broker", "internal/topics"},
 	"internal/logtest":                {},
 	"internal/admin":                  {"internal/panics"},
-	"internal/app/edge":               {"internal/admin", "internal/auth", "internal/doctor", "internal/fanout", "internal/broker", "internal/broker/redis", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/httphead", "internal/loop", "internal/market", "internal/topics", "internal/wsproto"},
-	"cmd/edge":                        {"internal/app/edge"},
-	"cmd/tickgen":                     {"internal/broker/redis", "internal/flags", "internal/market"},
+	"internal/app":                    {},
+	"internal/app/edge":               {"internal/app", "internal/admin", "internal/auth", "internal/doctor", "internal/fanout", "internal/broker", "internal/broker/redis", "internal/panics", "internal/feed", "internal/flags", "internal/guard", "internal/httphead", "internal/loop", "internal/market", "internal/topics", "internal/wsproto"},
+	"cmd/edge":                        {"internal/app", "internal/app/edge"},
+	"cmd/tickgen":                     {"internal/app", "internal/broker/redis", "internal/flags", "internal/market"},
 }
 
 var doors = map[string][]string{

@@ -2,9 +2,8 @@
 package main
 
 import (
-	"os"
-
+	"tickedge/internal/app"
 	program "tickedge/internal/app/edge"
 )
 
-func main() { os.Exit(program.Main(os.Args[1:])) }
+func main() { app.Main(program.Main) }

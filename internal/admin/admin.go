@@ -10,10 +10,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -57,16 +59,6 @@ const (
 
 var refusedLabels = [refusals]string{"host", "origin", "busy"}
 
-// Page is a page of the program's own. Few are served at a time.
-type Page struct {
-	Path    string
-	Handler http.HandlerFunc
-}
-
-// Ready returns why no client should be sent here, or else what an operator should know all
-// the same, if anything.
-type Ready func() (warning string, err error)
-
 // Listen binds the port, so that a port in use is found before clients are. 0.0.0.0 is
 // all addresses of IPv4, an empty host and [::] those of IPv6 too.
 func Listen(addr string, names Names, log *slog.Logger) (*Port, error) {
@@ -96,8 +88,9 @@ func (p *Port) Refused() map[string]uint64 {
 	return all
 }
 
-// Serve answers requests from now on. metrics are those of the program.
-func (p *Port) Serve(metrics prometheus.Collector, ready Ready, pages ...Page) {
+// Serve answers requests from now on. metrics and pages are those of the program. ready returns why no
+// client should be sent here, or else what an operator should know all the same, if anything.
+func (p *Port) Serve(metrics prometheus.Collector, ready func() (warning string, err error), pages map[string]http.HandlerFunc) {
 	p.server = &http.Server{
 		Handler:           survive(p.guard(p.pages(metrics, ready, pages)), p.log),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -113,7 +106,7 @@ func (p *Port) Serve(metrics prometheus.Collector, ready Ready, pages ...Page) {
 	}()
 }
 
-func (p *Port) pages(metrics prometheus.Collector, ready Ready, own []Page) http.Handler {
+func (p *Port) pages(metrics prometheus.Collector, ready func() (warning string, err error), own map[string]http.HandlerFunc) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), metrics)
@@ -139,9 +132,9 @@ func (p *Port) pages(metrics prometheus.Collector, ready Ready, own []Page) http
 	}
 	looks, dumps, profiles := make(chan struct{}, pagesMost), make(chan struct{}, pagesMost), make(chan struct{}, profilesMost)
 	index := "/metrics\n/healthz\n/readyz\n"
-	for _, page := range own {
-		bounded(page.Path, looks, page.Handler)
-		index += page.Path + "\n"
+	for _, path := range slices.Sorted(maps.Keys(own)) {
+		bounded(path, looks, own[path])
+		index += path + "\n"
 	}
 	bounded("/debug/pprof/", dumps, pprof.Index)
 	bounded("/debug/pprof/cmdline", dumps, pprof.Cmdline)

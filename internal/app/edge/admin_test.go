@@ -23,7 +23,7 @@ func TestPanicInAScrape(t *testing.T) {
 	log, buf := logtest.New(t)
 	before := panics.Count(panics.Admin)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(broken{exporter{log: log}})
+	registry.MustRegister(broken{exporter{&edge{log: log}}})
 	answer := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	if answer.Code != http.StatusInternalServerError || panics.Count(panics.Admin) == before || buf.Count("stack=") == 0 {

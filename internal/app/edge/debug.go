@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"tickedge/internal/admin"
 	"tickedge/internal/fanout"
 	"tickedge/internal/loop"
 )
@@ -71,10 +70,10 @@ func debugConnOf(who loop.Identity, in int, c *fanout.ConnInfo) debugConn {
 }
 
 // debugPages are the edge's own pages of the admin port.
-func debugPages(server *loop.Server) []admin.Page {
-	return []admin.Page{
-		{Path: "/debug/conns", Handler: func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, server) }},
-		{Path: "/debug/evictions", Handler: func(w http.ResponseWriter, r *http.Request) { serveEvictions(w, r, server) }},
+func debugPages(server *loop.Server) map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"/debug/conns":     func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, server) },
+		"/debug/evictions": func(w http.ResponseWriter, r *http.Request) { serveEvictions(w, r, server) },
 	}
 }
 

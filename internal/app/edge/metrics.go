@@ -2,34 +2,18 @@ package edge
 
 import (
 	"cmp"
-	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tickedge/internal/admin"
-	"tickedge/internal/auth"
 	"tickedge/internal/broker"
-	"tickedge/internal/feed"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 	"tickedge/internal/panics"
-	"tickedge/internal/topics"
 )
 
 // exporter turns the plain counters of the parts into Prometheus metrics when it is
 // asked. Nothing on the path of a tick knows of it.
-type exporter struct {
-	server   *loop.Server
-	admin    *admin.Port
-	table    *topics.Table
-	feed     *feed.Feed
-	verifier *auth.Verifier // Nil if nobody needs a token.
-	jwks     bool           // Its keys are fetched.
-	maxConns int
-	log      *slog.Logger
-
-	maxBacklog int64
-}
+type exporter struct{ *edge }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("edge_"+name, help, labels, nil)
@@ -102,10 +86,10 @@ var (
 
 // Describe implements [prometheus.Collector]. What Collect sends depends on no
 // state, so it describes itself.
-func (e *exporter) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(e, ch) }
+func (e exporter) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(e, ch) }
 
 // Collect implements [prometheus.Collector]. A panic fails the scrape.
-func (e *exporter) Collect(ch chan<- prometheus.Metric) {
+func (e exporter) Collect(ch chan<- prometheus.Metric) {
 	err := panics.Try(panics.Admin, func() error { e.collect(ch); return nil })
 	if err != nil {
 		e.log.Error("panic while collecting metrics", append([]any{"error", err, "hint", panics.Hint}, panics.Attrs(err)...)...)
@@ -113,7 +97,7 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (e *exporter) collect(ch chan<- prometheus.Metric) {
+func (e exporter) collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
@@ -124,7 +108,7 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	gauge(connsDesc, float64(st.Opening), "handshake")
 	gauge(connsDesc, float64(st.Open), "open")
 	gauge(connsDesc, float64(st.Closing), "closing")
-	gauge(connsMaxDesc, float64(e.maxConns))
+	gauge(connsMaxDesc, float64(e.cfg.loop.MaxConns))
 	count(acceptedDesc, st.Accepted)
 	count(notAccDesc, st.AcceptFailures)
 	count(openedDesc, st.Upgraded)
@@ -134,7 +118,7 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	for _, c := range st.Closed {
 		count(closedDesc, c.Count, c.Reason, c.Code)
 	}
-	for reason, n := range e.admin.Refused() {
+	for reason, n := range e.ops.Refused() {
 		count(adminDesc, n, reason)
 	}
 	count(pagesDesc, st.Pages)
@@ -168,7 +152,7 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	count(bytesOutDesc, st.BytesOut)
 	count(piecesDesc, st.Pieces)
 	gauge(backlogDesc, float64(e.server.Backlog()))
-	gauge(backlogMax, float64(e.maxBacklog))
+	gauge(backlogMax, float64(e.cfg.loop.Backlog))
 	count(skippedDesc, st.Skipped)
 	count(slowedDesc, st.SlowedDown, "down")
 	count(slowedDesc, st.Recovered, "up")
@@ -195,7 +179,7 @@ func (e *exporter) collect(ch chan<- prometheus.Metric) {
 	if e.verifier != nil {
 		v := e.verifier.Stats()
 		gauge(keysDesc, float64(v.Keys))
-		if e.jwks {
+		if e.cfg.tokens.JWKSURL != "" {
 			fetched := 0.0
 			if !v.Fetched.IsZero() {
 				fetched = float64(v.Fetched.UnixMilli()) / 1000

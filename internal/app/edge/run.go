@@ -1,4 +1,13 @@
 // Package edge is the program edge: its flags, its wiring, and what operators see of it.
+//
+//	run.go        Main, and Run, which another program can call: what is started, and stopped in reverse
+//	config.go     what can be set: lists, ranges, and what follows from the host
+//	flags.go      the flags
+//	doctor.go     the sub-command doctor
+//	metrics.go    /metrics
+//	debug.go      connections and evictions, for operators
+//	collector.go  how often garbage is collected
+//	page.go       the live board
 package edge
 
 import (
@@ -6,6 +15,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/signal"
@@ -16,21 +27,56 @@ import (
 	"time"
 
 	"tickedge/internal/admin"
+	"tickedge/internal/app"
 	"tickedge/internal/auth"
 	"tickedge/internal/broker/redis"
+	"tickedge/internal/fanout"
 	"tickedge/internal/feed"
+	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 	"tickedge/internal/market"
 	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
 
-// Exit codes.
-const (
-	exitOK    = 0
-	exitError = 1 // Something failed; the log says what.
-	exitUsage = 2 // A flag or an environment variable is wrong.
-)
+// Main is the program: flags, help and -check, and the doctor. It fits the process to an edge,
+// which a program that calls [Run] does as it likes: what happens to signals, GOMAXPROCS, the
+// garbage collector, and what go-redis says.
+func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) (code int) {
+	if len(args) > 0 && args[0] == "doctor" {
+		return examine(args[1:], stdout, stderr)
+	}
+	c, err := Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		c.help(stdout)
+		return app.OK
+	case err != nil:
+		return misused(stderr, "edge", err)
+	case c.check:
+		c.print(stdout)
+		return app.OK
+	}
+	log := c.log.Logger(stderr)
+	tuneRuntime(c.loop.Loops)
+	// A log whose reader has gone (SIGPIPE) and a terminal that was closed (SIGHUP) are no
+	// reason to send clients away.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	tuning, stop := context.WithCancel(context.Background())
+	defer stop()
+	redis.RouteLog(log)
+	go panics.Keep(tuning, panics.Collector, log, fitCollector)
+	return Run(ctx, c, log)
+}
+
+// misused says what is wrong with the flags, a line each.
+func misused(stderr io.Writer, program string, err error) (code int) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(stderr, "%s: %s\n", program, line)
+	}
+	fmt.Fprintln(stderr, "edge -h lists all flags")
+	return app.Usage
+}
 
 // tuneRuntime fits the Go runtime to an edge. The environment goes before it.
 // docs/OPERATIONS.md has the command behind the figures here. The collector is fitted by
@@ -45,154 +91,168 @@ func tuneRuntime(loops int) {
 	}
 }
 
-// Main runs the program until it is told to end, and returns its exit code.
-func Main(args []string) int {
-	if len(args) > 0 && args[0] == "doctor" {
-		return examine(args[1:], os.Stdout, os.Stderr)
-	}
-	cfg, fs, err := parse(args)
-	var usage *usageError
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		cfg.help(os.Stdout, fs)
-		return exitOK
-	case errors.As(err, &usage):
-		for _, p := range usage.problems {
-			fmt.Fprintln(os.Stderr, "edge:", p)
+// edge is an edge that runs.
+type edge struct {
+	cfg *Config
+	log *slog.Logger
+
+	ops       *admin.Port      // Nil without an admin port.
+	embedded  *redis.Embedded  // Nil without -demo.
+	publisher *redis.Publisher // The same.
+	work      context.Context  // Of the goroutines that are waited for.
+	endWork   context.CancelFunc
+	working   sync.WaitGroup
+
+	newTopics *guard.SourceLimit
+	table     *topics.Table
+	feed      *feed.Feed
+	verifier  *auth.Verifier // Nil if nobody needs a token.
+	server    *loop.Server
+}
+
+// Run serves clients until ctx ends, and then sends them away. It says in the log what it does,
+// and why it could not. What all of a process share are the counts of panics, and the
+// limit of open files, which [Parse] raises.
+func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
+	e := &edge{cfg: c, log: log}
+	e.work, e.endWork = context.WithCancel(context.Background())
+	defer e.close()
+	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.startFeed, e.startTokens, e.startServer} {
+		if err := start(); err != nil {
+			log.Error("can't start", "error", err)
+			return app.Failed
 		}
-		fmt.Fprintln(os.Stderr, "edge -h lists all flags")
-		return exitUsage
 	}
-	if cfg.check {
-		cfg.print(os.Stdout, fs)
-		return exitOK
+	e.serveAdmin(ctx)
+	addr := e.server.Addr()
+	log.Info("listening", "addr", addr.String(), "clients", e.server.Families(), "loops", c.loop.Loops, "max_conns", c.loop.MaxConns, "interval", c.loop.Shard.Interval)
+	if c.page {
+		log.Info("open the live board in a browser", "url", boardURL(addr))
 	}
-
-	log := cfg.logger(os.Stderr)
-	tuneRuntime(cfg.loops)
-	fail := func(doing string, err error) int {
-		log.Error(doing, "error", err)
-		return exitError
-	}
-	signals, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// A log whose reader has gone (SIGPIPE) and a terminal that was closed (SIGHUP) are no
-	// reason to send clients away.
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
-	work, endWork := context.WithCancel(context.Background())
-	var working sync.WaitGroup
-	defer working.Wait()
-	defer endWork()
-	working.Go(func() { panics.Keep(work, panics.Collector, log, fitCollector) })
-
-	// The port for operators is bound first and served last, so that two edges with
-	// the same flags find each other before clients are shared between them.
-	var ops *admin.Port
-	if cfg.admin != "" {
-		if ops, err = admin.Listen(cfg.admin, cfg.adminNames(), log); err != nil {
-			return fail("can't start", err)
-		}
-		defer ops.Close()
-	}
-
-	redis.RouteLog(log)
-	if cfg.demo {
-		embedded, err := redis.StartEmbedded()
-		if err != nil {
-			return fail("can't start", err)
-		}
-		defer embedded.Close()
-		cfg.redis = sources{list: []sourceFlag{sourceFlag(embedded.URL())}}
-		_, brokers := cfg.feed()
-		ticks, err := market.New(cfg.market())
-		if err != nil {
-			return fail("can't start the market", err)
-		}
-		publisher, err := redis.NewPublisher(work, brokers[0], log)
-		if err != nil {
-			return fail("can't start the market", err)
-		}
-		defer publisher.Close()
-		player := market.NewPlayer(publisher)
-		working.Go(func() {
-			panics.Keep(work, panics.Demo, log, func(ctx context.Context) {
-				if err := player.Run(ctx, ticks); err != nil {
-					log.Error("the simulated market ended", "error", err)
-				}
-			})
-		})
-		defer working.Wait()
-		defer endWork()
-	}
-
-	newTopics := cfg.newTopics(time.Now())
-	table := topics.New(cfg.table(time.Now(), newTopics))
-	sources, _ := cfg.feed()
-	source, err := feed.New(sources, table, log)
-	if err != nil {
-		return fail("can't start", err)
-	}
-	working.Go(func() { source.Run(work) })
-
-	var verifier *auth.Verifier
-	if len(cfg.tokenSources()) > 0 {
-		if verifier, err = auth.NewVerifier(cfg.tokens(), log); err != nil {
-			return fail("can't start", err)
-		}
-		working.Go(func() { panics.Keep(work, panics.Tokens, log, verifier.Run) })
-	}
-
-	var pages map[string][]byte
-	if cfg.page {
-		pages = map[string][]byte{"/": pageResponse(page)}
-	}
-	server, err := loop.Start(loop.Config{
-		Listen: cfg.listen, Loops: cfg.loops, MaxConns: cfg.maxConns, Backlog: cfg.backlogMax(),
-		Pages: pages, Shard: cfg.shard(time.Now(), newTopics), Log: log,
-		Guard: cfg.guard(), Trusted: cfg.trusted(), ProxyProtocol: cfg.proxyProtocol,
-		Origins: cfg.origins(), Verifier: verifier, MaxSessions: cfg.maxSessions, Existing: cfg.existing(),
-	}, table)
-	if err != nil {
-		return fail("can't start", err)
-	}
-	if ops != nil {
-		ops.Serve(&exporter{
-			server: server, admin: ops, table: table, feed: source, verifier: verifier, jwks: cfg.jwtJWKS != "",
-			maxConns: cfg.maxConns, maxBacklog: cfg.backlogMax(), log: log,
-		}, func() (string, error) {
-			if signals.Err() != nil {
-				return "", errors.New("stopping")
-			}
-			return ready(table, source, verifier, cfg.readyNeedsFeed)
-		}, debugPages(server)...)
-		log.Info("admin port open", "addr", ops.Addr().String())
-	}
-	log.Info("listening", "addr", server.Addr().String(), "clients", server.Families(), "loops", cfg.loops, "max_conns", cfg.maxConns, "interval", cfg.interval)
-	if cfg.page {
-		log.Info("open the live board in a browser", "url", boardURL(server.Addr()))
-	}
-
 	select {
-	case <-signals.Done():
-		stop() // From now on a second signal ends the process at once.
-		log.Info("stopping: clients are sent away; a second signal stops at once", "drain", cfg.drain, "connections", server.Conns())
-		server.Shutdown(context.Background(), cfg.drain)
+	case <-ctx.Done():
+		log.Info("stopping: clients are sent away; a second signal stops at once", "drain", c.drain, "connections", e.server.Conns())
+		e.server.Shutdown(context.Background(), c.drain)
 		log.Info("stopped")
-		return exitOK
-	case err := <-server.Failed():
-		server.Shutdown(context.Background(), 0)
-		return fail("an event loop has ended, so the edge ends", err)
+		return app.OK
+	case err := <-e.server.Failed():
+		e.server.Shutdown(context.Background(), 0)
+		log.Error("an event loop has ended, so the edge ends", "error", err)
+		return app.Failed
 	}
+}
+
+// close ends what was started, but for the server.
+func (e *edge) close() {
+	e.endWork()
+	e.working.Wait()
+	if e.publisher != nil {
+		e.publisher.Close()
+	}
+	if e.embedded != nil {
+		e.embedded.Close()
+	}
+	if e.ops != nil {
+		e.ops.Close()
+	}
+}
+
+// listenAdmin binds the port for operators: first, and it is served last, so that two edges with
+// the same flags find each other before clients are shared between them.
+func (e *edge) listenAdmin() (err error) {
+	if e.cfg.admin != "" {
+		e.ops, err = admin.Listen(e.cfg.admin, e.cfg.adminNames, e.log)
+	}
+	return err
+}
+
+// startDemo publishes simulated ticks to a Redis of its own.
+func (e *edge) startDemo() (err error) {
+	if !e.cfg.demo {
+		return nil
+	}
+	if e.embedded, err = redis.StartEmbedded(); err != nil {
+		return err
+	}
+	e.cfg.redis.list = []sourceFlag{sourceFlag(e.embedded.URL())}
+	ticks, err := market.New(e.cfg.market)
+	if err != nil {
+		return err
+	}
+	_, brokers := e.cfg.feed()
+	if e.publisher, err = redis.NewPublisher(e.work, brokers[0], e.log); err != nil {
+		return err
+	}
+	player := market.NewPlayer(e.publisher)
+	e.working.Go(func() {
+		panics.Keep(e.work, panics.Demo, e.log, func(ctx context.Context) {
+			if err := player.Run(ctx, ticks); err != nil {
+				e.log.Error("the simulated market ended", "error", err)
+			}
+		})
+	})
+	return nil
+}
+
+// startFeed makes the table, and keeps it up to date. newTopics gets back what turns out to
+// exist: an office that opens in the morning, or all clients behind a proxy after a restart, are
+// the first to ask for thousands.
+func (e *edge) startFeed() (err error) {
+	now := time.Now()
+	e.newTopics = guard.NewSourceLimit(e.cfg.newTopics, now)
+	table := e.cfg.table
+	table.Start, table.Exists = now, func(by uint64) { e.newTopics.Return(guard.Source(by)) }
+	e.table = topics.New(table)
+	sources, _ := e.cfg.feed()
+	if e.feed, err = feed.New(sources, e.table, e.log); err == nil {
+		e.working.Go(func() { e.feed.Run(e.work) })
+	}
+	return err
+}
+
+func (e *edge) startTokens() (err error) {
+	if len(e.cfg.tokenSources()) == 0 {
+		return nil
+	}
+	if e.verifier, err = auth.NewVerifier(e.cfg.tokens, e.log); err == nil {
+		e.working.Go(func() { panics.Keep(e.work, panics.Tokens, e.log, e.verifier.Run) })
+	}
+	return err
+}
+
+func (e *edge) startServer() (err error) {
+	cfg, now, snapshots := e.cfg.loop, time.Now(), e.cfg.snapshotRate/fanout.SnapshotUnit
+	cfg.Log, cfg.Verifier = e.log, e.verifier
+	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics
+	cfg.Shard.Snapshots = guard.NewSourceLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
+	if e.cfg.page {
+		cfg.Pages = map[string][]byte{"/": pageResponse(page)}
+	}
+	e.server, err = loop.Start(cfg, e.table)
+	return err
+}
+
+func (e *edge) serveAdmin(ctx context.Context) {
+	if e.ops == nil {
+		return
+	}
+	e.ops.Serve(exporter{e}, func() (warning string, err error) {
+		if ctx.Err() != nil {
+			return "", errors.New("stopping")
+		}
+		return e.ready()
+	}, debugPages(e.server))
+	e.log.Info("admin port open", "addr", e.ops.Addr().String())
 }
 
 // ready returns an error when no client should be sent here. A feed is up while its values
 // are current (docs/FEED.md says what that is). Once all have been up, an outage does not turn clients away: another edge would have no newer values. It is a
-// warning then, unless needsFeed says that it would. The same holds for the keys of
-// tokens. verifier is nil if nobody needs one.
-func ready(table *topics.Table, source *feed.Feed, verifier *auth.Verifier, needsFeed bool) (warning string, err error) {
+// warning then, unless -ready-needs-feed says that it would. The same holds for the keys of
+// tokens.
+func (e *edge) ready() (warning string, err error) {
 	var down []string
-	for i := range table.Sources() {
-		f := table.Feed(i)
+	for i := range e.table.Sources() {
+		f := e.table.Feed(i)
 		if f.Up {
 			continue
 		}
@@ -201,15 +261,15 @@ func ready(table *topics.Table, source *feed.Feed, verifier *auth.Verifier, need
 			name += " of " + f.Scope
 		}
 		if f.Seq == 0 {
-			return "", fmt.Errorf("%s has not been connected yet: %s", name, source.Stats().Sources[i].LastError)
+			return "", fmt.Errorf("%s has not been connected yet: %s", name, e.feed.Stats().Sources[i].LastError)
 		}
 		down = append(down, fmt.Sprintf("%s is down since %s", name, time.UnixMilli(f.Since).UTC().Format(time.RFC3339)))
 	}
-	if len(down) > 0 && needsFeed {
+	if len(down) > 0 && e.cfg.readyNeedsFeed {
 		return "", errors.New(strings.Join(down, ", "))
 	}
-	if verifier != nil {
-		if st := verifier.Stats(); st.Keys == 0 {
+	if e.verifier != nil {
+		if st := e.verifier.Stats(); st.Keys == 0 {
 			return "", fmt.Errorf("there are no keys for tokens yet: %s", st.LastError)
 		}
 	}

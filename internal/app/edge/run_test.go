@@ -1,9 +1,38 @@
 package edge
 
 import (
+	"context"
 	"net"
 	"testing"
+
+	"tickedge/internal/app"
+	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/logtest"
 )
+
+// Another program can run edges inside itself, two at a time, and ends them when it likes.
+func TestRunsInsideAnotherProgram(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	codes := make(chan int, 2)
+	for range cap(codes) {
+		c, err := Parse([]string{"-demo", "-loops", "1", "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-drain", "0s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, said := logtest.New(t)
+		go func() { codes <- Run(ctx, c, log) }()
+		redistest.Eventually(t, "the edge listens and has its feed", func() bool {
+			return said.Count("msg=listening") == 1 && said.Count("feed up") == 1
+		})
+	}
+	stop()
+	for range cap(codes) {
+		if code := <-codes; code != app.OK {
+			t.Errorf("code %d", code)
+		}
+	}
+}
 
 // The address of the board is one that works.
 func TestBoardURL(t *testing.T) {
