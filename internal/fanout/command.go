@@ -42,7 +42,7 @@ func (s *Shard) Charge(id ConnID, cmd *wsproto.Command, dst []byte) (_ []byte, o
 	case guard.Abuse:
 		why = CommandRate
 	}
-	s.stats.CommandsRefused++
+	s.stats.Count[CommandsRefused]++
 	e := wsproto.CommandError{Code: wsproto.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
 	return wsproto.AppendError(dst, &e), false, why
 }
@@ -166,7 +166,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 		return reject(name, wsproto.ErrTooManyTopics, s.tooManyTopics)
 	}
 	if s.subscribes.Take(&s.aside(id).subscribes, 1, s.clock.Sub(s.start)) != guard.Within {
-		s.stats.TopicsRefused++
+		s.stats.Count[TopicsRefused]++
 		return reject(name, wsproto.ErrTooFast, s.tooManySubscribes)
 	}
 	// Nobody here holds the topic that was found, so it may be another one by now. That
@@ -209,7 +209,7 @@ func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held boo
 			d.counted, d.held = true, s.countValueless(c, rights)
 		}
 		if d.held >= s.cfg.MaxValueless {
-			s.stats.ValuelessRefused++
+			s.stats.Count[ValuelessRefused]++
 			return reject(name, wsproto.ErrTooManyTopics, s.tooManyValueless)
 		}
 	}
@@ -220,10 +220,10 @@ func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held boo
 		}
 		return wsproto.Rejected{}
 	case s.newTopics-d.made >= newTopicsTurn && d.made >= newTopicsFew:
-		s.stats.NewTopicsHeldUp++
+		s.stats.Count[NewTopicsHeldUp]++
 		return reject(name, wsproto.ErrTooFast, "the edge is asked for too many topics at once that are new to it, try again")
 	case !s.cfg.NewTopics.Take(s.sink.Source(id), s.clock):
-		s.stats.NewTopicsRefused++
+		s.stats.Count[NewTopicsRefused]++
 		return reject(name, wsproto.ErrTooFast, "too many topics that are new to the edge come from your address, try again later")
 	}
 	s.newTopics++

@@ -91,15 +91,15 @@ func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
 	}
 	c.snapped = watermark
 	if rows > 0 {
-		s.stats.Snapshots++
-		s.stats.Rows += rows
+		s.stats.Count[Snapshots]++
+		s.stats.Count[SnapshotRows] += rows
 		dst = wsproto.EndText(append(dst, wsproto.RowsEnd...), start)
 		if bytes := len(dst) - start; bytes > free {
 			s.cfg.Snapshots.Spend(s.sink.Source(id), (bytes-free)/SnapshotUnit, s.clock)
 		}
 	}
 	if delayed {
-		s.stats.SnapshotsDelayed++
+		s.stats.Count[SnapshotsDelayed]++
 		s.sooner(id, c, s.now+snapshotAgain)
 	} else if !room {
 		c.flags |= owing
@@ -191,9 +191,8 @@ func (s *Shard) endUpdate(dst []byte, start int, rows uint64) []byte {
 	if rows == 0 {
 		return dst[:start]
 	}
-	s.stats.Flushes++
-	s.stats.Rows += rows
-	s.stats.UpdateRows += rows
+	s.stats.Count[Flushes]++
+	s.stats.Count[UpdateRows] += rows
 	return wsproto.EndText(append(dst[:len(dst)-1], wsproto.RowsEnd...), start) // Over the last comma.
 }
 

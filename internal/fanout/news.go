@@ -126,7 +126,7 @@ func (s *Shard) tellWithdrawn(id ConnID, c *conn, dst []byte) []byte {
 }
 
 func (s *Shard) endWithdrawn(dst []byte, start int) []byte {
-	s.stats.Withdrawn++
+	s.stats.Count[Withdrawn]++
 	return wsproto.EndText(wsproto.AppendUnsubscribedEnd(dst, withdrawnReason), start)
 }
 
@@ -172,7 +172,7 @@ func (s *Shard) tellStale(c *conn, watermark uint64, dst []byte) []byte {
 	if !told {
 		return dst
 	}
-	s.stats.StaleTold++
+	s.stats.Count[StaleTold]++
 	return wsproto.EndText(append(dst, wsproto.NamesEnd...), start)
 }
 
@@ -188,14 +188,14 @@ func (s *Shard) feedsDown(watermark uint64, dst []byte) []byte {
 }
 
 func (s *Shard) feed(f *topics.Feed, dst []byte) []byte {
-	s.stats.FeedsTold++
+	s.stats.Count[FeedsTold]++
 	news := wsproto.Feed{Up: f.Up, Since: f.Since, Topics: f.Scope}
 	return news.Append(dst)
 }
 
 // heartbeat appends what a conn hears that has not heard anything for a while.
 func (s *Shard) heartbeat(dst []byte) []byte {
-	s.stats.Heartbeats++
+	s.stats.Count[Heartbeats]++
 	h := s.table.Health()
 	beat := wsproto.Heartbeat{Now: s.clock.UnixMilli(), FeedUp: h.Up, Tick: h.Tick, Lag: h.Lag}
 	return beat.Append(dst)

@@ -16,6 +16,7 @@
 //	command.go  what a client's command changes, and its answer
 //	rate.go     what commands cost, how many of them and how many new topics a client may send
 //	validate.go what may be configured
+//	stats.go    what a shard counts, and what operators call it
 //	evidence.go what is known of conns, and of those that were evicted
 package fanout
 
@@ -224,67 +225,6 @@ type times struct {
 // the 248 days after which ticks begin anew.
 const MaxAgeLimit = 90 * 24 * time.Hour
 
-// Stats counts what a shard did. All counters only rise, but for Opening, Open and
-// Closing.
-type Stats struct {
-	Opening, Open, Closing int
-
-	Visits     uint64
-	Flushes    uint64 // Updates written.
-	Snapshots  uint64
-	Rows       uint64 // In updates and snapshots.
-	UpdateRows uint64
-	Skipped    uint64 // Flushes that did not take place because of backlog.
-	Pieces     uint64 // Visits that had to leave something for the next one, as a write has a limit.
-	Pings      uint64
-	Heartbeats uint64
-	FeedsTold  uint64 // Messages that a feed is up or down.
-	StaleTold  uint64 // Messages that topics are stale.
-	Withdrawn  uint64 // Messages that topics were taken away.
-	Stalls     uint64 // Times the wheel was more than its own length behind.
-	SlowedDown uint64 // Steps that conns went up on the ladder.
-	Recovered  uint64 // Steps that they went down again.
-	Evicted    [Reasons]uint64
-
-	CommandsRefused  uint64 // Beyond the rate.
-	TopicsRefused    uint64 // Subscribed beyond the rate.
-	NewTopicsRefused uint64 // New to the edge, beyond the rate of their source.
-	NewTopicsHeldUp  uint64 // New to the edge, beyond what a turn makes.
-	ValuelessRefused uint64 // Without a value, beyond the limit of the conn.
-	SnapshotsDelayed uint64 // Times one had to wait for the rate of its source.
-}
-
-// Add adds the counters of another shard to st.
-func (st *Stats) Add(o *Stats) {
-	st.Opening += o.Opening
-	st.Open += o.Open
-	st.Closing += o.Closing
-	st.Visits += o.Visits
-	st.Flushes += o.Flushes
-	st.Snapshots += o.Snapshots
-	st.Rows += o.Rows
-	st.UpdateRows += o.UpdateRows
-	st.Skipped += o.Skipped
-	st.Pieces += o.Pieces
-	st.Pings += o.Pings
-	st.Heartbeats += o.Heartbeats
-	st.FeedsTold += o.FeedsTold
-	st.StaleTold += o.StaleTold
-	st.Withdrawn += o.Withdrawn
-	st.Stalls += o.Stalls
-	st.SlowedDown += o.SlowedDown
-	st.Recovered += o.Recovered
-	st.CommandsRefused += o.CommandsRefused
-	st.TopicsRefused += o.TopicsRefused
-	st.NewTopicsRefused += o.NewTopicsRefused
-	st.NewTopicsHeldUp += o.NewTopicsHeldUp
-	st.ValuelessRefused += o.ValuelessRefused
-	st.SnapshotsDelayed += o.SnapshotsDelayed
-	for i, n := range o.Evicted {
-		st.Evicted[i] += n
-	}
-}
-
 // New returns an empty shard whose time begins at start.
 func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	if err := cfg.check(); err != nil {
@@ -480,7 +420,7 @@ func (s *Shard) Evict(id ConnID, r Reason) {
 // visit looks after one conn whose time has come. The next visit is scheduled first,
 // as the conn may be gone after any call of the sink.
 func (s *Shard) visit(id ConnID, c *conn) {
-	s.stats.Visits++
+	s.stats.Count[Visits]++
 	switch c.state {
 	case opening:
 		s.place(id, c, s.now+s.times.handshake)
@@ -536,10 +476,10 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	}
 	if s.pingDue(c) {
 		out = wsproto.AppendPing(out)
-		s.stats.Pings++
+		s.stats.Count[Pings]++
 	}
 	if c.flags&(passing|owing) != 0 {
-		s.stats.Pieces++
+		s.stats.Count[Pieces]++
 		s.sooner(id, c, s.now+1)
 	}
 	s.scratch = out[:0]
