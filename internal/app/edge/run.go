@@ -246,9 +246,9 @@ func (e *edge) serveAdmin(ctx context.Context) {
 }
 
 // ready returns an error when no client should be sent here. A feed is up while its values
-// are current (docs/FEED.md says what that is). Once all have been up, an outage does not turn clients away: another edge would have no newer values. It is a
-// warning then, unless -ready-needs-feed says that it would. The same holds for the keys of
-// tokens.
+// are current (docs/FEED.md says what that is). Once all have been up, an outage does not turn
+// clients away: another edge would have no newer values. It is a warning then, unless
+// -ready-needs-feed says that it would. The same holds for the keys of tokens.
 func (e *edge) ready() (warning string, err error) {
 	var down []string
 	for i := range e.table.Sources() {
