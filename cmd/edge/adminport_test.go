@@ -1,13 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +13,15 @@ import (
 	"time"
 
 	"tickedge/internal/broker/redis/redistest"
+)
+
+const (
+	// answerTime is how long an answer of the admin port may take.
+	answerTime = 15 * time.Second
+	// adminConns is how many connections the admin port has at a time.
+	adminConns = 32
+	// logBurst is how many lines with the same message the log takes at once.
+	logBurst = 10
 )
 
 // ask sends a request to the admin port as it stands and returns the status.
@@ -136,7 +143,7 @@ func TestAdminRefusesWebPages(t *testing.T) {
 		t.Errorf("%s were refused for their origin, want 10", n)
 	}
 	said := e.stderr.String()
-	if n := strings.Count(said, "a request to the admin port was refused"); n < 1 || n > throttleBurst || !strings.Contains(said, "-admin-host") {
+	if n := strings.Count(said, "a request to the admin port was refused"); n < 1 || n > logBurst || !strings.Contains(said, "-admin-host") {
 		t.Errorf("%d lines:\n%s", n, said)
 	}
 }
@@ -232,110 +239,4 @@ func TestAdminBoundsProfiles(t *testing.T) {
 		status, body := e.get("/debug/pprof/profile?seconds=1")
 		return status == 200 && len(body) > 0
 	})
-}
-
-// pipeListener hands out the connections that it is given.
-type pipeListener struct {
-	net.Listener
-	conns chan net.Conn
-}
-
-func (l pipeListener) Accept() (net.Conn, error) { return <-l.conns, nil }
-
-// The connection that is closed for a new one is the one that is missed least.
-func TestAdminClosesTheLeastMissed(t *testing.T) {
-	pipe := pipeListener{conns: make(chan net.Conn, 1)}
-	l := newAdminListener(pipe)
-	add := func(states ...http.ConnState) net.Conn {
-		ours, theirs := net.Pipe()
-		t.Cleanup(func() { theirs.Close() })
-		pipe.conns <- ours
-		c, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range states {
-			l.note(c, s)
-		}
-		return c
-	}
-	var active []net.Conn
-	for range adminConns - 4 {
-		active = append(active, add(http.StateActive))
-	}
-	waiting1, idle1 := add(), add(http.StateActive, http.StateIdle)
-	waiting2, idle2 := add(), add(http.StateActive, http.StateIdle)
-	l.note(idle1, http.StateActive)
-	l.note(idle1, http.StateIdle) // It is the younger one now.
-	open := func(c net.Conn) bool { l.mu.Lock(); defer l.mu.Unlock(); _, ok := l.conns[c]; return ok }
-	for i, victim := range slices.Concat([]net.Conn{idle2, idle1, waiting1, waiting2}, active) {
-		if !open(victim) {
-			t.Fatalf("victim %d went before its turn", i)
-		}
-		add(http.StateActive)
-		_ = victim.SetDeadline(time.Now()) // It is not read.
-		if _, err := victim.Write([]byte{0}); open(victim) || !errors.Is(err, io.ErrClosedPipe) {
-			t.Fatalf("victim %d is still there: %v", i, err)
-		}
-		l.note(victim, http.StateClosed)
-		if len(l.conns) != adminConns {
-			t.Fatalf("%d connections", len(l.conns))
-		}
-	}
-}
-
-// -admin listens where it says.
-func TestAdminListens(t *testing.T) {
-	t.Parallel()
-	if ln, err := net.Listen("tcp", "[::1]:0"); err != nil {
-		t.Skipf("this host has no IPv6: %v", err)
-	} else {
-		ln.Close()
-	}
-	for _, c := range []struct{ admin, bound, reached, not string }{
-		{"0.0.0.0:0", "0.0.0.0", "127.0.0.1", "::1"},
-		{":0", "::", "127.0.0.1", ""},
-		{"[::]:0", "::", "127.0.0.1", ""},
-		{"[::]:0", "::", "::1", ""},
-		{"[::1]:0", "::1", "::1", "127.0.0.1"},
-	} {
-		a, err := listenAdmin(c.admin, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer a.close()
-		host, port, _ := net.SplitHostPort(a.listener.Addr().String())
-		if host != c.bound {
-			t.Errorf("%s is bound to %s, want %s", c.admin, host, c.bound)
-		}
-		if conn, err := net.Dial("tcp", net.JoinHostPort(c.reached, port)); err != nil {
-			t.Errorf("%s: %v", c.admin, err)
-		} else {
-			conn.Close()
-		}
-		if c.not == "" {
-			continue
-		}
-		if conn, err := net.Dial("tcp", net.JoinHostPort(c.not, port)); err == nil {
-			conn.Close()
-			t.Errorf("%s is reached at %s", c.admin, c.not)
-		}
-	}
-}
-
-// The address of the board is one that works.
-func TestBoardURL(t *testing.T) {
-	t.Parallel()
-	for addr, want := range map[string]string{
-		"0.0.0.0:80": "http://localhost:80/", "[::]:80": "http://localhost:80/", "127.0.0.1:80": "http://localhost:80/",
-		"10.0.0.5:80": "http://10.0.0.5:80/", "[::1]:80": "http://[::1]:80/",
-	} {
-		tcp, err := net.ResolveTCPAddr("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := boardURL(tcp); got != want {
-			t.Errorf("%s: %s, want %s", addr, got, want)
-		}
-	}
 }

@@ -8,8 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-
-	"tickedge/internal/doctor"
 )
 
 // runEdge runs the binary to its end.
@@ -165,16 +163,6 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 	args := append([]string{"-check"}, strings.Fields(out)...)
 	if code, again, stderr := runEdge(t, nil, args...); code != 0 || again != out {
 		t.Errorf("code %d %s\n%s\nbecame\n%s", code, stderr, out, again)
-	}
-}
-
-func TestBacklogShare(t *testing.T) {
-	for memory, want := range map[doctor.Amount]int{
-		24 << 30: 3 << 10, 512 << 20: 64, 600 << 20: 75, 1 << 20: 64, 0: 64, doctor.Unknown: 64, doctor.Unlimited: backlogTotalMax,
-	} {
-		if got := backlogShare(memory); got != want {
-			t.Errorf("of %d bytes it is %d MiB, want %d", memory, got, want)
-		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -22,6 +23,14 @@ func jsonLines[T any](t *testing.T, body string) (all []T) {
 		all = append(all, of)
 	}
 	return all
+}
+
+// debugConn is what the test looks at of a line of /debug/conns, or of /debug/evictions.
+type debugConn struct {
+	Conn, Remote, State, Reason string
+	At                          time.Time
+	Code, Topics                int
+	Window                      int `json:"interval_ms"`
 }
 
 // Who is cut off for its commands is found at /debug/evictions, and the others at
@@ -75,7 +84,7 @@ func TestDebugPages(t *testing.T) {
 	}
 
 	_, body := e.get("/debug/evictions")
-	gone := jsonLines[debugEviction](t, body)
+	gone := jsonLines[debugConn](t, body)
 	if len(gone) != 1 || gone[0].Conn != name.Conn || gone[0].Reason != "command_rate" || gone[0].Code != 4503 ||
 		!strings.HasPrefix(gone[0].Remote, "127.0.0.1:") || gone[0].State != "open" || gone[0].At.IsZero() {
 		t.Errorf("evictions %+v, want that of %s", gone, name.Conn)

@@ -17,26 +17,6 @@ func operations(t *testing.T) string {
 	return string(text)
 }
 
-// A metric that is not in use has no line in /metrics, so the names are read from the
-// place where they are declared.
-func TestDocsNameEveryMetric(t *testing.T) {
-	t.Parallel()
-	source, err := os.ReadFile("metrics.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	docs := operations(t)
-	names := regexp.MustCompile(`\bdesc\("(\w+)"`).FindAllSubmatch(source, -1)
-	if len(names) < 30 {
-		t.Errorf("only %d metrics were found", len(names))
-	}
-	for _, name := range names {
-		if !regexp.MustCompile(`\bedge_` + string(name[1]) + `\b`).MatchString(docs) {
-			t.Errorf("edge_%s is not in docs/OPERATIONS.md", name[1])
-		}
-	}
-}
-
 func TestDocsNameEveryFlag(t *testing.T) {
 	t.Parallel()
 	code, help, _ := runEdge(t, nil, "-h")

@@ -10,11 +10,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
+	"tickedge/internal/app"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/market"
 )
@@ -22,29 +21,24 @@ import (
 // statusEvery is the time between two status lines.
 const statusEvery = 5 * time.Second
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-}
+func main() { app.Main(run) }
 
-// run is main with its surroundings passed in. It returns the exit code: 0 after an
-// orderly end, 1 when the ticks cannot go on, 2 for flags that are wrong.
+// run is main with its surroundings passed in. It returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c, err := parse(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return 0
+		return app.OK
 	case err != nil:
 		fmt.Fprintf(stderr, "tickgen: %v\nsee tickgen -h\n", err)
-		return 2
+		return app.Usage
 	}
 	stderr = &lockedWriter{w: stderr}
 	if err := publish(ctx, c, stdin, stderr); err != nil {
 		fmt.Fprintf(stderr, "tickgen: %v\n", err)
-		return 1
+		return app.Failed
 	}
-	return 0
+	return app.OK
 }
 
 // publish publishes until ctx ends, the time is over, the ticks are, or somebody says

@@ -124,8 +124,8 @@ func TestFlushDoesNotAllocate(t *testing.T) {
 		mallocs += to.Mallocs - from.Mallocs
 	}
 	st := m.shard.Stats()
-	if rows := st.UpdateRows - before.UpdateRows; rows != windows*conns*each || st.Flushes-before.Flushes != windows*conns {
-		t.Fatalf("%d rows in %d flushes, want %d in %d", rows, st.Flushes-before.Flushes, windows*conns*each, windows*conns)
+	if rows := st.Count[UpdateRows] - before.Count[UpdateRows]; rows != windows*conns*each || st.Count[Flushes]-before.Count[Flushes] != windows*conns {
+		t.Fatalf("%d rows in %d flushes, want %d in %d", rows, st.Count[Flushes]-before.Count[Flushes], windows*conns*each, windows*conns)
 	}
 	// The runtime itself may allocate now and then, far from once a window.
 	if mallocs > windows/10 {
@@ -147,25 +147,25 @@ func TestVisitsDoNotAllocate(t *testing.T) {
 		did  func(st Stats) uint64
 		want uint64
 	}{
-		{"flush", steadyConfig(), (*market).forget, func(st Stats) uint64 { return st.UpdateRows }, conns * each},
-		{"nothing new", steadyConfig(), func(*market) {}, func(st Stats) uint64 { return st.Visits }, conns},
+		{"flush", steadyConfig(), (*market).forget, func(st Stats) uint64 { return st.Count[UpdateRows] }, conns * each},
+		{"nothing new", steadyConfig(), func(*market) {}, func(st Stats) uint64 { return st.Count[Visits] }, conns},
 		{"slowed down", steadyConfig(), func(m *market) {
 			for _, id := range m.ids {
 				m.shard.conn(id).pace = untold // As after a step that the next flush ends.
 			}
-		}, func(st Stats) uint64 { return st.Visits }, conns},
-		{"feed", steadyConfig(), func(m *market) { m.serve(0) }, func(st Stats) uint64 { return st.FeedsTold }, conns},
+		}, func(st Stats) uint64 { return st.Count[Visits] }, conns},
+		{"feed", steadyConfig(), func(m *market) { m.serve(0) }, func(st Stats) uint64 { return st.Count[FeedsTold] }, conns},
 		{"stale", steadyConfig(), func(m *market) {
 			m.table.Watch(epoch.Add(time.Hour).UnixMilli())
 			m.forget()
-		}, func(st Stats) uint64 { return st.StaleTold }, conns},
-		{"heartbeat", beat, func(*market) {}, func(st Stats) uint64 { return st.Heartbeats }, conns},
+		}, func(st Stats) uint64 { return st.Count[StaleTold] }, conns},
+		{"heartbeat", beat, func(*market) {}, func(st Stats) uint64 { return st.Count[Heartbeats] }, conns},
 		{"ping", ping, func(m *market) {
 			for _, id := range m.ids {
 				c := m.shard.conn(id)
 				c.ping, c.heard, c.flags = m.shard.now, m.shard.now-m.shard.times.ping, 0
 			}
-		}, func(st Stats) uint64 { return st.Pings }, conns},
+		}, func(st Stats) uint64 { return st.Count[Pings] }, conns},
 	} {
 		m := newMarket(t, c.cfg, 100, conns, each)
 		m.turns()
@@ -210,7 +210,7 @@ func TestPiecesDoNotAllocate(t *testing.T) {
 	}
 	// A pass that begins at the end of one run goes on in the next one.
 	st := m.shard.Stats()
-	if pieces := st.Flushes - before.Flushes; pieces < runs*conns*2 {
+	if pieces := st.Count[Flushes] - before.Count[Flushes]; pieces < runs*conns*2 {
 		t.Errorf("%d pieces in %d windows of %d conns", pieces, runs+1, conns)
 	}
 }

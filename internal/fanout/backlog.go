@@ -100,7 +100,7 @@ func (s *Shard) progress(id ConnID, c *conn, left int) {
 // served to. Its next update covers more ticks.
 func (s *Shard) visitBacklogged(id ConnID, c *conn, flush bool) {
 	if flush {
-		s.stats.Skipped++
+		s.stats.Count[Skipped]++
 	}
 	age := s.now - c.backlog
 	if age >= s.times.slow && c.pace.step() == lastStep {

@@ -18,9 +18,9 @@ const (
 // perVisit reports the time of one visit of one conn, and what it wrote.
 func perVisit(b *testing.B, m *market, before Stats) {
 	st := m.shard.Stats()
-	visits := float64(st.Visits - before.Visits)
+	visits := float64(st.Count[Visits] - before.Count[Visits])
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/visits, "ns/visit")
-	b.ReportMetric(float64(st.UpdateRows-before.UpdateRows)/visits, "rows/visit")
+	b.ReportMetric(float64(st.Count[UpdateRows]-before.Count[UpdateRows])/visits, "rows/visit")
 }
 
 // A window in which all topics of all conns have ticked: 10 of 1,000 topics each. An
@@ -107,7 +107,7 @@ func BenchmarkPieces(b *testing.B) {
 				}
 			}
 			st := m.shard.Stats()
-			b.ReportMetric(float64(st.Flushes-before.Flushes)/float64(b.N), "pieces")
+			b.ReportMetric(float64(st.Count[Flushes]-before.Count[Flushes])/float64(b.N), "pieces")
 		})
 	}
 }

@@ -253,22 +253,21 @@ func (p *program) wrote(c *client, frames []byte) {
 func (p *program) count(m message) {
 	switch m.T {
 	case "snapshot":
-		p.sent.Snapshots++
-		p.sent.Rows += uint64(len(m.D))
+		p.sent.Count[Snapshots]++
+		p.sent.Count[SnapshotRows] += uint64(len(m.D))
 	case "update":
-		p.sent.Flushes++
-		p.sent.Rows += uint64(len(m.D))
-		p.sent.UpdateRows += uint64(len(m.D))
+		p.sent.Count[Flushes]++
+		p.sent.Count[UpdateRows] += uint64(len(m.D))
 	case "heartbeat":
-		p.sent.Heartbeats++
+		p.sent.Count[Heartbeats]++
 	case "feed":
-		p.sent.FeedsTold++
+		p.sent.Count[FeedsTold]++
 	case "stale":
-		p.sent.StaleTold++
+		p.sent.Count[StaleTold]++
 	case "unsubscribed":
-		p.sent.Withdrawn++
+		p.sent.Count[Withdrawn]++
 	case "ping":
-		p.sent.Pings++
+		p.sent.Count[Pings]++
 	}
 }
 

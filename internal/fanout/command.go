@@ -42,7 +42,7 @@ func (s *Shard) Charge(id ConnID, cmd *protocol.Command, dst []byte) (_ []byte, 
 	case guard.Abuse:
 		why = CommandRate
 	}
-	s.stats.CommandsRefused++
+	s.stats.Count[CommandsRefused]++
 	e := protocol.CommandError{Code: protocol.ErrTooFast, Reason: s.tooManyCommands, ID: cmd.ID}
 	return c.tellError(&e, dst), false, why
 }
@@ -141,7 +141,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 		return reject(name, protocol.ErrTooManyTopics, s.tooManyTopics)
 	}
 	if s.subscribes.Take(&s.aside(id).subscribes, 1, s.clock.Sub(s.start)) != guard.Within {
-		s.stats.TopicsRefused++
+		s.stats.Count[TopicsRefused]++
 		return reject(name, protocol.ErrTooFast, s.tooManySubscribes)
 	}
 	// Nobody here holds the topic that was found, so it may be another one by now. That
@@ -177,7 +177,7 @@ func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held boo
 			d.counted, d.held = true, s.countValueless(c, rights)
 		}
 		if d.held >= s.cfg.MaxValueless {
-			s.stats.ValuelessRefused++
+			s.stats.Count[ValuelessRefused]++
 			return reject(name, protocol.ErrTooManyTopics, s.tooManyValueless)
 		}
 	}
@@ -188,10 +188,10 @@ func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held boo
 		}
 		return protocol.Rejected{}
 	case s.newTopics-d.made >= newTopicsTurn && d.made >= newTopicsFew:
-		s.stats.NewTopicsHeldUp++
+		s.stats.Count[NewTopicsHeldUp]++
 		return reject(name, protocol.ErrTooFast, "the edge is asked for too many topics at once that are new to it, try again")
 	case !s.cfg.NewTopics.Take(s.sink.Source(id), s.clock):
-		s.stats.NewTopicsRefused++
+		s.stats.Count[NewTopicsRefused]++
 		return reject(name, protocol.ErrTooFast, "too many topics that are new to the edge come from your address, try again later")
 	}
 	s.newTopics++

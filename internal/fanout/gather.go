@@ -87,8 +87,8 @@ func (cs *Cursors) Snapshot(c *Cursor, by guard.Source, watermark uint64, before
 	}
 	c.snapped = watermark
 	if rows > 0 {
-		cs.stats.Snapshots++
-		cs.stats.Rows += rows
+		cs.stats.Count[Snapshots]++
+		cs.stats.Count[SnapshotRows] += rows
 		dst = append(dst, protocol.RowsEnd...)
 		cs.Snapshots.Spend(by, (len(dst)-free)/SnapshotUnit, cs.clock)
 	}
@@ -193,9 +193,8 @@ func (cs *Cursors) endUpdate(dst []byte, start int, rows uint64) []byte {
 	if rows == 0 {
 		return dst[:start]
 	}
-	cs.stats.Flushes++
-	cs.stats.Rows += rows
-	cs.stats.UpdateRows += rows
+	cs.stats.Count[Flushes]++
+	cs.stats.Count[UpdateRows] += rows
 	return append(dst[:len(dst)-1], protocol.RowsEnd...) // Over the last comma.
 }
 

@@ -73,7 +73,7 @@ func (s *Shard) slowDown(id ConnID, c *conn, age tick, skipped bool) {
 	if step == c.pace.step() {
 		return
 	}
-	s.stats.SlowedDown += uint64(step - c.pace.step())
+	s.stats.Count[SlowedDown] += uint64(step - c.pace.step())
 	if s.stand(id, c, step) {
 		c.pace |= untold
 	}
@@ -104,7 +104,7 @@ func (s *Shard) keepPace(id ConnID, c *conn, dst []byte) []byte {
 	if c.pace/smooth < recoverAfter {
 		return dst
 	}
-	s.stats.Recovered++
+	s.stats.Count[Recovered]++
 	if s.stand(id, c, c.pace.step()-1) {
 		dst = c.tellWindow(dst, "recovered")
 	}

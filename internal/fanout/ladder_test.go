@@ -34,7 +34,7 @@ func TestLadderKeepsPlaces(t *testing.T) {
 			w.tick(time.Second)
 		}
 		w.check()
-		if st := w.shard.Stats(); st.SlowedDown != 3*3000 || st.Recovered != 3*3000 || st.Open != 3000 {
+		if st := w.shard.Stats(); st.Count[SlowedDown] != 3*3000 || st.Count[Recovered] != 3*3000 || st.Open != 3000 {
 			t.Fatalf("%+v", st)
 		}
 		for i, id := range ids {

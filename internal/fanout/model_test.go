@@ -249,7 +249,7 @@ func (p *program) topicCommand(c *client, op protocol.Op, arg byte) {
 // whether the command was not refused.
 func (p *program) answer(c *client, cmd *protocol.Command, waits *pending) bool {
 	c.pending, c.refused = waits, false
-	before, used := p.shard.stats.CommandsRefused, c.commands.take(p.now, p.cfg.CommandRate)
+	before, used := p.shard.stats.Count[CommandsRefused], c.commands.take(p.now, p.cfg.CommandRate)
 	out, why := p.carryOut(c.id, cmd)
 	tooMany := why == CommandRate
 	p.sink.deliver(c.id, out)
@@ -257,7 +257,7 @@ func (p *program) answer(c *client, cmd *protocol.Command, waits *pending) bool 
 	switch {
 	case c.pending != nil:
 		p.fatalf("conn %d got no ack", c.id)
-	case c.refused != (p.shard.stats.CommandsRefused > before):
+	case c.refused != (p.shard.stats.Count[CommandsRefused] > before):
 		p.fatalf("conn %d: refused is %v, the stats say something else", c.id, c.refused)
 	case c.refused && used < burst-rounding || !c.refused && used > burst+rounding:
 		p.fatalf("conn %d has used %.2f commands of %v and is refused: %v", c.id, used, burst, c.refused)
@@ -422,10 +422,9 @@ func (p *program) compare() {
 		}
 	}
 	st := p.shard.Stats()
-	got := Stats{
-		Snapshots: st.Snapshots, Flushes: st.Flushes, Rows: st.Rows, UpdateRows: st.UpdateRows,
-		Pings: st.Pings, Heartbeats: st.Heartbeats, FeedsTold: st.FeedsTold, StaleTold: st.StaleTold,
-		Withdrawn: st.Withdrawn,
+	var got Stats
+	for _, c := range []Counter{Snapshots, Flushes, SnapshotRows, UpdateRows, Pings, Heartbeats, FeedsTold, StaleTold, Withdrawn} {
+		got.Count[c] = st.Count[c]
 	}
 	if got != p.sent {
 		p.fatalf("stats are %+v, what was sent is %+v", got, p.sent)

@@ -31,7 +31,7 @@ func (cs *Cursors) Feed(c *Cursor, p *Pass, i int, watermark uint64, dst []byte)
 }
 
 func (cs *Cursors) feed(f *topics.Feed, dst []byte) []byte {
-	cs.stats.FeedsTold++
+	cs.stats.Count[FeedsTold]++
 	news := protocol.Feed{Up: f.Up, Since: f.Since, Topics: f.Scope}
 	return news.Append(dst)
 }
@@ -77,7 +77,7 @@ func (cs *Cursors) Stale(c *Cursor, watermark uint64, dst []byte) []byte {
 	if !told {
 		return dst
 	}
-	cs.stats.StaleTold++
+	cs.stats.Count[StaleTold]++
 	return append(dst, protocol.NamesEnd...)
 }
 
@@ -117,6 +117,6 @@ func (cs *Cursors) Withdrawn(c *Cursor, p *Pass, dst []byte) []byte {
 		cs.table.Release(e.id(), cs.clock)
 	}
 	cs.sets.truncate(&c.topics, kept)
-	cs.stats.Withdrawn++
+	cs.stats.Count[Withdrawn]++
 	return protocol.AppendUnsubscribedEnd(dst, withdrawnReason)
 }

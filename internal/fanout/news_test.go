@@ -138,7 +138,7 @@ func TestManyTakenAwayAreSeveralMessages(t *testing.T) {
 		}
 	}
 	w.tick(time.Second)
-	if messages != 3 || told != 1100 || w.shard.Stats().Withdrawn != 3 {
+	if messages != 3 || told != 1100 || w.shard.Stats().Count[Withdrawn] != 3 {
 		t.Errorf("%d messages of %d topics", messages, told)
 	}
 	check(t, w.shard, 1100)

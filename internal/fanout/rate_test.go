@@ -32,12 +32,12 @@ func TestNewConnHasItsBurst(t *testing.T) {
 		for range cfg.CommandBurst - 2*DefaultSubscribeBurst/cfg.MaxTopics*(1+cfg.MaxTopics/topicsPerCharge) {
 			w.command(id, protocol.Command{Op: protocol.OpPing})
 		}
-		if st := w.shard.Stats(); st.CommandsRefused > 0 || st.TopicsRefused > 0 {
-			t.Errorf("%d commands and %d topics of the first burst are refused", st.CommandsRefused, st.TopicsRefused)
+		if st := w.shard.Stats(); st.Count[CommandsRefused] > 0 || st.Count[TopicsRefused] > 0 {
+			t.Errorf("%d commands and %d topics of the first burst are refused", st.Count[CommandsRefused], st.Count[TopicsRefused])
 		}
 		w.command(id, protocol.Command{Op: protocol.OpPing})
-		if st := w.shard.Stats(); st.CommandsRefused != 1 {
-			t.Errorf("%d commands above the burst are refused, want 1", st.CommandsRefused)
+		if st := w.shard.Stats(); st.Count[CommandsRefused] != 1 {
+			t.Errorf("%d commands above the burst are refused, want 1", st.Count[CommandsRefused])
 		}
 	}
 }
@@ -74,8 +74,8 @@ func TestNewTopicsOfATurn(t *testing.T) {
 		if had, n := acks(late, names); had != 101+newTopicsFew || n != 2 {
 			t.Errorf("turn %d, late: it has %d topics, %d are rejected", turn, had, n)
 		}
-		if st := w.shard.Stats(); st.NewTopicsHeldUp != uint64(2*(turn+1)) {
-			t.Errorf("turn %d: %d are counted", turn, st.NewTopicsHeldUp)
+		if st := w.shard.Stats(); st.Count[NewTopicsHeldUp] != uint64(2*(turn+1)) {
+			t.Errorf("turn %d: %d are counted", turn, st.Count[NewTopicsHeldUp])
 		}
 		w.tick(SlotTime)
 	}

@@ -393,20 +393,20 @@ func (p *player) showStats() {
 		name string
 		n    uint64
 	}{
-		{"visits", now.Visits - old.Visits}, {"flushes", now.Flushes - old.Flushes},
-		{"snapshots", now.Snapshots - old.Snapshots}, {"rows", now.Rows - old.Rows},
-		{"update_rows", now.UpdateRows - old.UpdateRows}, {"skipped", now.Skipped - old.Skipped},
-		{"pieces", now.Pieces - old.Pieces},
-		{"pings", now.Pings - old.Pings}, {"heartbeats", now.Heartbeats - old.Heartbeats},
-		{"feeds_told", now.FeedsTold - old.FeedsTold}, {"stale_told", now.StaleTold - old.StaleTold},
-		{"withdrawn", now.Withdrawn - old.Withdrawn},
-		{"stalls", now.Stalls - old.Stalls},
-		{"slowed_down", now.SlowedDown - old.SlowedDown}, {"recovered", now.Recovered - old.Recovered},
-		{"commands_refused", now.CommandsRefused - old.CommandsRefused},
-		{"topics_refused", now.TopicsRefused - old.TopicsRefused},
-		{"new_topics_refused", now.NewTopicsRefused - old.NewTopicsRefused},
-		{"valueless_refused", now.ValuelessRefused - old.ValuelessRefused},
-		{"snapshots_delayed", now.SnapshotsDelayed - old.SnapshotsDelayed},
+		{"visits", now.Count[Visits] - old.Count[Visits]}, {"flushes", now.Count[Flushes] - old.Count[Flushes]},
+		{"snapshots", now.Count[Snapshots] - old.Count[Snapshots]}, {"rows", now.rows() - old.rows()},
+		{"update_rows", now.Count[UpdateRows] - old.Count[UpdateRows]}, {"skipped", now.Count[Skipped] - old.Count[Skipped]},
+		{"pieces", now.Count[Pieces] - old.Count[Pieces]},
+		{"pings", now.Count[Pings] - old.Count[Pings]}, {"heartbeats", now.Count[Heartbeats] - old.Count[Heartbeats]},
+		{"feeds_told", now.Count[FeedsTold] - old.Count[FeedsTold]}, {"stale_told", now.Count[StaleTold] - old.Count[StaleTold]},
+		{"withdrawn", now.Count[Withdrawn] - old.Count[Withdrawn]},
+		{"stalls", now.Count[Stalls] - old.Count[Stalls]},
+		{"slowed_down", now.Count[SlowedDown] - old.Count[SlowedDown]}, {"recovered", now.Count[Recovered] - old.Count[Recovered]},
+		{"commands_refused", now.Count[CommandsRefused] - old.Count[CommandsRefused]},
+		{"topics_refused", now.Count[TopicsRefused] - old.Count[TopicsRefused]},
+		{"new_topics_refused", now.Count[NewTopicsRefused] - old.Count[NewTopicsRefused]},
+		{"valueless_refused", now.Count[ValuelessRefused] - old.Count[ValuelessRefused]},
+		{"snapshots_delayed", now.Count[SnapshotsDelayed] - old.Count[SnapshotsDelayed]},
 	} {
 		if c.n > 0 {
 			line += fmt.Sprintf(" %s=+%d", c.name, c.n)

@@ -14,6 +14,8 @@
 //	command.go  what a client's command changes, and its answer
 //	rate.go     what commands cost, how many of them and how many new topics a client may send
 //	reason.go   why a conn is ended by the edge
+//	validate.go what may be configured
+//	stats.go    what a shard counts, and what operators call it
 //	evidence.go what is known of conns, and of those that were evicted
 //
 // What a client has and lacks is a [Cursor], which knows no conn and no framing: each conn has
@@ -72,7 +74,7 @@ type Config struct {
 	CommandRate      int           // Commands per second and conn, up to RateMax. 0: no limit.
 	CommandBurst     int           // Commands at once, up to BurstMax.
 	SubscribeRate    int           // New topics per second and conn, up to RateMax. 0: no limit.
-	SubscribeBurst   int           // New topics at once, from MaxTopics up to BurstMax.
+	SubscribeBurst   int           // New topics at once, from MaxTopics up to BurstMax. 0: twice MaxTopics.
 	MaxValueless     int           // Topics per conn that are known to have no value. 0: no limit.
 	Backlogs         *Backlogs     // Of all shards of the process. nil: the shard has its own, without a limit.
 	Seed             uint64        // Of the jitter.
@@ -135,70 +137,14 @@ type times struct {
 // the 248 days after which ticks begin anew.
 const MaxAgeLimit = 90 * 24 * time.Hour
 
-// Stats counts what a shard did. All counters only rise, but for Opening, Open and
-// Closing.
-type Stats struct {
-	Opening, Open, Closing int
-
-	Visits     uint64
-	Flushes    uint64 // Updates written.
-	Snapshots  uint64
-	Rows       uint64 // In updates and snapshots.
-	UpdateRows uint64
-	Skipped    uint64 // Flushes that did not take place because of backlog.
-	Pieces     uint64 // Visits that had to leave something for the next one, as a write has a limit.
-	Pings      uint64
-	Heartbeats uint64
-	FeedsTold  uint64 // Messages that a feed is up or down.
-	StaleTold  uint64 // Messages that topics are stale.
-	Withdrawn  uint64 // Messages that topics were taken away.
-	Stalls     uint64 // Times the wheel was more than its own length behind.
-	SlowedDown uint64 // Steps that conns went up on the ladder.
-	Recovered  uint64 // Steps that they went down again.
-	Evicted    [Reasons]uint64
-
-	CommandsRefused  uint64 // Beyond the rate.
-	TopicsRefused    uint64 // Subscribed beyond the rate.
-	NewTopicsRefused uint64 // New to the edge, beyond the rate of their source.
-	NewTopicsHeldUp  uint64 // New to the edge, beyond what a turn makes.
-	ValuelessRefused uint64 // Without a value, beyond the limit of the conn.
-	SnapshotsDelayed uint64 // Times one had to wait for the rate of its source.
-}
-
-// Add adds the counters of another shard to st.
-func (st *Stats) Add(o *Stats) {
-	st.Opening += o.Opening
-	st.Open += o.Open
-	st.Closing += o.Closing
-	st.Visits += o.Visits
-	st.Flushes += o.Flushes
-	st.Snapshots += o.Snapshots
-	st.Rows += o.Rows
-	st.UpdateRows += o.UpdateRows
-	st.Skipped += o.Skipped
-	st.Pieces += o.Pieces
-	st.Pings += o.Pings
-	st.Heartbeats += o.Heartbeats
-	st.FeedsTold += o.FeedsTold
-	st.StaleTold += o.StaleTold
-	st.Withdrawn += o.Withdrawn
-	st.Stalls += o.Stalls
-	st.SlowedDown += o.SlowedDown
-	st.Recovered += o.Recovered
-	st.CommandsRefused += o.CommandsRefused
-	st.TopicsRefused += o.TopicsRefused
-	st.NewTopicsRefused += o.NewTopicsRefused
-	st.NewTopicsHeldUp += o.NewTopicsHeldUp
-	st.ValuelessRefused += o.ValuelessRefused
-	st.SnapshotsDelayed += o.SnapshotsDelayed
-	for i, n := range o.Evicted {
-		st.Evicted[i] += n
-	}
-}
-
 // New returns an empty shard whose time begins at start.
 func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
-	cfg.check()
+	if err := cfg.check(); err != nil {
+		panic("fanout: Config." + err.Error())
+	}
+	if cfg.SubscribeBurst == 0 {
+		cfg.SubscribeBurst = 2 * cfg.MaxTopics
+	}
 	s := &Shard{Cursors: *NewCursors(table), cfg: cfg, sink: sink, start: start}
 	s.Snapshots, s.clock = cfg.Snapshots, start
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
@@ -223,34 +169,6 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	s.tooManyTopics = fmt.Sprintf("at most %d topics per connection", cfg.MaxTopics)
 	s.tooManyValueless = fmt.Sprintf("at most %d topics without a value per connection", cfg.MaxValueless)
 	return s
-}
-
-// check panics if a limit is out of its range.
-func (cfg *Config) check() {
-	if cfg.MaxTopics <= 0 || cfg.MaxTopics > topicsLimit {
-		panic("fanout: Config.MaxTopics is out of range")
-	}
-	if cfg.SlowRate <= 0 || cfg.SlowRate > SlowRateMax {
-		panic("fanout: Config.SlowRate is out of range")
-	}
-	if cfg.Interval > protocol.IntervalMax*time.Millisecond {
-		panic("fanout: Config.Interval is out of range")
-	}
-	if cfg.MaxAge < 0 || cfg.MaxAge > MaxAgeLimit {
-		panic("fanout: Config.MaxAge is out of range")
-	}
-	checkRate("Command", cfg.CommandRate, cfg.CommandBurst, 1)
-	// A page's first subscribe always passes.
-	checkRate("Subscribe", cfg.SubscribeRate, cfg.SubscribeBurst, cfg.MaxTopics)
-}
-
-func checkRate(what string, rate, burst, burstMin int) {
-	if rate < 0 || rate > RateMax {
-		panic("fanout: Config." + what + "Rate is out of range")
-	}
-	if rate > 0 && (burst < burstMin || burst > BurstMax) {
-		panic("fanout: Config." + what + "Burst is out of range")
-	}
 }
 
 // At tells the shard the time, before any other call of the same turn. Time must not

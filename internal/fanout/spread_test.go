@@ -13,9 +13,9 @@ import (
 func load(w *world, window time.Duration) []int {
 	counts := make([]int, window/SlotTime)
 	for i := range counts {
-		before := w.shard.stats.Visits
+		before := w.shard.stats.Count[Visits]
 		w.tick(SlotTime)
-		counts[i] = int(w.shard.stats.Visits - before)
+		counts[i] = int(w.shard.stats.Count[Visits] - before)
 	}
 	return counts
 }

@@ -9,7 +9,7 @@ import (
 // visit looks after one conn whose time has come. The next visit is scheduled first,
 // as the conn may be gone after any call of the sink.
 func (s *Shard) visit(id ConnID, c *conn) {
-	s.stats.Visits++
+	s.stats.Count[Visits]++
 	switch c.state {
 	case opening:
 		s.place(id, c, s.now+s.times.handshake)
@@ -66,10 +66,10 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	}
 	if s.pingDue(c) {
 		out = c.framing().ping(out)
-		s.stats.Pings++
+		s.stats.Count[Pings]++
 	}
 	if c.More() {
-		s.stats.Pieces++
+		s.stats.Count[Pieces]++
 		s.sooner(id, c, s.now+1)
 	}
 	s.scratch = out[:0]
@@ -88,7 +88,7 @@ func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
 	rows, delayed := s.Snapshot(&c.Cursor, s.sink.Source(id), watermark, len(dst), f.begin(dst))
 	dst = f.end(rows, len(dst))
 	if delayed {
-		s.stats.SnapshotsDelayed++
+		s.stats.Count[SnapshotsDelayed]++
 		s.sooner(id, c, s.now+snapshotAgain)
 	}
 	return f.end(s.Stale(&c.Cursor, watermark, f.begin(dst)), len(dst))
@@ -146,7 +146,7 @@ func (s *Shard) emptied(id ConnID, c *conn, had uint16) {
 
 // heartbeat appends what a conn hears that has not heard anything for a while.
 func (s *Shard) heartbeat(c *conn, dst []byte) []byte {
-	s.stats.Heartbeats++
+	s.stats.Count[Heartbeats]++
 	f, h := c.framing(), s.table.Health()
 	beat := protocol.Heartbeat{Now: s.clock.UnixMilli(), FeedUp: h.Up, Tick: h.Tick, Lag: h.Lag}
 	return f.end(beat.Append(f.begin(dst)), len(dst))

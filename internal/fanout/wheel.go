@@ -135,7 +135,7 @@ func (s *Shard) Tick(now time.Time) (more bool) {
 		w.turned += (behind/wheelSize - 1) * wheelSize
 		if !w.stalled {
 			w.stalled = true
-			s.stats.Stalls++
+			s.stats.Count[Stalls]++
 		}
 	}
 	s.relieve()

@@ -29,9 +29,9 @@ func TestTickIsBounded(t *testing.T) {
 		w.now = w.now.Add(10 * time.Second)
 		calls := 0
 		for more := true; more; calls++ {
-			before := w.shard.stats.Visits
+			before := w.shard.stats.Count[Visits]
 			more = w.shard.Tick(w.now)
-			visits := w.shard.stats.Visits - before
+			visits := w.shard.stats.Count[Visits] - before
 			if more && visits != visitsMax || visits > visitsMax {
 				t.Fatalf("call %d made %d visits, more = %v", calls, visits, more)
 			}
@@ -53,8 +53,8 @@ func TestTickIsBounded(t *testing.T) {
 				t.Fatalf("conn %d was visited %d times", id, visits)
 			}
 		}
-		if w.shard.stats.Flushes != conns || w.shard.stats.Rows != conns {
-			t.Errorf("%d conns were sent %d updates with %d rows", conns, w.shard.stats.Flushes, w.shard.stats.Rows)
+		if w.shard.stats.Count[Flushes] != conns || w.shard.stats.rows() != conns {
+			t.Errorf("%d conns were sent %d updates with %d rows", conns, w.shard.stats.Count[Flushes], w.shard.stats.rows())
 		}
 	}
 }
@@ -94,8 +94,8 @@ func TestStallVisitsOnce(t *testing.T) {
 			if stall > wheelSize*SlotTime {
 				stalls = 1
 			}
-			if w.shard.stats.Stalls != stalls {
-				t.Errorf("a stall of %v counts as %d", stall, w.shard.stats.Stalls)
+			if w.shard.stats.Count[Stalls] != stalls {
+				t.Errorf("a stall of %v counts as %d", stall, w.shard.stats.Count[Stalls])
 			}
 		}
 	}
@@ -207,8 +207,8 @@ func TestLastConnGoes(t *testing.T) {
 	w.publish("MSFT", 1)
 	w.advance(500 * time.Millisecond)
 	got.want(t, id, "ack subscribe topics=1", "update MSFT#1=1")
-	if w.shard.stats.Stalls != 0 {
-		t.Errorf("%d stalls", w.shard.stats.Stalls)
+	if w.shard.stats.Count[Stalls] != 0 {
+		t.Errorf("%d stalls", w.shard.stats.Count[Stalls])
 	}
 }
 
@@ -217,8 +217,8 @@ func TestEmptyWheelDoesNotStall(t *testing.T) {
 	w := newWorld(t, testConfig(), 8, 0)
 	w.shard.Remove(w.connect(0))
 	w.tick(time.Hour)
-	if w.shard.stats.Stalls != 0 {
-		t.Errorf("%d stalls of a shard without conns", w.shard.stats.Stalls)
+	if w.shard.stats.Count[Stalls] != 0 {
+		t.Errorf("%d stalls of a shard without conns", w.shard.stats.Count[Stalls])
 	}
 	w.tick(240 * 24 * time.Hour)
 	if lag := w.shard.Lag(); lag != 0 {

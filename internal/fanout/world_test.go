@@ -33,6 +33,9 @@ func testConfig() Config {
 	}
 }
 
+// rows is how many rows were sent.
+func (st *Stats) rows() uint64 { return st.Count[UpdateRows] + st.Count[SnapshotRows] }
+
 // world is a shard with all that it acts on, and the time.
 type world struct {
 	t     testing.TB
@@ -157,9 +160,9 @@ func (w *world) tick(by time.Duration) {
 func (w *world) advance(by time.Duration) {
 	w.t.Helper()
 	for end := w.now.Add(by); w.now.Before(end); {
-		visits := w.shard.stats.Visits
+		visits := w.shard.stats.Count[Visits]
 		w.tick(min(SlotTime, end.Sub(w.now)))
-		if w.shard.stats.Visits != visits {
+		if w.shard.stats.Count[Visits] != visits {
 			w.check()
 		}
 	}

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"fmt"
 	"math/bits"
 	"time"
 )
@@ -14,8 +15,22 @@ type Rate struct{ PerSecond, Burst int }
 const RateMax = 1_000_000
 
 // Valid reports whether both numbers are from 1 to [RateMax], or both are 0.
-func (r Rate) Valid() bool {
-	return r == Rate{} || r.PerSecond >= 1 && r.PerSecond <= RateMax && r.Burst >= 1 && r.Burst <= RateMax
+func (r Rate) Valid() bool { return r.Validate() == nil && (r.PerSecond > 0) == (r.Burst > 0) }
+
+// Validate returns what is wrong with a rate whose burst may still be chosen where it is 0, or
+// nil. The error begins with the name of a field.
+func (r Rate) Validate() error { return r.validate("") }
+
+func (r Rate) validate(of string) error {
+	switch {
+	case r.PerSecond < 0 || r.PerSecond > RateMax:
+		return fmt.Errorf("%sPerSecond is %d, want 0 to %d", of, r.PerSecond, RateMax)
+	case r.Burst < 0 || r.Burst > RateMax:
+		return fmt.Errorf("%sBurst is %d, want 0 to %d", of, r.Burst, RateMax)
+	case r.PerSecond == 0 && r.Burst > 0:
+		return fmt.Errorf("%sBurst is set and %sPerSecond is not: set both, or neither", of, of)
+	}
+	return nil
 }
 
 // unit is one event in what meters and buckets count in.

@@ -12,6 +12,8 @@
 package guard
 
 import (
+	"errors"
+	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
 	"sync"
@@ -24,6 +26,19 @@ type Config struct {
 	ConnsPerSource int  // Connections that one source may hold.
 	Total          Rate // New connections of all sources.
 	PerSource      Rate // New connections of each source.
+}
+
+// ConnsMax is more connections than a host can hold.
+const ConnsMax = 10_000_000
+
+// Validate returns all that is wrong with c, or nil: of rates as [Rate.Validate] does. Each
+// error begins with the name of a field.
+func (c Config) Validate() error {
+	errs := []error{c.Total.validate("Total."), c.PerSource.validate("PerSource.")}
+	if c.ConnsPerSource < 0 || c.ConnsPerSource > ConnsMax {
+		errs = append(errs, fmt.Errorf("ConnsPerSource is %d, want 0 to %d", c.ConnsPerSource, ConnsMax))
+	}
+	return errors.Join(errs...)
 }
 
 // Outcome says whether a connection is let in or, if not, which limit it met.

@@ -60,7 +60,7 @@ func child(spec string) {
 
 // childState tells how the server is.
 func childState(s *Server) {
-	fmt.Printf("conns %d, accept failures %d\n", s.Conns(), s.Stats().AcceptFailures)
+	fmt.Printf("conns %d, accept failures %d\n", s.Conns(), s.Stats().Loop[AcceptFailures])
 }
 
 // childProcess is a server in a process of its own.

@@ -183,8 +183,8 @@ func TestMalformedCommands(t *testing.T) {
 		c.close()
 	}
 	e.wantClosed("malformed", "4502", 2)
-	if st := e.Stats(); st.Malformed != 2*allowed {
-		t.Errorf("%d malformed commands counted", st.Malformed)
+	if st := e.Stats(); st.Loop[Malformed] != 2*allowed {
+		t.Errorf("%d malformed commands counted", st.Loop[Malformed])
 	}
 }
 

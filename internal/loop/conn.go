@@ -144,7 +144,7 @@ func (l *loop) write(c *conn, p []byte) written {
 	if len(p) == 0 {
 		return sent
 	}
-	l.counts.bytesOut += uint64(len(p))
+	l.counts.Loop[BytesOut] += uint64(len(p))
 	if !c.behind {
 		n := send(c.fd, p)
 		if n == len(p) {

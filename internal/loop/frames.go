@@ -137,12 +137,12 @@ func (l *loop) command(c *conn, msg wsproto.Event, out []byte) (_ []byte, why fa
 	size := protocol.Size{Bytes: len(msg.Payload), Parts: msg.Parts}
 	cmd, cerr := l.parser.Parse(msg.Payload)
 	if cerr != nil {
-		l.counts.malformed++
+		l.counts.Loop[Malformed]++
 		cerr.Size = size
 		return l.shard.Refuse(c.id, cerr, out)
 	}
 	cmd.Size = size
-	l.counts.commands++
+	l.counts.Loop[Commands]++
 	if hook := l.server.cfg.onCommand; hook != nil {
 		hook(cmd)
 	}

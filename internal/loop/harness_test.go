@@ -225,29 +225,15 @@ func (e *edge) read() (n uint64) {
 	e.onLoops(func(l *loop) {
 		mu.Lock()
 		defer mu.Unlock()
-		n += l.counts.bytesIn
+		n += l.counts.Loop[BytesIn]
 	})
 	return n
 }
 
 // closed is how many connections were closed for a reason, with a code.
-func (e *edge) closed(reason, code string) (n uint64) {
-	for _, c := range e.Stats().Closed {
-		if c.Reason == reason && c.Code == code {
-			n += c.Count
-		}
-	}
-	return n
-}
+func (e *edge) closed(reason, code string) uint64 { return e.Stats().Closed[Closed{reason, code}] }
 
-func (e *edge) refused(reason string) (n uint64) {
-	for _, r := range e.Stats().Refused {
-		if r.Reason == reason {
-			n += r.Count
-		}
-	}
-	return n
-}
+func (e *edge) refused(reason string) uint64 { return e.Stats().Refused[reason] }
 
 // wantClosed waits for a count of closed connections.
 func (e *edge) wantClosed(reason, code string, n uint64) {

@@ -88,11 +88,11 @@ func (l *loop) page(c *conn, req httphead.Request, _ []byte) {
 	case !ok:
 		l.refuse(c, &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at /ws"})
 	case method == "GET":
-		l.counts.pages++
+		l.counts.Loop[Pages]++
 		l.closeWith(c, causeHTTP, page)
 	case method == "HEAD":
 		head, _, _ := bytes.Cut(page, []byte("\r\n\r\n"))
-		l.counts.pages++
+		l.counts.Loop[Pages]++
 		l.closeWith(c, causeHTTP, append(append(l.out[:0], head...), "\r\n\r\n"...))
 	default:
 		l.refuse(c, &httphead.Refusal{Status: 405, Reason: "the page is read with GET", Header: "Allow: GET, HEAD\r\n"})

@@ -145,7 +145,7 @@ func TestPage(t *testing.T) {
 		say(t, client, `{"op":"list","id":%d}`, i)
 		hear(t, client, "topics")
 	}
-	until(t, func() bool { return e.Stats().Pages == 100 }, "100 pages to be counted")
+	until(t, func() bool { return e.Stats().Loop[Pages] == 100 }, "100 pages to be counted")
 }
 
 // A page that does not fit into the socket at once arrives whole as well, and the end

@@ -76,8 +76,8 @@ func (l *loop) turn() (more bool) {
 	l.expire(begin)
 	more = l.turnWheel(begin)
 	end := time.Now()
-	l.counts.turns.observe(end.Sub(begin))
-	l.counts.lag = l.shard.Lag()
+	l.counts.Turns.observe(end.Sub(begin))
+	l.counts.Lag = l.shard.Lag()
 	idle := l.shard.Conns() == 0
 	if end.Sub(l.published.at) >= publishEvery || idle && !l.published.settled {
 		l.publish(end)
@@ -112,12 +112,12 @@ func (l *loop) drain(over time.Duration) {
 
 // OnOpen admits a connection, or not.
 func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
-	l.counts.accepted++
+	l.counts.Loop[Accepted]++
 	l.accepted(gc)
 	l.published.settled = false
 	verdict := l.server.admit()
 	if verdict == dropped {
-		l.counts.refused[refusedFull]++
+		l.counts.refuse(503)
 		// Written as is: gnet would not close the connection if its own write of
 		// the bytes returned here failed.
 		_, _ = gc.Write(fullResponse)
@@ -154,7 +154,7 @@ func (l *loop) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 	}()
 	l.now = time.Now()
 	l.shard.At(l.now)
-	l.counts.bytesIn += uint64(len(in))
+	l.counts.Loop[BytesIn] += uint64(len(in))
 	switch c.stage {
 	case proxied:
 		l.proxied(c, in)
@@ -192,7 +192,7 @@ func (l *loop) OnClose(gc gnet.Conn, err error) gnet.Action {
 
 // panicked ends the conn whose handling has panicked, and nothing else.
 func (l *loop) panicked(c *conn, p any) {
-	l.counts.panics++
+	l.counts.Loop[Panics]++
 	f := panics.Caught(panics.Conn, p)
 	l.server.cfg.Log.Error("panic while handling a connection; it was closed",
 		"conn_id", connName(c.name), "error", f, "hint", panics.Hint, "stack", f.Stack)

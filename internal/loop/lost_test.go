@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/fanout"
 	"tickedge/internal/topics"
 )
 
@@ -95,7 +96,7 @@ func TestNoUpdateIsLost(t *testing.T) {
 	for err := range failed {
 		t.Error(err)
 	}
-	if st := e.Stats(); st.UpdateRows < 1000 || st.Snapshots < viewers {
+	if st := e.Stats(); st.Count[fanout.UpdateRows] < 1000 || st.Count[fanout.Snapshots] < viewers {
 		t.Errorf("that was too little to show anything: %+v", st.Stats)
 	}
 }

@@ -38,7 +38,7 @@ func TestPanicInACommand(t *testing.T) {
 	if n := strings.Count(e.log.String(), panics.Hint); n != count || n != strings.Count(e.log.String(), "stack=") {
 		t.Errorf("%d lines say what to do, want %d, with stacks", n, count)
 	}
-	until(t, func() bool { return e.Stats().Panics == count }, "%d panics to be counted", count)
+	until(t, func() bool { return e.Stats().Loop[Panics] == count }, "%d panics to be counted", count)
 	e.wantClosed("panic", "1011", count)
 	if n := e.Conns(); n != len(others) {
 		t.Errorf("%d connections, want %d", n, len(others))
@@ -88,6 +88,6 @@ func TestPanicInAVisit(t *testing.T) {
 		e.publish("A", "1")
 		other.want("update")
 	}
-	until(t, func() bool { return e.Stats().Panics == 2 }, "2 panics to be counted")
+	until(t, func() bool { return e.Stats().Loop[Panics] == 2 }, "2 panics to be counted")
 	e.wantClosed("panic", "1011", 2)
 }

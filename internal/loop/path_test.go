@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"tickedge/internal/fanout"
 )
 
 func TestFromTickToClient(t *testing.T) {
@@ -56,7 +58,7 @@ func TestFromTickToClient(t *testing.T) {
 	}
 	e.wantClosed("peer_close", "1000", 2)
 	until(t, func() bool { return e.Conns() == 0 && e.table.Subscriptions() == 0 }, "both to be gone")
-	if st := e.Stats(); st.Accepted != 2 || st.Upgraded != 2 || st.Commands != 4 || st.Snapshots != 1 || st.UpdateRows != 4 {
+	if st := e.Stats(); st.Loop[Accepted] != 2 || st.Loop[Upgraded] != 2 || st.Loop[Commands] != 4 || st.Count[fanout.Snapshots] != 1 || st.Count[fanout.UpdateRows] != 4 {
 		t.Errorf("stats = %+v", st)
 	}
 }
@@ -122,7 +124,7 @@ func inTwo(t *testing.T, e *edge, prepare func(*raw), stream []byte, check func(
 	var clients []*raw
 	sent := func() (n uint64) {
 		e.onLoops(func(l *loop) { l.publish(time.Now()) })
-		return e.Stats().BytesIn
+		return e.Stats().Loop[BytesIn]
 	}
 	for range len(stream) + 1 {
 		c := dialRaw(t, e.Addr())

@@ -16,6 +16,7 @@
 //	session.go       what tokens say, when they end, and how many connections a user has
 //	send_*.go        one write to a socket
 //	files_*.go       the limit of open files
+//	validate.go      what an operator may set
 //	stats.go         what the loops count
 //	inspect.go       connections and evictions, for operators
 //

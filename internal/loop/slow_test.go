@@ -30,7 +30,7 @@ func (e *edge) backlog() (sum, most int) {
 // skipped is how many flushes were skipped up to now.
 func (e *edge) skipped() uint64 {
 	e.onLoops(func(l *loop) { l.publish(time.Now()) })
-	return e.Stats().Skipped
+	return e.Stats().Count[fanout.Skipped]
 }
 
 // ticking publishes a tick of each topic again and again until the test ends. pad is
@@ -114,8 +114,8 @@ func TestSlowConsumers(t *testing.T) {
 		c.wantReset()
 	}
 	st := e.Stats()
-	if st.Skipped < slowOnes || st.Evicted[fanout.SlowConsumer] != slowOnes {
-		t.Errorf("%d flushes skipped, evictions: %v", st.Skipped, st.Evicted)
+	if st.Count[fanout.Skipped] < slowOnes || st.Evicted[fanout.SlowConsumer] != slowOnes {
+		t.Errorf("%d flushes skipped, evictions: %v", st.Count[fanout.Skipped], st.Evicted)
 	}
 	halt.Store(true)
 	for range quickOnes {
@@ -135,7 +135,7 @@ func TestPauseIsNoSlowConsumer(t *testing.T) {
 	c.send(subscribe(fat...))
 	c.want("ack")
 	stop := ticking(t, e, 20*time.Millisecond, 4<<10, fat)
-	until(t, func() bool { return e.Stats().Skipped >= 3 }, "flushes to be skipped")
+	until(t, func() bool { return e.Stats().Count[fanout.Skipped] >= 3 }, "flushes to be skipped")
 	stop()
 	for _, name := range fat {
 		e.publish(name, `"last"`)
@@ -223,7 +223,7 @@ func TestPongsDoNotWait(t *testing.T) {
 	e := serve(t)
 	c := e.behind()
 	c.send(bytes.Repeat(frame(opPing, strings.Repeat("p", 125)), 50), command(`{"op":"ping"}`))
-	until(t, func() bool { return e.Stats().Commands == 2 }, "the command behind the pings to be read")
+	until(t, func() bool { return e.Stats().Loop[Commands] == 2 }, "the command behind the pings to be read")
 	// The command's. A pong frame would have come before it.
 	if m, err := c.behindUpdates(); err != nil || m.T != "pong" {
 		t.Fatalf("got %s (%v), want pong", m.T, err)
@@ -361,8 +361,8 @@ func TestSteadyReaderLives(t *testing.T) {
 			}
 		}
 	}
-	if st := e.Stats(); st.Skipped == 0 || st.Evicted[fanout.SlowConsumer] > 0 {
-		t.Errorf("%d flushes skipped, evictions: %v", st.Skipped, st.Evicted)
+	if st := e.Stats(); st.Count[fanout.Skipped] == 0 || st.Evicted[fanout.SlowConsumer] > 0 {
+		t.Errorf("%d flushes skipped, evictions: %v", st.Count[fanout.Skipped], st.Evicted)
 	}
 }
 

@@ -35,33 +35,33 @@ const (
 	causes
 )
 
-var causeTable = func() (t [causes]struct{ reason, code string }) {
+var causeTable = func() (t [causes]Closed) {
 	for r := fanout.Reason(1); int(r) < fanout.Reasons; r++ {
 		code := int(r.Code())
 		if code == 0 || r.Hard() {
 			code = 1006 // What the peer makes of a connection that just ends.
 		}
-		t[r] = struct{ reason, code string }{r.String(), strconv.Itoa(code)}
+		t[r] = Closed{r.String(), strconv.Itoa(code)}
 	}
-	t[causeHTTP] = struct{ reason, code string }{"http", ""}
-	t[causeGone] = struct{ reason, code string }{"peer_gone", "1006"}
-	t[causeReset] = struct{ reason, code string }{"peer_reset", "1006"}
-	t[causeProxy] = struct{ reason, code string }{"bad_proxy_header", "1006"}
+	t[causeHTTP] = Closed{"http", ""}
+	t[causeGone] = Closed{"peer_gone", "1006"}
+	t[causeReset] = Closed{"peer_reset", "1006"}
+	t[causeProxy] = Closed{"bad_proxy_header", "1006"}
 	// Peers may send 2,000 codes. Those that tell something have a label.
-	t[causePeerNormal] = struct{ reason, code string }{"peer_close", "1000"}
-	t[causePeerAway] = struct{ reason, code string }{"peer_close", "1001"}
-	t[causePeerNone] = struct{ reason, code string }{"peer_close", "1005"}
-	t[causePeerOther] = struct{ reason, code string }{"peer_close", "other"}
-	t[causeProtocol] = struct{ reason, code string }{"protocol_error", "1002"}
-	t[causeBinary] = struct{ reason, code string }{"protocol_error", "1003"}
-	t[causeUTF8] = struct{ reason, code string }{"protocol_error", "1007"}
-	t[causeTooBig] = struct{ reason, code string }{"protocol_error", "1009"}
-	t[causeControls] = struct{ reason, code string }{"control_flood", "1008"}
-	t[causeUnfinished] = struct{ reason, code string }{"unfinished_message", "1008"}
+	t[causePeerNormal] = Closed{"peer_close", "1000"}
+	t[causePeerAway] = Closed{"peer_close", "1001"}
+	t[causePeerNone] = Closed{"peer_close", "1005"}
+	t[causePeerOther] = Closed{"peer_close", "other"}
+	t[causeProtocol] = Closed{"protocol_error", "1002"}
+	t[causeBinary] = Closed{"protocol_error", "1003"}
+	t[causeUTF8] = Closed{"protocol_error", "1007"}
+	t[causeTooBig] = Closed{"protocol_error", "1009"}
+	t[causeControls] = Closed{"control_flood", "1008"}
+	t[causeUnfinished] = Closed{"unfinished_message", "1008"}
 	return t
 }()
 
-func (c cause) String() string { return causeTable[c].reason }
+func (c cause) String() string { return causeTable[c].Reason }
 
 func causeOf(err error) cause {
 	if err == nil || errors.Is(err, io.EOF) {
@@ -94,61 +94,71 @@ func causeOfPeer(code protocol.Code) cause {
 	return causePeerOther
 }
 
-// Refusals are counted by reason.
-const (
-	refusedFull     = iota // 503: above the maximum, during the drain, too fast in all, no token keys.
-	refusedBad             // 400, 431, 505
-	refusedToken           // 401
-	refusedOrigin          // 403
-	refusedNotFound        // 404
-	refusedMethod          // 405
-	refusedUpgrade         // 426
-	refusedLimit           // 429
-	refusals
-)
-
-var refusedLabels = [refusals]string{"unavailable", "bad_request", "token", "origin", "not_found", "method", "upgrade_required", "client_limit"}
+// refusedTable has the reasons by which refusals are counted, and their statuses. Any other
+// status is that of the last.
+var refusedTable = [...]struct {
+	status int
+	reason string
+}{
+	{503, "unavailable"}, // Above the maximum, during the drain, too fast in all, no token keys.
+	{401, "token"},
+	{403, "origin"},
+	{404, "not_found"},
+	{405, "method"},
+	{426, "upgrade_required"},
+	{429, "client_limit"},
+	{400, "bad_request"}, // 431 and 505 too.
+}
 
 // otherUser counts as a reason to refuse a token: it is good, but not of the conn's user.
 const otherUser = auth.Reason(0)
 
+// Counter is something that a loop counts, beside what its shard does.
+type Counter uint8
+
+const (
+	Accepted       Counter = iota
+	AcceptFailures         // Of all loops: a loop does not see them.
+	Upgraded
+	Pages
+	Commands
+	Malformed
+	BytesIn
+	BytesOut
+	Panics
+
+	Counters // One more than the last.
+)
+
+// Metrics are the counters as operators see them, see [fanout.Metric].
+var Metrics = [Counters]fanout.Metric{
+	Accepted:       {Name: "connections_accepted_total", Help: "Connections accepted."},
+	AcceptFailures: {Name: "accept_failures_total", Help: "Times that accepting a connection failed. The loop tries again half a second later, and new connections wait."},
+	Upgraded:       {Name: "connections_opened_total", Help: "Connections that became WebSockets."},
+	Pages:          {Name: "pages_total", Help: "Requests for the live board."},
+	Commands:       {Name: "commands_total", Help: "Client messages, by whether they were commands.", Label: "result", Value: "ok"},
+	Malformed:      {Name: "commands_total", Label: "result", Value: "malformed"},
+	BytesIn:        {Name: "bytes_received_total", Help: "Bytes received from clients."},
+	BytesOut:       {Name: "bytes_sent_total", Help: "Bytes handed to client sockets."},
+}
+
 // counts is what a loop counts. Plain numbers: the loop owns them, and publishes a
 // copy now and then.
 type counts struct {
-	accepted  uint64
-	upgraded  uint64
-	pages     uint64
-	refused   [refusals]uint64
-	closed    [causes]uint64
-	commands  uint64
-	malformed uint64
-	panics    uint64
-	tokens    [auth.Reasons]uint64 // Refused, by reason.
-	bytesIn   uint64
-	bytesOut  uint64
-	turns     Histogram
-	lag       time.Duration
+	Loop    [Counters]uint64
+	Turns   Histogram     // How long a turn of a loop took.
+	Lag     time.Duration // Of the wheel that is furthest behind.
+	refused [len(refusedTable)]uint64
+	closed  [causes]uint64
+	tokens  [auth.Reasons]uint64 // Refused, by reason.
 }
 
 func (c *counts) refuse(status int) {
-	switch status {
-	case 503:
-		c.refused[refusedFull]++
-	case 401:
-		c.refused[refusedToken]++
-	case 403:
-		c.refused[refusedOrigin]++
-	case 404:
-		c.refused[refusedNotFound]++
-	case 405:
-		c.refused[refusedMethod]++
-	case 426:
-		c.refused[refusedUpgrade]++
-	case 429:
-		c.refused[refusedLimit]++
-	default:
-		c.refused[refusedBad]++
+	i := 0
+	for i < len(refusedTable)-1 && refusedTable[i].status != status {
+		i++
 	}
+	c.refused[i]++
 }
 
 // TurnBounds are the upper bounds of the buckets of [Stats.Turns].
@@ -174,47 +184,21 @@ func (h *Histogram) observe(d time.Duration) {
 	h.Sum += d
 }
 
-// Closed says how many connections were closed for a reason, with a close code.
-type Closed struct {
-	Reason, Code string
-	Count        uint64
-}
-
-// Refused says how many requests, or tokens, were refused for a reason.
-type Refused struct {
-	Reason string
-	Count  uint64
-}
+// Closed is why connections were closed, and with which close code.
+type Closed struct{ Reason, Code string }
 
 // Stats is what all loops have counted, at most a fraction of a second old.
 type Stats struct {
 	fanout.Stats
-	Accepted, Upgraded, Pages uint64
-	AcceptFailures            uint64
-	Refused                   []Refused
-	Tokens                    []Refused // Of handshakes and auth commands.
-	Closed                    []Closed
-	Commands, Malformed       uint64
-	Panics                    uint64
-	BytesIn, BytesOut         uint64
-	Turns                     Histogram     // How long a turn of a loop took.
-	Lag                       time.Duration // Of the wheel that is furthest behind.
-
-	refused [refusals]uint64
-	closed  [causes]uint64
-	tokens  [auth.Reasons]uint64
+	counts
+	Refused map[string]uint64 // Requests, by reason.
+	Tokens  map[string]uint64 // Of handshakes and auth commands that were refused, by reason.
+	Closed  map[Closed]uint64
 }
 
 // publish copies what the loop has counted to where others may read it.
 func (l *loop) publish(now time.Time) {
-	c := &l.counts
-	st := Stats{
-		Stats:    l.shard.Stats(),
-		Accepted: c.accepted, Upgraded: c.upgraded, Pages: c.pages,
-		Commands: c.commands, Malformed: c.malformed, Panics: c.panics,
-		BytesIn: c.bytesIn, BytesOut: c.bytesOut, Turns: c.turns, Lag: c.lag,
-		refused: c.refused, closed: c.closed, tokens: c.tokens,
-	}
+	st := Stats{Stats: l.shard.Stats(), counts: l.counts}
 	l.published.Lock()
 	l.published.stats = st
 	l.published.Unlock()
@@ -223,26 +207,26 @@ func (l *loop) publish(now time.Time) {
 
 // Stats adds up what the loops have published.
 func (s *Server) Stats() Stats {
-	var sum Stats
+	sum := Stats{Refused: map[string]uint64{}, Tokens: map[string]uint64{}, Closed: map[Closed]uint64{}}
 	for _, l := range s.loops {
 		l.published.Lock()
 		st := l.published.stats
 		l.published.Unlock()
 		sum.add(&st)
 	}
-	sum.AcceptFailures = s.acceptFailures.Load()
+	sum.Loop[AcceptFailures] = s.acceptFailures.Load()
 	for i, n := range sum.refused {
-		sum.Refused = append(sum.Refused, Refused{refusedLabels[i], n})
+		sum.Refused[refusedTable[i].reason] = n
 	}
 	for why, n := range sum.tokens {
 		label := "other_user"
 		if r := auth.Reason(why); r != otherUser {
 			label = r.Label()
 		}
-		sum.Tokens = append(sum.Tokens, Refused{label, n})
+		sum.Tokens[label] = n
 	}
 	for c := cause(1); c < causes; c++ {
-		sum.Closed = append(sum.Closed, Closed{causeTable[c].reason, causeTable[c].code, sum.closed[c]})
+		sum.Closed[causeTable[c]] = sum.closed[c]
 	}
 	return sum
 }
@@ -263,7 +247,7 @@ func (s *Server) Conflated() uint64 {
 	defer s.conflated.Unlock()
 	offered := s.table.Offered()
 	// Read after it, so that no row counts as conflated that was sent meanwhile.
-	if sent := s.Stats().UpdateRows; offered > sent {
+	if sent := s.Stats().Count[fanout.UpdateRows]; offered > sent {
 		s.conflated.most = max(s.conflated.most, offered-sent)
 	}
 	return s.conflated.most
@@ -271,26 +255,17 @@ func (s *Server) Conflated() uint64 {
 
 func (sum *Stats) add(st *Stats) {
 	sum.Stats.Add(&st.Stats)
-	sum.Accepted += st.Accepted
-	sum.Upgraded += st.Upgraded
-	sum.Pages += st.Pages
-	sum.Commands += st.Commands
-	sum.Malformed += st.Malformed
-	sum.Panics += st.Panics
-	sum.BytesIn += st.BytesIn
-	sum.BytesOut += st.BytesOut
 	sum.Turns.Sum += st.Turns.Sum
 	sum.Lag = max(sum.Lag, st.Lag)
-	for i, n := range st.Turns.Buckets {
-		sum.Turns.Buckets[i] += n
-	}
-	for i, n := range st.refused {
-		sum.refused[i] += n
-	}
-	for i, n := range st.closed {
-		sum.closed[i] += n
-	}
-	for i, n := range st.tokens {
-		sum.tokens[i] += n
+	addAll(sum.Loop[:], st.Loop[:])
+	addAll(sum.Turns.Buckets[:], st.Turns.Buckets[:])
+	addAll(sum.refused[:], st.refused[:])
+	addAll(sum.closed[:], st.closed[:])
+	addAll(sum.tokens[:], st.tokens[:])
+}
+
+func addAll(sum, of []uint64) {
+	for i, n := range of {
+		sum[i] += n
 	}
 }

@@ -21,7 +21,7 @@ func TestConflated(t *testing.T) {
 		t.Errorf("update = %+v", m)
 	}
 	gone.close()
-	until(t, func() bool { return e.Stats().UpdateRows == 1 && e.Conns() == 1 }, "the row to be counted")
+	until(t, func() bool { return e.Stats().Count[fanout.UpdateRows] == 1 && e.Conns() == 1 }, "the row to be counted")
 	const want = 9 + 10 // One row of ten was sent to c and none to gone.
 	if n := e.Conflated(); n != want {
 		t.Errorf("%d conflated rows, want %d", n, want)
@@ -29,7 +29,7 @@ func TestConflated(t *testing.T) {
 	e.publish("A", "2")
 	ahead := e.Conflated()
 	c.want("update")
-	until(t, func() bool { return e.Stats().UpdateRows == 2 }, "the second row to be counted")
+	until(t, func() bool { return e.Stats().Count[fanout.UpdateRows] == 2 }, "the second row to be counted")
 	if n := e.Conflated(); ahead > want+1 || n != ahead {
 		t.Errorf("%d conflated rows while one was not flushed yet and %d after that, want %d at most", ahead, n, want+1)
 	}
@@ -118,10 +118,10 @@ func TestDebugLog(t *testing.T) {
 
 // Every cause has its label, as what is closed for one must be seen.
 func TestCausesHaveLabels(t *testing.T) {
-	seen := make(map[[2]string]bool)
+	seen := make(map[Closed]bool)
 	for c := cause(1); c < causes; c++ {
-		label := [2]string{causeTable[c].reason, causeTable[c].code}
-		if label[0] == "" || seen[label] || c != causeHTTP && label[1] == "" {
+		label := causeTable[c]
+		if label.Reason == "" || seen[label] || c != causeHTTP && label.Code == "" {
 			t.Errorf("cause %d has label %q", c, label)
 		}
 		seen[label] = true

@@ -39,7 +39,7 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 func (l *loop) upgrade(c *conn, req *httphead.Request) (out []byte) {
 	l.shed(c)
 	c.stage = talking
-	l.counts.upgraded++
+	l.counts.Loop[Upgraded]++
 	if l.debug() {
 		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.remote())
 	}

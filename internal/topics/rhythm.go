@@ -1,6 +1,8 @@
 package topics
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"time"
 )
@@ -19,6 +21,21 @@ const (
 	gapPatience = 4
 	rhythmTicks = 8
 )
+
+// staleMax bounds StaleFloor and StaleAfter of a [Config]: a week of silence says nothing that
+// the day before did not.
+const staleMax = 7 * 24 * time.Hour
+
+// Validate returns what no operator would want of a table, or nil. Each error begins with the
+// name of a field.
+func (c Config) Validate() (err error) {
+	for i, d := range []time.Duration{c.StaleFloor, c.StaleAfter} {
+		if d < 0 || d > staleMax {
+			err = errors.Join(err, fmt.Errorf("%s is %v, want 0s to %v", [...]string{"StaleFloor", "StaleAfter"}[i], d, staleMax))
+		}
+	}
+	return err
+}
 
 // watchStretch is how many topics are looked at under one hold of a shard's lock, about
 // a microsecond, so that no tick waits for a look at all of them.

@@ -1,4 +1,4 @@
-package main
+package edge
 
 import (
 	"encoding/json"
@@ -8,9 +8,8 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"slices"
-	"strings"
 
+	"tickedge/internal/app"
 	"tickedge/internal/doctor"
 	"tickedge/internal/loop"
 )
@@ -31,22 +30,23 @@ Exit code: 0 enough, or no goal given; 1 -max-conns can't be held; 2 a flag is w
 
 // examine is the sub-command doctor. It returns the exit code.
 func examine(args []string, stdout, stderr io.Writer) int {
-	goal, asJSON, err := doctorGoal(args)
-	var usage *usageError
-	switch {
+	c := newConfig()
+	asJSON := c.flags.Bool("json", false, "print JSON")
+	switch err := c.read(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, doctorHelp)
-		return exitOK
-	case errors.As(err, &usage):
-		for _, p := range usage.problems {
-			fmt.Fprintln(stderr, "edge doctor:", p)
-		}
-		fmt.Fprintln(stderr, "edge -h lists all flags")
-		return exitUsage
+		return app.OK
+	case err != nil:
+		return misused(stderr, "edge doctor", err)
+	}
+	// The edge refuses a maximum that this host can't hold. To the doctor that is an answer
+	// and no mistake, so it does not fill in what the host allows.
+	if err := c.validate(); err != nil {
+		return misused(stderr, "edge doctor", err)
 	}
 	if runtime.GOOS != "linux" {
 		fmt.Fprintln(stderr, "edge doctor: it only knows Linux, and this is", runtime.GOOS)
-		return exitError
+		return app.Failed
 	}
 	// The edge raises its limit of files before it looks at it, so the doctor does the
 	// same before it reads the host.
@@ -55,8 +55,13 @@ func examine(args []string, stdout, stderr io.Writer) int {
 	if err == nil && host.FilesHard == doctor.Unknown {
 		host.FilesHard = doctor.Amount(min(limit, uint64(doctor.Unlimited)))
 	}
-	report := doctor.Assess(host, goal)
-	if asJSON {
+	report := doctor.Assess(host, doctor.Goal{
+		Conns:    int64(c.loop.MaxConns),
+		Loops:    c.loop.Loops,
+		Reserve:  int64(c.fileReserve()),
+		Interval: c.loop.Shard.Interval,
+	})
+	if *asJSON {
 		out := json.NewEncoder(stdout)
 		out.SetEscapeHTML(false)
 		out.SetIndent("", "  ")
@@ -66,40 +71,10 @@ func examine(args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "edge doctor:", err)
-		return exitError
+		return app.Failed
 	}
 	if !report.Enough {
-		return exitError
+		return app.Failed
 	}
-	return exitOK
-}
-
-// doctorGoal reads the flags of edge, and -json. The error is flag.ErrHelp or a
-// *usageError.
-func doctorGoal(args []string) (doctor.Goal, bool, error) {
-	c := &config{}
-	fs := c.flags()
-	asJSON := fs.Bool("json", false, "print JSON")
-	if err := readFlags(fs, args); err != nil {
-		return doctor.Goal{}, false, err
-	}
-	// The edge refuses a maximum that this host can't hold. To the doctor that is an
-	// answer and no mistake, so validate is asked about everything else.
-	conns := c.maxConns
-	c.maxConns = min(conns, 0)
-	var usage *usageError
-	if errors.As(c.validate(fs), &usage) {
-		usage.problems = slices.DeleteFunc(usage.problems, func(p string) bool {
-			return strings.HasPrefix(p, "-max-conns 0 ") || strings.HasPrefix(p, "the limit of open files")
-		})
-		if len(usage.problems) > 0 {
-			return doctor.Goal{}, false, usage
-		}
-	}
-	return doctor.Goal{
-		Conns:    int64(conns),
-		Loops:    c.loops,
-		Reserve:  int64(c.fileReserve()),
-		Interval: c.interval,
-	}, *asJSON, nil
+	return app.OK
 }

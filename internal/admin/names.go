@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"fmt"
@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// hostNames are names of hosts in lower case, without a dot at the end; *.name stands for
+// Names are names of hosts in lower case, without a dot at the end; *.name stands for
 // all names below it.
-type hostNames []string
+type Names []string
 
 var hostName = regexp.MustCompile(`^(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$`)
 
-// parseHostNames takes names with commas between.
-func parseHostNames(list string) (names hostNames, err error) {
+// ParseNames takes names with commas between.
+func ParseNames(list string) (names Names, err error) {
 	for item := range strings.SplitSeq(list, ",") {
 		if item = strings.TrimSpace(item); item == "" {
 			continue
@@ -34,7 +34,7 @@ func parseHostNames(list string) (names hostNames, err error) {
 func plainName(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
 // and returns the names and one more, if it is one.
-func (h hostNames) and(name string) hostNames {
+func (h Names) and(name string) Names {
 	if name = plainName(name); name == "" || slices.Contains(h, name) {
 		return h
 	}
@@ -42,7 +42,7 @@ func (h hostNames) and(name string) hostNames {
 }
 
 // andOwn returns the names and those of this machine.
-func (h hostNames) andOwn() hostNames {
+func (h Names) andOwn() Names {
 	own, err := os.Hostname()
 	if err != nil {
 		return h
@@ -53,7 +53,7 @@ func (h hostNames) andOwn() hostNames {
 
 // allow reports whether a request may be for this host (RFC 9110, 7.2). An address can be
 // no name that somebody else has made stand for ours, and who sends no Host is no browser.
-func (h hostNames) allow(host string) bool {
+func (h Names) allow(host string) bool {
 	name := host
 	if before, _, err := net.SplitHostPort(host); err == nil {
 		name = before

@@ -1,22 +1,30 @@
-package main
+// Package admin is the port for operators and their monitoring, which every program has:
+// metrics, health, profiles, and pages of the program's own.
+//
+//	admin.go     Port: which requests are let through, and the pages
+//	listener.go  how many connections it has, and which is closed for another
+//	names.go     by which names it may be called
+package admin
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"tickedge/internal/loop"
 	"tickedge/internal/panics"
 )
 
@@ -32,18 +40,18 @@ const (
 	pagesMost    = 4
 )
 
-// admin is the port for operators and their monitoring.
-type admin struct {
+// Port is an admin port.
+type Port struct {
 	server   *http.Server
-	listener *adminListener
-	names    hostNames // By which it may be called, beside addresses.
+	listener *listener
+	names    Names // By which it may be called, beside addresses.
 	log      *slog.Logger
 	refused  [refusals]atomic.Uint64
 }
 
 // Why a request was refused.
 const (
-	refusedHost   = iota // By the name it was called, see admin.why.
+	refusedHost   = iota // By the name it was called, see Port.why.
 	refusedOrigin        // A web page asked.
 	refusedBusy          // There are as many of its kind as there may be.
 	refusals
@@ -51,9 +59,9 @@ const (
 
 var refusedLabels = [refusals]string{"host", "origin", "busy"}
 
-// listenAdmin binds the port, so that a port in use is found before clients are. 0.0.0.0 is
+// Listen binds the port, so that a port in use is found before clients are. 0.0.0.0 is
 // all addresses of IPv4, an empty host and [::] those of IPv6 too.
-func listenAdmin(addr string, names hostNames, log *slog.Logger) (*admin, error) {
+func Listen(addr string, names Names, log *slog.Logger) (*Port, error) {
 	network, host := "tcp", ""
 	if h, _, err := net.SplitHostPort(addr); err == nil {
 		host = h
@@ -65,31 +73,46 @@ func listenAdmin(addr string, names hostNames, log *slog.Logger) (*admin, error)
 	if err != nil {
 		return nil, fmt.Errorf("admin port: %w (choose another with -admin)", err)
 	}
-	return &admin{listener: newAdminListener(ln), names: names.and(host).and("localhost").andOwn(), log: log}, nil
+	return &Port{listener: newListener(ln), names: names.and(host).and("localhost").andOwn(), log: log}, nil
 }
 
-// serve answers requests from now on. ready returns why no client should be sent here, or
-// else what an operator should know all the same, if anything.
-func (a *admin) serve(server *loop.Server, registry *prometheus.Registry, ready func() (warning string, err error)) {
-	a.server = &http.Server{
-		Handler:           survive(a.guard(a.pages(server, registry, ready)), a.log),
+// Addr is where the port listens.
+func (p *Port) Addr() net.Addr { return p.listener.Addr() }
+
+// Refused is how many requests were refused, by reason.
+func (p *Port) Refused() map[string]uint64 {
+	all := make(map[string]uint64)
+	for i, label := range refusedLabels {
+		all[label] = p.refused[i].Load()
+	}
+	return all
+}
+
+// Serve answers requests from now on. metrics and pages are those of the program. ready returns why no
+// client should be sent here, or else what an operator should know all the same, if anything.
+func (p *Port) Serve(metrics prometheus.Collector, ready func() (warning string, err error), pages map[string]http.HandlerFunc) {
+	p.server = &http.Server{
+		Handler:           survive(p.guard(p.pages(metrics, ready, pages)), p.log),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    16 << 10,
-		ConnState:         a.listener.note,
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		ConnState:         p.listener.note,
+		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	go func() {
-		if err := a.server.Serve(a.listener); err != http.ErrServerClosed {
-			a.log.Error("admin port ended", "error", err)
+		if err := p.server.Serve(p.listener); err != http.ErrServerClosed {
+			p.log.Error("admin port ended", "error", err)
 		}
 	}()
 }
 
-func (a *admin) pages(server *loop.Server, registry *prometheus.Registry, ready func() (warning string, err error)) http.Handler {
+func (p *Port) pages(metrics prometheus.Collector, ready func() (warning string, err error), own map[string]http.HandlerFunc) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), metrics)
 	mux := http.NewServeMux()
 	// No scrape is refused because there are others: those at a time share what is gathered,
-	// and adminConns bounds them.
+	// and maxConns bounds them.
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		Registry: registry, CoalesceGather: true, Timeout: answerTime / 2,
 	}))
@@ -105,34 +128,37 @@ func (a *admin) pages(server *loop.Server, registry *prometheus.Registry, ready 
 		}
 	})
 	bounded := func(path string, slots chan struct{}, h http.HandlerFunc) {
-		mux.HandleFunc("GET "+path, a.bounded(slots, h))
+		mux.HandleFunc("GET "+path, p.bounded(slots, h))
 	}
 	looks, dumps, profiles := make(chan struct{}, pagesMost), make(chan struct{}, pagesMost), make(chan struct{}, profilesMost)
-	bounded("/debug/conns", looks, func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, server) })
-	bounded("/debug/evictions", looks, func(w http.ResponseWriter, r *http.Request) { serveEvictions(w, r, server) })
+	index := "/metrics\n/healthz\n/readyz\n"
+	for _, path := range slices.Sorted(maps.Keys(own)) {
+		bounded(path, looks, own[path])
+		index += path + "\n"
+	}
 	bounded("/debug/pprof/", dumps, pprof.Index)
 	bounded("/debug/pprof/cmdline", dumps, pprof.Cmdline)
 	bounded("/debug/pprof/symbol", dumps, pprof.Symbol)
 	bounded("/debug/pprof/profile", profiles, pprof.Profile)
 	bounded("/debug/pprof/trace", profiles, pprof.Trace)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "/metrics\n/healthz\n/readyz\n/debug/conns\n/debug/evictions\n/debug/pprof/\n")
+		fmt.Fprint(w, index, "/debug/pprof/\n")
 	})
 	return mux
 }
 
 // guard lets requests through that an operator or a program of his has sent, and bounds
 // their time.
-func (a *admin) guard(next http.Handler) http.Handler {
+func (p *Port) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		allow(w, answerTime)
-		why, text := a.why(r)
+		why, text := p.why(r)
 		if text == "" {
 			next.ServeHTTP(w, r)
 			return
 		}
-		a.refused[why].Add(1)
-		a.log.Warn("a request to the admin port was refused", "from", r.RemoteAddr, "host", clip(r.Host), "path", clip(r.URL.Path), "reason", text)
+		p.refused[why].Add(1)
+		p.log.Warn("a request to the admin port was refused", "from", r.RemoteAddr, "host", clip(r.Host), "path", clip(r.URL.Path), "reason", text)
 		http.Error(w, text, http.StatusForbidden)
 	})
 }
@@ -140,10 +166,10 @@ func (a *admin) guard(next http.Handler) http.Handler {
 // why returns what speaks against a request. A web page that an operator has open must not
 // reach this port by way of the browser: neither with a name of its own that it has made
 // stand for this address (DNS rebinding), nor by just asking, as that costs the edge time.
-func (a *admin) why(r *http.Request) (refusal int, text string) {
+func (p *Port) why(r *http.Request) (refusal int, text string) {
 	site := r.Header.Get("Sec-Fetch-Site")
 	switch {
-	case !a.names.allow(r.Host):
+	case !p.names.allow(r.Host):
 		return refusedHost, fmt.Sprintf("the admin port is not known as %q: use its address, or name it with -admin-host", clip(r.Host))
 	case r.Header["Origin"] != nil, site != "" && site != "none" && site != "same-origin":
 		return refusedOrigin, "web pages may not ask the admin port (Origin, Sec-Fetch-Site): open its address itself"
@@ -152,7 +178,7 @@ func (a *admin) why(r *http.Request) (refusal int, text string) {
 }
 
 // bounded serves only as many requests at a time as there are slots.
-func (a *admin) bounded(slots chan struct{}, h http.HandlerFunc) http.HandlerFunc {
+func (p *Port) bounded(slots chan struct{}, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if text := r.FormValue("seconds"); text != "" {
 			s, err := strconv.ParseFloat(text, 64)
@@ -165,7 +191,7 @@ func (a *admin) bounded(slots chan struct{}, h http.HandlerFunc) http.HandlerFun
 		case slots <- struct{}{}:
 			defer func() { <-slots }()
 		default:
-			a.refused[refusedBusy].Add(1)
+			p.refused[refusedBusy].Add(1)
 			w.Header().Set("Retry-After", "5")
 			http.Error(w, fmt.Sprintf("at most %d at a time, try again later", cap(slots)), http.StatusServiceUnavailable)
 			return
@@ -209,15 +235,15 @@ func survive(h http.Handler, log *slog.Logger) http.Handler {
 	})
 }
 
-// close ends the port and the requests under way.
-func (a *admin) close() {
-	if a.server == nil {
-		a.listener.Close()
+// Close ends the port and the requests under way.
+func (p *Port) Close() {
+	if p.server == nil {
+		p.listener.Close()
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if a.server.Shutdown(ctx) != nil {
-		a.server.Close()
+	if p.server.Shutdown(ctx) != nil {
+		p.server.Close()
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package edge
 
 import (
 	"cmp"
@@ -66,6 +66,14 @@ func debugConnOf(who loop.Identity, in int, c *fanout.ConnInfo) debugConn {
 		Conn: who.Conn, Remote: who.Remote, User: who.User, Loop: in, State: c.State,
 		Age: c.Age.Milliseconds(), Topics: c.Topics, Window: c.Window.Milliseconds(), Step: c.Step,
 		Backlog: c.Backlog, BacklogFor: c.BacklogFor.Milliseconds(), Heard: c.Heard.Milliseconds(), RTT: c.RTT.Milliseconds(),
+	}
+}
+
+// debugPages are the edge's own pages of the admin port.
+func debugPages(server *loop.Server) map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"/debug/conns":     func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, server) },
+		"/debug/evictions": func(w http.ResponseWriter, r *http.Request) { serveEvictions(w, r, server) },
 	}
 }
 

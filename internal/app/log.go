@@ -1,11 +1,46 @@
-package main
+package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
 )
+
+// LogConfig is the flags that say what is logged, and how.
+type LogConfig struct {
+	Level  string // -log-level: debug, info, warn or error.
+	Format string // -log-format: text or json.
+}
+
+// Validate returns all that is wrong with c, or nil.
+func (c LogConfig) Validate() (err error) {
+	if _, bad := c.level(); bad != nil {
+		err = fmt.Errorf("-log-level is %q, want debug, info, warn or error", c.Level)
+	}
+	if c.Format != "text" && c.Format != "json" {
+		err = errors.Join(err, fmt.Errorf("-log-format is %q, want text or json", c.Format))
+	}
+	return err
+}
+
+func (c LogConfig) level() (l slog.Level, err error) {
+	err = l.UnmarshalText([]byte(c.Level))
+	return l, err
+}
+
+// Logger returns a log to w, without its floods. c is valid.
+func (c LogConfig) Logger(w io.Writer) *slog.Logger {
+	level, _ := c.level()
+	opts := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(newThrottle(slog.NewJSONHandler(w, opts)))
+	}
+	return slog.New(newThrottle(slog.NewTextHandler(w, opts)))
+}
 
 const (
 	// throttleBurst lines with the same message are logged in throttlePeriod. The rest

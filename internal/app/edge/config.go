@@ -1,0 +1,308 @@
+package edge
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"tickedge/internal/admin"
+	"tickedge/internal/app"
+	"tickedge/internal/auth"
+	"tickedge/internal/broker/redis"
+	"tickedge/internal/doctor"
+	"tickedge/internal/fanout"
+	"tickedge/internal/feed"
+	"tickedge/internal/flags"
+	"tickedge/internal/guard"
+	"tickedge/internal/loop"
+	"tickedge/internal/market"
+	"tickedge/internal/topics"
+)
+
+// Config is everything that can be set from outside. The flags are bound to the
+// configurations of the packages, see newConfig for what each means.
+type Config struct {
+	flags  *flags.Set
+	loop   loop.Config // With those of the shards and the guard.
+	table  topics.Config
+	broker redis.Config // Of each source of the feed, but for its URL.
+	tokens auth.Config
+	market market.Config
+	log    app.LogConfig
+
+	redis        sources
+	versionField string
+	newTopics    guard.Rate
+	snapshotRate int // Bytes per second.
+	backlogTotal int // MiB.
+	page         bool
+	demo         bool
+	drain        time.Duration
+
+	admin          string
+	adminNames     admin.Names
+	readyNeedsFeed bool
+	check          bool
+
+	// Lists, see readLists.
+	symbols, existing, origin, tokenTypes, trusted, adminHost string
+}
+
+// Parse reads flags and environment. The error is flag.ErrHelp, or says all that is wrong, a
+// line each.
+func Parse(args []string) (*Config, error) {
+	c := newConfig()
+	if err := c.read(args); err != nil {
+		return c, err
+	}
+	return c, errors.Join(c.validate(), c.fill())
+}
+
+// read sets c from args and environment. Ranges are for validate to look at.
+func (c *Config) read(args []string) error {
+	c.table.Linger, c.loop.Shard.CloseTimeout = linger, closeTimeout
+	c.tokens.Secret = []byte(os.Getenv(secretEnv))
+	return flags.Parse(c.flags.FlagSet, args, envPrefix)
+}
+
+// validate returns all that is wrong with what was said, or nil, and reads the lists. It asks
+// nothing of the host.
+func (c *Config) validate() error {
+	var errs problems
+	errs.add(c.readLists())
+	if !app.IsHostPort(c.loop.Listen) {
+		errs.bad("-listen is %q, want host:port such as :8080 or 127.0.0.1:8080", c.loop.Listen)
+	}
+	if c.admin != "" && !app.IsHostPort(c.admin) {
+		errs.bad("-admin is %q, want host:port such as 127.0.0.1:9090, or nothing", c.admin)
+	}
+	if c.loop.MaxConns < 0 {
+		errs.bad("-max-conns is %d, want 0 or more", c.loop.MaxConns)
+	}
+	if c.backlogTotal < 0 || c.backlogTotal > backlogTotalMax {
+		errs.bad("-max-backlog-total is %d, want 1 to %d MiB, or 0 for an eighth of the memory", c.backlogTotal, backlogTotalMax)
+	}
+	if c.drain < 0 || c.drain > time.Hour {
+		errs.bad("-drain is %v, want 0s to 1h0m0s", c.drain)
+	}
+	if most := c.loop.Shard.MaxTopics; c.table.Max < most || c.table.Max > topicsTotalMax {
+		errs.bad("-max-topics-total is %d, want -max-topics (%d) to %d", c.table.Max, most, topicsTotalMax)
+	}
+	if c.snapshotRate != 0 && (c.snapshotRate < snapshotRateMin || c.snapshotRate > snapshotRateMax) {
+		errs.bad("-snapshot-rate-per-ip is %d, want 0 or %d to %d bytes", c.snapshotRate, snapshotRateMin, snapshotRateMax)
+	}
+	errs.add(named(c.loop.Validate(), loopFlags))
+	errs.add(named(c.table.Validate(), tableFlags))
+	errs.add(c.log.Validate())
+	errs.add(named(c.newTopics.Validate(), newTopicsFlags))
+	if most := c.loop.Shard.MaxTopics; c.newTopics.PerSecond > 0 && c.newTopics.Burst != 0 && c.newTopics.Burst < most {
+		errs.bad("-new-topics-burst-per-ip is %d, want -max-topics (%d) or more: a client may ask for as many at first", c.newTopics.Burst, most)
+	}
+	if c.demo && c.redis.given {
+		errs.bad("-demo brings its own Redis: leave -redis out, or -demo")
+	}
+	if err := c.market.Validate(); c.demo && err != nil {
+		errs.bad("-demo: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	sources, brokers := c.feed()
+	errs.add(sources.Validate())
+	errs.add(redis.Validate(brokers...))
+	errs.add(c.validateTokens())
+	return errors.Join(errs...)
+}
+
+// problems are what is wrong with flags.
+type problems []error
+
+func (p *problems) add(err error)                  { *p = append(*p, err) }
+func (p *problems) bad(format string, args ...any) { p.add(fmt.Errorf(format, args...)) }
+
+// The fields that errors of configurations begin with, and their flags.
+var (
+	loopFlags = strings.NewReplacer("Loops", "-loops", "MaxSessions", "-max-sessions-per-user",
+		"Interval", "-interval", "Heartbeat", "-heartbeat", "PingInterval", "-ping-interval", "PongTimeout", "-pong-timeout",
+		"SlowTimeout", "-slow-timeout", "SlowRate", "-slow-rate", "IdleTimeout", "-idle-timeout",
+		"HandshakeTimeout", "-handshake-timeout", "MaxAge", "-max-age", "MaxTopics", "-max-topics",
+		"CommandRate", "-command-rate", "CommandBurst", "-command-burst", "SubscribeRate", "-subscribe-rate",
+		"MaxValueless", "-max-valueless", "ConnsPerSource", "-max-conns-per-ip",
+		"Total.PerSecond", "-conn-rate", "Total.Burst", "-conn-burst",
+		"PerSource.PerSecond", "-conn-rate-per-ip", "PerSource.Burst", "-conn-burst-per-ip")
+	tableFlags     = strings.NewReplacer("StaleFloor", "-stale-floor", "StaleAfter", "-stale-after")
+	newTopicsFlags = strings.NewReplacer("PerSecond", "-new-topics-rate-per-ip", "Burst", "-new-topics-burst-per-ip")
+)
+
+// named puts flags in the place of the fields in an error.
+func named(err error, flags *strings.Replacer) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(flags.Replace(err.Error()))
+}
+
+// readLists reads the flags that are lists.
+func (c *Config) readLists() error {
+	var errs problems
+	of := func(name string, err error) {
+		if err != nil {
+			errs.add(errors.New("-" + name + ": " + strings.ReplaceAll(err.Error(), "\n", "\n-"+name+": ")))
+		}
+	}
+	var err error
+	c.adminNames, err = admin.ParseNames(c.adminHost)
+	of("admin-host", err)
+	c.loop.Origins, err = auth.ParseOrigins(c.origin)
+	of("origin", err)
+	c.loop.Trusted, err = guard.ParseTrusted(c.trusted)
+	of("trust-proxy", err)
+	c.loop.Existing, err = auth.ParsePatterns(c.existing)
+	of("topics", err)
+	c.tokens.Types = strings.Split(c.tokenTypes, ",")
+	for i, typ := range c.tokens.Types {
+		c.tokens.Types[i] = strings.TrimSpace(typ)
+	}
+	for s := range strings.SplitSeq(c.symbols, ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			c.market.Symbols = append(c.market.Symbols, s)
+		}
+	}
+	if len(c.market.Symbols) == 0 {
+		c.market.Symbols = market.DefaultSymbols()
+	}
+	return errors.Join(errs...)
+}
+
+// feed is where ticks come from: a source for each -redis, with a broker that is alike but for its
+// URL. They are all Redis. Another broker is told apart here, by the scheme of its URL.
+func (c *Config) feed() (f feed.Config, brokers []redis.Config) {
+	for _, source := range c.redis.list {
+		patterns, url := feed.ParseSource(string(source))
+		b := c.broker
+		b.URL = url
+		brokers = append(brokers, b)
+		f = append(f, feed.SourceConfig{Patterns: patterns, VersionField: c.versionField, Broker: b})
+	}
+	return f, brokers
+}
+
+// validateTokens looks at the flags that say who may connect.
+func (c *Config) validateTokens() error {
+	const sources = "-jwt-secret-file, -jwt-key-file, -jwt-jwks-url or " + secretEnv + " in the environment"
+	var errs problems
+	switch given := c.tokenSources(); {
+	case len(given) > 1:
+		errs.bad("%s are set, want one source of token keys", strings.Join(given, " and "))
+	case len(given) == 1:
+		return c.tokens.Validate()
+	default:
+		if c.loop.MaxSessions > 0 {
+			errs.bad("-max-sessions-per-user is set, and users are known by their tokens: set %s", sources)
+		}
+		c.flags.VisitAll(func(f *flag.Flag) {
+			if strings.HasPrefix(f.Name, "jwt-") && f.Value.String() != f.DefValue {
+				errs.bad("-%s is set, and no source of token keys: set %s", f.Name, sources)
+			}
+		})
+	}
+	return errors.Join(errs...)
+}
+
+// tokenSources names the sources of token keys that are set.
+func (c *Config) tokenSources() (given []string) {
+	for _, s := range []struct{ name, value string }{
+		{"-jwt-secret-file", c.tokens.SecretFile}, {"-jwt-key-file", c.tokens.KeyFile}, {"-jwt-jwks-url", c.tokens.JWKSURL},
+		{secretEnv, string(c.tokens.Secret)},
+	} {
+		if s.value != "" {
+			given = append(given, s.name)
+		}
+	}
+	return given
+}
+
+// fill sets what depends on other flags or on this host. The error says that the host can't
+// hold as many connections.
+func (c *Config) fill() error {
+	c.page = c.page || c.demo
+	fillBurst(&c.loop.Guard.Total, 2*c.loop.Guard.Total.PerSecond)
+	fillBurst(&c.loop.Guard.PerSource, 10*c.loop.Guard.PerSource.PerSecond)
+	fillBurst(&c.newTopics, max(8*c.newTopics.PerSecond, 4*c.loop.Shard.MaxTopics))
+	if c.backlogTotal == 0 {
+		c.backlogTotal = backlogShare(doctor.ReadMemory(os.DirFS("/")))
+	}
+	c.loop.Backlog = int64(c.backlogTotal) << 20
+
+	limit, err := loop.FileLimit()
+	if err != nil {
+		return fmt.Errorf("the limit of open files is unknown: %w", err)
+	}
+	reserve := c.fileReserve()
+	room := int(limit) - reserve
+	if room < 1 || c.loop.MaxConns > room {
+		return fmt.Errorf("-max-conns %d needs %d open files and the limit is %d: raise it (ulimit -Hn, LimitNOFILE=) or ask for at most %d",
+			c.loop.MaxConns, max(1, c.loop.MaxConns)+reserve, limit, max(0, room))
+	}
+	if c.loop.MaxConns == 0 {
+		c.loop.MaxConns = min(room, guard.ConnsMax)
+	}
+	return nil
+}
+
+// fillBurst sets the burst of a rate for which none was said.
+func fillBurst(r *guard.Rate, burst int) {
+	if r.PerSecond > 0 && r.Burst == 0 {
+		r.Burst = min(burst, guard.RateMax)
+	}
+}
+
+// What is kept free of open files beside the loops, the sources of the feed and the admin port.
+const (
+	jwksFiles = 2  // A fetch, see connFiles in package redis.
+	demoFiles = 16 // The other ends of all connections of the feed, and the publisher.
+	// spareFiles are for what has no number of its own: the log, the Go runtime, names that
+	// are looked up, keys, certificates and /proc that are read.
+	spareFiles = 128
+)
+
+// fileReserve is how many open files are kept for everything that is no client.
+func (c *Config) fileReserve() int {
+	sources, _ := c.feed()
+	n := loop.FileReserve(max(1, c.loop.Loops)) + sources.Files() + spareFiles
+	if c.admin != "" {
+		n += admin.Files
+	}
+	if c.tokens.JWKSURL != "" {
+		n += jwksFiles
+	}
+	if c.demo {
+		n += demoFiles
+	}
+	return n
+}
+
+const (
+	// backlogTotalMax is a tebibyte.
+	backlogTotalMax = 1 << 20
+	// backlogTotalMin is enough for 2,000 clients that have not taken their piece. Whose
+	// memory is that small has fewer.
+	backlogTotalMin = 64
+	// topicsTotalMax is far more than fit into the memory of a host.
+	topicsTotalMax = 10_000_000
+	// snapshotRateMin lets a source have a snapshot of a megabyte in a quarter of a minute.
+	snapshotRateMin = 64 << 10
+	snapshotRateMax = guard.RateMax / 4 * fanout.SnapshotUnit
+	// closeTimeout is how long a client has to answer a close frame. One that does not
+	// in this time will not.
+	closeTimeout = 2 * time.Second
+	// linger is how long a topic outlives its last subscriber, so that a page reload costs
+	// Redis nothing.
+	linger = 30 * time.Second
+)
+
+// backlogShare is how much of a memory may be backlog, in MiB. What gnet keeps it in is up
+// to twice as large, and the collector lets some garbage lie, so it is an eighth.
+func backlogShare(memory doctor.Amount) int {
+	return int(min(max(memory>>23, backlogTotalMin), backlogTotalMax))
+}

@@ -1,0 +1,195 @@
+package edge
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"runtime"
+	"strings"
+	"time"
+
+	"tickedge/internal/auth"
+	"tickedge/internal/broker/redis"
+	"tickedge/internal/fanout"
+	"tickedge/internal/feed"
+	"tickedge/internal/flags"
+	"tickedge/internal/guard"
+)
+
+const envPrefix = "EDGE"
+
+// secretEnv is the secret of tokens. It has no flag: everybody on a host can read the
+// flags of its processes.
+const secretEnv = envPrefix + "_JWT_SECRET"
+
+// newConfig returns the defaults, and the flags that are bound to them. Durations take a unit,
+// such as 500ms, 10s or 2m.
+func newConfig() *Config {
+	c := &Config{flags: flags.New("edge")}
+	c.serverFlags(c.flags)
+	c.clientFlags(c.flags, &c.loop.Shard)
+	c.accessFlags(c.flags, &c.tokens, &c.loop.Guard)
+	c.operatorFlags(c.flags)
+	return c
+}
+
+func (c *Config) serverFlags(fs *flags.Set) {
+	fs.Group("Serving")
+	fs.StringVar(&c.loop.Listen, "listen", ":8080", "`host:port` for clients; an empty host or [::] is all addresses of IPv4 and IPv6, 0.0.0.0 those of IPv4 alone")
+	fs.IntVar(&c.loop.Loops, "loops", runtime.GOMAXPROCS(0), "event loops; fewer leave processors to others on this host (Linux only, else 1)")
+	fs.IntVar(&c.loop.MaxConns, "max-conns", 0, "connections held at a time; 0 is what the limit of open files allows")
+	fs.BoolVar(&c.page, "page", false, "serve the live board at / (on with -demo)")
+	fs.DurationVar(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")
+
+	fs.Group("Feed")
+	c.redis = sources{list: []sourceFlag{"redis://127.0.0.1:6379"}}
+	fs.Var(&c.redis, "redis", "`[patterns=]URL` of Redis, as often as there are independent ones (or with blanks between): "+
+		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port; rediss for TLS. "+
+		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
+	fs.StringVar(&c.broker.Channel, "redis-channel", redis.DefaultChannel, "Pub/Sub channel of a topic")
+	fs.StringVar(&c.broker.Key, "redis-key", redis.DefaultKey, "key of a topic's newest value")
+	fs.StringVar((*string)(&c.broker.Mode), "redis-mode", string(redis.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
+	fs.StringVar(&c.broker.Stream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
+	fs.StringVar(&c.broker.TLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
+	fs.StringVar(&c.broker.TLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
+	fs.StringVar(&c.broker.TLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
+	fs.StringVar(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
+	fs.DurationVar(&c.broker.Timeout, "feed-timeout", redis.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
+
+	fs.DurationVar(&c.table.StaleFloor, "stale-floor", 10*time.Second, "clients are told that a topic is stale when it has no tick for 4 times its longest gap, and for this time at least; 0 is never")
+	fs.DurationVar(&c.table.StaleAfter, "stale-after", 0, "the same for all topics after this time, whatever their gaps are; 0 is learned for each from its ticks")
+
+	fs.Group("Demo")
+	fs.BoolVar(&c.demo, "demo", false, "run with an embedded Redis and a simulated market instead of -redis")
+	fs.StringVar(&c.symbols, "demo-symbols", "", "symbols, separated by commas; empty is a list of well-known ones")
+	fs.Float64Var(&c.market.Rate, "demo-rate", 200, "ticks per second, all symbols together")
+	fs.Float64Var(&c.market.Volatility, "demo-volatility", 20, "how much faster prices move than in reality")
+	fs.Uint64Var(&c.market.Seed, "demo-seed", 1, "the same seed gives the same prices")
+}
+
+func (c *Config) clientFlags(fs *flags.Set, shard *fanout.Config) {
+	fs.Group("Clients")
+	fs.DurationVar(&shard.Interval, "interval", 500*time.Millisecond, "time between two updates of a client that asks for no other, 100ms to 60s")
+	fs.DurationVar(&shard.Heartbeat, "heartbeat", 20*time.Second, "silence after which a client gets a heartbeat message")
+	fs.IntVar(&shard.MaxTopics, "max-topics", 256, "topics per connection, at most 4096")
+	fs.IntVar(&c.table.Max, "max-topics-total", 100000, "topics in all, those without subscribers that linger included")
+	fs.DurationVar(&shard.SlowTimeout, "slow-timeout", 10*time.Second, "how long a client may not take what was sent, before it is cut off")
+	fs.IntVar(&shard.SlowRate, "slow-rate", 4000, "bytes per second that a client has to take of what was sent, on the average of -slow-timeout; lower it for very thin lines")
+	fs.IntVar(&c.backlogTotal, "max-backlog-total", 0, "`MiB` that clients have not taken yet, of all together, before those with most of it are cut off; "+
+		"0 is an eighth of the memory of host or container, 64 at least. Lower it if others need the memory")
+	fs.DurationVar(&shard.IdleTimeout, "idle-timeout", 2*time.Minute, "how long a client may have no subscription")
+	fs.DurationVar(&shard.HandshakeTimeout, "handshake-timeout", 10*time.Second, "from accept to the end of the request's head")
+	fs.DurationVar(&shard.PingInterval, "ping-interval", 30*time.Second, "mean time between pings to a silent client, ±25%")
+	fs.DurationVar(&shard.PongTimeout, "pong-timeout", 15*time.Second, "from a ping until a client that stays silent is cut off")
+	fs.DurationVar(&shard.MaxAge, "max-age", 0, "how long a connection may be open, ±25%, at most 90 days (2160h); 0 is for ever")
+	fs.IntVar(&shard.CommandRate, "command-rate", fanout.DefaultCommandRate, "commands per second of a client; 0 is no limit")
+	fs.IntVar(&shard.CommandBurst, "command-burst", fanout.DefaultCommandBurst, "commands at once of a client; who goes on after twice as many refused ones is cut off")
+	fs.IntVar(&shard.SubscribeRate, "subscribe-rate", fanout.DefaultSubscribeRate, "new topics per second of a client, and twice -max-topics at once; 0 is no limit")
+	fs.IntVar(&shard.MaxValueless, "max-valueless", 128, "topics of a client that are known to have no value and are not in -topics, beyond which it gets no more of them; 0 is no limit. Raise it if topics get their first value late in the day")
+	fs.StringVar(&c.existing, "topics", "", "`patterns` of the topics that exist, by commas, such as AAPL,fx:*: the limits of topics that are new, or have no value, do not count them. Set it where many clients share an address")
+}
+
+func (c *Config) accessFlags(fs *flags.Set, tokens *auth.Config, guard *guard.Config) {
+	fs.Group("Who may connect")
+	fs.StringVar(&c.origin, "origin", "", "`list` of web origins that may connect, by commas: https://app.example.com, https://*.example.com (one label), null, * for all; empty is the request's own host")
+	fs.StringVar(&tokens.SecretFile, "jwt-secret-file", "", "`file` with the secret that tokens are signed with (HS256 to HS512), 32 bytes or more; or the secret in the environment: "+secretEnv)
+	fs.StringVar(&tokens.KeyFile, "jwt-key-file", "", "`file` with the public keys or certificates of tokens, in PEM (RS, PS, ES, EdDSA)")
+	fs.StringVar(&tokens.JWKSURL, "jwt-jwks-url", "", "`URL` of the issuer's public keys, https:// (http:// to loopback only)")
+	fs.DurationVar(&tokens.JWKSRefresh, "jwt-jwks-refresh", auth.DefaultJWKSRefresh, "time between two fetches of -jwt-jwks-url, ±10%; unknown keys bring one forward")
+	fs.StringVar(&tokens.Issuer, "jwt-issuer", "", "what iss of a token has to be; empty takes any")
+	fs.StringVar(&tokens.Audience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
+	fs.StringVar(&c.tokenTypes, "jwt-type", strings.Join(auth.DefaultTypes(), ","), "`list` of what typ of a token may be, by commas, none for tokens without it; set it to at+jwt if the issuer writes that")
+	fs.DurationVar(&tokens.Leeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and edge may differ, at most 5m")
+	fs.StringVar(&tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; a token without it may have all")
+	fs.BoolVar(&tokens.AllowNoExp, "jwt-allow-no-exp", false, "take tokens without exp, which never end")
+	fs.IntVar(&c.loop.MaxSessions, "max-sessions-per-user", 0, "connections of one user (sub), of which the newest stay; 0 is no limit. Needs tokens")
+
+	fs.Group("Admission")
+	fs.StringVar(&c.trusted, "trust-proxy", "", "`networks` of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,::1")
+	fs.BoolVar(&c.loop.ProxyProtocol, "proxy-protocol", false, "every connection begins with a PROXY header (v1 or v2); set it only if nobody else reaches the port")
+	fs.IntVar(&guard.ConnsPerSource, "max-conns-per-ip", 0, "connections of one IPv4 address or IPv6 /64; 0 is no limit")
+	fs.IntVar(&guard.Total.PerSecond, "conn-rate", 0, "new connections per second in all; 0 is no limit")
+	fs.IntVar(&guard.Total.Burst, "conn-burst", 0, "new connections at once in all; 0 is twice -conn-rate")
+	fs.IntVar(&guard.PerSource.PerSecond, "conn-rate-per-ip", 0, "new connections per second of one address or /64; 0 is no limit")
+	fs.IntVar(&guard.PerSource.Burst, "conn-burst-per-ip", 0, "new connections at once of one address or /64; 0 is ten times -conn-rate-per-ip")
+	fs.IntVar(&c.newTopics.PerSecond, "new-topics-rate-per-ip", 128, "topics per second that one address or /64 may be the first to ask for, other than those in -topics; 0 is no limit. Raise it, or set -topics, where a proxy does not tell who its clients are")
+	fs.IntVar(&c.newTopics.Burst, "new-topics-burst-per-ip", 0, "the same at once; 0 is eight times -new-topics-rate-per-ip, or four times -max-topics if that is more")
+	fs.IntVar(&c.snapshotRate, "snapshot-rate-per-ip", 4<<20, "bytes per second of snapshots above 4 KiB for one address or /64, and four times as many at once; beyond it they wait. 0 is no limit. Raise it where many clients share an address and have many topics")
+}
+
+func (c *Config) operatorFlags(fs *flags.Set) {
+	fs.Group("Operation")
+	fs.StringVar(&c.admin, "admin", "127.0.0.1:9090", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
+	fs.StringVar(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas: edge.example.com, *.svc.cluster.local. Addresses, localhost and this host's own name need not be in it")
+	fs.BoolVar(&c.readyNeedsFeed, "ready-needs-feed", false, "/readyz is 503 whenever the feed is down, not only until it has been up; set it where another edge may have newer values")
+	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
+	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
+	fs.BoolVar(&c.check, "check", false, "print the effective configuration and end")
+}
+
+// sources is the value of -redis.
+type sources struct {
+	list  []sourceFlag
+	given bool
+}
+
+// sourceFlag is one -redis. It shows no passwords.
+type sourceFlag string
+
+func (s sourceFlag) String() string {
+	_, url := feed.ParseSource(string(s))
+	return strings.TrimSuffix(string(s), url) + redis.Config{URL: url}.String()
+}
+
+func (s *sources) String() string {
+	var all []string
+	for _, source := range s.list {
+		all = append(all, source.String())
+	}
+	return strings.Join(all, " ")
+}
+
+// Set adds what is given to what was given before. It finds no mistakes: their errors would
+// be shown with the URL.
+func (s *sources) Set(text string) error {
+	if !s.given {
+		s.list, s.given = nil, true // They take the default's place.
+	}
+	for _, one := range strings.Fields(text) {
+		s.list = append(s.list, sourceFlag(one))
+	}
+	return nil
+}
+
+// print writes the effective configuration as flags, without the password of Redis and
+// the query of the JWKS URL.
+func (c *Config) print(w io.Writer) {
+	c.flags.WriteValues(w, func(name, value string) []string {
+		switch name {
+		case "check":
+			return nil
+		case "redis":
+			return strings.Fields(value)
+		case "jwt-jwks-url":
+			if u, err := url.Parse(value); err == nil && u.RawQuery != "" {
+				u.RawQuery = "xxxxx"
+				value = u.String()
+			}
+		}
+		return []string{value}
+	})
+}
+
+// help writes what -h shows.
+func (c *Config) help(w io.Writer) {
+	fmt.Fprint(w, `edge brings the newest ticks from Redis to WebSocket clients at /ws.
+
+  edge -demo                      try it with nothing else: http://localhost:8080/
+  edge -redis redis://host:6379   run it
+  edge doctor -max-conns 100000   say what this host can hold, and what to change (-json)
+
+Every flag is also an environment variable: -max-conns is EDGE_MAX_CONNS. A flag wins.
+Times take a unit: 500ms, 10s, 2m.
+`)
+	c.flags.WriteHelp(w)
+}

@@ -1,0 +1,289 @@
+// Package edge is the program edge: its flags, its wiring, and what operators see of it.
+//
+//	run.go        Main, and Run, which another program can call: what is started, and stopped in reverse
+//	config.go     what can be set: lists, ranges, and what follows from the host
+//	flags.go      the flags
+//	doctor.go     the sub-command doctor
+//	metrics.go    /metrics
+//	debug.go      connections and evictions, for operators
+//	collector.go  how often garbage is collected
+//	page.go       the live board
+package edge
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"tickedge/internal/admin"
+	"tickedge/internal/app"
+	"tickedge/internal/auth"
+	"tickedge/internal/broker/redis"
+	"tickedge/internal/fanout"
+	"tickedge/internal/feed"
+	"tickedge/internal/guard"
+	"tickedge/internal/loop"
+	"tickedge/internal/market"
+	"tickedge/internal/panics"
+	"tickedge/internal/topics"
+)
+
+// Main is the program: flags, help and -check, and the doctor. It fits the process to an edge,
+// which a program that calls [Run] does as it likes: what happens to signals, GOMAXPROCS, the
+// garbage collector, and what go-redis says.
+func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) (code int) {
+	if len(args) > 0 && args[0] == "doctor" {
+		return examine(args[1:], stdout, stderr)
+	}
+	c, err := Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		c.help(stdout)
+		return app.OK
+	case err != nil:
+		return misused(stderr, "edge", err)
+	case c.check:
+		c.print(stdout)
+		return app.OK
+	}
+	log := c.log.Logger(stderr)
+	tuneRuntime(c.loop.Loops)
+	// A log whose reader has gone (SIGPIPE) and a terminal that was closed (SIGHUP) are no
+	// reason to send clients away.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	tuning, stop := context.WithCancel(context.Background())
+	defer stop()
+	redis.RouteLog(log)
+	go panics.Keep(tuning, panics.Collector, log, fitCollector)
+	return Run(ctx, c, log)
+}
+
+// misused says what is wrong with the flags, a line each.
+func misused(stderr io.Writer, program string, err error) (code int) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(stderr, "%s: %s\n", program, line)
+	}
+	fmt.Fprintln(stderr, "edge -h lists all flags")
+	return app.Usage
+}
+
+// tuneRuntime fits the Go runtime to an edge. The environment goes before it.
+// docs/OPERATIONS.md has the command behind the figures here. The collector is fitted by
+// fitCollector.
+func tuneRuntime(loops int) {
+	// A loop that waits in epoll keeps its P until somebody wants it. With no more Ps
+	// than loops, somebody always does: the runtime's monitor takes them away and looks
+	// again every 20 µs, for ever. Two to spare took 15,000 idle clients from 20 % of a
+	// core to 7 %, and a frame from 15.8 to 12.5 µs.
+	if procs := loops + 2; os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < procs {
+		runtime.GOMAXPROCS(procs)
+	}
+}
+
+// edge is an edge that runs.
+type edge struct {
+	cfg *Config
+	log *slog.Logger
+
+	ops       *admin.Port      // Nil without an admin port.
+	embedded  *redis.Embedded  // Nil without -demo.
+	publisher *redis.Publisher // The same.
+	work      context.Context  // Of the goroutines that are waited for.
+	endWork   context.CancelFunc
+	working   sync.WaitGroup
+
+	newTopics *guard.SourceLimit
+	table     *topics.Table
+	feed      *feed.Feed
+	verifier  *auth.Verifier // Nil if nobody needs a token.
+	server    *loop.Server
+}
+
+// Run serves clients until ctx ends, and then sends them away. It says in the log what it does,
+// and why it could not. What all of a process share are the counts of panics, and the
+// limit of open files, which [Parse] raises.
+func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
+	e := &edge{cfg: c, log: log}
+	e.work, e.endWork = context.WithCancel(context.Background())
+	defer e.close()
+	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.startFeed, e.startTokens, e.startServer} {
+		if err := start(); err != nil {
+			log.Error("can't start", "error", err)
+			return app.Failed
+		}
+	}
+	e.serveAdmin(ctx)
+	addr := e.server.Addr()
+	log.Info("listening", "addr", addr.String(), "clients", e.server.Families(), "loops", c.loop.Loops, "max_conns", c.loop.MaxConns, "interval", c.loop.Shard.Interval)
+	if c.page {
+		log.Info("open the live board in a browser", "url", boardURL(addr))
+	}
+	select {
+	case <-ctx.Done():
+		log.Info("stopping: clients are sent away; a second signal stops at once", "drain", c.drain, "connections", e.server.Conns())
+		e.server.Shutdown(context.Background(), c.drain)
+		log.Info("stopped")
+		return app.OK
+	case err := <-e.server.Failed():
+		e.server.Shutdown(context.Background(), 0)
+		log.Error("an event loop has ended, so the edge ends", "error", err)
+		return app.Failed
+	}
+}
+
+// close ends what was started, but for the server.
+func (e *edge) close() {
+	e.endWork()
+	e.working.Wait()
+	if e.publisher != nil {
+		e.publisher.Close()
+	}
+	if e.embedded != nil {
+		e.embedded.Close()
+	}
+	if e.ops != nil {
+		e.ops.Close()
+	}
+}
+
+// listenAdmin binds the port for operators: first, and it is served last, so that two edges with
+// the same flags find each other before clients are shared between them.
+func (e *edge) listenAdmin() (err error) {
+	if e.cfg.admin != "" {
+		e.ops, err = admin.Listen(e.cfg.admin, e.cfg.adminNames, e.log)
+	}
+	return err
+}
+
+// startDemo publishes simulated ticks to a Redis of its own.
+func (e *edge) startDemo() (err error) {
+	if !e.cfg.demo {
+		return nil
+	}
+	if e.embedded, err = redis.StartEmbedded(); err != nil {
+		return err
+	}
+	e.cfg.redis.list = []sourceFlag{sourceFlag(e.embedded.URL())}
+	ticks, err := market.New(e.cfg.market)
+	if err != nil {
+		return err
+	}
+	_, brokers := e.cfg.feed()
+	if e.publisher, err = redis.NewPublisher(e.work, brokers[0], e.log); err != nil {
+		return err
+	}
+	player := market.NewPlayer(e.publisher)
+	e.working.Go(func() {
+		panics.Keep(e.work, panics.Demo, e.log, func(ctx context.Context) {
+			if err := player.Run(ctx, ticks); err != nil {
+				e.log.Error("the simulated market ended", "error", err)
+			}
+		})
+	})
+	return nil
+}
+
+// startFeed makes the table, and keeps it up to date. newTopics gets back what turns out to
+// exist: an office that opens in the morning, or all clients behind a proxy after a restart, are
+// the first to ask for thousands.
+func (e *edge) startFeed() (err error) {
+	now := time.Now()
+	e.newTopics = guard.NewSourceLimit(e.cfg.newTopics, now)
+	table := e.cfg.table
+	table.Start, table.Exists = now, func(by uint64) { e.newTopics.Return(guard.Source(by)) }
+	e.table = topics.New(table)
+	sources, _ := e.cfg.feed()
+	if e.feed, err = feed.New(sources, e.table, e.log); err == nil {
+		e.working.Go(func() { e.feed.Run(e.work) })
+	}
+	return err
+}
+
+func (e *edge) startTokens() (err error) {
+	if len(e.cfg.tokenSources()) == 0 {
+		return nil
+	}
+	if e.verifier, err = auth.NewVerifier(e.cfg.tokens, e.log); err == nil {
+		e.working.Go(func() { panics.Keep(e.work, panics.Tokens, e.log, e.verifier.Run) })
+	}
+	return err
+}
+
+func (e *edge) startServer() (err error) {
+	cfg, now, snapshots := e.cfg.loop, time.Now(), e.cfg.snapshotRate/fanout.SnapshotUnit
+	cfg.Log, cfg.Verifier = e.log, e.verifier
+	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics
+	cfg.Shard.Snapshots = guard.NewSourceLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
+	if e.cfg.page {
+		cfg.Pages = map[string][]byte{"/": pageResponse(page)}
+	}
+	e.server, err = loop.Start(cfg, e.table)
+	return err
+}
+
+func (e *edge) serveAdmin(ctx context.Context) {
+	if e.ops == nil {
+		return
+	}
+	e.ops.Serve(exporter{e}, func() (warning string, err error) {
+		if ctx.Err() != nil {
+			return "", errors.New("stopping")
+		}
+		return e.ready()
+	}, debugPages(e.server))
+	e.log.Info("admin port open", "addr", e.ops.Addr().String())
+}
+
+// ready returns an error when no client should be sent here. A feed is up while its values
+// are current (docs/FEED.md says what that is). Once all have been up, an outage does not turn
+// clients away: another edge would have no newer values. It is a warning then, unless
+// -ready-needs-feed says that it would. The same holds for the keys of tokens.
+func (e *edge) ready() (warning string, err error) {
+	var down []string
+	for i := range e.table.Sources() {
+		f := e.table.Feed(i)
+		if f.Up {
+			continue
+		}
+		name := "the feed"
+		if f.Scope != "" {
+			name += " of " + f.Scope
+		}
+		if f.Seq == 0 {
+			return "", fmt.Errorf("%s has not been connected yet: %s", name, e.feed.Stats().Sources[i].LastError)
+		}
+		down = append(down, fmt.Sprintf("%s is down since %s", name, time.UnixMilli(f.Since).UTC().Format(time.RFC3339)))
+	}
+	if len(down) > 0 && e.cfg.readyNeedsFeed {
+		return "", errors.New(strings.Join(down, ", "))
+	}
+	if e.verifier != nil {
+		if st := e.verifier.Stats(); st.Keys == 0 {
+			return "", fmt.Errorf("there are no keys for tokens yet: %s", st.LastError)
+		}
+	}
+	return strings.Join(down, ", "), nil
+}
+
+// boardURL is where a browser on this host finds the board.
+func boardURL(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	if tcp.IP.IsUnspecified() || tcp.IP.Equal(net.IPv4(127, 0, 0, 1)) {
+		return fmt.Sprintf("http://localhost:%d/", tcp.Port)
+	}
+	return "http://" + tcp.String() + "/"
+}

@@ -1,0 +1,79 @@
+package fanout
+
+// Counter is something that a shard counts.
+type Counter uint8
+
+const (
+	Visits           Counter = iota
+	Flushes                  // Updates written.
+	Snapshots                // Snapshots written.
+	Heartbeats               // Messages that nothing has happened.
+	FeedsTold                // Messages that a feed is up or down.
+	StaleTold                // Messages that topics are stale.
+	Withdrawn                // Messages that topics were taken away.
+	Pings                    //
+	UpdateRows               // Rows in updates.
+	SnapshotRows             // Rows in snapshots.
+	Pieces                   // Visits that had to leave something for the next one, as a write has a limit.
+	Skipped                  // Flushes that did not take place because of backlog.
+	SlowedDown               // Steps that conns went up on the ladder.
+	Recovered                // Steps that they went down again.
+	CommandsRefused          // Beyond the rate.
+	TopicsRefused            // Subscribed beyond the rate.
+	NewTopicsRefused         // New to the edge, beyond the rate of their source.
+	NewTopicsHeldUp          // New to the edge, beyond what a turn makes.
+	ValuelessRefused         // Without a value, beyond the limit of the conn.
+	SnapshotsDelayed         // Times one had to wait for the rate of its source.
+	Stalls                   // Times the wheel was more than its own length behind.
+
+	Counters // One more than the last.
+)
+
+// Metric is a counter as operators see it. Those with one name are told apart by the value of a
+// label, and the first of them has the help. One without a name is not shown.
+type Metric struct{ Name, Help, Label, Value string }
+
+// Metrics are the counters as operators see them.
+var Metrics = [Counters]Metric{
+	Flushes:          {"frames_sent_total", "WebSocket frames sent by the timer wheel and after subscribes, by kind.", "kind", "update"},
+	Snapshots:        {"frames_sent_total", "", "kind", "snapshot"},
+	Heartbeats:       {"frames_sent_total", "", "kind", "heartbeat"},
+	FeedsTold:        {"frames_sent_total", "", "kind", "feed"},
+	StaleTold:        {"frames_sent_total", "", "kind", "stale"},
+	Withdrawn:        {"frames_sent_total", "", "kind", "unsubscribed"},
+	Pings:            {"frames_sent_total", "", "kind", "ping"},
+	UpdateRows:       {"rows_sent_total", "Rows sent, by the kind of their frame.", "kind", "update"},
+	SnapshotRows:     {"rows_sent_total", "", "kind", "snapshot"},
+	Pieces:           {"pieces_total", "Visits of connections that had to leave rows for the next one, as what is written at a time has a limit.", "", ""},
+	Skipped:          {"flushes_skipped_total", "Flushes left out because the client had not taken the last one.", "", ""},
+	SlowedDown:       {"slow_downs_total", "Steps by which windows of slow clients were made longer, and shorter again.", "direction", "down"},
+	Recovered:        {"slow_downs_total", "", "direction", "up"},
+	CommandsRefused:  {"too_fast_total", "What was refused with 429 to clients that are connected: commands, topics of subscribes, and of these the ones that are new to the edge, for their source or because a turn had too many.", "what", "command"},
+	TopicsRefused:    {"too_fast_total", "", "what", "topic"},
+	NewTopicsRefused: {"too_fast_total", "", "what", "new_topic"},
+	NewTopicsHeldUp:  {"too_fast_total", "", "what", "new_topic_turn"},
+	ValuelessRefused: {"valueless_refused_total", "Topics that were refused because the client had too many that are known to have no value.", "", ""},
+	SnapshotsDelayed: {"snapshots_delayed_total", "Times a snapshot had to wait because the client's address had used up its rate.", "", ""},
+	Stalls:           {"wheel_stalls_total", "Times a timer wheel was more than one of its turns behind.", "", ""},
+}
+
+// Stats is how many conns a shard has, and what it counted.
+type Stats struct {
+	Opening, Open, Closing int
+
+	Count   [Counters]uint64
+	Evicted [Reasons]uint64
+}
+
+// Add adds those of another shard to st.
+func (st *Stats) Add(o *Stats) {
+	st.Opening += o.Opening
+	st.Open += o.Open
+	st.Closing += o.Closing
+	for i, n := range o.Count {
+		st.Count[i] += n
+	}
+	for i, n := range o.Evicted {
+		st.Evicted[i] += n
+	}
+}

@@ -1,0 +1,28 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+)
+
+const (
+	loopsMax = 1024
+	// sessionsMax bounds Config.MaxSessions: a user's connections are searched one by one when
+	// one of them ends.
+	sessionsMax = 10_000
+)
+
+// Validate returns all numbers that no operator would want, those of the guard and the shards
+// included, or nil. Each error begins with the name of a field.
+func (c *Config) Validate() error {
+	errs := []error{c.Shard.Validate(), c.Guard.Validate()}
+	for _, n := range []struct {
+		field         string
+		is, low, high int
+	}{{"Loops", c.Loops, 1, loopsMax}, {"MaxSessions", c.MaxSessions, 0, sessionsMax}} {
+		if n.is < n.low || n.is > n.high {
+			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", n.field, n.is, n.low, n.high))
+		}
+	}
+	return errors.Join(errs...)
+}
