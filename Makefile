@@ -23,6 +23,7 @@ deps: ## install what the tests need: redis-server, chromium, node, python, prox
 .PHONY: test
 test: deps ## all tests, with the race detector
 	$(GO) test -race ./...
+	$(GO) -C bench test -race ./...
 
 .PHONY: check
 check: fmt vet lint test ## what CI runs
@@ -34,32 +35,34 @@ fmt: ## fail if a file is not formatted
 .PHONY: vet
 vet: ## go vet, also for a system without epoll
 	$(GO) vet ./...
+	$(GO) -C bench vet ./...
 	GOOS=darwin $(GO) vet ./internal/... ./cmd/...
 
 .PHONY: lint
 lint: ## staticcheck, pinned in tools/go.mod
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) -C bench tool -modfile=../tools/go.mod staticcheck ./...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (2m)
-	@set -e; for pkg in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
+	@set -e; for dir in . bench; do for pkg in $$($(GO) -C $$dir list ./...); do \
+	  for f in $$($(GO) -C $$dir test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) -C $$dir test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 	  done; \
-	done
+	done; done
 
 .PHONY: hostile
 hostile: ## hostile clients against an edge: 15 minutes, on a quiet machine (ARGS=-short: less)
-	$(GO) run ./bench/hostile $(ARGS)
+	$(GO) -C bench run ./hostile $(ARGS)
 
 .PHONY: bench
 bench: ## measure everything beside its yardsticks: six minutes, with a report; see bench/README.md
-	$(GO) build -o bin/bench ./bench
+	$(GO) -C bench build -o ../bin/bench .
 	bin/bench all -short
 
 .PHONY: bench-100k
 bench-100k: ## the same with 15,000 and 100,000 conns and medians of five rounds: about an hour
-	$(GO) build -o bin/bench ./bench
+	$(GO) -C bench build -o ../bin/bench .
 	bin/bench all -full
 
 .PHONY: microbench

@@ -109,7 +109,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	binary := f.String("edge-binary", "", "`path` of another edge to measure or to be hostile to; empty builds the one of this tree")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stderr, "usage: hostile [flags], such as: go run ./bench/hostile -short")
+		fmt.Fprintln(stderr, "usage: hostile [flags], such as: go -C bench run ./hostile -short")
 		f.SetOutput(stderr)
 		f.PrintDefaults()
 		return exitGood
