@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"math"
 	"time"
@@ -19,12 +18,9 @@ const feedName = "feed"
 func runFanout(args []string, stdout, stderr io.Writer) int {
 	c := &labConfig{mode: "fanout", conns: 5000, hold: 10 * time.Second, edge: "-loops 1"}
 	f := newLabFlags(c)
-	f.StringVar(&c.servers, "servers", targetNames(), "`list` of servers out of "+targetNames())
+	c.serversFlag(f, targetNames()...)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is held")
-	if err := c.parse(f, args, stderr); err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(c, stdout, stderr, (*session).fanout)
+	return c.run(f, args, stdout, stderr, nil, (*session).fanout)
 }
 
 // fanout holds the same conns at one server after the other, in rounds. Redis and the
@@ -42,7 +38,7 @@ func (s *session) fanout() (outcome, error) {
 		s.progress("fanout: round %d of %d, %s", round+1, s.rounds, of.Name)
 		r, err := s.fanoutRound(of.Name, nil)
 		if err == nil {
-			of.rounds[round] = *r
+			of.Rounds[round] = *r
 		}
 		return err
 	}); err != nil {
@@ -53,7 +49,7 @@ func (s *session) fanout() (outcome, error) {
 }
 
 // fanoutRound starts a server, holds conns at it and ends it. watch may be nil.
-func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment int)) (*fanoutRound, error) {
+func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment int) error) (*fanoutRound, error) {
 	conns, topics := s.conns, s.topics
 	if name == feedName {
 		name, topics = edgeName, min(s.universe, swarm.TopicsMax)
@@ -63,16 +59,8 @@ func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment
 	if err != nil {
 		return nil, err
 	}
-	var server *lab.Server
-	if server, err = found[0].start(s.lab, s.setting); err != nil {
-		return nil, err
-	}
-	res, err := s.hold(server, conns, topics, func(moment int) {
-		if watch != nil {
-			watch(server, moment)
-		}
-	})
-	if err := errors.Join(err, s.lab.StopServer(server)); err != nil {
+	res, err := s.holdAt(found[0], s.setting, conns, topics, watch)
+	if err != nil {
 		return nil, err
 	}
 	r := fanoutRoundOf(res)

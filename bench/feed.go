@@ -38,18 +38,16 @@ func runFeed(args []string, stdout, stderr io.Writer) int {
 	f.Lookup("rate").Usage = "messages per second, all topics together"
 	f.Lookup("interval").Usage = "window of the edge; a long one leaves the CPU to the feed"
 	set := f.Bool("set", false, "SET each topic's key and PUBLISH in one MULTI, as publishers should; else PUBLISH only")
-	err := c.parse(f, args, stderr)
-	if err == nil && c.conns*c.topics < c.universe {
-		err = fmt.Errorf("-universe %d: %d conns with %d topics each have %d at most between them, and all are to be subscribed",
-			c.universe, c.conns, c.topics, c.conns*c.topics)
-	}
-	if err == nil && c.hold < time.Second {
-		err = fmt.Errorf("-for %v: want 1s or more, or there is no profile", c.hold)
-	}
-	if err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.feed(*set) })
+	return c.run(f, args, stdout, stderr, func() error {
+		if c.conns*c.topics < c.universe {
+			return fmt.Errorf("-universe %d: %d conns with %d topics each have %d at most between them, and all are to be subscribed",
+				c.universe, c.conns, c.topics, c.conns*c.topics)
+		}
+		if c.hold < time.Second {
+			return fmt.Errorf("-for %v: want 1s or more, or there is no profile", c.hold)
+		}
+		return nil
+	}, func(s *session) (outcome, error) { return s.feed(*set) })
 }
 
 // feed lets conns subscribe to all topics between them, and messages flow to them through
@@ -65,7 +63,7 @@ func (s *session) feed(set bool) (outcome, error) {
 	s.redis = url
 	of := s.setting
 	of.edgeArgs = append([]string{"-max-topics-total", strconv.Itoa(max(100_000, 2*s.universe))}, s.edgeArgs...)
-	server, err := targets[0].start(s.lab, of)
+	server, err := edgeTarget.start(s.lab, of)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +75,7 @@ func (s *session) feed(set bool) (outcome, error) {
 	s.every = time.Second
 	s.progress("feed: %d conns subscribe to %d topics", s.conns, s.universe)
 	hold, err := s.hold(server, s.conns, s.topics, w.look)
-	if err := errors.Join(w.err, err); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	res := &feedResult{
@@ -138,22 +136,19 @@ type feedWatch struct {
 	profiled   chan error
 	profile    []share
 	whole      feedWhole
-	err        error
 }
 
-// look does what is to be done at a moment of the hold. It gives up after an error.
-func (w *feedWatch) look(moment int) {
-	if w.err != nil {
-		return
-	}
+// look does what is to be done at a moment of the hold.
+func (w *feedWatch) look(moment int) error {
 	switch moment {
 	case atStart:
 		go func() { w.awaited <- w.awaitChannels() }()
 	case atHold:
-		w.err = w.start()
+		return w.start()
 	case atEnd:
-		w.err = w.finish()
+		return w.finish()
 	}
+	return nil
 }
 
 // start waits until all channels are subscribed, lets messages flow, and begins to
@@ -209,8 +204,8 @@ func (w *feedWatch) account() error {
 			return err
 		}
 		of := &w.whole
-		of.Ticks, of.Unwanted, of.Gaps = sumOf(m, "edge_feed_ticks_total"), sumOf(m, "edge_feed_unwanted_total"), sumOf(m, "edge_feed_gaps_total")
-		of.Dropped = sumOf(m, "edge_feed_invalid_total") + sumOf(m, "edge_feed_older_total") + sumOf(m, "edge_feed_repeated_total")
+		of.Ticks, of.Unwanted, of.Gaps = m.Count("edge_feed_ticks_total"), m.Count("edge_feed_unwanted_total"), m.Count("edge_feed_gaps_total")
+		of.Dropped = m.Count("edge_feed_invalid_total") + m.Count("edge_feed_older_total") + m.Count("edge_feed_repeated_total")
 		taken := of.Unheard + of.Ticks + of.Unwanted + of.Dropped
 		of.Lost = int64(of.Sent) - int64(taken)
 		if taken != before {
@@ -234,23 +229,15 @@ type awaited struct {
 // awaitChannels waits until Redis has confirmed all channels.
 func (w *feedWatch) awaitChannels() (a awaited) {
 	began := time.Now()
-	for {
-		var m map[string]float64
-		if m, a.err = w.server.Metrics(); a.err != nil {
-			return a
-		}
-		channels := int(m["edge_feed_channels"])
-		if a.took = time.Since(began); channels == w.universe {
-			return a
-		}
-		if a.took > feedPatience {
-			a.err = fmt.Errorf("%d of %d channels are subscribed after %v", channels, w.universe, feedPatience)
-			return a
-		}
-		if a.err = pause(w.ctx, feedLook); a.err != nil {
-			return a
-		}
-	}
+	channels := 0
+	a.err = until(w.ctx, feedPatience, feedLook, func() (bool, error) {
+		m, err := w.server.Metrics()
+		channels, a.took = int(m["edge_feed_channels"]), time.Since(began)
+		return channels == w.universe, err
+	}, func() error {
+		return fmt.Errorf("%d of %d channels are subscribed after %v", channels, w.universe, feedPatience)
+	})
+	return a
 }
 
 func (w *feedWatch) mark() (m feedMark, err error) {
@@ -283,8 +270,8 @@ func (w *feedWatch) flow() (f flow, err error) {
 	}
 	f.at = time.Now()
 	after, err := lab.Published(w.session.redis)
-	f.published, f.ticks = (before+after)/2, sumOf(m, "edge_feed_ticks_total")
-	f.bytes, f.objects, f.cycles = sumOf(m, "go_memstats_alloc_bytes_total"), sumOf(m, "go_memstats_mallocs_total"), sumOf(m, "go_gc_duration_seconds_count")
+	f.published, f.ticks = (before+after)/2, m.Count("edge_feed_ticks_total")
+	f.bytes, f.objects, f.cycles = m.Count("go_memstats_alloc_bytes_total"), m.Count("go_memstats_mallocs_total"), m.Count("go_gc_duration_seconds_count")
 	for name, value := range m {
 		if base, _, _ := strings.Cut(name, "{"); base == "edge_feed_lag_seconds" {
 			f.lag = max(f.lag, time.Duration(value*float64(time.Second)))
@@ -335,14 +322,4 @@ func (w *feedWatch) takeProfile(seconds int) error {
 	}
 	w.profile, err = edgeShares(ctx, w.lab.Path(profileFile))
 	return err
-}
-
-// sumOf adds up a metric over all its labels.
-func sumOf(m map[string]float64, of string) (sum uint64) {
-	for name, value := range m {
-		if base, _, _ := strings.Cut(name, "{"); base == of {
-			sum += uint64(value)
-		}
-	}
-	return sum
 }

@@ -57,7 +57,7 @@ type holdConfig struct {
 }
 
 // parseFlags reads the flags of a mode. where says where it can be run, behind its
-// usage; form is for who gives it something else. The error is flag.ErrHelp, when the
+// usage; form is for a user that gives it something else. The error is flag.ErrHelp, when the
 // help is printed, or says the right form.
 func parseFlags(f *flag.FlagSet, args []string, where, form string, stderr io.Writer) error {
 	err := f.Parse(args)

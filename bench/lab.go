@@ -131,11 +131,31 @@ type session struct {
 	stderr io.Writer
 }
 
-// outcome is the result of a mode.
-type outcome interface {
-	writeText(w io.Writer) error
-	report(r *report)
-	good() bool
+// run parses the flags of a mode, lets check look at them, which may be nil, and runs the
+// mode.
+func (c *labConfig) run(f *flag.FlagSet, args []string, stdout, stderr io.Writer, check func() error, measure func(*session) (outcome, error)) int {
+	err := c.parse(f, args, stderr)
+	if err == nil && check != nil {
+		err = check()
+	}
+	if err != nil {
+		return flagError(c.mode, err, stderr)
+	}
+	return runLab(c, stdout, stderr, measure)
+}
+
+// serversFlag is for the modes that compare servers.
+func (c *labConfig) serversFlag(f *flag.FlagSet, names ...string) {
+	f.StringVar(&c.servers, "servers", strings.Join(names, ","), "`list` of servers out of "+strings.Join(targetNames(), ","))
+}
+
+// setDefault gives a common flag the default of one mode.
+func setDefault(f *flag.FlagSet, name, value string) {
+	of := f.Lookup(name)
+	of.DefValue = value
+	if err := of.Value.Set(value); err != nil {
+		panic("bench: default of -" + name + ": " + err.Error())
+	}
 }
 
 // runLab runs a mode in a lab, which is closed whatever happens, and prints what it
@@ -168,7 +188,7 @@ func runLab(c *labConfig, stdout, stderr io.Writer, measure func(*session) (outc
 	if _, err := io.WriteString(stdout, print); err != nil {
 		return fail(err)
 	}
-	if !res.good() {
+	if !res.ends().Good {
 		return exitBad
 	}
 	return exitGood
@@ -178,7 +198,7 @@ func runLab(c *labConfig, stdout, stderr io.Writer, measure func(*session) (outc
 // what to print.
 func writeResult(c *labConfig, l *lab.Lab, res outcome) (print string, err error) {
 	var text, machine strings.Builder
-	err = errors.Join(res.writeText(&text), writeJSON(&machine, res),
+	err = errors.Join(writeText(&text, res), writeJSON(&machine, res),
 		l.WriteFile("result.json", []byte(machine.String())), l.WriteFile("result.txt", []byte(text.String())),
 		writeReport(c, l, res))
 	if c.json {
@@ -206,8 +226,46 @@ func (s *session) ticks(rate float64) error {
 	return err
 }
 
+// holdAt starts a server, holds conns at it and ends it. watch may be nil.
+func (s *session) holdAt(t target, set setting, conns, topics int, watch func(server *lab.Server, moment int) error) (*result, error) {
+	server, err := t.start(s.lab, set)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.hold(server, conns, topics, func(moment int) error {
+		if watch == nil {
+			return nil
+		}
+		return watch(server, moment)
+	})
+	return res, errors.Join(err, s.lab.StopServer(server))
+}
+
+// holdBeside holds the conns at a new edge. meanwhile begins when they are connected, and
+// is to end soon after over is closed, when they are no longer held. It may be nil.
+func (s *session) holdBeside(meanwhile func(server *lab.Server, over <-chan struct{}) error) (*result, error) {
+	server, err := edgeTarget.start(s.lab, s.setting)
+	if err != nil {
+		return nil, err
+	}
+	over := make(chan struct{})
+	var ended chan error
+	res, err := s.hold(server, s.conns, s.topics, func(moment int) error {
+		if moment == atHold && meanwhile != nil {
+			ended = make(chan error, 1)
+			go func() { ended <- meanwhile(server, over) }()
+		}
+		return nil
+	})
+	close(over)
+	if ended != nil {
+		err = errors.Join(err, <-ended)
+	}
+	return res, errors.Join(err, s.lab.StopServer(server))
+}
+
 // hold opens conns at a server, holds them and says what came of it. watch may be nil.
-func (s *session) hold(server *lab.Server, conns, topics int, watch func(moment int)) (*result, error) {
+func (s *session) hold(server *lab.Server, conns, topics int, watch func(moment int) error) (*result, error) {
 	cfg, err := s.holdConfig(server, conns, topics)
 	if err != nil {
 		return nil, err
@@ -221,10 +279,7 @@ func (s *session) hold(server *lab.Server, conns, topics int, watch func(moment 
 	}
 	r := newHoldRun(cfg, s.stderr)
 	r.watch = watch
-	if err := r.run(shares); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(s.ctx.Err(), s.lab.Failed()); err != nil {
+	if err := errors.Join(r.run(shares), r.watchErr, s.ctx.Err(), s.lab.Failed()); err != nil {
 		return nil, err
 	}
 	return r.judge(), nil
@@ -233,4 +288,30 @@ func (s *session) hold(server *lab.Server, conns, topics int, watch func(moment 
 // progress says what is measured next.
 func (s *session) progress(format string, args ...any) {
 	fmt.Fprintf(s.stderr, "== "+format+"\n", args...)
+}
+
+// pause waits. The error is that of ctx, if it ends meanwhile.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// until asks again and again whether something holds, and returns when it does or an error
+// comes. If it does not for too long, the error is what late returns.
+func until(ctx context.Context, patience, every time.Duration, holds func() (bool, error), late func() error) error {
+	for deadline := time.Now().Add(patience); ; {
+		if ok, err := holds(); ok || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return late()
+		}
+		if err := pause(ctx, every); err != nil {
+			return err
+		}
+	}
 }

@@ -4,19 +4,15 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tickedge/bench/internal/lab"
+	"tickedge/bench/internal/procfs"
 	"tickedge/bench/internal/swarm"
 )
 
@@ -41,21 +37,19 @@ func runSaturate(args []string, stdout, stderr io.Writer) int {
 	setDefault(f, "interval", "100ms")
 	setDefault(f, "universe", "100")
 	setDefault(f, "rate", "5000")
-	const servers = edgeName + "," + floorName + "," + gnetName
-	f.StringVar(&c.servers, "servers", servers, "`list` of servers out of "+targetNames())
+	c.serversFlag(f, edgeName, floorName, gnetName)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is held")
 	feedRate := f.Float64("feed-rate", 20_000, "ticks per second of further rounds, for servers with a feed; 0 leaves them out")
-	err := c.parse(f, args, stderr)
-	if err == nil && *feedRate != 0 && !(*feedRate > c.rate) {
-		err = fmt.Errorf("-feed-rate %v: want more ticks per second than -rate %v, or 0", *feedRate, c.rate)
-	}
-	if each, limitErr := connsPerProcess(); err == nil && (c.conns+sampleConns > each || limitErr != nil) {
-		err = errors.Join(limitErr, fmt.Errorf("-conns %d: want no more than %d here", c.conns, each-sampleConns))
-	}
-	if err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.saturate(*feedRate) })
+	return c.run(f, args, stdout, stderr, func() error {
+		if *feedRate != 0 && !(*feedRate > c.rate) {
+			return fmt.Errorf("-feed-rate %v: want more ticks per second than -rate %v, or 0", *feedRate, c.rate)
+		}
+		each, err := connsPerProcess()
+		if err == nil && c.conns+sampleConns > each {
+			err = fmt.Errorf("-conns %d: want no more than %d here", c.conns, each-sampleConns)
+		}
+		return err
+	}, func(s *session) (outcome, error) { return s.saturate(*feedRate) })
 }
 
 // saturateConns is most of the file limit, which server and bench have each, and no
@@ -67,15 +61,6 @@ func saturateConns() int {
 	}
 	const reserve = 500 // Descriptors that an edge keeps for other things.
 	return max(1, min(each-reserve, 20_000))
-}
-
-// setDefault gives a common flag the default of one mode.
-func setDefault(f *flag.FlagSet, name, value string) {
-	of := f.Lookup(name)
-	of.DefValue = value
-	if err := of.Value.Set(value); err != nil {
-		panic("bench: default of -" + name + ": " + err.Error())
-	}
 }
 
 // saturate gives servers one CPU each in turns, and more clients than it can serve
@@ -166,15 +151,16 @@ func (s *session) saturateRound(cpu *unix.CPUSet, t target, rate float64) (_ *sa
 func (s *session) saturateHold(server *lab.Server, conns *plainConns) (*saturateRound, error) {
 	d := startDrain(conns)
 	var begin, end drainMark
-	res, err := s.hold(server, sampleConns, s.topics, func(moment int) {
+	res, err := s.hold(server, sampleConns, s.topics, func(moment int) (err error) {
 		switch moment {
 		case atHold:
-			begin = d.mark(server)
+			begin, err = d.mark(server)
 		case atEnd:
-			end = d.mark(server)
+			end, err = d.mark(server)
 		}
+		return err
 	})
-	if err := errors.Join(err, d.stop(), begin.err, end.err); err != nil {
+	if err := errors.Join(err, d.stop()); err != nil {
 		return nil, err
 	}
 	return saturateRoundOf(res, begin, end), nil
@@ -220,33 +206,15 @@ type drainMark struct {
 	full    uint64        // Reads that found frames piled up.
 	updates float64       // As an edge counts them, up to 200 ms ago. 0 of others.
 	cpu     time.Duration // Of the server.
-	err     error
 }
 
-func (d *drain) mark(server *lab.Server) drainMark {
+func (d *drain) mark(server *lab.Server) (drainMark, error) {
 	// The metrics come first: an edge without CPU to spare takes a while for them.
 	m, err := server.Metrics()
-	late, lateErr := delayedAcks()
+	late, lateErr := procfs.DelayedAcks()
 	cpu, cpuErr := server.CPU()
 	return drainMark{
 		at: time.Now(), frames: d.conns.frames.Load(), late: late, full: d.conns.full.Load(),
-		updates: m[`edge_frames_sent_total{kind="update"}`], cpu: cpu, err: errors.Join(err, lateErr, cpuErr),
-	}
-}
-
-// delayedAcks is what the kernel counts as DelayedACKs in /proc/net/netstat, where a
-// line of names stands above a line of numbers.
-func delayedAcks() (float64, error) {
-	b, err := os.ReadFile("/proc/net/netstat")
-	if err != nil {
-		return 0, err
-	}
-	lines := strings.Split(string(b), "\n")
-	for i := range len(lines) - 1 {
-		names, numbers := strings.Fields(lines[i]), strings.Fields(lines[i+1])
-		if at := slices.Index(names, "DelayedACKs"); at >= 0 && at < len(numbers) {
-			return strconv.ParseFloat(numbers[at], 64)
-		}
-	}
-	return 0, errors.New("/proc/net/netstat has no DelayedACKs")
+		updates: m[`edge_frames_sent_total{kind="update"}`], cpu: cpu,
+	}, errors.Join(err, lateErr, cpuErr)
 }

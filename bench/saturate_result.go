@@ -4,14 +4,15 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"math"
 	"slices"
+
+	"tickedge/bench/internal/chart"
 )
 
 // saturateResult compares how many frames servers send with one CPU.
 type saturateResult struct {
-	Good     bool             `json:"good"`
+	conclusion
 	Conns    int              `json:"conns"`
 	Topics   int              `json:"topics"`
 	Universe int              `json:"universe"`
@@ -19,8 +20,6 @@ type saturateResult struct {
 	Rounds   int              `json:"rounds"`
 	Seconds  float64          `json:"seconds_per_round"`
 	Servers  []saturateServer `json:"servers"`
-	Problems []string         `json:"problems,omitempty"`
-	Behind   []string         `json:"behind,omitempty"`
 }
 
 // saturateServer is one server at one rate of ticks in all rounds.
@@ -112,32 +111,23 @@ func (res *saturateResult) conclude() {
 	floor := slices.IndexFunc(res.Servers, func(s saturateServer) bool { return s.Name == floorName })
 	for i := range res.Servers {
 		s := &res.Servers[i]
-		s.Frames = spreadOf(each(s.Rounds, frames))
-		s.CPUPercent = spreadOf(each(s.Rounds, func(r *saturateRound) float64 { return r.CPUPercent }))
-		s.CPUPerFrame = spreadOf(each(s.Rounds, func(r *saturateRound) float64 { return r.CPUPerFrame }))
-		s.Rows = spreadOf(each(s.Rounds, func(r *saturateRound) float64 { return r.Rows }))
-		s.P50 = spreadOf(each(s.Rounds, func(r *saturateRound) float64 { return r.Staleness.P50 }))
-		s.P99 = spreadOf(each(s.Rounds, func(r *saturateRound) float64 { return r.Staleness.P99 }))
-		s.Bench = spreadOf(each(s.Rounds, func(r *saturateRound) float64 { return r.Bench }))
-		s.Late = spreadOf(each(s.Rounds, func(r *saturateRound) float64 { return r.Late }))
+		s.Frames = over(s.Rounds, frames)
+		s.CPUPercent = over(s.Rounds, func(r *saturateRound) float64 { return r.CPUPercent })
+		s.CPUPerFrame = over(s.Rounds, func(r *saturateRound) float64 { return r.CPUPerFrame })
+		s.Rows = over(s.Rounds, func(r *saturateRound) float64 { return r.Rows })
+		s.P50 = over(s.Rounds, func(r *saturateRound) float64 { return r.Staleness.P50 })
+		s.P99 = over(s.Rounds, func(r *saturateRound) float64 { return r.Staleness.P99 })
+		s.Bench = over(s.Rounds, func(r *saturateRound) float64 { return r.Bench })
+		s.Late = over(s.Rounds, func(r *saturateRound) float64 { return r.Late })
 		if floor >= 0 {
-			to := ratiosOf(each(s.Rounds, frames), each(res.Servers[floor].Rounds, frames))
-			s.ToFloor = &to
+			s.ToFloor = ratioTo(s.Rounds, res.Servers[floor].Rounds, frames)
 		}
 		for n, r := range s.Rounds {
-			of := fmt.Sprintf("%s at %.0f ticks/s in round %d: ", s.Name, s.Rate, n+1)
-			for _, p := range r.Problems {
-				res.Problems = append(res.Problems, of+p)
-			}
-			for _, b := range r.Behind {
-				res.Behind = append(res.Behind, of+b)
-			}
+			res.take(fmt.Sprintf("%s at %.0f ticks/s in round %d", s.Name, s.Rate, n+1), r.Problems, r.Behind)
 		}
 	}
-	res.Good = len(res.Problems) == 0
+	res.conclusion.conclude()
 }
-
-func (res *saturateResult) good() bool { return res.Good }
 
 func (res *saturateResult) headline() string {
 	return fmt.Sprintf("one CPU for the server, the others for all else; %d conns with %d of %d topics each, window %.0f ms\n"+
@@ -145,22 +135,34 @@ func (res *saturateResult) headline() string {
 		res.Conns, res.Topics, res.Universe, res.Window, res.Rounds, res.Seconds)
 }
 
-func (res *saturateResult) table() *table {
-	t := newTable("server", "ticks/s", "frames/s", "to floor", "CPU %", "µs CPU/frame", "rows/frame", "p50 ms", "p99 ms", "bench's CPU %", "late ACKs %")
+func (res *saturateResult) tables() []*table {
+	t := newTable("server", "ticks/s:%.0f", "frames/s:%.0f", "to floor:%.2f", "CPU %:%.1f", "µs CPU/frame:%.2f", "rows/frame:%.2f", "p50 ms:%.0f", "p99 ms:%.0f",
+		"bench's CPU %:%.0f", "late ACKs %:%.0f")
 	for _, s := range res.Servers {
-		t.row(s.Name, fmt.Sprintf("%.0f", s.Rate), s.Frames.text("%.0f"), textOf(s.ToFloor, "%.2f"), s.CPUPercent.text("%.1f"),
-			s.CPUPerFrame.text("%.2f"), s.Rows.text("%.2f"), s.P50.text("%.0f"), s.P99.text("%.0f"), s.Bench.text("%.0f"), s.Late.text("%.0f"))
+		t.row(s.Name, s.Rate, s.Frames, s.ToFloor, s.CPUPercent, s.CPUPerFrame, s.Rows, s.P50, s.P99, s.Bench, s.Late)
 	}
-	return t
+	return []*table{t}
 }
 
-func (res *saturateResult) writeText(w io.Writer) error {
-	fmt.Fprintln(w, res.headline())
-	if err := res.table().writeText(w, 0); err != nil {
-		return err
+func (res *saturateResult) report(r *report) {
+	behind := func(of saturateServer) bool {
+		return slices.ContainsFunc(of.Rounds, func(r saturateRound) bool { return len(r.Behind) > 0 })
 	}
-	for _, text := range res.Behind {
-		fmt.Fprintln(w, "BEHIND:", text)
+	floorBehind := slices.ContainsFunc(res.Servers, func(s saturateServer) bool { return s.Name == floorName && behind(s) })
+	for _, s := range res.Servers {
+		if s.Name == edgeName && s.ToFloor != nil {
+			what := fmt.Sprintf("frames per second on one core (%.0f ticks/s)", s.Rate)
+			r.atLeast(limit{what, *s.ToFloor, "%.2f", " × floor", saturateGoal, saturateFar, floorBehind || behind(s)})
+		}
 	}
-	return verdict(w, res.Problems)
+	r.picture("frames", "frames per second on one core by server", res.framesChart())
+}
+
+func (res *saturateResult) framesChart() chart.Bars {
+	c := chart.Bars{Title: "Frames on one core", Axis: overRounds("frames per second", res.Rounds), Series: one}
+	for _, s := range res.Servers {
+		name := fmt.Sprintf("%s, %s ticks/s", s.Name, chart.Number(s.Rate, 1))
+		c.Rows = append(c.Rows, serverRow(s.Name, name, bar(s.Frames, 1, times(s.ToFloor, s.Name, floorName))))
+	}
+	return c
 }

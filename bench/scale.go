@@ -43,17 +43,15 @@ func runScale(args []string, stdout, stderr io.Writer) int {
 	f.IntVar(&c.workers, "workers", 0, "processes to spread the conns over; 0 chooses")
 	f.BoolVar(&c.find, "find", true, "if not every client gets every frame, find out how many clients do")
 	f.DurationVar(&c.findFor, "find-for", 20*time.Second, "how long to hold each time in search of that")
-	err := c.parse(f, args, stderr)
-	if err == nil && c.edges < 0 {
-		err = fmt.Errorf("-edges %d: want 0 or more, such as -edges 6", c.edges)
-	}
-	if err == nil && c.findFor < 10*c.window {
-		err = fmt.Errorf("-find-for %v: want ten windows or more, such as -find-for %v", c.findFor, max(20*time.Second, 10*c.window))
-	}
-	if err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(&c.labConfig, stdout, stderr, func(s *session) (outcome, error) { return s.scale(c) })
+	return c.run(f, args, stdout, stderr, func() error {
+		if c.edges < 0 {
+			return fmt.Errorf("-edges %d: want 0 or more, such as -edges 6", c.edges)
+		}
+		if c.findFor < 10*c.window {
+			return fmt.Errorf("-find-for %v: want ten windows or more, such as -find-for %v", c.findFor, max(20*time.Second, 10*c.window))
+		}
+		return nil
+	}, func(s *session) (outcome, error) { return s.scale(c) })
 }
 
 // scale holds all conns, and then fewer, until it is known how many of them this host
@@ -80,7 +78,7 @@ func (s *session) scale(c *scaleConfig) (outcome, error) {
 		return nil, err
 	}
 	res.Problems = res.All.Problems
-	res.Good = len(res.Problems) == 0
+	res.conclude()
 	if res.All.EveryFrame {
 		res.Most = res.All
 		return res, nil
@@ -149,28 +147,25 @@ func (s *session) scalePoint(conns, edges int, hold time.Duration) (*scalePoint,
 	of := *s
 	of.labConfig = &part
 	var kernel [2]lab.Kernel
-	var each []map[string]float64 // Of the edges, at the end.
+	var each []lab.Metrics // Of the edges, at the end.
 	var source *lab.Proc
-	var watchErr error
-	res, err := of.hold(server, conns, s.topics, func(moment int) {
-		var err error
+	res, err := of.hold(server, conns, s.topics, func(moment int) (err error) {
 		switch moment {
 		case atStart:
 			kernel[0], err = lab.ReadKernel()
 		case atHold:
 			source, err = s.tickAt(server)
 		case atEnd:
-			var kernelErr error
-			kernel[1], kernelErr = lab.ReadKernel()
-			each, err = eachMetrics(server)
-			err = errors.Join(err, kernelErr)
+			if kernel[1], err = lab.ReadKernel(); err == nil {
+				each, err = server.EachMetrics()
+			}
 		}
-		watchErr = errors.Join(watchErr, err)
+		return err
 	})
 	if source != nil {
 		err = errors.Join(err, s.lab.Stop(source))
 	}
-	if err := errors.Join(err, watchErr, s.lab.StopServer(server)); err != nil {
+	if err := errors.Join(err, s.lab.StopServer(server)); err != nil {
 		return nil, err
 	}
 	return scalePointOf(res, s.window, kernel, each), nil
@@ -182,35 +177,10 @@ func (s *session) tickAt(server *lab.Server) (*lab.Proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(ticksPatience); ; {
-		each, err := eachMetrics(server)
-		if err != nil {
-			return source, err
-		}
-		silent := slices.ContainsFunc(each, func(m map[string]float64) bool { return m["edge_feed_ticks_total"] == 0 })
-		switch {
-		case !silent:
-			return source, nil
-		case time.Now().After(deadline):
-			return source, fmt.Errorf("no tick came to one of the edges for %v; the log of the source: %s", ticksPatience, source.Log)
-		}
-		select {
-		case <-s.ctx.Done():
-			return source, s.ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// eachMetrics are the metrics of each edge for itself.
-func eachMetrics(server *lab.Server) ([]map[string]float64, error) {
-	var each []map[string]float64
-	for _, admin := range server.Admins {
-		m, err := (&lab.Server{Admins: []string{admin}}).Metrics()
-		if err != nil {
-			return nil, err
-		}
-		each = append(each, m)
-	}
-	return each, nil
+	return source, until(s.ctx, ticksPatience, 20*time.Millisecond, func() (bool, error) {
+		each, err := server.EachMetrics()
+		return !slices.ContainsFunc(each, func(m lab.Metrics) bool { return m.Sum("edge_feed_ticks_total") == 0 }), err
+	}, func() error {
+		return fmt.Errorf("no tick came to one of the edges for %v; the log of the source: %s", ticksPatience, source.Log)
+	})
 }

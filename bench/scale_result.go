@@ -3,28 +3,27 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"tickedge/bench/internal/chart"
 	"tickedge/bench/internal/lab"
 )
 
 // scaleResult is many conns on one host.
 type scaleResult struct {
-	Good     bool          `json:"good"` // None was lost, unserved or told nonsense; all frames or not.
-	Topics   int           `json:"topics"`
-	Universe int           `json:"universe"`
-	Rate     float64       `json:"ticks_per_second"`
-	WindowMS int64         `json:"window_ms"`
-	All      *scalePoint   `json:"all"`            // All conns that were asked for.
-	Most     *scalePoint   `json:"most,omitempty"` // The most conns of which each got every frame.
-	Tried    []*scalePoint `json:"tried,omitempty"`
-	Problems []string      `json:"problems,omitempty"`
+	conclusion               // Good: none was lost, unserved or told nonsense; all frames or not.
+	Topics     int           `json:"topics"`
+	Universe   int           `json:"universe"`
+	Rate       float64       `json:"ticks_per_second"`
+	WindowMS   int64         `json:"window_ms"`
+	All        *scalePoint   `json:"all"`            // All conns that were asked for.
+	Most       *scalePoint   `json:"most,omitempty"` // The most conns of which each got every frame.
+	Tried      []*scalePoint `json:"tried,omitempty"`
 }
 
 // scalePoint is so many conns for a while.
@@ -38,7 +37,7 @@ type scalePoint struct {
 	Unserved  int       `json:"unserved"` // At the end.
 	Seconds   float64   `json:"seconds"`
 	Frames    float64   `json:"frames_per_second"`
-	PerConn   perConn   `json:"frames_per_conn_per_second"`
+	PerConn   spread    `json:"frames_per_conn_per_second"`
 	Staleness staleness `json:"staleness"`
 
 	Edges       int     `json:"edges"`
@@ -61,7 +60,7 @@ type scalePoint struct {
 }
 
 // scalePointOf has kernel from before and after, and the metrics of each edge.
-func scalePointOf(res *result, window time.Duration, kernel [2]lab.Kernel, each []map[string]float64) *scalePoint {
+func scalePointOf(res *result, window time.Duration, kernel [2]lab.Kernel, each []lab.Metrics) *scalePoint {
 	p := &scalePoint{
 		Conns: res.Conns, Open: res.Open, Refused: res.Refused.Total(), Lost: res.Lost.Total(), Unserved: res.Unserved,
 		Seconds: res.HoldSeconds, Frames: ratio(float64(res.Frames), res.HoldSeconds), PerConn: res.PerConn, Staleness: res.Update,
@@ -96,30 +95,32 @@ func scalePointOf(res *result, window time.Duration, kernel [2]lab.Kernel, each 
 	return p
 }
 
-func (res *scaleResult) good() bool { return res.Good }
-
 func (res *scaleResult) headline() string {
 	p := res.All
 	return fmt.Sprintf("%d conns with %d of %d topics each at %d edges on one port, %.0f ticks/s, window %d ms, held for %.0f s",
 		p.Conns, res.Topics, res.Universe, p.Edges, res.Rate, res.WindowMS, p.Seconds)
 }
 
-// table has all conns first, and then those of the search.
-func (res *scaleResult) table() *table {
-	t := newTable("conns", "edges", "every frame", "frames/s", "per conn and s: min", "median", "p50 ms", "p99 ms", "p99.9 ms", "edges CPU %", "bench CPU %", "RSS/conn", "problems")
-	for _, p := range append([]*scalePoint{res.All}, res.Tried...) {
+// points are all conns, and then those of the search.
+func (res *scaleResult) points() []*scalePoint { return append([]*scalePoint{res.All}, res.Tried...) }
+
+func (res *scaleResult) tables() []*table {
+	t := newTable("conns", "edges", "every frame", "frames/s:%.0f", "per conn and s: min:%.2f", "median:%.2f", "p50 ms:%.0f", "p99 ms:%.0f", "p99.9 ms:%.0f",
+		"edges CPU %:%.0f", "bench CPU %:%.0f", "RSS/conn:%.0f", "problems")
+	t.right = true
+	for _, p := range res.points() {
 		yes := "no"
 		if p.EveryFrame {
 			yes = "yes"
 		}
-		t.row(fmt.Sprint(p.Conns), fmt.Sprint(p.Edges), yes, fmt.Sprintf("%.0f", p.Frames), fmt.Sprintf("%.2f", p.PerConn.Min), fmt.Sprintf("%.2f", p.PerConn.Median),
-			fmt.Sprintf("%.0f", p.Staleness.P50), fmt.Sprintf("%.0f", p.Staleness.P99), fmt.Sprintf("%.0f", p.Staleness.P999),
-			fmt.Sprintf("%.0f", p.EdgeCPU), fmt.Sprintf("%.0f", p.Client.CPUPercent), fmt.Sprintf("%.0f", p.RSSPerConn), fmt.Sprint(len(p.Problems)))
+		t.row(p.Conns, p.Edges, yes, p.Frames, p.PerConn.Min, p.PerConn.Median, p.Staleness.P50, p.Staleness.P99, p.Staleness.P999,
+			p.EdgeCPU, p.Client.CPUPercent, p.RSSPerConn, len(p.Problems))
 	}
-	return t
+	return []*table{t}
 }
 
-func (res *scaleResult) writeText(w io.Writer) error {
+// text is result.txt, where the points are told only if there was a search.
+func (res *scaleResult) text() string {
 	p := res.All
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
@@ -156,13 +157,43 @@ func (res *scaleResult) writeText(w io.Writer) error {
 		line("too many", "not every client got every frame")
 	}
 	if len(res.Tried) > 0 {
-		b.WriteString("\n")
-		if err := res.table().writeText(&b, tabwriter.AlignRight); err != nil {
-			return err
-		}
+		b.WriteString("\n" + res.tables()[0].text())
 	}
-	if _, err := io.WriteString(w, b.String()); err != nil {
-		return err
+	return b.String() + res.verdict()
+}
+
+func (res *scaleResult) report(r *report) {
+	p := res.All
+	r.goals = append(r.goals, goal{
+		What: fmt.Sprintf("%d conns for %.0f s", p.Conns, p.Seconds), Wanted: "all open and served",
+		Measured: fmt.Sprintf("%d open, %d refused, %d lost, %d unserved", p.Open, p.Refused, p.Lost, p.Unserved), Holds: res.Good,
+	})
+	if res.Most != nil {
+		what := fmt.Sprintf("p99 of staleness of %d conns, each with every frame", res.Most.Conns)
+		r.staleness(what, single(res.Most.Staleness.P99), len(res.Most.Behind) > 0)
 	}
-	return verdict(w, res.Problems)
+	if len(res.Tried) > 0 {
+		r.picture("conns", "frames and staleness over the number of conns", res.connsChart())
+	}
+}
+
+func (res *scaleResult) connsChart() chart.Lines {
+	due := 1000 / float64(res.WindowMS)
+	points := slices.Clone(res.points())
+	slices.SortFunc(points, func(a, b *scalePoint) int { return cmp.Compare(a.Conns, b.Conns) })
+	line := func(s chart.Series, of func(p *scalePoint) float64) chart.Line {
+		return lineOf(s, points, func(p **scalePoint) float64 { return float64((*p).Conns) }, func(p **scalePoint) float64 { return of(*p) })
+	}
+	worst, middle := chart.Series{Name: "the worst conn; p99", Colour: chart.Blue}, chart.Series{Name: "the median", Colour: chart.Grey}
+	return chart.Lines{
+		Title: "What each conn gets, by how many there are", XAxis: "conns", Legend: []chart.Series{worst, middle},
+		Panels: []chart.Panel{
+			{Title: fmt.Sprintf("frames per second, of %.2g", due), Lines: []chart.Line{
+				line(middle, func(p *scalePoint) float64 { return p.PerConn.Median }), line(worst, func(p *scalePoint) float64 { return p.PerConn.Min }),
+			}},
+			{Title: "staleness of rows, ms", Lines: []chart.Line{
+				line(middle, func(p *scalePoint) float64 { return p.Staleness.P50 }), line(worst, func(p *scalePoint) float64 { return p.Staleness.P99 }),
+			}},
+		},
+	}
 }

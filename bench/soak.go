@@ -47,14 +47,12 @@ func runSoak(args []string, stdout, stderr io.Writer) int {
 	c := &labConfig{mode: "soak", conns: 5000, hold: 3 * time.Minute}
 	f := newLabFlags(c)
 	f.Float64Var(&c.churn, "churn", 500, "conns per second that are replaced by new ones; as many others change a topic")
-	err := c.parse(f, args, stderr)
-	if err == nil && !(c.churn > 0 && c.churn <= 100_000) {
-		err = fmt.Errorf("-churn %v: want conns per second above 0, such as -churn 500", c.churn)
-	}
-	if err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(c, stdout, stderr, (*session).soak)
+	return c.run(f, args, stdout, stderr, func() error {
+		if !(c.churn > 0 && c.churn <= 100_000) {
+			return fmt.Errorf("-churn %v: want conns per second above 0, such as -churn 500", c.churn)
+		}
+		return nil
+	}, (*session).soak)
 }
 
 // soak lets clients come and go at an edge, lets all of them leave, and waits until
@@ -63,7 +61,7 @@ func (s *session) soak() (outcome, error) {
 	if err := s.ticks(s.rate); err != nil {
 		return nil, err
 	}
-	server, err := targets[0].start(s.lab, s.setting)
+	server, err := edgeTarget.start(s.lab, s.setting)
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +72,11 @@ func (s *session) soak() (outcome, error) {
 	s.progress("soak: %d conns, %.0f of them replaced each second for %v", s.conns, s.churn, s.labConfig.hold)
 	moments, watched := make(chan int), make(chan error, 1)
 	go func() { watched <- w.run(moments) }()
-	hold, err := s.hold(server, s.conns, s.topics, func(moment int) {
+	hold, err := s.hold(server, s.conns, s.topics, func(moment int) error {
 		if moment != atEnd { // All conns are still there then, and leave next.
 			moments <- moment
 		}
+		return nil
 	})
 	close(moments)
 	if err := errors.Join(err, <-watched); err != nil {
@@ -98,8 +97,6 @@ func (s *session) soak() (outcome, error) {
 // it began.
 func (s *session) settle(w *soakWatch) (began float64, err error) {
 	w.phase = soakAfter
-	tick := time.NewTicker(soakEvery)
-	defer tick.Stop()
 	for {
 		if err := errors.Join(w.sample(), s.lab.Failed()); err != nil {
 			return 0, err
@@ -110,10 +107,8 @@ func (s *session) settle(w *soakWatch) (began float64, err error) {
 		if len(w.leftovers()) == 0 || w.last().Seconds-began > (soakLinger+soakPatience).Seconds() {
 			return began, nil
 		}
-		select {
-		case <-s.ctx.Done():
-			return 0, s.ctx.Err()
-		case <-tick.C:
+		if err := pause(s.ctx, soakEvery); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -165,7 +160,7 @@ func (w *soakWatch) sample() error {
 	w.series = append(w.series, soakSample{
 		Seconds: time.Since(w.began).Seconds(), Phase: w.phase, RSS: p.RSS, FDs: p.FDs,
 		Heap: int64(m["go_memstats_heap_inuse_bytes"]), Goroutines: int(m["go_goroutines"]),
-		Conns:         int(m[`edge_connections{state="handshake"}`] + m[`edge_connections{state="open"}`] + m[`edge_connections{state="closing"}`]),
+		Conns:         int(m.Sum("edge_connections")),
 		Subscriptions: int(m["edge_subscriptions"]), Topics: int(m["edge_topics"]),
 	})
 	return nil

@@ -4,9 +4,10 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"text/tabwriter"
+	"slices"
+	"strings"
 
+	"tickedge/bench/internal/chart"
 	"tickedge/bench/internal/swarm"
 )
 
@@ -17,7 +18,7 @@ const soakGrowthMax = 0.10
 
 // soakResult is an edge whose clients come and go.
 type soakResult struct {
-	Good    bool               `json:"good"`
+	conclusion
 	Conns   int                `json:"conns"`
 	Topics  int                `json:"topics"`
 	Rate    float64            `json:"ticks_per_second"`
@@ -33,48 +34,43 @@ type soakResult struct {
 	SettledSeconds float64      `json:"settled_seconds"`
 	Series         []soakSample `json:"series"`
 	Hold           *result      `json:"hold"`
-	Problems       []string     `json:"problems,omitempty"`
 }
 
 func (res *soakResult) conclude() {
 	res.Ended, res.Changed = res.Hold.Ended, res.Hold.Changed
-	var churn []float64
-	for _, s := range res.Series {
-		if s.Phase == soakChurn {
-			churn = append(churn, float64(s.RSS))
-		}
-	}
-	third := len(churn) / 3
-	res.Thirds = [2]float64{spreadOf(churn[:third]).Median, spreadOf(churn[len(churn)-third:]).Median}
-	res.Growth = ratio(res.Thirds[1]-res.Thirds[0], res.Thirds[0])
-	res.Problems = append(res.Problems, res.Hold.Problems...)
+	res.Thirds, res.Growth = growthOf(each(res.churn(), func(s *soakSample) float64 { return float64(s.RSS) }))
+	res.Problems, res.Behind = append(res.Problems, res.Hold.Problems...), res.Hold.Behind
 	if res.Growth > soakGrowthMax {
-		res.Problems = append(res.Problems, fmt.Sprintf("RSS grew by %.1f %% during the churn, %.0f %% are allowed", 100*res.Growth, 100*soakGrowthMax))
+		res.problem("RSS grew by %.1f %% during the churn, %.0f %% are allowed", 100*res.Growth, 100*soakGrowthMax)
 	}
 	for way, n := range res.Ended {
 		if n == 0 {
-			res.Problems = append(res.Problems, fmt.Sprintf("no conn ended by %v: ask for more -churn or a longer -for", swarm.Way(way)))
+			res.problem("no conn ended by %v: ask for more -churn or a longer -for", swarm.Way(way))
 		}
 	}
 	for _, what := range res.Left {
-		res.Problems = append(res.Problems, fmt.Sprintf("%s are left over %.0f s after the clients left", what, res.SettledSeconds))
+		res.problem("%s are left over %.0f s after the clients left", what, res.SettledSeconds)
 	}
-	res.Good = len(res.Problems) == 0
+	res.notes = []string{
+		fmt.Sprintf("RSS, median of the first third of the churn %.1f MB, of the last third %.1f MB: %+.1f %%", res.Thirds[0]/1e6, res.Thirds[1]/1e6, 100*res.Growth),
+		"staleness " + res.Hold.Update.text("updates"),
+	}
+	if len(res.Left) == 0 {
+		res.notes = append(res.notes, fmt.Sprintf("nothing was left over %.0f s after the last client left; topics linger %v", res.SettledSeconds, soakLinger))
+	}
+	res.conclusion.conclude()
 }
 
-func (res *soakResult) good() bool { return res.Good }
+// churn are the samples of that phase.
+func (res *soakResult) churn() []soakSample {
+	return slices.DeleteFunc(slices.Clone(res.Series), func(s soakSample) bool { return s.Phase != soakChurn })
+}
 
 // moments are the samples that are told: the first one, the first and the last of the
 // churn, and the last one.
 func (res *soakResult) moments() []soakSample {
-	var churn []soakSample
-	for _, s := range res.Series {
-		if s.Phase == soakChurn {
-			churn = append(churn, s)
-		}
-	}
 	told := res.Series[:1:1]
-	if len(churn) > 0 {
+	if churn := res.churn(); len(churn) > 0 {
 		told = append(told, churn[0], churn[len(churn)-1])
 	}
 	return append(told, res.Series[len(res.Series)-1])
@@ -85,27 +81,45 @@ func (res *soakResult) headline() string {
 		res.Conns, res.Topics, res.Rate, res.Hold.HoldSeconds, res.Churn, res.Ended[swarm.ByClose], res.Ended[swarm.ByFIN], res.Ended[swarm.ByRST], res.Changed)
 }
 
-func (res *soakResult) table() *table {
-	t := newTable("at s", "phase", "RSS MB", "heap MB", "goroutines", "descriptors", "conns", "subscriptions", "topics")
+func (res *soakResult) tables() []*table {
+	t := newTable("at s:%.0f", "phase", "RSS MB:%.1f", "heap MB:%.1f", "goroutines", "descriptors", "conns", "subscriptions", "topics")
+	t.right = true
 	for _, s := range res.moments() {
-		t.row(fmt.Sprintf("%.0f", s.Seconds), s.Phase, fmt.Sprintf("%.1f", mb(s.RSS)), fmt.Sprintf("%.1f", mb(s.Heap)), fmt.Sprint(s.Goroutines),
-			fmt.Sprint(s.FDs), fmt.Sprint(s.Conns), fmt.Sprint(s.Subscriptions), fmt.Sprint(s.Topics))
+		t.row(s.Seconds, s.Phase, mb(s.RSS), mb(s.Heap), s.Goroutines, s.FDs, s.Conns, s.Subscriptions, s.Topics)
 	}
-	return t
+	return []*table{t}
 }
 
-func (res *soakResult) writeText(w io.Writer) error {
-	fmt.Fprintln(w, res.headline())
-	if err := res.table().writeText(w, tabwriter.AlignRight); err != nil {
-		return err
+func (res *soakResult) report(r *report) {
+	left := "nothing"
+	if len(res.Left) > 0 {
+		left = strings.Join(res.Left, ", ")
 	}
-	fmt.Fprintf(w, "RSS, median of the first third of the churn %.1f MB, of the last third %.1f MB: %+.1f %%\n", res.Thirds[0]/1e6, res.Thirds[1]/1e6, 100*res.Growth)
-	fmt.Fprintf(w, "staleness %s\n", res.Hold.Update.text("updates"))
-	if len(res.Left) == 0 {
-		fmt.Fprintf(w, "nothing was left over %.0f s after the last client left; topics linger %v\n", res.SettledSeconds, soakLinger)
+	r.goals = append(r.goals, goal{
+		What: fmt.Sprintf("left over of %.0f conns/s that come and go", res.Churn), Wanted: "nothing", Measured: left, Holds: len(res.Left) == 0,
+	})
+	r.atMost(limit{"RSS in the last third of the churn", single(1 + res.Growth), "%.2f", " × that in the first", 1 + soakGrowthMax, 0, false})
+	r.picture("series", "memory, goroutines, descriptors and subscriptions over the run", res.seriesChart())
+}
+
+func (res *soakResult) seriesChart() chart.Lines {
+	rss, heap := chart.Series{Name: "the edge", Colour: chart.Blue}, chart.Series{Name: "its Go heap", Colour: chart.Orange}
+	line := func(s chart.Series, of func(s *soakSample) float64) chart.Line {
+		return lineOf(s, res.Series, func(s *soakSample) float64 { return s.Seconds }, of)
 	}
-	for _, text := range res.Hold.Behind {
-		fmt.Fprintln(w, "BEHIND:", text)
+	panel := func(title string, of func(s *soakSample) float64) chart.Panel {
+		return chart.Panel{Title: title, Lines: []chart.Line{line(rss, of)}}
 	}
-	return verdict(w, res.Problems)
+	c := chart.Lines{
+		Title: fmt.Sprintf("%d conns, of which %.0f a second are replaced; then all leave", res.Conns, res.Churn), XAxis: "seconds",
+		Legend: []chart.Series{rss, heap},
+		Panels: []chart.Panel{
+			panel("RSS and heap in use, MB", func(s *soakSample) float64 { return mb(s.RSS) }),
+			panel("goroutines", func(s *soakSample) float64 { return float64(s.Goroutines) }),
+			panel("file descriptors", func(s *soakSample) float64 { return float64(s.FDs) }),
+			panel("subscriptions", func(s *soakSample) float64 { return float64(s.Subscriptions) }),
+		},
+	}
+	c.Panels[0].Lines = append(c.Panels[0].Lines, line(heap, func(s *soakSample) float64 { return mb(s.Heap) }))
+	return c
 }

@@ -26,8 +26,10 @@ const (
 	gorillaName = "gorilla" // The usual design: goroutines per conn, a queue per conn.
 )
 
+var edgeTarget = target{edgeName, "cmd/edge", true}
+
 var targets = []target{
-	{edgeName, "cmd/edge", true},
+	edgeTarget,
 	{floorName, "bench/floor", false},
 	{gnetName, "bench/yard/gnet", false},
 	{gorillaName, "bench/yard/gorilla", true},
@@ -45,18 +47,17 @@ func findTargets(list string) ([]target, error) {
 			}
 		}
 		if len(found) == before {
-			return nil, fmt.Errorf("-servers %s: there is no server %q; want some of %s", list, name, targetNames())
+			return nil, fmt.Errorf("-servers %s: there is no server %q; want some of %s", list, name, strings.Join(targetNames(), ","))
 		}
 	}
 	return found, nil
 }
 
-func targetNames() string {
-	var names []string
+func targetNames() (names []string) {
 	for _, t := range targets {
 		names = append(names, t.name)
 	}
-	return strings.Join(names, ",")
+	return names
 }
 
 // setting is what all servers of a run have in common.
