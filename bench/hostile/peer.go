@@ -78,19 +78,43 @@ func (e *edge) upgradedBy(query string, i, buffer int) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.WriteString(p, goodRequest(query)); err != nil {
-		_ = p.Close()
-		return nil, err
-	}
-	status, err := p.head()
-	if err == nil && status != 101 {
-		err = fmt.Errorf("HTTP %d", status)
+	return p, p.upgrade(query)
+}
+
+// upgrade sends a request and reads the 101. If that fails it closes the conn.
+func (p *peer) upgrade(query string) error {
+	_, err := io.WriteString(p, goodRequest(query))
+	if err == nil {
+		var status int
+		if status, err = p.head(); err == nil && status != 101 {
+			err = fmt.Errorf("HTTP %d", status)
+		}
 	}
 	if err != nil {
 		_ = p.Close()
-		return nil, err
 	}
-	return p, nil
+	return err
+}
+
+// open opens a WebSocket from one of many addresses, has do something done with it, and
+// closes it. It returns what do has seen.
+func (e *edge) open(i, buffer int, do func(p *peer) string) string {
+	p, err := e.upgradedBy("", i, buffer)
+	return using(p, err, do)
+}
+
+// dial is open without a request.
+func (e *edge) dial(i int, do func(p *peer) string) string {
+	p, err := e.connect(i, 0)
+	return using(p, err, do)
+}
+
+func using(p *peer, err error, do func(p *peer) string) string {
+	if err != nil {
+		return err.Error()
+	}
+	defer p.Close()
+	return do(p)
 }
 
 // reset ends the conn with an RST.
@@ -140,6 +164,29 @@ func (p *peer) frame() (wire.Op, []byte, error) {
 			return 0, nil, err
 		}
 	}
+}
+
+// heard reads one frame. It answers a ping, and a close frame is an error.
+func (p *peer) heard() (wire.Op, []byte, error) {
+	op, payload, err := p.frame()
+	switch {
+	case err != nil:
+	case op == wire.OpClose:
+		code, reason, _ := wire.ParseClose(payload)
+		err = fmt.Errorf("close %d %s", code, reason)
+	case op == wire.OpPing:
+		_, err = p.Write(wire.AppendFrame(nil, wire.OpPong, key, payload))
+	}
+	return op, payload, err
+}
+
+// list is n texts.
+func list(n int, text func(i int) string) []string {
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = text(i)
+	}
+	return texts
 }
 
 // message is a text message as a frame.
@@ -291,12 +338,7 @@ func (p *peer) text(s *seen, payload []byte) (goesOn bool) {
 // frames opens a WebSocket and sends bytes on it.
 func frames(parts ...[]byte) func(*run) string {
 	return func(r *run) string {
-		p, err := r.edge.upgraded("")
-		if err != nil {
-			return err.Error()
-		}
-		defer p.Close()
-		return p.send(slices.Concat(parts...))
+		return r.edge.open(0, 0, func(p *peer) string { return p.send(slices.Concat(parts...)) })
 	}
 }
 
@@ -320,13 +362,10 @@ func (p *peer) send(b []byte) string {
 // request sends a request head, with a sign of life right behind it.
 func request(head string) func(*run) string {
 	return func(r *run) string {
-		p, err := r.edge.connect(0, 0)
-		if err != nil {
-			return err.Error()
-		}
-		defer p.Close()
-		_, _ = p.Write(append([]byte(head), alive...))
-		return p.answer()
+		return r.edge.dial(0, func(p *peer) string {
+			_, _ = p.Write(append([]byte(head), alive...))
+			return p.answer()
+		})
 	}
 }
 
