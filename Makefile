@@ -6,7 +6,7 @@ FUZZTIME ?= 2m
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## run the edge with a simulated market: http://localhost:8080/
@@ -20,10 +20,18 @@ build: ## build edge and tickgen into bin/
 deps: ## install what the tests need: redis-server, chromium, node, python, proxies (Debian, as root)
 	scripts/deps
 
-.PHONY: test
+# The tests of both modules wait more than they work, so they run side by side, with half of the processors each.
+HALF := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n > 1 ? n / 2 : 1)))
+
+.PHONY: test test-product test-bench
 test: deps ## all tests, with the race detector
-	$(GO) test -race ./...
-	$(GO) -C bench test -race ./...
+	$(MAKE) -j2 test-product test-bench
+
+test-product: ## those of the product alone
+	$(GO) test -race -p $(HALF) ./...
+
+test-bench: ## those of bench alone
+	$(GO) -C bench test -race -p $(HALF) ./...
 
 .PHONY: check
 check: fmt vet lint test ## what CI runs
