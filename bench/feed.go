@@ -131,8 +131,7 @@ type feedWatch struct {
 	publisher  *lab.Proc
 	begin, end feedMark
 	series     []feedSample
-	sampled    chan error
-	stop       chan struct{}
+	sampling   *repeated
 	profiled   chan error
 	profile    []share
 	whole      feedWhole
@@ -170,8 +169,7 @@ func (w *feedWatch) start() error {
 	if w.begin, err = w.mark(); err != nil {
 		return err
 	}
-	w.stop, w.sampled, w.profiled = make(chan struct{}), make(chan error, 1), make(chan error, 1)
-	go func() { w.sampled <- w.sample() }()
+	w.sampling, w.profiled = repeat(feedEvery, w.sample), make(chan error, 1)
 	go func() { w.profiled <- w.takeProfile(int(w.labConfig.hold.Seconds())) }()
 	return nil
 }
@@ -181,8 +179,7 @@ func (w *feedWatch) finish() (err error) {
 	if w.end, err = w.mark(); err != nil {
 		return err
 	}
-	close(w.stop)
-	if err := errors.Join(<-w.sampled, <-w.profiled, w.lab.Failed()); err != nil {
+	if err := errors.Join(w.sampling.stop(), <-w.profiled, w.lab.Failed()); err != nil {
 		return err
 	}
 	if err := w.lab.Stop(w.publisher); err != nil {
@@ -280,31 +277,20 @@ func (w *feedWatch) flow() (f flow, err error) {
 	return f, err
 }
 
-// sample samples until stop is closed.
+// sample adds a sample to the series.
 func (w *feedWatch) sample() error {
-	tick := time.NewTicker(feedEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-w.stop:
-			return nil
-		case <-tick.C:
-		}
-		f, err := w.flow()
-		if err != nil {
-			return err
-		}
-		p, err := w.server.Procs[0].Sample()
-		if err != nil {
-			return err
-		}
-		w.series = append(w.series, feedSample{
-			Seconds: f.at.Sub(w.begin.at).Seconds(), RSS: p.RSS, EdgeLag: float64(f.lag) / float64(time.Millisecond),
-			// By Little's law. More may be counted as taken than as published, by the
-			// time that counting takes.
-			Behind: max(0, 1000*(float64(f.published)-float64(f.ticks))/w.rate),
-		})
+	f, err := w.flow()
+	if err != nil {
+		return err
 	}
+	p, err := w.server.Procs[0].Sample()
+	w.series = append(w.series, feedSample{
+		Seconds: f.at.Sub(w.begin.at).Seconds(), RSS: p.RSS, EdgeLag: float64(f.lag) / float64(time.Millisecond),
+		// By Little's law. More may be counted as taken than as published, by the
+		// time that counting takes.
+		Behind: max(0, 1000*(float64(f.published)-float64(f.ticks))/w.rate),
+	})
+	return err
 }
 
 // profileFile is what the edge spent its CPU on, in the run's directory.

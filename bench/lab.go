@@ -290,6 +290,38 @@ func (s *session) progress(format string, args ...any) {
 	fmt.Fprintf(s.stderr, "== "+format+"\n", args...)
 }
 
+// repeated is something that is done again and again, in a goroutine of its own.
+type repeated struct {
+	quit  chan struct{}
+	ended chan error
+}
+
+// repeat does something every so often, until stop is called or an error comes.
+func repeat(every time.Duration, do func() error) *repeated {
+	r := &repeated{quit: make(chan struct{}), ended: make(chan error, 1)}
+	go func() {
+		for {
+			select {
+			case <-r.quit:
+				r.ended <- nil
+				return
+			case <-time.After(every):
+			}
+			if err := do(); err != nil {
+				r.ended <- err
+				return
+			}
+		}
+	}()
+	return r
+}
+
+// stop waits for the end, and returns the error. It may be called once.
+func (r *repeated) stop() error {
+	close(r.quit)
+	return <-r.ended
+}
+
 // pause waits. The error is that of ctx, if it ends meanwhile.
 func pause(ctx context.Context, d time.Duration) error {
 	select {

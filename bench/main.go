@@ -18,7 +18,7 @@
 //	goal.go      what the edge is meant to reach
 //	all.go       all modes, one after the other
 //	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, scale.go, soak.go, feed.go: a mode
-//	             each, from its flags to what it adds to the report; the results of the longer ones in *_result.go
+//	             each, from its flags to what it adds to the report; feed_result.go is the second half of the last
 //	profile.go   what an edge spends its CPU on
 package main
 
