@@ -36,13 +36,10 @@ func (s *session) fanout() (outcome, error) {
 		return nil, err
 	}
 	f := newFanoutResult(s.labConfig)
-	if err := turns(s.rounds, len(f.Servers), func(round, i int) error {
+	if err := turns(s.rounds, len(f.Servers), func(round, i int) (err error) {
 		of := &f.Servers[i]
 		s.progress("fanout: round %d of %d, %s", round+1, s.rounds, of.Name)
-		r, err := s.fanoutRound(of.Name, nil)
-		if err == nil {
-			of.Rounds[round] = *r
-		}
+		of.Rounds[round], err = s.fanoutRound(of.Name, nil)
 		return err
 	}); err != nil {
 		return nil, err
@@ -52,7 +49,7 @@ func (s *session) fanout() (outcome, error) {
 }
 
 // fanoutRound starts a server, holds conns at it and ends it. watch may be nil.
-func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment int) error) (*fanoutRound, error) {
+func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment int) error) (r fanoutRound, err error) {
 	conns, topics := s.conns, s.topics
 	if name == feedName {
 		name, topics = edgeName, min(s.universe, swarm.TopicsMax)
@@ -60,14 +57,13 @@ func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment
 	}
 	found, err := findTargets(name)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	res, err := s.holdAt(found[0], s.setting, conns, topics, watch)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-	r := fanoutRoundOf(res)
-	return &r, nil
+	return fanoutRoundOf(res), nil
 }
 
 // coverage is how many conns with so many random topics of a universe it takes to
@@ -125,11 +121,9 @@ func fanoutRoundOf(res *result) fanoutRound {
 		Frames: ratio(float64(res.Frames), res.HoldSeconds), Staleness: res.Update,
 		RowsPerFrame: ratio(float64(res.Rows), float64(res.Frames)),
 		Problems:     res.Problems, Behind: res.Behind,
-	}
-	for _, s := range res.Servers {
-		r.CPUPerFrame += s.CPUPerFrame
-		r.CPUPercent += s.CPUPercent
-		r.RSSPerConn += s.RSSPerConn
+		CPUPerFrame: res.sum(func(s *serverCost) float64 { return s.CPUPerFrame }),
+		CPUPercent:  res.sum(func(s *serverCost) float64 { return s.CPUPercent }),
+		RSSPerConn:  res.sum(func(s *serverCost) float64 { return s.RSSPerConn }),
 	}
 	return r
 }

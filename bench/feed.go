@@ -299,7 +299,7 @@ const profileFile = "edge-cpu.pprof"
 func (w *feedWatch) takeProfile(seconds int) error {
 	ctx, cancel := context.WithTimeout(w.ctx, time.Duration(seconds)*time.Second+feedPatience)
 	defer cancel()
-	b, err := w.server.CPUProfile(ctx, seconds)
+	b, err := w.server.Page(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds)) // A file for go tool pprof.
 	if err != nil {
 		return err
 	}

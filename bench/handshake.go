@@ -58,12 +58,9 @@ func (s *session) handshake() (outcome, error) {
 	for _, t := range s.targets {
 		res.Servers = append(res.Servers, handshakeServer{Name: t.name, Rounds: make([]handshakeRound, s.rounds)})
 	}
-	if err := turns(s.rounds, len(s.targets), func(round, i int) error {
+	if err := turns(s.rounds, len(s.targets), func(round, i int) (err error) {
 		s.progress("handshake: round %d of %d, %s", round+1, s.rounds, s.targets[i].name)
-		r, err := s.handshakeRound(s.targets[i])
-		if err == nil {
-			res.Servers[i].Rounds[round] = *r
-		}
+		res.Servers[i].Rounds[round], err = s.handshakeRound(s.targets[i])
 		return err
 	}); err != nil {
 		return nil, err
@@ -73,44 +70,44 @@ func (s *session) handshake() (outcome, error) {
 }
 
 // handshakeRound starts a server, opens and closes conns at it, and ends it.
-func (s *session) handshakeRound(t target) (_ *handshakeRound, err error) {
+func (s *session) handshakeRound(t target) (r handshakeRound, err error) {
 	set := s.setting
 	if !t.feed {
 		set.rate = 1 // As calm as they can be.
 	}
 	server, err := t.start(s.lab, set)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, s.lab.StopServer(server)) }()
 	conns, err := newPlain(server)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer conns.closeAll()
 	// One conn stays all the time: what a server does for the first one, such as
 	// beginning to turn, is not the price of a handshake.
 	if err := conns.open(s.ctx, 1, s.connRate); err != nil {
-		return nil, err
+		return r, err
 	}
-	r, err := s.openAndClose(server, conns)
+	r, err = s.openAndClose(server, conns)
 	return r, errors.Join(err, s.ctx.Err(), s.lab.Failed())
 }
 
 // openAndClose measures what a server uses when empty, while conns come, with all of
 // them, and while they go.
-func (s *session) openAndClose(server *lab.Server, conns *plainConns) (*handshakeRound, error) {
+func (s *session) openAndClose(server *lab.Server, conns *plainConns) (r handshakeRound, err error) {
 	files, err := openFiles(server)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	idle := func() error { return pause(s.ctx, s.labConfig.hold) }
-	var empty, opening, full, closing usage
+	var empty, opening, full, closing lab.Usage
 	for _, phase := range []struct {
-		of *usage
+		of *lab.Usage
 		f  func() error
 	}{
-		{new(usage), idle}, // The server may still be at work for its start.
+		{new(lab.Usage), idle}, // The server may still be at work for its start.
 		{&empty, idle},
 		{&opening, func() error { return conns.open(s.ctx, s.conns, s.connRate) }},
 		{&full, idle},
@@ -118,8 +115,8 @@ func (s *session) openAndClose(server *lab.Server, conns *plainConns) (*handshak
 			return errors.Join(conns.closeSome(s.ctx, 1, s.connRate), s.awaitFiles(server, files))
 		}},
 	} {
-		if *phase.of, err = usageOf(server, phase.f); err != nil {
-			return nil, err
+		if *phase.of, err = server.Use(phase.f); err != nil {
+			return r, err
 		}
 	}
 	return handshakeRoundOf(s.conns, empty, opening, full, closing), nil
@@ -127,31 +124,10 @@ func (s *session) openAndClose(server *lab.Server, conns *plainConns) (*handshak
 
 // handshakeRoundOf takes off what the server uses for itself: the mean of that with no
 // conns and that with all of them.
-func handshakeRoundOf(conns int, empty, opening, full, closing usage) *handshakeRound {
-	own := (empty.share() + full.share()) / 2
-	perConn := func(u usage) float64 { return 1e6 * (u.cpu.Seconds() - own*u.took.Seconds()) / float64(conns) }
-	return &handshakeRound{Open: perConn(opening), Close: perConn(closing), Idle: 100 * full.share()}
-}
-
-// usage is what a server used in a time.
-type usage struct{ cpu, took time.Duration }
-
-// share is that of one core.
-func (u usage) share() float64 { return u.cpu.Seconds() / u.took.Seconds() }
-
-// usageOf is what a server uses while f runs.
-func usageOf(server *lab.Server, f func() error) (usage, error) {
-	before, err := server.CPU()
-	if err != nil {
-		return usage{}, err
-	}
-	began := time.Now()
-	if err := f(); err != nil {
-		return usage{}, err
-	}
-	took := time.Since(began)
-	after, err := server.CPU()
-	return usage{after - before, took}, err
+func handshakeRoundOf(conns int, empty, opening, full, closing lab.Usage) handshakeRound {
+	own := (empty.Share() + full.Share()) / 2
+	perConn := func(u lab.Usage) float64 { return 1e6 * (u.CPU.Seconds() - own*u.Took.Seconds()) / float64(conns) }
+	return handshakeRound{Open: perConn(opening), Close: perConn(closing), Idle: 100 * full.Share()}
 }
 
 // openFiles is how many files a server has open, and thus how many conns.

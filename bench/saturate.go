@@ -89,13 +89,10 @@ func (s *session) saturate(feedRate float64) (_ outcome, err error) {
 		return nil, err
 	}
 	res := newSaturateResult(s.labConfig, feedRate)
-	if err := turns(s.rounds, len(res.Servers), func(round, i int) error {
+	if err := turns(s.rounds, len(res.Servers), func(round, i int) (err error) {
 		of := &res.Servers[i]
 		s.progress("saturate: round %d of %d, %s at %.0f ticks/s", round+1, s.rounds, of.Name, of.Rate)
-		r, err := s.saturateRound(&cpu, of.target, of.Rate)
-		if err == nil {
-			of.Rounds[round] = *r
-		}
+		of.Rounds[round], err = s.saturateRound(&cpu, of.target, of.Rate)
 		return err
 	}); err != nil {
 		return nil, err
@@ -107,11 +104,11 @@ func (s *session) saturate(feedRate float64) (_ outcome, err error) {
 // saturateRound starts a server, holds conns at it and ends it. A source of ticks runs
 // only beside servers that take them: the others would not notice it, on a CPU of their
 // own, but bench needs every bit of its own.
-func (s *session) saturateRound(cpu *unix.CPUSet, t target, rate float64) (_ *saturateRound, err error) {
+func (s *session) saturateRound(cpu *unix.CPUSet, t target, rate float64) (r saturateRound, err error) {
 	if t.feed {
 		ticks, err := s.lab.Ticks(s.redis, s.universe, rate)
 		if err != nil {
-			return nil, err
+			return r, err
 		}
 		defer func() { err = errors.Join(err, s.lab.Stop(ticks)) }()
 	}
@@ -124,34 +121,34 @@ func (s *session) saturateRound(cpu *unix.CPUSet, t target, rate float64) (_ *sa
 		server, err = t.start(s.lab, set)
 		return err
 	}); err != nil {
-		return nil, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, s.lab.StopServer(server)) }()
 	conns, err := newPlain(server)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer conns.closeAll()
 	// All are connected before the first one subscribes: a server with too much to do
 	// comes to accept few.
 	if err := conns.open(s.ctx, s.conns, s.connRate); err != nil {
-		return nil, err
+		return r, err
 	}
 	names, err := swarm.Names(lab.TopicPattern, s.universe)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := conns.subscribe(names, s.topics, s.seed); err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := conns.awaitFrames(s.ctx, 3); err != nil { // Hello, ack and rows.
-		return nil, err
+		return r, err
 	}
 	return s.saturateHold(server, conns)
 }
 
 // saturateHold lets the plain conns be read while those of the sample are held.
-func (s *session) saturateHold(server *lab.Server, conns *plainConns) (*saturateRound, error) {
+func (s *session) saturateHold(server *lab.Server, conns *plainConns) (r saturateRound, err error) {
 	reading := repeat(drainPause, conns.readAll) // It owns the conns now.
 	var begin, end drainMark
 	res, err := s.hold(server, sampleConns, s.topics, func(moment int) (err error) {
@@ -164,7 +161,7 @@ func (s *session) saturateHold(server *lab.Server, conns *plainConns) (*saturate
 		return err
 	})
 	if err := errors.Join(err, reading.stop()); err != nil {
-		return nil, err
+		return r, err
 	}
 	return saturateRoundOf(res, begin, end), nil
 }
@@ -257,10 +254,10 @@ func countedOff(seconds float64) float64 { return 0.2/seconds + 0.01 }
 
 // saturateRoundOf puts together what came on the plain conns and on the sample, which
 // is res.
-func saturateRoundOf(res *result, begin, end drainMark) *saturateRound {
+func saturateRoundOf(res *result, begin, end drainMark) saturateRound {
 	seconds := end.at.Sub(begin.at).Seconds()
 	cpu := (end.cpu - begin.cpu).Seconds()
-	r := &saturateRound{
+	r := saturateRound{
 		Frames:     float64(end.frames-begin.frames)/seconds + ratio(float64(res.Frames), res.HoldSeconds),
 		CPUPercent: 100 * cpu / seconds,
 		Rows:       ratio(float64(res.Rows), float64(res.Frames)), Staleness: res.Update,

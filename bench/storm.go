@@ -88,11 +88,8 @@ func (s *session) storm(conns int) (outcome, error) {
 
 func (res *stormResult) conclude(calm, stormy, newcomers *result) {
 	hold := func(r *result) stormHold {
-		h := stormHold{Staleness: r.Update, PerConn: r.PerConn, Seconds: r.HoldSeconds}
-		for _, s := range r.Servers {
-			h.CPUSeconds += s.CPUSeconds
-		}
-		return h
+		cpu := r.sum(func(s *serverCost) float64 { return s.CPUSeconds })
+		return stormHold{Staleness: r.Update, PerConn: r.PerConn, Seconds: r.HoldSeconds, CPUSeconds: cpu}
 	}
 	res.Calm, res.Stormy = hold(calm), hold(stormy)
 	res.Seconds, res.Snapshot, res.Refused = newcomers.ConnectSeconds, newcomers.Snapshot, newcomers.Refused.Total()

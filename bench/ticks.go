@@ -111,7 +111,7 @@ func (s *session) tickRound(of *tickRate) error {
 	if err != nil {
 		return err
 	}
-	of.with, of.without = append(of.with, *with), append(of.without, *without)
+	of.with, of.without = append(of.with, with), append(of.without, without)
 	of.ticks, of.rows = append(of.ticks, after), append(of.rows, with.RowsPerFrame)
 	return nil
 }

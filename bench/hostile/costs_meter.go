@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tickedge/bench/internal/lab"
 )
 
 // costMeter measures one edge.
@@ -97,25 +99,14 @@ func (m *costMeter) pause(d time.Duration) {
 	}
 }
 
-// used is the CPU that the edge uses while do runs, and how long that takes, in seconds.
-func (m *costMeter) used(do func() error) (cpu, took float64, err error) {
-	before, err := m.edge.server.CPU()
-	if err != nil {
-		return 0, 0, err
-	}
-	begin := time.Now()
-	if err := do(); err != nil {
-		return 0, 0, err
-	}
-	after, err := m.edge.server.CPU()
-	return (after - before).Seconds(), time.Since(begin).Seconds(), err
-}
-
 // idle is what the edge uses by itself with the conns that are there, in cores.
 func (m *costMeter) idle(d time.Duration) (float64, error) {
-	cpu, took, err := m.used(func() error { m.pause(d); return nil })
-	return cpu / took, err
+	u, err := m.edge.server.Use(func() error { m.pause(d); return nil })
+	return u.Share(), err
 }
+
+// beyond is the CPU that was used beyond what the edge uses by itself, in seconds.
+func beyond(rest float64, u lab.Usage) float64 { return u.CPU.Seconds() - rest*u.Took.Seconds() }
 
 func (m *costMeter) cost(k kind) (c cost, err error) {
 	c.kind = k
@@ -180,7 +171,7 @@ func (m *costMeter) burst(k *kind, n int) (cpu, size float64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	cpu, took, err := m.used(func() error {
+	used, err := m.edge.server.Use(func() error {
 		for _, a := range all {
 			sent, err := a.send(k, n, alive)
 			if err == nil {
@@ -196,7 +187,7 @@ func (m *costMeter) burst(k *kind, n int) (cpu, size float64, err error) {
 		}
 		return nil
 	})
-	return cpu - rest*took, size, err
+	return beyond(rest, used), size, err
 }
 
 // permitted is the rate at which one conn may send for as long as it likes.
@@ -288,7 +279,7 @@ func (m *costMeter) flooded(k *kind) (float64, error) {
 		return 0, err
 	}
 	defer closeAll([]*payer{one})
-	cpu, took, err := m.used(func() error {
+	used, err := m.edge.server.Use(func() error {
 		for begin := time.Now(); time.Since(begin) < measure && m.edge.ctx.Err() == nil; {
 			if _, err := one.send(k, 64, nil); err != nil {
 				return err
@@ -296,7 +287,7 @@ func (m *costMeter) flooded(k *kind) (float64, error) {
 		}
 		return nil
 	})
-	return cpu/took - rest, err
+	return used.Share() - rest, err
 }
 
 // requests measures conns that send one request each and end.
@@ -309,7 +300,7 @@ func (m *costMeter) requests(c *cost) error {
 	if err != nil {
 		return err
 	}
-	cpu, took, err := m.used(func() error {
+	used, err := m.edge.server.Use(func() error {
 		if what := crowd(n, atOnce, func(i int) string { return m.request(c, i) }); what != fmt.Sprintf("%d × done", n) {
 			return errors.New(what)
 		}
@@ -318,7 +309,7 @@ func (m *costMeter) requests(c *cost) error {
 	if err != nil {
 		return err
 	}
-	c.each = (cpu - rest*took) / float64(n) * 1e6
+	c.each = beyond(rest, used) / float64(n) * 1e6
 	// And the SYN, two acknowledgements and the FIN of the client.
 	c.size = onWire(len(c.once(0))) + 4*packetHead + onWire(len(c.then)+len(closing(1000, "")))
 	if c.dribble {

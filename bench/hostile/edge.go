@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -180,12 +178,7 @@ func (e *edge) until(atMost time.Duration, holds func() bool) bool {
 
 // heap is what is in use after a garbage collection, in bytes.
 func (e *edge) heap() (float64, error) {
-	resp, err := http.Get("http://" + e.server.Admins[0] + "/debug/pprof/heap?gc=1")
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+	if _, err := e.server.Page(e.ctx, "/debug/pprof/heap?gc=1"); err != nil {
 		return 0, err
 	}
 	m, err := e.server.Metrics()

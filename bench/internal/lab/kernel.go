@@ -31,41 +31,39 @@ func ReadKernel() (k Kernel, err error) {
 	return k, errors.Join(err, slabErr)
 }
 
-var client = http.Client{Timeout: 5 * time.Second}
+// pageTimeout bounds what a page of an admin port may take, if it does not measure.
+const pageTimeout = 5 * time.Second
 
-// get reads a page of an admin port.
-func get(addr, path string) (string, error) {
-	resp, err := client.Get("http://" + addr + path)
+// page reads a page of an admin port.
+func page(addr, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
+	defer cancel()
+	return pageWithin(ctx, addr, path)
+}
+
+func pageWithin(ctx context.Context, addr, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
-		return "", err
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s says %s: %.100s", path, resp.Status, b)
 	}
-	return string(b), err
+	return b, err
 }
 
-// CPUProfile lets the first edge of a server note where it spends its CPU, for whole
-// seconds, and returns the profile: a file for go tool pprof.
-func (s *Server) CPUProfile(ctx context.Context, seconds int) ([]byte, error) {
-	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.Admins[0], seconds)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// Page reads a page of the admin port of a server's first edge, for as long as it takes or
+// until ctx ends.
+func (s *Server) Page(ctx context.Context, path string) ([]byte, error) {
+	b, err := pageWithin(ctx, s.Admins[0], path)
 	if err != nil {
-		return nil, fmt.Errorf("lab: profile: %w", err)
-	}
-	resp, err := http.DefaultClient.Do(req) // As long as it takes: ctx ends it.
-	if err != nil {
-		return nil, fmt.Errorf("lab: profile: %w", err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %.100s", resp.Status, b)
-	}
-	if err != nil {
-		err = fmt.Errorf("lab: profile: %w", err)
+		err = fmt.Errorf("lab: %w", err)
 	}
 	return b, err
 }
@@ -116,12 +114,12 @@ func (s *Server) Metrics() (Metrics, error) {
 // EachMetrics reads /metrics of each edge of a server.
 func (s *Server) EachMetrics() (each []Metrics, err error) {
 	for _, admin := range s.Admins {
-		text, err := get(admin, "/metrics")
+		text, err := page(admin, "/metrics")
 		if err != nil {
 			return each, fmt.Errorf("lab: metrics: %w", err)
 		}
 		m := Metrics{}
-		for l := range strings.Lines(text) {
+		for l := range strings.Lines(string(text)) {
 			name, value, ok := strings.Cut(strings.TrimSpace(l), " ")
 			if v, err := strconv.ParseFloat(value, 64); ok && err == nil && !strings.HasPrefix(name, "#") {
 				m[name] += v
