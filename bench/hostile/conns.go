@@ -104,7 +104,7 @@ func fillWith(r *run, fill, i int) string {
 	names := list(universe, func(int) string {
 		return fmt.Sprintf("%016x%016x%016x%016x", rng.Uint64(), rng.Uint64(), rng.Uint64(), rng.Uint64())
 	})
-	what := r.edge.open(i, 0, func(p *peer) string { return p.send(append(subscribe(names), alive...)) })
+	what := r.edge.open("", i, 0, func(p *peer) string { return p.send(append(subscribe(names), alive...)) })
 	if what == "ack, goes on" || strings.HasSuffix(what, "rejected 413, goes on") || strings.HasSuffix(what, "rejected 429, goes on") {
 		return "goes on"
 	}
@@ -151,7 +151,7 @@ func churn(r *run) string {
 	before := r.edge.closings()
 	third := (r.churn + 2) / 3
 	what := crowd(r.churn, 64, func(i int) string {
-		return r.edge.open(i, 0, func(p *peer) string {
+		return r.edge.open("", i, 0, func(p *peer) string {
 			switch i % 3 {
 			case 0:
 				if what := p.send(closing(1000, "")); what != "close 1000" {
@@ -171,18 +171,16 @@ func churn(r *run) string {
 func resetDuringWrites(r *run) string {
 	before := r.edge.closings()
 	what := crowd(r.resets, 50, func(i int) string {
-		p, err := r.edge.upgradedBy("?interval=100", i, smallBuffer)
-		if err != nil {
-			return err.Error()
-		}
-		_, _ = p.Write(allTopics())
-		for range 1 + i%8 {
-			if err := p.fill(); err != nil {
-				return ending(err)
+		return r.edge.open("?interval=100", i, smallBuffer, func(p *peer) string {
+			_, _ = p.Write(allTopics())
+			for range 1 + i%8 {
+				if err := p.fill(); err != nil {
+					return ending(err)
+				}
 			}
-		}
-		p.reset()
-		return "reset"
+			p.reset()
+			return "reset"
+		})
 	})
 	if what != fmt.Sprintf("%d × reset", r.resets) {
 		return what

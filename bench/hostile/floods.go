@@ -75,7 +75,7 @@ func (r *run) floodWith(b []byte) string {
 
 // floodTo sends b on a conn with all topics, and returns how that ends.
 func (r *run) floodTo(i int, b []byte) string {
-	return r.edge.open(i, 0, func(p *peer) string {
+	return r.edge.open("", i, 0, func(p *peer) string {
 		what := p.send(append(allTopics(), b...))
 		return what[strings.LastIndex(what, ", ")+1:][len(" "):]
 	})

@@ -189,14 +189,8 @@ func claimMuch(r *run) string {
 	if err != nil {
 		return err.Error()
 	}
-	peers := make([]*peer, claims)
-	defer func() {
-		for _, p := range peers {
-			if p != nil {
-				_ = p.Close()
-			}
-		}
-	}()
+	peers := make(peers, claims)
+	defer peers.reset()
 	begin := append(claimShort(fin|0x1, messageMax), "ten bytes."...)
 	for i := range peers {
 		if peers[i], err = r.edge.upgraded(""); err != nil {
@@ -230,7 +224,7 @@ func claimShort(b0 byte, length uint16) []byte {
 // byteByByte sends a command in as many writes as it has bytes.
 func byteByByte(r *run) string {
 	return crowd(r.bytewise, r.bytewise, func(int) string {
-		return r.edge.open(0, 0, func(p *peer) string {
+		return r.edge.open("", 0, 0, func(p *peer) string {
 			for i := range alive {
 				if _, err := p.Write(alive[i : i+1]); err != nil {
 					return ending(err)
@@ -243,27 +237,24 @@ func byteByByte(r *run) string {
 
 // pingsUnread pings and does not read. All pongs would be more than the kernel takes.
 func pingsUnread(r *run) string {
-	p, err := r.edge.upgradedBy("", 0, smallBuffer)
-	if err != nil {
-		return err.Error()
-	}
-	defer p.Close()
-	before, err := r.edge.level()
-	if err != nil {
-		return err.Error()
-	}
-	if _, err := p.Write(slices.Repeat(ping(strings.Repeat("p", 125)), r.pings)); err != nil {
-		return "write: " + ending(err)
-	}
-	after, err := r.edge.level()
-	if err != nil {
-		return err.Error()
-	}
-	const most = 8 << 20
-	if grown := after.rss - before.rss; grown > most {
-		return fmt.Sprintf("memory grew by %d MiB", grown>>20)
-	}
-	return pongs(p.reaction()) + ", no memory kept" // Those that the socket took are read now.
+	return r.edge.open("", 0, smallBuffer, func(p *peer) string {
+		before, err := r.edge.level()
+		if err != nil {
+			return err.Error()
+		}
+		if _, err := p.Write(slices.Repeat(ping(strings.Repeat("p", 125)), r.pings)); err != nil {
+			return "write: " + ending(err)
+		}
+		after, err := r.edge.level()
+		if err != nil {
+			return err.Error()
+		}
+		const most = 8 << 20
+		if grown := after.rss - before.rss; grown > most {
+			return fmt.Sprintf("memory grew by %d MiB", grown>>20)
+		}
+		return pongs(p.reaction()) + ", no memory kept" // Those that the socket took are read now.
+	})
 }
 
 // pongs leaves the number of pongs out, if there are no more than two seconds of the
@@ -316,7 +307,7 @@ func mutate(rng *rand.Rand, b []byte) []byte {
 func mutatedStreams(r *run) string {
 	return crowd(r.mutations, 16, func(i int) string {
 		rng := rand.New(rand.NewPCG(r.seed, uint64(i)))
-		what := r.edge.open(i, 0, func(p *peer) string {
+		what := r.edge.open("", i, 0, func(p *peer) string {
 			_, _ = p.Write(mutate(rng, streams[i%len(streams)]))
 			_ = p.CloseWrite()
 			return p.reaction()

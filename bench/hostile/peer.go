@@ -98,8 +98,8 @@ func (p *peer) upgrade(query string) error {
 
 // open opens a WebSocket from one of many addresses, has do something done with it, and
 // closes it. It returns what do has seen.
-func (e *edge) open(i, buffer int, do func(p *peer) string) string {
-	p, err := e.upgradedBy("", i, buffer)
+func (e *edge) open(query string, i, buffer int, do func(p *peer) string) string {
+	p, err := e.upgradedBy(query, i, buffer)
 	return using(p, err, do)
 }
 
@@ -107,6 +107,18 @@ func (e *edge) open(i, buffer int, do func(p *peer) string) string {
 func (e *edge) dial(i int, do func(p *peer) string) string {
 	p, err := e.connect(i, 0)
 	return using(p, err, do)
+}
+
+// peers are conns that are kept open for a while.
+type peers []*peer
+
+// reset ends those that were opened.
+func (all peers) reset() {
+	for _, p := range all {
+		if p != nil {
+			p.reset()
+		}
+	}
 }
 
 func using(p *peer, err error, do func(p *peer) string) string {
@@ -338,7 +350,7 @@ func (p *peer) text(s *seen, payload []byte) (goesOn bool) {
 // frames opens a WebSocket and sends bytes on it.
 func frames(parts ...[]byte) func(*run) string {
 	return func(r *run) string {
-		return r.edge.open(0, 0, func(p *peer) string { return p.send(slices.Concat(parts...)) })
+		return r.edge.open("", 0, 0, func(p *peer) string { return p.send(slices.Concat(parts...)) })
 	}
 }
 

@@ -272,15 +272,8 @@ func (r *run) crowdOfNothing() string {
 		return err.Error()
 	}
 	closed, kernel := r.edge.closings(), tcpMemory()
-	peers := make([]*peer, r.crowd)
-	defer func() {
-		for _, p := range peers {
-			if p != nil {
-				p.reset()
-			}
-		}
-	}()
-	var opened atomic.Int64
+	peers := make(peers, r.crowd)
+	defer peers.reset()
 	opening := make(chan string, 1)
 	go func() {
 		opening <- crowd(r.crowd, 64, func(i int) string {
@@ -289,7 +282,6 @@ func (r *run) crowdOfNothing() string {
 				return err.Error()
 			}
 			peers[i] = p
-			opened.Add(1)
 			if _, err := p.Write(allFat()); err != nil {
 				return err.Error()
 			}
