@@ -48,7 +48,7 @@ const (
 )
 
 func runDensity(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "density", conns: densityConns(), hold: 10 * time.Second}
+	c := newLab("density", densityConns(), 10*time.Second, "")
 	f := newLabFlags(c)
 	c.serversFlag(f, edgeName, gnetName)
 	return c.run(f, args, stdout, stderr, nil, (*session).density)
@@ -78,12 +78,12 @@ func (s *session) density() (outcome, error) {
 			}
 		}
 		for _, t := range s.targets {
-			set := s.setting
+			set := *s.labConfig
 			if state == idleState && !t.feed {
 				set.window, set.rate = windowMax, 1 // They flush whether there are ticks or not.
 			}
 			s.progress("density: %s, %s", t.name, state)
-			p, err := s.densityOf(t, set)
+			p, err := s.densityOf(t, &set)
 			if err != nil {
 				return nil, err
 			}
@@ -96,7 +96,7 @@ func (s *session) density() (outcome, error) {
 }
 
 // densityOf measures one server in one state.
-func (s *session) densityOf(t target, set setting) (*densityPoint, error) {
+func (s *session) densityOf(t target, set *labConfig) (*densityPoint, error) {
 	var kernel [2]lab.Kernel
 	var memory [2]lab.Metrics // Of the edge.
 	res, err := s.holdAt(t, set, s.conns, s.topics, func(server *lab.Server, moment int) (err error) {

@@ -19,7 +19,7 @@ import (
 const feedName = "feed"
 
 func runFanout(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "fanout", conns: 5000, hold: 10 * time.Second, edge: "-loops 1"}
+	c := newLab("fanout", 5000, 10*time.Second, "-loops 1")
 	f := newLabFlags(c)
 	c.serversFlag(f, targetNames()...)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is held")
@@ -59,7 +59,7 @@ func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment
 	if err != nil {
 		return r, err
 	}
-	res, err := s.holdAt(found[0], s.setting, conns, topics, watch)
+	res, err := s.holdAt(found[0], s.labConfig, conns, topics, watch)
 	if err != nil {
 		return r, err
 	}

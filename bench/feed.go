@@ -30,7 +30,8 @@ const (
 )
 
 func runFeed(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "feed", conns: 400, hold: 15 * time.Second, edge: "-loops 1", apart: true}
+	c := newLab("feed", 400, 15*time.Second, "-loops 1")
+	c.apart = true
 	f := newLabFlags(c)
 	for name, value := range map[string]string{"topics": "250", "universe": "100000", "rate": "200000", "interval": "5s"} {
 		setDefault(f, name, value)
@@ -61,9 +62,9 @@ func (s *session) feed(set bool) (outcome, error) {
 		return nil, err
 	}
 	s.redis = url
-	of := s.setting
+	of := *s.labConfig
 	of.edgeArgs = append([]string{"-max-topics-total", strconv.Itoa(max(100_000, 2*s.universe))}, s.edgeArgs...)
-	server, err := edgeTarget.start(s.lab, of)
+	server, err := edgeTarget.start(s.lab, &of)
 	if err != nil {
 		return nil, err
 	}

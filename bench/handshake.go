@@ -41,7 +41,7 @@ type handshakeRound struct {
 }
 
 func runHandshake(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "handshake", conns: 10_000, hold: time.Second, edge: "-loops 1"}
+	c := newLab("handshake", 10_000, time.Second, "-loops 1")
 	f := newLabFlags(c)
 	c.serversFlag(f, targetNames()...)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is measured")
@@ -71,11 +71,11 @@ func (s *session) handshake() (outcome, error) {
 
 // handshakeRound starts a server, opens and closes conns at it, and ends it.
 func (s *session) handshakeRound(t target) (r handshakeRound, err error) {
-	set := s.setting
+	set := *s.labConfig
 	if !t.feed {
 		set.rate = 1 // As calm as they can be.
 	}
-	server, err := t.start(s.lab, set)
+	server, err := t.start(s.lab, &set)
 	if err != nil {
 		return r, err
 	}

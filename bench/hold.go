@@ -131,7 +131,7 @@ func (r *holdRun) run(shares []swarm.Config) error {
 
 	// As long as conns get ready there is hope, however slow the machine is. The first
 	// part of the sum is the time between two connects.
-	patience := time.Duration(float64(time.Second)/r.cfg.rate) + r.cfg.handshakeTimeout + r.cfg.ackTimeout + 10*time.Second
+	patience := time.Duration(float64(time.Second)/r.cfg.connRate) + r.cfg.handshakeTimeout + r.cfg.ackTimeout + 10*time.Second
 	stalled, settled := time.NewTimer(patience), uint64(0)
 	if r.until(stalled.C, signals, fmt.Sprintf("not all conns were ready, and for %v none came to be", patience), func() bool {
 		if n := r.settled(); n != settled {

@@ -24,47 +24,35 @@ const reportEvery = 100 * time.Millisecond
 
 // labConfig is what the modes that start their own servers have in common.
 type labConfig struct {
-	mode     string
-	setting  // Of which the flags fill in all but redis.
-	conns    int
-	connRate float64
-	hold     time.Duration
+	mode string
+	load
+	rate     float64 // Ticks per second.
+	redis    string  // URL.
+	edgeArgs []string
 	rounds   int           // How often each thing is measured, in modes with the flag for it.
 	every    time.Duration // Between two reports, and thus how exact the time of connecting is; 0 is reportEvery.
-	seed     uint64
 	servers  string
 	edge     string
 	dir      string
-	json     bool
-	workers  int     // Of bench itself; 0 lets it choose.
-	churn    float64 // Conns replaced per second of holding.
-	apart    bool    // The conns have topics of their own, see swarm.Config.
-
-	handshakeTimeout time.Duration
-	ackTimeout       time.Duration
 
 	flags   map[string]string // All flags as they are, for the manifest.
 	command string            // To get the result again: the mode with the flags that were given.
 	targets []target
 }
 
+// newLab has the defaults of a mode. edge are more flags for the edge.
+func newLab(mode string, conns int, hold time.Duration, edge string) *labConfig {
+	return &labConfig{mode: mode, edge: edge, load: load{conns: conns, connRate: 3000, window: 500 * time.Millisecond, hold: hold}}
+}
+
 // newLabFlags declares the common flags with the defaults in c.
 func newLabFlags(c *labConfig) *flag.FlagSet {
 	f := flag.NewFlagSet("bench "+c.mode, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.IntVar(&c.conns, "conns", c.conns, "how many conns to hold")
-	f.Float64Var(&c.connRate, "connect-rate", 3000, "connects per second")
-	f.IntVar(&c.topics, "topics", 10, "topics per conn")
-	f.IntVar(&c.universe, "universe", 1000, "topics there are, of which each conn draws its own")
+	c.load.flags(f)
 	f.Float64Var(&c.rate, "rate", 20000, "ticks per second, all topics together")
-	f.DurationVar(&c.window, "interval", 500*time.Millisecond, "window of every server")
-	f.DurationVar(&c.hold, "for", c.hold, "how long to hold each time")
-	f.Uint64Var(&c.seed, "seed", 1, "draws the topics; the same seed draws the same")
-	f.DurationVar(&c.handshakeTimeout, "handshake-timeout", handshakeTimeout, "how long a handshake may take; raise it for a slow machine")
-	f.DurationVar(&c.ackTimeout, "ack-timeout", ackTimeout, "how long the ack of a command may take; raise it for a slow machine")
 	f.StringVar(&c.edge, "edge", c.edge, "more `flags` for the edge, with spaces between them")
 	f.StringVar(&c.dir, "dir", "", "`directory` for logs, the manifest, the result and its report; empty makes one in the place for temporary files")
-	f.BoolVar(&c.json, "json", false, "print the result as JSON")
 	return f
 }
 
@@ -111,11 +99,8 @@ func quoted(text string) string {
 
 // holdConfig is a hold of conns at a server.
 func (c *labConfig) holdConfig(s *lab.Server, conns, topics int) (*holdConfig, error) {
-	h := &holdConfig{
-		addr: s.Addr, path: "/ws", conns: conns, rate: c.connRate, topics: topics, universe: c.universe,
-		pattern: lab.TopicPattern, seed: c.seed, hold: c.hold, pids: s.PIDs(), workers: c.workers,
-		handshakeTimeout: c.handshakeTimeout, ackTimeout: c.ackTimeout, churn: c.churn, apart: c.apart,
-	}
+	h := &holdConfig{load: c.load, addr: s.Addr, path: "/ws", pattern: lab.TopicPattern, pids: s.PIDs()}
+	h.conns, h.topics, h.window = conns, topics, 0 // The window is the server's own.
 	err := h.validate()
 	if c.window < windowMin || c.window > windowMax {
 		err = errors.Join(err, fmt.Errorf("-interval %v: want %v to %v, such as -interval 500ms", c.window, windowMin, windowMax))
@@ -227,7 +212,7 @@ func (s *session) ticks(rate float64) error {
 }
 
 // holdAt starts a server, holds conns at it and ends it. watch may be nil.
-func (s *session) holdAt(t target, set setting, conns, topics int, watch func(server *lab.Server, moment int) error) (*result, error) {
+func (s *session) holdAt(t target, set *labConfig, conns, topics int, watch func(server *lab.Server, moment int) error) (*result, error) {
 	server, err := t.start(s.lab, set)
 	if err != nil {
 		return nil, err
@@ -244,7 +229,7 @@ func (s *session) holdAt(t target, set setting, conns, topics int, watch func(se
 // holdBeside holds the conns at a new edge. meanwhile begins when they are connected, and
 // is to end soon after over is closed, when they are no longer held. It may be nil.
 func (s *session) holdBeside(meanwhile func(server *lab.Server, over <-chan struct{}) error) (*result, error) {
-	server, err := edgeTarget.start(s.lab, s.setting)
+	server, err := edgeTarget.start(s.lab, s.labConfig)
 	if err != nil {
 		return nil, err
 	}

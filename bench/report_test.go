@@ -54,7 +54,7 @@ func wantLines(t *testing.T, text string, lines ...string) {
 
 // testConfig is that of a mode without flags.
 func testConfig(mode string) *labConfig {
-	return &labConfig{mode: mode, command: "bench " + mode, targets: targets, setting: setting{topics: 10, window: 500 * time.Millisecond}, hold: time.Second}
+	return &labConfig{mode: mode, command: "bench " + mode, targets: targets, load: load{topics: 10, window: 500 * time.Millisecond, hold: time.Second}}
 }
 
 func TestReportOfFanout(t *testing.T) {
@@ -279,7 +279,7 @@ func TestTableAlignsNumbers(t *testing.T) {
 }
 
 func TestCommandOfAReport(t *testing.T) {
-	c := &labConfig{mode: "fanout", conns: 10}
+	c := newLab("fanout", 10, time.Second, "")
 	f := newLabFlags(c)
 	if err := c.parse(f, strings.Fields("-dir /tmp/x -rate 500 -json -for 2s"), os.Stderr); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ const (
 )
 
 func runSaturate(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "saturate", conns: saturateConns(), hold: 8 * time.Second, edge: "-loops 1"}
+	c := newLab("saturate", saturateConns(), 8*time.Second, "-loops 1")
 	f := newLabFlags(c)
 	setDefault(f, "interval", "100ms")
 	setDefault(f, "universe", "100")
@@ -113,12 +113,12 @@ func (s *session) saturateRound(cpu *unix.CPUSet, t target, rate float64) (r sat
 		defer func() { err = errors.Join(err, s.lab.Stop(ticks)) }()
 	}
 	var server *lab.Server
-	set := s.setting
+	set := *s.labConfig
 	if t.name != edgeName {
 		set.window /= 2 // The edge has a shortest one, and is the slowest here.
 	}
 	if err := startOn(cpu, func() (err error) {
-		server, err = t.start(s.lab, set)
+		server, err = t.start(s.lab, &set)
 		return err
 	}); err != nil {
 		return r, err

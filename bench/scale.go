@@ -41,7 +41,7 @@ type scaleConfig struct {
 }
 
 func runScale(args []string, stdout, stderr io.Writer) int {
-	c := &scaleConfig{labConfig: labConfig{mode: "scale", conns: 100_000, hold: 5 * time.Minute}}
+	c := &scaleConfig{labConfig: *newLab("scale", 100_000, 5*time.Minute, "")}
 	f := newLabFlags(&c.labConfig)
 	f.IntVar(&c.edges, "edges", 0, "edges, all on one port; 0 takes as many as the file limit demands")
 	f.IntVar(&c.workers, "workers", 0, "processes to spread the conns over; 0 chooses")

@@ -39,7 +39,7 @@ type slowHold struct {
 }
 
 func runSlow(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "slow", conns: 5000, hold: 15 * time.Second}
+	c := newLab("slow", 5000, 15*time.Second, "")
 	f := newLabFlags(c)
 	share := f.Float64("share", 5, "slow clients, in percent of -conns, which are those that read")
 	timeout := f.Duration("slow-timeout", 10*time.Second, "of the edge; -for has to be 3 s longer")

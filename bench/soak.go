@@ -49,7 +49,7 @@ const (
 )
 
 func runSoak(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "soak", conns: 5000, hold: 3 * time.Minute}
+	c := newLab("soak", 5000, 3*time.Minute, "")
 	f := newLabFlags(c)
 	f.Float64Var(&c.churn, "churn", 500, "conns per second that are replaced by new ones; as many others change a topic")
 	return c.run(f, args, stdout, stderr, func() error {
@@ -66,7 +66,7 @@ func (s *session) soak() (outcome, error) {
 	if err := s.ticks(s.rate); err != nil {
 		return nil, err
 	}
-	server, err := edgeTarget.start(s.lab, s.setting)
+	server, err := edgeTarget.start(s.lab, s.labConfig)
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ type stormHold struct {
 }
 
 func runStorm(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "storm", conns: 2000, hold: 10 * time.Second}
+	c := newLab("storm", 2000, 10*time.Second, "")
 	f := newLabFlags(c)
 	storm := f.Int("storm", 8000, "conns that connect at once, after a fifth of the time")
 	return c.run(f, args, stdout, stderr, func() error {

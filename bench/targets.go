@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"tickedge/bench/internal/lab"
 )
@@ -60,18 +59,8 @@ func targetNames() (names []string) {
 	return names
 }
 
-// setting is what all servers of a run have in common.
-type setting struct {
-	topics   int // Per conn.
-	universe int
-	rate     float64 // Ticks per second, for servers that make their own.
-	window   time.Duration
-	redis    string // URL.
-	edgeArgs []string
-}
-
 // start starts a server. Each is told the same in its own flags.
-func (t target) start(l *lab.Lab, s setting) (*lab.Server, error) {
+func (t target) start(l *lab.Lab, s *labConfig) (*lab.Server, error) {
 	window := []string{"-interval", s.window.String()}
 	switch {
 	case t.name == edgeName:

@@ -44,7 +44,7 @@ type tickRate struct {
 }
 
 func runTicks(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "ticks", conns: 5000, hold: 5 * time.Second, edge: "-loops 1"}
+	c := newLab("ticks", 5000, 5*time.Second, "-loops 1")
 	f := newLabFlags(c)
 	f.IntVar(&c.rounds, roundsFlag, 3, "how often each rate is held")
 	list := f.String("rates", "1000,10000,100000", "ticks per second to compare, with commas between them, instead of -rate")
