@@ -10,7 +10,7 @@
 //	plan.go       how much of everything, in the short and the long form
 //	edge.go       the edge, and whether it comes back to where it was
 //	watch.go      the ordinary subscribers
-//	peer.go       one hostile client, and the reaction that it sees
+//	peer.go       one hostile client, and the reaction that it sees; seen.go: how that is told
 //	frames.go     inputs of frames          RFC 6455, 5 and 7
 //	handshake.go  inputs of request heads   RFC 6455, 4; RFC 9112
 //	commands.go   inputs of commands        docs/PROTOCOL.md
