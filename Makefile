@@ -6,7 +6,7 @@ FUZZTIME ?= 2m
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## run the edge with a simulated market: http://localhost:8080/
@@ -20,9 +20,18 @@ build: ## build edge and tickgen into bin/
 deps: ## install what the tests need: redis-server, chromium, node, python, proxies (Debian, as root)
 	scripts/deps
 
-.PHONY: test
+# The tests of both modules wait more than they work, so they run side by side, with half of the processors each.
+HALF := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n > 1 ? n / 2 : 1)))
+
+.PHONY: test test-product test-bench
 test: deps ## all tests, with the race detector
-	$(GO) test -race ./...
+	$(MAKE) -j2 test-product test-bench
+
+test-product: ## those of the product alone
+	$(GO) test -race -p $(HALF) ./...
+
+test-bench: ## those of bench alone
+	$(GO) -C bench test -race -p $(HALF) ./...
 
 .PHONY: check
 check: fmt vet lint test ## what CI runs
@@ -34,32 +43,34 @@ fmt: ## fail if a file is not formatted
 .PHONY: vet
 vet: ## go vet, also for a system without epoll
 	$(GO) vet ./...
+	$(GO) -C bench vet ./...
 	GOOS=darwin $(GO) vet ./internal/... ./cmd/...
 
 .PHONY: lint
 lint: ## staticcheck, pinned in tools/go.mod
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) -C bench tool -modfile=../tools/go.mod staticcheck ./...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (2m)
-	@set -e; for pkg in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
+	@set -e; for dir in . bench; do for pkg in $$($(GO) -C $$dir list ./...); do \
+	  for f in $$($(GO) -C $$dir test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) -C $$dir test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 	  done; \
-	done
+	done; done
 
 .PHONY: hostile
 hostile: ## hostile clients against an edge: 15 minutes, on a quiet machine (ARGS=-short: less)
-	$(GO) run ./bench/hostile $(ARGS)
+	$(GO) -C bench run ./hostile $(ARGS)
 
 .PHONY: bench
 bench: ## measure everything beside its yardsticks: six minutes, with a report; see bench/README.md
-	$(GO) build -o bin/bench ./bench
+	$(GO) -C bench build -o ../bin/bench .
 	bin/bench all -short
 
 .PHONY: bench-100k
 bench-100k: ## the same with 15,000 and 100,000 conns and medians of five rounds: about an hour
-	$(GO) build -o bin/bench ./bench
+	$(GO) -C bench build -o ../bin/bench .
 	bin/bench all -full
 
 .PHONY: microbench

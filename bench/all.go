@@ -130,10 +130,7 @@ func runParts(command string, parts []part, dir string, stdout, stderr io.Writer
 		return false, err
 	}
 	fmt.Fprintln(stdout)
-	if err := goalsOf(results).writeText(stdout, 0); err != nil {
-		return false, err
-	}
-	fmt.Fprintf(stdout, "\nreport: %s\n", report)
+	fmt.Fprintf(stdout, "%s\nreport: %s\n", goalsOf(results).text(), report)
 	return good, nil
 }
 
@@ -182,7 +179,7 @@ func writeAll(command, dir string, results []partResult) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# bench all\n\n    %s\n\n## Goals\n\n", command)
 	b.WriteString(goalsOf(results).markdown())
-	index := newTable("part", "result", "seconds")
+	index := newTable("part", "result", "seconds:%.0f")
 	var bodies strings.Builder
 	var facts [][2]string
 	for _, r := range results {
@@ -196,7 +193,7 @@ func writeAll(command, dir string, results []partResult) (string, error) {
 			name = fmt.Sprintf("[%s](%s/%s)", name, r.dir, reportFile)
 			bodies.WriteString(nested(string(text), r.dir))
 		}
-		index.row(name, verdict, fmt.Sprintf("%.0f", r.took.Seconds()))
+		index.row(name, verdict, r.took.Seconds())
 		if facts == nil {
 			facts, _ = lab.Facts(filepath.Join(dir, r.dir)) // A part with wrong flags has none.
 		}

@@ -30,7 +30,7 @@ func fakePart(t *testing.T, name string, exit int) part {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := writeResult(testConfig(name), l, &density{Good: exit == exitGood, Topics: 10, Servers: []densityPoint{{Server: edgeName, State: name, RSS: 900, Raw: &result{}}}}); err != nil {
+		if _, err := writeResult(testConfig(name), l, &density{conclusion: conclusion{Good: exit == exitGood}, Topics: 10, Servers: []densityPoint{{Server: edgeName, State: name, RSS: 900, Raw: &result{}}}}); err != nil {
 			t.Fatal(err)
 		}
 		return exit

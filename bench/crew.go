@@ -88,7 +88,7 @@ type worker struct {
 func startWorker(share swarm.Config) (*worker, error) {
 	w := &worker{cmd: exec.Command("/proc/self/exe", workerMode)}
 	w.cmd.Stderr = os.Stderr
-	// An interrupt is for the parent, who then ends the run in order.
+	// An interrupt is for the parent, which then ends the run in order.
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var err error
 	if w.in, err = w.cmd.StdinPipe(); err != nil {

@@ -3,26 +3,23 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tickedge/bench/internal/chart"
 	"tickedge/bench/internal/lab"
 )
 
 // density is the memory of a conn, in the server and in the kernel.
 type density struct {
-	Good     bool           `json:"good"`
-	Conns    int            `json:"conns"`
-	Topics   int            `json:"topics"`
-	Rate     float64        `json:"ticks_per_second"`
-	Servers  []densityPoint `json:"servers"`
-	Problems []string       `json:"problems,omitempty"`
+	conclusion
+	Conns   int            `json:"conns"`
+	Topics  int            `json:"topics"`
+	Rate    float64        `json:"ticks_per_second"`
+	Servers []densityPoint `json:"servers"`
 }
 
 // densityPoint is one server in one state. All sizes are bytes per conn: what came on
@@ -51,13 +48,10 @@ const (
 )
 
 func runDensity(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "density", conns: densityConns(), hold: 10 * time.Second}
+	c := newLab("density", densityConns(), 10*time.Second, "")
 	f := newLabFlags(c)
-	f.StringVar(&c.servers, "servers", edgeName+","+gnetName, "`list` of servers out of "+targetNames())
-	if err := c.parse(f, args, stderr); err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(c, stdout, stderr, (*session).density)
+	c.serversFlag(f, edgeName, gnetName)
+	return c.run(f, args, stdout, stderr, nil, (*session).density)
 }
 
 // densityConns is three quarters of the file limit, and no more than 15,000, so that
@@ -84,12 +78,12 @@ func (s *session) density() (outcome, error) {
 			}
 		}
 		for _, t := range s.targets {
-			set := s.setting
+			set := *s.labConfig
 			if state == idleState && !t.feed {
 				set.window, set.rate = windowMax, 1 // They flush whether there are ticks or not.
 			}
 			s.progress("density: %s, %s", t.name, state)
-			p, err := s.densityOf(t, set)
+			p, err := s.densityOf(t, &set)
 			if err != nil {
 				return nil, err
 			}
@@ -102,26 +96,21 @@ func (s *session) density() (outcome, error) {
 }
 
 // densityOf measures one server in one state.
-func (s *session) densityOf(t target, set setting) (*densityPoint, error) {
-	server, err := t.start(s.lab, set)
-	if err != nil {
-		return nil, err
-	}
+func (s *session) densityOf(t target, set *labConfig) (*densityPoint, error) {
 	var kernel [2]lab.Kernel
-	var memory [2]map[string]float64 // Of the edge.
-	var watchErr error
-	res, err := s.hold(server, s.conns, s.topics, func(moment int) {
+	var memory [2]lab.Metrics // Of the edge.
+	res, err := s.holdAt(t, set, s.conns, s.topics, func(server *lab.Server, moment int) (err error) {
 		if moment == atHold {
-			return
+			return nil
 		}
 		i := moment / atEnd
-		var kernelErr, metricsErr error
-		kernel[i], kernelErr = lab.ReadKernel()
-		// The first scrape costs the edge some memory; before the conns it does no harm.
-		memory[i], metricsErr = server.Metrics()
-		watchErr = errors.Join(watchErr, kernelErr, metricsErr)
+		if kernel[i], err = lab.ReadKernel(); err == nil {
+			// The first scrape costs the edge some memory; before the conns it does no harm.
+			memory[i], err = server.Metrics()
+		}
+		return err
 	})
-	if err := errors.Join(err, watchErr, s.lab.StopServer(server)); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	grown := func(name string) float64 { return ratio(memory[1][name]-memory[0][name], float64(res.Open)) }
@@ -156,52 +145,71 @@ func (d *density) conclude() {
 				p.RSSToGnet = ratio(p.RSS, of.RSS)
 			}
 		}
-		for _, problem := range p.Raw.Problems {
-			d.Problems = append(d.Problems, fmt.Sprintf("%s, %s: %s", p.Server, p.State, problem))
-		}
+		d.take(p.name(), p.Raw.Problems, nil)
 	}
-	d.Good = len(d.Problems) == 0
+	d.conclusion.conclude()
 }
-
-func (d *density) good() bool { return d.Good }
 
 func (d *density) headline() string {
 	return fmt.Sprintf("%d conns with %d topics each; fan-out: %.0f ticks/s. Bytes per conn; kernel: both ends of the conn.",
 		d.Conns, d.Topics, d.Rate)
 }
 
-func (d *density) table() *table {
-	t := newTable("server", "state", "RSS", "to gnet", "Pss", "heap", "stacks", "slab", "TCP buffers", "fds", "goroutines", "CPU %", "frames")
+func (d *density) tables() []*table {
+	t := newTable("server", "state", "RSS:%.0f", "to gnet:%.2f", "Pss:%.0f", "heap:%.0f", "stacks:%.0f", "slab:%.0f", "TCP buffers:%.0f",
+		"fds:%.2f", "goroutines:%.0f", "CPU %:%.1f", "frames")
+	t.right = true
 	for _, p := range d.Servers {
-		number := func(v float64) string { return fmt.Sprintf("%.0f", v) }
-		t.row(p.Server, p.State, number(p.RSS), orDash("%.2f", p.RSSToGnet), number(p.PSS), orDash("%.0f", p.Heap), orDash("%.0f", p.Stack),
-			number(p.Slab), number(p.TCPMem), fmt.Sprintf("%.2f", p.FDs), orDash("%.0f", p.Goroutines), fmt.Sprintf("%.1f", p.CPUPercent), fmt.Sprint(p.Frames))
+		t.row(p.Server, p.State, p.RSS, number(p.RSSToGnet), p.PSS, number(p.Heap), number(p.Stack), p.Slab, p.TCPMem,
+			p.FDs, number(p.Goroutines), p.CPUPercent, p.Frames)
 	}
-	return t
+	return []*table{t}
 }
 
-func (d *density) writeText(w io.Writer) error {
-	fmt.Fprintln(w, d.headline())
-	if err := d.table().writeText(w, tabwriter.AlignRight); err != nil {
-		return err
+func (d *density) report(r *report) {
+	for _, p := range d.Servers {
+		if p.Server != edgeName {
+			continue
+		}
+		if d.Topics == topicsOfGoals {
+			r.atMost(limit{"RSS per conn, " + p.State, single(p.RSS), "%.0f", " B", rssGoal, rssFar, false})
+		}
+		what := fmt.Sprintf("goroutines with %d conns, %s; %.0f without", d.Conns, p.State, p.GoBefore)
+		r.atMost(limit{what, single(p.Goroutines), "%.0f", "", p.GoBefore + goroutinesMore, 0, false})
 	}
-	return verdict(w, d.Problems)
+	r.picture("rss", "RSS per conn", d.rssChart())
+	r.picture("memory", "memory per conn with that of the kernel", d.memoryChart())
 }
 
-// verdict is the last line of a result.
-func verdict(w io.Writer, problems []string) error {
-	text := "good"
-	if len(problems) > 0 {
-		text = "NOT GOOD: " + strings.Join(problems, "; ")
+func (p *densityPoint) name() string { return p.Server + ", " + p.State }
+
+func (d *density) rssChart() chart.Bars {
+	c := chart.Bars{Title: fmt.Sprintf("Memory per conn with %d topics", d.Topics), Axis: "bytes of RSS per conn", Series: one}
+	for _, p := range d.Servers {
+		note := ""
+		if p.RSSToGnet != 0 && p.Server != gnetName {
+			note = fmt.Sprintf(" (%.2f × gnet)", p.RSSToGnet)
+		}
+		c.Rows = append(c.Rows, serverRow(p.Server, p.name(), chart.Bar{Value: p.RSS, Label: chart.Number(p.RSS, 1) + note}))
 	}
-	_, err := fmt.Fprintln(w, "result:", text)
-	return err
+	return c
 }
 
-// orDash is the number, or a dash if there is none.
-func orDash(format string, v float64) string {
-	if v == 0 {
-		return "-"
+func (d *density) memoryChart() chart.Bars {
+	c := chart.Bars{
+		Title: "Whose memory that is, and what the kernel adds", Axis: "bytes per conn; the kernel's are those of both ends", Stack: true,
+		Series: []chart.Series{{Name: "Go heap", Colour: chart.Blue}, {Name: "stacks", Colour: chart.Sky}, {Name: "rest of RSS", Colour: chart.Light},
+			{Name: "kernel: slab", Colour: chart.Grey}, {Name: "kernel: TCP buffers", Colour: chart.Orange}},
 	}
-	return fmt.Sprintf(format, v)
+	for _, p := range d.Servers {
+		// What the heap has grown by can be more than RSS has: memory that was there before.
+		heap := min(max(0, p.Heap), p.RSS)
+		stack := min(max(0, p.Stack), p.RSS-heap)
+		kernel := max(0, p.Slab) + max(0, p.TCPMem)
+		c.Rows = append(c.Rows, chart.Row{Name: p.name(), Bars: []chart.Bar{
+			{Value: heap}, {Value: stack}, {Value: p.RSS - heap - stack}, {Value: p.Slab},
+			{Value: p.TCPMem, Label: chart.Number(p.RSS, 1) + " + " + chart.Number(kernel, 1)},
+		}})
+	}
+	return c
 }

@@ -3,11 +3,13 @@
 package main
 
 import (
-	"errors"
+	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
+	"tickedge/bench/internal/chart"
 	"tickedge/bench/internal/lab"
 	"tickedge/bench/internal/swarm"
 )
@@ -17,14 +19,11 @@ import (
 const feedName = "feed"
 
 func runFanout(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "fanout", conns: 5000, hold: 10 * time.Second, edge: "-loops 1"}
+	c := newLab("fanout", 5000, 10*time.Second, "-loops 1")
 	f := newLabFlags(c)
-	f.StringVar(&c.servers, "servers", targetNames(), "`list` of servers out of "+targetNames())
+	c.serversFlag(f, targetNames()...)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is held")
-	if err := c.parse(f, args, stderr); err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(c, stdout, stderr, (*session).fanout)
+	return c.run(f, args, stdout, stderr, nil, (*session).fanout)
 }
 
 // fanout holds the same conns at one server after the other, in rounds. Redis and the
@@ -37,13 +36,10 @@ func (s *session) fanout() (outcome, error) {
 		return nil, err
 	}
 	f := newFanoutResult(s.labConfig)
-	if err := turns(s.rounds, len(f.Servers), func(round, i int) error {
+	if err := turns(s.rounds, len(f.Servers), func(round, i int) (err error) {
 		of := &f.Servers[i]
 		s.progress("fanout: round %d of %d, %s", round+1, s.rounds, of.Name)
-		r, err := s.fanoutRound(of.Name, nil)
-		if err == nil {
-			of.rounds[round] = *r
-		}
+		of.Rounds[round], err = s.fanoutRound(of.Name, nil)
 		return err
 	}); err != nil {
 		return nil, err
@@ -53,7 +49,7 @@ func (s *session) fanout() (outcome, error) {
 }
 
 // fanoutRound starts a server, holds conns at it and ends it. watch may be nil.
-func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment int)) (*fanoutRound, error) {
+func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment int) error) (r fanoutRound, err error) {
 	conns, topics := s.conns, s.topics
 	if name == feedName {
 		name, topics = edgeName, min(s.universe, swarm.TopicsMax)
@@ -61,22 +57,13 @@ func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment
 	}
 	found, err := findTargets(name)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-	var server *lab.Server
-	if server, err = found[0].start(s.lab, s.setting); err != nil {
-		return nil, err
+	res, err := s.holdAt(found[0], s.labConfig, conns, topics, watch)
+	if err != nil {
+		return r, err
 	}
-	res, err := s.hold(server, conns, topics, func(moment int) {
-		if watch != nil {
-			watch(server, moment)
-		}
-	})
-	if err := errors.Join(err, s.lab.StopServer(server)); err != nil {
-		return nil, err
-	}
-	r := fanoutRoundOf(res)
-	return &r, nil
+	return fanoutRoundOf(res), nil
 }
 
 // coverage is how many conns with so many random topics of a universe it takes to
@@ -87,4 +74,224 @@ func coverage(universe, topics int) int {
 	}
 	missed := 1 - float64(topics)/float64(universe)
 	return int(math.Ceil(math.Log(0.005) / math.Log(missed)))
+}
+
+// fanoutResult compares servers under the same load.
+type fanoutResult struct {
+	conclusion
+	Conns   int            `json:"conns"`
+	Topics  int            `json:"topics"`
+	Rate    float64        `json:"ticks_per_second"`
+	Rounds  int            `json:"rounds"`
+	Seconds float64        `json:"seconds_per_round"`
+	Servers []fanoutServer `json:"servers"`
+}
+
+// fanoutServer is one server in all rounds. Times per frame are in µs of CPU.
+type fanoutServer struct {
+	Name        string        `json:"name"`
+	CPUPerFrame spread        `json:"cpu_us_per_frame"`
+	CPUNet      *spread       `json:"cpu_us_per_frame_net_of_feed,omitempty"` // Of the edge.
+	CPUPercent  spread        `json:"cpu_percent"`                            // Of one core.
+	Frames      spread        `json:"frames_per_second"`
+	P50         spread        `json:"staleness_p50_ms"`
+	P99         spread        `json:"staleness_p99_ms"`
+	P999        spread        `json:"staleness_p999_ms"`
+	RSSPerConn  spread        `json:"rss_bytes_per_conn"`
+	ToFloor     *spread       `json:"cpu_to_floor,omitempty"`
+	NetToFloor  *spread       `json:"cpu_net_of_feed_to_floor,omitempty"`
+	ToGorilla   *spread       `json:"cpu_to_gorilla,omitempty"`
+	Rounds      []fanoutRound `json:"rounds"`
+}
+
+// fanoutRound is one server in one round.
+type fanoutRound struct {
+	CPUPerFrame  float64   `json:"cpu_us_per_frame"`
+	CPUPercent   float64   `json:"cpu_percent"`
+	Frames       float64   `json:"frames_per_second"`
+	Staleness    staleness `json:"staleness"`
+	RowsPerFrame float64   `json:"rows_per_frame"`
+	RSSPerConn   float64   `json:"rss_bytes_per_conn"`
+	Problems     []string  `json:"problems,omitempty"`
+	Behind       []string  `json:"behind,omitempty"`
+}
+
+func fanoutRoundOf(res *result) fanoutRound {
+	r := fanoutRound{
+		Frames: ratio(float64(res.Frames), res.HoldSeconds), Staleness: res.Update,
+		RowsPerFrame: ratio(float64(res.Rows), float64(res.Frames)),
+		Problems:     res.Problems, Behind: res.Behind,
+		CPUPerFrame: res.sum(func(s *serverCost) float64 { return s.CPUPerFrame }),
+		CPUPercent:  res.sum(func(s *serverCost) float64 { return s.CPUPercent }),
+		RSSPerConn:  res.sum(func(s *serverCost) float64 { return s.RSSPerConn }),
+	}
+	return r
+}
+
+// newFanoutResult has an empty place for each round of each server.
+func newFanoutResult(c *labConfig) *fanoutResult {
+	f := &fanoutResult{Conns: c.conns, Topics: c.topics, Rate: c.rate, Rounds: c.rounds, Seconds: c.hold.Seconds()}
+	add := func(name string) {
+		f.Servers = append(f.Servers, fanoutServer{Name: name, Rounds: make([]fanoutRound, c.rounds)})
+	}
+	for _, t := range c.targets {
+		add(t.name)
+		if t.name == edgeName {
+			add(feedName)
+		}
+	}
+	return f
+}
+
+// find returns the server of a name, nil if it did not take part.
+func (f *fanoutResult) find(name string) *fanoutServer {
+	if i := slices.IndexFunc(f.Servers, func(s fanoutServer) bool { return s.Name == name }); i >= 0 {
+		return &f.Servers[i]
+	}
+	return nil
+}
+
+// roundsOf are the rounds of a server, nil if it did not take part.
+func (f *fanoutResult) roundsOf(name string) []fanoutRound {
+	if s := f.find(name); s != nil {
+		return s.Rounds
+	}
+	return nil
+}
+
+// conclude compares the rounds.
+func (f *fanoutResult) conclude() {
+	cpu := func(r *fanoutRound) float64 { return r.CPUPerFrame }
+	floor, gorilla, feed := f.roundsOf(floorName), f.roundsOf(gorillaName), f.roundsOf(feedName)
+	for i := range f.Servers {
+		s := &f.Servers[i]
+		s.CPUPerFrame = over(s.Rounds, cpu)
+		s.CPUPercent = over(s.Rounds, func(r *fanoutRound) float64 { return r.CPUPercent })
+		s.Frames = over(s.Rounds, func(r *fanoutRound) float64 { return r.Frames })
+		s.P50 = over(s.Rounds, func(r *fanoutRound) float64 { return r.Staleness.P50 })
+		s.P99 = over(s.Rounds, func(r *fanoutRound) float64 { return r.Staleness.P99 })
+		s.P999 = over(s.Rounds, func(r *fanoutRound) float64 { return r.Staleness.P999 })
+		s.RSSPerConn = over(s.Rounds, func(r *fanoutRound) float64 { return r.RSSPerConn })
+		for n, r := range s.Rounds {
+			f.take(fmt.Sprintf("%s in round %d", s.Name, n+1), r.Problems, r.Behind)
+		}
+		if s.Name == feedName {
+			continue // Its frames are few and large.
+		}
+		s.ToFloor, s.ToGorilla = ratioTo(s.Rounds, floor, cpu), ratioTo(s.Rounds, gorilla, cpu)
+		if s.Name == edgeName && feed != nil {
+			net := netOfFeed(s.Rounds, feed)
+			spread := spreadOf(net)
+			s.CPUNet = &spread
+			if floor != nil {
+				to := ratiosOf(net, each(floor, cpu))
+				s.NetToFloor = &to
+			}
+		}
+	}
+	f.conclusion.conclude()
+}
+
+// netOfFeed is the CPU per frame of each round without what an edge with the same
+// feed and next to no clients used in that round. The result is in µs: a percent of a
+// core is 10,000 µs a second.
+func netOfFeed(edge, feed []fanoutRound) []float64 {
+	var net []float64
+	for i := range edge {
+		net = append(net, ratio((edge[i].CPUPercent-feed[i].CPUPercent)*1e4, edge[i].Frames))
+	}
+	return net
+}
+
+func (f *fanoutResult) headline() string {
+	return fmt.Sprintf("%d conns with %d topics each, %.0f ticks/s, %d rounds of %.1f s; medians of rounds (min-max)",
+		f.Conns, f.Topics, f.Rate, f.Rounds, f.Seconds)
+}
+
+func (f *fanoutResult) tables() []*table {
+	t := newTable("server", "µs CPU/frame:%.2f", "to floor:%.2f", "to gorilla:%.2f", "CPU %:%.1f", "frames/s:%.0f", "p50 ms:%.0f", "p99 ms:%.0f", "p99.9 ms:%.0f", "RSS/conn:%.0f")
+	for _, s := range f.Servers {
+		if s.Name == feedName {
+			t.row("edge's feed", "-", "-", "-", s.CPUPercent, s.Frames)
+			continue
+		}
+		t.row(s.Name, s.CPUPerFrame, s.ToFloor, s.ToGorilla, s.CPUPercent, s.Frames, s.P50, s.P99, s.P999, s.RSSPerConn)
+		if s.CPUNet != nil {
+			t.row(s.Name+", net of feed", s.CPUNet, s.NetToFloor)
+		}
+	}
+	return []*table{t}
+}
+
+func (f *fanoutResult) report(r *report) {
+	f.addGoals(r)
+	r.picture("cpu", "CPU per frame by server", f.cpuChart())
+	r.picture("staleness", "staleness of rows by server", f.stalenessChart())
+	r.picture("rss", "RSS per conn by server", f.rssChart())
+}
+
+func (f *fanoutResult) addGoals(r *report) {
+	edge, gorilla := f.find(edgeName), f.find(gorillaName)
+	if edge == nil {
+		return
+	}
+	under := fmt.Sprintf(" (%d topics per conn, %.0f ticks/s)", f.Topics, f.Rate)
+	if edge.NetToFloor != nil && f.Topics == topicsOfGoals {
+		behind := f.wasBehind(edgeName, feedName, floorName)
+		r.atMost(limit{"CPU per frame, net of feed" + under, *edge.NetToFloor, "%.2f", " × floor", frameGoal, frameFar, behind})
+	}
+	r.staleness("p99 of staleness"+under, edge.P99, f.wasBehind(edgeName))
+	if gorilla != nil {
+		rss := func(r *fanoutRound) float64 { return r.RSSPerConn }
+		memory := ratiosOf(each(edge.Rounds, rss), each(gorilla.Rounds, rss))
+		r.atMost(limit{"RSS per conn" + under, memory, "%.3f", " × gorilla", usualMemoryGoal, 0, false})
+		r.atMost(limit{"CPU per frame, feed included" + under, *edge.ToGorilla, "%.2f", " × gorilla", usualCPUGoal, 0, f.wasBehind(edgeName, gorillaName)})
+	}
+}
+
+// wasBehind reports whether bench was in its own way in a round of these servers.
+func (f *fanoutResult) wasBehind(names ...string) bool {
+	for _, s := range f.Servers {
+		for _, round := range s.Rounds {
+			if len(round.Behind) > 0 && slices.Contains(names, s.Name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (f *fanoutResult) cpuChart() chart.Bars {
+	c := chart.Bars{Title: "CPU per frame", Axis: overRounds("µs of server CPU per frame", f.Rounds), Series: one}
+	for _, s := range f.Servers {
+		if s.Name == feedName {
+			continue // Its frames are few and large.
+		}
+		c.Rows = append(c.Rows, serverRow(s.Name, s.Name, bar(s.CPUPerFrame, 0.1, times(s.ToFloor, s.Name, floorName))))
+		if s.CPUNet != nil {
+			c.Rows = append(c.Rows, serverRow(s.Name, s.Name+", net of feed", bar(*s.CPUNet, 0.1, times(s.NetToFloor, s.Name, floorName))))
+		}
+	}
+	return c
+}
+
+func (f *fanoutResult) stalenessChart() chart.Bars {
+	c := chart.Bars{Title: "Staleness of rows", Axis: overRounds("ms from the tick to the client", f.Rounds),
+		Series: []chart.Series{{Name: "p50", Colour: chart.Light}, {Name: "p99", Colour: chart.Middle}, {Name: "p99.9", Colour: chart.Dark}}}
+	for _, s := range f.Servers {
+		if s.Name != feedName {
+			c.Rows = append(c.Rows, chart.Row{Name: s.Name, Bars: []chart.Bar{bar(s.P50, 1, ""), bar(s.P99, 1, ""), bar(s.P999, 1, "")}})
+		}
+	}
+	return c
+}
+
+func (f *fanoutResult) rssChart() chart.Bars {
+	c := chart.Bars{Title: "Memory per conn under fan-out", Axis: overRounds("bytes of RSS per conn", f.Rounds), Series: one}
+	for _, s := range f.Servers {
+		if s.Name != feedName {
+			c.Rows = append(c.Rows, serverRow(s.Name, s.Name, bar(s.RSSPerConn, 1, "")))
+		}
+	}
+	return c
 }

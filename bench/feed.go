@@ -30,7 +30,8 @@ const (
 )
 
 func runFeed(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "feed", conns: 400, hold: 15 * time.Second, edge: "-loops 1", apart: true}
+	c := newLab("feed", 400, 15*time.Second, "-loops 1")
+	c.apart = true
 	f := newLabFlags(c)
 	for name, value := range map[string]string{"topics": "250", "universe": "100000", "rate": "200000", "interval": "5s"} {
 		setDefault(f, name, value)
@@ -38,18 +39,16 @@ func runFeed(args []string, stdout, stderr io.Writer) int {
 	f.Lookup("rate").Usage = "messages per second, all topics together"
 	f.Lookup("interval").Usage = "window of the edge; a long one leaves the CPU to the feed"
 	set := f.Bool("set", false, "SET each topic's key and PUBLISH in one MULTI, as publishers should; else PUBLISH only")
-	err := c.parse(f, args, stderr)
-	if err == nil && c.conns*c.topics < c.universe {
-		err = fmt.Errorf("-universe %d: %d conns with %d topics each have %d at most between them, and all are to be subscribed",
-			c.universe, c.conns, c.topics, c.conns*c.topics)
-	}
-	if err == nil && c.hold < time.Second {
-		err = fmt.Errorf("-for %v: want 1s or more, or there is no profile", c.hold)
-	}
-	if err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.feed(*set) })
+	return c.run(f, args, stdout, stderr, func() error {
+		if c.conns*c.topics < c.universe {
+			return fmt.Errorf("-universe %d: %d conns with %d topics each have %d at most between them, and all are to be subscribed",
+				c.universe, c.conns, c.topics, c.conns*c.topics)
+		}
+		if c.hold < time.Second {
+			return fmt.Errorf("-for %v: want 1s or more, or there is no profile", c.hold)
+		}
+		return nil
+	}, func(s *session) (outcome, error) { return s.feed(*set) })
 }
 
 // feed lets conns subscribe to all topics between them, and messages flow to them through
@@ -63,9 +62,9 @@ func (s *session) feed(set bool) (outcome, error) {
 		return nil, err
 	}
 	s.redis = url
-	of := s.setting
+	of := *s.labConfig
 	of.edgeArgs = append([]string{"-max-topics-total", strconv.Itoa(max(100_000, 2*s.universe))}, s.edgeArgs...)
-	server, err := targets[0].start(s.lab, of)
+	server, err := edgeTarget.start(s.lab, &of)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +76,7 @@ func (s *session) feed(set bool) (outcome, error) {
 	s.every = time.Second
 	s.progress("feed: %d conns subscribe to %d topics", s.conns, s.universe)
 	hold, err := s.hold(server, s.conns, s.topics, w.look)
-	if err := errors.Join(w.err, err); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	res := &feedResult{
@@ -133,27 +132,23 @@ type feedWatch struct {
 	publisher  *lab.Proc
 	begin, end feedMark
 	series     []feedSample
-	sampled    chan error
-	stop       chan struct{}
+	sampling   *repeated
 	profiled   chan error
 	profile    []share
 	whole      feedWhole
-	err        error
 }
 
-// look does what is to be done at a moment of the hold. It gives up after an error.
-func (w *feedWatch) look(moment int) {
-	if w.err != nil {
-		return
-	}
+// look does what is to be done at a moment of the hold.
+func (w *feedWatch) look(moment int) error {
 	switch moment {
 	case atStart:
 		go func() { w.awaited <- w.awaitChannels() }()
 	case atHold:
-		w.err = w.start()
+		return w.start()
 	case atEnd:
-		w.err = w.finish()
+		return w.finish()
 	}
+	return nil
 }
 
 // start waits until all channels are subscribed, lets messages flow, and begins to
@@ -175,8 +170,7 @@ func (w *feedWatch) start() error {
 	if w.begin, err = w.mark(); err != nil {
 		return err
 	}
-	w.stop, w.sampled, w.profiled = make(chan struct{}), make(chan error, 1), make(chan error, 1)
-	go func() { w.sampled <- w.sample() }()
+	w.sampling, w.profiled = repeat(feedEvery, w.sample), make(chan error, 1)
 	go func() { w.profiled <- w.takeProfile(int(w.labConfig.hold.Seconds())) }()
 	return nil
 }
@@ -186,8 +180,7 @@ func (w *feedWatch) finish() (err error) {
 	if w.end, err = w.mark(); err != nil {
 		return err
 	}
-	close(w.stop)
-	if err := errors.Join(<-w.sampled, <-w.profiled, w.lab.Failed()); err != nil {
+	if err := errors.Join(w.sampling.stop(), <-w.profiled, w.lab.Failed()); err != nil {
 		return err
 	}
 	if err := w.lab.Stop(w.publisher); err != nil {
@@ -209,8 +202,8 @@ func (w *feedWatch) account() error {
 			return err
 		}
 		of := &w.whole
-		of.Ticks, of.Unwanted, of.Gaps = sumOf(m, "edge_feed_ticks_total"), sumOf(m, "edge_feed_unwanted_total"), sumOf(m, "edge_feed_gaps_total")
-		of.Dropped = sumOf(m, "edge_feed_invalid_total") + sumOf(m, "edge_feed_older_total") + sumOf(m, "edge_feed_repeated_total")
+		of.Ticks, of.Unwanted, of.Gaps = m.Count("edge_feed_ticks_total"), m.Count("edge_feed_unwanted_total"), m.Count("edge_feed_gaps_total")
+		of.Dropped = m.Count("edge_feed_invalid_total") + m.Count("edge_feed_older_total") + m.Count("edge_feed_repeated_total")
 		taken := of.Unheard + of.Ticks + of.Unwanted + of.Dropped
 		of.Lost = int64(of.Sent) - int64(taken)
 		if taken != before {
@@ -234,23 +227,15 @@ type awaited struct {
 // awaitChannels waits until Redis has confirmed all channels.
 func (w *feedWatch) awaitChannels() (a awaited) {
 	began := time.Now()
-	for {
-		var m map[string]float64
-		if m, a.err = w.server.Metrics(); a.err != nil {
-			return a
-		}
-		channels := int(m["edge_feed_channels"])
-		if a.took = time.Since(began); channels == w.universe {
-			return a
-		}
-		if a.took > feedPatience {
-			a.err = fmt.Errorf("%d of %d channels are subscribed after %v", channels, w.universe, feedPatience)
-			return a
-		}
-		if a.err = pause(w.ctx, feedLook); a.err != nil {
-			return a
-		}
-	}
+	channels := 0
+	a.err = until(w.ctx, feedPatience, feedLook, func() (bool, error) {
+		m, err := w.server.Metrics()
+		channels, a.took = int(m["edge_feed_channels"]), time.Since(began)
+		return channels == w.universe, err
+	}, func() error {
+		return fmt.Errorf("%d of %d channels are subscribed after %v", channels, w.universe, feedPatience)
+	})
+	return a
 }
 
 func (w *feedWatch) mark() (m feedMark, err error) {
@@ -283,8 +268,8 @@ func (w *feedWatch) flow() (f flow, err error) {
 	}
 	f.at = time.Now()
 	after, err := lab.Published(w.session.redis)
-	f.published, f.ticks = (before+after)/2, sumOf(m, "edge_feed_ticks_total")
-	f.bytes, f.objects, f.cycles = sumOf(m, "go_memstats_alloc_bytes_total"), sumOf(m, "go_memstats_mallocs_total"), sumOf(m, "go_gc_duration_seconds_count")
+	f.published, f.ticks = (before+after)/2, m.Count("edge_feed_ticks_total")
+	f.bytes, f.objects, f.cycles = m.Count("go_memstats_alloc_bytes_total"), m.Count("go_memstats_mallocs_total"), m.Count("go_gc_duration_seconds_count")
 	for name, value := range m {
 		if base, _, _ := strings.Cut(name, "{"); base == "edge_feed_lag_seconds" {
 			f.lag = max(f.lag, time.Duration(value*float64(time.Second)))
@@ -293,31 +278,20 @@ func (w *feedWatch) flow() (f flow, err error) {
 	return f, err
 }
 
-// sample samples until stop is closed.
+// sample adds a sample to the series.
 func (w *feedWatch) sample() error {
-	tick := time.NewTicker(feedEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-w.stop:
-			return nil
-		case <-tick.C:
-		}
-		f, err := w.flow()
-		if err != nil {
-			return err
-		}
-		p, err := w.server.Procs[0].Sample()
-		if err != nil {
-			return err
-		}
-		w.series = append(w.series, feedSample{
-			Seconds: f.at.Sub(w.begin.at).Seconds(), RSS: p.RSS, EdgeLag: float64(f.lag) / float64(time.Millisecond),
-			// By Little's law. More may be counted as taken than as published, by the
-			// time that counting takes.
-			Behind: max(0, 1000*(float64(f.published)-float64(f.ticks))/w.rate),
-		})
+	f, err := w.flow()
+	if err != nil {
+		return err
 	}
+	p, err := w.server.Procs[0].Sample()
+	w.series = append(w.series, feedSample{
+		Seconds: f.at.Sub(w.begin.at).Seconds(), RSS: p.RSS, EdgeLag: float64(f.lag) / float64(time.Millisecond),
+		// By Little's law. More may be counted as taken than as published, by the
+		// time that counting takes.
+		Behind: max(0, 1000*(float64(f.published)-float64(f.ticks))/w.rate),
+	})
+	return err
 }
 
 // profileFile is what the edge spent its CPU on, in the run's directory.
@@ -326,7 +300,7 @@ const profileFile = "edge-cpu.pprof"
 func (w *feedWatch) takeProfile(seconds int) error {
 	ctx, cancel := context.WithTimeout(w.ctx, time.Duration(seconds)*time.Second+feedPatience)
 	defer cancel()
-	b, err := w.server.CPUProfile(ctx, seconds)
+	b, err := w.server.Page(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds)) // A file for go tool pprof.
 	if err != nil {
 		return err
 	}
@@ -335,14 +309,4 @@ func (w *feedWatch) takeProfile(seconds int) error {
 	}
 	w.profile, err = edgeShares(ctx, w.lab.Path(profileFile))
 	return err
-}
-
-// sumOf adds up a metric over all its labels.
-func sumOf(m map[string]float64, of string) (sum uint64) {
-	for name, value := range m {
-		if base, _, _ := strings.Cut(name, "{"); base == of {
-			sum += uint64(value)
-		}
-	}
-	return sum
 }

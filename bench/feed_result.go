@@ -4,14 +4,14 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"text/tabwriter"
 	"time"
+
+	"tickedge/bench/internal/chart"
 )
 
 // feedResult is an edge that takes many messages of many topics.
 type feedResult struct {
-	Good     bool    `json:"good"`
+	conclusion
 	Conns    int     `json:"conns"`
 	Topics   int     `json:"topics"` // Per conn.
 	Universe int     `json:"universe"`
@@ -37,24 +37,15 @@ type feedResult struct {
 	Thirds       [2]float64    `json:"rss_bytes_of_first_and_last_third"`
 	Profile      []share       `json:"profile"`
 
-	Whole    feedWhole    `json:"whole_run"`
-	Series   []feedSample `json:"series"`
-	Hold     *result      `json:"hold"`
-	Behind   []string     `json:"behind,omitempty"`
-	Problems []string     `json:"problems,omitempty"`
+	Whole  feedWhole    `json:"whole_run"`
+	Series []feedSample `json:"series"`
+	Hold   *result      `json:"hold"`
 }
 
 func (res *feedResult) conclude() {
-	var lag, edgeLag, rss []float64
-	for _, s := range res.Series {
-		lag, edgeLag, rss = append(lag, s.Behind), append(edgeLag, s.EdgeLag), append(rss, float64(s.RSS))
-	}
-	res.Lag, res.EdgeLag = spreadOf(lag), spreadOf(edgeLag)
-	third := max(1, len(rss)/3)
-	if len(rss) > 0 {
-		res.Thirds = [2]float64{spreadOf(rss[:third]).Median, spreadOf(rss[len(rss)-third:]).Median}
-	}
-	res.Growth = ratio(res.Thirds[1]-res.Thirds[0], res.Thirds[0])
+	res.Lag = over(res.Series, func(s *feedSample) float64 { return s.Behind })
+	res.EdgeLag = over(res.Series, func(s *feedSample) float64 { return s.EdgeLag })
+	res.Thirds, res.Growth = growthOf(each(res.Series, func(s *feedSample) float64 { return float64(s.RSS) }))
 	res.PerTick = ratio(1e6*res.EdgeCPU.Seconds(), float64(res.Ticks))
 
 	if reached := res.perSecond(res.Published); reached < feedReached*res.Asked {
@@ -64,21 +55,14 @@ func (res *feedResult) conclude() {
 	}
 	res.Problems = append(res.Problems, res.Hold.Problems...)
 	if len(res.Profile) == 0 && res.EdgeCPU > time.Second {
-		res.Problems = append(res.Problems, "the profile of the edge is empty")
+		res.problem("the profile of the edge is empty")
 	}
-	note := func(n int64, what string) {
-		if n != 0 {
-			res.Problems = append(res.Problems, fmt.Sprintf("%d %s", n, what))
-		}
-	}
-	note(res.Whole.Lost, "messages were lost")
-	note(int64(res.Whole.Unheard), "messages had no subscriber in Redis")
-	note(int64(res.Whole.Dropped), "messages were dropped")
-	note(int64(res.Whole.Gaps), "times the edge lost its connection to Redis")
-	res.Good = len(res.Problems) == 0
+	res.count(res.Whole.Lost, "messages were lost")
+	res.count(int64(res.Whole.Unheard), "messages had no subscriber in Redis")
+	res.count(int64(res.Whole.Dropped), "messages were dropped")
+	res.count(int64(res.Whole.Gaps), "times the edge lost its connection to Redis")
+	res.conclusion.conclude()
 }
-
-func (res *feedResult) good() bool { return res.Good }
 
 func (res *feedResult) perSecond(n uint64) float64 { return ratio(float64(n), res.Seconds) }
 
@@ -99,50 +83,61 @@ func (res *feedResult) headline() string {
 		res.Universe, res.Asked, res.source(), res.Seconds, res.Conns, res.Topics, res.WindowMS)
 }
 
-// table is what was measured.
-func (res *feedResult) table() *table {
+// tables are what was measured, and where the edge's CPU went.
+func (res *feedResult) tables() []*table {
 	t := newTable("what", "measured")
-	t.row("published, messages/s", fmt.Sprintf("%.0f", res.perSecond(res.Published)))
-	t.row("taken, ticks/s", fmt.Sprintf("%.0f", res.perSecond(res.Ticks)))
+	t.line("published, messages/s", "%.0f", res.perSecond(res.Published))
+	t.line("taken, ticks/s", "%.0f", res.perSecond(res.Ticks))
 	t.row("lag by messages on their way, ms: median (min-max)", res.Lag.text("%.1f"))
 	if res.EdgeLag != (spread{}) {
 		t.row("lag as the edge sees it, ms: median (min-max)", res.EdgeLag.text("%.1f"))
 	}
-	t.row("CPU of the edge, µs/message", fmt.Sprintf("%.2f", res.PerTick))
-	t.row("CPU of the edge, % of a core", fmt.Sprintf("%.1f", res.percent(res.EdgeCPU)))
-	t.row("allocated by the edge per message", fmt.Sprintf("%.1f objects, %.0f B", ratio(float64(res.Objects), float64(res.Ticks)), ratio(float64(res.Bytes), float64(res.Ticks))))
-	t.row("collections per second", fmt.Sprintf("%.1f", res.perSecond(res.Cycles)))
-	t.row("CPU of redis-server, % of a core", fmt.Sprintf("%.1f", res.percent(res.RedisCPU)))
-	t.row("CPU of the publisher, % of a core", fmt.Sprintf("%.1f", res.percent(res.PublisherCPU)))
-	t.row("CPU of the clients, % of a core", fmt.Sprintf("%.1f", res.Hold.Client.CPUPercent))
-	t.row("RSS, MB: first third, last third", fmt.Sprintf("%.1f, %.1f (%+.1f %%)", res.Thirds[0]/1e6, res.Thirds[1]/1e6, 100*res.Growth))
-	t.row("channels subscribed after, s", fmt.Sprintf("%.1f", res.SubscribeSeconds))
+	t.line("CPU of the edge, µs/message", "%.2f", res.PerTick)
+	t.line("CPU of the edge, % of a core", "%.1f", res.percent(res.EdgeCPU))
+	t.line("allocated by the edge per message", "%.1f objects, %.0f B", ratio(float64(res.Objects), float64(res.Ticks)), ratio(float64(res.Bytes), float64(res.Ticks)))
+	t.line("collections per second", "%.1f", res.perSecond(res.Cycles))
+	t.line("CPU of redis-server, % of a core", "%.1f", res.percent(res.RedisCPU))
+	t.line("CPU of the publisher, % of a core", "%.1f", res.percent(res.PublisherCPU))
+	t.line("CPU of the clients, % of a core", "%.1f", res.Hold.Client.CPUPercent)
+	t.line("RSS, MB: first third, last third", "%.1f, %.1f (%+.1f %%)", res.Thirds[0]/1e6, res.Thirds[1]/1e6, 100*res.Growth)
+	t.line("channels subscribed after, s", "%.1f", res.SubscribeSeconds)
 	w := &res.Whole
-	t.row("whole run: sent, taken", fmt.Sprintf("%d, %d", w.Sent, w.Ticks))
-	t.row("whole run: unwanted, dropped, gaps", fmt.Sprintf("%d, %d, %d", w.Unwanted, w.Dropped, w.Gaps))
-	t.row("whole run: lost", fmt.Sprint(w.Lost))
-	return t
-}
+	t.line("whole run: sent, taken", "%d, %d", w.Sent, w.Ticks)
+	t.line("whole run: unwanted, dropped, gaps", "%d, %d, %d", w.Unwanted, w.Dropped, w.Gaps)
+	t.line("whole run: lost", "%d", w.Lost)
 
-// profileTable is where the edge's CPU went.
-func (res *feedResult) profileTable() *table {
-	t := newTable("CPU of the edge", "%", "µs/message")
+	profile := newTable("CPU of the edge", "%:%.1f", "µs/message:%.2f")
+	profile.right, profile.note = true, fmt.Sprintf("The whole profile: `go tool pprof %s`", profileFile)
 	for _, s := range res.Profile {
-		t.row(s.Of, fmt.Sprintf("%.1f", s.Percent), fmt.Sprintf("%.2f", res.PerTick*s.Percent/100))
+		profile.row(s.Of, s.Percent, res.PerTick*s.Percent/100)
 	}
-	return t
+	return []*table{t, profile}
 }
 
-func (res *feedResult) writeText(w io.Writer) error {
-	fmt.Fprintln(w, res.headline())
-	if err := res.table().writeText(w, 0); err != nil {
-		return err
+func (res *feedResult) report(r *report) {
+	behind := len(res.Behind) > 0
+	what := fmt.Sprintf("of %d topics through one connection", res.Universe)
+	r.atLeast(limit{"messages taken " + what, single(res.perSecond(res.Ticks)), "%.0f", "/s", feedReached * res.Asked, 0, behind})
+	r.goals = append(r.goals, goal{
+		What: "messages lost " + what, Wanted: "none", Measured: fmt.Sprintf("%d of %d", res.Whole.Lost, res.Whole.Sent), Holds: res.Whole.Lost == 0,
+	})
+	r.atMost(limit{"lag of the feed at the worst moment, " + what, single(res.Lag.Max), "%.0f", " ms", feedLagGoal, feedLagFar, behind})
+	r.atMost(limit{"CPU per message " + what, single(res.PerTick), "%.2f", " µs", feedCPUGoal, feedCPUFar, false})
+	r.atMost(limit{"RSS in the last third, " + what, single(1 + res.Growth), "%.2f", " × that in the first", 1 + soakGrowthMax, 0, false})
+	r.picture("series", "lag and memory over the run", res.seriesChart())
+}
+
+func (res *feedResult) seriesChart() chart.Lines {
+	edge := chart.Series{Name: "the edge", Colour: chart.Blue}
+	panel := func(title string, of func(s *feedSample) float64) chart.Panel {
+		seconds := func(s *feedSample) float64 { return s.Seconds }
+		return chart.Panel{Title: title, Lines: []chart.Line{lineOf(edge, res.Series, seconds, of)}}
 	}
-	if err := res.profileTable().writeText(w, tabwriter.AlignRight); err != nil {
-		return err
+	return chart.Lines{
+		Title: fmt.Sprintf("%.0f messages a second", res.perSecond(res.Ticks)), XAxis: "seconds", Legend: []chart.Series{edge},
+		Panels: []chart.Panel{
+			panel("lag, ms", func(s *feedSample) float64 { return s.Behind }),
+			panel("RSS, MB", func(s *feedSample) float64 { return mb(s.RSS) }),
+		},
 	}
-	for _, text := range res.Behind {
-		fmt.Fprintln(w, "BEHIND:", text)
-	}
-	return verdict(w, res.Problems)
 }

@@ -34,30 +34,49 @@ const (
 	ackTimeout       = 10 * time.Second
 )
 
-// holdConfig is what the flags of hold say.
-type holdConfig struct {
-	addr     string
-	path     string
+// load is what conns do, in hold and in the modes with servers of their own.
+type load struct {
 	conns    int
-	rate     float64
-	topics   int
+	connRate float64
+	topics   int // Per conn.
 	universe int
-	pattern  string
 	seed     uint64
 	window   time.Duration
 	hold     time.Duration
-	workers  int
-	pids     []int
+	workers  int // Of bench itself; 0 lets it choose.
 	json     bool
+	churn    float64 // Conns replaced per second of holding.
+	apart    bool    // The conns have topics of their own, see swarm.Config.
 
 	handshakeTimeout time.Duration
 	ackTimeout       time.Duration
-	churn            float64 // Conns replaced per second of holding. It has no flag here.
-	apart            bool    // See swarm.Config. It has none either.
+}
+
+// flags declares the flags that hold and the other modes have, with the defaults in l.
+func (l *load) flags(f *flag.FlagSet) {
+	f.IntVar(&l.conns, "conns", l.conns, "how many conns to hold")
+	f.Float64Var(&l.connRate, "connect-rate", l.connRate, "connects per second")
+	f.IntVar(&l.topics, "topics", 10, "topics per conn")
+	f.IntVar(&l.universe, "universe", 1000, "topics there are, of which each conn draws its own")
+	f.Uint64Var(&l.seed, "seed", 1, "draws the topics; the same seed draws the same")
+	f.DurationVar(&l.window, "interval", l.window, "window of every server")
+	f.DurationVar(&l.hold, "for", l.hold, "how long to hold each time")
+	f.DurationVar(&l.handshakeTimeout, "handshake-timeout", handshakeTimeout, "how long a handshake may take; raise it for a slow machine")
+	f.DurationVar(&l.ackTimeout, "ack-timeout", ackTimeout, "how long the ack of a command may take; raise it for a slow machine")
+	f.BoolVar(&l.json, "json", false, "print the result as JSON")
+}
+
+// holdConfig is what the flags of hold say.
+type holdConfig struct {
+	load
+	addr    string
+	path    string
+	pattern string
+	pids    []int
 }
 
 // parseFlags reads the flags of a mode. where says where it can be run, behind its
-// usage; form is for who gives it something else. The error is flag.ErrHelp, when the
+// usage; form is for a user that gives it something else. The error is flag.ErrHelp, when the
 // help is printed, or says the right form.
 func parseFlags(f *flag.FlagSet, args []string, where, form string, stderr io.Writer) error {
 	err := f.Parse(args)
@@ -83,24 +102,18 @@ func flagError(mode string, err error, stderr io.Writer) int {
 
 // parseHold reads the flags. The error is flag.ErrHelp or says the right form.
 func parseHold(args []string, stderr io.Writer) (*holdConfig, error) {
-	c := &holdConfig{}
+	c := &holdConfig{load: load{conns: 1000, connRate: 2000, hold: time.Minute}}
 	f := flag.NewFlagSet("bench hold", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`host:port` of the edge")
 	f.StringVar(&c.path, "path", "/ws", "path of the handshake")
-	f.IntVar(&c.conns, "conns", 1000, "how many conns to hold")
-	f.Float64Var(&c.rate, "connect-rate", 2000, "connects per second; lower it if the edge refuses with 503")
-	f.IntVar(&c.topics, "topics", 10, "topics per conn")
-	f.IntVar(&c.universe, "universe", 1000, "topics there are, of which each conn draws its own")
+	c.flags(f)
+	f.Lookup("connect-rate").Usage += "; lower it if the edge refuses with 503"
+	f.Lookup("interval").Usage = "window to ask for; 0 takes the edge's own"
+	f.Lookup("for").Usage = "how long to hold, after all conns are open"
 	f.StringVar(&c.pattern, "topic-name", "SYM%04d", "`pattern` of topic names, filled with numbers from 0; has to be that of the source of ticks")
-	f.Uint64Var(&c.seed, "seed", 1, "draws the topics; the same seed draws the same")
-	f.DurationVar(&c.window, "interval", 0, "window to ask for; 0 takes the edge's own")
-	f.DurationVar(&c.hold, "for", time.Minute, "how long to hold, after all conns are open")
 	f.IntVar(&c.workers, "workers", 0, "processes to spread the conns over; 0 takes as many as the file limit demands, and on a machine with cores for them one per 20,000 conns")
-	f.DurationVar(&c.handshakeTimeout, "handshake-timeout", handshakeTimeout, "how long a handshake may take; raise it for a slow machine")
-	f.DurationVar(&c.ackTimeout, "ack-timeout", ackTimeout, "how long the ack of a command may take; raise it for a slow machine")
 	pids := f.String("pid", "", "`processes` of the edge, with commas between them; their CPU and memory are measured")
-	f.BoolVar(&c.json, "json", false, "print the result as JSON")
 	if err := parseFlags(f, args, "", "flags are given as -name value, such as -conns 10000", stderr); err != nil {
 		return nil, err
 	}
@@ -134,8 +147,8 @@ func (c *holdConfig) validate() error {
 	if c.conns < 1 || c.conns > connsMax {
 		bad("-conns %d: want 1 to %d, such as -conns 10000", c.conns, connsMax)
 	}
-	if !(c.rate > 0) || math.IsInf(c.rate, 0) {
-		bad("-connect-rate %v: want connects per second above 0, such as -connect-rate 2000", c.rate)
+	if !(c.connRate > 0) || math.IsInf(c.connRate, 0) {
+		bad("-connect-rate %v: want connects per second above 0, such as -connect-rate 2000", c.connRate)
 	}
 	if c.universe < 1 || c.universe > 1_000_000 {
 		bad("-universe %d: want 1 to 1000000, such as -universe 1000", c.universe)
@@ -212,7 +225,7 @@ func (c *holdConfig) swarms() ([]swarm.Config, error) {
 		share := (c.conns - first) / (c.workers - w)
 		shares = append(shares, swarm.Config{
 			Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Host: c.addr, Target: target,
-			First: first, Conns: share, Rate: c.rate * float64(share) / float64(c.conns),
+			First: first, Conns: share, Rate: c.connRate * float64(share) / float64(c.conns),
 			Topics: c.topics, Universe: c.universe, Pattern: c.pattern, Seed: c.seed, Apart: c.apart,
 			Churn: c.churn * float64(share) / float64(c.conns),
 			Every: time.Second, HandshakeTimeout: c.handshakeTimeout, AckTimeout: c.ackTimeout,

@@ -9,16 +9,17 @@ import (
 	"slices"
 	"time"
 
+	"tickedge/bench/internal/chart"
 	"tickedge/bench/internal/lab"
 )
 
 // handshakeResult is the CPU that servers use per handshake.
 type handshakeResult struct {
+	conclusion
 	Conns   int               `json:"conns"` // Handshakes per round.
 	Rate    float64           `json:"handshakes_per_second"`
 	Rounds  int               `json:"rounds"`
 	Servers []handshakeServer `json:"servers"`
-	Behind  []string          `json:"behind,omitempty"`
 }
 
 // handshakeServer is one server in all rounds. Times are µs of CPU per conn.
@@ -40,14 +41,11 @@ type handshakeRound struct {
 }
 
 func runHandshake(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "handshake", conns: 10_000, hold: time.Second, edge: "-loops 1"}
+	c := newLab("handshake", 10_000, time.Second, "-loops 1")
 	f := newLabFlags(c)
-	f.StringVar(&c.servers, "servers", targetNames(), "`list` of servers out of "+targetNames())
+	c.serversFlag(f, targetNames()...)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is measured")
-	if err := c.parse(f, args, stderr); err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(c, stdout, stderr, (*session).handshake)
+	return c.run(f, args, stdout, stderr, nil, (*session).handshake)
 }
 
 // handshake opens and closes conns at one server after the other, in rounds. There are
@@ -60,12 +58,9 @@ func (s *session) handshake() (outcome, error) {
 	for _, t := range s.targets {
 		res.Servers = append(res.Servers, handshakeServer{Name: t.name, Rounds: make([]handshakeRound, s.rounds)})
 	}
-	if err := turns(s.rounds, len(s.targets), func(round, i int) error {
+	if err := turns(s.rounds, len(s.targets), func(round, i int) (err error) {
 		s.progress("handshake: round %d of %d, %s", round+1, s.rounds, s.targets[i].name)
-		r, err := s.handshakeRound(s.targets[i])
-		if err == nil {
-			res.Servers[i].Rounds[round] = *r
-		}
+		res.Servers[i].Rounds[round], err = s.handshakeRound(s.targets[i])
 		return err
 	}); err != nil {
 		return nil, err
@@ -75,44 +70,44 @@ func (s *session) handshake() (outcome, error) {
 }
 
 // handshakeRound starts a server, opens and closes conns at it, and ends it.
-func (s *session) handshakeRound(t target) (_ *handshakeRound, err error) {
-	set := s.setting
+func (s *session) handshakeRound(t target) (r handshakeRound, err error) {
+	set := *s.labConfig
 	if !t.feed {
 		set.rate = 1 // As calm as they can be.
 	}
-	server, err := t.start(s.lab, set)
+	server, err := t.start(s.lab, &set)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, s.lab.StopServer(server)) }()
 	conns, err := newPlain(server)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer conns.closeAll()
 	// One conn stays all the time: what a server does for the first one, such as
 	// beginning to turn, is not the price of a handshake.
 	if err := conns.open(s.ctx, 1, s.connRate); err != nil {
-		return nil, err
+		return r, err
 	}
-	r, err := s.openAndClose(server, conns)
+	r, err = s.openAndClose(server, conns)
 	return r, errors.Join(err, s.ctx.Err(), s.lab.Failed())
 }
 
 // openAndClose measures what a server uses when empty, while conns come, with all of
 // them, and while they go.
-func (s *session) openAndClose(server *lab.Server, conns *plainConns) (*handshakeRound, error) {
+func (s *session) openAndClose(server *lab.Server, conns *plainConns) (r handshakeRound, err error) {
 	files, err := openFiles(server)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	idle := func() error { return pause(s.ctx, s.labConfig.hold) }
-	var empty, opening, full, closing usage
+	var empty, opening, full, closing lab.Usage
 	for _, phase := range []struct {
-		of *usage
+		of *lab.Usage
 		f  func() error
 	}{
-		{new(usage), idle}, // The server may still be at work for its start.
+		{new(lab.Usage), idle}, // The server may still be at work for its start.
 		{&empty, idle},
 		{&opening, func() error { return conns.open(s.ctx, s.conns, s.connRate) }},
 		{&full, idle},
@@ -120,8 +115,8 @@ func (s *session) openAndClose(server *lab.Server, conns *plainConns) (*handshak
 			return errors.Join(conns.closeSome(s.ctx, 1, s.connRate), s.awaitFiles(server, files))
 		}},
 	} {
-		if *phase.of, err = usageOf(server, phase.f); err != nil {
-			return nil, err
+		if *phase.of, err = server.Use(phase.f); err != nil {
+			return r, err
 		}
 	}
 	return handshakeRoundOf(s.conns, empty, opening, full, closing), nil
@@ -129,31 +124,10 @@ func (s *session) openAndClose(server *lab.Server, conns *plainConns) (*handshak
 
 // handshakeRoundOf takes off what the server uses for itself: the mean of that with no
 // conns and that with all of them.
-func handshakeRoundOf(conns int, empty, opening, full, closing usage) *handshakeRound {
-	own := (empty.share() + full.share()) / 2
-	perConn := func(u usage) float64 { return 1e6 * (u.cpu.Seconds() - own*u.took.Seconds()) / float64(conns) }
-	return &handshakeRound{Open: perConn(opening), Close: perConn(closing), Idle: 100 * full.share()}
-}
-
-// usage is what a server used in a time.
-type usage struct{ cpu, took time.Duration }
-
-// share is that of one core.
-func (u usage) share() float64 { return u.cpu.Seconds() / u.took.Seconds() }
-
-// usageOf is what a server uses while f runs.
-func usageOf(server *lab.Server, f func() error) (usage, error) {
-	before, err := server.CPU()
-	if err != nil {
-		return usage{}, err
-	}
-	began := time.Now()
-	if err := f(); err != nil {
-		return usage{}, err
-	}
-	took := time.Since(began)
-	after, err := server.CPU()
-	return usage{after - before, took}, err
+func handshakeRoundOf(conns int, empty, opening, full, closing lab.Usage) handshakeRound {
+	own := (empty.Share() + full.Share()) / 2
+	perConn := func(u lab.Usage) float64 { return 1e6 * (u.CPU.Seconds() - own*u.Took.Seconds()) / float64(conns) }
+	return handshakeRound{Open: perConn(opening), Close: perConn(closing), Idle: 100 * full.Share()}
 }
 
 // openFiles is how many files a server has open, and thus how many conns.
@@ -171,18 +145,13 @@ func openFiles(server *lab.Server) (n int, err error) {
 // awaitFiles waits until a server has no more than n files open: it has closed its
 // ends of the conns.
 func (s *session) awaitFiles(server *lab.Server, n int) error {
-	for deadline := time.Now().Add(plainPatience); ; {
-		open, err := openFiles(server)
-		if err != nil || open <= n {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("the server has %d files open %v after the last conn was closed, and had %d before the first", open, plainPatience, n)
-		}
-		if err := pause(s.ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
-	}
+	open := 0
+	return until(s.ctx, plainPatience, 10*time.Millisecond, func() (_ bool, err error) {
+		open, err = openFiles(server)
+		return open <= n, err
+	}, func() error {
+		return fmt.Errorf("the server has %d files open %v after the last conn was closed, and had %d before the first", open, plainPatience, n)
+	})
 }
 
 // conclude compares the rounds.
@@ -192,22 +161,19 @@ func (res *handshakeResult) conclude() {
 	floor := slices.IndexFunc(res.Servers, func(s handshakeServer) bool { return s.Name == floorName })
 	for i := range res.Servers {
 		s := &res.Servers[i]
-		s.Open, s.Close = spreadOf(each(s.Rounds, open)), spreadOf(each(s.Rounds, closing))
-		s.Idle = spreadOf(each(s.Rounds, func(r *handshakeRound) float64 { return r.Idle }))
+		s.Open, s.Close = over(s.Rounds, open), over(s.Rounds, closing)
+		s.Idle = over(s.Rounds, func(r *handshakeRound) float64 { return r.Idle })
 		if floor >= 0 {
 			of := res.Servers[floor].Rounds
-			o, c := ratiosOf(each(s.Rounds, open), each(of, open)), ratiosOf(each(s.Rounds, closing), each(of, closing))
-			s.OpenToFloor, s.CloseToFloor = &o, &c
+			s.OpenToFloor, s.CloseToFloor = ratioTo(s.Rounds, of, open), ratioTo(s.Rounds, of, closing)
 		}
 		if least := min(s.Open.Min, s.Close.Min); least <= 0 {
 			res.Behind = append(res.Behind, fmt.Sprintf(
 				"%s used more when idle than in a round, %.1f µs per conn: the machine was not quiet, or ask for more -conns", s.Name, -least))
 		}
 	}
+	res.conclusion.conclude() // Good: whatever goes wrong with a handshake is an error.
 }
-
-// good is true: whatever goes wrong with a handshake is an error.
-func (res *handshakeResult) good() bool { return true }
 
 func (res *handshakeResult) headline() string {
 	return fmt.Sprintf("%d handshakes at %.0f/s, then the clients close as fast; no ticks; %d rounds; medians of rounds (min-max)\n"+
@@ -215,21 +181,31 @@ func (res *handshakeResult) headline() string {
 		res.Conns, res.Rate, res.Rounds)
 }
 
-func (res *handshakeResult) table() *table {
-	t := newTable("server", "open", "to floor", "close", "to floor", "idle CPU %")
+func (res *handshakeResult) tables() []*table {
+	t := newTable("server", "open:%.1f", "to floor:%.2f", "close:%.1f", "to floor:%.2f", "idle CPU %:%.1f")
 	for _, s := range res.Servers {
-		t.row(s.Name, s.Open.text("%.1f"), textOf(s.OpenToFloor, "%.2f"), s.Close.text("%.1f"), textOf(s.CloseToFloor, "%.2f"), s.Idle.text("%.1f"))
+		t.row(s.Name, s.Open, s.OpenToFloor, s.Close, s.CloseToFloor, s.Idle)
 	}
-	return t
+	return []*table{t}
 }
 
-func (res *handshakeResult) writeText(w io.Writer) error {
-	fmt.Fprintln(w, res.headline())
-	if err := res.table().writeText(w, 0); err != nil {
-		return err
+func (res *handshakeResult) report(r *report) {
+	for _, s := range res.Servers {
+		if s.Name == edgeName && s.OpenToFloor != nil {
+			r.atMost(limit{"CPU per handshake", *s.OpenToFloor, "%.2f", " × floor", handshakeGoal, handshakeFar, len(res.Behind) > 0})
+		}
 	}
-	for _, text := range res.Behind {
-		fmt.Fprintln(w, "BEHIND:", text)
+	r.picture("cpu", "CPU per handshake by server", res.cpuChart())
+}
+
+func (res *handshakeResult) cpuChart() chart.Bars {
+	c := chart.Bars{
+		Title: "CPU per handshake", Axis: overRounds("µs of server CPU per conn", res.Rounds),
+		Series: []chart.Series{{Name: "open: accept, request, answer, hello", Colour: chart.Blue}, {Name: "close", Colour: chart.Light}},
 	}
-	return verdict(w, nil)
+	for _, s := range res.Servers {
+		open, closing := times(s.OpenToFloor, s.Name, floorName), times(s.CloseToFloor, s.Name, floorName)
+		c.Rows = append(c.Rows, chart.Row{Name: s.Name, Bars: []chart.Bar{bar(s.Open, 0.1, open), bar(s.Close, 0.1, closing)}})
+	}
+	return c
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tickedge/bench/internal/lab"
 )
 
 func TestHandshake(t *testing.T) {
@@ -24,10 +26,11 @@ func TestHandshake(t *testing.T) {
 }
 
 func TestHandshakesAreNetOfTheIdleServer(t *testing.T) {
+	used := func(cpu, took time.Duration) lab.Usage { return lab.Usage{CPU: cpu, Took: took} }
 	// 1 % of a core when empty, 3 % when full: 2 % of the two seconds is 40 ms.
 	r := handshakeRoundOf(1000,
-		usage{10 * time.Millisecond, time.Second}, usage{60 * time.Millisecond, 2 * time.Second},
-		usage{30 * time.Millisecond, time.Second}, usage{50 * time.Millisecond, 2 * time.Second})
+		used(10*time.Millisecond, time.Second), used(60*time.Millisecond, 2*time.Second),
+		used(30*time.Millisecond, time.Second), used(50*time.Millisecond, 2*time.Second))
 	if math.Round(r.Open) != 20 || math.Round(r.Close) != 10 || r.Idle != 3 {
 		t.Errorf("%+v, want 20 µs, 10 µs, 3 %%", r)
 	}

@@ -31,13 +31,7 @@ type holdRun struct {
 	stderr io.Writer
 	crew   *crew
 
-	// By member.
-	latest    []swarm.Gauges
-	ready     []bool
-	reported  []bool          // Since the last line of progress.
-	told      []bool          // Its last report came, or it is over.
-	over      []bool          // It has ended, and all its conns are closed.
-	memberCPU []time.Duration // While holding.
+	members []progress // Of each swarm.
 
 	all    *swarm.Report // The whole run.
 	held   *swarm.Report // The holding phase.
@@ -51,8 +45,20 @@ type holdRun struct {
 	problems                         []string
 
 	// watch may be nil. It is called outside of what counts as holding: before the
-	// first connect, before holding, and after it with all conns still open.
-	watch func(moment int)
+	// first connect, before holding, and after it with all conns still open; no more
+	// after an error.
+	watch    func(moment int) error
+	watchErr error
+}
+
+// progress is how far one swarm is.
+type progress struct {
+	gauges   swarm.Gauges // The latest.
+	ready    bool
+	reported bool          // Since the last line of progress.
+	told     bool          // Its last report came, or it is over.
+	over     bool          // It has ended, and all its conns are closed.
+	cpu      time.Duration // While holding.
 }
 
 func runHold(args []string, stdout, stderr io.Writer) int {
@@ -94,9 +100,7 @@ func writeJSON(w io.Writer, v any) error {
 
 func newHoldRun(cfg *holdConfig, stderr io.Writer) *holdRun {
 	return &holdRun{
-		cfg: cfg, stderr: stderr,
-		latest: make([]swarm.Gauges, cfg.workers), ready: make([]bool, cfg.workers), reported: make([]bool, cfg.workers),
-		told: make([]bool, cfg.workers), over: make([]bool, cfg.workers), memberCPU: make([]time.Duration, cfg.workers),
+		cfg: cfg, stderr: stderr, members: make([]progress, cfg.workers),
 		all: swarm.NewReport(swarm.Connecting), held: swarm.NewReport(swarm.Holding), second: swarm.NewReport(swarm.Connecting),
 	}
 }
@@ -127,14 +131,14 @@ func (r *holdRun) run(shares []swarm.Config) error {
 
 	// As long as conns get ready there is hope, however slow the machine is. The first
 	// part of the sum is the time between two connects.
-	patience := time.Duration(float64(time.Second)/r.cfg.rate) + r.cfg.handshakeTimeout + r.cfg.ackTimeout + 10*time.Second
+	patience := time.Duration(float64(time.Second)/r.cfg.connRate) + r.cfg.handshakeTimeout + r.cfg.ackTimeout + 10*time.Second
 	stalled, settled := time.NewTimer(patience), uint64(0)
 	if r.until(stalled.C, signals, fmt.Sprintf("not all conns were ready, and for %v none came to be", patience), func() bool {
 		if n := r.settled(); n != settled {
 			settled = n
 			stalled.Reset(patience)
 		}
-		return all(r.ready)
+		return r.every(func(m *progress) bool { return m.ready })
 	}) {
 		r.connected = time.Now()
 		if r.gauges().Open == 0 {
@@ -151,11 +155,11 @@ func (r *holdRun) run(shares []swarm.Config) error {
 	}
 	r.ended, r.parentCPU[2] = time.Now(), ownCPU()
 	r.crew.stop()
-	r.until(time.After(stopTimeout), nil, "not all swarms sent a last report", func() bool { return all(r.told) })
+	r.until(time.After(stopTimeout), nil, "not all swarms sent a last report", func() bool { return r.every(func(m *progress) bool { return m.told }) })
 	// The result is known by now. But what is measured next wants the ports and the
 	// descriptors, and servers should not be ended before their clients.
 	closing := stopTimeout + time.Duration(r.cfg.conns)*closeTimeout
-	r.until(time.After(closing), nil, fmt.Sprintf("the conns were not all closed after %v", closing), func() bool { return all(r.over) })
+	r.until(time.After(closing), nil, fmt.Sprintf("the conns were not all closed after %v", closing), func() bool { return r.every(func(m *progress) bool { return m.over }) })
 	return nil
 }
 
@@ -167,8 +171,8 @@ const (
 )
 
 func (r *holdRun) look(moment int) {
-	if r.watch != nil {
-		r.watch(moment)
+	if r.watch != nil && r.watchErr == nil {
+		r.watchErr = r.watch(moment)
 	}
 }
 
@@ -197,8 +201,9 @@ func (r *holdRun) until(over <-chan time.Time, signals <-chan os.Signal, late st
 
 // take adds one report. It reports false if a swarm failed.
 func (r *holdRun) take(n news) bool {
+	m := &r.members[n.from]
 	if n.report == nil {
-		r.told[n.from], r.over[n.from] = true, true
+		m.told, m.over = true, true
 		if n.err != nil {
 			r.problem(n.err.Error())
 			return false
@@ -207,19 +212,19 @@ func (r *holdRun) take(n news) bool {
 	}
 	r.all.Merge(n.report)
 	r.second.Merge(n.report)
-	r.latest[n.from] = n.report.Gauges
-	r.ready[n.from] = n.report.Ready
-	r.told[n.from] = n.report.Done
+	m.gauges, m.ready, m.told = n.report.Gauges, n.report.Ready, n.report.Done
 	if n.report.Phase == swarm.Holding {
 		r.held.Merge(n.report)
-		r.memberCPU[n.from] += n.report.CPU
+		m.cpu += n.report.CPU
 		r.unservedWorst = max(r.unservedWorst, r.gauges().Unserved)
 	}
 	// A line of a clock of its own would now and then fall between two reports and
 	// tell of a second without frames.
-	if r.reported[n.from] = true; all(r.reported) {
+	if m.reported = true; r.every(func(m *progress) bool { return m.reported }) {
 		r.line()
-		clear(r.reported)
+		for i := range r.members {
+			r.members[i].reported = false
+		}
 	}
 	return true
 }
@@ -227,8 +232,8 @@ func (r *holdRun) take(n news) bool {
 func (r *holdRun) problem(text string) { r.problems = append(r.problems, text) }
 
 func (r *holdRun) gauges() (sum swarm.Gauges) {
-	for _, g := range r.latest {
-		sum.Add(g)
+	for i := range r.members {
+		sum.Add(r.members[i].gauges)
 	}
 	return sum
 }
@@ -238,9 +243,10 @@ func (r *holdRun) settled() uint64 {
 	return r.all.Connected + r.all.Refused.Total() + r.all.Lost.Total() + uint64(r.gauges().Acked)
 }
 
-func all(of []bool) bool {
-	for _, b := range of {
-		if !b {
+// every reports whether something holds of all swarms.
+func (r *holdRun) every(holds func(m *progress) bool) bool {
+	for i := range r.members {
+		if !holds(&r.members[i]) {
 			return false
 		}
 	}

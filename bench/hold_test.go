@@ -123,13 +123,14 @@ func TestLastReportIsNotTheEnd(t *testing.T) {
 	for from := range 2 {
 		r.take(news{from: from, report: last})
 	}
-	if !all(r.told) || all(r.over) {
-		t.Errorf("told %v, over %v", r.told, r.over)
+	told, over := func(m *progress) bool { return m.told }, func(m *progress) bool { return m.over }
+	if !r.every(told) || r.every(over) {
+		t.Errorf("%+v", r.members)
 	}
 	r.take(news{from: 0})
 	r.take(news{from: 1})
-	if !all(r.over) || len(r.problems) > 0 {
-		t.Errorf("over %v, problems %v", r.over, r.problems)
+	if !r.every(over) || len(r.problems) > 0 {
+		t.Errorf("%+v, problems %v", r.members, r.problems)
 	}
 }
 

@@ -24,47 +24,35 @@ const reportEvery = 100 * time.Millisecond
 
 // labConfig is what the modes that start their own servers have in common.
 type labConfig struct {
-	mode     string
-	setting  // Of which the flags fill in all but redis.
-	conns    int
-	connRate float64
-	hold     time.Duration
+	mode string
+	load
+	rate     float64 // Ticks per second.
+	redis    string  // URL.
+	edgeArgs []string
 	rounds   int           // How often each thing is measured, in modes with the flag for it.
 	every    time.Duration // Between two reports, and thus how exact the time of connecting is; 0 is reportEvery.
-	seed     uint64
 	servers  string
 	edge     string
 	dir      string
-	json     bool
-	workers  int     // Of bench itself; 0 lets it choose.
-	churn    float64 // Conns replaced per second of holding.
-	apart    bool    // The conns have topics of their own, see swarm.Config.
-
-	handshakeTimeout time.Duration
-	ackTimeout       time.Duration
 
 	flags   map[string]string // All flags as they are, for the manifest.
 	command string            // To get the result again: the mode with the flags that were given.
 	targets []target
 }
 
+// newLab has the defaults of a mode. edge are more flags for the edge.
+func newLab(mode string, conns int, hold time.Duration, edge string) *labConfig {
+	return &labConfig{mode: mode, edge: edge, load: load{conns: conns, connRate: 3000, window: 500 * time.Millisecond, hold: hold}}
+}
+
 // newLabFlags declares the common flags with the defaults in c.
 func newLabFlags(c *labConfig) *flag.FlagSet {
 	f := flag.NewFlagSet("bench "+c.mode, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.IntVar(&c.conns, "conns", c.conns, "how many conns to hold")
-	f.Float64Var(&c.connRate, "connect-rate", 3000, "connects per second")
-	f.IntVar(&c.topics, "topics", 10, "topics per conn")
-	f.IntVar(&c.universe, "universe", 1000, "topics there are, of which each conn draws its own")
+	c.load.flags(f)
 	f.Float64Var(&c.rate, "rate", 20000, "ticks per second, all topics together")
-	f.DurationVar(&c.window, "interval", 500*time.Millisecond, "window of every server")
-	f.DurationVar(&c.hold, "for", c.hold, "how long to hold each time")
-	f.Uint64Var(&c.seed, "seed", 1, "draws the topics; the same seed draws the same")
-	f.DurationVar(&c.handshakeTimeout, "handshake-timeout", handshakeTimeout, "how long a handshake may take; raise it for a slow machine")
-	f.DurationVar(&c.ackTimeout, "ack-timeout", ackTimeout, "how long the ack of a command may take; raise it for a slow machine")
 	f.StringVar(&c.edge, "edge", c.edge, "more `flags` for the edge, with spaces between them")
 	f.StringVar(&c.dir, "dir", "", "`directory` for logs, the manifest, the result and its report; empty makes one in the place for temporary files")
-	f.BoolVar(&c.json, "json", false, "print the result as JSON")
 	return f
 }
 
@@ -111,11 +99,8 @@ func quoted(text string) string {
 
 // holdConfig is a hold of conns at a server.
 func (c *labConfig) holdConfig(s *lab.Server, conns, topics int) (*holdConfig, error) {
-	h := &holdConfig{
-		addr: s.Addr, path: "/ws", conns: conns, rate: c.connRate, topics: topics, universe: c.universe,
-		pattern: lab.TopicPattern, seed: c.seed, hold: c.hold, pids: s.PIDs(), workers: c.workers,
-		handshakeTimeout: c.handshakeTimeout, ackTimeout: c.ackTimeout, churn: c.churn, apart: c.apart,
-	}
+	h := &holdConfig{load: c.load, addr: s.Addr, path: "/ws", pattern: lab.TopicPattern, pids: s.PIDs()}
+	h.conns, h.topics, h.window = conns, topics, 0 // The window is the server's own.
 	err := h.validate()
 	if c.window < windowMin || c.window > windowMax {
 		err = errors.Join(err, fmt.Errorf("-interval %v: want %v to %v, such as -interval 500ms", c.window, windowMin, windowMax))
@@ -131,11 +116,31 @@ type session struct {
 	stderr io.Writer
 }
 
-// outcome is the result of a mode.
-type outcome interface {
-	writeText(w io.Writer) error
-	report(r *report)
-	good() bool
+// run parses the flags of a mode, lets check look at them, which may be nil, and runs the
+// mode.
+func (c *labConfig) run(f *flag.FlagSet, args []string, stdout, stderr io.Writer, check func() error, measure func(*session) (outcome, error)) int {
+	err := c.parse(f, args, stderr)
+	if err == nil && check != nil {
+		err = check()
+	}
+	if err != nil {
+		return flagError(c.mode, err, stderr)
+	}
+	return runLab(c, stdout, stderr, measure)
+}
+
+// serversFlag is for the modes that compare servers.
+func (c *labConfig) serversFlag(f *flag.FlagSet, names ...string) {
+	f.StringVar(&c.servers, "servers", strings.Join(names, ","), "`list` of servers out of "+strings.Join(targetNames(), ","))
+}
+
+// setDefault gives a common flag the default of one mode.
+func setDefault(f *flag.FlagSet, name, value string) {
+	of := f.Lookup(name)
+	of.DefValue = value
+	if err := of.Value.Set(value); err != nil {
+		panic("bench: default of -" + name + ": " + err.Error())
+	}
 }
 
 // runLab runs a mode in a lab, which is closed whatever happens, and prints what it
@@ -168,7 +173,7 @@ func runLab(c *labConfig, stdout, stderr io.Writer, measure func(*session) (outc
 	if _, err := io.WriteString(stdout, print); err != nil {
 		return fail(err)
 	}
-	if !res.good() {
+	if !res.ends().Good {
 		return exitBad
 	}
 	return exitGood
@@ -178,7 +183,7 @@ func runLab(c *labConfig, stdout, stderr io.Writer, measure func(*session) (outc
 // what to print.
 func writeResult(c *labConfig, l *lab.Lab, res outcome) (print string, err error) {
 	var text, machine strings.Builder
-	err = errors.Join(res.writeText(&text), writeJSON(&machine, res),
+	err = errors.Join(writeText(&text, res), writeJSON(&machine, res),
 		l.WriteFile("result.json", []byte(machine.String())), l.WriteFile("result.txt", []byte(text.String())),
 		writeReport(c, l, res))
 	if c.json {
@@ -206,8 +211,46 @@ func (s *session) ticks(rate float64) error {
 	return err
 }
 
+// holdAt starts a server, holds conns at it and ends it. watch may be nil.
+func (s *session) holdAt(t target, set *labConfig, conns, topics int, watch func(server *lab.Server, moment int) error) (*result, error) {
+	server, err := t.start(s.lab, set)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.hold(server, conns, topics, func(moment int) error {
+		if watch == nil {
+			return nil
+		}
+		return watch(server, moment)
+	})
+	return res, errors.Join(err, s.lab.StopServer(server))
+}
+
+// holdBeside holds the conns at a new edge. meanwhile begins when they are connected, and
+// is to end soon after over is closed, when they are no longer held. It may be nil.
+func (s *session) holdBeside(meanwhile func(server *lab.Server, over <-chan struct{}) error) (*result, error) {
+	server, err := edgeTarget.start(s.lab, s.labConfig)
+	if err != nil {
+		return nil, err
+	}
+	over := make(chan struct{})
+	var ended chan error
+	res, err := s.hold(server, s.conns, s.topics, func(moment int) error {
+		if moment == atHold && meanwhile != nil {
+			ended = make(chan error, 1)
+			go func() { ended <- meanwhile(server, over) }()
+		}
+		return nil
+	})
+	close(over)
+	if ended != nil {
+		err = errors.Join(err, <-ended)
+	}
+	return res, errors.Join(err, s.lab.StopServer(server))
+}
+
 // hold opens conns at a server, holds them and says what came of it. watch may be nil.
-func (s *session) hold(server *lab.Server, conns, topics int, watch func(moment int)) (*result, error) {
+func (s *session) hold(server *lab.Server, conns, topics int, watch func(moment int) error) (*result, error) {
 	cfg, err := s.holdConfig(server, conns, topics)
 	if err != nil {
 		return nil, err
@@ -221,10 +264,7 @@ func (s *session) hold(server *lab.Server, conns, topics int, watch func(moment 
 	}
 	r := newHoldRun(cfg, s.stderr)
 	r.watch = watch
-	if err := r.run(shares); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(s.ctx.Err(), s.lab.Failed()); err != nil {
+	if err := errors.Join(r.run(shares), r.watchErr, s.ctx.Err(), s.lab.Failed()); err != nil {
 		return nil, err
 	}
 	return r.judge(), nil
@@ -233,4 +273,62 @@ func (s *session) hold(server *lab.Server, conns, topics int, watch func(moment 
 // progress says what is measured next.
 func (s *session) progress(format string, args ...any) {
 	fmt.Fprintf(s.stderr, "== "+format+"\n", args...)
+}
+
+// repeated is something that is done again and again, in a goroutine of its own.
+type repeated struct {
+	quit  chan struct{}
+	ended chan error
+}
+
+// repeat does something every so often, until stop is called or an error comes.
+func repeat(every time.Duration, do func() error) *repeated {
+	r := &repeated{quit: make(chan struct{}), ended: make(chan error, 1)}
+	go func() {
+		for {
+			select {
+			case <-r.quit:
+				r.ended <- nil
+				return
+			case <-time.After(every):
+			}
+			if err := do(); err != nil {
+				r.ended <- err
+				return
+			}
+		}
+	}()
+	return r
+}
+
+// stop waits for the end, and returns the error. It may be called once.
+func (r *repeated) stop() error {
+	close(r.quit)
+	return <-r.ended
+}
+
+// pause waits. The error is that of ctx, if it ends meanwhile.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// until asks again and again whether something holds, and returns when it does or an error
+// comes. If it does not for too long, the error is what late returns.
+func until(ctx context.Context, patience, every time.Duration, holds func() (bool, error), late func() error) error {
+	for deadline := time.Now().Add(patience); ; {
+		if ok, err := holds(); ok || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return late()
+		}
+		if err := pause(ctx, every); err != nil {
+			return err
+		}
+	}
 }

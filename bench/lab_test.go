@@ -102,7 +102,7 @@ func TestFanout(t *testing.T) {
 		t.Fatalf("%+v", res)
 	}
 	for _, s := range res.Servers {
-		if r := s.RoundResults[0]; r.Staleness.Rows == 0 || (s.Name != feedName) != (r.Frames > 25) {
+		if r := s.Rounds[0]; r.Staleness.Rows == 0 || (s.Name != feedName) != (r.Frames > 25) {
 			t.Errorf("%s: %+v", s.Name, r)
 		}
 	}

@@ -8,15 +8,17 @@
 //	hold.go      hold: connect, hold, stop; one line of progress a second
 //	crew.go      swarms, in this process or in several
 //	server.go    what the server's processes cost
-//	result.go    the result of a run, and whether it is good
-//	text.go      the result for people
-//	lab.go       what the modes share that start their own servers
+//	result.go    the result of a hold, and whether it is good
+//	text.go      the same for people
+//	lab.go       what the modes share that start their own servers: flags, the run, holds
 //	targets.go   the servers, and how each is told the same
 //	stats.go     medians and ratios of rounds
-//	report.go    report.md of a run; report_servers.go, report_edge.go: what the modes put in
+//	outcome.go   what the results of these modes share; table.go: their tables
+//	report.go    report.md of a run
 //	goal.go      what the edge is meant to reach
 //	all.go       all modes, one after the other
-//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, scale.go, soak.go, feed.go: a mode each
+//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, scale.go, soak.go, feed.go: a mode
+//	             each, from its flags to what it adds to the report; feed_result.go is the second half of the last
 //	profile.go   what an edge spends its CPU on
 package main
 

@@ -99,26 +99,44 @@ func (p *plainConns) open(ctx context.Context, n int, rate float64) error {
 	return nil
 }
 
-// dial opens a conn and sends its request. On the loopback the kernel finishes the
-// connect without the server.
+// dial opens a conn and sends its request.
 func (p *plainConns) dial() error {
+	// Sources of their own, apart from those of swarms and of slow clients.
+	fd, err := dialRaw(p.server, [4]byte{127, 2, 0, byte(1 + (len(p.conns)+1)/plainSource)}, 0, p.request)
+	if err == nil {
+		p.conns = append(p.conns, plainConn{fd: fd})
+	}
+	return err
+}
+
+// dialRaw opens a socket from an address of the loopback and sends the request. A buffer
+// above 0 is that for its input. On the loopback the kernel finishes the connect without
+// the server.
+func dialRaw(server netip.AddrPort, from [4]byte, buffer int, request []byte) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("socket: %w", err)
+		return -1, fmt.Errorf("socket: %w", err)
 	}
-	p.conns = append(p.conns, plainConn{fd: fd})
-	// Sources of their own, apart from those of swarms and of slow clients.
+	fail := func(call string, err error) (int, error) {
+		unix.Close(fd)
+		return -1, fmt.Errorf("%s: %w", call, err)
+	}
+	if buffer > 0 { // Before the connect, which tells the server the size of the window.
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer); err != nil {
+			return fail("setsockopt", err)
+		}
+	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 2, 0, byte(1 + len(p.conns)/plainSource)}}); err != nil {
-		return fmt.Errorf("bind: %w", err)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: from}); err != nil {
+		return fail("bind", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(p.server.Port()), Addr: p.server.Addr().As4()}); err != nil {
-		return fmt.Errorf("connect: %w", err)
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(server.Port()), Addr: server.Addr().As4()}); err != nil {
+		return fail("connect", err)
 	}
-	if n, err := syscall.Write(fd, p.request); err != nil || n < len(p.request) {
-		return fmt.Errorf("the request was not taken: %d of %d bytes, %w", n, len(p.request), err)
+	if n, err := syscall.Write(fd, request); err != nil || n < len(request) {
+		return fail(fmt.Sprintf("the request was not taken: %d of %d bytes", n, len(request)), err)
 	}
-	return nil
+	return fd, nil
 }
 
 // subscribe lets each conn ask for so many topics of its own, drawn from all.
@@ -151,21 +169,14 @@ func appendSubscribe(dst []byte, names []string) []byte {
 
 // awaitFrames reads until each conn has had so many text frames.
 func (p *plainConns) awaitFrames(ctx context.Context, frames uint32) error {
-	for deadline := time.Now().Add(plainPatience); ; {
-		if err := p.readAll(); err != nil {
-			return err
-		}
-		late := slices.IndexFunc(p.conns, func(c plainConn) bool { return c.frames < frames })
-		if late < 0 {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("plain conns: conn %d has %d frames after %v, want %d", late, p.conns[late].frames, plainPatience, frames)
-		}
-		if err := pause(ctx, plainPause); err != nil {
-			return err
-		}
-	}
+	late := 0
+	return until(ctx, plainPatience, plainPause, func() (bool, error) {
+		err := p.readAll()
+		late = slices.IndexFunc(p.conns, func(c plainConn) bool { return c.frames < frames })
+		return late < 0, err
+	}, func() error {
+		return fmt.Errorf("plain conns: conn %d has %d frames after %v, want %d", late, p.conns[late].frames, plainPatience, frames)
+	})
 }
 
 // readAll takes what has come on all conns.
@@ -269,15 +280,5 @@ func (p *plainConns) close(i int) {
 func (p *plainConns) closeAll() {
 	for i := range p.conns {
 		p.close(i)
-	}
-}
-
-// pause waits. The error is that of ctx, if it ends meanwhile.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
 	}
 }

@@ -5,11 +5,9 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"strings"
-	"text/tabwriter"
 
+	"tickedge/bench/internal/chart"
 	"tickedge/bench/internal/lab"
 )
 
@@ -25,10 +23,10 @@ const runHeading = "## The run\n\n"
 // report is report.md of a run in the making. Owned by one goroutine.
 type report struct {
 	*labConfig
-	lab   *lab.Lab
-	body  strings.Builder
-	goals []goal
-	errs  []error // Of writing pictures.
+	lab      *lab.Lab
+	pictures strings.Builder
+	goals    []goal
+	errs     []error // Of writing pictures.
 }
 
 // writeReport writes report.md, its pictures and goals.json into a run's directory.
@@ -41,13 +39,19 @@ func writeReport(c *labConfig, l *lab.Lab, res outcome) error {
 	res.report(r)
 	var b strings.Builder
 	fmt.Fprintf(&b, "# bench %s\n\n    %s\n\n", c.mode, c.command)
-	if !res.good() {
+	if !res.ends().Good {
 		b.WriteString("**This run was not good**: see the last line of [result.txt](result.txt).\n\n")
 	}
 	if len(r.goals) > 0 {
 		b.WriteString(goalTable(r.goals).markdown())
 	}
-	b.WriteString(r.body.String())
+	b.WriteString(res.headline() + "\n\n" + r.pictures.String())
+	for _, t := range res.tables() {
+		b.WriteString(t.markdown())
+	}
+	for _, sign := range res.ends().Behind {
+		b.WriteString("BEHIND: " + sign + "\n\n")
+	}
 	b.WriteString(runHeading)
 	b.WriteString(factTable(facts).markdown())
 	b.WriteString("Numbers: [result.txt](result.txt), [result.json](result.json). All processes and their flags: [manifest.json](manifest.json).\n")
@@ -64,77 +68,61 @@ func factTable(facts [][2]string) *table {
 	return t
 }
 
-// text adds a paragraph.
-func (r *report) text(format string, args ...any) {
-	fmt.Fprintf(&r.body, format+"\n\n", args...)
-}
-
-// table adds a table.
-func (r *report) table(t *table) { r.body.WriteString(t.markdown()) }
-
-// behind tells of each sign that bench itself was the bottleneck.
-func (r *report) behind(signs []string) {
-	for _, text := range signs {
-		r.text("BEHIND: %s", text)
-	}
-}
-
 // picture adds a picture in a file of its own, with alt for those who do not see it.
 func (r *report) picture(name, alt string, of interface{ SVG() []byte }) {
 	r.errs = append(r.errs, r.lab.WriteFile(name+".svg", of.SVG()))
-	fmt.Fprintf(&r.body, "![%s](%s.svg)\n\n", alt, name)
+	fmt.Fprintf(&r.pictures, "![%s](%s.svg)\n\n", alt, name)
 }
 
-// table is shown in result.txt and in report.md.
-type table struct {
-	head []string
-	rows [][]string
+// one is the only series of a picture.
+var one = []chart.Series{{Colour: chart.Blue}}
+
+// bar shows a spread, and note behind its median.
+// The median is told as exactly as step.
+func bar(s spread, step float64, note string) chart.Bar {
+	return chart.Bar{Value: s.Median, Min: s.Min, Max: s.Max, Label: chart.Number(s.Median, step) + note}
 }
 
-func newTable(head ...string) *table { return &table{head: head} }
-
-// row adds a row. Cells that are missing at its end are empty.
-func (t *table) row(cells ...string) {
-	t.rows = append(t.rows, append(cells, make([]string, len(t.head)-len(cells))...))
-}
-
-// writeText writes columns for people with a fixed font. flags are those of package
-// tabwriter.
-func (t *table) writeText(w io.Writer, flags uint) error {
-	var b strings.Builder
-	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', flags)
-	for _, cells := range slices.Insert(slices.Clone(t.rows), 0, t.head) {
-		fmt.Fprintln(tw, strings.Join(cells, "\t")+"\t")
+// times is the note of a ratio of one server to another, empty if there is none.
+func times(s *spread, server, to string) string {
+	if s == nil || server == to {
+		return ""
 	}
-	if err := tw.Flush(); err != nil {
-		return err
+	return fmt.Sprintf(" (%.2f × %s)", s.Median, to)
+}
+
+// serverRow is a row of a picture that tells the edge from the others.
+func serverRow(server, name string, bars ...chart.Bar) chart.Row {
+	return chart.Row{Name: name, Muted: server != edgeName, Bars: bars}
+}
+
+// overRounds explains bars of spreads.
+func overRounds(what string, rounds int) string {
+	if rounds == 1 {
+		return what
 	}
-	for line := range strings.Lines(b.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
+	return fmt.Sprintf("%s; median, least and most of %d rounds", what, rounds)
+}
+
+// lineOf is a line of a picture, with a point for each of values.
+func lineOf[T any](s chart.Series, values []T, x, y func(v *T) float64) chart.Line {
+	l := chart.Line{Series: s}
+	for i := range values {
+		l.Points = append(l.Points, chart.Point{X: x(&values[i]), Y: y(&values[i])})
+	}
+	return l
+}
+
+// heldChart compares the staleness that the same conns see in two states.
+func heldChart(title string, names [2]string, of [2]staleness) chart.Bars {
+	c := chart.Bars{Title: title, Axis: "ms from the tick to the client", Series: []chart.Series{{Name: names[0], Colour: chart.Grey}, {Name: names[1], Colour: chart.Blue}}}
+	for q, name := range []string{"p50", "p99", "p99.9", "max"} {
+		row := chart.Row{Name: name}
+		for _, s := range of {
+			v := [...]float64{s.P50, s.P99, s.P999, s.Max}[q]
+			row.Bars = append(row.Bars, chart.Bar{Value: v, Label: chart.Number(v, 1)})
 		}
+		c.Rows = append(c.Rows, row)
 	}
-	return nil
-}
-
-// markdown is the table in Markdown. No cell may hold a |. Columns of numbers are
-// aligned to the right.
-func (t *table) markdown() string {
-	var b strings.Builder
-	line := func(cells []string) { b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
-	marks := make([]string, len(t.head))
-	for i := range t.head {
-		marks[i] = "--:"
-		for _, cells := range t.rows {
-			if cells[i] != "" && strings.IndexAny(cells[i], "-0123456789") != 0 {
-				marks[i] = "---"
-			}
-		}
-	}
-	line(t.head)
-	line(marks)
-	for _, cells := range t.rows {
-		line(cells)
-	}
-	return b.String() + "\n"
+	return c
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -55,7 +54,7 @@ func wantLines(t *testing.T, text string, lines ...string) {
 
 // testConfig is that of a mode without flags.
 func testConfig(mode string) *labConfig {
-	return &labConfig{mode: mode, command: "bench " + mode, targets: targets, setting: setting{topics: 10, window: 500 * time.Millisecond}, hold: time.Second}
+	return &labConfig{mode: mode, command: "bench " + mode, targets: targets, load: load{topics: 10, window: 500 * time.Millisecond, hold: time.Second}}
 }
 
 func TestReportOfFanout(t *testing.T) {
@@ -69,7 +68,7 @@ func TestReportOfFanout(t *testing.T) {
 		edgeName: round(22, 22, 3000, 550), feedName: round(0, 10, 0, 0), floorName: round(10, 10, 10, 500),
 		gorillaName: round(40, 40, 20_000, 600),
 	} {
-		f.find(name).rounds = rounds
+		f.find(name).Rounds = rounds
 	}
 	f.conclude()
 	wantLines(t, reported(t, c, f), "# bench fanout", "    bench fanout",
@@ -179,7 +178,7 @@ func TestReportOfSlow(t *testing.T) {
 }
 
 func TestReportOfScale(t *testing.T) {
-	res := &scaleResult{Good: true, WindowMS: 500, All: &scalePoint{Conns: 100_000, Open: 100_000, Seconds: 60, PerConn: perConn{Min: 0.5, Median: 1}}}
+	res := &scaleResult{conclusion: conclusion{Good: true}, WindowMS: 500, All: &scalePoint{Conns: 100_000, Open: 100_000, Seconds: 60, PerConn: spread{Min: 0.5, Median: 1}}}
 	for _, conns := range []int{60_000, 50_000} {
 		res.Tried = append(res.Tried, &scalePoint{Conns: conns, EveryFrame: conns < 55_000, Staleness: staleness{P99: float64(conns) / 100}})
 	}
@@ -245,15 +244,15 @@ func TestReportOfFeed(t *testing.T) {
 // nothing is an outcome of which nothing was measured.
 type nothing struct{}
 
-func (nothing) writeText(io.Writer) error { return nil }
-func (nothing) good() bool                { return false }
+func (nothing) headline() string  { return "" }
+func (nothing) tables() []*table  { return []*table{newTable("name", "n")} }
+func (nothing) ends() *conclusion { return &conclusion{} }
 func (nothing) report(r *report) {
 	r.atMost(limit{"least", spread{}, "%.1f", " s", 1, 0.5, false})
 	r.atLeast(limit{"most", spread{3, 2, 4}, "%.1f", " s", 2, 3, false})
 	r.atLeast(limit{"more", spread{1.9, 1.9, 3}, "%.1f", " s", 2, 0, false})
 	r.atMost(limit{"known", spread{1, 1, 1}, "%.1f", "", 2, 0, true})
 	r.staleness("late", single(601), true)
-	r.table(newTable("name", "n"))
 }
 
 func TestGoals(t *testing.T) {
@@ -274,17 +273,13 @@ func TestTableAlignsNumbers(t *testing.T) {
 	if got := tab.markdown(); got != want {
 		t.Errorf("%s, want\n%s", got, want)
 	}
-	var text strings.Builder
-	if err := tab.writeText(&text, 0); err != nil {
-		t.Fatal(err)
-	}
-	if want := "name  n              mixed  more\nedge  1.0 (0.9-1.1)  1\ngnet  -              one\n"; text.String() != want {
-		t.Errorf("%q, want\n%q", &text, want)
+	if want := "name  n              mixed  more\nedge  1.0 (0.9-1.1)  1\ngnet  -              one\n"; tab.text() != want {
+		t.Errorf("%q, want\n%q", tab.text(), want)
 	}
 }
 
 func TestCommandOfAReport(t *testing.T) {
-	c := &labConfig{mode: "fanout", conns: 10}
+	c := newLab("fanout", 10, time.Second, "")
 	f := newLabFlags(c)
 	if err := c.parse(f, strings.Fields("-dir /tmp/x -rate 500 -json -for 2s"), os.Stderr); err != nil {
 		t.Fatal(err)

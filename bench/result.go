@@ -48,7 +48,7 @@ type result struct {
 	Repeated    uint64            `json:"repeated_rows"`
 	Undated     uint64            `json:"undated_rows"`
 	Ahead       uint64            `json:"rows_from_the_future"`
-	PerConn     perConn           `json:"frames_per_conn_per_second"`
+	PerConn     spread            `json:"frames_per_conn_per_second"`
 	Update      staleness         `json:"staleness_of_updates"`
 	Snapshot    staleness         `json:"staleness_of_snapshots"` // Of the whole run.
 
@@ -65,12 +65,6 @@ type result struct {
 	Client  clientCost   `json:"client"`
 	Servers []serverCost `json:"servers,omitempty"`
 	TCPMem  [3]int64     `json:"tcp_mem_bytes"` // Before, when held, after; all sockets of the host.
-}
-
-type perConn struct {
-	Min    float64 `json:"min"`
-	Median float64 `json:"median"`
-	Max    float64 `json:"max"`
 }
 
 // staleness is in milliseconds.
@@ -131,10 +125,10 @@ func (r *holdRun) judge() *result {
 	}
 	if held.Rates != nil {
 		per := func(n uint64) float64 { return float64(n) / 1000 }
-		res.PerConn = perConn{per(held.Rates.Min()), per(held.Rates.Quantile(0.5)), per(held.Rates.Max())}
+		res.PerConn = spread{Median: per(held.Rates.Quantile(0.5)), Min: per(held.Rates.Min()), Max: per(held.Rates.Max())}
 	}
-	for _, cpu := range r.memberCPU {
-		res.Client.CPUBusiest = max(res.Client.CPUBusiest, ratio(100*cpu.Seconds(), seconds))
+	for _, m := range r.members {
+		res.Client.CPUBusiest = max(res.Client.CPUBusiest, ratio(100*m.cpu.Seconds(), seconds))
 	}
 	if r.hosts[2] != nil {
 		res.Servers = costs(cfg.pids, r.hosts[0], r.hosts[1], r.hosts[2], frames, res.Open)

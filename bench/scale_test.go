@@ -105,7 +105,7 @@ func TestEveryFrame(t *testing.T) {
 		"open":     {func(r *result) { r.Open = 9 }, false, "9 conns of 10 were open at the end"},
 		"problem":  {func(r *result) { r.Problems = []string{"1 conns lost"} }, false, "1 conns lost"},
 	} {
-		res := &result{Conns: 10, Open: 10, PerConn: perConn{Min: 2, Median: 2, Max: 2}, HoldSeconds: 10}
+		res := &result{Conns: 10, Open: 10, PerConn: spread{Min: 2, Median: 2, Max: 2}, HoldSeconds: 10}
 		c.change(res)
 		p := scalePointOf(res, 500*time.Millisecond, [2]lab.Kernel{}, nil)
 		if p.EveryFrame != c.every || strings.Join(p.Problems, "; ") != c.want {
@@ -118,7 +118,7 @@ func TestScalePointAddsUpEdges(t *testing.T) {
 	res := &result{Conns: 100, Open: 100, Servers: []serverCost{
 		{CPUPercent: 50, CPUPerFrame: 4, RSSPerConn: 300}, {CPUPercent: 60, CPUPerFrame: 5, RSSPerConn: 400},
 	}}
-	p := scalePointOf(res, time.Second, [2]lab.Kernel{{Slab: 1000, TCPMem: 5}, {Slab: 9000, TCPMem: 105}}, []map[string]float64{
+	p := scalePointOf(res, time.Second, [2]lab.Kernel{{Slab: 1000, TCPMem: 5}, {Slab: 9000, TCPMem: 105}}, []lab.Metrics{
 		{`edge_connections{state="open"}`: 40, "edge_wheel_lag_seconds": 0.5, `edge_connections_closed_total{code="4002",reason="no_pong"}`: 2},
 		{`edge_connections{state="open"}`: 60, "edge_wheel_lag_seconds": 0.1, `edge_connections_closed_total{code="4002",reason="no_pong"}`: 1},
 	})

@@ -71,3 +71,11 @@ func ratio(a, b float64) float64 {
 	}
 	return a / b
 }
+
+// sum adds up one number of all processes of the server.
+func (res *result) sum(of func(s *serverCost) float64) (total float64) {
+	for i := range res.Servers {
+		total += of(&res.Servers[i])
+	}
+	return total
+}

@@ -3,10 +3,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"tickedge/bench/internal/lab"
@@ -20,7 +18,7 @@ const evictionGrace = 2 * time.Second
 
 // slowResult is what clients that never read do to the others.
 type slowResult struct {
-	Good      bool     `json:"good"`
+	conclusion
 	Conns     int      `json:"conns"` // That read.
 	Slow      int      `json:"slow_conns"`
 	Timeout   float64  `json:"slow_timeout_seconds"`
@@ -29,36 +27,32 @@ type slowResult struct {
 	Evicted   int      `json:"evicted"`
 	Evictions float64  `json:"evictions_counted_by_the_edge"`
 	Stuck     spread   `json:"evicted_after_seconds"` // Since the last byte arrived there.
-	Problems  []string `json:"problems,omitempty"`
 }
 
 // slowHold is the clients that read.
 type slowHold struct {
 	Staleness staleness `json:"staleness"`
-	PerConn   perConn   `json:"frames_per_conn_per_second"`
+	PerConn   spread    `json:"frames_per_conn_per_second"`
 	RSSEnd    int64     `json:"rss_bytes_at_end"`
 	RSSMax    int64     `json:"rss_bytes_max"`
 	CPU       float64   `json:"cpu_percent"`
 }
 
 func runSlow(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "slow", conns: 5000, hold: 15 * time.Second}
+	c := newLab("slow", 5000, 15*time.Second, "")
 	f := newLabFlags(c)
 	share := f.Float64("share", 5, "slow clients, in percent of -conns, which are those that read")
 	timeout := f.Duration("slow-timeout", 10*time.Second, "of the edge; -for has to be 3 s longer")
-	err := c.parse(f, args, stderr)
-	if err == nil && !(*share > 0 && *share <= 100) {
-		err = fmt.Errorf("-share %v: want a percentage above 0, such as -share 5", *share)
-	}
-	if err == nil && c.hold < *timeout+evictionGrace+time.Second {
-		err = fmt.Errorf("-for %v: want at least %v with -slow-timeout %v, or nobody is evicted meanwhile", c.hold, *timeout+evictionGrace+time.Second, *timeout)
-	}
-	if err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	c.edgeArgs = append(c.edgeArgs, "-slow-timeout", timeout.String())
-	slow := max(1, int(float64(c.conns)**share/100))
-	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.slow(slow, *timeout) })
+	return c.run(f, args, stdout, stderr, func() error {
+		if !(*share > 0 && *share <= 100) {
+			return fmt.Errorf("-share %v: want a percentage above 0, such as -share 5", *share)
+		}
+		if least := *timeout + evictionGrace + time.Second; c.hold < least {
+			return fmt.Errorf("-for %v: want at least %v with -slow-timeout %v, or nobody is evicted meanwhile", c.hold, least, *timeout)
+		}
+		c.edgeArgs = append(c.edgeArgs, "-slow-timeout", timeout.String())
+		return nil
+	}, func(s *session) (outcome, error) { return s.slow(max(1, int(float64(c.conns)**share/100)), *timeout) })
 }
 
 // slow holds the same clients without slow ones beside them, and with.
@@ -81,31 +75,10 @@ func (s *session) slow(slow int, timeout time.Duration) (outcome, error) {
 
 // slowHold holds the clients that read, with slow ones beside them.
 func (s *session) slowHold(slow int, hold *slowHold, into *slowResult) error {
-	server, err := targets[0].start(s.lab, s.setting)
-	if err != nil {
-		return err
-	}
-	stop, watched := make(chan struct{}), make(chan error, 1)
-	began := false
-	res, err := s.hold(server, s.conns, s.topics, func(moment int) {
-		switch moment {
-		case atHold:
-			began = true
-			go func() { watched <- s.watchSlow(server, slow, stop, hold, into) }()
-		case atEnd:
-			m, _ := server.Metrics() // A failed scrape shows as no evictions.
-			for name, v := range m {
-				if strings.HasPrefix(name, "edge_connections_closed_total") && strings.Contains(name, `"slow_consumer"`) {
-					into.Evictions += v
-				}
-			}
-		}
+	res, err := s.holdBeside(func(server *lab.Server, ended <-chan struct{}) error {
+		return s.watchSlow(server, slow, ended, hold, into)
 	})
-	close(stop)
-	if began {
-		err = errors.Join(err, <-watched)
-	}
-	if err := errors.Join(err, s.lab.StopServer(server)); err != nil {
+	if err != nil {
 		return err
 	}
 	hold.Staleness, hold.PerConn = res.Update, res.PerConn
@@ -113,15 +86,13 @@ func (s *session) slowHold(slow int, hold *slowHold, into *slowResult) error {
 		hold.RSSEnd += of.After.RSS
 		hold.CPU += of.CPUPercent
 	}
-	for _, p := range res.Problems {
-		into.Problems = append(into.Problems, fmt.Sprintf("with %d slow clients: %s", slow, p))
-	}
+	into.take(fmt.Sprintf("with %d slow clients", slow), res.Problems, nil)
 	return nil
 }
 
 // watchSlow opens the slow clients and looks after them and the edge's memory until
-// stop is closed.
-func (s *session) watchSlow(server *lab.Server, slow int, stop <-chan struct{}, hold *slowHold, into *slowResult) error {
+// ended is closed.
+func (s *session) watchSlow(server *lab.Server, slow int, ended <-chan struct{}, hold *slowHold, into *slowResult) error {
 	names, err := swarm.Names(lab.TopicPattern, min(s.universe, swarm.TopicsMax))
 	if err != nil {
 		return err
@@ -145,13 +116,12 @@ func (s *session) watchSlow(server *lab.Server, slow int, stop <-chan struct{}, 
 		hold.RSSMax = max(hold.RSSMax, rss)
 		clients.look()
 		select {
-		case <-stop:
-			var stuck []float64
-			for _, d := range clients.stuck {
-				stuck = append(stuck, d.Seconds())
-			}
-			into.Evicted, into.Stuck = slow-clients.left(), spreadOf(stuck)
-			return nil
+		case <-ended:
+			into.Evicted += slow - clients.left()
+			into.Stuck = over(clients.stuck, func(d *time.Duration) float64 { return d.Seconds() })
+			m, err := server.Metrics()
+			into.Evictions += m.By("edge_connections_closed_total", "reason")["slow_consumer"]
+			return err
 		case <-tick.C:
 		}
 	}
@@ -159,21 +129,19 @@ func (s *session) watchSlow(server *lab.Server, slow int, stop <-chan struct{}, 
 
 func (res *slowResult) conclude() {
 	if n := res.Slow - res.Evicted; n > 0 {
-		res.Problems = append(res.Problems, fmt.Sprintf("%d slow clients were not evicted", n))
+		res.problem("%d slow clients were not evicted", n)
 	}
 	if res.Evictions != float64(res.Evicted) {
-		res.Problems = append(res.Problems, fmt.Sprintf("%d conns were evicted, and the edge counts %.0f", res.Evicted, res.Evictions))
+		res.problem("%d conns were evicted, and the edge counts %.0f", res.Evicted, res.Evictions)
 	}
 	if res.Stuck.Max > res.Timeout+evictionGrace.Seconds() {
-		res.Problems = append(res.Problems, fmt.Sprintf("a slow client was evicted after %.1f s, %v at the latest were asked for", res.Stuck.Max, res.Timeout))
+		res.problem("a slow client was evicted after %.1f s, %v at the latest were asked for", res.Stuck.Max, res.Timeout)
 	}
 	if res.Evicted > 0 && res.Stuck.Min < res.Timeout-1 {
-		res.Problems = append(res.Problems, fmt.Sprintf("a slow client was evicted after %.1f s, before its time", res.Stuck.Min))
+		res.problem("a slow client was evicted after %.1f s, before its time", res.Stuck.Min)
 	}
-	res.Good = len(res.Problems) == 0
+	res.conclusion.conclude()
 }
-
-func (res *slowResult) good() bool { return res.Good }
 
 func (res *slowResult) headline() string {
 	return fmt.Sprintf("edge, %d clients that read and %d that never do, -slow-timeout %.0fs\n"+
@@ -181,23 +149,36 @@ func (res *slowResult) headline() string {
 		res.Conns, res.Slow, res.Timeout, res.Evicted, res.Evictions, res.Stuck.text("%.2f"))
 }
 
-func (res *slowResult) table() *table {
-	t := newTable("slow ones", "others: p50 ms", "p99 ms", "p99.9 ms", "max ms", "frames per conn and s: min", "median", "RSS max MB", "RSS end MB", "CPU %")
-	for _, h := range []struct {
-		name string
-		slowHold
-	}{{"without", res.Without}, {"with", res.With}} {
-		t.row(h.name, fmt.Sprintf("%.0f", h.Staleness.P50), fmt.Sprintf("%.0f", h.Staleness.P99), fmt.Sprintf("%.0f", h.Staleness.P999),
-			fmt.Sprintf("%.0f", h.Staleness.Max), fmt.Sprintf("%.2f", h.PerConn.Min), fmt.Sprintf("%.2f", h.PerConn.Median),
-			fmt.Sprintf("%.1f", mb(h.RSSMax)), fmt.Sprintf("%.1f", mb(h.RSSEnd)), fmt.Sprintf("%.1f", h.CPU))
+func (res *slowResult) tables() []*table {
+	t := newTable("slow ones", "others: p50 ms:%.0f", "p99 ms:%.0f", "p99.9 ms:%.0f", "max ms:%.0f", "frames per conn and s: min:%.2f", "median:%.2f",
+		"RSS max MB:%.1f", "RSS end MB:%.1f", "CPU %:%.1f")
+	row := func(name string, h slowHold) {
+		t.row(name, h.Staleness.P50, h.Staleness.P99, h.Staleness.P999, h.Staleness.Max, h.PerConn.Min, h.PerConn.Median, mb(h.RSSMax), mb(h.RSSEnd), h.CPU)
 	}
-	return t
+	row("without", res.Without)
+	row("with", res.With)
+	return []*table{t}
 }
 
-func (res *slowResult) writeText(w io.Writer) error {
-	fmt.Fprintln(w, res.headline())
-	if err := res.table().writeText(w, 0); err != nil {
-		return err
-	}
-	return verdict(w, res.Problems)
+const (
+	// slowNoise is how far apart, in ms, the p99 of two holds may be for one reason and
+	// another.
+	slowNoise = 20
+	// slowShare is what a client that never reads may cost in memory, in MB: itself and
+	// one frame of 256 rows that the socket has not taken.
+	slowShare = 0.032
+)
+
+func (res *slowResult) report(r *report) {
+	r.atMost(limit{"p99 of staleness of the others beside slow clients", single(res.With.Staleness.P99), "%.0f", " ms", res.Without.Staleness.P99 + slowNoise, 0, false})
+	r.atMost(limit{"most RSS beside slow clients", single(mb(res.With.RSSMax)), "%.1f", " MB", mb(res.Without.RSSMax) + slowShare*float64(res.Slow), 0, false})
+	last := res.Timeout + evictionGrace.Seconds()
+	r.goals = append(r.goals, goal{
+		What:     fmt.Sprintf("slow clients evicted with -slow-timeout %.0fs", res.Timeout),
+		Wanted:   fmt.Sprintf("all, after %.0f to %.0f s", res.Timeout, last),
+		Measured: fmt.Sprintf("%d of %d, after %s s", res.Evicted, res.Slow, res.Stuck.text("%.1f")),
+		Holds:    res.Evicted == res.Slow && res.Stuck.Min >= res.Timeout-1 && res.Stuck.Max <= last,
+	})
+	r.picture("staleness", "staleness of rows without slow clients and with them",
+		heldChart("Staleness of rows at those that read", [2]string{"alone", fmt.Sprintf("beside %d that never read", res.Slow)}, [2]staleness{res.Without.Staleness, res.With.Staleness}))
 }

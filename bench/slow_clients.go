@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,7 +38,8 @@ func openSlow(addr string, n int, topics []string) (*slowClients, error) {
 	request = appendSubscribe(request, topics)
 	s := &slowClients{}
 	for range n {
-		fd, err := dialSlow(server, request)
+		// A source of their own, apart from those that swarms use.
+		fd, err := dialRaw(server, [4]byte{127, 1, 0, 1}, slowBuffer, request)
 		if err != nil {
 			s.close()
 			return nil, fmt.Errorf("slow clients: %w", err)
@@ -47,33 +47,6 @@ func openSlow(addr string, n int, topics []string) (*slowClients, error) {
 		s.fds = append(s.fds, fd)
 	}
 	return s, nil
-}
-
-func dialSlow(server netip.AddrPort, request []byte) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	fail := func(err error) (int, error) {
-		unix.Close(fd)
-		return -1, err
-	}
-	// Before the connect, which tells the server the size of the window.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, slowBuffer); err != nil {
-		return fail(err)
-	}
-	// A source of their own, apart from those that swarms use.
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 1, 0, 1}}); err != nil {
-		return fail(err)
-	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(server.Port()), Addr: server.Addr().As4()}); err != nil {
-		return fail(err)
-	}
-	if n, err := syscall.Write(fd, request); err != nil || n < len(request) {
-		return fail(fmt.Errorf("the request was not taken: %d of %d bytes, %v", n, len(request), err))
-	}
-	return fd, nil
 }
 
 // look notes those that the server has ended since the last look.

@@ -49,6 +49,37 @@ func ratiosOf(a, b []float64) spread {
 	return spreadOf(ratios)
 }
 
+// each is one number of every round.
+func each[R any](rounds []R, of func(r *R) float64) []float64 {
+	var values []float64
+	for i := range rounds {
+		values = append(values, of(&rounds[i]))
+	}
+	return values
+}
+
+// over is one number over all rounds.
+func over[R any](rounds []R, of func(r *R) float64) spread { return spreadOf(each(rounds, of)) }
+
+// ratioTo divides one number of a server by that of another, nil if there is no other.
+func ratioTo[R any](rounds, other []R, of func(r *R) float64) *spread {
+	if other == nil {
+		return nil
+	}
+	s := ratiosOf(each(rounds, of), each(other, of))
+	return &s
+}
+
+// growthOf compares the first third of a series with the last one: their medians, and by
+// what share the last one is larger.
+func growthOf(series []float64) (thirds [2]float64, growth float64) {
+	third := max(1, len(series)/3)
+	if len(series) > 0 {
+		thirds = [2]float64{spreadOf(series[:third]).Median, spreadOf(series[len(series)-third:]).Median}
+	}
+	return thirds, ratio(thirds[1]-thirds[0], thirds[0])
+}
+
 // turns gives each of n a turn in each round. Another one begins each time: what one
 // leaves behind, such as a warm CPU, is then not always the next one's.
 func turns(rounds, n int, turn func(round, i int) error) error {

@@ -58,9 +58,9 @@ func TestFanoutComparesRounds(t *testing.T) {
 		floorName:   {round(8, 8, 10_000), round(12, 12, 10_000)},
 		gorillaName: {round(40, 40, 10_000), round(60, 60, 10_000)},
 	} {
-		f.find(name).rounds = rounds
+		f.find(name).Rounds = rounds
 	}
-	f.find(gorillaName).rounds[1].Problems = []string{"3 conns lost"}
+	f.find(gorillaName).Rounds[1].Problems = []string{"3 conns lost"}
 	f.conclude()
 	e := f.find(edgeName)
 	if e.CPUPerFrame.Median != 25 || e.ToFloor.Median != 2.5 || e.ToFloor.Min != 2.5 || e.ToGorilla.Median != 0.5 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"tickedge/bench/internal/lab"
 )
@@ -26,8 +25,10 @@ const (
 	gorillaName = "gorilla" // The usual design: goroutines per conn, a queue per conn.
 )
 
+var edgeTarget = target{edgeName, "cmd/edge", true}
+
 var targets = []target{
-	{edgeName, "cmd/edge", true},
+	edgeTarget,
 	{floorName, "bench/floor", false},
 	{gnetName, "bench/yard/gnet", false},
 	{gorillaName, "bench/yard/gorilla", true},
@@ -45,32 +46,21 @@ func findTargets(list string) ([]target, error) {
 			}
 		}
 		if len(found) == before {
-			return nil, fmt.Errorf("-servers %s: there is no server %q; want some of %s", list, name, targetNames())
+			return nil, fmt.Errorf("-servers %s: there is no server %q; want some of %s", list, name, strings.Join(targetNames(), ","))
 		}
 	}
 	return found, nil
 }
 
-func targetNames() string {
-	var names []string
+func targetNames() (names []string) {
 	for _, t := range targets {
 		names = append(names, t.name)
 	}
-	return strings.Join(names, ",")
-}
-
-// setting is what all servers of a run have in common.
-type setting struct {
-	topics   int // Per conn.
-	universe int
-	rate     float64 // Ticks per second, for servers that make their own.
-	window   time.Duration
-	redis    string // URL.
-	edgeArgs []string
+	return names
 }
 
 // start starts a server. Each is told the same in its own flags.
-func (t target) start(l *lab.Lab, s setting) (*lab.Server, error) {
+func (t target) start(l *lab.Lab, s *labConfig) (*lab.Server, error) {
 	window := []string{"-interval", s.window.String()}
 	switch {
 	case t.name == edgeName:

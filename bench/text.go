@@ -47,9 +47,7 @@ func (res *result) writeText(w io.Writer) error {
 			mb(s.Before.PSS), mb(s.After.PSS), s.Before.Threads, s.After.Threads, s.Before.FDs, s.After.FDs)
 	}
 	line("kernel", "TCP buffers of this host: %.1f MB before, %.1f when held, %.1f after", mb(res.TCPMem[0]), mb(res.TCPMem[1]), mb(res.TCPMem[2]))
-	line("bench", "CPU %.1f %% of a core (busiest of %d: %.1f %%), %.2f µs per frame; longest gap between polls %.1f ms, %d late of %d",
-		res.Client.CPUPercent, res.Client.Workers, res.Client.CPUBusiest, res.Client.CPUPerFrame,
-		res.Client.LongestGapMS, res.Client.LatePolls, res.Client.Polls)
+	line("bench", "%s", res.Client.text())
 
 	tallies(&b, "refused", res.Refused)
 	tallies(&b, "lost", res.Lost)
@@ -89,6 +87,11 @@ func (s staleness) text(of string) string {
 		return of + ": no dated rows"
 	}
 	return fmt.Sprintf("%s: p50 %.1f, p99 %.1f, p99.9 %.1f, max %.1f ms (%d rows)", of, s.P50, s.P99, s.P999, s.Max, s.Rows)
+}
+
+func (c *clientCost) text() string {
+	return fmt.Sprintf("CPU %.1f %% of a core (busiest of %d: %.1f %%), %.2f µs per frame; longest gap between polls %.1f ms, %d late of %d",
+		c.CPUPercent, c.Workers, c.CPUBusiest, c.CPUPerFrame, c.LongestGapMS, c.LatePolls, c.Polls)
 }
 
 func tallies(b *strings.Builder, name string, of swarm.Tallies) {

@@ -3,25 +3,28 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"tickedge/bench/internal/chart"
 	"tickedge/bench/internal/lab"
 )
 
 // ticksResult is the edge with the same clients at several rates of ticks.
 type ticksResult struct {
-	Good     bool       `json:"good"`
-	Conns    int        `json:"conns"`
-	Topics   int        `json:"topics"`
-	Rounds   int        `json:"rounds"`
-	Seconds  float64    `json:"seconds_per_round"`
-	Rates    []tickRate `json:"rates"`
-	Problems []string   `json:"problems,omitempty"`
+	conclusion
+	Conns   int        `json:"conns"`
+	Topics  int        `json:"topics"`
+	Rounds  int        `json:"rounds"`
+	Seconds float64    `json:"seconds_per_round"`
+	Rates   []tickRate `json:"rates"`
 }
 
 // tickRate is one rate of ticks in all rounds.
@@ -41,16 +44,15 @@ type tickRate struct {
 }
 
 func runTicks(args []string, stdout, stderr io.Writer) int {
-	c := &labConfig{mode: "ticks", conns: 5000, hold: 5 * time.Second, edge: "-loops 1"}
+	c := newLab("ticks", 5000, 5*time.Second, "-loops 1")
 	f := newLabFlags(c)
 	f.IntVar(&c.rounds, roundsFlag, 3, "how often each rate is held")
 	list := f.String("rates", "1000,10000,100000", "ticks per second to compare, with commas between them, instead of -rate")
-	err := c.parse(f, args, stderr)
-	rates, ratesErr := parseRates(*list)
-	if err = errors.Join(err, ratesErr); err != nil {
-		return flagError(c.mode, err, stderr)
-	}
-	return runLab(c, stdout, stderr, func(s *session) (outcome, error) { return s.tickRates(rates) })
+	var rates []float64
+	return c.run(f, args, stdout, stderr, func() (err error) {
+		rates, err = parseRates(*list)
+		return err
+	}, func(s *session) (outcome, error) { return s.tickRates(rates) })
 }
 
 func parseRates(list string) ([]float64, error) {
@@ -72,20 +74,17 @@ func (s *session) tickRates(rates []float64) (outcome, error) {
 	if err := s.ticks(0); err != nil {
 		return nil, err
 	}
-	for round := range s.rounds {
-		for i := range rates {
-			at := (i + round) % len(rates)
-			of := &res.Rates[at]
-			of.Asked = rates[at]
-			s.progress("ticks: round %d of %d, %.0f ticks/s", round+1, s.rounds, of.Asked)
-			source, err := s.lab.Ticks(s.redis, s.universe, of.Asked)
-			if err != nil {
-				return nil, err
-			}
-			if err := errors.Join(s.tickRound(of), s.lab.Stop(source)); err != nil {
-				return nil, err
-			}
+	if err := turns(s.rounds, len(rates), func(round, i int) error {
+		of := &res.Rates[i]
+		of.Asked = rates[i]
+		s.progress("ticks: round %d of %d, %.0f ticks/s", round+1, s.rounds, of.Asked)
+		source, err := s.lab.Ticks(s.redis, s.universe, of.Asked)
+		if err != nil {
+			return err
 		}
+		return errors.Join(s.tickRound(of), s.lab.Stop(source))
+	}); err != nil {
+		return nil, err
 	}
 	res.conclude()
 	return res, nil
@@ -95,14 +94,15 @@ func (s *session) tickRates(rates []float64) (outcome, error) {
 func (s *session) tickRound(of *tickRate) error {
 	var began time.Time
 	var before, after float64
-	with, err := s.fanoutRound(edgeName, func(server *lab.Server, moment int) {
-		// A failed scrape shows as a rate of 0.
-		switch m, _ := server.Metrics(); moment {
+	with, err := s.fanoutRound(edgeName, func(server *lab.Server, moment int) error {
+		m, err := server.Metrics()
+		switch n := m.Sum("edge_feed_ticks_total"); moment {
 		case atHold:
-			before, began = m["edge_feed_ticks_total"], time.Now()
+			before, began = n, time.Now()
 		case atEnd:
-			after = ratio(m["edge_feed_ticks_total"]-before, time.Since(began).Seconds())
+			after = ratio(n-before, time.Since(began).Seconds())
 		}
+		return err
 	})
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (s *session) tickRound(of *tickRate) error {
 	if err != nil {
 		return err
 	}
-	of.with, of.without = append(of.with, *with), append(of.without, *without)
+	of.with, of.without = append(of.with, with), append(of.without, without)
 	of.ticks, of.rows = append(of.ticks, after), append(of.rows, with.RowsPerFrame)
 	return nil
 }
@@ -120,7 +120,7 @@ func (res *ticksResult) conclude() {
 	for i := range res.Rates {
 		r := &res.Rates[i]
 		r.Reached, r.Rows = spreadOf(r.ticks), spreadOf(r.rows)
-		r.CPUPercent = spreadOf(each(r.with, func(r *fanoutRound) float64 { return r.CPUPercent }))
+		r.CPUPercent = over(r.with, func(r *fanoutRound) float64 { return r.CPUPercent })
 		feed := each(r.without, func(r *fanoutRound) float64 { return r.CPUPercent })
 		r.Feed = spreadOf(feed)
 		for n := range feed {
@@ -128,37 +128,75 @@ func (res *ticksResult) conclude() {
 		}
 		r.FeedTick = ratiosOf(feed, r.ticks)
 		r.CPUNet = spreadOf(netOfFeed(r.with, r.without))
-		r.Frames = spreadOf(each(r.with, func(r *fanoutRound) float64 { return r.Frames }))
-		r.P99 = spreadOf(each(r.with, func(r *fanoutRound) float64 { return r.Staleness.P99 }))
+		r.Frames = over(r.with, func(r *fanoutRound) float64 { return r.Frames })
+		r.P99 = over(r.with, func(r *fanoutRound) float64 { return r.Staleness.P99 })
 		for n := range r.with {
-			for _, p := range append(r.with[n].Problems, r.without[n].Problems...) {
-				res.Problems = append(res.Problems, fmt.Sprintf("%.0f ticks/s in round %d: %s", r.Asked, n+1, p))
-			}
+			part := fmt.Sprintf("%.0f ticks/s in round %d", r.Asked, n+1)
+			res.take(part, r.with[n].Problems, nil)
+			res.take(part, r.without[n].Problems, nil)
 		}
 	}
-	res.Good = len(res.Problems) == 0
+	res.conclusion.conclude()
 }
-
-func (res *ticksResult) good() bool { return res.Good }
 
 func (res *ticksResult) headline() string {
 	return fmt.Sprintf("edge, %d conns with %d topics each, %d rounds of %.1f s; medians of rounds (min-max)",
 		res.Conns, res.Topics, res.Rounds, res.Seconds)
 }
 
-func (res *ticksResult) table() *table {
-	t := newTable("ticks/s", "reached", "CPU %", "feed CPU %", "feed µs/tick", "net µs/frame", "frames/s", "rows/frame", "p99 ms")
+func (res *ticksResult) tables() []*table {
+	t := newTable("ticks/s:%.0f", "reached:%.0f", "CPU %:%.1f", "feed CPU %:%.1f", "feed µs/tick:%.2f", "net µs/frame:%.2f", "frames/s:%.0f", "rows/frame:%.1f", "p99 ms:%.0f")
 	for _, r := range res.Rates {
-		t.row(fmt.Sprintf("%.0f", r.Asked), r.Reached.text("%.0f"), r.CPUPercent.text("%.1f"), r.Feed.text("%.1f"), r.FeedTick.text("%.2f"),
-			r.CPUNet.text("%.2f"), r.Frames.text("%.0f"), r.Rows.text("%.1f"), r.P99.text("%.0f"))
+		t.row(r.Asked, r.Reached, r.CPUPercent, r.Feed, r.FeedTick, r.CPUNet, r.Frames, r.Rows, r.P99)
 	}
-	return t
+	return []*table{t}
 }
 
-func (res *ticksResult) writeText(w io.Writer) error {
-	fmt.Fprintln(w, res.headline())
-	if err := res.table().writeText(w, 0); err != nil {
-		return err
+// sameRows is how much the rows per frame may differ, as a ratio, for two rates of
+// ticks to mean the same for clients. At low rates more ticks are also more rows.
+const sameRows = 1.05
+
+func (res *ticksResult) report(r *report) {
+	for i := range res.Rates {
+		for k := range res.Rates {
+			res.addGoal(r, &res.Rates[i], &res.Rates[k])
+		}
 	}
-	return verdict(w, res.Problems)
+	r.picture("cpu", "CPU over the rate of ticks", res.cpuChart())
+}
+
+// addGoal compares two rates of which one is ten times the other.
+func (res *ticksResult) addGoal(r *report, low, high *tickRate) {
+	if math.Abs(high.Asked/low.Asked-10) > 0.01 || high.Rows.Median > sameRows*low.Rows.Median {
+		return
+	}
+	more := func(high, low []fanoutRound) (added []float64) {
+		for n := range high {
+			added = append(added, high[n].CPUPercent-low[n].CPUPercent)
+		}
+		return added
+	}
+	r.atMost(limit{
+		what:     fmt.Sprintf("CPU added by ten times the ticks, from %.0f/s on, %d conns", low.Asked, res.Conns),
+		measured: ratiosOf(more(high.with, low.with), more(high.without, low.without)),
+		format:   "%.2f", unit: " × that of the feed alone", goal: tickGoal,
+	})
+}
+
+func (res *ticksResult) cpuChart() chart.Lines {
+	all := chart.Series{Name: fmt.Sprintf("edge with %d conns", res.Conns), Colour: chart.Blue}
+	feed := chart.Series{Name: "its feed: an edge with next to no conns", Colour: chart.Grey}
+	lines := []chart.Line{{Series: all}, {Series: feed}}
+	for _, rate := range res.Rates {
+		for i, s := range []spread{rate.CPUPercent, rate.Feed} {
+			lines[i].Points = append(lines[i].Points, chart.Point{X: rate.Asked, Y: s.Median, Min: s.Min, Max: s.Max})
+		}
+	}
+	for _, l := range lines {
+		slices.SortFunc(l.Points, func(a, b chart.Point) int { return cmp.Compare(a.X, b.X) })
+	}
+	return chart.Lines{
+		Title: "CPU over the rate of ticks", XAxis: overRounds("ticks per second", res.Rounds), Log: true, Legend: []chart.Series{all, feed},
+		Panels: []chart.Panel{{Title: "CPU, % of one core", Lines: lines}},
+	}
 }

@@ -105,7 +105,7 @@ func (l *loop) run() error {
 // which was a tenth of all CPU at 15,000 conns. Nor does the goroutine yield, for the one
 // that waits for signals: each time the runtime would wake up another thread to look for
 // more, which was a third of the CPU of a handshake. It takes the processor away from
-// who has had it for 10 ms anyway, by a signal that also ends this wait.
+// a thread that has had it for 10 ms anyway, by a signal that also ends this wait.
 func (l *loop) wait(events []unix.EpollEvent, ms int) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events[0])),
 		uintptr(len(events)), uintptr(ms), 0, 0)

@@ -47,17 +47,11 @@ func commandInputs(*plan) []input {
 	add("close 1007", "overlong UTF-8", "{\"op\":\"subscribe\",\"topics\":[\"\xc0\xaf\"]}")
 	add("close 1007", "surrogate in UTF-8", "{\"op\":\"subscribe\",\"topics\":[\"\xed\xa0\x80\"]}")
 
-	list := func(n int, name func(i int) string) string {
-		names := make([]string, n)
-		for i := range names {
-			names[i] = name(i)
-		}
-		return `{"op":"subscribe","topics":["` + strings.Join(names, `","`) + `"]}`
-	}
-	add("close 1009", "10,000 topics", list(10_000, func(i int) string { return fmt.Sprint("T", i) }))
-	add("error 413, goes on", "5,000 topics of a letter", list(5000, func(i int) string { return string(rune('A' + i%26)) }))
-	add("error 413, goes on", "257 topics", list(257, topicName))
-	add("ack, goes on", "256 times the same topic", list(256, func(int) string { return topicName(0) }))
+	names := func(n int, name func(i int) string) string { return subscribing(list(n, name)) }
+	add("close 1009", "10,000 topics", names(10_000, func(i int) string { return fmt.Sprint("T", i) }))
+	add("error 413, goes on", "5,000 topics of a letter", names(5000, func(i int) string { return string(rune('A' + i%26)) }))
+	add("error 413, goes on", "257 topics", names(257, topicName))
+	add("ack, goes on", "256 times the same topic", names(256, func(int) string { return topicName(0) }))
 	add(malformed, "topics that is a string", `{"op":"subscribe","topics":"A"}`)
 	add(malformed, "topics that is an object", `{"op":"subscribe","topics":{"A":1}}`)
 	add(malformed, "topic that is a number", `{"op":"subscribe","topics":[1]}`)
@@ -67,12 +61,12 @@ func commandInputs(*plan) []input {
 	for _, name := range []string{"", " ", "A B", "*", "A*", "GEN-?", "A\u0000", "A\u0000B", "A\r\nSUBSCRIBE B", "é", "\u202eA", "A\\u0000", "A,B", "{A}", "$(id)", "A;B", "A'--", "<b>", "%41"} {
 		add(rejected, fmt.Sprintf("topic %q", name), fmt.Sprintf(`{"op":"subscribe","topics":[%s]}`, quoted(name)))
 	}
-	add(rejected, "topic of 65 bytes", list(1, func(int) string { return strings.Repeat("A", 65) }))
-	add(rejected, "topic of 15,000 bytes", list(1, func(int) string { return strings.Repeat("A", 15_000) }))
-	add("256 × rejected 422, goes on", "256 topics that are none", list(256, func(i int) string { return fmt.Sprint("no topic ", i) }))
+	add(rejected, "topic of 65 bytes", names(1, func(int) string { return strings.Repeat("A", 65) }))
+	add(rejected, "topic of 15,000 bytes", names(1, func(int) string { return strings.Repeat("A", 15_000) }))
+	add("256 × rejected 422, goes on", "256 topics that are none", names(256, func(i int) string { return fmt.Sprint("no topic ", i) }))
 	for _, name := range []string{"../../etc/passwd", "//", ":::", "-", strings.Repeat("A", 64)} {
 		// Odd, but names: the edge makes channels and keys of them, never paths.
-		add("ack, goes on", fmt.Sprintf("topic %.30q", name), list(1, func(int) string { return name }))
+		add("ack, goes on", fmt.Sprintf("topic %.30q", name), names(1, func(int) string { return name }))
 	}
 
 	all = append(all,

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// stuckMax bounds the wait until the edge gives up those who take nothing: half a
+	// stuckMax bounds the wait until the edge gives up peers that take nothing: half a
 	// minute of pings and a quarter for the pong, or the time that written bytes may
 	// stay unacknowledged; with some patience.
 	stuckMax = 2 * time.Minute
@@ -32,18 +32,14 @@ var deaf = []string{"slow_consumer", "no_pong", "peer_reset"}
 
 const fillDemand = "all topics gone, heap as after the first time"
 
-func subscribe(names []string) []byte {
-	return message(`{"op":"subscribe","topics":["` + strings.Join(names, `","`) + `"]}`)
+func subscribing(names []string) string {
+	return `{"op":"subscribe","topics":["` + strings.Join(names, `","`) + `"]}`
 }
 
+func subscribe(names []string) []byte { return message(subscribing(names)) }
+
 // allTopics subscribes all topics that tick, which are as many as a conn may have.
-func allTopics() []byte {
-	names := make([]string, universe)
-	for i := range names {
-		names[i] = topicName(i)
-	}
-	return subscribe(names)
-}
+func allTopics() []byte { return subscribe(list(universe, topicName)) }
 
 func topicInputs(p *plan) []input {
 	return []input{{
@@ -104,17 +100,11 @@ func fillTopics(r *run) string {
 // fillWith subscribes as many fresh names as a conn may have. They are taken, or there
 // are too many topics already, or too many come at once.
 func fillWith(r *run, fill, i int) string {
-	p, err := r.edge.upgradedBy("", i, 0)
-	if err != nil {
-		return err.Error()
-	}
-	defer p.Close()
 	rng := rand.New(rand.NewPCG(r.seed+uint64(fill), uint64(i)))
-	names := make([]string, universe)
-	for k := range names {
-		names[k] = fmt.Sprintf("%016x%016x%016x%016x", rng.Uint64(), rng.Uint64(), rng.Uint64(), rng.Uint64())
-	}
-	what := p.send(append(subscribe(names), alive...))
+	names := list(universe, func(int) string {
+		return fmt.Sprintf("%016x%016x%016x%016x", rng.Uint64(), rng.Uint64(), rng.Uint64(), rng.Uint64())
+	})
+	what := r.edge.open("", i, 0, func(p *peer) string { return p.send(append(subscribe(names), alive...)) })
 	if what == "ack, goes on" || strings.HasSuffix(what, "rejected 413, goes on") || strings.HasSuffix(what, "rejected 429, goes on") {
 		return "goes on"
 	}
@@ -136,10 +126,7 @@ func newNames(r *run) string {
 			return err.Error()
 		}
 		defer p.Close()
-		names := make([]string, universe)
-		for k := range names {
-			names[k] = fmt.Sprintf("new/%d/%d/%d", r.seed, i, k)
-		}
+		names := list(universe, func(k int) string { return fmt.Sprintf("new/%d/%d/%d", r.seed, i, k) })
 		what := p.send(append(subscribe(names), alive...))
 		var n int
 		switch _, err := fmt.Sscanf(what, "%d × rejected 429, goes on", &n); {
@@ -164,20 +151,17 @@ func churn(r *run) string {
 	before := r.edge.closings()
 	third := (r.churn + 2) / 3
 	what := crowd(r.churn, 64, func(i int) string {
-		p, err := r.edge.upgradedBy("", i, 0)
-		if err != nil {
-			return err.Error()
-		}
-		defer p.Close()
-		switch i % 3 {
-		case 0:
-			if what := p.send(closing(1000, "")); what != "close 1000" {
-				return what
+		return r.edge.open("", i, 0, func(p *peer) string {
+			switch i % 3 {
+			case 0:
+				if what := p.send(closing(1000, "")); what != "close 1000" {
+					return what
+				}
+			case 1:
+				p.reset()
 			}
-		case 1:
-			p.reset()
-		}
-		return "gone"
+			return "gone"
+		})
 	})
 	return fmt.Sprintf("%s; %s, %s", what, r.edge.closed(before, third, patience, "peer_close"),
 		r.edge.closed(before, r.churn-third, patience, "peer_gone", "peer_reset"))
@@ -187,18 +171,16 @@ func churn(r *run) string {
 func resetDuringWrites(r *run) string {
 	before := r.edge.closings()
 	what := crowd(r.resets, 50, func(i int) string {
-		p, err := r.edge.upgradedBy("?interval=100", i, smallBuffer)
-		if err != nil {
-			return err.Error()
-		}
-		_, _ = p.Write(allTopics())
-		for range 1 + i%8 {
-			if err := p.fill(); err != nil {
-				return ending(err)
+		return r.edge.open("?interval=100", i, smallBuffer, func(p *peer) string {
+			_, _ = p.Write(allTopics())
+			for range 1 + i%8 {
+				if err := p.fill(); err != nil {
+					return ending(err)
+				}
 			}
-		}
-		p.reset()
-		return "reset"
+			p.reset()
+			return "reset"
+		})
 	})
 	if what != fmt.Sprintf("%d × reset", r.resets) {
 		return what

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -86,12 +84,8 @@ func (e *edge) level() (v level, err error) {
 	if err != nil {
 		return v, err
 	}
-	for name, n := range m {
-		if strings.HasPrefix(name, "edge_connections{") {
-			v.conns += n
-		}
-	}
-	v.accepted, v.subscriptions, v.goroutines = m["edge_connections_accepted_total"], m["edge_subscriptions"], m["go_goroutines"]
+	v.conns, v.accepted = m.Sum("edge_connections"), m["edge_connections_accepted_total"]
+	v.subscriptions, v.goroutines = m["edge_subscriptions"], m["go_goroutines"]
 	v.topics, v.feedTopics, v.channels = m["edge_topics"], m["edge_feed_topics"], m["edge_feed_channels"]
 	s, err := e.server.Procs[0].Sample()
 	v.fds, v.rss = float64(s.FDs), s.RSS
@@ -184,12 +178,7 @@ func (e *edge) until(atMost time.Duration, holds func() bool) bool {
 
 // heap is what is in use after a garbage collection, in bytes.
 func (e *edge) heap() (float64, error) {
-	resp, err := http.Get("http://" + e.server.Admins[0] + "/debug/pprof/heap?gc=1")
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+	if _, err := e.server.Page(e.ctx, "/debug/pprof/heap?gc=1"); err != nil {
 		return 0, err
 	}
 	m, err := e.server.Metrics()
@@ -199,16 +188,8 @@ func (e *edge) heap() (float64, error) {
 // closings is how many conns were closed so far, by reason. The counters include all of
 // an earlier input if the edge is settled.
 func (e *edge) closings() map[string]float64 {
-	m, _ := e.server.Metrics() // If it fails, so does the wait of whoever asks.
-	by := map[string]float64{}
-	for name, n := range m {
-		if labels, ok := strings.CutPrefix(name, "edge_connections_closed_total{"); ok {
-			_, reason, _ := strings.Cut(labels, `reason="`)
-			reason, _, _ = strings.Cut(reason, `"`)
-			by[reason] += n
-		}
-	}
-	return by
+	m, _ := e.server.Metrics() // If it fails, so does the wait of the input that asks.
+	return m.By("edge_connections_closed_total", "reason")
 }
 
 // closed waits until n conns more than before were closed for one of the reasons, and

@@ -20,10 +20,7 @@ type flood struct {
 }
 
 func floodsOf() []flood {
-	short := make([]string, universe)
-	for i := range short {
-		short[i] = fmt.Sprintf("no topic %d", i)
-	}
+	short := list(universe, func(i int) string { return fmt.Sprintf("no topic %d", i) })
 	names := `["` + strings.Join(short, `","`) + `"]`
 	return []flood{
 		{"pongs", "close 1008", slices.Repeat(frame(fin|0xa, ""), 20_000)},
@@ -78,11 +75,8 @@ func (r *run) floodWith(b []byte) string {
 
 // floodTo sends b on a conn with all topics, and returns how that ends.
 func (r *run) floodTo(i int, b []byte) string {
-	p, err := r.edge.upgradedBy("", i, 0)
-	if err != nil {
-		return err.Error()
-	}
-	defer p.Close()
-	what := p.send(append(allTopics(), b...))
-	return what[strings.LastIndex(what, ", ")+1:][len(" "):]
+	return r.edge.open("", i, 0, func(p *peer) string {
+		what := p.send(append(allTopics(), b...))
+		return what[strings.LastIndex(what, ", ")+1:][len(" "):]
+	})
 }

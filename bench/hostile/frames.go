@@ -59,35 +59,47 @@ func legalClose(code int) bool {
 	return false
 }
 
-func frameInputs(p *plan) []input {
-	const broken = "close 1002"
-	var all []input
-	add := func(demand, source, name string, send func(*run) string) {
-		all = append(all, input{name, demand, source, send})
-	}
-	const rfc = "RFC 6455, "
+const (
+	rfc       = "RFC 6455, "
+	close1002 = "close 1002" // What every broken frame leads to.
+)
 
+func frameInputs(p *plan) []input {
+	var all inputs
+	all.headers()
+	all.fragments()
+	all.lengths()
+	all.closeFrames(p)
+	all.many(p)
+	return all
+}
+
+// headers are first bytes that no client may send.
+func (all *inputs) headers() {
+	add := all.add
 	for _, op := range []byte{0x1, 0x2, 0x8, 0x9, 0xa} {
-		add(broken, rfc+"5.1", fmt.Sprintf("opcode %x without a mask", op), frames([]byte{fin | op, 2, 'h', 'i'}))
+		add(close1002, rfc+"5.1", fmt.Sprintf("opcode %x without a mask", op), frames([]byte{fin | op, 2, 'h', 'i'}))
 	}
 	for _, rsv := range []byte{0x40, 0x20, 0x10, 0x70} {
-		add(broken, rfc+"5.2", fmt.Sprintf("reserved bits %x in a text", rsv), talk(frame(fin|rsv|0x1, "{}")))
-		add(broken, rfc+"5.2", fmt.Sprintf("reserved bits %x in a ping", rsv), talk(frame(fin|rsv|0x9, "")))
+		add(close1002, rfc+"5.2", fmt.Sprintf("reserved bits %x in a text", rsv), talk(frame(fin|rsv|0x1, "{}")))
+		add(close1002, rfc+"5.2", fmt.Sprintf("reserved bits %x in a ping", rsv), talk(frame(fin|rsv|0x9, "")))
 	}
 	for _, op := range []byte{3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf} {
-		add(broken, rfc+"5.2", fmt.Sprintf("reserved opcode %x", op), talk(frame(fin|op, "{}")))
+		add(close1002, rfc+"5.2", fmt.Sprintf("reserved opcode %x", op), talk(frame(fin|op, "{}")))
 	}
 	for _, op := range []byte{0x8, 0x9, 0xa} {
-		add(broken, rfc+"5.5", fmt.Sprintf("control frame %x cut into fragments", op), talk(frame(op, "")))
-		add(broken, rfc+"5.5", fmt.Sprintf("control frame %x of 126 bytes", op), talk(frame(fin|op, strings.Repeat("c", 126))))
+		add(close1002, rfc+"5.5", fmt.Sprintf("control frame %x cut into fragments", op), talk(frame(op, "")))
+		add(close1002, rfc+"5.5", fmt.Sprintf("control frame %x of 126 bytes", op), talk(frame(fin|op, strings.Repeat("c", 126))))
 	}
 	add("pong, goes on", rfc+"5.5", "ping of 125 bytes", talk(ping(strings.Repeat("c", 125))))
 	add("close 1003", "PROTOCOL.md", "binary message", talk(frame(fin|0x2, "{}")))
+}
 
-	// Fragments.
-	add(broken, rfc+"5.4", "continuation of nothing", talk(frame(fin, "{}")))
-	add(broken, rfc+"5.4", "first fragment twice", talk(frame(0x1, `{"op":`), frame(0x1, `"ping"}`)))
-	add(broken, rfc+"5.4", "whole message between fragments", talk(frame(0x1, `{"op":`), message(`{"op":"ping"}`)))
+func (all *inputs) fragments() {
+	add := all.add
+	add(close1002, rfc+"5.4", "continuation of nothing", talk(frame(fin, "{}")))
+	add(close1002, rfc+"5.4", "first fragment twice", talk(frame(0x1, `{"op":`), frame(0x1, `"ping"}`)))
+	add(close1002, rfc+"5.4", "whole message between fragments", talk(frame(0x1, `{"op":`), message(`{"op":"ping"}`)))
 	add("2 × pong, goes on", rfc+"5.4", "ping between fragments", talk(frame(0x1, `{"op":`), ping(""), frame(fin, `"ping"}`)))
 	add("close 1000", rfc+"5.4", "close between fragments", talk(frame(0x1, `{"op":`), closing(1000, "")))
 	add("close 1009", "OPERATIONS.md", "empty fragments without end", frames(frame(0x1, ""), slices.Repeat(frame(0x0, ""), 4*fragmentsMax)))
@@ -95,36 +107,40 @@ func frameInputs(p *plan) []input {
 	add("close 1007", rfc+"8.1", "text that is not UTF-8", talk(message("{\"op\":\"ping\",\"id\":\"\xff\"}")))
 	add("close 1007", rfc+"8.1", "rune cut off by the end", talk(message("\xe2\x82")))
 	add("2 × pong, goes on", rfc+"8.1", "rune cut by a fragment", talk(frame(0x1, "{\"op\":\"ping\",\"id\":\"\xe2"), ping(""), frame(fin, "\x82\xac\"}")))
+}
 
-	// Lengths.
+func (all *inputs) lengths() {
+	add := all.add
 	for _, length := range []struct {
 		name, demand string
 		n            uint64
 	}{
 		{"2^62", "close 1009", 1 << 62},
 		{"2^63-1", "close 1009", 1<<63 - 1},
-		{"2^63", broken, 1 << 63},
-		{"2^63+5", broken, 1<<63 + 5},
-		{"2^64-1", broken, 1<<64 - 1},
+		{"2^63", close1002, 1 << 63},
+		{"2^63+5", close1002, 1<<63 + 5},
+		{"2^64-1", close1002, 1<<64 - 1},
 	} {
 		head := claim(fin|0x1, length.n)
 		source := rfc + "5.2"
-		if length.demand != broken {
+		if length.demand != close1002 {
 			source = rfc + "7.4.1"
 		}
 		add(length.demand, source, "length "+length.name+", the header alone", frames(head[:10]))
 		add(length.demand, source, "length "+length.name+" and a byte", frames(head, []byte("x")))
 		add(length.demand, source, "length "+length.name+" and 4 KiB", frames(head, make([]byte, 4<<10)))
 	}
-	add(broken, rfc+"5.2", "length 5 in 16 bits", talk(append([]byte{fin | 0x1, masked | 126, 0, 5}, key[:]...)))
-	add(broken, rfc+"5.2", "length 5 in 64 bits", talk(claim(fin|0x1, 5)))
+	add(close1002, rfc+"5.2", "length 5 in 16 bits", talk(append([]byte{fin | 0x1, masked | 126, 0, 5}, key[:]...)))
+	add(close1002, rfc+"5.2", "length 5 in 64 bits", talk(claim(fin|0x1, 5)))
 	add("close 1009", "OPERATIONS.md", "message of 20 KiB and a blank", frames(message(fmt.Sprintf("%-*s", messageMax+1, `{"op":"ping"}`))))
 	add("pong, goes on", "OPERATIONS.md", "message of 20 KiB", talk(message(fmt.Sprintf("%-*s", messageMax, `{"op":"ping"}`))))
 	add("heap as before", "ARCHITECTURE.md, invariant 8", fmt.Sprintf("%d conns claim 20 KiB and send 10 bytes", claims), claimMuch)
+}
 
-	// Close frames.
+func (all *inputs) closeFrames(p *plan) {
+	add := all.add
 	add("close 1005", rfc+"5.5.1", "close without a body", talk(frame(fin|0x8, "")))
-	add(broken, rfc+"5.5.1", "close of 1 byte", talk(frame(fin|0x8, "x")))
+	add(close1002, rfc+"5.5.1", "close of 1 byte", talk(frame(fin|0x8, "x")))
 	add("close 1007", rfc+"8.1", "close reason that is not UTF-8", talk(closing(1000, "\xff\xfe")))
 	var illegal []int
 	for code := range 1 << 16 {
@@ -138,8 +154,11 @@ func frameInputs(p *plan) []input {
 	})
 	add("close 1000", rfc+"5.5.1", "10,000 close frames", frames(slices.Repeat(closing(1000, ""), 10_000)))
 	add("close 1001", rfc+"5.5.1", "close, then commands", frames(closing(1001, ""), slices.Repeat(message(`{"op":"list"}`), 1000)))
+}
 
-	// Floods.
+// many are good frames, but too many, or changed at random.
+func (all *inputs) many(p *plan) {
+	add := all.add
 	add(fmt.Sprintf("%d × goes on", p.bytewise), "PROTOCOL.md", fmt.Sprintf("%d conns send a command byte by byte", p.bytewise), byteByByte)
 	add("100 × pong, goes on", rfc+"5.5.2", "100 pings", talk(slices.Repeat(ping("p"), 100)))
 	add("some pongs, close 1008", "PROTOCOL.md", fmt.Sprintf("%d pings, pongs are read", p.pings), func(r *run) string {
@@ -149,7 +168,6 @@ func frameInputs(p *plan) []input {
 	add("close 1008", "PROTOCOL.md", fmt.Sprintf("%d pongs that nobody asked for", p.pongs), talk(slices.Repeat(frame(fin|0xa, ""), p.pongs)))
 	add("goes on", rfc+"5.5.3", "100 pongs that nobody asked for", talk(slices.Repeat(frame(fin|0xa, ""), 100)))
 	add(fmt.Sprintf("%d × as documented", p.mutations), "PROTOCOL.md", fmt.Sprintf("%d valid streams with random mutations", p.mutations), mutatedStreams)
-	return all
 }
 
 // everyNth keeps the first of n, and the last.
@@ -171,14 +189,8 @@ func claimMuch(r *run) string {
 	if err != nil {
 		return err.Error()
 	}
-	peers := make([]*peer, claims)
-	defer func() {
-		for _, p := range peers {
-			if p != nil {
-				_ = p.Close()
-			}
-		}
-	}()
+	peers := make(peers, claims)
+	defer peers.reset()
 	begin := append(claimShort(fin|0x1, messageMax), "ten bytes."...)
 	for i := range peers {
 		if peers[i], err = r.edge.upgraded(""); err != nil {
@@ -212,43 +224,37 @@ func claimShort(b0 byte, length uint16) []byte {
 // byteByByte sends a command in as many writes as it has bytes.
 func byteByByte(r *run) string {
 	return crowd(r.bytewise, r.bytewise, func(int) string {
-		p, err := r.edge.upgraded("")
-		if err != nil {
-			return err.Error()
-		}
-		defer p.Close()
-		for i := range alive {
-			if _, err := p.Write(alive[i : i+1]); err != nil {
-				return ending(err)
+		return r.edge.open("", 0, 0, func(p *peer) string {
+			for i := range alive {
+				if _, err := p.Write(alive[i : i+1]); err != nil {
+					return ending(err)
+				}
 			}
-		}
-		return p.reaction()
+			return p.reaction()
+		})
 	})
 }
 
 // pingsUnread pings and does not read. All pongs would be more than the kernel takes.
 func pingsUnread(r *run) string {
-	p, err := r.edge.upgradedBy("", 0, smallBuffer)
-	if err != nil {
-		return err.Error()
-	}
-	defer p.Close()
-	before, err := r.edge.level()
-	if err != nil {
-		return err.Error()
-	}
-	if _, err := p.Write(slices.Repeat(ping(strings.Repeat("p", 125)), r.pings)); err != nil {
-		return "write: " + ending(err)
-	}
-	after, err := r.edge.level()
-	if err != nil {
-		return err.Error()
-	}
-	const most = 8 << 20
-	if grown := after.rss - before.rss; grown > most {
-		return fmt.Sprintf("memory grew by %d MiB", grown>>20)
-	}
-	return pongs(p.reaction()) + ", no memory kept" // Those that the socket took are read now.
+	return r.edge.open("", 0, smallBuffer, func(p *peer) string {
+		before, err := r.edge.level()
+		if err != nil {
+			return err.Error()
+		}
+		if _, err := p.Write(slices.Repeat(ping(strings.Repeat("p", 125)), r.pings)); err != nil {
+			return "write: " + ending(err)
+		}
+		after, err := r.edge.level()
+		if err != nil {
+			return err.Error()
+		}
+		const most = 8 << 20
+		if grown := after.rss - before.rss; grown > most {
+			return fmt.Sprintf("memory grew by %d MiB", grown>>20)
+		}
+		return pongs(p.reaction()) + ", no memory kept" // Those that the socket took are read now.
+	})
 }
 
 // pongs leaves the number of pongs out, if there are no more than two seconds of the
@@ -300,15 +306,12 @@ func mutate(rng *rand.Rand, b []byte) []byte {
 // end: by then whatever is told has to be in docs/PROTOCOL.md.
 func mutatedStreams(r *run) string {
 	return crowd(r.mutations, 16, func(i int) string {
-		p, err := r.edge.upgradedBy("", i, 0)
-		if err != nil {
-			return err.Error()
-		}
-		defer p.Close()
 		rng := rand.New(rand.NewPCG(r.seed, uint64(i)))
-		_, _ = p.Write(mutate(rng, streams[i%len(streams)]))
-		_ = p.CloseWrite()
-		what := p.reaction()
+		what := r.edge.open("", i, 0, func(p *peer) string {
+			_, _ = p.Write(mutate(rng, streams[i%len(streams)]))
+			_ = p.CloseWrite()
+			return p.reaction()
+		})
 		for part := range strings.SplitSeq(what, ", ") {
 			if _, after, ok := strings.Cut(part, " × "); ok {
 				part = after

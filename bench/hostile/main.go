@@ -10,17 +10,18 @@
 //	plan.go       how much of everything, in the short and the long form
 //	edge.go       the edge, and whether it comes back to where it was
 //	watch.go      the ordinary subscribers
-//	peer.go       one hostile client, and the reaction that it sees
+//	peer.go       one hostile client, and the reaction that it sees; seen.go: how that is told
 //	frames.go     inputs of frames          RFC 6455, 5 and 7
 //	handshake.go  inputs of request heads   RFC 6455, 4; RFC 9112
 //	commands.go   inputs of commands        docs/PROTOCOL.md
 //	floods.go     inputs again and again    docs/SECURITY.md
-//	squatters.go  many who make up names    docs/OPERATIONS.md
+//	squatters.go  names that are made up    docs/OPERATIONS.md
 //	conns.go      inputs of connections     docs/OPERATIONS.md
 //	redis.go      replies of a broken Redis docs/FEED.md
 //	slow.go       clients that read slowly, or next to nothing
 //	staleness.go  two that flood beside thousands that subscribe
 //	costs.go      what each kind of message costs its sender, and the edge
+//	costs_kinds.go, costs_meter.go, costs_payer.go: the kinds, how one is measured, and what sends
 package main
 
 import (
@@ -51,8 +52,15 @@ const (
 type input struct {
 	name   string            // What is sent.
 	demand string            // The reaction.
-	source string            // Who demands it.
+	source string            // What demands it.
 	send   func(*run) string // Sends it and returns the reaction that was seen.
+}
+
+// inputs are a group in the making.
+type inputs []input
+
+func (all *inputs) add(demand, source, name string, send func(*run) string) {
+	*all = append(*all, input{name, demand, source, send})
 }
 
 // group is inputs of one kind.
@@ -109,7 +117,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	binary := f.String("edge-binary", "", "`path` of another edge to measure or to be hostile to; empty builds the one of this tree")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stderr, "usage: hostile [flags], such as: go run ./bench/hostile -short")
+		fmt.Fprintln(stderr, "usage: hostile [flags], such as: go -C bench run ./hostile -short")
 		f.SetOutput(stderr)
 		f.PrintDefaults()
 		return exitGood

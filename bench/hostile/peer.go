@@ -9,11 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -78,19 +75,55 @@ func (e *edge) upgradedBy(query string, i, buffer int) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.WriteString(p, goodRequest(query)); err != nil {
-		_ = p.Close()
-		return nil, err
-	}
-	status, err := p.head()
-	if err == nil && status != 101 {
-		err = fmt.Errorf("HTTP %d", status)
+	return p, p.upgrade(query)
+}
+
+// upgrade sends a request and reads the 101. If that fails it closes the conn.
+func (p *peer) upgrade(query string) error {
+	_, err := io.WriteString(p, goodRequest(query))
+	if err == nil {
+		var status int
+		if status, err = p.head(); err == nil && status != 101 {
+			err = fmt.Errorf("HTTP %d", status)
+		}
 	}
 	if err != nil {
 		_ = p.Close()
-		return nil, err
 	}
-	return p, nil
+	return err
+}
+
+// open opens a WebSocket from one of many addresses, has do something done with it, and
+// closes it. It returns what do has seen.
+func (e *edge) open(query string, i, buffer int, do func(p *peer) string) string {
+	p, err := e.upgradedBy(query, i, buffer)
+	return using(p, err, do)
+}
+
+// dial is open without a request.
+func (e *edge) dial(i int, do func(p *peer) string) string {
+	p, err := e.connect(i, 0)
+	return using(p, err, do)
+}
+
+// peers are conns that are kept open for a while.
+type peers []*peer
+
+// reset ends those that were opened.
+func (all peers) reset() {
+	for _, p := range all {
+		if p != nil {
+			p.reset()
+		}
+	}
+}
+
+func using(p *peer, err error, do func(p *peer) string) string {
+	if err != nil {
+		return err.Error()
+	}
+	defer p.Close()
+	return do(p)
 }
 
 // reset ends the conn with an RST.
@@ -142,6 +175,29 @@ func (p *peer) frame() (wire.Op, []byte, error) {
 	}
 }
 
+// heard reads one frame. It answers a ping, and a close frame is an error.
+func (p *peer) heard() (wire.Op, []byte, error) {
+	op, payload, err := p.frame()
+	switch {
+	case err != nil:
+	case op == wire.OpClose:
+		code, reason, _ := wire.ParseClose(payload)
+		err = fmt.Errorf("close %d %s", code, reason)
+	case op == wire.OpPing:
+		_, err = p.Write(wire.AppendFrame(nil, wire.OpPong, key, payload))
+	}
+	return op, payload, err
+}
+
+// list is n texts.
+func list(n int, text func(i int) string) []string {
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = text(i)
+	}
+	return texts
+}
+
 // message is a text message as a frame.
 func message(text string) []byte { return wire.AppendFrame(nil, wire.OpText, key, []byte(text)) }
 
@@ -149,49 +205,6 @@ const aliveID = "alive"
 
 // alive asks for a sign of life. Its answer is seen as "goes on".
 var alive = message(`{"op":"ping","id":"` + aliveID + `"}`)
-
-// seen is a list of what happened, with equal things in a row told as one.
-type seen struct {
-	what   []string
-	counts []int
-}
-
-func (s *seen) add(format string, args ...any) {
-	what := fmt.Sprintf(format, args...)
-	if n := len(s.what); n > 0 && s.what[n-1] == what {
-		s.counts[n-1]++
-		return
-	}
-	s.what, s.counts = append(s.what, what), append(s.counts, 1)
-}
-
-func (s *seen) String() string {
-	out := make([]string, len(s.what))
-	for i, what := range s.what {
-		out[i] = times(s.counts[i], what)
-	}
-	return strings.Join(out, ", ")
-}
-
-func times(n int, what string) string {
-	if n == 1 {
-		return what
-	}
-	return strconv.Itoa(n) + " × " + what
-}
-
-// ending is what the end of a conn looks like.
-func ending(err error) string {
-	switch {
-	case errors.Is(err, io.EOF):
-		return "ended"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "reset"
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return "silence"
-	}
-	return err.Error()
-}
 
 // answer is the reaction to a request.
 func (p *peer) answer() string {
@@ -291,12 +304,7 @@ func (p *peer) text(s *seen, payload []byte) (goesOn bool) {
 // frames opens a WebSocket and sends bytes on it.
 func frames(parts ...[]byte) func(*run) string {
 	return func(r *run) string {
-		p, err := r.edge.upgraded("")
-		if err != nil {
-			return err.Error()
-		}
-		defer p.Close()
-		return p.send(slices.Concat(parts...))
+		return r.edge.open("", 0, 0, func(p *peer) string { return p.send(slices.Concat(parts...)) })
 	}
 }
 
@@ -320,41 +328,9 @@ func (p *peer) send(b []byte) string {
 // request sends a request head, with a sign of life right behind it.
 func request(head string) func(*run) string {
 	return func(r *run) string {
-		p, err := r.edge.connect(0, 0)
-		if err != nil {
-			return err.Error()
-		}
-		defer p.Close()
-		_, _ = p.Write(append([]byte(head), alive...))
-		return p.answer()
-	}
-}
-
-// crowd runs n clients, atOnce at a time, and counts their reactions.
-func crowd(n, atOnce int, one func(i int) string) string {
-	var mu sync.Mutex
-	next := 0
-	counts := map[string]int{}
-	var going sync.WaitGroup
-	for range min(n, atOnce) {
-		going.Go(func() {
-			mu.Lock()
-			defer mu.Unlock()
-			for next < n {
-				i := next
-				next++
-				mu.Unlock()
-				what := one(i)
-				mu.Lock()
-				counts[what]++
-			}
+		return r.edge.dial(0, func(p *peer) string {
+			_, _ = p.Write(append([]byte(head), alive...))
+			return p.answer()
 		})
 	}
-	going.Wait()
-	var all []string
-	for what, count := range counts {
-		all = append(all, fmt.Sprintf("%d × %s", count, what))
-	}
-	slices.Sort(all)
-	return strings.Join(all, ", ")
 }

@@ -209,13 +209,7 @@ func (l *listener) tick() {
 func (l *listener) listen() {
 	defer close(l.done)
 	for {
-		op, payload, err := l.peer.frame()
-		if err == nil && op == wire.OpClose {
-			err = errors.New("closed by the edge")
-		}
-		if err == nil && op == wire.OpPing {
-			_, err = l.peer.Write(wire.AppendFrame(nil, wire.OpPong, key, payload))
-		}
+		op, payload, err := l.peer.heard()
 		var m struct {
 			T, State string
 			Topics   json.RawMessage

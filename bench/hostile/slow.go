@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"tickedge/bench/internal/procfs"
 	"tickedge/bench/internal/wire"
 )
 
@@ -53,13 +53,7 @@ func (p *plan) crowdDemand() string {
 
 func fatName(i int) string { return fmt.Sprintf("FAT-%03d", i) }
 
-func allFat() []byte {
-	names := make([]string, fatTopics)
-	for i := range names {
-		names[i] = fatName(i)
-	}
-	return subscribe(names)
-}
+func allFat() []byte { return subscribe(list(fatTopics, fatName)) }
 
 // fatTicks publishes the topics with long values until it is stopped.
 type fatTicks struct {
@@ -278,15 +272,8 @@ func (r *run) crowdOfNothing() string {
 		return err.Error()
 	}
 	closed, kernel := r.edge.closings(), tcpMemory()
-	peers := make([]*peer, r.crowd)
-	defer func() {
-		for _, p := range peers {
-			if p != nil {
-				p.reset()
-			}
-		}
-	}()
-	var opened atomic.Int64
+	peers := make(peers, r.crowd)
+	defer peers.reset()
 	opening := make(chan string, 1)
 	go func() {
 		opening <- crowd(r.crowd, 64, func(i int) string {
@@ -295,7 +282,6 @@ func (r *run) crowdOfNothing() string {
 				return err.Error()
 			}
 			peers[i] = p
-			opened.Add(1)
 			if _, err := p.Write(allFat()); err != nil {
 				return err.Error()
 			}
@@ -342,10 +328,6 @@ const crowdSlack = 32 << 20
 
 // tcpMemory is what the kernel has for all TCP sockets of this host, in bytes.
 func tcpMemory() int64 {
-	text, _ := os.ReadFile("/proc/net/sockstat") // 0 if it can't be read: it is only told.
-	_, after, _ := strings.Cut(string(text), "TCP: ")
-	_, after, _ = strings.Cut(after, "mem ")
-	var pages int64
-	_, _ = fmt.Sscan(after, &pages)
-	return pages * int64(os.Getpagesize())
+	n, _ := procfs.TCPMem() // 0 if it can't be read: it is only told.
+	return n
 }

@@ -63,10 +63,7 @@ func squat(r *run) string {
 			waves.Add(1)
 		}
 	})
-	known := make([]string, servedTopics)
-	for i := range known {
-		known[i] = topicName(i)
-	}
+	known := list(servedTopics, topicName)
 	var seen [2]served
 	going.Go(func() { seen[0].each(e, end, func(int) []string { return known }) })
 	going.Go(func() {
@@ -108,13 +105,10 @@ func squatWave(e *edge, p *plan, wave uint64, end time.Time) int {
 			return err.Error()
 		}
 		rng := rand.New(rand.NewPCG(p.seed+wave, uint64(i)))
-		names := make([]string, squatterNames)
-		for k := range names {
-			names[k] = fmt.Sprintf("%016x", rng.Uint64())
-		}
 		if _, err := io.WriteString(c, goodRequest("")); err == nil {
 			if _, err = c.head(); err == nil {
-				_, _ = c.Write(subscribe(names)) // If it fails, so much the better for the others.
+				// If it fails, so much the better for the others.
+				_, _ = c.Write(subscribe(list(squatterNames, func(int) string { return fmt.Sprintf("%016x", rng.Uint64()) })))
 			}
 		}
 		mu.Lock()
@@ -230,25 +224,29 @@ func (e *edge) serve(names []string) (took time.Duration, err error) {
 // setFresh puts values of topics into Redis that no edge has heard of, and returns their
 // names.
 func (e *edge) setFresh(n int) ([]string, error) {
-	c, err := net.DialTimeout("tcp", strings.TrimPrefix(e.redis, "redis://"), patience)
+	names := list(n, func(i int) string { return fmt.Sprintf("FRESH-%06d", i) })
+	return names, set(e.redis, names, func(i int) string { return fmt.Sprint(i) })
+}
+
+// set gives topics values that an edge can fetch. They have no blanks and quotes.
+func set(redis string, topics []string, value func(i int) string) error {
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(redis, "redis://"), patience)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(patience))
-	names := make([]string, n)
 	var commands strings.Builder
-	for i := range names {
-		names[i] = fmt.Sprintf("FRESH-%06d", i)
-		fmt.Fprintf(&commands, "SET price:%s %d\r\n", names[i], i)
+	for i, name := range topics {
+		fmt.Fprintf(&commands, "SET price:%s %s\r\n", name, value(i))
 	}
 	commands.WriteString("QUIT\r\n")
 	if _, err := io.WriteString(c, commands.String()); err != nil {
-		return nil, err
+		return err
 	}
 	answers, err := io.ReadAll(c)
-	if got := strings.Count(string(answers), "+OK"); err == nil && got != n+1 {
-		err = fmt.Errorf("redis has answered %d of %d SET with OK", got, n)
+	if got := strings.Count(string(answers), "+OK"); err == nil && got != len(topics)+1 {
+		err = fmt.Errorf("redis has answered %d of %d SET with OK: %.100q", got, len(topics), answers)
 	}
-	return names, err
+	return err
 }

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"tickedge/bench/internal/wire"
 )
 
 const (
@@ -22,14 +20,14 @@ const (
 	restless = 10 * time.Millisecond
 )
 
-// watch is ordinary subscribers, who hear from the edge five times a second.
+// watch is ordinary subscribers, which hear from the edge five times a second.
 type watch struct {
 	start time.Time
 	peers []*peer
 	last  [watchers]atomic.Int64 // When each heard something, since start.
 	gap   atomic.Int64           // The longest since reset.
 	pause atomic.Int64           // The longest that this process stood still, since reset.
-	first atomic.Pointer[string] // Who was lost first, and why.
+	first atomic.Pointer[string] // Which was lost first, and why.
 	going sync.WaitGroup
 	stop  chan struct{}
 }
@@ -37,10 +35,7 @@ type watch struct {
 func startWatch(e *edge) (*watch, error) {
 	w := &watch{start: time.Now(), stop: make(chan struct{})}
 	for i := range watchers {
-		names := make([]string, watchTopics)
-		for k := range names {
-			names[k] = topicName(i*7 + k)
-		}
+		names := list(watchTopics, func(k int) string { return topicName(i*7 + k) })
 		p, err := e.upgraded("?interval=" + watchWindow + "&topics=" + strings.Join(names, ","))
 		if err != nil {
 			w.end()
@@ -58,15 +53,7 @@ func startWatch(e *edge) (*watch, error) {
 // listen reads for one subscriber until the end.
 func (w *watch) listen(i int, p *peer) {
 	for {
-		op, payload, err := p.frame()
-		if err == nil && op == wire.OpClose {
-			code, reason, _ := wire.ParseClose(payload)
-			err = fmt.Errorf("close %d %s", code, reason)
-		}
-		if err == nil && op == wire.OpPing {
-			_, err = p.Write(wire.AppendFrame(nil, wire.OpPong, key, payload))
-		}
-		if err != nil {
+		if _, _, err := p.heard(); err != nil {
 			select {
 			case <-w.stop:
 			default:
@@ -121,7 +108,7 @@ func (w *watch) worst(limit time.Duration) (gap, allowed time.Duration) {
 	return time.Duration(most), limit + time.Duration(w.pause.Load())
 }
 
-// lost says who was lost first, nothing if nobody was.
+// lost says which was lost first, nothing if nobody was.
 func (w *watch) lost() string {
 	if text := w.first.Load(); text != nil {
 		return *text

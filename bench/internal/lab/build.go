@@ -10,22 +10,30 @@ import (
 	"strings"
 )
 
-// binDir is where programs are built to, in the source tree, so that the next run
-// only builds what has changed. git ignores it.
-const binDir = "bin/lab"
+const (
+	// binDir is where programs are built to, in the source tree, so that the next run
+	// only builds what has changed. git ignores it.
+	binDir = "bin/lab"
+	// benchDir is the directory of bench, which is a module of its own.
+	benchDir = "bench"
+)
 
-// moduleRoot is the source tree that the current directory belongs to.
-func moduleRoot() (string, error) {
+// sourceRoot is the source tree that the current directory belongs to, be it in the
+// product's module or in bench's.
+func sourceRoot() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("lab: go env: %w", err)
 	}
 	mod := strings.TrimSpace(string(out))
-	text, err := os.ReadFile(mod)
-	if mod == "" || err != nil || !strings.HasPrefix(string(text), "module tickedge\n") {
-		return "", fmt.Errorf("lab: not in the source tree, from which the programs are built: change into it")
+	text, _ := os.ReadFile(mod) // Without a module there is none, and the path is empty.
+	switch line, _, _ := strings.Cut(string(text), "\n"); line {
+	case "module tickedge":
+		return filepath.Dir(mod), nil
+	case "module tickedge/" + benchDir:
+		return filepath.Dir(filepath.Dir(mod)), nil
 	}
-	return filepath.Dir(mod), nil
+	return "", fmt.Errorf("lab: not in the source tree, from which the programs are built: change into it")
 }
 
 // Use makes Build return a program that is there already, in place of the one in a
@@ -37,42 +45,17 @@ func (l *Lab) Use(dir, path string) {
 	l.given[dir] = path
 }
 
-// Build builds the program in a directory of the source tree and returns its path. A
-// directory without Go files is built by the C compiler from the *.c in it.
+// Build builds the program in a directory of the source tree and returns its path.
 func (l *Lab) Build(dir string) (string, error) {
 	if path, ok := l.given[dir]; ok {
 		return path, nil
 	}
-	out := filepath.Join(l.Root, binDir, strings.ReplaceAll(strings.TrimPrefix(dir, "bench/"), "/", "-"))
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-		return "", fmt.Errorf("lab: build %s: %w", dir, err)
-	}
-	sources, err := filepath.Glob(filepath.Join(l.Root, dir, "*.go"))
-	if err != nil {
-		return "", fmt.Errorf("lab: build %s: %w", dir, err)
-	}
-	args := []string{"go", "build", "-trimpath", "-o", out, "./" + dir}
-	if len(sources) == 0 {
-		if sources, _ = filepath.Glob(filepath.Join(l.Root, dir, "*.c")); len(sources) == 0 {
-			return "", fmt.Errorf("lab: build %s: there is no program in it", dir)
-		}
-		args = append([]string{"cc", "-O2", "-o", out}, sources...)
-	}
-	cmd := exec.CommandContext(l.ctx, args[0], args[1:]...)
-	cmd.Dir = l.Root
+	out := filepath.Join(l.Root, binDir, strings.ReplaceAll(strings.TrimPrefix(dir, benchDir+"/"), "/", "-"))
+	cmd := exec.CommandContext(l.ctx, "go", "build", "-trimpath", "-o", out, ".")
+	cmd.Dir = filepath.Join(l.Root, dir) // The module that it is in decides on versions.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("lab: build %s: %w\n%s", dir, err, text)
 	}
 	return out, nil
-}
-
-// Has reports whether there is a program in a directory of the source tree.
-func (l *Lab) Has(dir string) bool {
-	for _, pattern := range []string{"*.go", "*.c"} {
-		if found, _ := filepath.Glob(filepath.Join(l.Root, dir, pattern)); len(found) > 0 {
-			return true
-		}
-	}
-	return false
 }

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,90 +16,118 @@ import (
 	"tickedge/bench/internal/procfs"
 )
 
-// Kernel is the kernel's memory of this host at one moment. Sockets are in it with
-// both ends if the clients are on the same host.
+// Kernel is the kernel's memory of this host at one moment, in bytes. Sockets are in it
+// with both ends if the clients are on the same host.
 type Kernel struct {
-	Slab    int64 `json:"slab_bytes"`    // Sockets, files, inodes, and what else the kernel keeps.
-	TCPMem  int64 `json:"tcp_mem_bytes"` // Buffers of TCP sockets.
-	Sockets int64 `json:"tcp_sockets"`   // In use.
+	Slab   int64 // Sockets, files, inodes, and what else the kernel keeps.
+	TCPMem int64 // Buffers of TCP sockets.
 }
 
 // ReadKernel samples the kernel's memory.
-func ReadKernel() (Kernel, error) {
-	mem, err := procfs.TCPMem()
-	if err != nil {
-		return Kernel{}, fmt.Errorf("lab: %w", err)
-	}
-	kb, err := strconv.ParseInt(strings.TrimSuffix(labelled("/proc/meminfo", "Slab"), " kB"), 10, 64)
-	if err != nil {
-		return Kernel{}, fmt.Errorf("lab: Slab in /proc/meminfo: %w", err)
-	}
-	k := Kernel{Slab: kb << 10, TCPMem: mem}
-	fields := strings.Fields(labelled("/proc/net/sockstat", "TCP"))
-	for i := 0; i+1 < len(fields); i += 2 {
-		if fields[i] == "inuse" {
-			k.Sockets, err = strconv.ParseInt(fields[i+1], 10, 64)
-		}
-	}
-	return k, err
+func ReadKernel() (k Kernel, err error) {
+	var slabErr error
+	k.TCPMem, err = procfs.TCPMem()
+	k.Slab, slabErr = procfs.Slab()
+	return k, errors.Join(err, slabErr)
 }
 
-var client = http.Client{Timeout: 5 * time.Second}
+// pageTimeout bounds what a page of an admin port may take, if it does not measure.
+const pageTimeout = 5 * time.Second
 
-// get reads a page of an admin port.
-func get(addr, path string) (string, error) {
-	resp, err := client.Get("http://" + addr + path)
+// page reads a page of an admin port.
+func page(addr, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
+	defer cancel()
+	return pageWithin(ctx, addr, path)
+}
+
+func pageWithin(ctx context.Context, addr, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
-		return "", err
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s says %s: %.100s", path, resp.Status, b)
 	}
-	return string(b), err
+	return b, err
 }
 
-// CPUProfile lets the first edge of a server note where it spends its CPU, for whole
-// seconds, and returns the profile: a file for go tool pprof.
-func (s *Server) CPUProfile(ctx context.Context, seconds int) ([]byte, error) {
-	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.Admins[0], seconds)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// Page reads a page of the admin port of a server's first edge, for as long as it takes or
+// until ctx ends.
+func (s *Server) Page(ctx context.Context, path string) ([]byte, error) {
+	b, err := pageWithin(ctx, s.Admins[0], path)
 	if err != nil {
-		return nil, fmt.Errorf("lab: profile: %w", err)
-	}
-	resp, err := http.DefaultClient.Do(req) // As long as it takes: ctx ends it.
-	if err != nil {
-		return nil, fmt.Errorf("lab: profile: %w", err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %.100s", resp.Status, b)
-	}
-	if err != nil {
-		err = fmt.Errorf("lab: profile: %w", err)
+		err = fmt.Errorf("lab: %w", err)
 	}
 	return b, err
 }
 
-// Metrics reads /metrics of all edges of a server and adds them up. Names are as they
-// stand there, labels included. Other servers have none.
-func (s *Server) Metrics() (map[string]float64, error) {
-	all := map[string]float64{}
-	for _, admin := range s.Admins {
-		text, err := get(admin, "/metrics")
-		if err != nil {
-			return all, fmt.Errorf("lab: metrics: %w", err)
-		}
-		for l := range strings.Lines(text) {
-			name, value, ok := strings.Cut(strings.TrimSpace(l), " ")
-			if v, err := strconv.ParseFloat(value, 64); ok && err == nil && !strings.HasPrefix(name, "#") {
-				all[name] += v
-			}
+// Metrics are what an edge says of itself, or several together. Names are as they stand
+// there, labels included.
+type Metrics map[string]float64
+
+// Sum adds up a metric over all its labels.
+func (m Metrics) Sum(of string) (sum float64) {
+	for name, value := range m {
+		if base, _, _ := strings.Cut(name, "{"); base == of {
+			sum += value
 		}
 	}
-	return all, nil
+	return sum
+}
+
+// Count is Sum of what is counted.
+func (m Metrics) Count(of string) uint64 { return uint64(m.Sum(of)) }
+
+// By adds up a metric by the values of one of its labels.
+func (m Metrics) By(of, label string) map[string]float64 {
+	by := map[string]float64{}
+	for name, value := range m {
+		if labels, ok := strings.CutPrefix(name, of+"{"); ok {
+			_, text, _ := strings.Cut(labels, label+`="`)
+			text, _, _ = strings.Cut(text, `"`)
+			by[text] += value
+		}
+	}
+	return by
+}
+
+// Metrics reads /metrics of all edges of a server and adds them up. Other servers have
+// none.
+func (s *Server) Metrics() (Metrics, error) {
+	all := Metrics{}
+	each, err := s.EachMetrics()
+	for _, m := range each {
+		for name, value := range m {
+			all[name] += value
+		}
+	}
+	return all, err
+}
+
+// EachMetrics reads /metrics of each edge of a server.
+func (s *Server) EachMetrics() (each []Metrics, err error) {
+	for _, admin := range s.Admins {
+		text, err := page(admin, "/metrics")
+		if err != nil {
+			return each, fmt.Errorf("lab: metrics: %w", err)
+		}
+		m := Metrics{}
+		for l := range strings.Lines(string(text)) {
+			name, value, ok := strings.Cut(strings.TrimSpace(l), " ")
+			if v, err := strconv.ParseFloat(value, 64); ok && err == nil && !strings.HasPrefix(name, "#") {
+				m[name] += v
+			}
+		}
+		each = append(each, m)
+	}
+	return each, nil
 }
 
 // exists reports whether a process is there, be it only to be waited for.

@@ -35,7 +35,7 @@ type Lab struct {
 // New makes the run's directory, a new temporary one if dir is empty. flags are what
 // the run was asked for, for the manifest. When ctx ends, every wait in the lab does.
 func New(ctx context.Context, dir string, flags map[string]string) (*Lab, error) {
-	root, err := moduleRoot()
+	root, err := sourceRoot()
 	if err != nil {
 		return nil, err
 	}

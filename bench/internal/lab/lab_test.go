@@ -231,11 +231,8 @@ func TestKilledBenchLeavesNothing(t *testing.T) {
 
 func TestBuildSaysWhatIsWrong(t *testing.T) {
 	l := open(t)
-	if _, err := l.Build("docs"); err == nil || !strings.Contains(err.Error(), "no program") {
+	if _, err := l.Build("docs"); err == nil || !strings.Contains(err.Error(), "no Go files") {
 		t.Error(err)
-	}
-	if l.Has("docs") || !l.Has("cmd/edge") {
-		t.Error("a program where there is none, or none where there is one")
 	}
 }
 

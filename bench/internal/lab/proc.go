@@ -196,6 +196,28 @@ func (s *Server) CPU() (sum time.Duration, err error) {
 	return sum, nil
 }
 
+// Usage is what a server used in a time.
+type Usage struct{ CPU, Took time.Duration }
+
+// Share is that of one core.
+func (u Usage) Share() float64 { return u.CPU.Seconds() / u.Took.Seconds() }
+
+// Use measures what a server uses while do runs.
+func (s *Server) Use(do func() error) (u Usage, err error) {
+	before, err := s.CPU()
+	if err != nil {
+		return u, err
+	}
+	began := time.Now()
+	if err := do(); err != nil {
+		return u, err
+	}
+	u.Took = time.Since(began)
+	after, err := s.CPU()
+	u.CPU = after - before
+	return u, err
+}
+
 // tail is the end of the log, for an error.
 func (p *Proc) tail() string {
 	b, err := os.ReadFile(p.Log)

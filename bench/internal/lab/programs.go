@@ -188,7 +188,7 @@ func (l *Lab) Edge(redis string, n int, args ...string) (*Server, error) {
 			Name: "edge", Path: path,
 			Args: append([]string{"-listen", addr, "-admin", admin, "-redis", redis, "-drain", "0s"}, args...),
 			Ready: func() error {
-				_, err := get(admin, "/readyz")
+				_, err := page(admin, "/readyz")
 				return err
 			},
 		})

@@ -1,16 +1,16 @@
 //go:build linux
 
-// Package procfs reads what the kernel tells about a process and about its TCP
-// memory.
+// Package procfs reads what the kernel tells about a process, and about the memory and the
+// network of the host.
 package procfs
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // clockTick is the unit of the times in /proc/<pid>/stat: USER_HZ, 100 everywhere.
@@ -27,119 +27,85 @@ type Sample struct {
 
 // Read samples a process. The CPU time comes first, as counting descriptors may take
 // a while.
-func Read(pid int) (Sample, error) {
-	cpu, err := CPU(pid)
+func Read(pid int) (s Sample, err error) {
+	p, err := procfs.NewProc(pid)
 	if err != nil {
-		return Sample{}, err
+		return s, fmt.Errorf("procfs: process %d: %w", pid, err)
 	}
-	s := Sample{CPU: cpu}
-	status, err := file(pid, "status")
+	stat, err := p.Stat()
+	status, statusErr := p.NewStatus()
+	fds, fdsErr := p.FileDescriptorsLen()
+	if err = errors.Join(err, statusErr, fdsErr); err == nil && status.VmRSS == 0 {
+		err = errors.New("it has ended")
+	}
 	if err != nil {
-		return s, err
+		return s, fmt.Errorf("procfs: process %d: %w", pid, err)
 	}
-	if s.RSS, err = kilobytes(status, "VmRSS:"); err != nil {
-		return s, fmt.Errorf("procfs: status of process %d: %w", pid, err)
-	}
-	threads, err := field(status, "Threads:")
-	if err != nil {
-		return s, fmt.Errorf("procfs: status of process %d: %w", pid, err)
-	}
-	s.Threads = int(threads)
 	// Not every kernel has it and not every process may be looked into.
-	if rollup, err := file(pid, "smaps_rollup"); err == nil {
-		s.PSS, _ = kilobytes(rollup, "Pss:")
-	}
-	s.FDs, err = countFDs(pid)
-	return s, err
+	rollup, _ := p.ProcSMapsRollup()
+	return Sample{CPU: cpuOf(stat), RSS: int64(status.VmRSS), PSS: int64(rollup.Pss), Threads: stat.NumThreads, FDs: fds}, nil
 }
 
 // CPU is the CPU time of a process so far.
 func CPU(pid int) (time.Duration, error) {
-	stat, err := file(pid, "stat")
+	p, err := procfs.NewProc(pid)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("procfs: process %d: %w", pid, err)
 	}
-	// The name stands in parentheses and may contain anything, so fields are counted
-	// from its end: state is the first, utime the 12th, stime the 13th.
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("procfs: stat of process %d has %d fields after the name", pid, len(fields))
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("procfs: stat of process %d: times %q and %q", pid, fields[11], fields[12])
-	}
-	return time.Duration(user+system) * clockTick, nil
+	stat, err := p.Stat()
+	return cpuOf(stat), err
 }
 
-// countFDs asks for the size of the directory, which is the number of descriptors since
-// Linux 6.2. To list a million of them takes a second, and the kernel's memory for a
-// million names.
-func countFDs(pid int) (int, error) {
-	d, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		return 0, fmt.Errorf("procfs: %w", err)
-	}
-	defer d.Close()
-	if info, err := d.Stat(); err == nil && info.Size() > 0 {
-		return int(info.Size()), nil
-	}
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return 0, fmt.Errorf("procfs: %w", err)
-	}
-	return len(names), nil
-}
+func cpuOf(s procfs.ProcStat) time.Duration { return time.Duration(s.UTime+s.STime) * clockTick }
 
 // TCPMem is the memory in the buffers of all TCP sockets of this host, in bytes. On
 // the loopback that includes the clients' ends.
 func TCPMem() (int64, error) {
-	b, err := os.ReadFile("/proc/net/sockstat")
+	fs, err := procfs.NewDefaultFS()
 	if err != nil {
 		return 0, fmt.Errorf("procfs: %w", err)
 	}
-	return tcpMem(string(b))
-}
-
-func tcpMem(sockstat string) (int64, error) {
-	for line := range strings.Lines(sockstat) {
-		rest, ok := strings.CutPrefix(line, "TCP:")
-		if !ok {
-			continue
-		}
-		pages, err := field(rest, " mem ")
-		if err != nil {
-			return 0, fmt.Errorf("procfs: sockstat: %w", err)
-		}
-		return pages * int64(os.Getpagesize()), nil
-	}
-	return 0, fmt.Errorf("procfs: sockstat has no line for TCP")
-}
-
-func file(pid int, name string) (string, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+	stat, err := fs.NetSockstat()
 	if err != nil {
-		return "", fmt.Errorf("procfs: %w", err)
+		return 0, fmt.Errorf("procfs: %w", err)
 	}
-	return string(bytes.TrimSpace(b)), nil
+	for _, p := range stat.Protocols {
+		if p.Protocol == "TCP" && p.Mem != nil {
+			return int64(*p.Mem) * int64(os.Getpagesize()), nil
+		}
+	}
+	return 0, errors.New("procfs: sockstat has no line for TCP")
 }
 
-func kilobytes(text, name string) (int64, error) {
-	n, err := field(text, name)
-	return n << 10, err
-}
-
-// field is the number behind a name.
-func field(text, name string) (int64, error) {
-	_, rest, _ := strings.Cut(text, name)
-	fields := strings.Fields(rest)
-	if len(fields) == 0 {
-		return 0, fmt.Errorf("no %s", strings.TrimSpace(name))
-	}
-	n, err := strconv.ParseInt(fields[0], 10, 64)
+// Slab is the memory that the kernel has for sockets, files, inodes and what else it keeps,
+// in bytes.
+func Slab() (int64, error) {
+	fs, err := procfs.NewDefaultFS()
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", strings.TrimSpace(name), err)
+		return 0, fmt.Errorf("procfs: %w", err)
 	}
-	return n, nil
+	mem, err := fs.Meminfo()
+	if err == nil && mem.SlabBytes == nil {
+		err = errors.New("meminfo has no Slab")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("procfs: %w", err)
+	}
+	return int64(*mem.SlabBytes), nil
+}
+
+// DelayedAcks is how many acknowledgements of this host a timer has sent.
+func DelayedAcks() (float64, error) {
+	p, err := procfs.Self()
+	if err != nil {
+		return 0, fmt.Errorf("procfs: %w", err)
+	}
+	stat, err := p.Netstat()
+	if err == nil && stat.DelayedACKs == nil {
+		err = errors.New("netstat has no DelayedACKs")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("procfs: %w", err)
+	}
+	return *stat.DelayedACKs, nil
 }

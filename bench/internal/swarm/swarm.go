@@ -17,7 +17,7 @@ import (
 
 const (
 	// pause is slept between two polls. A poll that waits for frames would be woken
-	// up by the sender, who is the one to be measured and pays for that. It also
+	// up by the sender, which is the one to be measured and pays for that. It also
 	// bounds what the swarm adds to staleness.
 	pause = 1500 * time.Microsecond
 	// lateAfter is the gap between two polls from which on the swarm is late, and its

@@ -89,7 +89,6 @@ func (m *Message) Scan(p []byte) error {
 		if key, i = member(p, i); i < 0 {
 			return ErrJSON
 		}
-		start := i
 		switch string(key) {
 		case "t":
 			var name []byte
@@ -111,26 +110,8 @@ func (m *Message) Scan(p []byte) error {
 			} else {
 				i = value(p, i)
 			}
-		case "id":
-			i = number(p, i, &m.ID)
-		case "topics":
-			i = number(p, i, &m.Topics)
-		case "code":
-			i = number(p, i, &m.Code)
-		case "interval":
-			i = number(p, i, &m.Interval)
-		case "heartbeat":
-			i = number(p, i, &m.Heartbeat)
-		case "reason":
-			if i = value(p, i); i > 0 && p[start] == '"' {
-				m.Reason = p[start+1 : i-1]
-			}
-		case "rejected":
-			if i = value(p, i); i > start+2 {
-				m.Rejected = p[start:i]
-			}
 		default:
-			i = value(p, i)
+			i = m.member(p, i, key)
 		}
 		if i < 0 {
 			return ErrJSON
@@ -162,6 +143,35 @@ func (m *Message) Scan(p []byte) error {
 		}
 	}
 	return nil
+}
+
+// member keeps the value of a key that few messages have, and walks over that of any
+// other.
+func (m *Message) member(p []byte, i int, key []byte) int {
+	start := i
+	switch string(key) {
+	case "id":
+		return number(p, i, &m.ID)
+	case "topics":
+		return number(p, i, &m.Topics)
+	case "code":
+		return number(p, i, &m.Code)
+	case "interval":
+		return number(p, i, &m.Interval)
+	case "heartbeat":
+		return number(p, i, &m.Heartbeat)
+	case "reason":
+		if i = value(p, i); i > 0 && p[start] == '"' {
+			m.Reason = p[start+1 : i-1]
+		}
+		return i
+	case "rejected":
+		if i = value(p, i); i > start+2 {
+			m.Rejected = p[start:i]
+		}
+		return i
+	}
+	return value(p, i)
 }
 
 func (m *Message) hasRows() bool { return m.Type == Snapshot || m.Type == Update }

@@ -18,7 +18,7 @@ type Socket interface {
 	Close()
 }
 
-// client is one conn. Its reader passes commands to its writer, who owns topics and
+// client is one conn. Its reader passes commands to its writer, which owns topics and
 // rows.
 type client struct {
 	router *router
