@@ -38,7 +38,7 @@ type sets struct {
 }
 
 // blockSizes are the sizes of blocks, in entries. A set that outgrows its block moves
-// to the next size. It does not move back: who has had many topics may want them again.
+// to the next size. It does not move back: a client that has had many topics may want them again.
 var blockSizes = [...]int{2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096}
 
 // topicsLimit is the largest set that fits.

@@ -33,7 +33,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	if c.flags&backlogged != 0 || left > 0 {
 		s.progress(id, c, left)
 	}
-	// Who takes bytes is alive, and its pong may be behind more of them.
+	// A client that takes bytes is alive, and its pong may be behind more of them.
 	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong && s.now-c.backlog >= s.times.pong {
 		s.Evict(id, NoPong)
 		return
