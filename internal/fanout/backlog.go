@@ -96,8 +96,10 @@ func (s *Shard) progress(id ConnID, c *conn, left int) {
 	c.backlog += tick(min(uint64(taken)*second/uint64(s.cfg.SlowRate), uint64(s.now-c.backlog)))
 }
 
-// visitBacklogged: a conn with a backlog is written nothing and stays where it was
-// served to. Its next update covers more ticks.
+// visitBacklogged: a conn with a backlog is written no rows and stays where it was
+// served to. Its next update covers more ticks. Topics that were withdrawn are taken away all
+// the same: a client that does not read would hold them for as long as it is here, and there
+// may only be so many. What it is told of them joins its backlog, once for each topic.
 func (s *Shard) visitBacklogged(id ConnID, c *conn, flush bool) {
 	if flush {
 		s.stats.Count[Skipped]++
@@ -112,6 +114,10 @@ func (s *Shard) visitBacklogged(id ConnID, c *conn, flush bool) {
 	s.sooner(id, c, s.now+s.times.climb)
 	if c.More() {
 		s.sooner(id, c, s.now+min(max(age, lookFirst), lookAfter))
+	}
+	if out := s.takeAway(id, c, s.scratch[:0]); len(out) > 0 {
+		s.scratch = out[:0]
+		s.sink.Write(id, out)
 	}
 }
 

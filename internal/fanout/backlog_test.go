@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -160,5 +161,46 @@ func TestPiecesTakeOfTheBudget(t *testing.T) {
 	}
 	if calls != 4 {
 		t.Errorf("%d calls of Tick for %d visits of three units and one, want 4", calls, visitsMax)
+	}
+}
+
+// A kernel may take a whole snapshot at once, for a client that reads it steadily: its pong
+// has as long as that takes at the slowest rate. A client that has read it has no longer than
+// others.
+func TestPongBehindASnapshot(t *testing.T) {
+	const rows = 16
+	cfg := testConfig()
+	w := newWorldOf(t, cfg, topics.Config{Max: 100}, 0)
+	var names []string
+	for i := range rows {
+		names = append(names, fmt.Sprint("BIG", i))
+		w.hold(names[i])
+		w.table.Publish(names[i], `"`+strings.Repeat("x", 1<<10)+`"`, topics.Meta{})
+	}
+	id := w.connect(0)
+	w.subscribe(id, names...)
+	pinged := func() bool { return w.shard.conn(id).flags&pinged != 0 }
+	open := func() bool { return w.shard.conn(id).state == open }
+	awaitPing := func() (since time.Time) {
+		for !pinged() {
+			w.advance(100 * time.Millisecond)
+		}
+		return w.now
+	}
+	since := awaitPing()
+	for w.now.Sub(since) < cfg.PongTimeout+rows<<10*time.Second/time.Duration(cfg.SlowRate)-time.Second {
+		w.advance(100 * time.Millisecond)
+	}
+	if !open() {
+		t.Fatalf("it was evicted %v after the ping, with %d KiB before it", w.now.Sub(since), rows)
+	}
+	w.shard.Heard(id)
+	since = awaitPing()
+	for w.now.Sub(since) <= cfg.PongTimeout {
+		w.advance(100 * time.Millisecond)
+	}
+	w.advance(time.Second)
+	if open() {
+		t.Error("it is there still, though it has read all that stood before the ping")
 	}
 }

@@ -97,7 +97,9 @@ func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []b
 	ack.Topics = int(c.topics.n)
 	dst = f.end(ack.Append(f.begin(dst)), len(dst))
 	if cmd.Op == protocol.OpSubscribe && c.topics.pending&marked != 0 {
+		answer := len(dst)
 		dst = s.afterSubscribe(id, c, dst)
+		s.wrote(id, c, len(dst)-answer)
 	}
 	return dst
 }
@@ -146,12 +148,17 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 	}
 	// Nobody here holds the topic that was found, so it may be another one by now. That
 	// would be a name more or less in a limit.
+	//
+	// Clients that ask for what exists are not to suffer from those that ask for what does not.
+	known := false
 	if !held || s.table.Seq(topic) == 0 {
-		if r := s.doubt(id, c, name, topic, held, rights, d); r.Code != 0 {
-			return r
+		if known = rights.exists(name); !known {
+			if r := s.doubt(id, c, topic, name, held, rights, d); r.Code != 0 {
+				return r
+			}
 		}
 	}
-	if s.Subscribe(&c.Cursor, name, s.sink.Source(id)) != nil {
+	if s.Subscribe(&c.Cursor, name, s.sink.Source(id), known) != nil {
 		return reject(name, protocol.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
 	}
 	return protocol.Rejected{}
@@ -165,13 +172,9 @@ type doubts struct {
 	made    int // New topics, which do not count for the turn while the command lasts.
 }
 
-// doubt says why a conn may not have a topic that has no value, if there is a reason. Where
-// it is known to exist all the same, there is none: clients that ask for what exists are not
-// to suffer from those that ask for what does not.
-func (s *Shard) doubt(id ConnID, c *conn, name []byte, topic topics.ID, held bool, rights *Rights, d *doubts) protocol.Rejected {
-	if rights.exists(name) {
-		return protocol.Rejected{}
-	}
+// doubt says why a conn may not have a topic that has no value and is not known to exist, if
+// there is a reason.
+func (s *Shard) doubt(id ConnID, c *conn, topic topics.ID, name []byte, held bool, rights *Rights, d *doubts) protocol.Rejected {
 	if s.cfg.MaxValueless > 0 {
 		if !d.counted {
 			d.counted, d.held = true, s.countValueless(c, rights)

@@ -3,6 +3,7 @@ package fanout
 import (
 	"iter"
 	"math"
+	"slices"
 	"time"
 
 	"tickedge/internal/guard"
@@ -51,6 +52,10 @@ type Pass struct {
 	upto uint64 // While it is passing: the watermark that was read before, where served moves at the end.
 	told uint64 // The news of feeds up to here was told, if this is above served.
 	at   uint16 // While it is passing: the entry of its topics to go on with.
+
+	// KiB of large writes before the ping that awaits its pong, or the last one that had it,
+	// and since. See Shard.wrote.
+	before, since uint16
 }
 
 const _ = uint(math.MaxUint16 - topicsLimit) // An index fits into at.
@@ -94,9 +99,14 @@ func (cs *Cursors) Find(c *Cursor, name []byte) (topic topics.ID, held bool, i i
 	return topic, held, i
 }
 
-// Subscribe adds a topic, which the cursor does not have. See [topics.Table.Acquire].
-func (cs *Cursors) Subscribe(c *Cursor, name []byte, by guard.Source) error {
-	topic, err := cs.table.Acquire(name, uint64(by))
+// Subscribe adds a topic, which the cursor does not have. known is whether it is known to
+// exist, see [topics.Table.AcquireKnown].
+func (cs *Cursors) Subscribe(c *Cursor, name []byte, by guard.Source, known bool) error {
+	acquire := cs.table.Acquire
+	if known {
+		acquire = cs.table.AcquireKnown
+	}
+	topic, err := acquire(name, uint64(by))
 	if err != nil {
 		return err
 	}
@@ -119,13 +129,14 @@ func (cs *Cursors) Unsubscribe(c *Cursor, p *Pass, name []byte) {
 }
 
 // Fold drops those of the first topics of a cursor that were withdrawn, and that it has
-// subscribed anew since: it has got another topic of the same name. For the client they are
-// one, so it is told nothing.
+// subscribed anew since: it has got another topic of the same name, which may have been
+// withdrawn too. For the client they are one, so it is told of the newest alone.
 func (cs *Cursors) Fold(c *Cursor, p *Pass, first int) {
 	list, kept := cs.sets.entries(c.topics), 0
 	for i, e := range list {
 		if i < first && cs.table.Withdrawn(e.id()) {
-			if _, _, other := cs.Find(c, []byte(cs.table.Name(e.id()))); other >= 0 {
+			name := cs.table.Name(e.id())
+			if _, _, other := cs.Find(c, []byte(name)); other >= 0 || cs.withdrawnAs(name, list[first:]) {
 				c.removed(p, kept)
 				cs.table.Release(e.id(), cs.clock)
 				continue
@@ -135,6 +146,11 @@ func (cs *Cursors) Fold(c *Cursor, p *Pass, first int) {
 		kept++
 	}
 	cs.sets.truncate(&c.topics, kept)
+}
+
+// withdrawnAs reports whether a topic of a name that was withdrawn is in a list.
+func (cs *Cursors) withdrawnAs(name string, list []entry) bool {
+	return slices.ContainsFunc(list, func(e entry) bool { return cs.table.Withdrawn(e.id()) && cs.table.Name(e.id()) == name })
 }
 
 // Release gives up all topics. Nothing is left of the cursor.

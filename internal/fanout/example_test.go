@@ -45,13 +45,13 @@ func ExampleCursors() {
 	var a, b client
 	cs.Start(&a.Cursor)
 	table.SetFeed(0, true, 1732181723400)
-	fmt.Println(cs.Subscribe(&a.Cursor, []byte("AAPL"), 0))
+	fmt.Println(cs.Subscribe(&a.Cursor, []byte("AAPL"), 0, false))
 	table.Publish("AAPL", "189.87", topics.Meta{})
 	table.Publish("AAPL", "189.88", topics.Meta{})
 	gather(cs, table, &a)
 
 	cs.Start(&b.Cursor)
-	fmt.Println(cs.Subscribe(&b.Cursor, []byte("AAPL"), 0))
+	fmt.Println(cs.Subscribe(&b.Cursor, []byte("AAPL"), 0, false))
 	gather(cs, table, &b)
 
 	table.Publish("AAPL", "189.89", topics.Meta{})

@@ -107,6 +107,58 @@ func TestTakenAwayAndAskedForAgain(t *testing.T) {
 		`update S1#1=7 | unsubscribed ["S2"]`, `topics ["S3","S1"]`)
 }
 
+// The same name may be taken away twice within a command.
+func TestTakenAwayTwiceIsToldOnce(t *testing.T) {
+	const tableMax = 40
+	w := newWorld(t, testConfig(), tableMax, 0)
+	for i := range tableMax - 1 {
+		name := "HELD" + strconv.Itoa(i)
+		w.hold(name)
+		w.publish(name, 1)
+	}
+	id := w.connect(0)
+	got := w.record()
+	w.subscribe(id, "S1")
+	w.subscribe(id, "S2", "S1", "S3") // Each takes the place of the one before.
+	w.check()
+	w.table.Changes(0, nil, all)
+	w.advance(time.Second)
+	w.command(id, protocol.Command{Op: protocol.OpList})
+	got.want(t, id, "ack subscribe topics=1", "ack subscribe topics=3",
+		`unsubscribed ["S2","S1"]`, `topics ["S3"]`)
+}
+
+// A client whose topics exist keeps them all in a table that many others have filled with as
+// many made-up names each.
+func TestTopicsThatExistAreKept(t *testing.T) {
+	const others, each = 20, 8
+	w := newWorld(t, testConfig(), others*each, 0)
+	for by := range uint64(others) {
+		for i := range each {
+			if _, err := w.table.Acquire(fmt.Appendf(nil, "OTHER%d.%d", by, i), 1+by); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	id := w.connect(0)
+	w.sink.peer(id).source = 100
+	var names []string
+	for i := range others * each / 2 {
+		names = append(names, fmt.Sprint("known", i))
+	}
+	w.subscribe(id, names...)
+	w.table.Changes(0, nil, all)
+	w.tick(time.Second)
+	for _, name := range names {
+		if topic, held := w.table.Find([]byte(name)); !held || w.table.Withdrawn(topic) {
+			t.Errorf("%s is gone", name)
+		}
+	}
+	if n := w.shard.Stats().Count[Withdrawn]; n > 0 {
+		t.Errorf("it was told %d times that topics are gone", n)
+	}
+}
+
 // No message is longer than a client may take, however many topics are taken away at once.
 func TestManyTakenAwayAreSeveralMessages(t *testing.T) {
 	cfg := testConfig()

@@ -34,7 +34,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		s.progress(id, c, left)
 	}
 	// A client that takes bytes is alive, and its pong may be behind more of them.
-	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong && s.now-c.backlog >= s.times.pong {
+	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong+s.reading(id, c) && s.now-c.backlog >= s.times.pong {
 		s.Evict(id, NoPong)
 		return
 	}
@@ -65,6 +65,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.
 	}
 	if s.pingDue(c) {
+		s.aboutToPing(id, c)
 		out = c.framing().ping(out)
 		s.stats.Count[Pings]++
 	}
@@ -75,8 +76,53 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	s.scratch = out[:0]
 	if len(out) > 0 {
 		s.written += len(out)
+		s.wrote(id, c, len(out))
 		s.sink.Write(id, out)
 	}
+}
+
+const (
+	// largeWrite is from where on a write is noted: ordinary updates are not.
+	largeWrite = 4 << 10
+	// ladenMax is as much as a snapshot of 256 topics of 4 KiB, in KiB.
+	ladenMax = 1 << 10
+)
+
+// wrote notes how much a client has to read before it comes to what is sent next. Its kernel
+// may take all of a snapshot at once, and a client that reads it steadily, and not slower than
+// SlowRate, comes to a ping behind it long after PongTimeout.
+func (s *Shard) wrote(id ConnID, c *conn, n int) {
+	if n >= largeWrite {
+		c.flags |= laden
+		a := s.aside(id)
+		a.since = uint16(min(int(a.since)+n>>10, ladenMax))
+	}
+}
+
+// aboutToPing notes that what was written so far stands before a ping.
+func (s *Shard) aboutToPing(id ConnID, c *conn) {
+	if c.flags&laden != 0 {
+		a := s.aside(id)
+		a.before, a.since = min(a.before+a.since, ladenMax), 0
+	}
+}
+
+// unladen notes that a client has come to the ping.
+func (s *Shard) unladen(id ConnID, c *conn) {
+	if c.flags&laden != 0 {
+		a := s.aside(id)
+		if a.before = 0; a.since == 0 {
+			c.flags &^= laden
+		}
+	}
+}
+
+// reading is how long a client may need for what stands before the ping.
+func (s *Shard) reading(id ConnID, c *conn) tick {
+	if c.flags&laden == 0 {
+		return 0
+	}
+	return tick(uint64(s.aside(id).before) << 10 * second / uint64(s.cfg.SlowRate))
 }
 
 // snapshotAgain is when a conn is visited again whose snapshot had to wait.
