@@ -194,7 +194,7 @@ func TestAdminClosesStuckClients(t *testing.T) {
 			before, same = n, 0
 		}
 		same++
-		return same >= 100 && strings.Contains(e.stderr.String(), `msg="feed up"`)
+		return same >= 100 && strings.Contains(e.stderr.String(), `"msg":"feed up"`)
 	})
 	for range 5 {
 		e.stuck(slowReader)

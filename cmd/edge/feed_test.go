@@ -239,7 +239,7 @@ func TestStoppedEdgeKeepsItsLinks(t *testing.T) {
 			if e.metric(`edge_feed_current{source="*"}`) != "1" {
 				t.Error("not current")
 			}
-			if text := e.stderr.String(); strings.Contains(text, `msg="feed down"`) {
+			if text := e.stderr.String(); strings.Contains(text, `"msg":"feed down"`) {
 				t.Error("a link was given up")
 			}
 		})
