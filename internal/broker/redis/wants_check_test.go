@@ -141,6 +141,7 @@ func FuzzWants(f *testing.F) {
 		for program = program[1:]; len(program) >= 2; program = program[2:] {
 			s.step(program[0], int(program[1]))
 			s.check()
+			s.known()
 		}
 		s.settle()
 	})
@@ -204,6 +205,22 @@ func (s *scene) step(op byte, arg int) {
 			s.inherit([]string{name}, arg%3 == 0)
 			s.check()
 			s.drain()
+		}
+	}
+}
+
+// known fails if Redis has a topic, or is going to, that nobody would unsubscribe. Which of them a
+// node of a cluster has it decides itself.
+func (s *scene) known() {
+	for _, name := range sceneNames {
+		has := s.has[name] && !s.cluster
+		for _, c := range s.asked {
+			if slices.Contains(c.topics, name) {
+				has = c.name == subscribe && !s.cluster
+			}
+		}
+		if w := s.topics[name]; has && (w == nil || !w.ask.written()) {
+			s.t.Fatalf("%s is subscribed, and wants does not know: %+v", name, w)
 		}
 	}
 }

@@ -669,6 +669,15 @@ func TestGapOfInherited(t *testing.T) {
 		d.serve(name, "2")
 	}
 	d.ends(true, "all was read that had been current")
+
+	d.reset()
+	join("LATER", false) // Its clients have a value, too.
+	for _, name := range []string{"BEHIND", "READ", "A", "NEW"} {
+		d.serve(name, "3")
+	}
+	d.ends(false, "what has joined was not read")
+	d.serve("LATER", "1")
+	d.ends(true, "all was read")
 }
 
 // With one subscription of all, nothing is current before that is confirmed.
