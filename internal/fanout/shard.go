@@ -167,7 +167,7 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	s.subscribes = newLimit(cfg.SubscribeRate, cfg.SubscribeBurst, 0)
 	s.tooManySubscribes = fmt.Sprintf("too many new topics: at most %d per second", cfg.SubscribeRate)
 	s.tooManyTopics = fmt.Sprintf("at most %d topics per connection", cfg.MaxTopics)
-	s.tooManyValueless = fmt.Sprintf("at most %d topics without a value per connection", cfg.MaxValueless)
+	s.tooManyValueless = fmt.Sprintf("you have %d topics without a value: unsubscribe some before you ask for one that the edge has no value of", cfg.MaxValueless)
 	return s
 }
 

@@ -209,4 +209,5 @@ func TestTopicsThatExist(t *testing.T) {
 	if m := c.want("ack"); len(m.Rejected) != 1 || m.Rejected[0].Code != protocol.ErrTooFast || string(m.Topics) != "6" {
 		t.Errorf("ack = %+v", m)
 	}
+	e.log.await(t, "raise -new-topics-rate-per-ip")
 }

@@ -281,6 +281,17 @@ func (l *testLog) allow(s string) {
 	l.allowed = append(l.allowed, s)
 }
 
+// await waits for a line with s, which is allowed then.
+func (l *testLog) await(t testing.TB, s string) {
+	t.Helper()
+	l.allow(s)
+	until(t, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return strings.Contains(l.b.String(), s)
+	}, "the log to say %q", s)
+}
+
 func (l *testLog) check(t testing.TB) {
 	t.Helper()
 	l.mu.Lock()

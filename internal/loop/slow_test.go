@@ -380,6 +380,7 @@ func TestBacklogTotal(t *testing.T) {
 		c.upgrade("").send(subscribe(fat...))
 	}
 	until(t, func() bool { return e.closed("backlog_total", "1006") > 0 }, "an eviction")
+	e.log.await(t, "raise -max-backlog-total")
 	quick := dialRaw(t, e.Addr()).upgrade("")
 	quick.send(subscribe(fat...))
 	quick.want("ack")

@@ -199,10 +199,25 @@ type Stats struct {
 // publish copies what the loop has counted to where others may read it.
 func (l *loop) publish(now time.Time) {
 	st := Stats{Stats: l.shard.Stats(), counts: l.counts}
+	l.tell(&l.published.stats, &st)
 	l.published.Lock()
 	l.published.stats = st
 	l.published.Unlock()
 	l.published.at = now
+}
+
+// tell logs what clients did lately that operators may want to act on. It is once a second at
+// most, and what it says is about addresses and all together, so no client adds a line.
+func (l *loop) tell(before, now *Stats) {
+	log := l.server.cfg.Log
+	if n := now.Evicted[fanout.BacklogTotal] - before.Evicted[fanout.BacklogTotal]; n > 0 {
+		log.Warn("clients were cut off, as all together have not taken more than the edge may hold", "clients", n,
+			"limit", l.server.cfg.Backlog, "hint", "raise -max-backlog-total if there is memory; else clients, or the way to them, are too slow")
+	}
+	if n := now.Count[fanout.NewTopicsRefused] - before.Count[fanout.NewTopicsRefused]; n > 0 {
+		log.Warn("topics that are new to the edge were refused, as too many came from one address", "topics", n,
+			"hint", "if many clients share an address set -topics, or raise -new-topics-rate-per-ip; behind a proxy see -trust-proxy; else somebody makes up names")
+	}
 }
 
 // Stats adds up what the loops have published.

@@ -85,7 +85,7 @@ func (c *Config) clientFlags(fs *flags.Set, shard *fanout.Config) {
 	fs.IntVar(&shard.CommandRate, "command-rate", fanout.DefaultCommandRate, "commands per second of a client; 0 is no limit")
 	fs.IntVar(&shard.CommandBurst, "command-burst", fanout.DefaultCommandBurst, "commands at once of a client; who goes on after twice as many refused ones is cut off")
 	fs.IntVar(&shard.SubscribeRate, "subscribe-rate", fanout.DefaultSubscribeRate, "new topics per second of a client, and twice -max-topics at once; 0 is no limit")
-	fs.IntVar(&shard.MaxValueless, "max-valueless", 128, "topics of a client that are known to have no value and are not in -topics, beyond which it gets no more of them; 0 is no limit. Raise it if topics get their first value late in the day")
+	fs.IntVar(&shard.MaxValueless, "max-valueless", 128, "topics of a client that are known to have no value and are not in -topics, beyond which it only gets topics that the edge has a value of; 0 is no limit. Raise it, or set -topics, if topics get their first value late in the day")
 	fs.StringVar(&c.existing, "topics", "", "`patterns` of the topics that exist, by commas, such as AAPL,fx:*: the limits of topics that are new, or have no value, do not count them. Set it where many clients share an address")
 }
 
