@@ -54,7 +54,7 @@ const (
 
 // throttle is a [slog.Handler] that keeps floods of alike lines out of the log: what a
 // client can cause a thousand times a second must not fill a disk. Lines at debug pass,
-// as who asks for these wants all of them.
+// as an operator who asks for these wants all of them.
 type throttle struct {
 	slog.Handler
 	flood *floods

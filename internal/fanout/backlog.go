@@ -15,7 +15,7 @@ import (
 // conn.backlog is where the backlog stands in time. It begins when the backlog does, and
 // moves on by a second for each SlowRate bytes that are taken, to the present at most.
 // How far it is behind is the age of the backlog: ladder.go says what follows from it.
-// So who takes SlowRate or more is slowed down and never evicted, and who takes a byte
+// So a client that takes SlowRate or more is slowed down and never evicted, and one that takes a byte
 // now and then gains nothing by it. Bytes that join a backlog are not taken for such that
 // were not, and an empty backlog is up to the present, whatever its size was.
 
@@ -150,8 +150,8 @@ type crowder struct {
 
 // relieve evicts conns if there is too much backlog: the shard's part of what is above
 // seven eighths of the limit, so that it has rest for a while. The largest backlogs go
-// first, and of those that are about as large the oldest: who takes what it is sent
-// is the last to suffer from those who don't.
+// first, and of those that are about as large the oldest: a client that takes what
+// it is sent is the last to suffer from those that don't.
 //
 // Once a tick is enough, and more often would be unfair: what the other shards are to
 // evict would be counted again. Meanwhile a shard can add a piece for each visit of a

@@ -72,7 +72,7 @@ func (s *Shard) charge(c *conn, cmd *protocol.Command) (full, refused int) {
 // 1 µs each, but for those that are known to exist: so 400 conns that name 256 each do not
 // hold up everybody's frames. It is looked at when a command comes, which is then carried out
 // whole. Names beyond it are rejected, as nothing is kept for later, but for the first
-// newTopicsFew of a command: who wants little does not suffer from those who want much.
+// newTopicsFew of a command: a client that wants little does not suffer from those that want much.
 const (
 	newTopicsTurn = 1024
 	newTopicsFew  = 16

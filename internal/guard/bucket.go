@@ -87,7 +87,7 @@ type Limit struct {
 
 // NewLimit returns the limit that lets r through, then calls what comes Over, and when
 // that has become more than excess calls it Abuse. What is Over counts like what is let
-// through, so who goes on regardless ends there, and who pauses is forgiven at the rate.
+// through, so a client that goes on regardless ends there, and one that pauses is forgiven at the rate.
 // It panics if r is not valid, or excess is not from 0 to [RateMax].
 func NewLimit(r Rate, excess int) Limit {
 	if excess < 0 || excess > RateMax {

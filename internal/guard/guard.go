@@ -117,7 +117,7 @@ type shard struct {
 	// recent is empty if there is no rate by source. Each source has its place in one
 	// set. If all ways of the set are taken, the one whose bucket is the closest to
 	// full is forgotten, which at most gives that source its burst again. So nobody
-	// ever suffers for another, and who is at the limit is forgotten last. A table of
+	// ever suffers for another, and one that is at the limit is forgotten last. A table of
 	// shared buckets would be smaller, but let a flood empty the buckets of everybody.
 	recent    [][ways]visitor
 	refused   [Outcomes]uint64

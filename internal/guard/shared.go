@@ -66,7 +66,7 @@ func (l *SourceLimit) Has(src Source, now time.Time) bool {
 
 // Spend uses n events of a source, whether it has them or not: what is used that was not
 // there has to come in before the source has something left again. It is for what is known
-// only when it is done. Who asks [SourceLimit.Has] before spends too much once per loop.
+// only when it is done. A caller that asks [SourceLimit.Has] before spends too much once per loop.
 func (l *SourceLimit) Spend(src Source, n int, now time.Time) {
 	if l == nil || src == 0 || n <= 0 {
 		return

@@ -3,7 +3,7 @@
 // 2020/03/05; sections are those of that text). go-proxyproto would do it, but it reads
 // from a net.Conn or a bufio.Reader and waits there, and our loops must not wait.
 //
-// Who reads a header must know that there is one (section 2): a port where it may be
+// A reader of a header must know that there is one (section 2): a port where it may be
 // missing lets every client say that it is somebody else. So what does not begin with a
 // header is an error.
 //

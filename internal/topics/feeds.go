@@ -85,7 +85,7 @@ func (t *Table) Health() Health {
 }
 
 // Notice is the sequence of the newest change of a feed, or of a topic that went stale or was
-// withdrawn. Who is served up to it or further knows of all of them.
+// withdrawn. A cursor that is served up to it or further knows of all of them.
 func (t *Table) Notice() uint64 { return t.notice.Load() }
 
 // announce commits what is no row, and takes its place in the same order. The notice is

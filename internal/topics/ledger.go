@@ -22,8 +22,8 @@ import (
 // nothing and are free to be made up, so what one asker can have of the feed and of the
 // room follows from how many such topics it has, not from how many it asks for:
 //
-//   - The feed is told of the topics of all askers in turn. So who asks for one topic does
-//     not wait behind who asks for a hundred thousand.
+//   - The feed is told of the topics of all askers in turn. So a client that asks for one topic
+//     does not wait behind one that asks for a hundred thousand.
 //   - Where the table is full, topics without a row give way: first those that linger, the
 //     oldest first, then those of the lowest standing, of them the oldest of the asker that has
 //     the most.

@@ -7,7 +7,7 @@ import (
 )
 
 // slot is the part of a topic that loops read without a lock. The row is stored
-// before its sequence: who sees the sequence sees that row or a newer one.
+// before its sequence: a loop that sees the sequence sees that row or a newer one.
 type slot struct {
 	seq atomic.Uint64
 	row atomic.Pointer[Row]
@@ -86,7 +86,7 @@ func (s *shard) mark(local uint32) *atomic.Uint64 {
 	return &s.chunks[local>>chunkBits].Load().marks[local&chunkMask]
 }
 
-// setAbsent is called by who holds s.mu.
+// setAbsent notes whether a topic is absent. The caller holds s.mu.
 func (s *shard) setAbsent(local uint32, absent bool) {
 	word, bit := s.absentBit(local)
 	if absent {

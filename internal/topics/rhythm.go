@@ -141,7 +141,7 @@ func (s *shard) unmark(t *Table, local uint32) {
 }
 
 // Stale is the sequence at which a topic went stale, 0 while it is fresh. The caller
-// must hold the id. Who wants to know of a row and of this reads the row first.
+// must hold the id. A caller that wants to know of a row and of this reads the row first.
 func (t *Table) Stale(id ID) uint64 {
 	if mark := t.shards[id&shardMask].mark(uint32(id >> shardBits)).Load(); mark != withdrawnMark {
 		return mark

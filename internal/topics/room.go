@@ -11,7 +11,7 @@ func (t *Table) passed(now time.Time) int64 { return int64(now.Sub(t.base)) }
 
 // Sweep gives up the topics whose linger is over at now. When the table is nearly full it
 // gives up all that linger and never had a row, so that there is room for others: they are
-// lost to nobody. Those with a row keep their linger, as who comes again wants them first.
+// lost to nobody. Those with a row keep their linger, as a client that comes again wants them first.
 // Topics that somebody holds have to give way only when the room is needed, see
 // [Table.Acquire]. Sweep wants to be called about once a second.
 func (t *Table) Sweep(now time.Time) {

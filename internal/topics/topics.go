@@ -195,7 +195,7 @@ func New(cfg Config) *Table {
 // it a change for the feed. The name must be valid, see [ValidName]. The error is
 // [ErrFull] or nil.
 //
-// by says who asks, such as the source of a client's address. Until a topic has a row it
+// by says who asks, such as the prefix of a client's address. Until a topic has a row it
 // counts as asked for by its first subscriber, and in a full table the topics give way first
 // of whoever has asked for the most, see ledger.go. So whoever holds a topic without a row
 // has to look at [Table.Withdrawn] when there is news.
@@ -230,7 +230,7 @@ func (t *Table) acquireNew(s *shard, index uint64, key askerKey, name string) (I
 	ok, room := false, t.reserve()
 	var local uint32
 	if !room {
-		s.mu.Unlock() // Who has to give way may be in any shard.
+		s.mu.Unlock() // What has to give way may be in any shard.
 		room = t.makeRoom(key)
 		s.mu.Lock()
 		local, ok = s.ids[name]
@@ -272,7 +272,7 @@ func (t *Table) subscribe(s *shard, local uint32, key askerKey) {
 }
 
 // Find returns the id of a topic that the table holds. It means something only to
-// who holds that topic, and adds no subscriber.
+// a caller that holds the topic, and adds no subscriber.
 func (t *Table) Find(name []byte) (ID, bool) {
 	index := maphash.Bytes(t.seed, name) & shardMask
 	s := &t.shards[index]

@@ -227,7 +227,7 @@ func (s *server) message(e resp.Event, at int64) (wanted bool) {
 }
 
 // text is b as a string that is valid as long as b is. It is for what is looked up, checked or
-// copied: who keeps it has to clone it.
+// copied: a caller that keeps it has to clone it.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // refuse deals with an error in place of a confirmation. Those that concern some

@@ -104,7 +104,7 @@ func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
 	// The epoch goes first: a failover between the two makes the view look older than it
 	// is, not newer.
 	// SLOTS and not the newer SHARDS, which leaves it to us to tell ports apart: SLOTS has
-	// those of TLS for who comes by TLS.
+	// those of TLS for clients that come by TLS.
 	info, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
 	pipe.Exec(ctx) // Every command has its own error.
 	if info.Err() != nil {
