@@ -79,6 +79,9 @@ type node struct {
 	missing bool               // It refuses topics that are its own by the newest view, and were served.
 	stop    context.CancelFunc // Nil while the server does not run.
 	changes []topics.Change    // For it, of those that are being handed out.
+
+	answers  uint64    // What it had answered when Room looked last,
+	answered time.Time // and since when it owes more.
 }
 
 func newCluster(sh *shared, u *upstream) *cluster {
@@ -92,18 +95,31 @@ func newCluster(sh *shared, u *upstream) *cluster {
 
 func (c *cluster) slot(topic string) uint16 { return slotOf(c.channel.name(topic)) }
 
-// Room implements [broker.Source]. It is that of the node with the least, of those that are up. What is for one that is down
-// waits there, and holds up nobody.
+// Room implements [broker.Source]. It is that of the node with the least, of those that are up
+// and answer. What is for another waits there, and holds up nobody.
 func (c *cluster) Room() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	room := aheadMax
+	room, now := aheadMax, time.Now()
 	for _, n := range c.nodes {
-		if n.up {
+		if n.up && !n.stalls(now) {
 			room = min(room, n.Room())
 		}
 	}
 	return room
+}
+
+// stallMin is how long a node may owe an answer before others do not wait for it. A server that
+// is busy answers within some milliseconds.
+const stallMin = 300 * time.Millisecond
+
+// stalls reports whether a node has not answered for a while, though it is asked.
+func (n *node) stalls(now time.Time) bool {
+	answers, owed := n.wants.unanswered()
+	if !owed || answers != n.answers {
+		n.answers, n.answered = answers, now
+	}
+	return now.Sub(n.answered) > stallMin
 }
 
 // Apply implements [broker.Source].

@@ -415,6 +415,39 @@ func TestClusterFrozenPrimary(t *testing.T) {
 	l.same()
 }
 
+// A node that does not answer holds up the topics of no other.
+func TestClusterPausedPrimaryHoldsUpNobody(t *testing.T) {
+	const one = `{"seq":1}`
+	t.Parallel()
+	s := redistest.StartCluster(t, 3, 0, nil)
+	paused := s.Owner(s.Slot("{T0}"))
+	const part = 1024 // Slots. One whose ends have an owner is its own.
+	var isPaused [1 << 14 / part]bool
+	for i := range isPaused {
+		isPaused[i] = s.Owner(i*part) == paused && s.Owner((i+1)*part-1) == paused
+	}
+	other := "OTHER"
+	for s.Owner(s.Slot("{"+other+"}")) == paused {
+		other += "X"
+	}
+	var madeUp []string
+	for i := 0; len(madeUp) < aheadMax+commandMax; i++ {
+		if name := fmt.Sprint("MADEUP", i); isPaused[slotOf("{"+name+"}")/part] {
+			madeUp = append(madeUp, name)
+		}
+	}
+	s.Owner(s.Slot("{"+other+"}")).Do("SET", "price:{"+other+"}", one)
+	cfg := inSlots(s.URL())
+	cfg.Timeout = time.Minute // It is not missed before that.
+	r := run(t, cfg, limits)
+	r.acquire("T0")
+	r.eventually("the feed is up", func() bool { return r.table.Feed(0).Up })
+	paused.Do("CLIENT", "PAUSE", "600000") // The other nodes don't miss it.
+	r.acquire(madeUp...)
+	r.acquire(other)
+	r.eventually("the value of a topic of another node", func() bool { return r.value(other) == one })
+}
+
 func TestClusterWithTLS(t *testing.T) {
 	const one = `{"seq":1}`
 	t.Parallel()
