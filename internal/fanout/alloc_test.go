@@ -20,7 +20,7 @@ func (n *nullSink) Backlog(ConnID) int       { return 0 }
 func (n *nullSink) Drained(ConnID)           {}
 func (n *nullSink) Evict(ConnID, Reason)     { panic("fanout: an eviction in a steady state") }
 
-func (n *nullSink) Source(ConnID) guard.Source { return 1 }
+func (n *nullSink) Prefix(ConnID) guard.Prefix { return 1 }
 
 // anything is the rights of a client that may have whatever it likes.
 var anything = Rights{Allowed: nameSet(nil), Existing: prefixSet("")}
@@ -41,7 +41,7 @@ const tickValue = `{"p":"189.3100","q":"12.500","b":"189.3000","a":"189.3200","t
 func newMarket(tb testing.TB, cfg Config, topicCount, conns, each int) *market {
 	m := &market{now: epoch, sink: &nullSink{}}
 	m.table = topics.New(topics.Config{Max: topicCount + 1, Linger: time.Minute, StaleAfter: time.Minute})
-	m.table.SetFeed(0, true, epoch.UnixMilli())
+	m.table.SetSourceState(0, true, epoch.UnixMilli())
 	m.shard = New(cfg, m.table, m.sink, epoch)
 	for i := range topicCount {
 		m.names = append(m.names, "binance:trade:T"+strconv.Itoa(i))
@@ -87,7 +87,7 @@ func (m *market) serve(seq uint64) {
 
 func (m *market) tick(d time.Duration) {
 	m.now = m.now.Add(d)
-	for m.shard.Tick(m.now) {
+	for m.shard.Turn(m.now) {
 	}
 }
 

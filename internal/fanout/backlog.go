@@ -92,8 +92,8 @@ func (s *Shard) progress(id ConnID, c *conn, left int) {
 	if taken <= 0 {
 		return
 	}
-	// Less than a tick is lost to rounding, at each look, and these become rarer with the age.
-	c.backlog += tick(min(uint64(taken)*second/uint64(s.cfg.SlowRate), uint64(s.now-c.backlog)))
+	// Less than a beat is lost to rounding, at each look, and these become rarer with the age.
+	c.backlog += beat(min(uint64(taken)*second/uint64(s.cfg.SlowRate), uint64(s.now-c.backlog)))
 }
 
 // visitBacklogged: a conn with a backlog is written no rows and stays where it was
@@ -145,7 +145,7 @@ func (s *Shard) visitClosing(id ConnID, c *conn) {
 type crowder struct {
 	id   ConnID
 	left uint32
-	age  tick
+	age  beat
 }
 
 // relieve evicts conns if there is too much backlog: the shard's part of what is above
@@ -153,9 +153,9 @@ type crowder struct {
 // first, and of those that are about as large the oldest: a client that takes what
 // it is sent is the last to suffer from those that don't.
 //
-// Once a tick is enough, and more often would be unfair: what the other shards are to
+// Once a beat is enough, and more often would be unfair: what the other shards are to
 // evict would be counted again. Meanwhile a shard can add a piece for each visit of a
-// tick, and what answers to commands there are.
+// beat, and what answers to commands there are.
 func (s *Shard) relieve() {
 	all := s.backlogs
 	if all.bytes.Load() <= all.max || s.relieved == s.now {

@@ -99,7 +99,7 @@ func TestBacklogTotalOfTwoShards(t *testing.T) {
 	// 40,000 above the limit and 50,000 above what is wanted, of which a quarter is for the
 	// small one: five conns. The big one then finds 35,000, and its part of that is 30,000.
 	for range 2 {
-		small.shard.Tick(small.now.Add(SlotTime))
+		small.shard.Turn(small.now.Add(SlotTime))
 	}
 	big.tick(SlotTime)
 	if got := len(small.left(smallIDs)); got != 5 {
@@ -156,7 +156,7 @@ func TestPiecesTakeOfTheBudget(t *testing.T) {
 		c.flush = w.shard.now + 1
 	}
 	calls := 1
-	for w.now = w.now.Add(SlotTime); w.shard.Tick(w.now); {
+	for w.now = w.now.Add(SlotTime); w.shard.Turn(w.now); {
 		calls++
 	}
 	if calls != 4 {

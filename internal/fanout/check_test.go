@@ -45,7 +45,7 @@ func checkWheel(t testing.TB, s *Shard) {
 			switch {
 			case c.state == free:
 				t.Fatalf("slot %d holds conn %d, which is free", i, id)
-			case c.pos != uint32(pos) || c.due%wheelSize != tick(i):
+			case c.pos != uint32(pos) || c.due%wheelSize != beat(i):
 				t.Fatalf("slot %d holds conn %d at %d, which is due at %d (slot %d) at %d", i, id, pos, c.due, c.due%wheelSize, c.pos)
 			}
 			found++
@@ -131,7 +131,7 @@ func checkSets(t testing.TB, s *Shard) {
 // checkConn: the times of a conn fit its state and each other.
 func checkConn(t testing.TB, s *Shard, id ConnID, c *conn) {
 	t.Helper()
-	wait := map[state]tick{opening: s.times.handshake, open: lookAfter, closing: s.times.close}[c.state]
+	wait := map[state]beat{opening: s.times.handshake, open: lookAfter, closing: s.times.close}[c.state]
 	through := s.wheel.turned == s.now // The last Tick came to its end, at the present.
 	switch {
 	case c.due.after(s.now + wait):

@@ -178,7 +178,7 @@ func (p *program) receive(id ConnID, frames []byte) {
 		case "unsubscribed":
 			p.withdrawnTold(c, m)
 		case "heartbeat":
-			if up := p.table.Feed(0).Up && p.table.Feed(1).Up; (m.Feed == "up") != up || m.Feed != "up" && m.Feed != "down" {
+			if up := p.table.SourceState(0).Up && p.table.SourceState(1).Up; (m.Feed == "up") != up || m.Feed != "up" && m.Feed != "down" {
 				p.fatalf("conn %d got %s, all sources are up: %v", id, m, up)
 			}
 		case "ping":
@@ -197,7 +197,7 @@ func (p *program) feedTold(c *client, m message) {
 	if m.Topics != nil {
 		source = 0
 	}
-	is := p.table.Feed(source)
+	is := p.table.SourceState(source)
 	feed := feedView{m.State == "up", m.Since, is.Seq}
 	if feed.up != is.Up || feed.since != is.Since || feed == c.feeds[source] || source == 0 && string(m.Topics) != `"T1*"` {
 		p.fatalf("conn %d was told %+v and got %s of source %d, which is %+v", c.id, c.feeds[source], m, source, *is)

@@ -76,7 +76,7 @@ func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []b
 	case protocol.OpList:
 		return f.end(protocol.AppendTopics(f.begin(dst), cmd.ID, s.Names(&c.Cursor)), len(dst))
 	case protocol.OpInterval:
-		c.interval = uint16(ticks(time.Duration(cmd.MS) * time.Millisecond))
+		c.interval = uint16(beats(time.Duration(cmd.MS) * time.Millisecond))
 		ack.MS = millis(c.window())
 		c.pace &^= untold
 		before := c.due
@@ -158,7 +158,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 			}
 		}
 	}
-	if s.Subscribe(&c.Cursor, name, s.sink.Source(id), known) != nil {
+	if s.Subscribe(&c.Cursor, name, s.sink.Prefix(id), known) != nil {
 		return reject(name, protocol.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
 	}
 	return protocol.Rejected{}
@@ -193,7 +193,7 @@ func (s *Shard) doubt(id ConnID, c *conn, topic topics.ID, name []byte, held boo
 	case s.newTopics-d.made >= newTopicsTurn && d.made >= newTopicsFew:
 		s.stats.Count[NewTopicsHeldUp]++
 		return reject(name, protocol.ErrTooFast, "the edge is asked for too many topics at once that are new to it, try again")
-	case !s.cfg.NewTopics.Take(s.sink.Source(id), s.clock):
+	case !s.cfg.NewTopics.Take(s.sink.Prefix(id), s.clock):
 		s.stats.Count[NewTopicsRefused]++
 		return reject(name, protocol.ErrTooFast, "too many topics that are new to the edge come from your address, try again later")
 	}

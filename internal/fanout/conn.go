@@ -13,20 +13,20 @@ type ConnID uint32
 // But for the time of its own visit, pos != nowhere.
 type conn struct {
 	Cursor
-	due      tick   // Next visit.
-	flush    tick   // Next flush; visits before it only look after the conn.
-	since    tick   // When its state began.
-	heard    tick   // Last byte from it.
-	sent     tick   // Last message to it.
-	ping     tick   // Next ping or, while a pong is awaited, the last one.
-	backlog  tick   // Where its backlog stands in time, see backlog.go.
+	due      beat   // Next visit.
+	flush    beat   // Next flush; visits before it only look after the conn.
+	since    beat   // When its state began.
+	heard    beat   // Last byte from it.
+	sent     beat   // Last message to it.
+	ping     beat   // Next ping or, while a pong is awaited, the last one.
+	backlog  beat   // Where its backlog stands in time, see backlog.go.
 	pos      uint32 // Its place in the wheel slot due % wheelSize.
-	interval uint16 // The window, in ticks.
+	interval uint16 // The window, in beats.
 	state    state
 	flags    uint8
 	bad      uint8 // Malformed commands so far.
 	pace     pace
-	rtt      uint16 // From the last answered ping to the next byte, in ticks and one more. 0: not known.
+	rtt      uint16 // From the last answered ping to the next byte, in beats and one more. 0: not known.
 }
 
 const connSizeMax = 64 // A million conns in 64 MB.
@@ -37,7 +37,7 @@ const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
 type aside struct {
 	Pass
 	left       uint32       // Bytes of its backlog, as far as is known. 0 without the flag backlogged.
-	bare       tick         // When the conn was opened or its last topic went, whichever was later.
+	bare       beat         // When the conn was opened or its last topic went, whichever was later.
 	commands   guard.Bucket // What it has used of the rate of commands.
 	subscribes guard.Bucket // The same of new topics.
 }

@@ -68,7 +68,7 @@ const _ = uint(math.MaxUint16 - topicsLimit) // An index fits into at.
 // between would count as sent without ever having been seen. before is how many bytes of what
 // is sent at once stand before the payload: see pieceMax.
 type Cursors struct {
-	Snapshots *guard.SourceLimit // In units of [SnapshotUnit]. Nil is no limit.
+	Snapshots *guard.PrefixLimit // In units of [SnapshotUnit]. Nil is no limit.
 
 	table *topics.Table
 	clock time.Time
@@ -101,7 +101,7 @@ func (cs *Cursors) Find(c *Cursor, name []byte) (topic topics.ID, held bool, i i
 
 // Subscribe adds a topic, which the cursor does not have. known is whether it is known to
 // exist, see [topics.Table.AcquireKnown].
-func (cs *Cursors) Subscribe(c *Cursor, name []byte, by guard.Source, known bool) error {
+func (cs *Cursors) Subscribe(c *Cursor, name []byte, by guard.Prefix, known bool) error {
 	acquire := cs.table.Acquire
 	if known {
 		acquire = cs.table.AcquireKnown

@@ -43,7 +43,7 @@ func (s *Shard) info(id ConnID, backlog int) ConnInfo {
 	info := ConnInfo{
 		ID: id, State: stateNames[c.state], Age: duration(s.now - c.since),
 		Topics: int(c.topics.n), Window: duration(c.window()), Step: c.pace.step(),
-		Backlog: backlog, RTT: duration(tick(c.rtt)),
+		Backlog: backlog, RTT: duration(beat(c.rtt)),
 	}
 	if c.state == open {
 		info.Heard = duration(s.now - c.heard)

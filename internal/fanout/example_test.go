@@ -44,7 +44,7 @@ func ExampleCursors() {
 
 	var a, b client
 	cs.Start(&a.Cursor)
-	table.SetFeed(0, true, 1732181723400)
+	table.SetSourceState(0, true, 1732181723400)
 	fmt.Println(cs.Subscribe(&a.Cursor, []byte("AAPL"), 0, false))
 	table.Publish("AAPL", "189.87", topics.Meta{})
 	table.Publish("AAPL", "189.88", topics.Meta{})

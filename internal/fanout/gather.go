@@ -33,11 +33,11 @@ const pieceMax = 32 << 10
 // the next update. Only a value that the feed has fetched (its count is 0) comes as
 // a snapshot then.
 //
-// Where the source has used up its rate of snapshots, only the beginning is sent, and the rest
+// Where the prefix has used up its rate of snapshots, only the beginning is sent, and the rest
 // is delayed: it keeps its mark, and is to be gathered again later. What has no room in this
 // piece keeps its mark too. The cursor is owing then, and goes on as soon as there is room.
 // Each piece is charged, and the beginning is free in the first one only.
-func (cs *Cursors) Snapshot(c *Cursor, by guard.Source, watermark uint64, before int, dst []byte) (_ []byte, delayed bool) {
+func (cs *Cursors) Snapshot(c *Cursor, by guard.Prefix, watermark uint64, before int, dst []byte) (_ []byte, delayed bool) {
 	free := before // Up to there.
 	if c.topics.pending&owing == 0 {
 		free += snapshotSmall
@@ -102,7 +102,7 @@ const (
 	// SnapshotUnit is what the rate of snapshots is counted in, in bytes.
 	SnapshotUnit = 1 << 10
 	// snapshotSmall bytes of a snapshot are never charged, nor delayed: with some tens of
-	// topics, as pages have them, that is all of it. A source that has used up its rate gets
+	// topics, as pages have them, that is all of it. A prefix that has used up its rate gets
 	// as much each time that its conns are visited for it, so none of them waits for ever.
 	snapshotSmall = 4 << 10
 )

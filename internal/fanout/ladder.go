@@ -16,7 +16,7 @@ import (
 //   - It goes down a step after recoverAfter flushes in a row that found no backlog.
 //
 // A change of the window is told right before the next update that can be written.
-var ladder = [...]tick{0, stepMS(1000), stepMS(2000), stepMS(5000)}
+var ladder = [...]beat{0, stepMS(1000), stepMS(2000), stepMS(5000)}
 
 const (
 	lastStep = len(ladder) - 1
@@ -25,7 +25,7 @@ const (
 	recoverAfter = 4
 )
 
-func stepMS(ms int) tick { return ticks(time.Duration(ms) * time.Millisecond) }
+func stepMS(ms int) beat { return beats(time.Duration(ms) * time.Millisecond) }
 
 // pace is where on the ladder a conn stands, and what could move it. It is 0 for a conn
 // that keeps up, which is all that a visit looks at.
@@ -43,7 +43,7 @@ const _ = ^pace(0) - recoverAfter*smooth // The count fits.
 func (p pace) step() int { return int(p & stepMask) }
 
 // window is the time between two flushes of a conn, as things are.
-func (c *conn) window() tick { return max(tick(c.interval), ladder[c.pace.step()]) }
+func (c *conn) window() beat { return max(beat(c.interval), ladder[c.pace.step()]) }
 
 // stand moves a conn to a step, in or after a visit. Its flushes keep their phase, so
 // that it is back at its place in the window when it has recovered. It reports whether
@@ -61,7 +61,7 @@ func (s *Shard) stand(id ConnID, c *conn, step int) (changed bool) {
 }
 
 // slowDown moves a conn up if its backlog, which has an age, asks for it.
-func (s *Shard) slowDown(id ConnID, c *conn, age tick, skipped bool) {
+func (s *Shard) slowDown(id ConnID, c *conn, age beat, skipped bool) {
 	step := c.pace.step()
 	if skipped {
 		c.pace = c.pace&(stepMask|untold|stuck) ^ stuck

@@ -15,7 +15,7 @@ func TestLadderKeepsPlaces(t *testing.T) {
 		w := newWorld(t, cfg, 8, age)
 		ids := crowd(w, 3000)
 		w.tick(time.Second)
-		places := make([]tick, len(ids))
+		places := make([]beat, len(ids))
 		for i, id := range ids {
 			places[i] = w.shard.conn(id).flush
 			w.sink.peer(id).backlog = 1

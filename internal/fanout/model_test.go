@@ -146,7 +146,7 @@ func (p *program) step(op, which, arg byte) {
 		p.table.Watch(p.now.UnixMilli())
 	case 21:
 		p.logf("feed %d is up: %v", which%2, arg%2 == 0)
-		p.table.SetFeed(int(which%2), arg%2 == 0, p.now.UnixMilli())
+		p.table.SetSourceState(int(which%2), arg%2 == 0, p.now.UnixMilli())
 	case 22:
 		c := p.pick(which)
 		for i := 0; c != nil && i < int(arg)%32 && !c.left && c.closing.IsZero(); i++ {
@@ -154,7 +154,7 @@ func (p *program) step(op, which, arg byte) {
 			p.answer(c, &protocol.Command{Op: protocol.OpPing}, nil)
 		}
 	case 23: // Another loop's conn wants a topic that never had a value, or has had enough of it.
-		p.others(fmt.Sprint("OTHER", which%4), guard.Source(arg%5))
+		p.others(fmt.Sprint("OTHER", which%4), guard.Prefix(arg%5))
 	case 24:
 		p.logf("the feed comes by")
 		p.table.Changes(0, nil, int(arg%8))
@@ -162,7 +162,7 @@ func (p *program) step(op, which, arg byte) {
 }
 
 // others is what conns of other loops do to the table: they take room, or give it back.
-func (p *program) others(name string, by guard.Source) {
+func (p *program) others(name string, by guard.Prefix) {
 	if id, ok := p.holds[name]; ok {
 		p.logf("others leave %s", name)
 		p.table.Release(id, p.now)
@@ -189,7 +189,7 @@ func (p *program) join(arg int) {
 	p.byID[c.id] = c
 	p.clients = append(p.clients, c)
 	p.sink.peer(c.id).reset()
-	p.sink.peer(c.id).source = guard.Source(c.id % 3)
+	p.sink.peer(c.id).source = guard.Prefix(c.id % 3)
 	if arg%8 > 0 {
 		p.open(c, programWindows[arg/8%len(programWindows)])
 	}
@@ -438,7 +438,7 @@ func (p *program) compare() {
 // had no backlog.
 func (p *program) compareNews(c *client) {
 	for i := range c.feeds {
-		if up := p.table.Feed(i).Up; c.feeds[i].up != up {
+		if up := p.table.SourceState(i).Up; c.feeds[i].up != up {
 			p.fatalf("conn %d takes source %d for up: %v", c.id, i, c.feeds[i].up)
 		}
 	}

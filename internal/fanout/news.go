@@ -21,7 +21,7 @@ import (
 // Feed appends the news of source i of the table, if it has changed since the cursor was
 // told. All sources are asked for, in their order.
 func (cs *Cursors) Feed(c *Cursor, p *Pass, i int, watermark uint64, dst []byte) []byte {
-	if f := cs.table.Feed(i); f.Seq > max(c.served, p.told) && f.Seq <= watermark {
+	if f := cs.table.SourceState(i); f.Seq > max(c.served, p.told) && f.Seq <= watermark {
 		dst = cs.feed(f, dst)
 	}
 	if i == cs.table.Sources()-1 {
@@ -30,7 +30,7 @@ func (cs *Cursors) Feed(c *Cursor, p *Pass, i int, watermark uint64, dst []byte)
 	return dst
 }
 
-func (cs *Cursors) feed(f *topics.Feed, dst []byte) []byte {
+func (cs *Cursors) feed(f *topics.SourceState, dst []byte) []byte {
 	cs.stats.Count[FeedsTold]++
 	news := protocol.Feed{Up: f.Up, Since: f.Since, Topics: f.Scope}
 	return news.Append(dst)

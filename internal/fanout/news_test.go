@@ -71,7 +71,7 @@ func TestNewsBehindTheWatermark(t *testing.T) {
 	w, id, _ := newsWorld(t)
 	w.publish("A", 1)
 	c, watermark := w.shard.conn(id), w.table.Watermark()
-	w.table.SetFeed(0, false, epoch.UnixMilli())
+	w.table.SetSourceState(0, false, epoch.UnixMilli())
 	w.watch(time.Minute)
 	if out := w.shard.deliver(id, c, watermark, false, nil); len(out) > 0 {
 		t.Fatalf("no news, and rows go out early: %s", text(t, out))

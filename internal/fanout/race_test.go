@@ -281,7 +281,7 @@ func TestNewsBesideScan(t *testing.T) {
 					for range 4 { // So few that what goes wrong is not made good by the next.
 						switch at += 2000; rand.IntN(4) {
 						case 0:
-							w.table.SetFeed(0, !w.table.Feed(0).Up, at)
+							w.table.SetSourceState(0, !w.table.SourceState(0).Up, at)
 						case 1: // All but a few are overdue.
 							w.table.Watch(at)
 						default:
@@ -321,7 +321,7 @@ func TestNewsBesideScan(t *testing.T) {
 					w.tick(100 * time.Millisecond)
 				}
 				for id, k := range known {
-					if k.up != w.table.Feed(0).Up {
+					if k.up != w.table.SourceState(0).Up {
 						t.Fatalf("round %d: conn %d takes the feed for up: %v", round, id, k.up)
 					}
 					for _, name := range names {

@@ -159,8 +159,8 @@ type player struct {
 
 func (sc *scenario) run(t *testing.T, age time.Duration) []string {
 	cfg := sc.cfg
-	cfg.NewTopics = guard.NewSourceLimit(guard.Rate{PerSecond: sc.newRate, Burst: sc.newBurst}, epoch)
-	cfg.Snapshots = guard.NewSourceLimit(guard.Rate{PerSecond: sc.snapshotRate, Burst: sc.snapshotBurst}, epoch)
+	cfg.NewTopics = guard.NewPrefixLimit(guard.Rate{PerSecond: sc.newRate, Burst: sc.newBurst}, epoch)
+	cfg.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: sc.snapshotRate, Burst: sc.snapshotBurst}, epoch)
 	p := &player{
 		world:  newWorldOf(t, cfg, sc.table, age),
 		parser: protocol.NewParser(sc.cfg.MaxTopics + 4),
@@ -259,7 +259,7 @@ func (p *player) do(line string) error {
 	case "up", "down": // up SOURCE, from 0; down SOURCE
 		source, err := strconv.Atoi(args[0])
 		if err == nil {
-			p.table.SetFeed(source, word == "up", p.now.UnixMilli())
+			p.table.SetSourceState(source, word == "up", p.now.UnixMilli())
 		}
 		return err
 	case "lag": // lag MS: the feed is behind.
@@ -340,7 +340,7 @@ func (p *player) doConn(word, name string, id ConnID, arg string) (err error) {
 	case "from": // from NAME SOURCE
 		var source uint64
 		source, err = strconv.ParseUint(arg, 10, 64)
-		peer.source = guard.Source(source)
+		peer.source = guard.Prefix(source)
 	case "pad": // pad NAME BYTES JSON: a command with blanks behind it.
 		size, text, _ := strings.Cut(arg, " ")
 		n, err := strconv.Atoi(size)

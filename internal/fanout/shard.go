@@ -2,7 +2,7 @@
 // timer wheel that visits every conn in its turn, and all that a visit does. It
 // gathers the rows that are news to a conn into one message, pings it, and finds it
 // slow, silent, idle or late. It has no socket, no goroutine and no clock: time is passed in
-// and what is to be written goes to a [Sink], so all of it is tested with explicit ticks.
+// and what is to be written goes to a [Sink], so all of it is tested with explicit times.
 //
 //	shard.go    times and limits; conns come, open, and go
 //	conn.go     what is known of a conn, and its states
@@ -53,8 +53,8 @@ type Sink interface {
 	Evict(id ConnID, r Reason)
 	// Drained says that a conn in closing has no backlog any more.
 	Drained(id ConnID)
-	// Source says who a conn is from, for what is bounded by source. 0 if that is not known.
-	Source(id ConnID) guard.Source
+	// Prefix says where a conn is from, for what is bounded by prefix. 0 if that is not known.
+	Prefix(id ConnID) guard.Prefix
 }
 
 // Config holds the times and limits of a shard. All of them must be above 0, but where
@@ -80,8 +80,8 @@ type Config struct {
 	Seed             uint64        // Of the jitter.
 
 	// What all shards share. Nil is no limit.
-	NewTopics *guard.SourceLimit // Topics that the table does not hold yet.
-	Snapshots *guard.SourceLimit // Of [SnapshotUnit] bytes.
+	NewTopics *guard.PrefixLimit // Topics that the table does not hold yet.
+	Snapshots *guard.PrefixLimit // Of [SnapshotUnit] bytes.
 }
 
 // Shard is one loop's half of the fan-out. Owned by its loop's goroutine: no method
@@ -103,19 +103,19 @@ type Shard struct {
 
 	backlogs *Backlogs // Of all shards.
 	backlog  int64     // This shard's part of them.
-	relieved tick      // When conns were last evicted because there is too much of them.
+	relieved beat      // When conns were last evicted because there is too much of them.
 	crowded  []crowder // Scratch of relieve.
 
 	rejected []protocol.Rejected // Of one command.
 
 	start    time.Time
-	now      tick
+	now      beat
 	visiting ConnID
 	visited  bool // Whether visiting means anything.
 
 	draining  bool
-	drainFrom tick
-	drainSpan tick
+	drainFrom beat
+	drainSpan beat
 
 	commands, subscribes               guard.Limit
 	tooManyCommands, tooManySubscribes string // What the clients are told.
@@ -126,15 +126,15 @@ type Shard struct {
 	oldest    int
 }
 
-// times is Config in ticks.
+// times is Config in beats.
 type times struct {
-	interval, heartbeat, ping, pong, slow, idle, handshake, close tick
-	climb                                                         tick // A quarter of slow.
-	age                                                           tick // 0: for ever.
+	interval, heartbeat, ping, pong, slow, idle, handshake, close beat
+	climb                                                         beat // A quarter of slow.
+	age                                                           beat // 0: for ever.
 }
 
 // MaxAgeLimit bounds Config.MaxAge: with its jitter and some patience, that stays below
-// the 248 days after which ticks begin anew.
+// the 248 days after which beats begin anew.
 const MaxAgeLimit = 90 * 24 * time.Hour
 
 // New returns an empty shard whose time begins at start.
@@ -149,14 +149,14 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	s.Snapshots, s.clock = cfg.Snapshots, start
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
 	s.times = times{
-		interval: ticks(cfg.Interval), heartbeat: ticks(cfg.Heartbeat),
-		ping: ticks(cfg.PingInterval), pong: ticks(cfg.PongTimeout),
-		slow: ticks(cfg.SlowTimeout), idle: ticks(cfg.IdleTimeout),
-		handshake: ticks(cfg.HandshakeTimeout), close: ticks(cfg.CloseTimeout),
-		climb: max(1, ticks(cfg.SlowTimeout)/4),
+		interval: beats(cfg.Interval), heartbeat: beats(cfg.Heartbeat),
+		ping: beats(cfg.PingInterval), pong: beats(cfg.PongTimeout),
+		slow: beats(cfg.SlowTimeout), idle: beats(cfg.IdleTimeout),
+		handshake: beats(cfg.HandshakeTimeout), close: beats(cfg.CloseTimeout),
+		climb: max(1, beats(cfg.SlowTimeout)/4),
 	}
 	if cfg.MaxAge > 0 {
-		s.times.age = ticks(cfg.MaxAge)
+		s.times.age = beats(cfg.MaxAge)
 	}
 	if s.backlogs = cfg.Backlogs; s.backlogs == nil {
 		s.backlogs = NewBacklogs(math.MaxInt64)
@@ -175,7 +175,7 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 // go back.
 func (s *Shard) At(now time.Time) {
 	s.Cursors.At(now)
-	s.now = s.tickOf(now)
+	s.now = s.beatOf(now)
 }
 
 // Add makes a conn that has opened a socket. Its request head is awaited.
@@ -211,7 +211,7 @@ func (s *Shard) Open(id ConnID, f Framing, name uint32, ms int, dst []byte) []by
 	s.enter(c, open)
 	c.flags = uint8(f) << framingShift
 	if ms > 0 {
-		c.interval = uint16(ticks(time.Duration(ms) * time.Millisecond))
+		c.interval = uint16(beats(time.Duration(ms) * time.Millisecond))
 	}
 	s.Start(&c.Cursor)
 	c.heard, c.sent = s.now, s.now
@@ -224,7 +224,7 @@ func (s *Shard) Open(id ConnID, f Framing, name uint32, ms int, dst []byte) []by
 	hello := protocol.AppendHello(f.begin(dst), name, millis(c.window()), int(s.cfg.Heartbeat.Milliseconds()), s.cfg.MaxTopics)
 	dst = f.end(hello, len(dst))
 	for i := range s.table.Sources() { // What changes after served is told as to anybody.
-		if feed := s.table.Feed(i); !feed.Up && feed.Seq <= c.served {
+		if feed := s.table.SourceState(i); !feed.Up && feed.Seq <= c.served {
 			dst = f.end(s.feed(feed, f.begin(dst)), len(dst))
 		}
 	}
@@ -287,7 +287,7 @@ func (s *Shard) Remove(id ConnID) {
 func (s *Shard) Drain(over time.Duration) {
 	s.draining = true
 	s.drainFrom = s.now
-	s.drainSpan = tick(over / SlotTime)
+	s.drainSpan = beat(over / SlotTime)
 }
 
 // EvictAll evicts every conn at once, but for those that are on their way already.
@@ -302,7 +302,7 @@ func (s *Shard) EvictAll(r Reason) {
 }
 
 // Visiting is the conn that the wheel is visiting, for the loop that recovers from a
-// panic in [Shard.Tick].
+// panic in [Shard.Turn].
 func (s *Shard) Visiting() (id ConnID, ok bool) { return s.visiting, s.visited }
 
 // Conns is how many conns there are, in whatever state.

@@ -20,10 +20,10 @@ const (
 	Recovered                // Steps that they went down again.
 	CommandsRefused          // Beyond the rate.
 	TopicsRefused            // Subscribed beyond the rate.
-	NewTopicsRefused         // New to the edge, beyond the rate of their source.
+	NewTopicsRefused         // New to the edge, beyond the rate of their prefix.
 	NewTopicsHeldUp          // New to the edge, beyond what a turn makes.
 	ValuelessRefused         // Without a value, beyond the limit of the conn.
-	SnapshotsDelayed         // Times one had to wait for the rate of its source.
+	SnapshotsDelayed         // Times one had to wait for the rate of its prefix.
 	Stalls                   // Times the wheel was more than its own length behind.
 
 	Counters // One more than the last.

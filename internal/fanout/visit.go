@@ -118,20 +118,20 @@ func (s *Shard) unladen(id ConnID, c *conn) {
 }
 
 // reading is how long a client may need for what stands before the ping.
-func (s *Shard) reading(id ConnID, c *conn) tick {
+func (s *Shard) reading(id ConnID, c *conn) beat {
 	if c.flags&laden == 0 {
 		return 0
 	}
-	return tick(uint64(s.aside(id).before) << 10 * second / uint64(s.cfg.SlowRate))
+	return beat(uint64(s.aside(id).before) << 10 * second / uint64(s.cfg.SlowRate))
 }
 
 // snapshotAgain is when a conn is visited again whose snapshot had to wait.
-const snapshotAgain = tick(200 * time.Millisecond / SlotTime)
+const snapshotAgain = beat(200 * time.Millisecond / SlotTime)
 
 // snapshot appends what is to be sent of snapshots now, and which of their topics are stale.
 func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
 	f, watermark := c.framing(), s.table.Watermark()
-	rows, delayed := s.Snapshot(&c.Cursor, s.sink.Source(id), watermark, len(dst), f.begin(dst))
+	rows, delayed := s.Snapshot(&c.Cursor, s.sink.Prefix(id), watermark, len(dst), f.begin(dst))
 	dst = f.end(rows, len(dst))
 	if delayed {
 		s.stats.Count[SnapshotsDelayed]++
@@ -199,7 +199,7 @@ func (s *Shard) heartbeat(c *conn, dst []byte) []byte {
 }
 
 // sooner has a conn visited at due, if that is before its next visit.
-func (s *Shard) sooner(id ConnID, c *conn, due tick) {
+func (s *Shard) sooner(id ConnID, c *conn, due beat) {
 	if c.due.after(due) {
 		s.unplace(c)
 		s.place(id, c, due)
@@ -222,18 +222,18 @@ func (s *Shard) pingDue(c *conn) bool {
 }
 
 // drainAt spreads the conns over the time of the drain by their ids.
-func (s *Shard) drainAt(id ConnID) tick {
-	return s.drainFrom + tick(uint64(uint32(id)*golden)*uint64(s.drainSpan)>>32)
+func (s *Shard) drainAt(id ConnID) beat {
+	return s.drainFrom + beat(uint64(uint32(id)*golden)*uint64(s.drainSpan)>>32)
 }
 
 // ageAt is the age at which a conn is too old: MaxAge ±25 %, spread evenly by the ids,
 // so that conns that came together do not go together.
-func (s *Shard) ageAt(id ConnID) tick {
+func (s *Shard) ageAt(id ConnID) beat {
 	t := s.times.age
-	return t - t/4 + tick(uint64(uint32(id)*golden)*uint64(t/2)>>32)
+	return t - t/4 + beat(uint64(uint32(id)*golden)*uint64(t/2)>>32)
 }
 
 // jitter returns t ±25 %.
-func (s *Shard) jitter(t tick) tick {
-	return t - t/4 + tick(s.rng.Uint32N(uint32(t/2)+1))
+func (s *Shard) jitter(t beat) beat {
+	return t - t/4 + beat(s.rng.Uint32N(uint32(t/2)+1))
 }

@@ -19,14 +19,14 @@ const (
 	visitBytes = 8 << 10
 	// lookAfter is the longest time between two visits of an open conn, whatever
 	// its window: pings, limits and the drain are good to a second.
-	lookAfter = tick(time.Second / SlotTime)
+	lookAfter = beat(time.Second / SlotTime)
 	// soon is when a conn is visited that has just subscribed a topic without a
 	// row. The feed fetches the newest value meanwhile.
-	soon = tick(50 * time.Millisecond / SlotTime)
+	soon = beat(50 * time.Millisecond / SlotTime)
 
 	// drainLook is how often a conn that was told to go is looked after while it has
 	// a backlog.
-	drainLook = tick(100 * time.Millisecond / SlotTime)
+	drainLook = beat(100 * time.Millisecond / SlotTime)
 
 	// runLength conns with neighbouring ids are visited one after the other. What a
 	// flush touches of them lies close together in memory then, above all the sockets,
@@ -38,32 +38,32 @@ const (
 	golden  = 2654435769 // 2^32 divided by the golden ratio: spreads any number of points evenly.
 )
 
-// A tick is a point in time, or a span of it, in units of [SlotTime]. It wraps after
+// A beat is a point in time, or a span of it, in units of [SlotTime]. It wraps after
 // 248 days, so points are compared by their difference.
-type tick uint32
+type beat uint32
 
-func (t tick) after(u tick) bool { return int32(t-u) > 0 }
+func (t beat) after(u beat) bool { return int32(t-u) > 0 }
 
-// ticks rounds a duration to ticks, at least one.
-func ticks(d time.Duration) tick { return tick(max(1, (d+SlotTime/2)/SlotTime)) }
+// beats rounds a duration to beats, at least one.
+func beats(d time.Duration) beat { return beat(max(1, (d+SlotTime/2)/SlotTime)) }
 
-func duration(t tick) time.Duration { return time.Duration(t) * SlotTime }
+func duration(t beat) time.Duration { return time.Duration(t) * SlotTime }
 
-func millis(t tick) int { return int(duration(t).Milliseconds()) }
+func millis(t beat) int { return int(duration(t).Milliseconds()) }
 
-func (s *Shard) tickOf(now time.Time) tick { return tick(now.Sub(s.start) / SlotTime) }
+func (s *Shard) beatOf(now time.Time) beat { return beat(now.Sub(s.start) / SlotTime) }
 
-// wheel holds every conn in the slot of its due tick. turned is the last tick all of
+// wheel holds every conn in the slot of its due beat. turned is the last beat all of
 // whose conns were visited. stalled says that it has not caught up since it was more
 // than a turn behind.
 type wheel struct {
 	slots   [wheelSize][]ConnID
-	turned  tick
+	turned  beat
 	stalled bool
 }
 
 // place puts a conn into the wheel.
-func (s *Shard) place(id ConnID, c *conn, due tick) {
+func (s *Shard) place(id ConnID, c *conn, due beat) {
 	if !due.after(s.wheel.turned) {
 		due = s.wheel.turned + 1
 	}
@@ -105,21 +105,21 @@ func (s *Shard) schedule(id ConnID, c *conn) {
 // same for all conns of a run. Points are fixed on a clock that goes on from the shard's
 // start whatever is done to that of the host, so that runs divide the window evenly,
 // however many there are and whenever their conns came.
-func (s *Shard) firstFlush(id ConnID, every tick) tick {
+func (s *Shard) firstFlush(id ConnID, every beat) beat {
 	window := uint64(every)
 	point := uint64(uint32(id/runLength)*golden) * window >> 32
-	next := uint64(s.start.UnixNano()+int64(s.clock.Sub(s.start)))/uint64(SlotTime) + 1 // Unlike a tick, it does not wrap.
-	return s.now + 1 + tick((point+window-next%window)%window)
+	next := uint64(s.start.UnixNano()+int64(s.clock.Sub(s.start)))/uint64(SlotTime) + 1 // Unlike a beat, it does not wrap.
+	return s.now + 1 + beat((point+window-next%window)%window)
 }
 
-// Tick visits the conns that are due at now. It reports whether it stopped before it
+// Turn visits the conns that are due at now. It reports whether it stopped before it
 // was through: it does so after a bounded number of visits, to let the loop attend to
 // its sockets, and wants to be called again then.
 //
 // After a stall longer than a turn of the wheel, every conn that is due is visited
 // once, not once for each window that was missed. If there is more to do than time,
 // all conns are visited in their order, only less often.
-func (s *Shard) Tick(now time.Time) (more bool) {
+func (s *Shard) Turn(now time.Time) (more bool) {
 	s.At(now)
 	s.visited = false // It is left true by a visit that has panicked.
 	s.newTopics = 0
@@ -153,7 +153,7 @@ func (s *Shard) Lag() time.Duration { return duration(s.now - s.wheel.turned) }
 
 // turn visits the conns of one slot that are due. It walks the slot backwards, as
 // visits take conns out of it and append others, also to this very slot.
-func (s *Shard) turn(at tick, budget *int) (done bool) {
+func (s *Shard) turn(at beat, budget *int) (done bool) {
 	slot := &s.wheel.slots[at%wheelSize]
 	for i := len(*slot) - 1; i >= 0; i-- {
 		if i >= len(*slot) {

@@ -30,7 +30,7 @@ func TestTickIsBounded(t *testing.T) {
 		calls := 0
 		for more := true; more; calls++ {
 			before := w.shard.stats.Count[Visits]
-			more = w.shard.Tick(w.now)
+			more = w.shard.Turn(w.now)
 			visits := w.shard.stats.Count[Visits] - before
 			if more && visits != visitsMax || visits > visitsMax {
 				t.Fatalf("call %d made %d visits, more = %v", calls, visits, more)
@@ -73,7 +73,7 @@ func TestStallVisitsOnce(t *testing.T) {
 			ids := crowd(w, 500)
 			w.tick(500 * time.Millisecond)
 			w.tick(500 * time.Millisecond)
-			flushes := make([]tick, len(ids))
+			flushes := make([]beat, len(ids))
 			for i, id := range ids {
 				flushes[i] = w.shard.conn(id).flush
 				w.sink.peer(id).visits, w.sink.peer(id).writes = 0, 0
@@ -124,7 +124,7 @@ func TestOverloadIsFair(t *testing.T) {
 		}
 		for range 120 {
 			w.now = w.now.Add(per)
-			w.shard.Tick(w.now)
+			w.shard.Turn(w.now)
 		}
 		for _, id := range ids {
 			worst = max(worst, w.now.Sub(last[id]))
@@ -250,7 +250,7 @@ func TestPanicInVisit(t *testing.T) {
 				more = true
 			}
 		}()
-		return w.shard.Tick(now)
+		return w.shard.Turn(now)
 	}
 	for range 100 {
 		w.now = w.now.Add(SlotTime)

@@ -57,7 +57,7 @@ func newWorldOf(t testing.TB, cfg Config, table topics.Config, age time.Duration
 	w := &world{t: t, now: epoch, holds: make(map[string]topics.ID)}
 	table.Linger, table.Start = 30*time.Second, epoch
 	w.table = topics.New(table)
-	w.table.SetFeed(0, true, epoch.UnixMilli())
+	w.table.SetSourceState(0, true, epoch.UnixMilli())
 	w.sink = &fakeSink{world: w}
 	w.shard = New(cfg, w.table, w.sink, epoch.Add(-age))
 	w.sink.shard = w.shard
@@ -150,10 +150,10 @@ func (w *world) publish(name string, value int) {
 // tick moves the time and turns the wheel to it, in as many calls as that takes.
 func (w *world) tick(by time.Duration) {
 	w.t.Helper()
-	before := w.shard.tickOf(w.now)
+	before := w.shard.beatOf(w.now)
 	w.now = w.now.Add(by)
-	w.sink.pass(int(w.shard.tickOf(w.now) - before))
-	for w.shard.Tick(w.now) {
+	w.sink.pass(int(w.shard.beatOf(w.now) - before))
+	for w.shard.Turn(w.now) {
 	}
 }
 
@@ -214,7 +214,7 @@ type peer struct {
 	drained int // Times it was told that the backlog of its close has drained.
 
 	allowed []string // The topics that its token allows; nil is all.
-	source  guard.Source
+	source  guard.Prefix
 }
 
 func (p *peer) reset() { *p = peer{} }
@@ -321,11 +321,11 @@ func (f *fakeSink) Evict(id ConnID, r Reason) {
 func (f *fakeSink) Drained(id ConnID) { f.peer(id).drained++ }
 
 // Source is another one for each conn, or the peer's.
-func (f *fakeSink) Source(id ConnID) guard.Source {
+func (f *fakeSink) Prefix(id ConnID) guard.Prefix {
 	if s := f.peer(id).source; s != 0 {
 		return s
 	}
-	return 1000 + guard.Source(id)
+	return 1000 + guard.Prefix(id)
 }
 
 // message is a server message, decoded.

@@ -98,7 +98,7 @@ func (s *source) Repair(topic, value string, mark uint64, m topics.Meta) topics.
 
 func (s *source) More() { signal(s.feed.more) }
 
-func (s *source) SetUp(up bool) { s.Table.SetFeed(s.index, up, time.Now().UnixMilli()) }
+func (s *source) SetUp(up bool) { s.Table.SetSourceState(s.index, up, time.Now().UnixMilli()) }
 
 // Stats says what a [Feed] has done since it was made, and how it is.
 type Stats struct {

@@ -10,7 +10,7 @@ import (
 
 // everything is a guard with all limits, none of which is met.
 func everything() *Guard {
-	return New(Config{ConnsPerSource: 1 << 20, PerSource: Rate{RateMax, RateMax}, Total: Rate{RateMax, RateMax}}, epoch)
+	return New(Config{ConnsPerPrefix: 1 << 20, PerPrefix: Rate{RateMax, RateMax}, Total: Rate{RateMax, RateMax}}, epoch)
 }
 
 func BenchmarkEnterLeave(b *testing.B) {
@@ -20,7 +20,7 @@ func BenchmarkEnterLeave(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		n := begin.Add(1)
 		random := rand.New(rand.NewPCG(n, 0))
-		var sources [1024]Source
+		var sources [1024]Prefix
 		for i := range sources {
 			sources[i] = randomSource(random)
 		}
@@ -39,7 +39,7 @@ func BenchmarkEnterLeave(b *testing.B) {
 func BenchmarkEnterFlood(b *testing.B) {
 	g := everything()
 	random := rand.New(rand.NewPCG(1, 2))
-	sources := make([]Source, 1<<20)
+	sources := make([]Prefix, 1<<20)
 	for i := range sources {
 		sources[i] = randomSource(random)
 	}
@@ -56,7 +56,7 @@ func BenchmarkEnterFlood(b *testing.B) {
 }
 
 func BenchmarkRefuse(b *testing.B) {
-	g := New(Config{ConnsPerSource: 1, PerSource: Rate{1, 1}}, epoch)
+	g := New(Config{ConnsPerPrefix: 1, PerPrefix: Rate{1, 1}}, epoch)
 	s := src("192.0.2.1")
 	g.Enter(s, epoch)
 	b.ReportAllocs()

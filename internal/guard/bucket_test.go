@@ -37,9 +37,9 @@ func TestOutOfRangePanics(t *testing.T) {
 	wantPanic(t, func() { NewLimit(Rate{1, 0}, 0) })
 	wantPanic(t, func() { NewLimit(Rate{1, 1}, -1) })
 	wantPanic(t, func() { NewLimit(Rate{1, 1}, RateMax+1) })
-	wantPanic(t, func() { New(Config{ConnsPerSource: -1}, epoch) })
+	wantPanic(t, func() { New(Config{ConnsPerPrefix: -1}, epoch) })
 	wantPanic(t, func() { New(Config{Total: Rate{0, 1}}, epoch) })
-	wantPanic(t, func() { New(Config{PerSource: Rate{RateMax + 1, 1}}, epoch) })
+	wantPanic(t, func() { New(Config{PerPrefix: Rate{RateMax + 1, 1}}, epoch) })
 }
 
 // take wants the levels of as many single events, written as a string of w, o and a.

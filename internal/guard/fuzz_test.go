@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// modelSources are eight sources, each with two addresses. Eight never push each other
+// modelSources are eight prefixes, each with two addresses. Eight never push each other
 // out of the table.
 var modelSources = [8][2]string{
 	{"192.0.2.1", "::ffff:192.0.2.1"}, {"192.0.2.2", "::ffff:192.0.2.2"}, {"0.0.0.0", "::ffff:0.0.0.0"}, {"255.1.2.3", "255.1.2.3"},
@@ -20,7 +20,7 @@ var modelRates = [8]Rate{{}, {}, {1, 1}, {3, 2}, {7, 10}, {50, 7}, {1000, 50}, {
 type guardModel struct {
 	limit   int
 	total   tokens
-	held    map[int]int // Connections by source.
+	held    map[int]int // Connections by prefix.
 	buckets [8]tokens
 	refused [Outcomes]uint64
 }
@@ -52,13 +52,13 @@ func FuzzGuard(f *testing.F) {
 		if len(code) < 3 {
 			return
 		}
-		cfg := Config{ConnsPerSource: int(code[0] % 5), Total: modelRates[code[1]%8], PerSource: modelRates[code[2]%8]}
+		cfg := Config{ConnsPerPrefix: int(code[0] % 5), Total: modelRates[code[1]%8], PerPrefix: modelRates[code[2]%8]}
 		g := New(cfg, epoch)
 		now := epoch
 		full := func(r Rate) tokens { return tokens{r, float64(r.Burst), epoch} }
-		m := guardModel{limit: cfg.ConnsPerSource, total: full(cfg.Total), held: map[int]int{}}
+		m := guardModel{limit: cfg.ConnsPerPrefix, total: full(cfg.Total), held: map[int]int{}}
 		for i := range m.buckets {
-			m.buckets[i] = full(cfg.PerSource)
+			m.buckets[i] = full(cfg.PerPrefix)
 		}
 		for code = code[3:]; len(code) >= 2; code = code[2:] {
 			op, arg := code[0]%4, code[1]
@@ -73,7 +73,7 @@ func FuzzGuard(f *testing.F) {
 			case 2:
 				if m.held[i] > 0 {
 					m.held[i]--
-					g.Leave(SourceOf(netip.MustParseAddr(modelSources[i][arg/8%2])))
+					g.Leave(PrefixOf(netip.MustParseAddr(modelSources[i][arg/8%2])))
 				}
 			case 3:
 				now = now.Add(time.Duration(arg) * time.Duration(arg) * time.Duration(arg) * 300 * time.Microsecond) // Up to 83 minutes.
@@ -121,7 +121,7 @@ func (m *guardModel) check(t *testing.T, g *Guard) {
 			sources++
 		}
 	}
-	if st := g.Stats(); st.Sources != sources || st.Refused != m.refused || st.Forgotten != 0 {
+	if st := g.Stats(); st.Prefixes != sources || st.Refused != m.refused || st.Forgotten != 0 {
 		t.Fatalf("%+v, want %d sources, %v refused", st, sources, m.refused)
 	}
 }

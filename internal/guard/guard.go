@@ -4,10 +4,10 @@
 //
 // It has no socket and no clock: addresses and the time are passed in.
 //
-//	guard.go   Guard: connections, in all and by source
-//	source.go  who is counted as one
+//	guard.go   Guard: connections, in all and by prefix
+//	prefix.go  who is counted as one
 //	bucket.go  rates, and the buckets of single conns
-//	shared.go  rates of sources, whichever of their conns uses them
+//	shared.go  rates of prefixes, whichever of their conns uses them
 //	trust.go   whose word is taken for who a client is
 package guard
 
@@ -23,9 +23,9 @@ import (
 
 // Config holds the limits of a [Guard]. What is zero is no limit.
 type Config struct {
-	ConnsPerSource int  // Connections that one source may hold.
-	Total          Rate // New connections of all sources.
-	PerSource      Rate // New connections of each source.
+	ConnsPerPrefix int  // Connections that one prefix may hold.
+	Total          Rate // New connections of all prefixes.
+	PerPrefix      Rate // New connections of each prefix.
 }
 
 // ConnsMax is more connections than a host can hold.
@@ -34,9 +34,9 @@ const ConnsMax = 10_000_000
 // Validate returns all that is wrong with c, or nil: of rates as [Rate.Validate] does. Each
 // error begins with the name of a field.
 func (c Config) Validate() error {
-	errs := []error{c.Total.validate("Total."), c.PerSource.validate("PerSource.")}
-	if c.ConnsPerSource < 0 || c.ConnsPerSource > ConnsMax {
-		errs = append(errs, fmt.Errorf("ConnsPerSource is %d, want 0 to %d", c.ConnsPerSource, ConnsMax))
+	errs := []error{c.Total.validate("Total."), c.PerPrefix.validate("PerPrefix.")}
+	if c.ConnsPerPrefix < 0 || c.ConnsPerPrefix > ConnsMax {
+		errs = append(errs, fmt.Errorf("ConnsPerPrefix is %d, want 0 to %d", c.ConnsPerPrefix, ConnsMax))
 	}
 	return errors.Join(errs...)
 }
@@ -46,8 +46,8 @@ type Outcome uint8
 
 const (
 	OK           Outcome = iota
-	TooManyConns         // Its source holds as many as it may: answered with 429.
-	TooFast              // Its source opens them too fast: answered with 429.
+	TooManyConns         // Its prefix holds as many as it may: answered with 429.
+	TooFast              // Its prefix opens them too fast: answered with 429.
 	Overloaded           // All of them together come too fast: answered with 503.
 
 	outcomes
@@ -70,20 +70,20 @@ type Verdict struct {
 }
 
 const (
-	// shardCount is how many locks the sources share. One would do for what a host can
+	// shardCount is how many locks the prefixes share. One would do for what a host can
 	// accept, but its owner may lose its processor while it holds it; this many keep
 	// the other loops going then.
 	shardCount = 64
-	// setsPerShard and ways make room for 65,536 sources whose bucket is not full, in
+	// setsPerShard and ways make room for 65,536 prefixes whose bucket is not full, in
 	// 1 MiB. That is as many as come in a second in a bad storm.
 	setsPerShard = 128
 	ways         = 8
 
-	// retrySoon and retrySpread are the advice to a source that comes too fast, in
+	// retrySoon and retrySpread are the advice to a prefix that comes too fast, in
 	// seconds. As a rate is at least 1 a second, the next one is always due by then.
 	retrySoon   = 1
 	retrySpread = 5
-	// retryFull and retryFullSpread are for a source that holds as many as it may.
+	// retryFull and retryFullSpread are for a prefix that holds as many as it may.
 	// Nothing says when one of them ends, so there is no haste.
 	retryFull       = 10
 	retryFullSpread = 20
@@ -93,15 +93,15 @@ const (
 
 // Guard holds the limits that all loops share. Its methods may be called from any
 // goroutine; they wait for nothing but a lock held for some 100 ns, and allocate only as
-// the number of sources with connections grows.
+// the number of prefixes with connections grows.
 //
-// Memory: about 40 bytes for each source that holds connections, of which the room of the
+// Memory: about 40 bytes for each prefix that holds connections, of which the room of the
 // most there ever were is kept, and a table of fixed size for those that came lately.
 // Nobody can make either grow without holding connections.
 type Guard struct {
 	conns     uint32
 	total     meter
-	perSource meter
+	perPrefix meter
 	start     time.Time
 	seed      maphash.Seed // So that nobody can choose addresses that meet in one set.
 
@@ -110,13 +110,13 @@ type Guard struct {
 	shards [shardCount]shard
 }
 
-// shard is a part of the sources.
+// shard is a part of the prefixes.
 type shard struct {
 	sync.Mutex
-	held map[Source]uint32 // Connections by source. None is 0.
-	// recent is empty if there is no rate by source. Each source has its place in one
+	held map[Prefix]uint32 // Connections by prefix. None is 0.
+	// recent is empty if there is no rate by prefix. Each prefix has its place in one
 	// set. If all ways of the set are taken, the one whose bucket is the closest to
-	// full is forgotten, which at most gives that source its burst again. So nobody
+	// full is forgotten, which at most gives that prefix its burst again. So nobody
 	// ever suffers for another, and one that is at the limit is forgotten last. A table of
 	// shared buckets would be smaller, but let a flood empty the buckets of everybody.
 	recent    [][ways]visitor
@@ -124,38 +124,38 @@ type shard struct {
 	forgotten uint64
 }
 
-// visitor is the bucket of one source. It is expendable when it is full.
+// visitor is the bucket of one prefix. It is expendable when it is full.
 type visitor struct {
-	source Source
+	prefix Prefix
 	full   uint64 // By perSource's clock.
 }
 
 // New makes a guard whose time begins at start. It panics if a rate is out of range,
 // see [Rate.Valid].
 func New(cfg Config, start time.Time) *Guard {
-	if cfg.ConnsPerSource < 0 {
-		panic("guard: Config.ConnsPerSource is out of range")
+	if cfg.ConnsPerPrefix < 0 {
+		panic("guard: Config.ConnsPerPrefix is out of range")
 	}
 	g := &Guard{
-		conns: uint32(cfg.ConnsPerSource), total: newMeter(cfg.Total), perSource: newMeter(cfg.PerSource),
+		conns: uint32(cfg.ConnsPerPrefix), total: newMeter(cfg.Total), perPrefix: newMeter(cfg.PerPrefix),
 		start: start, seed: maphash.MakeSeed(),
 	}
 	for i := range g.shards {
-		g.shards[i].held = map[Source]uint32{}
-		if g.perSource.limited() {
+		g.shards[i].held = map[Prefix]uint32{}
+		if g.perPrefix.limited() {
 			g.shards[i].recent = make([][ways]visitor, setsPerShard)
 		}
 	}
 	return g
 }
 
-// Enter asks for room for one more connection of a source. If the outcome is [OK] it
+// Enter asks for room for one more connection of a prefix. If the outcome is [OK] it
 // counts as held until [Guard.Leave]. What is refused uses nothing up: neither room, nor
-// the source's rate, nor that of all. Nobody, the zero Source, is held only to the rate
+// the prefix's rate, nor that of all. Nobody, the zero Prefix, is held only to the rate
 // of all.
 //
 // The times of several loops need not be in order.
-func (g *Guard) Enter(src Source, now time.Time) Verdict {
+func (g *Guard) Enter(src Prefix, now time.Time) Verdict {
 	at := now.Sub(g.start)
 	hash := maphash.Comparable(g.seed, src)
 	s := &g.shards[hash%shardCount]
@@ -168,15 +168,15 @@ func (g *Guard) Enter(src Source, now time.Time) Verdict {
 
 	var place *visitor
 	var full uint64
-	clock := g.perSource.clock(at)
-	if src != 0 && g.perSource.limited() {
+	clock := g.perPrefix.clock(at)
+	if src != 0 && g.perPrefix.limited() {
 		place = find(&s.recent[hash/shardCount%setsPerShard], src)
 		before := uint64(0)
-		if place.source == src {
+		if place.prefix == src {
 			before = place.full
 		}
 		var ok bool
-		if full, ok = g.perSource.add(before, clock); !ok {
+		if full, ok = g.perPrefix.add(before, clock); !ok {
 			return refuse(TooFast, retrySoon+rand.IntN(retrySpread))
 		}
 	}
@@ -190,7 +190,7 @@ func (g *Guard) Enter(src Source, now time.Time) Verdict {
 		}
 	}
 	if place != nil {
-		if place.source != src && place.full > clock {
+		if place.prefix != src && place.full > clock {
 			s.forgotten++
 		}
 		*place = visitor{src, full}
@@ -202,7 +202,7 @@ func (g *Guard) Enter(src Source, now time.Time) Verdict {
 }
 
 // Leave gives up the room of one connection that was let in.
-func (g *Guard) Leave(src Source) {
+func (g *Guard) Leave(src Prefix) {
 	if src == 0 || g.conns == 0 {
 		return
 	}
@@ -211,7 +211,7 @@ func (g *Guard) Leave(src Source) {
 	defer s.Unlock()
 	switch n := s.held[src]; n {
 	case 0:
-		panic("guard: Leave of a source that holds no connection")
+		panic("guard: Leave of a prefix that holds no connection")
 	case 1:
 		delete(s.held, src)
 	default:
@@ -219,12 +219,12 @@ func (g *Guard) Leave(src Source) {
 	}
 }
 
-// find returns the place of a source in its set, or the place that it may take.
-func find(set *[ways]visitor, src Source) *visitor {
+// find returns the place of a prefix in its set, or the place that it may take.
+func find(set *[ways]visitor, src Prefix) *visitor {
 	best := &set[0]
 	for i := range set {
 		v := &set[i]
-		if v.source == src {
+		if v.prefix == src {
 			return v
 		}
 		if v.full < best.full {
@@ -267,9 +267,9 @@ func (g *Guard) queue(clock uint64) int {
 
 // Stats counts what a guard did.
 type Stats struct {
-	Sources   int              // That hold connections, if these are limited.
+	Prefixes  int              // That hold connections, if these are limited.
 	Refused   [Outcomes]uint64 // By the limit that was met.
-	Forgotten uint64           // Sources whose bucket gave way to another's before it was full.
+	Forgotten uint64           // Prefixes whose bucket gave way to another's before it was full.
 }
 
 // Stats adds up the counters.
@@ -277,7 +277,7 @@ func (g *Guard) Stats() (st Stats) {
 	for i := range g.shards {
 		s := &g.shards[i]
 		s.Lock()
-		st.Sources += len(s.held)
+		st.Prefixes += len(s.held)
 		for o, n := range s.refused {
 			st.Refused[o] += n
 		}

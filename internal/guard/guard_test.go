@@ -24,19 +24,19 @@ func check(t testing.TB, g *Guard) {
 			}
 		}
 		for j := range s.recent {
-			seen := map[Source]bool{}
+			seen := map[Prefix]bool{}
 			for _, v := range s.recent[j] {
-				if seen[v.source] && v.source != 0 {
-					t.Fatalf("source %x has two buckets", v.source)
+				if seen[v.prefix] && v.prefix != 0 {
+					t.Fatalf("source %x has two buckets", v.prefix)
 				}
-				seen[v.source] = true
+				seen[v.prefix] = true
 			}
 		}
 	}
 }
 
-// enter wants an outcome for a source, and good advice.
-func enter(t testing.TB, g *Guard, s Source, now time.Time, want Outcome) {
+// enter wants an outcome for a prefix, and good advice.
+func enter(t testing.TB, g *Guard, s Prefix, now time.Time, want Outcome) {
 	t.Helper()
 	v := g.Enter(s, now)
 	if v.Outcome != want {
@@ -72,29 +72,29 @@ func TestNoLimits(t *testing.T) {
 	}
 }
 
-func TestConnsPerSource(t *testing.T) {
-	g := New(Config{ConnsPerSource: 2}, epoch)
+func TestConnsPerPrefix(t *testing.T) {
+	g := New(Config{ConnsPerPrefix: 2}, epoch)
 	a, b, c := src("192.0.2.1"), src("192.0.2.2"), src("2001:db8::1")
 	for range 3 {
-		for _, s := range []Source{a, b, c} {
+		for _, s := range []Prefix{a, b, c} {
 			enter(t, g, s, epoch, OK)
 			enter(t, g, s, epoch, OK)
 			enter(t, g, s, epoch, TooManyConns)
 		}
 		enter(t, g, src("2001:db8::2"), epoch, TooManyConns) // The same network as c.
 		enter(t, g, src("::ffff:192.0.2.1"), epoch, TooManyConns)
-		if n := g.Stats().Sources; n != 3 {
+		if n := g.Stats().Prefixes; n != 3 {
 			t.Fatalf("%d sources", n)
 		}
 		g.Leave(a)
 		enter(t, g, b, epoch, TooManyConns)
 		enter(t, g, a, epoch, OK)
 		check(t, g)
-		for _, s := range []Source{a, b, c} {
+		for _, s := range []Prefix{a, b, c} {
 			g.Leave(s)
 			g.Leave(s)
 		}
-		if n := g.Stats().Sources; n != 0 {
+		if n := g.Stats().Prefixes; n != 0 {
 			t.Fatalf("%d sources, all have left", n)
 		}
 	}
@@ -104,7 +104,7 @@ func TestConnsPerSource(t *testing.T) {
 }
 
 func TestLeaveOfNobody(t *testing.T) {
-	g := New(Config{ConnsPerSource: 1}, epoch)
+	g := New(Config{ConnsPerPrefix: 1}, epoch)
 	for range 10 {
 		enter(t, g, 0, epoch, OK)
 	}
@@ -115,8 +115,8 @@ func TestLeaveOfNobody(t *testing.T) {
 	wantPanic(t, func() { g.Leave(src("192.0.2.1")) })
 }
 
-func TestPerSource(t *testing.T) {
-	g := New(Config{PerSource: Rate{PerSecond: 2, Burst: 3}}, epoch)
+func TestPerPrefix(t *testing.T) {
+	g := New(Config{PerPrefix: Rate{PerSecond: 2, Burst: 3}}, epoch)
 	a, b := src("192.0.2.1"), src("192.0.2.2")
 	at := func(ms int) time.Time { return epoch.Add(time.Duration(ms) * time.Millisecond) }
 	for range 3 {
@@ -144,7 +144,7 @@ func TestPerSource(t *testing.T) {
 func TestTotal(t *testing.T) {
 	g := New(Config{Total: Rate{PerSecond: 10, Burst: 5}}, epoch)
 	for i := range 5 {
-		enter(t, g, Source(i), epoch, OK)
+		enter(t, g, Prefix(i), epoch, OK)
 	}
 	enter(t, g, 7, epoch, Overloaded)
 	enter(t, g, 0, epoch, Overloaded)
@@ -158,7 +158,7 @@ func TestTotal(t *testing.T) {
 
 // Somebody who is refused takes nothing from anybody, himself included.
 func TestRefusedUseNothingUp(t *testing.T) {
-	g := New(Config{ConnsPerSource: 1, PerSource: Rate{1, 2}, Total: Rate{1, 3}}, epoch)
+	g := New(Config{ConnsPerPrefix: 1, PerPrefix: Rate{1, 2}, Total: Rate{1, 3}}, epoch)
 	a, b, c, d := src("192.0.2.1"), src("192.0.2.2"), src("192.0.2.3"), src("192.0.2.4")
 	enter(t, g, a, epoch, OK)
 	for range 10 {
@@ -173,7 +173,7 @@ func TestRefusedUseNothingUp(t *testing.T) {
 	for range 10 {
 		enter(t, g, c, epoch, Overloaded)
 	}
-	if n := g.Stats().Sources; n != 2 {
+	if n := g.Stats().Prefixes; n != 2 {
 		t.Errorf("%d sources", n)
 	}
 	enter(t, g, c, epoch.Add(time.Second), OK)
@@ -238,17 +238,17 @@ func TestStormOfObedientClients(t *testing.T) {
 }
 
 // randomSource is one of so many that none comes twice.
-func randomSource(r *rand.Rand) Source {
+func randomSource(r *rand.Rand) Prefix {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:], 0x2001<<48|r.Uint64()>>16)
-	return SourceOf(netip.AddrFrom16(b))
+	return PrefixOf(netip.AddrFrom16(b))
 }
 
 // A flood of more addresses than the table has room for. Who keeps within its rate is
 // never refused for it, and who is at its limit is not forgotten for it.
 func TestFloodOfAddresses(t *testing.T) {
 	const seconds, flood, burst = 3, 100_000, 3
-	g := New(Config{PerSource: Rate{PerSecond: 1, Burst: burst}}, epoch)
+	g := New(Config{PerPrefix: Rate{PerSecond: 1, Burst: burst}}, epoch)
 	random := rand.New(rand.NewPCG(1, 2))
 	good, greedy := src("192.0.2.1"), src("192.0.2.2")
 	let := 0
@@ -276,7 +276,7 @@ func TestFloodOfAddresses(t *testing.T) {
 
 // Those that come at a moderate rate all have room, and are told from each other.
 func TestModerateCrowd(t *testing.T) {
-	g := New(Config{PerSource: Rate{PerSecond: 1, Burst: 1}}, epoch)
+	g := New(Config{PerPrefix: Rate{PerSecond: 1, Burst: 1}}, epoch)
 	random := rand.New(rand.NewPCG(1, 2))
 	refused := 0
 	for i := range 100_000 {
@@ -305,8 +305,8 @@ func TestConcurrentRatesAreExact(t *testing.T) {
 		want    int
 	}{
 		{"total", Config{Total: Rate{1, 4 * tries}}, workers, 4 * tries},
-		{"per source", Config{PerSource: Rate{1, tries}}, 2, 2 * tries},
-		{"both", Config{Total: Rate{1, 5 * tries / 2}, PerSource: Rate{1, tries}}, 3, 5 * tries / 2},
+		{"per source", Config{PerPrefix: Rate{1, tries}}, 2, 2 * tries},
+		{"both", Config{Total: Rate{1, 5 * tries / 2}, PerPrefix: Rate{1, tries}}, 3, 5 * tries / 2},
 	} {
 		g := New(tt.cfg, epoch)
 		let := make([]atomic.Int64, tt.sources)
@@ -314,7 +314,7 @@ func TestConcurrentRatesAreExact(t *testing.T) {
 		for w := range workers {
 			wg.Go(func() {
 				for range tries {
-					if g.Enter(Source(1+w%tt.sources), epoch).Outcome == OK {
+					if g.Enter(Prefix(1+w%tt.sources), epoch).Outcome == OK {
 						let[w%tt.sources].Add(1)
 					}
 				}
@@ -325,7 +325,7 @@ func TestConcurrentRatesAreExact(t *testing.T) {
 		for i := range let {
 			n := int(let[i].Load())
 			sum += n
-			if most := tt.cfg.PerSource.Burst; most > 0 && n > most {
+			if most := tt.cfg.PerPrefix.Burst; most > 0 && n > most {
 				t.Errorf("%s: source %d was let in %d times, want %d at most", tt.name, i, n, most)
 			}
 		}
@@ -367,12 +367,12 @@ func TestConcurrentTotalIsExact(t *testing.T) {
 	}
 }
 
-// However many loops enter and leave, a source never holds more than its limit, and in
+// However many loops enter and leave, a prefix never holds more than its limit, and in
 // the end it holds nothing and may have all again.
 func TestConcurrentCountIsExact(t *testing.T) {
 	const limit, workers, rounds = 5, 16, 20_000
-	g := New(Config{ConnsPerSource: limit}, epoch)
-	sources := []Source{src("192.0.2.1"), src("2001:db8::1"), src("198.51.100.1")}
+	g := New(Config{ConnsPerPrefix: limit}, epoch)
+	sources := []Prefix{src("192.0.2.1"), src("2001:db8::1"), src("198.51.100.1")}
 	var held [3]atomic.Int64
 	var most [3]atomic.Int64
 	var wg sync.WaitGroup
@@ -406,7 +406,7 @@ func TestConcurrentCountIsExact(t *testing.T) {
 	}
 	wg.Wait()
 	check(t, g)
-	if n := g.Stats().Sources; n != 0 {
+	if n := g.Stats().Prefixes; n != 0 {
 		t.Errorf("%d sources are held in the end", n)
 	}
 	for i, s := range sources {
@@ -435,9 +435,9 @@ func heap() uint64 {
 func TestMemoryIsBounded(t *testing.T) {
 	const open = 1000
 	empty := heap()
-	g := New(Config{ConnsPerSource: 3, PerSource: Rate{PerSecond: 1, Burst: 2}}, epoch)
+	g := New(Config{ConnsPerPrefix: 3, PerPrefix: Rate{PerSecond: 1, Burst: 2}}, epoch)
 	random := rand.New(rand.NewPCG(1, 2))
-	var held [open]Source
+	var held [open]Prefix
 	step := 0
 	run := func(count int) {
 		for range count {
@@ -460,20 +460,20 @@ func TestMemoryIsBounded(t *testing.T) {
 	if limit := uint64(3 << 20 / 2); after-empty > limit {
 		t.Errorf("%d bytes, want at most %d", after-empty, limit)
 	}
-	if n := g.Stats().Sources; n != open {
+	if n := g.Stats().Prefixes; n != open {
 		t.Errorf("%d sources are held, want %d", n, open)
 	}
 	runtime.KeepAlive(g)
 }
 
 func TestAllocations(t *testing.T) {
-	g := New(Config{ConnsPerSource: 2, PerSource: Rate{10_000, 100}, Total: Rate{10_000, 100}}, epoch)
+	g := New(Config{ConnsPerPrefix: 2, PerPrefix: Rate{10_000, 100}, Total: Rate{10_000, 100}}, epoch)
 	one, now := netip.MustParseAddr("2001:db8::1"), epoch
 	l := NewLimit(Rate{10, 10}, 10)
 	var b Bucket
 	if n := testing.AllocsPerRun(1000, func() {
 		now = now.Add(time.Millisecond)
-		s := SourceOf(one)
+		s := PrefixOf(one)
 		for g.Enter(s, now).Outcome == OK {
 		}
 		g.Leave(s)

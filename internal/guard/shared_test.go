@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-func TestSourceLimit(t *testing.T) {
-	l := NewSourceLimit(Rate{PerSecond: 10, Burst: 3}, epoch)
-	takes := func(src Source, at time.Duration) (n int) {
+func TestPrefixLimit(t *testing.T) {
+	l := NewPrefixLimit(Rate{PerSecond: 10, Burst: 3}, epoch)
+	takes := func(src Prefix, at time.Duration) (n int) {
 		for n < 10 && l.Take(src, epoch.Add(at)) {
 			n++
 		}
 		return n
 	}
 	for _, c := range []struct {
-		src  Source
+		src  Prefix
 		at   time.Duration
 		want int
 	}{
@@ -30,8 +30,8 @@ func TestSourceLimit(t *testing.T) {
 }
 
 // What was spent without being there has to come in first.
-func TestSourceLimitSpend(t *testing.T) {
-	l := NewSourceLimit(Rate{PerSecond: 10, Burst: 3}, epoch)
+func TestPrefixLimitSpend(t *testing.T) {
+	l := NewPrefixLimit(Rate{PerSecond: 10, Burst: 3}, epoch)
 	has := func(at time.Duration, want bool) {
 		t.Helper()
 		if l.Has(1, epoch.Add(at)) != want {
@@ -52,9 +52,9 @@ func TestSourceLimitSpend(t *testing.T) {
 	}
 }
 
-func TestNoSourceLimit(t *testing.T) {
-	for _, l := range []*SourceLimit{NewSourceLimit(Rate{}, epoch), NewSourceLimit(Rate{1, 1}, epoch)} {
-		src := Source(0) // Nobody.
+func TestNoPrefixLimit(t *testing.T) {
+	for _, l := range []*PrefixLimit{NewPrefixLimit(Rate{}, epoch), NewPrefixLimit(Rate{1, 1}, epoch)} {
+		src := Prefix(0) // Nobody.
 		if l == nil {
 			src = 1
 		}
@@ -67,13 +67,13 @@ func TestNoSourceLimit(t *testing.T) {
 	}
 }
 
-// A flood of sources takes the place of those that are nearly forgiven, and never gives
+// A flood of prefixes takes the place of those that are nearly forgiven, and never gives
 // anybody more than its burst at once.
-func TestSourceLimitForgets(t *testing.T) {
-	l := NewSourceLimit(Rate{PerSecond: 1, Burst: 2}, epoch)
-	deep := Source(1)
+func TestPrefixLimitForgets(t *testing.T) {
+	l := NewPrefixLimit(Rate{PerSecond: 1, Burst: 2}, epoch)
+	deep := Prefix(1)
 	l.Spend(deep, 1000, epoch)
-	for src := Source(2); src < 300_000; src++ {
+	for src := Prefix(2); src < 300_000; src++ {
 		l.Take(src, epoch)
 	}
 	if l.Has(deep, epoch) {
@@ -81,8 +81,8 @@ func TestSourceLimitForgets(t *testing.T) {
 	}
 }
 
-func TestSourceLimitIsOneForAll(t *testing.T) {
-	l := NewSourceLimit(Rate{PerSecond: 1, Burst: 1000}, epoch)
+func TestPrefixLimitIsOneForAll(t *testing.T) {
+	l := NewPrefixLimit(Rate{PerSecond: 1, Burst: 1000}, epoch)
 	var taken atomic.Int64
 	var going sync.WaitGroup
 	for range 4 {
@@ -100,9 +100,9 @@ func TestSourceLimitIsOneForAll(t *testing.T) {
 	}
 }
 
-func TestSourceLimitAllocatesNothing(t *testing.T) {
-	l := NewSourceLimit(Rate{PerSecond: 1, Burst: 1}, epoch)
-	src := Source(0)
+func TestPrefixLimitAllocatesNothing(t *testing.T) {
+	l := NewPrefixLimit(Rate{PerSecond: 1, Burst: 1}, epoch)
+	src := Prefix(0)
 	if n := testing.AllocsPerRun(100, func() {
 		src++
 		l.Take(src, epoch)
@@ -114,12 +114,12 @@ func TestSourceLimitAllocatesNothing(t *testing.T) {
 }
 
 // What is returned can be taken again, no more than that, and by nobody else.
-func TestSourceLimitReturn(t *testing.T) {
+func TestPrefixLimitReturn(t *testing.T) {
 	const burst = 3
 	start := time.Now()
-	l := NewSourceLimit(Rate{PerSecond: 1, Burst: burst}, start)
-	const a, b = Source(7), Source(8)
-	take := func(src Source, want int) {
+	l := NewPrefixLimit(Rate{PerSecond: 1, Burst: burst}, start)
+	const a, b = Prefix(7), Prefix(8)
+	take := func(src Prefix, want int) {
 		t.Helper()
 		n := 0
 		for l.Take(src, start) {
@@ -140,5 +140,5 @@ func TestSourceLimitReturn(t *testing.T) {
 		l.Return(a)
 	}
 	take(a, burst)
-	(*SourceLimit)(nil).Return(a)
+	(*PrefixLimit)(nil).Return(a)
 }

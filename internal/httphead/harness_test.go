@@ -48,7 +48,7 @@ type answer struct {
 	status  int
 	head    int // The head's size.
 	req     httphead.Request
-	opening httphead.Opening
+	opening httphead.Query
 	refusal *httphead.Refusal
 }
 
@@ -69,7 +69,7 @@ func finish(a answer, in []byte) answer {
 		a.refusal = wsproto.CheckUpgrade(&a.req)
 	}
 	if a.refusal == nil {
-		a.opening, a.refusal = a.req.Opening(protocol.ValidInterval)
+		a.opening, a.refusal = a.req.ParseQuery(protocol.ValidInterval)
 	}
 	a.status = 101
 	if a.refusal != nil {

@@ -5,18 +5,18 @@ import (
 	"strconv"
 )
 
-// Opening is what a client asks for in the query of its request, to spare a round
+// Query is what a client asks for in the query of its request, to spare a round
 // trip: ?topics=AAPL,MSFT&interval=500; and the token of a browser, which can set no
 // field: ?token=. Unknown parameters are ignored.
-type Opening struct {
+type Query struct {
 	Topics   [][]byte
 	Interval int    // Milliseconds, 0 if it is not there.
 	Token    []byte // Nil if it is not there. Never log it.
 }
 
-// Opening parses the query, an application/x-www-form-urlencoded one. validInterval says
+// ParseQuery parses the query, an application/x-www-form-urlencoded one. validInterval says
 // which windows may be asked for. What is returned may point into the request's bytes.
-func (req *Request) Opening(validInterval func(ms int) bool) (o Opening, r *Refusal) {
+func (req *Request) ParseQuery(validInterval func(ms int) bool) (o Query, r *Refusal) {
 	intervals, tokens := 0, 0
 	for rest := req.Query; len(rest) > 0; {
 		var pair []byte

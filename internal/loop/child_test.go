@@ -35,7 +35,7 @@ func child(spec string) {
 		childCommand(os.Getenv(childBeforeEnv))
 	}
 	table := topics.New(topics.Config{Max: 1000, Linger: time.Second})
-	table.SetFeed(0, true, 1)
+	table.SetSourceState(0, true, 1)
 	go feed(table, nil)
 	s, err := Start(cfg, table)
 	if err != nil {

@@ -24,7 +24,7 @@ type conn struct {
 	gc      gnet.Conn // nil when the slot is free.
 	more    *details  // What it has beside this, if anything.
 	dec     wsproto.Decoder
-	source  guard.Source // The client that has got room for it from the guard; 0 if it was not let in.
+	prefix  guard.Prefix // The client that has got room for it from the guard; 0 if it was not let in.
 	id      fanout.ConnID
 	name    uint32 // What it is called in its hello and in the log.
 	replies uint32 // Bytes of answers that joined its backlog since that was empty.
@@ -178,7 +178,7 @@ func (l *loop) backlog(c *conn) int {
 // talking was let in by the guard; where the last word is out, the peer may see the end.
 func (l *loop) Write(id fanout.ConnID, p []byte)     { l.write(l.conn(id), p) }
 func (l *loop) Backlog(id fanout.ConnID) int         { return l.backlog(l.conn(id)) }
-func (l *loop) Source(id fanout.ConnID) guard.Source { return l.conn(id).source }
+func (l *loop) Prefix(id fanout.ConnID) guard.Prefix { return l.conn(id).prefix }
 func (l *loop) Drained(id fanout.ConnID)             { shutdownWrite(int(l.conn(id).fd)) }
 
 // Evict implements [fanout.Sink].

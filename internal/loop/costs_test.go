@@ -178,14 +178,14 @@ func TestSourceIsKnown(t *testing.T) {
 	for _, most := range []int{0, 5} {
 		t.Run(fmt.Sprint("at most ", most), func(t *testing.T) {
 			e := serve(t, func(c *Config) {
-				c.Guard.ConnsPerSource = most
+				c.Guard.ConnsPerPrefix = most
 				c.Trusted = trusting(t, "127.0.0.1")
 			})
 			e.ask("127.0.0.1", upgradeWith("", "X-Forwarded-For: 198.51.100.1"))
 			e.ask("127.0.0.1", upgradeWith("", "X-Forwarded-For: 198.51.100.1"))
 			e.ask("127.0.0.2", upgradeRequest(""))
-			counts := map[guard.Source]int{}
-			e.eachConn(func(l *loop, c *conn) { counts[l.Source(c.id)]++ })
+			counts := map[guard.Prefix]int{}
+			e.eachConn(func(l *loop, c *conn) { counts[l.Prefix(c.id)]++ })
 			if len(counts) != 2 || counts[0] != 0 {
 				t.Errorf("conns by source are %v", counts)
 			}
@@ -202,7 +202,7 @@ func TestTopicsThatExist(t *testing.T) {
 	}
 	e := serve(t, withTokens(t), func(c *Config) {
 		c.Loops, c.Existing = 1, existing
-		c.Shard.NewTopics = guard.NewSourceLimit(guard.Rate{PerSecond: 1, Burst: 2}, time.Now().Add(-time.Hour))
+		c.Shard.NewTopics = guard.NewPrefixLimit(guard.Rate{PerSecond: 1, Burst: 2}, time.Now().Add(-time.Hour))
 	})
 	c := e.admit(tokenOf("alice", later(), `,"topics":["A","B","C*","D:*","P:*"]`), "&topics=A,B,C,D:1,P:1,P:2")
 	c.send(subscribe("P:3"))

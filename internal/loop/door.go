@@ -48,7 +48,7 @@ func (l *loop) meet(c *conn) bool {
 // introduce has the guard look at a conn whose trusted proxy has said now for whom it
 // speaks. It reports false if the conn is to be closed.
 func (l *loop) introduce(c *conn, forwarded []string) bool {
-	if c.refuse || c.source != 0 {
+	if c.refuse || c.prefix != 0 {
 		return true
 	}
 	if addr := l.server.cfg.Trusted.ClientAddr(c.client(), forwarded); addr != c.client() {
@@ -61,10 +61,10 @@ func (l *loop) introduce(c *conn, forwarded []string) bool {
 // none is told so when its request head is there. enter reports false if there is no
 // room even for waiting: then it has been told, and is to be closed.
 func (l *loop) enter(c *conn) bool {
-	source := guard.SourceOf(c.client())
-	verdict := l.server.guard.Enter(source, time.Now())
+	prefix := guard.PrefixOf(c.client())
+	verdict := l.server.guard.Enter(prefix, time.Now())
 	if verdict.Outcome == guard.OK {
-		c.source = source
+		c.prefix = prefix
 		return true
 	}
 	refusal := limited(verdict)
@@ -95,7 +95,7 @@ func limited(v guard.Verdict) *httphead.Refusal {
 
 // proxied takes bytes of the header that a proxy puts before a connection.
 func (l *loop) proxied(c *conn, in []byte) {
-	in, _ = c.gather(in)
+	in, _ = c.collect(in)
 	header, size, err := proxyproto.Parse(in)
 	if err != nil {
 		if l.debug() {

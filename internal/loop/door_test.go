@@ -112,9 +112,9 @@ func TestOrigin(t *testing.T) {
 }
 
 // As many as may are let in, however many come at once, on whichever loop.
-func TestConnsPerSource(t *testing.T) {
+func TestConnsPerPrefix(t *testing.T) {
 	const most, come = 7, 60
-	e := serve(t, func(c *Config) { c.Guard.ConnsPerSource = most })
+	e := serve(t, func(c *Config) { c.Guard.ConnsPerPrefix = most })
 	storm := func() (in []*raw) {
 		var mu sync.Mutex
 		var refused atomic.Int64
@@ -164,20 +164,20 @@ func TestConnsPerSource(t *testing.T) {
 		t.Errorf("another request: %s", res.Status)
 	}
 	until(t, func() bool { return e.refused("client_limit") == come-most+2 }, "the refusals to be counted")
-	if st := e.Guard(); st.Sources != 2 || st.Refused[guard.TooManyConns] != come-most+2 {
+	if st := e.Guard(); st.Prefixes != 2 || st.Refused[guard.TooManyConns] != come-most+2 {
 		t.Errorf("the guard counts %+v", st)
 	}
 	// The room comes back, however a conn ends, and once.
 	in[0].reset()
 	closeAll(in[1:])
-	until(t, func() bool { return e.Guard().Sources == 1 && e.Conns() == 1 }, "the room to be free")
+	until(t, func() bool { return e.Guard().Prefixes == 1 && e.Conns() == 1 }, "the room to be free")
 	closeAll(storm())
 }
 
 // Who is refused for its own limit waits in the room of refused ones, and takes no room
 // from others. When that is full, the answer does not wait for the request.
 func TestRefusedByTheGuardHoldsNoRoom(t *testing.T) {
-	e := serve(t, func(c *Config) { c.Guard.ConnsPerSource, c.MaxConns = 1, 3 })
+	e := serve(t, func(c *Config) { c.Guard.ConnsPerPrefix, c.MaxConns = 1, 3 })
 	e.ask("127.0.0.1", upgradeRequest(""))
 	var silent []*raw
 	for range RefuseRoom {
@@ -200,7 +200,7 @@ func TestRefusedByTheGuardHoldsNoRoom(t *testing.T) {
 	until(t, func() bool { return e.refusing.Load() == 0 && e.conns.Load() == 3 }, "only those to be left")
 	// Above the maximum the guard is not asked.
 	e.ask("127.0.0.4", upgradeRequest(""))
-	if st := e.Guard(); st.Sources != 3 || st.Refused[guard.TooManyConns] != RefuseRoom+1 {
+	if st := e.Guard(); st.Prefixes != 3 || st.Refused[guard.TooManyConns] != RefuseRoom+1 {
 		t.Errorf("the guard counts %+v", st)
 	}
 }
@@ -215,7 +215,7 @@ func TestConnRates(t *testing.T) {
 		most   int // Of Retry-After.
 		body   string
 	}{
-		{"of one", guard.Config{PerSource: slow}, 429, 5, "too many new connections from your address, try again later"},
+		{"of one", guard.Config{PerPrefix: slow}, 429, 5, "too many new connections from your address, try again later"},
 		{"of all", guard.Config{Total: slow}, 503, 60, "too many new connections, try again later"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -248,7 +248,7 @@ func trusting(t *testing.T, list string) guard.Trusted {
 // A client is who a trusted proxy says, and nobody is who he says himself.
 func TestForwardedFor(t *testing.T) {
 	e := serve(t, func(c *Config) {
-		c.Guard.ConnsPerSource = 1
+		c.Guard.ConnsPerPrefix = 1
 		c.Trusted = trusting(t, "127.0.0.1, 10.0.0.0/8")
 	})
 	for _, tc := range []struct {
@@ -276,7 +276,7 @@ func TestForwardedFor(t *testing.T) {
 	if _, res, _ := e.ask("127.0.0.1", upgradeWith("", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-For: 198.51.100.1")); res.StatusCode != 429 {
 		t.Errorf("two fields: %s", res.Status)
 	}
-	if n := e.Guard().Sources; n != 6 {
+	if n := e.Guard().Prefixes; n != 6 {
 		t.Errorf("%d sources, want 6", n)
 	}
 }
@@ -285,7 +285,7 @@ func TestForwardedFor(t *testing.T) {
 // that is full, in none.
 func TestForwardedForInAFullRoom(t *testing.T) {
 	e := serve(t, func(c *Config) {
-		c.Guard.ConnsPerSource, c.MaxConns = 1, 4
+		c.Guard.ConnsPerPrefix, c.MaxConns = 1, 4
 		c.Trusted = trusting(t, "127.0.0.1")
 	})
 	forwarded := upgradeWith("", "X-Forwarded-For: 198.51.100.1")
@@ -314,7 +314,7 @@ func proxyHeaders(client string) map[string]string {
 
 // The header, the request and a first frame arrive in any two pieces.
 func TestProxyProtocolCutAtEveryByte(t *testing.T) {
-	e := serve(t, func(c *Config) { c.ProxyProtocol = true; c.Guard.ConnsPerSource = 1 })
+	e := serve(t, func(c *Config) { c.ProxyProtocol = true; c.Guard.ConnsPerPrefix = 1 })
 	for version := range proxyHeaders("192.0.2.1") {
 		t.Run(version, func(t *testing.T) {
 			for at := 1; ; at++ {
@@ -333,13 +333,13 @@ func TestProxyProtocolCutAtEveryByte(t *testing.T) {
 				}
 				c.want("hello")
 				c.want("pong")
-				want := guard.SourceOf(netip.MustParseAddr(client))
+				want := guard.PrefixOf(netip.MustParseAddr(client))
 				e.eachConn(func(_ *loop, c *conn) {
-					if c.source != want || c.more != nil {
-						t.Errorf("cut at %d: the source is %x, want %x; more is %+v", at, c.source, want, c.more)
+					if c.prefix != want || c.more != nil {
+						t.Errorf("cut at %d: the source is %x, want %x; more is %+v", at, c.prefix, want, c.more)
 					}
 				})
-				if n := e.Guard().Sources; n != 1 {
+				if n := e.Guard().Prefixes; n != 1 {
 					t.Errorf("cut at %d: %d sources", at, n)
 				}
 				c.close()
@@ -352,7 +352,7 @@ func TestProxyProtocolCutAtEveryByte(t *testing.T) {
 func TestProxyProtocol(t *testing.T) {
 	e := serve(t, func(c *Config) {
 		c.ProxyProtocol = true
-		c.Guard.ConnsPerSource = 1
+		c.Guard.ConnsPerPrefix = 1
 		c.Trusted = trusting(t, "10.0.0.0/8")
 		c.Pages = pages(testPage)
 	})
@@ -379,7 +379,7 @@ func TestProxyProtocol(t *testing.T) {
 		}
 	}
 	until(t, func() bool { return e.Conns() == 4 }, "the refused ones to be gone")
-	if n := e.Guard().Sources; n != 4 {
+	if n := e.Guard().Prefixes; n != 4 {
 		t.Errorf("%d sources, want 4", n)
 	}
 
@@ -411,7 +411,7 @@ func TestProxyHeaderHasItsTime(t *testing.T) {
 
 // Those above the maximum have a header too, and are told so behind it.
 func TestProxyProtocolAboveTheMaximum(t *testing.T) {
-	e := serve(t, func(c *Config) { c.ProxyProtocol = true; c.MaxConns = 1; c.Guard.ConnsPerSource = 1 })
+	e := serve(t, func(c *Config) { c.ProxyProtocol = true; c.MaxConns = 1; c.Guard.ConnsPerPrefix = 1 })
 	header := "PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n"
 	e.ask("", header+upgradeRequest(""))
 	if _, res, _ := e.ask("", header+upgradeRequest("")); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
@@ -421,7 +421,7 @@ func TestProxyProtocolAboveTheMaximum(t *testing.T) {
 
 // Without permission a PROXY header is a bad request, and changes nobody's source.
 func TestProxyHeaderWithoutPermission(t *testing.T) {
-	e := serve(t, func(c *Config) { c.Guard.ConnsPerSource = 1; c.Trusted = trusting(t, "127.0.0.1") })
+	e := serve(t, func(c *Config) { c.Guard.ConnsPerPrefix = 1; c.Trusted = trusting(t, "127.0.0.1") })
 	for version, header := range proxyHeaders("192.0.2.1") {
 		if _, res, _ := e.ask("", header+upgradeRequest("")); res.StatusCode != 400 {
 			t.Errorf("%s: %s", version, res.Status)

@@ -101,7 +101,7 @@ func start(t testing.TB, change ...func(*Config)) *edge {
 		f(&cfg)
 	}
 	table := topics.New(topics.Config{Max: 1 << 18, Linger: time.Minute})
-	table.SetFeed(0, true, 1)
+	table.SetSourceState(0, true, 1)
 	s, err := Start(cfg, table)
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func (e *edge) end(over time.Duration) {
 	if n := e.table.Subscriptions(); n != 0 {
 		e.t.Errorf("%d subscriptions after Shutdown", n)
 	}
-	if n := e.Guard().Sources; n != 0 {
+	if n := e.Guard().Prefixes; n != 0 {
 		e.t.Errorf("%d sources hold connections after Shutdown", n)
 	}
 	if n := len(e.sessionsOf()); n != 0 {

@@ -28,7 +28,7 @@ func (r routes) find(path []byte) route {
 // handshake takes bytes of a request head. A whole one goes to its route, unless the conn
 // is refused whatever it asks for.
 func (l *loop) handshake(c *conn, in []byte) {
-	in, seen := c.gather(in)
+	in, seen := c.collect(in)
 	size, refusal := httphead.Head(in, seen)
 	if size == 0 && refusal == nil {
 		if c.keep(in) {
@@ -60,7 +60,7 @@ func (l *loop) handshake(c *conn, in []byte) {
 const headReads = 1024
 
 // gather returns what has come of a header: in, and what was kept before it.
-func (c *conn) gather(in []byte) (all []byte, seen int) {
+func (c *conn) collect(in []byte) (all []byte, seen int) {
 	if c.more == nil || c.more.head == nil {
 		return in, 0
 	}

@@ -102,7 +102,7 @@ func TestMappedAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := serve(t, func(c *Config) {
-		c.Listen, c.Guard.ConnsPerSource, c.Trusted = ":0", 1, trusted
+		c.Listen, c.Guard.ConnsPerPrefix, c.Trusted = ":0", 1, trusted
 	})
 	addr := at("127.0.0.1", e.Addr())
 	first := dialFrom(t, "127.0.0.1", addr).upgrade("")

@@ -101,7 +101,7 @@ func (l *loop) turnWheel(now time.Time) (more bool) {
 			l.panicked(l.conn(id), p)
 		}
 	}()
-	return l.shard.Tick(now)
+	return l.shard.Turn(now)
 }
 
 // drain stops accepting and begins to send the conns away.
@@ -183,7 +183,7 @@ func (l *loop) OnClose(gc gnet.Conn, err error) gnet.Action {
 	l.counts.closed[c.cause]++
 	l.logEnd(c, err)
 	l.shed(c)
-	l.server.guard.Leave(c.source)
+	l.server.guard.Leave(c.prefix)
 	l.shard.Remove(c.id)
 	l.server.dismiss(c.refuse)
 	*c = conn{}

@@ -8,7 +8,7 @@
 //	listen*.go       where to listen, socket options, and how a loop stops accepting
 //	loop.go          one loop: its turns, and gnet's events of connections
 //	conn.go          one connection: its stages, what is written to it, and its end
-//	door.go          which connections may come in: PROXY header, limits by source
+//	door.go          which connections may come in: PROXY header, limits by prefix
 //	http.go          requests, and the routes that answer them; pages and refusals
 //	websocket.go     the route of the WebSocket
 //	echo.go          a server that sends back what it gets, for conformance suites

@@ -25,8 +25,8 @@ type session struct {
 
 // identify says what a request asks for in its query, and what its token says, if one is
 // needed.
-func (l *loop) identify(req *httphead.Request) (o httphead.Opening, claims auth.Claims, r *httphead.Refusal) {
-	if o, r = req.Opening(protocol.ValidInterval); r != nil || l.server.cfg.Verifier == nil {
+func (l *loop) identify(req *httphead.Request) (o httphead.Query, claims auth.Claims, r *httphead.Refusal) {
+	if o, r = req.ParseQuery(protocol.ValidInterval); r != nil || l.server.cfg.Verifier == nil {
 		return o, claims, r
 	}
 	token := o.Token

@@ -9,7 +9,7 @@ import (
 )
 
 // sourceOf is who the only conn of an edge is from, as its shard is told.
-func (e *edge) sourceOf() (source guard.Source) {
+func (e *edge) sourceOf() (source guard.Prefix) {
 	e.t.Helper()
 	done := make(chan struct{})
 	l := e.loops[0]
@@ -17,7 +17,7 @@ func (e *edge) sourceOf() (source guard.Source) {
 		defer close(done)
 		for id := range fanout.ConnID(1 << slabBits) {
 			if l.conn(id).gc != nil {
-				source = l.Source(id)
+				source = l.Prefix(id)
 			}
 		}
 	})
@@ -37,7 +37,7 @@ func TestSourceIsTheClient(t *testing.T) {
 		change                 func(*Config)
 	}{
 		{"by itself", "127.0.0.2", upgradeRequest(""), "127.0.0.2", func(*Config) {}},
-		{"with limits", "127.0.0.2", upgradeRequest(""), "127.0.0.2", func(c *Config) { c.Guard.ConnsPerSource = 5 }},
+		{"with limits", "127.0.0.2", upgradeRequest(""), "127.0.0.2", func(c *Config) { c.Guard.ConnsPerPrefix = 5 }},
 		{"X-Forwarded-For", "127.0.0.7", upgradeWith("", "X-Forwarded-For: 203.0.113.9"), "203.0.113.9", func(c *Config) { c.Trusted = trusted }},
 		{"X-Forwarded-For of nobody that is trusted", "127.0.0.2", upgradeWith("", "X-Forwarded-For: 203.0.113.9"), "127.0.0.2", func(c *Config) { c.Trusted = trusted }},
 		{"a PROXY header", "127.0.0.2", "PROXY TCP4 203.0.113.9 127.0.0.1 4000 8080\r\n" + upgradeRequest(""), "203.0.113.9", func(c *Config) { c.ProxyProtocol = true }},
@@ -50,7 +50,7 @@ func TestSourceIsTheClient(t *testing.T) {
 				t.Fatalf("answered with %s %q", res.Status, body)
 			}
 			defer c.close()
-			if got, want := e.sourceOf(), guard.SourceOf(netip.MustParseAddr(tc.want)); got != want {
+			if got, want := e.sourceOf(), guard.PrefixOf(netip.MustParseAddr(tc.want)); got != want {
 				t.Errorf("the source is %x, want %x", got, want)
 			}
 		})

@@ -250,7 +250,7 @@ func (s *Server) Stats() Stats {
 // the truth by what they have taken within the last second.
 func (s *Server) Backlog() int64 { return s.cfg.Shard.Backlogs.Bytes() }
 
-// Guard is what the limits by source have counted. Refused conns are counted in
+// Guard is what the limits by prefix have counted. Refused conns are counted in
 // [Stats.Refused] as well, when they are answered.
 func (s *Server) Guard() guard.Stats { return s.guard.Stats() }
 

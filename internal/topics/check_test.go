@@ -247,7 +247,7 @@ func checkLedger(t testing.TB, tb *Table) map[uint32]ID {
 		before, since := uint32(0), int64(math.MinInt64)
 		for at := li.first; at != 0; at = l.entries[at].next {
 			e := &l.entries[at]
-			if freePlaces[at] || e.kind != of || e.asker != asker || e.prev != before || feed >= 0 && int(e.feed) != feed {
+			if freePlaces[at] || e.kind != of || e.asker != asker || e.prev != before || feed >= 0 && int(e.source) != feed {
 				t.Fatalf("in list %d of asker %d and feed %d, behind %d, is at %d %+v, free: %v", of, asker, feed, before, at, *e, freePlaces[at])
 			}
 			if feed < 0 && e.since < since {
@@ -275,18 +275,18 @@ func checkLedger(t testing.TB, tb *Table) map[uint32]ID {
 	walk(l.bare, bare, 0, -1)
 	walk(l.idle, idle, 0, -1)
 	inTurn := make(map[uint32]bool)
-	for i := range l.feeds {
-		walk(l.feeds[i].due, due, 0, i)
+	for i := range l.queues {
+		walk(l.queues[i].due, due, 0, i)
 		before := uint32(0)
-		for a := l.feeds[i].turn.first; a != 0; a = l.askers[a].turn.next {
-			if inTurn[a] || l.askers[a].turn.prev != before || int(l.askers[a].feed) != i {
+		for a := l.queues[i].turn.first; a != 0; a = l.askers[a].turn.next {
+			if inTurn[a] || l.askers[a].turn.prev != before || int(l.askers[a].source) != i {
 				t.Fatalf("asker %d of the turn of feed %d, behind %d, is %+v", a, i, before, l.askers[a])
 			}
 			inTurn[a] = true
 			before = a
 		}
-		if l.feeds[i].turn.last != before {
-			t.Fatalf("the turn of feed %d ends with %d, its last is %d", i, before, l.feeds[i].turn.last)
+		if l.queues[i].turn.last != before {
+			t.Fatalf("the turn of feed %d ends with %d, its last is %d", i, before, l.queues[i].turn.last)
 		}
 	}
 	ranked := make(map[uint32]uint32)
@@ -308,11 +308,11 @@ func checkLedger(t testing.TB, tb *Table) map[uint32]ID {
 		if as.askerKey != key {
 			t.Fatalf("%+v leads to %+v", key, *as)
 		}
-		n := walk(as.waiting, waiting, a, int(key.feed))
+		n := walk(as.waiting, waiting, a, int(key.source))
 		if inTurn[a] != (n > 0) {
 			t.Fatalf("%+v has %d topics that wait and is in turn: %v", key, n, inTurn[a])
 		}
-		n += walk(as.rowless, rowless, a, int(key.feed))
+		n += walk(as.rowless, rowless, a, int(key.source))
 		if n != as.count || n == 0 || ranked[a] != n {
 			t.Fatalf("%+v has %d topics, counted %d, and the rank %d", key, n, as.count, ranked[a])
 		}

@@ -6,8 +6,8 @@ import "sync/atomic"
 // an operator has named.
 const SourcesMax = 64
 
-// Feed is how one source of ticks is. It is never changed after it was committed.
-type Feed struct {
+// SourceState is how one source of ticks is. It is never changed after it was committed.
+type SourceState struct {
 	Scope string // The topics that the source serves, as patterns. Empty if it takes all, or what is left.
 	Up    bool
 	Since int64  // In Unix milliseconds.
@@ -16,7 +16,7 @@ type Feed struct {
 
 // source is the table's part of one source.
 type source struct {
-	feed atomic.Pointer[Feed]
+	feed atomic.Pointer[SourceState]
 	lag  atomic.Int64 // Milliseconds.
 }
 
@@ -27,7 +27,7 @@ type Health struct {
 	Lag  int64 // How far the source is behind that is furthest, in milliseconds.
 }
 
-// SetSources says where ticks come from: a scope for each source, see [Feed]. All are
+// SetSources says where ticks come from: a scope for each source, see [SourceState]. All are
 // down. Without it there is one source, of all topics. It is called once, before the
 // table is used.
 func (t *Table) SetSources(scopes []string) {
@@ -36,9 +36,9 @@ func (t *Table) SetSources(scopes []string) {
 	}
 	t.sources = make([]source, len(scopes))
 	for i, scope := range scopes {
-		t.sources[i].feed.Store(&Feed{Scope: scope, Since: t.made})
+		t.sources[i].feed.Store(&SourceState{Scope: scope, Since: t.made})
 	}
-	t.ledger.feeds = make([]queue, len(scopes))
+	t.ledger.queues = make([]queue, len(scopes))
 }
 
 // SetRoute says which of the sources takes a topic, by its name. Without it all topics are
@@ -46,21 +46,21 @@ func (t *Table) SetSources(scopes []string) {
 func (t *Table) SetRoute(route func(topic string) int) { t.route = route }
 
 // feedOf is the source of ticks that a topic is of.
-func (t *Table) feedOf(name string) uint8 {
+func (t *Table) sourceOf(name string) uint8 {
 	if t.route == nil {
 		return 0
 	}
 	return uint8(t.route(name))
 }
 
-// SetFeed notes that a source is up, or down, since a time in Unix milliseconds. It does
+// SetSourceState notes that a source is up, or down, since a time in Unix milliseconds. It does
 // nothing if that is what the table knows.
-func (t *Table) SetFeed(source int, up bool, since int64) {
+func (t *Table) SetSourceState(source int, up bool, since int64) {
 	t.feeding.Lock()
 	defer t.feeding.Unlock()
 	src := &t.sources[source]
 	if was := src.feed.Load(); was.Up != up {
-		t.announce(func(seq uint64) { src.feed.Store(&Feed{was.Scope, up, since, seq}) })
+		t.announce(func(seq uint64) { src.feed.Store(&SourceState{was.Scope, up, since, seq}) })
 	}
 }
 
@@ -70,8 +70,8 @@ func (t *Table) SetLag(source int, ms int64) { t.sources[source].lag.Store(ms) }
 // Sources is how many sources there are, at least one.
 func (t *Table) Sources() int { return len(t.sources) }
 
-// Feed is how a source is.
-func (t *Table) Feed(source int) *Feed { return t.sources[source].feed.Load() }
+// SourceState is how a source is.
+func (t *Table) SourceState(source int) *SourceState { return t.sources[source].feed.Load() }
 
 // Health sums up all sources.
 func (t *Table) Health() Health {

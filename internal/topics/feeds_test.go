@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-func wantFeed(t *testing.T, tb *Table, source int, want Feed) {
+func wantFeed(t *testing.T, tb *Table, source int, want SourceState) {
 	t.Helper()
-	if got := *tb.Feed(source); got != want {
+	if got := *tb.SourceState(source); got != want {
 		t.Fatalf("source %d is %+v, want %+v", source, got, want)
 	}
 	check(t, tb)
@@ -19,28 +19,28 @@ func TestAFeedIsDownUntilItHasBeenUp(t *testing.T) {
 	if tb.Sources() != 1 {
 		t.Fatalf("%d sources", tb.Sources())
 	}
-	wantFeed(t, tb, 0, Feed{Since: start.UnixMilli()})
-	tb.SetFeed(0, false, 5)
-	wantFeed(t, tb, 0, Feed{Since: start.UnixMilli()})
+	wantFeed(t, tb, 0, SourceState{Since: start.UnixMilli()})
+	tb.SetSourceState(0, false, 5)
+	wantFeed(t, tb, 0, SourceState{Since: start.UnixMilli()})
 	if tb.Notice() != 0 || tb.Watermark() != 0 {
 		t.Fatalf("notice %d, watermark %d", tb.Notice(), tb.Watermark())
 	}
-	wantFeed(t, New(Config{Max: 10}), 0, Feed{})
+	wantFeed(t, New(Config{Max: 10}), 0, SourceState{})
 }
 
 func TestAChangeOfAFeedIsNews(t *testing.T) {
 	tb := newTable(10)
 	acquire(t, tb, "A")
-	tb.SetFeed(0, true, 100)
-	wantFeed(t, tb, 0, Feed{Up: true, Since: 100, Seq: 1})
+	tb.SetSourceState(0, true, 100)
+	wantFeed(t, tb, 0, SourceState{Up: true, Since: 100, Seq: 1})
 	publish(t, tb, "A", "1")
-	tb.SetFeed(0, true, 200)
-	wantFeed(t, tb, 0, Feed{Up: true, Since: 100, Seq: 1})
+	tb.SetSourceState(0, true, 200)
+	wantFeed(t, tb, 0, SourceState{Up: true, Since: 100, Seq: 1})
 	if tb.Notice() != 1 || tb.Watermark() != 2 {
 		t.Fatalf("notice %d, watermark %d", tb.Notice(), tb.Watermark())
 	}
-	tb.SetFeed(0, false, 300)
-	wantFeed(t, tb, 0, Feed{Since: 300, Seq: 3})
+	tb.SetSourceState(0, false, 300)
+	wantFeed(t, tb, 0, SourceState{Since: 300, Seq: 3})
 	if tb.Notice() != 3 || tb.Watermark() != 3 {
 		t.Fatalf("notice %d, watermark %d", tb.Notice(), tb.Watermark())
 	}
@@ -52,14 +52,14 @@ func TestSeveralSources(t *testing.T) {
 	if tb.Sources() != 2 || tb.Health().Up {
 		t.Fatalf("%d sources, %+v", tb.Sources(), tb.Health())
 	}
-	tb.SetFeed(1, true, 100)
-	wantFeed(t, tb, 0, Feed{Scope: "fx:*,crypto:*"})
-	wantFeed(t, tb, 1, Feed{Up: true, Since: 100, Seq: 1})
+	tb.SetSourceState(1, true, 100)
+	wantFeed(t, tb, 0, SourceState{Scope: "fx:*,crypto:*"})
+	wantFeed(t, tb, 1, SourceState{Up: true, Since: 100, Seq: 1})
 	if tb.Health().Up {
 		t.Fatal("up, with one of two sources")
 	}
-	tb.SetFeed(0, true, 200)
-	wantFeed(t, tb, 0, Feed{Scope: "fx:*,crypto:*", Up: true, Since: 200, Seq: 2})
+	tb.SetSourceState(0, true, 200)
+	wantFeed(t, tb, 0, SourceState{Scope: "fx:*,crypto:*", Up: true, Since: 200, Seq: 2})
 	if !tb.Health().Up {
 		t.Fatal("down, with both sources up")
 	}
@@ -79,7 +79,7 @@ func TestHealth(t *testing.T) {
 	tb := newTable(10)
 	tb.SetSources([]string{"a:*", "b:*", ""})
 	for i := range 3 {
-		tb.SetFeed(i, true, 1)
+		tb.SetSourceState(i, true, 1)
 	}
 	if h := tb.Health(); h != (Health{Up: true}) {
 		t.Fatalf("%+v", h)

@@ -43,7 +43,7 @@ type ledger struct {
 	of         map[askerKey]uint32
 	ranks      [known + 1]ranks // By their standing.
 
-	feeds      []queue
+	queues     []queue
 	bare, idle list
 	waiting    int // Topics that the feeds were not told of.
 	lacking    int // Topics without a row, those that linger included.
@@ -59,7 +59,7 @@ type entry struct {
 	id         ID
 	prev, next uint32
 	asker      uint32 // Of waiting and rowless ones.
-	feed       uint8
+	source     uint8
 	kind       kind
 }
 
@@ -93,7 +93,7 @@ type asker struct {
 
 type askerKey struct {
 	by       uint64
-	feed     uint8
+	source   uint8
 	standing standing
 }
 
@@ -148,7 +148,7 @@ func (l *ledger) init() {
 func (l *ledger) want(id ID, name string, key askerKey) (place uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	place = l.enter(entry{id: id, name: name, feed: key.feed})
+	place = l.enter(entry{id: id, name: name, source: key.source})
 	l.lacking++
 	l.put(place, waiting, l.asker(key))
 	return place
@@ -161,7 +161,7 @@ func (l *ledger) hold(place uint32, key askerKey) (newPlace uint32) {
 	e := &l.entries[place]
 	if e.kind == bare {
 		l.take(place)
-		key.feed = e.feed
+		key.source = e.source
 		l.put(place, rowless, l.asker(key))
 		return place
 	}
@@ -195,7 +195,7 @@ func (l *ledger) release(place uint32, id ID, name string, feed uint8, since int
 	to := idle
 	switch {
 	case place == 0:
-		place = l.enter(entry{id: id, name: name, feed: feed})
+		place = l.enter(entry{id: id, name: name, source: feed})
 	case l.entries[place].kind == rowless:
 		l.take(place)
 		to = bare
@@ -251,7 +251,7 @@ func (l *ledger) row(place uint32) (newPlace uint32, by uint64) {
 // dropped and is wanted again must not come the other way round.
 func (l *ledger) changes(feed int, dst []Change, most int) []Change {
 	l.mu.Lock()
-	q := &l.feeds[feed]
+	q := &l.queues[feed]
 	drops := q.drops
 	q.drops = nil
 	at := len(dst)
@@ -365,7 +365,7 @@ func (l *ledger) giveUp(v victim, withdrawnMax int) (held, ok bool) {
 		l.lacking--
 	}
 	if e.kind != waiting {
-		q := &l.feeds[e.feed]
+		q := &l.queues[e.source]
 		q.drops = append(q.drops, e.name)
 	}
 	l.leave(v.place)

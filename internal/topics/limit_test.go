@@ -160,7 +160,7 @@ func sizeOf(tb *Table) (n size) {
 		}
 	}
 	n.entries = cap(tb.ledger.entries)
-	n.drops = cap(tb.ledger.feeds[0].drops)
+	n.drops = cap(tb.ledger.queues[0].drops)
 	return n
 }
 

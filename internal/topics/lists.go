@@ -28,7 +28,7 @@ func (l *ledger) put(place uint32, to kind, of uint32) {
 	if of != 0 {
 		a := &l.askers[of]
 		if to == waiting && a.waiting.first == 0 {
-			l.inTurn(&l.feeds[a.feed], of)
+			l.inTurn(&l.queues[a.source], of)
 		}
 		l.count(of, 1)
 	}
@@ -48,7 +48,7 @@ func (l *ledger) take(place uint32) {
 	if of := e.asker; of != 0 {
 		a := &l.askers[of]
 		if e.kind == waiting && a.waiting.first == 0 {
-			l.outOfTurn(&l.feeds[a.feed], of)
+			l.outOfTurn(&l.queues[a.source], of)
 		}
 		l.count(of, -1)
 	}
@@ -62,7 +62,7 @@ func (l *ledger) listOf(e *entry) *list {
 	case rowless:
 		return &l.askers[e.asker].rowless
 	case due:
-		return &l.feeds[e.feed].due
+		return &l.queues[e.source].due
 	case bare:
 		return &l.bare
 	default:

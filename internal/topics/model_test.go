@@ -418,11 +418,11 @@ func (p *program) watch() {
 
 func (p *program) setFeed(up bool) {
 	p.logf("feed up: %v", up)
-	p.table.SetFeed(0, up, p.now.UnixMilli())
+	p.table.SetSourceState(0, up, p.now.UnixMilli())
 	if p.model.up != up {
 		p.model.up = up
-		if want := (Feed{Up: up, Since: p.now.UnixMilli(), Seq: p.model.announce()}); *p.table.Feed(0) != want {
-			p.fatalf("the feed is %+v, want %+v", *p.table.Feed(0), want)
+		if want := (SourceState{Up: up, Since: p.now.UnixMilli(), Seq: p.model.announce()}); *p.table.SourceState(0) != want {
+			p.fatalf("the feed is %+v, want %+v", *p.table.SourceState(0), want)
 		}
 	}
 }

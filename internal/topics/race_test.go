@@ -239,7 +239,7 @@ func (f *feedState) step(t *testing.T) {
 	now := f.market.now()
 	table.Sweep(now)
 	table.Watch(now.UnixMilli())
-	table.SetFeed(0, !table.Feed(0).Up, now.UnixMilli())
+	table.SetSourceState(0, !table.SourceState(0).Up, now.UnixMilli())
 	before := table.Watermark()
 	f.changes = table.Changes(0, f.changes[:0], 8) // Not all at once.
 	for _, change := range f.changes {
@@ -420,7 +420,7 @@ func TestNoticeIsNotBehindTheWatermark(t *testing.T) {
 	var feeding sync.WaitGroup
 	feeding.Go(func() {
 		for at := int64(0); !stop.Load(); at++ {
-			tb.SetFeed(0, at%2 == 0, at)
+			tb.SetSourceState(0, at%2 == 0, at)
 		}
 	})
 	for begin := time.Now(); time.Since(begin) < 500*time.Millisecond && !t.Failed(); {

@@ -226,7 +226,7 @@ func (t *Table) acquire(name []byte, key askerKey) (ID, error) {
 // acquireNew is acquire for a name that the shard did not have when it was locked, as it is.
 // It unlocks the shard.
 func (t *Table) acquireNew(s *shard, index uint64, key askerKey, name string) (ID, error) {
-	key.feed = t.feedOf(name)
+	key.source = t.sourceOf(name)
 	ok, room := false, t.reserve()
 	var local uint32
 	if !room {
@@ -300,7 +300,7 @@ func (t *Table) Release(id ID, now time.Time) {
 		t.ledger.returned()
 	default:
 		var lingers bool
-		tp.place, lingers = t.ledger.release(tp.place, id, tp.name, t.feedOf(tp.name), t.passed(now))
+		tp.place, lingers = t.ledger.release(tp.place, id, tp.name, t.sourceOf(tp.name), t.passed(now))
 		if !lingers {
 			t.forget(s, local)
 		}

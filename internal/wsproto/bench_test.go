@@ -67,7 +67,7 @@ var browserHead = headOf("GET /ws?topics=AAPL&interval=500&token=a.b.c HTTP/1.1"
 	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36")...)
 
 // openUp is all that a usual handshake takes, but for what it says of topics.
-func openUp(t testing.TB, out []byte) ([]byte, httphead.Opening) {
+func openUp(t testing.TB, out []byte) ([]byte, httphead.Query) {
 	size, r := httphead.Head(browserHead, 0)
 	if r != nil {
 		t.Fatal(r)
@@ -76,7 +76,7 @@ func openUp(t testing.TB, out []byte) ([]byte, httphead.Opening) {
 	if r != nil || CheckUpgrade(&req) != nil {
 		t.Fatal(r, CheckUpgrade(&req))
 	}
-	o, r := req.Opening(protocol.ValidInterval)
+	o, r := req.ParseQuery(protocol.ValidInterval)
 	if r != nil {
 		t.Fatal(r)
 	}

@@ -127,9 +127,9 @@ var (
 		"SlowTimeout", "-slow-timeout", "SlowRate", "-slow-rate", "IdleTimeout", "-idle-timeout",
 		"HandshakeTimeout", "-handshake-timeout", "MaxAge", "-max-age", "MaxTopics", "-max-topics",
 		"CommandRate", "-command-rate", "CommandBurst", "-command-burst", "SubscribeRate", "-subscribe-rate",
-		"MaxValueless", "-max-valueless", "ConnsPerSource", "-max-conns-per-ip",
+		"MaxValueless", "-max-valueless", "ConnsPerPrefix", "-max-conns-per-ip",
 		"Total.PerSecond", "-conn-rate", "Total.Burst", "-conn-burst",
-		"PerSource.PerSecond", "-conn-rate-per-ip", "PerSource.Burst", "-conn-burst-per-ip")
+		"PerPrefix.PerSecond", "-conn-rate-per-ip", "PerPrefix.Burst", "-conn-burst-per-ip")
 	tableFlags     = strings.NewReplacer("StaleFloor", "-stale-floor", "StaleAfter", "-stale-after")
 	newTopicsFlags = strings.NewReplacer("PerSecond", "-new-topics-rate-per-ip", "Burst", "-new-topics-burst-per-ip")
 )
@@ -227,7 +227,7 @@ func (c *Config) tokenSources() (given []string) {
 func (c *Config) fill() error {
 	c.page = c.page || c.demo
 	fillBurst(&c.loop.Guard.Total, 2*c.loop.Guard.Total.PerSecond)
-	fillBurst(&c.loop.Guard.PerSource, 10*c.loop.Guard.PerSource.PerSecond)
+	fillBurst(&c.loop.Guard.PerPrefix, 10*c.loop.Guard.PerPrefix.PerSecond)
 	fillBurst(&c.newTopics, max(8*c.newTopics.PerSecond, 4*c.loop.Shard.MaxTopics))
 	if c.backlogTotal == 0 {
 		c.backlogTotal = backlogShare(doctor.ReadMemory(os.DirFS("/")))

@@ -73,7 +73,7 @@ var metricTable = []metric{
 	{"token_keys_fetches_total", "Fetches of the keys of tokens, those that failed included.", "", fetches(func(t auth.Stats) float64 { return float64(t.Fetches) })},
 	{"token_keys_fetch_failures_total", "Fetches of the keys of tokens that failed.", "", fetches(func(t auth.Stats) float64 { return float64(t.Failures) })},
 
-	{"guard_sources", "IPv4 addresses and IPv6 /64 networks that hold connections, if these are limited.", "", one(func(s *scrape) int { return s.guard.Sources })},
+	{"guard_sources", "IPv4 addresses and IPv6 /64 networks that hold connections, if these are limited.", "", one(func(s *scrape) int { return s.guard.Prefixes })},
 	{"guard_refused_total", "Connections refused by the limits of new ones, by limit.", "limit", func(s *scrape, to sink) {
 		for o := guard.OK + 1; int(o) < guard.Outcomes; o++ {
 			to.put(float64(s.guard.Refused[o]), o.String())
@@ -96,7 +96,7 @@ var metricTable = []metric{
 	{"feed_fetch_failures_total", "Topics whose newest value could not be fetched, per attempt.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.FetchFailures] })},
 	{"feed_broken_total", "Connections given up because what came was not what Redis sends.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Broken] })},
 	{"feed_connected", "1 while a source of the feed is connected, by the patterns of its topics.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return oneIf(of.Connected) })},
-	{"feed_current", "1 while the values of a source of the feed are current, which is what clients are told and /readyz says.", "source", sourcesOf(func(s *scrape, i int, _ *feed.SourceStats) float64 { return oneIf(s.table.Feed(i).Up) })},
+	{"feed_current", "1 while the values of a source of the feed are current, which is what clients are told and /readyz says.", "source", sourcesOf(func(s *scrape, i int, _ *feed.SourceStats) float64 { return oneIf(s.table.SourceState(i).Up) })},
 	{"feed_behind", "Topics that keep a source of the feed from being current: wanted when the gap began, and not read since.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return float64(of.Behind) })},
 	{"feed_lag_seconds", "How old a message may be that a source of the feed receives now; 0 while it is not connected.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return of.Lag.Seconds() })},
 	{"feed_channels", "Redis channels subscribed, as Redis has confirmed them.", "", one(func(s *scrape) int64 { return s.ticks.Channels })},

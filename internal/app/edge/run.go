@@ -103,7 +103,7 @@ type edge struct {
 	endWork   context.CancelFunc
 	working   sync.WaitGroup
 
-	newTopics *guard.SourceLimit
+	newTopics *guard.PrefixLimit
 	table     *topics.Table
 	feed      *feed.Feed
 	verifier  *auth.Verifier // Nil if nobody needs a token.
@@ -199,9 +199,9 @@ func (e *edge) startDemo() (err error) {
 // the first to ask for thousands.
 func (e *edge) startFeed() (err error) {
 	now := time.Now()
-	e.newTopics = guard.NewSourceLimit(e.cfg.newTopics, now)
+	e.newTopics = guard.NewPrefixLimit(e.cfg.newTopics, now)
 	table := e.cfg.table
-	table.Start, table.Exists = now, func(by uint64) { e.newTopics.Return(guard.Source(by)) }
+	table.Start, table.Exists = now, func(by uint64) { e.newTopics.Return(guard.Prefix(by)) }
 	e.table = topics.New(table)
 	sources, _ := e.cfg.feed()
 	if e.feed, err = feed.New(sources, e.table, e.log); err == nil {
@@ -224,7 +224,7 @@ func (e *edge) startServer() (err error) {
 	cfg, now, snapshots := e.cfg.loop, time.Now(), e.cfg.snapshotRate/fanout.SnapshotUnit
 	cfg.Log, cfg.Verifier = e.log, e.verifier
 	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics
-	cfg.Shard.Snapshots = guard.NewSourceLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
+	cfg.Shard.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
 	if e.cfg.page {
 		cfg.Pages = map[string][]byte{"/": pageResponse(page)}
 	}
@@ -252,7 +252,7 @@ func (e *edge) serveAdmin(ctx context.Context) {
 func (e *edge) ready() (warning string, err error) {
 	var down []string
 	for i := range e.table.Sources() {
-		f := e.table.Feed(i)
+		f := e.table.SourceState(i)
 		if f.Up {
 			continue
 		}

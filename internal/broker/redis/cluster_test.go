@@ -118,7 +118,7 @@ func TestClusterUpAndDown(t *testing.T) {
 	c := still(t)
 	up := func(want bool, why string) {
 		t.Helper()
-		if c.table.Feed(0).Up != want {
+		if c.table.SourceState(0).Up != want {
 			t.Fatalf("up: %v, want %v: %s", !want, want, why)
 		}
 	}
@@ -180,11 +180,11 @@ func TestClusterMovesFromTheDeadToTheLiving(t *testing.T) {
 		t.Error("who asks a node that is down for a new topic is told nothing")
 	}
 	c.must(t, between(slot, "b:1", "b:1"))
-	if c.table.Feed(0).Up || b.wants.lacking() != 1 {
-		t.Errorf("up: %v; %d topics are lacking, want A alone", c.table.Feed(0).Up, b.wants.lacking())
+	if c.table.SourceState(0).Up || b.wants.lacking() != 1 {
+		t.Errorf("up: %v; %d topics are lacking, want A alone", c.table.SourceState(0).Up, b.wants.lacking())
 	}
 	c.serve(b)
-	if !c.table.Feed(0).Up || c.table.Stale(id[0]) != 0 {
+	if !c.table.SourceState(0).Up || c.table.Stale(id[0]) != 0 {
 		t.Error("down or stale, and all was read")
 	}
 }
@@ -201,7 +201,7 @@ func TestClusterNewNamesDoNotTakeItDown(t *testing.T) {
 	}
 	stale := func(want bool, id topics.ID, why string) {
 		t.Helper()
-		if !c.table.Feed(0).Up {
+		if !c.table.SourceState(0).Up {
 			t.Fatalf("down: %s", why)
 		}
 		if c.table.Stale(id) > 0 != want {
@@ -443,12 +443,12 @@ func TestStuckTopics(t *testing.T) {
 	for range straysMax {
 		n.asks(t, "subscribe[A]")
 		n.refuse(down)
-		if !c.table.Feed(0).Up {
+		if !c.table.SourceState(0).Up {
 			t.Error("down before it is clear that it stays so")
 		}
 		c.must(t, v)
 	}
-	if c.table.Feed(0).Up {
+	if c.table.SourceState(0).Up {
 		t.Error("up, and a topic is refused again and again")
 	}
 	n.asks(t, "subscribe[A]")
@@ -462,7 +462,7 @@ func TestStuckTopics(t *testing.T) {
 	c.must(t, v)
 	n.asks(t, "subscribe[A]")
 	n.receive(confirmation(shards.subscribe), 1)
-	if c.must(t, v); !c.table.Feed(0).Up {
+	if c.must(t, v); !c.table.SourceState(0).Up {
 		t.Error("down, and the topic is subscribed")
 	}
 }

@@ -134,7 +134,7 @@ func (u *upstream) client(ctx context.Context) (goredis.UniversalClient, error) 
 		// To sentinels go-redis speaks RESP3, whatever the protocol is to be.
 		own.Dialer = filtered(bareDialer(ctx, own), resp.Follower{Newer: true})
 		return goredis.NewFailoverClient(&goredis.FailoverOptions{
-			MasterName: u.master, SentinelAddrs: u.addrs, SentinelUsername: u.guard.Username, SentinelPassword: u.guard.Password,
+			MasterName: u.master, SentinelAddrs: u.addrs, SentinelUsername: u.sentinelOpts.Username, SentinelPassword: u.sentinelOpts.Password,
 			Username: own.Username, Password: own.Password, DB: own.DB, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
 			DialTimeout: own.DialTimeout, ReadTimeout: own.ReadTimeout, WriteTimeout: own.WriteTimeout, ContextTimeoutEnabled: true,
 			MaxRetries: own.MaxRetries, Protocol: own.Protocol, DisableIdentity: true,

@@ -96,7 +96,7 @@ func (sentinels) waitMax() time.Duration { return time.Second }
 func (s sentinels) dial(ctx context.Context) ([]*goredis.Client, error) {
 	var clients []*goredis.Client
 	for _, addr := range s.addrs {
-		opts, err := s.at(addr, s.guard)
+		opts, err := s.at(addr, s.sentinelOpts)
 		if err != nil {
 			closeAll(clients)
 			return nil, err

@@ -55,7 +55,7 @@ func newOpinion(t *testing.T, port, epoch int64) *opinion {
 
 func asking(addrs ...string) sentinels {
 	cfg := Config{Timeout: time.Second}
-	u := &upstream{addrs: addrs, master: "m", opts: At("").tuned(), guard: cfg.tuned()}
+	u := &upstream{addrs: addrs, master: "m", opts: At("").tuned(), sentinelOpts: cfg.tuned()}
 	return sentinels{u}
 }
 

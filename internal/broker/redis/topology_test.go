@@ -213,12 +213,12 @@ func TestTwoSources(t *testing.T) {
 	if st := r.Stats(); !st.Sources[1].Connected || st.Sources[1].Counts[broker.Connects] != 1 || st.Sources[0].Topics != "fx:*,*-USD" || st.Sources[1].Topics != "" {
 		t.Errorf("stats = %+v", st)
 	}
-	if r.table.Feed(0).Up || !r.table.Feed(1).Up {
+	if r.table.SourceState(0).Up || !r.table.SourceState(1).Up {
 		t.Error("the table does not know which source is down")
 	}
 	fx.Start()
 	tick(fx, "fx:EUR", "5")
-	r.eventually("both are up", func() bool { return r.table.Feed(0).Up && r.Stats().Connected })
+	r.eventually("both are up", func() bool { return r.table.SourceState(0).Up && r.Stats().Connected })
 }
 
 // The primary is killed, and a replica takes its place.
@@ -233,7 +233,7 @@ func TestSentinelFailover(t *testing.T) {
 
 	old, killed := s.Primary(), time.Now()
 	old.Kill()
-	r.eventually("the feed knows that it is down", func() bool { return !r.table.Feed(0).Up })
+	r.eventually("the feed knows that it is down", func() bool { return !r.table.SourceState(0).Up })
 	s.WaitMoved(old)
 	t.Logf("the sentinels took %v", time.Since(killed))
 	l.recovers("killed primary", killed)
@@ -308,7 +308,7 @@ func TestSentinelsThatCannotHelp(t *testing.T) {
 	t.Run("it is a replica", func(t *testing.T) {
 		primary.Do("REPLICAOF", "127.0.0.1", "1")
 		s := asking(s.Addrs()[2])
-		s.master, s.guard.Password = redistest.SentinelName, "watch-"+secret
+		s.master, s.sentinelOpts.Password = redistest.SentinelName, "watch-"+secret
 		if _, err := s.resolve(t.Context()); !errors.Is(err, errNotMaster) {
 			t.Errorf("error = %v", err)
 		}
@@ -342,7 +342,7 @@ func TestCluster(t *testing.T) {
 	cfg := inSlots(s.URL())
 	cfg.VersionField = "" // Nothing is lost here, so the order has to be right without.
 	r := run(t, cfg, limits)
-	r.eventually("connected without a topic", func() bool { return r.table.Feed(0).Up })
+	r.eventually("connected without a topic", func() bool { return r.table.SourceState(0).Up })
 	l := startLoad(r, client, publishedSharded)
 	slot := s.Slot("{T0}")
 
@@ -381,11 +381,11 @@ func TestClusterKilledPrimary(t *testing.T) {
 	slot := s.Slot("{T0}")
 	old, killed := s.Owner(slot), time.Now()
 	old.Kill()
-	r.eventually("the feed is down", func() bool { return !r.table.Feed(0).Up })
+	r.eventually("the feed is down", func() bool { return !r.table.SourceState(0).Up })
 	s.WaitMoved(slot, old)
 	t.Logf("the cluster took %v", time.Since(killed))
 	l.recovers("killed primary", killed)
-	r.eventually("the feed is up", func() bool { return r.table.Feed(0).Up })
+	r.eventually("the feed is up", func() bool { return r.table.SourceState(0).Up })
 	t.Logf("up again %v after the kill", time.Since(killed))
 	l.same()
 }
@@ -402,11 +402,11 @@ func TestClusterFrozenPrimary(t *testing.T) {
 	old, frozen := s.Owner(slot), time.Now()
 	old.Freeze()
 	defer old.Thaw()
-	r.eventually("the feed is down", func() bool { return !r.table.Feed(0).Up })
+	r.eventually("the feed is down", func() bool { return !r.table.SourceState(0).Up })
 	t.Logf("down %v after the freeze", time.Since(frozen))
 	s.WaitMoved(slot, old)
 	t.Logf("the cluster took %v", time.Since(frozen))
-	r.eventually("the feed is up", func() bool { return r.table.Feed(0).Up })
+	r.eventually("the feed is up", func() bool { return r.table.SourceState(0).Up })
 	t.Logf("up again %v after the freeze", time.Since(frozen))
 	l.recovers("frozen primary", frozen)
 	old.Thaw()
@@ -441,7 +441,7 @@ func TestClusterPausedPrimaryHoldsUpNobody(t *testing.T) {
 	cfg.Timeout = time.Minute // It is not missed before that.
 	r := run(t, cfg, limits)
 	r.acquire("T0")
-	r.eventually("the feed is up", func() bool { return r.table.Feed(0).Up })
+	r.eventually("the feed is up", func() bool { return r.table.SourceState(0).Up })
 	paused.Do("CLIENT", "PAUSE", "600000") // The other nodes don't miss it.
 	r.acquire(madeUp...)
 	r.acquire(other)
@@ -470,7 +470,7 @@ func TestNotACluster(t *testing.T) {
 	s := redistest.Start(t)
 	r := run(t, inSlots("redis-cluster://"+s.Addr()), limits)
 	r.eventually("the error", func() bool { return r.log.Count("use redis:// in the URL") > 0 })
-	if st := r.Stats(); r.table.Feed(0).Seq > 0 || st.LastError == "" {
+	if st := r.Stats(); r.table.SourceState(0).Seq > 0 || st.LastError == "" {
 		t.Errorf("stats = %+v", st)
 	}
 
@@ -493,7 +493,7 @@ func BenchmarkClusterFailover(b *testing.B) {
 		cfg := inSlots(s.URL())
 		cfg.VersionField = ""
 		r := run(b, cfg, limits)
-		all := func() bool { return r.table.Feed(0).Up && r.Stats().Channels == n }
+		all := func() bool { return r.table.SourceState(0).Up && r.Stats().Channels == n }
 		begin := time.Now()
 		for i := range n {
 			r.acquire(fmt.Sprint("T", i))
@@ -503,7 +503,7 @@ func BenchmarkClusterFailover(b *testing.B) {
 		old := s.Owner(0)
 		old.Kill()
 		begin = time.Now()
-		r.eventually("the feed is down", func() bool { return !r.table.Feed(0).Up })
+		r.eventually("the feed is down", func() bool { return !r.table.SourceState(0).Up })
 		s.WaitMoved(0, old)
 		moved += time.Since(begin)
 		r.eventually("all are subscribed again", all)

@@ -84,10 +84,10 @@ type upstream struct {
 	// opts are for every server that holds data; with an address if there is one.
 	opts *goredis.Options
 	// addrs are the sentinels, or the nodes of a cluster that are asked for the others.
-	addrs  []string
-	master string           // What the sentinels call the primary.
-	guard  *goredis.Options // For the sentinels themselves.
-	tls    TLSFiles
+	addrs        []string
+	master       string           // What the sentinels call the primary.
+	sentinelOpts *goredis.Options // For the sentinels themselves.
+	tls          TLSFiles
 }
 
 // errURL stands for every error of the URL's parser, because each of those may
@@ -109,8 +109,8 @@ func (c Config) upstream() (*upstream, error) {
 	}
 	u.tls = c.TLS
 	tune(u.opts, c)
-	if u.guard != nil {
-		tune(u.guard, c)
+	if u.sentinelOpts != nil {
+		tune(u.sentinelOpts, c)
 	}
 	return u, nil
 }
@@ -164,7 +164,7 @@ func parseSeveral(raw string, k kind, secure bool, port string) (*upstream, erro
 		if err := u.parseMaster(path); err != nil {
 			return nil, err
 		}
-		u.guard = &goredis.Options{Username: query.Get(sentinelUser), Password: query.Get(sentinelPassword), TLSConfig: u.opts.TLSConfig}
+		u.sentinelOpts = &goredis.Options{Username: query.Get(sentinelUser), Password: query.Get(sentinelPassword), TLSConfig: u.opts.TLSConfig}
 		query.Del(sentinelUser)
 		query.Del(sentinelPassword)
 	} else if v.Path != "" && v.Path != "/" {

@@ -44,8 +44,8 @@ func TestURLsOfSeveralHosts(t *testing.T) {
 			continue
 		}
 		guard := ":"
-		if u.guard != nil {
-			guard = u.guard.Username + ":" + u.guard.Password
+		if u.sentinelOpts != nil {
+			guard = u.sentinelOpts.Username + ":" + u.sentinelOpts.Password
 		}
 		got := fmt.Sprint(u.kind, " ", u.addrs, " ", u.master, " ", u.opts.DB, " ", u.opts.Username, ":", u.opts.Password, " ", guard, " ", u.opts.TLSConfig != nil)
 		if got != want {

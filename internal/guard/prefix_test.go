@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-func src(addr string) Source { return SourceOf(netip.MustParseAddr(addr)) }
+func src(addr string) Prefix { return PrefixOf(netip.MustParseAddr(addr)) }
 
-func TestSourceOf(t *testing.T) {
+func TestPrefixOf(t *testing.T) {
 	same := [][]string{
 		{"192.0.2.1", "::ffff:192.0.2.1", "::ffff:c000:201"},
 		{"192.0.2.2"},
@@ -23,8 +23,8 @@ func TestSourceOf(t *testing.T) {
 		{"0:0:c000:201::1"}, // The number of 192.0.2.1 as a network.
 		{"64:ff9b::1"},
 	}
-	owner := map[Source]int{SourceOf(netip.Addr{}): -1}
-	if SourceOf(netip.Addr{}) != 0 {
+	owner := map[Prefix]int{PrefixOf(netip.Addr{}): -1}
+	if PrefixOf(netip.Addr{}) != 0 {
 		t.Error("no address is somebody")
 	}
 	for i, class := range same {
