@@ -38,19 +38,25 @@ func (t *Table) Publish(name, value string, m Meta) Outcome {
 			return Repeated
 		}
 	}
-	tp.version = m.Version
 	tp.learn(m.At)
 	s.tickAt = max(s.tickAt, m.At)
+	tp.n++
+	s.offered += uint64(tp.subscribers)
+	t.renew(s, local, name, value, m)
+	return Committed
+}
+
+// renew makes a value the newest row of a topic. The caller holds s.mu.
+func (t *Table) renew(s *shard, local uint32, name, value string, m Meta) {
+	tp := &s.topics[local]
+	tp.version = m.Version
 	if tp.stale {
 		t.freshen(s, local)
 	}
 	if tp.rowless {
 		t.firstRow(s, local)
 	}
-	tp.n++
-	s.offered += uint64(tp.subscribers)
-	t.store(sl, newRow(name, value, tp.n))
-	return Committed
+	t.store(s.slot(local), newRow(name, value, tp.n))
 }
 
 // Mark returns the state of a topic for a later [Table.Repair]. It is false for a
@@ -97,15 +103,8 @@ func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 		tp.n++
 		s.offered += uint64(tp.subscribers) // The first value goes out in snapshots.
 	}
-	tp.version = m.Version
 	tp.last = m.At
-	if tp.stale {
-		t.freshen(s, local)
-	}
-	if tp.rowless {
-		t.firstRow(s, local)
-	}
-	t.store(sl, newRow(name, value, tp.n))
+	t.renew(s, local, name, value, m)
 	return Committed
 }
 
