@@ -99,3 +99,38 @@ func (t *Table) announce(commit func(seq uint64)) {
 	t.watermark.Store(seq)
 	t.commit.Unlock()
 }
+
+// signal wakes the feed.
+func (t *Table) signal() {
+	select {
+	case t.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Change tells the feed that a topic is wanted, or is not wanted any more.
+type Change struct {
+	Topic  string
+	Wanted bool
+}
+
+// Changed has an element when [Table.Changes] may have something to return.
+func (t *Table) Changed() <-chan struct{} { return t.changed }
+
+// Changes appends to dst what a source of ticks has to be told since the last call, and
+// considers it told: all the topics that are not wanted any more, and then at most so many
+// that are wanted now, of whose subscribers none has to wait behind the many topics of
+// another (see ledger.go). A topic that is wanted again after it was dropped comes as a new
+// change. There must be one caller at a time, and it must come by soon: it is also the one
+// who has clients told of topics that were withdrawn.
+func (t *Table) Changes(source int, dst []Change, most int) []Change {
+	t.tell()
+	return t.ledger.changes(source, dst, most)
+}
+
+// Waiting is how many topics the sources have not been told of.
+func (t *Table) Waiting() int {
+	t.ledger.mu.Lock()
+	defer t.ledger.mu.Unlock()
+	return t.ledger.waiting
+}

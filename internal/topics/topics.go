@@ -29,7 +29,7 @@
 //	ledger.go   what the feeds have to hear, and what is given up first; lists.go has its lists
 //	memory.go   slots and marks, which loops read without a lock
 //	rhythm.go   topics that are stale
-//	feeds.go    sources that are up or down
+//	feeds.go    sources: up or down, and what they are told
 //	name.go     which names are valid
 //
 // Every method may be called from any goroutine. None does I/O, none looks at a clock
