@@ -20,15 +20,17 @@ build: ## build edge and tickgen into bin/
 deps: ## install what the tests need: redis-server, chromium, node, python, proxies (Debian, as root)
 	scripts/deps
 
-# The tests of both modules wait more than they work, so they run side by side, with half of the processors each.
-HALF := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n > 1 ? n / 2 : 1)))
+# The tests of both modules run side by side. They wait more than they work: those of the product, which take longer, as many
+# packages at a time as there are processors, and those of bench, which measure, half as many.
+PROCS := $(shell getconf _NPROCESSORS_ONLN)
+HALF := $(shell echo $$((($(PROCS) + 1) / 2)))
 
 .PHONY: test test-product test-bench
 test: deps ## all tests, with the race detector
 	$(MAKE) -j2 test-product test-bench
 
 test-product: ## those of the product alone
-	$(GO) test -race -p $(HALF) ./...
+	$(GO) test -race -p $(PROCS) ./...
 
 test-bench: ## those of bench alone
 	$(GO) -C bench test -race -p $(HALF) ./...
