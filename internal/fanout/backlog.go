@@ -117,6 +117,7 @@ func (s *Shard) visitBacklogged(id ConnID, c *conn, flush bool) {
 	}
 	if out := s.takeAway(id, c, s.scratch[:0]); len(out) > 0 {
 		s.scratch = out[:0]
+		s.wrote(id, c, len(out))
 		s.sink.Write(id, out)
 	}
 }

@@ -165,10 +165,11 @@ func TestPiecesTakeOfTheBudget(t *testing.T) {
 }
 
 // A kernel may take a whole snapshot at once, for a client that reads it steadily: its pong
-// has as long as that takes at the slowest rate. A client that has read it has no longer than
-// others.
+// has as long as that takes at the slowest rate, whatever the client says meanwhile. A client
+// that had the time to read all has no longer than others, and so has one that is sent no more
+// in its window than it reads.
 func TestPongBehindASnapshot(t *testing.T) {
-	const rows = 16
+	const rows = 64
 	cfg := testConfig()
 	w := newWorldOf(t, cfg, topics.Config{Max: 100}, 0)
 	var names []string
@@ -177,30 +178,33 @@ func TestPongBehindASnapshot(t *testing.T) {
 		w.hold(names[i])
 		w.table.Publish(names[i], `"`+strings.Repeat("x", 1<<10)+`"`, topics.Meta{})
 	}
-	id := w.connect(0)
-	w.subscribe(id, names...)
-	pinged := func() bool { return w.shard.conn(id).flags&pinged != 0 }
-	open := func() bool { return w.shard.conn(id).state == open }
-	awaitPing := func() (since time.Time) {
-		for !pinged() {
-			w.advance(100 * time.Millisecond)
+	silent, talks, small := w.connect(0), w.connect(0), w.connect(0)
+	w.subscribe(silent, names...)
+	w.subscribe(talks, names...)
+	w.subscribe(small, "SMALL")
+	w.publish("SMALL", 1)
+	read := w.now.Add(rows << 10 * time.Second / time.Duration(cfg.SlowRate)) // At the latest.
+	is := func(id ConnID) state { return w.shard.conn(id).state }
+	for w.now.Before(read.Add(cfg.PongTimeout - time.Second)) {
+		w.advance(100 * time.Millisecond)
+		if w.now.Sub(epoch)%(8*time.Second) == 0 {
+			w.shard.Heard(talks)
 		}
-		return w.now
+		for _, id := range []ConnID{silent, talks} {
+			if is(id) != open {
+				t.Fatalf("conn %d was evicted %v after it began, and has until %v to read", id, w.now.Sub(epoch), read.Sub(epoch))
+			}
+		}
 	}
-	since := awaitPing()
-	for w.now.Sub(since) < cfg.PongTimeout+rows<<10*time.Second/time.Duration(cfg.SlowRate)-time.Second {
-		w.advance(100 * time.Millisecond)
+	if is(small) == open {
+		t.Error("a client that had nothing to read is there still")
 	}
-	if !open() {
-		t.Fatalf("it was evicted %v after the ping, with %d KiB before it", w.now.Sub(since), rows)
+	w.advance(cfg.PongTimeout)
+	if is(silent) == open {
+		t.Error("a client that had the time to read all is there still")
 	}
-	w.shard.Heard(id)
-	since = awaitPing()
-	for w.now.Sub(since) <= cfg.PongTimeout {
-		w.advance(100 * time.Millisecond)
-	}
-	w.advance(time.Second)
-	if open() {
-		t.Error("it is there still, though it has read all that stood before the ping")
+	w.advance(cfg.PingInterval*5/4 + cfg.PongTimeout)
+	if is(talks) == open {
+		t.Error("one that said something is there still")
 	}
 }

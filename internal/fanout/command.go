@@ -51,7 +51,13 @@ func (s *Shard) Charge(id ConnID, cmd *protocol.Command, dst []byte) (_ []byte, 
 // snapshots of new topics follow their ack at once, as far as they have room in a piece,
 // unless the conn has a backlog.
 func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []byte) []byte {
-	c := s.conn(id)
+	c, start := s.conn(id), len(dst)
+	dst = s.carryOut(id, c, cmd, rights, dst)
+	s.wrote(id, c, len(dst)-start)
+	return dst
+}
+
+func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Rights, dst []byte) []byte {
 	ack := protocol.Ack{ID: cmd.ID, Op: cmd.Op, Rejected: s.rejected[:0]}
 	// What was taken from the conn is told before the answer, which then goes by what it has.
 	// The notice may not be raised yet, and the names be free already.
@@ -66,8 +72,8 @@ func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []b
 			}
 		}
 		s.rejected = ack.Rejected
-		if s.table.WithdrawnTopics() > 0 {
-			s.Fold(&c.Cursor, &s.aside(id).Pass, int(had))
+		if s.anyWithdrawn(&c.Cursor) {
+			s.Fold(&c.Cursor, &s.aside(id).Pass)
 		}
 	case protocol.OpUnsubscribe:
 		for _, name := range cmd.Topics {
@@ -97,9 +103,7 @@ func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []b
 	ack.Topics = int(c.topics.n)
 	dst = f.end(ack.Append(f.begin(dst)), len(dst))
 	if cmd.Op == protocol.OpSubscribe && c.topics.pending&marked != 0 {
-		answer := len(dst)
 		dst = s.afterSubscribe(id, c, dst)
-		s.wrote(id, c, len(dst)-answer)
 	}
 	return dst
 }

@@ -58,7 +58,6 @@ const (
 const (
 	backlogged   uint8  = 1 << iota // It has a backlog, or had one when it was looked at last.
 	pinged                          // A pong is awaited.
-	laden                           // Large writes are noted in its Pass.
 	framingShift = iota             // Its framing is in the bits above.
 )
 

@@ -3,7 +3,6 @@ package fanout
 import (
 	"iter"
 	"math"
-	"slices"
 	"time"
 
 	"tickedge/internal/guard"
@@ -53,9 +52,8 @@ type Pass struct {
 	told uint64 // The news of feeds up to here was told, if this is above served.
 	at   uint16 // While it is passing: the entry of its topics to go on with.
 
-	// KiB of large writes before the ping that awaits its pong, or the last one that had it,
-	// and since. See Shard.wrote.
-	before, since uint16
+	late   uint16 // How much later than PongTimeout the pong may come that is awaited, in beats.
+	readBy beat   // When a slow client has read what it was sent, see Shard.wrote.
 }
 
 const _ = uint(math.MaxUint16 - topicsLimit) // An index fits into at.
@@ -128,29 +126,27 @@ func (cs *Cursors) Unsubscribe(c *Cursor, p *Pass, name []byte) {
 	}
 }
 
-// Fold drops those of the first topics of a cursor that were withdrawn, and that it has
-// subscribed anew since: it has got another topic of the same name, which may have been
-// withdrawn too. For the client they are one, so it is told of the newest alone.
-func (cs *Cursors) Fold(c *Cursor, p *Pass, first int) {
-	list, kept := cs.sets.entries(c.topics), 0
-	for i, e := range list {
-		if i < first && cs.table.Withdrawn(e.id()) {
-			name := cs.table.Name(e.id())
-			if _, _, other := cs.Find(c, []byte(name)); other >= 0 || cs.withdrawnAs(name, list[first:]) {
-				c.removed(p, kept)
-				cs.table.Release(e.id(), cs.clock)
-				continue
-			}
+// Fold drops the topics of a cursor that were withdrawn, and that it has subscribed anew
+// since: it has got another topic of the same name, which may have been withdrawn too. For the
+// client they are one, so it is told of the newest alone, if of any.
+func (cs *Cursors) Fold(c *Cursor, p *Pass) {
+	list := cs.sets.entries(c.topics)
+	newer := make(map[string]bool)
+	for i := len(list) - 1; i >= 0; i-- {
+		topic := list[i].id()
+		if !cs.table.Withdrawn(topic) {
+			continue
 		}
-		list[kept] = e
-		kept++
+		name := cs.table.Name(topic)
+		if _, _, live := cs.Find(c, []byte(name)); live < 0 && !newer[name] {
+			newer[name] = true
+			continue
+		}
+		c.removed(p, i)
+		cs.sets.remove(&c.topics, i)
+		cs.table.Release(topic, cs.clock)
+		list = cs.sets.entries(c.topics)
 	}
-	cs.sets.truncate(&c.topics, kept)
-}
-
-// withdrawnAs reports whether a topic of a name that was withdrawn is in a list.
-func (cs *Cursors) withdrawnAs(name string, list []entry) bool {
-	return slices.ContainsFunc(list, func(e entry) bool { return cs.table.Withdrawn(e.id()) && cs.table.Name(e.id()) == name })
 }
 
 // Release gives up all topics. Nothing is left of the cursor.

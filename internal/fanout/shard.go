@@ -240,7 +240,6 @@ func (s *Shard) Heard(id ConnID) (answered bool) {
 		return false
 	}
 	c.flags &^= pinged
-	s.unladen(id, c)
 	c.rtt = uint16(min(s.now-c.ping+1, math.MaxUint16))
 	c.ping = s.now + s.jitter(s.times.ping)
 	return true

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"math"
 	"time"
 
 	"tickedge/internal/protocol"
@@ -34,7 +35,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		s.progress(id, c, left)
 	}
 	// A client that takes bytes is alive, and its pong may be behind more of them.
-	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong+s.reading(id, c) && s.now-c.backlog >= s.times.pong {
+	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong && s.now-c.backlog >= s.times.pong && s.pongLate(id, c) {
 		s.Evict(id, NoPong)
 		return
 	}
@@ -65,7 +66,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.
 	}
 	if s.pingDue(c) {
-		s.aboutToPing(id, c)
+		s.aside(id).late = uint16(min(s.toRead(s.aside(id)), math.MaxUint16))
 		out = c.framing().ping(out)
 		s.stats.Count[Pings]++
 	}
@@ -81,48 +82,34 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	}
 }
 
-const (
-	// largeWrite is from where on a write is noted: ordinary updates are not.
-	largeWrite = 4 << 10
-	// ladenMax is as much as a snapshot of 256 topics of 4 KiB, in KiB.
-	ladenMax = 1 << 10
-)
+// readMax is as much as a snapshot of 256 topics of 4 KiB.
+const readMax = 1 << 20
 
-// wrote notes how much a client has to read before it comes to what is sent next. Its kernel
-// may take all of a snapshot at once, and a client that reads it steadily, and not slower than
-// SlowRate, comes to a ping behind it long after PongTimeout.
+// wrote notes how long a client may need to read what is written to it. Its kernel may take all
+// of a snapshot at once, and a client that reads it steadily, and not slower than SlowRate,
+// comes to a ping behind it long after PongTimeout. What it reads at that rate within its
+// window is not noted: that does not add up.
 func (s *Shard) wrote(id ConnID, c *conn, n int) {
-	if n >= largeWrite {
-		c.flags |= laden
-		a := s.aside(id)
-		a.since = uint16(min(int(a.since)+n>>10, ladenMax))
+	rate := uint64(s.cfg.SlowRate)
+	if uint64(n)*second <= rate*uint64(c.interval) {
+		return
 	}
+	a := s.aside(id)
+	a.readBy = s.now + min(s.toRead(a)+beat(uint64(n)*second/rate), beat(readMax*second/rate))
 }
 
-// aboutToPing notes that what was written so far stands before a ping.
-func (s *Shard) aboutToPing(id ConnID, c *conn) {
-	if c.flags&laden != 0 {
-		a := s.aside(id)
-		a.before, a.since = min(a.before+a.since, ladenMax), 0
+// toRead is how long a client may need from now on for what was written to it.
+func (s *Shard) toRead(a *aside) beat {
+	if left := a.readBy - s.now; left <= beat(readMax*second/uint64(s.cfg.SlowRate)) {
+		return left
 	}
+	return 0 // It was over before now.
 }
 
-// unladen notes that a client has come to the ping.
-func (s *Shard) unladen(id ConnID, c *conn) {
-	if c.flags&laden != 0 {
-		a := s.aside(id)
-		if a.before = 0; a.since == 0 {
-			c.flags &^= laden
-		}
-	}
-}
-
-// reading is how long a client may need for what stands before the ping.
-func (s *Shard) reading(id ConnID, c *conn) beat {
-	if c.flags&laden == 0 {
-		return 0
-	}
-	return beat(uint64(s.aside(id).before) << 10 * second / uint64(s.cfg.SlowRate))
+// pongLate reports whether a pong is overdue also for a client that had to read first what was
+// written before its ping.
+func (s *Shard) pongLate(id ConnID, c *conn) bool {
+	return s.now-c.ping >= s.times.pong+beat(s.aside(id).late)
 }
 
 // snapshotAgain is when a conn is visited again whose snapshot had to wait.

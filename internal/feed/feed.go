@@ -150,7 +150,7 @@ func (f *Feed) measure() {
 			continue
 		}
 		if swallowed, ok := f.lagLog.Allow(); ok {
-			f.log.Warn("feed is behind", "lag", lag.Round(time.Millisecond), "topics", s.name(),
+			f.log.Warn("feed is behind", "lag", lag.Round(time.Millisecond), "source", s.name(),
 				"swallowed", swallowed, "hint", "give the edge or the broker more CPU, or divide the topics among several brokers; "+
 					"a broker cuts off who is behind, Redis by client-output-buffer-limit pubsub")
 		}

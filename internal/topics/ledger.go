@@ -303,12 +303,16 @@ func (l *ledger) lingering(of kind, cutoff int64) (v victim, ok bool) {
 // No topic gives way to one of a lower standing. Among those of its own standing, an asker
 // takes from the one that has the most, until it has as many itself. From then on
 // it only changes its own topics for others, which it can do as often as it likes: so these
-// may be no more than an eighth of withdrawnMax, and leave the rest to others.
+// may be no more than an eighth of withdrawnMax, and leave the rest to others. Another eighth
+// is left to topics that are known to exist.
 func (l *ledger) giveWay(key askerKey, withdrawnMax int) (v victim, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.bare.first != 0 {
 		return l.victim(l.bare.first), true
+	}
+	if key.standing < knownAbsent {
+		withdrawnMax -= withdrawnMax / ownPart // The rest is for topics that are known to exist.
 	}
 	for st := absent; st <= key.standing; st++ {
 		r := &l.ranks[st]

@@ -113,6 +113,10 @@ func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 		return []*modelTopic{tp}
 	}
 	mine := (&modelTopic{known: isKnown}).standing()
+	room := m.max
+	if mine < 2 {
+		room -= room / ownPart
+	}
 	for st := 0; st <= mine; st++ {
 		counts, most := make(map[uint64]int), 0
 		for _, tp := range m.topics {
@@ -129,7 +133,7 @@ func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 			if own && asker != by || !own && count < most {
 				continue
 			}
-			if room := m.max; len(m.withdrawn) >= room || (asker == by || most == 1) && len(m.withdrawn) >= max(1, room/ownPart) {
+			if len(m.withdrawn) >= room || (asker == by || most == 1) && len(m.withdrawn) >= max(1, room/ownPart) {
 				any = append(any, nil) // If it is this one's turn, nobody gives way.
 				continue
 			}

@@ -143,12 +143,13 @@ func TestWithdrawnTopicsAreBounded(t *testing.T) {
 		held = append(held, id)
 	}
 	check(t, tb)
-	if n := len(lost(tb, held)); n != limit/ownPart || full != 10*limit-limit-n {
+	const own = (limit - limit/ownPart) / ownPart
+	if n := len(lost(tb, held)); n != own || full != 10*limit-limit-n {
 		t.Fatalf("%d are withdrawn, %d were refused", n, full)
 	}
 	honest := fill(t, tb, 2, "H", limit/2)
 	wantLost(t, tb, honest)
-	if n := len(lost(tb, held)); n != limit/ownPart+limit/2 {
+	if n := len(lost(tb, held)); n != own+limit/2 {
 		t.Fatalf("%d are withdrawn", n)
 	}
 	// As many as the table holds, and no more, whoever asks.
@@ -160,9 +161,18 @@ func TestWithdrawnTopicsAreBounded(t *testing.T) {
 		}
 	}
 	check(t, tb)
-	if n := tb.WithdrawnTopics(); n > limit {
+	if n := tb.WithdrawnTopics(); n > limit-limit/ownPart {
 		t.Fatalf("%d are withdrawn", n)
 	}
+	// The rest is left to those who ask for what exists.
+	for i := range limit / ownPart {
+		id, err := tb.AcquireKnown([]byte("K"+strconv.Itoa(i)), 200)
+		if err != nil {
+			t.Fatalf("after %d topics that exist: %v", i, err)
+		}
+		held = append(held, id)
+	}
+	check(t, tb)
 	for _, id := range slices.Concat(held, honest) {
 		tb.Release(id, at(0))
 	}

@@ -109,6 +109,10 @@ func (c *Config) validate() error {
 	}
 	sources, brokers := c.feed()
 	errs.add(sources.Validate())
+	if len(brokers) == 0 {
+		brokers = []redis.Config{c.broker} // What is wrong beside that is said at once.
+		brokers[0].URL = defaultRedis
+	}
 	errs.add(redis.Validate(brokers...))
 	errs.add(c.validateTokens())
 	return errors.Join(errs...)

@@ -16,6 +16,8 @@ import (
 	"tickedge/internal/guard"
 )
 
+const defaultRedis = "redis://127.0.0.1:6379"
+
 const envPrefix = "EDGE"
 
 // secretEnv is the secret of tokens. It has no flag: everybody on a host can read the
@@ -42,7 +44,7 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.DurationVar(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")
 
 	fs.Group("Feed")
-	c.redis = sources{list: []sourceFlag{"redis://127.0.0.1:6379"}}
+	c.redis = sources{list: []sourceFlag{defaultRedis}}
 	fs.Var(&c.redis, "redis", "`[patterns=]URL` of Redis, as often as there are independent ones (or with blanks between): "+
 		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port; rediss for TLS. "+
 		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
