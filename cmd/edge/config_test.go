@@ -84,6 +84,8 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		{"costs", nil, []string{"-check", "-max-valueless", "-1", "-topics", "A,B C", "-new-topics-rate-per-ip", "-1", "-snapshot-rate-per-ip", "1000"},
 			[]string{"-max-valueless is -1, want 0 to 4096", `-topics: "B C" is no topic, nor the beginning of one with a star behind it, such as fx:*`,
 				"-new-topics-rate-per-ip is -1, want 0 to 1000000", "-snapshot-rate-per-ip is 1000, want 0 or 65536 to 256000000 bytes"}},
+		{"no source, and more", nil, []string{"-check", "-redis=", "-redis-mode", "bogus", "-redis-channel", "nope"},
+			[]string{"redis URL is missing", `redis mode is "bogus"`, `redis channel is "nope"`}},
 		{"new topics at once", nil, []string{"-check", "-max-topics", "300", "-new-topics-burst-per-ip", "299"}, []string{"-new-topics-burst-per-ip is 299, want -max-topics (300) or more"}},
 		{"new topics", nil, []string{"-check", "-new-topics-rate-per-ip", "0", "-new-topics-burst-per-ip", "300"}, []string{"-new-topics-burst-per-ip is set and -new-topics-rate-per-ip is not"}},
 		{"burst", nil, []string{"-check", "-conn-rate", "1", "-conn-burst", "-2"}, []string{"-conn-burst is -2, want 0 to 1000000"}},
