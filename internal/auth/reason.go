@@ -16,6 +16,7 @@ const (
 	WrongAlgorithm
 	UnknownKey
 	KeysPending
+	TooManyWrong
 	BadSignature
 	BadTime
 	NoExpiry
@@ -41,6 +42,7 @@ var reasonTable = [Reasons]struct{ label, text string }{
 	WrongAlgorithm: {"wrong_algorithm", "the alg of the token does not go with a key of the edge"},
 	UnknownKey:     {"unknown_key", "the key of the token (kid) is not known"},
 	KeysPending:    {"keys_pending", "the key of the token (kid) is not known yet: try again"},
+	TooManyWrong:   {"too_many_wrong", "too many tokens with wrong signatures came from your address: try again later"},
 	BadSignature:   {"bad_signature", "the signature of the token is wrong"},
 	BadTime:        {"bad_time", "exp or nbf of the token is not a time in seconds since 1970"},
 	NoExpiry:       {"no_expiry", "the token has no exp"},
@@ -58,24 +60,27 @@ func (r Reason) Error() string { return reasonTable[r].text }
 // Label is the reason in metrics.
 func (r Reason) Label() string { return reasonTable[r].label }
 
-// Status is 401 if the client needs another token, and 503 if it is to come back with
-// the same one: the edge has no keys yet, or is about to fetch newer ones.
+// Status is 401 if the client needs another token. It is 503 if it is to come back with the same
+// one, as the edge has no keys yet, or is about to fetch newer ones, and 429 if it was not looked at.
 func (r Reason) Status() int {
-	if r == NotReady || r == KeysPending {
+	switch r {
+	case NotReady, KeysPending:
 		return 503
+	case TooManyWrong:
+		return 429
 	}
 	return 401
 }
 
-// retryAfter is what a 503 asks of clients, in seconds. A fetch of keys that works
-// takes less.
+// retryAfter is what is asked of clients that are to come back, in seconds. A fetch of keys that
+// works takes less.
 const retryAfter = "2"
 
 // Header returns the header lines, each with its CRLF, that go with an HTTP answer of
 // Status (RFC 6750, 3; RFC 9110, 10.2.3 and 11.6.1).
 func (r Reason) Header() string {
 	switch {
-	case r.Status() == 503:
+	case r.Status() != 401:
 		return "Retry-After: " + retryAfter + "\r\n"
 	case r == Missing:
 		return "WWW-Authenticate: Bearer\r\n"

@@ -22,8 +22,11 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s: %d bytes", r.Label(), len(r.Error()))
 		}
 		field, status := "WWW-Authenticate: Bearer", 401
-		if r == NotReady || r == KeysPending {
+		switch r {
+		case NotReady, KeysPending:
 			field, status = "Retry-After: ", 503
+		case TooManyWrong:
+			field, status = "Retry-After: ", 429
 		}
 		if h := r.Header(); !strings.HasPrefix(h, field) || !strings.HasSuffix(h, "\r\n") || strings.Count(h, "\r\n") != 1 || r.Status() != status {
 			t.Errorf("%s: %d, %q", r.Label(), r.Status(), h)

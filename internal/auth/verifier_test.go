@@ -75,6 +75,21 @@ func TestSignatureCoversAll(t *testing.T) {
 	}
 }
 
+// Whoever has shown too many wrong signatures gets no more of those verified that take long, good
+// ones included, and all others.
+func TestVerifyFast(t *testing.T) {
+	for _, a := range algorithms {
+		v, token := newVerifier(t, configFor(t, a.signer())), []byte(mint(a.name, a.signer(), good))
+		var want error
+		if a.name == "ES384" || a.name == "ES512" {
+			want = TooManyWrong
+		}
+		if _, err := v.VerifyFast(token, now); err != want {
+			t.Errorf("%s: %v, want %v", a.name, err, want)
+		}
+	}
+}
+
 // RFC 8725, 2.1: a public key is public, so a signature made with it as a secret must not
 // count, in any form in which it may be at hand; nor one that is not there.
 func TestAlgorithmConfusion(t *testing.T) {

@@ -85,8 +85,9 @@ type Server struct {
 	table *topics.Table
 	loops []*loop
 
-	guard    *guard.Guard
-	sessions *sessions
+	guard       *guard.Guard
+	sessions    *sessions
+	wrongTokens *guard.PrefixLimit // Nil if nobody needs a token.
 
 	conns    atomic.Int64 // Admitted ones, of all loops.
 	refusing atomic.Int64 // Those that are held to be refused.
@@ -126,6 +127,9 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	s := &Server{
 		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
 		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions),
+	}
+	if cfg.Verifier != nil {
+		s.wrongTokens = guard.NewPrefixLimit(wrongTokens, time.Now())
 	}
 	network, host, port, err := listenOn(cfg.Listen)
 	if err != nil {

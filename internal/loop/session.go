@@ -8,6 +8,7 @@ import (
 
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
+	"tickedge/internal/guard"
 	"tickedge/internal/httphead"
 	"tickedge/internal/protocol"
 )
@@ -25,7 +26,7 @@ type session struct {
 
 // identify says what a request asks for in its query, and what its token says, if one is
 // needed.
-func (l *loop) identify(req *httphead.Request) (o httphead.Query, claims auth.Claims, r *httphead.Refusal) {
+func (l *loop) identify(c *conn, req *httphead.Request) (o httphead.Query, claims auth.Claims, r *httphead.Refusal) {
 	if o, r = req.ParseQuery(protocol.ValidInterval); r != nil || l.server.cfg.Verifier == nil {
 		return o, claims, r
 	}
@@ -33,19 +34,33 @@ func (l *loop) identify(req *httphead.Request) (o httphead.Query, claims auth.Cl
 	if bearer, ok := auth.Bearer(req.Authorization); ok {
 		token = bearer
 	}
-	claims, err := l.server.cfg.Verifier.Verify(token, time.Now())
-	if err != nil {
-		why := l.tokenRefused(err)
+	claims, why := l.verify(c, token)
+	if why != 0 {
 		r = &httphead.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
 	}
 	return o, claims, r
 }
 
-// tokenRefused counts an error of the verifier.
-func (l *loop) tokenRefused(err error) auth.Reason {
-	why := err.(auth.Reason) // See auth.Verifier.Verify.
-	l.counts.tokens[why]++
-	return why
+// wrongTokens is how many tokens with a wrong signature a prefix may show. Beyond it those whose
+// signatures take milliseconds are not verified any more: a loop would do nothing else.
+var wrongTokens = guard.Rate{PerSecond: 2, Burst: 32}
+
+// verify returns what a token of a conn says, or why it is refused, which it counts.
+func (l *loop) verify(c *conn, token []byte) (claims auth.Claims, why auth.Reason) {
+	now, verify := time.Now(), l.server.cfg.Verifier.Verify
+	trusted := l.server.wrongTokens.Has(c.prefix, now)
+	if !trusted {
+		verify = l.server.cfg.Verifier.VerifyFast
+	}
+	claims, err := verify(token, now)
+	if err != nil {
+		why = err.(auth.Reason) // See auth.Verifier.Verify.
+		l.counts.tokens[why]++
+	}
+	if why == auth.BadSignature && trusted { // Else the prefix would have to wait ever longer.
+		l.server.wrongTokens.Spend(c.prefix, 1, now)
+	}
+	return claims, why
 }
 
 // authorize takes a newer token of a conn, or says why the old one stays. Where no token is
@@ -54,9 +69,8 @@ func (l *loop) authorize(c *conn, token []byte) *protocol.CommandError {
 	if l.server.cfg.Verifier == nil {
 		return nil
 	}
-	claims, err := l.server.cfg.Verifier.Verify(token, time.Now())
-	if err != nil {
-		why := l.tokenRefused(err)
+	claims, why := l.verify(c, token)
+	if why != 0 {
 		return &protocol.CommandError{Code: why.Status(), Reason: why.Error()}
 	}
 	if claims.User != c.more.user {

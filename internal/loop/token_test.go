@@ -1,18 +1,29 @@
 package loop
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
+	cryptorand "crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
+	"tickedge/internal/guard"
 	"tickedge/internal/topics"
 )
 
@@ -100,6 +111,59 @@ func TestTokenOfTheHandshake(t *testing.T) {
 		t.Errorf("another page: %s", res.Status)
 	}
 	until(t, func() bool { return e.refused("token") == 7 }, "all to be counted")
+}
+
+// Wrong signatures that take milliseconds to verify are verified only so often for one address. The
+// others of its tokens are refused unseen, by whichever way they come, and nobody else's.
+func TestWrongSignaturesThatCostMuch(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P521(), cryptorand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v, err := auth.NewVerifier(auth.Config{KeyFile: file}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := jwt.NewWithClaims(jwt.SigningMethodES512, jwt.MapClaims{"sub": "alice", "exp": later().Unix()}).SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := good[:strings.LastIndexByte(good, '.')+1] + strings.Repeat("A", 176)
+	e := serve(t, func(c *Config) { c.Verifier, c.Loops = v, 1 })
+	connected := dialRaw(t, e.Addr()).upgrade("?token=" + good)
+
+	// Some are verified and given back while the test goes on, so it counts none of them.
+	_, res, _ := e.ask("", upgradeRequest("?token="+bad))
+	for range 100 * wrongTokens.Burst {
+		if res.StatusCode != 401 {
+			break
+		}
+		_, res, _ = e.ask("", upgradeRequest("?token="+bad))
+	}
+	if res.StatusCode != 429 || res.Header.Get("Retry-After") == "" {
+		t.Fatalf("answered with %s %v", res.Status, res.Header)
+	}
+	e.Server.wrongTokens.Spend(guard.PrefixOf(netip.MustParseAddr("127.0.0.1")), 1000, time.Now())
+	if _, res, body := e.ask("", upgradeRequest("?token="+good)); res.StatusCode != 429 {
+		t.Errorf("a good token of the address: %s %q", res.Status, body)
+	}
+	connected.send(command(`{"op":"auth","token":%q}`, good))
+	if m := connected.want("error"); m.Code != 429 {
+		t.Errorf("auth: %+v", m)
+	}
+	other := dialFrom(t, "127.0.0.2", e.Addr())
+	if err := other.handshake("?token=" + good); err != nil {
+		t.Errorf("another address: %v", err)
+	}
+	until(t, func() bool { return e.tokensRefused("too_many_wrong") == 3 }, "the refusals to be counted")
 }
 
 // Without keys nobody can be verified yet, and is told to come back.

@@ -19,7 +19,7 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 		l.refuse(c, refusal)
 		return
 	}
-	opening, claims, refusal := l.identify(&req)
+	opening, claims, refusal := l.identify(c, &req)
 	if refusal != nil {
 		l.refuse(c, refusal)
 		return
