@@ -304,15 +304,21 @@ func (l *ledger) lingering(of kind, cutoff int64) (v victim, ok bool) {
 // takes from the one that has the most, until it has as many itself. From then on
 // it only changes its own topics for others, which it can do as often as it likes: so these
 // may be no more than an eighth of withdrawnMax, and leave the rest to others. Another eighth
-// is left to topics that are known to exist.
+// is left to topics that are known to exist, and half of it to askers that have few topics without
+// a row: many that ask for made-up names can use up all else for as long as those who lost are not
+// told.
 func (l *ledger) giveWay(key askerKey, withdrawnMax int) (v victim, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.bare.first != 0 {
 		return l.victim(l.bare.first), true
 	}
-	if key.standing < knownAbsent {
-		withdrawnMax -= withdrawnMax / ownPart // The rest is for topics that are known to exist.
+	switch {
+	case key.standing >= knownAbsent:
+	case l.rowlessOf(key) <= few:
+		withdrawnMax -= withdrawnMax / ownPart / 2
+	default:
+		withdrawnMax -= withdrawnMax / ownPart
 	}
 	for st := absent; st <= key.standing; st++ {
 		r := &l.ranks[st]
@@ -341,8 +347,20 @@ func (l *ledger) giveWay(key askerKey, withdrawnMax int) (v victim, ok bool) {
 	return l.victim(l.idle.first), true
 }
 
-// ownPart is the part of withdrawnMax that is for askers that change their own topics.
-const ownPart = 8
+const (
+	// ownPart is the part of withdrawnMax that is for askers that change their own topics.
+	ownPart = 8
+	// few is how many topics without a row an asker may have that is no squatter yet.
+	few = 16
+)
+
+// rowlessOf is how many topics without a row an asker has, of all standings.
+func (l *ledger) rowlessOf(key askerKey) (n uint32) {
+	for key.standing = absent; key.standing <= known; key.standing++ {
+		n += l.askers[l.of[key]].count // The first asker is none.
+	}
+	return n
+}
 
 func (l *ledger) victim(place uint32) victim {
 	e := &l.entries[place]

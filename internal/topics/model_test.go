@@ -114,7 +114,17 @@ func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 	}
 	mine := (&modelTopic{known: isKnown}).standing()
 	room := m.max
-	if mine < 2 {
+	has := 0
+	for _, tp := range m.topics {
+		if tp.by == by && tp.subscribers > 0 && tp.seq == 0 {
+			has++
+		}
+	}
+	switch {
+	case mine >= 2:
+	case has <= few:
+		room -= room / ownPart / 2
+	default:
 		room -= room / ownPart
 	}
 	for st := 0; st <= mine; st++ {

@@ -130,7 +130,7 @@ func TestTheOneWithTheMostGivesWay(t *testing.T) {
 // Who changes its own topics for others as fast as it can leaves room for others to be
 // withdrawn.
 func TestWithdrawnTopicsAreBounded(t *testing.T) {
-	const limit = 80
+	const limit = 1600
 	tb := newTable(limit)
 	var held []ID
 	full := 0
@@ -152,20 +152,38 @@ func TestWithdrawnTopicsAreBounded(t *testing.T) {
 	if n := len(lost(tb, held)); n != own+limit/2 {
 		t.Fatalf("%d are withdrawn", n)
 	}
-	// As many as the table holds, and no more, whoever asks.
-	for by := uint64(3); by < 100; by++ {
-		for i := range 10 {
+	// Those who ask for much can have all but an eighth.
+	ask := func(by uint64, names int) (got int) {
+		for i := range names {
 			if id, err := tb.Acquire([]byte(strconv.Itoa(int(by))+"."+strconv.Itoa(i)), by); err == nil {
 				held = append(held, id)
+				got++
 			}
 		}
+		check(t, tb)
+		return got
 	}
-	check(t, tb)
-	if n := tb.WithdrawnTopics(); n > limit-limit/ownPart {
+	for by := uint64(3); by < 8; by++ {
+		ask(by, limit/8)
+	}
+	if n := tb.WithdrawnTopics(); n < limit-limit/ownPart || n > limit-limit/ownPart/2-few {
 		t.Fatalf("%d are withdrawn", n)
 	}
-	// The rest is left to those who ask for what exists.
-	for i := range limit / ownPart {
+	if n := ask(3, 2*limit) - limit/8; n > 0 {
+		t.Fatalf("one that has many got %d more", n)
+	}
+	// Half of that is for those who ask for little,
+	if n := ask(100, few); n != few {
+		t.Fatalf("one that had none got %d", n)
+	}
+	for by := uint64(101); by < 300; by++ {
+		ask(by, few)
+	}
+	if n := tb.WithdrawnTopics(); n > limit-limit/ownPart/2 {
+		t.Fatalf("%d are withdrawn", n)
+	}
+	// and the rest for those who ask for what exists.
+	for i := range limit / ownPart / 2 {
 		id, err := tb.AcquireKnown([]byte("K"+strconv.Itoa(i)), 200)
 		if err != nil {
 			t.Fatalf("after %d topics that exist: %v", i, err)
