@@ -133,7 +133,8 @@ func (t *tokens) kinds() []kind {
 		{name: "auth, ES256", atOnce: 1, message: auth(t.good)},
 		{name: "auth, wrong signature of ES512", atOnce: 1, message: auth(t.wrong512)},
 		{name: "request: wrong signature of ES256", once: request(t.wrong256)},
-		{name: "request: wrong signature of ES512", once: request(t.wrong512)},
+		{name: "request: wrong signature of ES512, from a thousand addresses", once: request(t.wrong512)},
+		{name: "request: wrong signature of ES512, from one address", oneSource: true, once: request(t.wrong512)},
 	}
 }
 

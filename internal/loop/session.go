@@ -43,7 +43,7 @@ func (l *loop) identify(c *conn, req *httphead.Request) (o httphead.Query, claim
 
 // wrongTokens is how many tokens with a wrong signature a prefix may show. Beyond it those whose
 // signatures take milliseconds are not verified any more: a loop would do nothing else.
-var wrongTokens = guard.Rate{PerSecond: 2, Burst: 32}
+var wrongTokens = guard.Rate{PerSecond: 1, Burst: 8}
 
 // verify returns what a token of a conn says, or why it is refused, which it counts.
 func (l *loop) verify(c *conn, token []byte) (claims auth.Claims, why auth.Reason) {
