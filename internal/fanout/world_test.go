@@ -415,6 +415,9 @@ func (m message) String() string {
 	case "interval":
 		out += fmt.Sprintf(" ms=%d (%s)", m.MS, m.Reason)
 	case "topics", "stale":
+		if m.Code != 0 {
+			out += fmt.Sprintf(" %d (%s)", m.Code, m.Reason)
+		}
 		out += " " + string(m.Topics)
 	case "unsubscribed":
 		out += " " + string(m.Topics)
