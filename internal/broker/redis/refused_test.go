@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -275,6 +274,18 @@ func TestRealRedisRefusesAll(t *testing.T) {
 			mend:  func(_ *redistest.Server, do func(args ...any)) { acl("~*")(do) },
 			said:  "NOPERM",
 		},
+		"XREAD is not permitted": {
+			mode:  ModeStream,
+			begin: func(_ *redistest.Server, do func(args ...any)) { acl("-xread")(do) },
+			mend:  func(_ *redistest.Server, do func(args ...any)) { acl("+xread")(do) },
+			said:  "NOPERM",
+		},
+		"XINFO is not permitted": {
+			mode:  ModeStream,
+			begin: func(_ *redistest.Server, do func(args ...any)) { acl("-xinfo")(do) },
+			mend:  func(_ *redistest.Server, do func(args ...any)) { acl("+xinfo")(do) },
+			said:  "NOPERM",
+		},
 		"the stream is of another kind": {
 			mode: ModeStream,
 			begin: func(_ *redistest.Server, do func(args ...any)) {
@@ -290,10 +301,13 @@ func TestRealRedisRefusesAll(t *testing.T) {
 		"a script runs": {
 			args: []string{"--busy-reply-threshold", "20"},
 			begin: func(s *redistest.Server, _ func(args ...any)) {
-				c := s.Client()
-				var ended sync.WaitGroup
-				ended.Go(func() { c.Eval(context.Background(), "while true do end", nil) })
-				go func() { ended.Wait(); c.Close() }()
+				o := s.Client().Options()
+				o.MaxRetries, o.ReadTimeout = -1, time.Minute // Once, and until it is killed.
+				c := goredis.NewClient(o)
+				go func() {
+					c.Eval(context.Background(), "while true do end", nil)
+					c.Close()
+				}()
 			},
 			mend: func(_ *redistest.Server, do func(args ...any)) { do("SCRIPT", "KILL") },
 			said: "BUSY",

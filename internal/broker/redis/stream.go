@@ -172,6 +172,9 @@ func (l *streamLink) readOn(ctx context.Context) (n int, end bool, err error) {
 	pipe.Exec(ctx) // Every command has its own error.
 	l.heard.Add(1)
 	state, err := streamStateOf(info)
+	if goredis.IsExecAbortError(err) { // Because of the other command.
+		err = cmp.Or(read.Err(), err)
+	}
 	if err != nil {
 		return 0, false, err
 	}
