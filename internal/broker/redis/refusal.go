@@ -13,30 +13,31 @@ import (
 	"tickedge/internal/broker"
 )
 
-// answerCauses says how the errors of Redis begin, and what each tells. ERR before one is passed
-// over.
+// answerCauses says with which words the errors of Redis begin, and what each tells. ERR before
+// them is passed over.
 var answerCauses = []struct {
-	prefix string
-	cause  broker.Cause
+	words string
+	cause broker.Cause
 }{
 	{"NOPERM", broker.NotPermitted},
 	{"NOAUTH", broker.NotLetIn},
 	{"WRONGPASS", broker.NotLetIn},
 	{"invalid password", broker.NotLetIn},
+	{"AUTH", broker.NotLetIn}, // <password> called without any password configured.
 	{"DENIED", broker.NotLetIn},
 	{"WRONGTYPE", broker.WrongType},
-	{"MOVED ", broker.Elsewhere},
-	{"ASK ", broker.Elsewhere},
+	{"MOVED", broker.Elsewhere},
+	{"ASK", broker.Elsewhere},
 	{"TRYAGAIN", broker.Elsewhere},
 	{"CROSSSLOT", broker.Elsewhere},
 	{"LOADING", broker.Loading},
 	{"MASTERDOWN", broker.Down},
 	{"CLUSTERDOWN", broker.Down},
-	{"BUSY ", broker.Busy},
-	{"OOM ", broker.OutOfMemory},
+	{"BUSY", broker.Busy},
+	{"OOM", broker.OutOfMemory},
 	{"READONLY", broker.ReadOnly},
 	{"MISCONF", broker.ReadOnly},
-	{"max number of clients", broker.TooManyClients},
+	{"max number of clients reached", broker.TooManyClients},
 }
 
 // causeOf is what an error tells. What is no answer of Redis is [broker.Unreachable].
@@ -45,8 +46,9 @@ func causeOf(err error) broker.Cause {
 	if !errors.As(err, &said) {
 		return broker.Unreachable
 	}
+	text := strings.TrimPrefix(said.Error(), "ERR ")
 	for _, a := range answerCauses {
-		if goredis.HasErrorPrefix(said, a.prefix) {
+		if rest, ok := strings.CutPrefix(text, a.words); ok && (rest == "" || rest[0] == ' ') {
 			return a.cause
 		}
 	}
