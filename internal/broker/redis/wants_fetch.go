@@ -33,7 +33,11 @@ func (s *wants) confirmed(w *want, now reading) bool {
 	s.blame(w, broker.NoCause)
 	s.last++
 	w.mark, w.id, w.alone, w.fails, w.refusals[byAsk] = mark, s.last, false, 0, 0
-	s.move(w, w.ask, now)
+	to := w.ask
+	if to == refusedAsk { // By an earlier answer than this.
+		to = asked
+	}
+	s.move(w, to, now)
 	return true
 }
 
