@@ -109,7 +109,8 @@ type view struct {
 	raw   string
 	early bool // There was a row when it subscribed, so a snapshot comes first.
 	stale bool
-	code  int // Why it is stale.
+	code  int  // Why it is stale.
+	other bool // That has changed since it was told.
 
 	subscribed int       // The step.
 	id         topics.ID // Which topic of that name it is.
@@ -214,10 +215,10 @@ func (p *program) staleTold(c *client, m message) {
 	}
 	for _, name := range names {
 		v := c.topics[name]
-		if v == nil || v.stale && v.code == m.Code || !p.stale(name) || m.Code != p.staleCode(name) {
+		if v == nil || v.stale && v.code == m.Code && !v.other || !p.stale(name) || m.Code != p.staleCode(name) {
 			p.fatalf("conn %d got %s, and %s is stale: %v, for the conn %+v", c.id, m, name, p.stale(name), v)
 		}
-		v.stale, v.code = true, m.Code
+		v.stale, v.code, v.other = true, m.Code, false
 	}
 }
 

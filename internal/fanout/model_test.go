@@ -161,7 +161,13 @@ func (p *program) step(op, which, arg byte) {
 	case 25:
 		if mark, ok := p.table.Mark(name); ok {
 			p.logf("%s is refused for %d", name, 1+arg%3)
+			was := p.staleCode(name)
 			p.table.GoStale(name, mark, topics.Why(1+arg%3))
+			for _, c := range p.clients {
+				if v := c.topics[name]; v != nil && p.staleCode(name) != was {
+					v.other = true
+				}
+			}
 		}
 	}
 }

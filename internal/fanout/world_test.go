@@ -416,7 +416,12 @@ func (m message) String() string {
 		out += fmt.Sprintf(" ms=%d (%s)", m.MS, m.Reason)
 	case "topics", "stale":
 		if m.Code != 0 {
-			out += fmt.Sprintf(" %d (%s)", m.Code, m.Reason)
+			out += fmt.Sprintf(" %d", m.Code)
+		}
+		for _, why := range staleFor {
+			if why.code == m.Code && why.reason != m.Reason {
+				out += fmt.Sprintf(" (%s)", m.Reason)
+			}
 		}
 		out += " " + string(m.Topics)
 	case "unsubscribed":

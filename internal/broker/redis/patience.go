@@ -4,23 +4,23 @@ const (
 	// levels is how many times the wait of a refused topic doubles: it is asked for again
 	// within 1 s, then 2, 4, and each 8 s.
 	levels = 4
-	// inCompany is the list of the wants that were asked for in a command with others. They
-	// are the first to be asked for alone.
+	// inCompany is the list of the wants that were asked for last in a command with others. They
+	// are asked for alone in turns, with half of what each beat has for that, or what is left.
 	inCompany = levels
 	// trialsMax bounds what is asked for again in a beat, one by one, while it is refused
 	// again: a hundred thousand topics that are refused cost Redis no more than so many
 	// commands a second. Up to four thousand have their turn within 8 s.
 	trialsMax = 500
-	// groupsMax bounds the commands in a beat that ask for many again at once. They find out
-	// whether all that are left may be had.
-	groupsMax = 50
+	// groupsMax bounds the commands in a beat that ask for many again at once, a hundred thousand
+	// together. They find out whether all that are left may be had.
+	groupsMax = 200
 )
 
 // patience has the wants that Redis has refused, and says when each is asked for again. It is
 // told the time in beats of a second.
 //
 //	lists[n]          asked for again each 2ⁿ beats
-//	lists[inCompany]  each 8, and before others
+//	lists[inCompany]  each 8 beats, and alone as soon as may be
 //
 // All in a list are due at the same beat. When that is depends on when the link began, so it
 // is another for each edge.
@@ -57,18 +57,21 @@ func (p *patience) hasten() {
 	}
 }
 
-// next is a want that is due, to be asked for alone or with others. Nil if there is none. The
-// caller takes it out of its list.
+// next is a want that is to be asked for, alone or with others. Nil if there is none. The caller
+// takes it out of its list.
 func (p *patience) next(alone bool) *want {
+	turn := alone && p.trials%2 == 0
+	if company := p.lists[inCompany].first; turn && company != nil {
+		return company
+	}
 	for i := range p.lists {
-		if alone {
-			i = levels - i
-		}
-		l := &p.lists[i]
-		if p.due[i] = min(p.due[i], l.len); p.due[i] > 0 {
+		if p.due[i] = min(p.due[i], p.lists[i].len); p.due[i] > 0 {
 			p.due[i]--
-			return l.first
+			return p.lists[i].first
 		}
+	}
+	if alone {
+		return p.lists[inCompany].first
 	}
 	return nil
 }

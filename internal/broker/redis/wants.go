@@ -288,6 +288,7 @@ func (s *wants) reset() {
 	s.flight, s.flying, s.trying, s.answered, s.landings, s.kept = nil, 0, 0, 0, 0, 0
 	s.covered = false
 	s.patience[byAsk].hasten()
+	s.tried = true // Not before the others.
 	for _, w := range s.topics {
 		switch {
 		case w.ask == leaving:
