@@ -121,7 +121,7 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 		cmds[i] = pipe.GetRange(ctx, f.s.key.name(of.topic), 0, broker.ValueMax)
 	}
 	ran := f.after(ctx, pipe)
-	pipe.Exec(ctx) // Every command has its own error.
+	execute(ctx, pipe) // Every command has its own error.
 	if err := ran(); err != nil {
 		return nil, append(failed, batch...), err
 	}

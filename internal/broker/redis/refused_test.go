@@ -379,10 +379,10 @@ func TestRedisCannotSave(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
+			s, do, r := permitted(t, mode, "--dir", dir, "--save", "3600 1000000")
 			if err := os.MkdirAll(filepath.Join(dir, "dump.rdb", "x"), 0o700); err != nil { // Nothing takes its place.
 				t.Fatal(err)
 			}
-			s, do, r := permitted(t, mode, "--dir", dir, "--save", "3600 1000000")
 			do("BGSAVE")
 			r.eventually("it can't save", func() bool {
 				c := s.Client()
@@ -433,22 +433,23 @@ func TestRefusedByAClusterNode(t *testing.T) {
 		}
 	}
 	set("resetchannels", "&channel:prices:{GOOD*}")
-	s.Owner(s.Slot("{GOOD}")).Do("SET", "price:{GOOD}", "1")
-	s.Owner(s.Slot("{BAD}")).Do("SET", "price:{BAD}", "2")
+	s.Owner(s.Slot("{GOOD}")).Do("SET", "price:{GOOD}", `{"seq":1}`)
+	s.Owner(s.Slot("{BAD}")).Do("SET", "price:{BAD}", `{"seq":2}`)
 	s.Owner(s.Slot("{LIST}")).Do("LPUSH", "price:{LIST}", "2")
 	r := run(t, inSlots(strings.Replace(s.URL(), "://", "://edge:"+secret+"@", 1)), limits)
 	r.acquire("GOOD", "BAD", "LIST")
-	r.eventually("one is served", func() bool { return r.value("GOOD") == "1" })
+	r.eventually("one is served", func() bool { return r.value("GOOD") == `{"seq":1}` })
 	r.eventually("two are not", func() bool { return r.Stats().Refused[broker.NotPermitted] == 2 })
 	if why, stale := r.why("BAD"); !stale || why != topics.NotPermitted {
 		t.Errorf("stale: %v, for %d", stale, why)
 	}
 	r.eventually("up", func() bool { return r.table.Health().Up })
 	set("&*")
-	r.eventually("the other", func() bool { return r.value("BAD") == "2" })
+	r.eventually("the other", func() bool { return r.value("BAD") == `{"seq":2}` })
 	r.eventually("the third is no string", func() bool { return r.Stats().Refused[broker.WrongType] == 1 })
-	s.Owner(s.Slot("{LIST}")).Do("SET", "price:{LIST}", "3")
-	r.eventually("the third", func() bool { return r.value("LIST") == "3" })
+	s.Owner(s.Slot("{LIST}")).Do("DEL", "price:{LIST}")
+	s.Owner(s.Slot("{LIST}")).Do("SET", "price:{LIST}", `{"seq":3}`)
+	r.eventually("the third", func() bool { return r.value("LIST") == `{"seq":3}` })
 	if st := r.Stats(); st.Refused != [broker.Causes]int64{} || r.log.Count("+ssubscribe") != 1 {
 		t.Errorf("stats = %+v", st)
 	}

@@ -169,7 +169,7 @@ func (l *streamLink) readOn(ctx context.Context) (n int, end bool, err error) {
 	pipe := l.read.TxPipeline()
 	info := pipe.XInfoStream(ctx, l.key)
 	read := pipe.XRead(ctx, &goredis.XReadArgs{Streams: []string{l.key, l.at.String()}, Count: streamMax, Block: -1})
-	pipe.Exec(ctx) // Every command has its own error.
+	execute(ctx, pipe) // Every command has its own error.
 	l.heard.Add(1)
 	state, err := streamStateOf(info)
 	if goredis.IsExecAbortError(err) { // Because of the other command.

@@ -120,7 +120,7 @@ func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
 	// SLOTS and not the newer SHARDS, which leaves it to us to tell ports apart: SLOTS has
 	// those of TLS for clients that come by TLS.
 	info, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
-	pipe.Exec(ctx) // Every command has its own error.
+	execute(ctx, pipe) // Every command has its own error.
 	if info.Err() != nil {
 		return view{}, info.Err()
 	}
