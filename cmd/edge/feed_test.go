@@ -113,8 +113,9 @@ func TestTopicGoesStale(t *testing.T) {
 	}
 }
 
-// A topic that Redis refuses is stale at once, for who has it and for who comes later. The
-// feed is up, and others are served.
+// A topic that Redis refuses is stale at once, with a reason, for who has it and for who comes
+// later. The feed is up, and others are served. When it is permitted it is served too, and no
+// client has done anything.
 func TestRefusedTopicIsStale(t *testing.T) {
 	t.Parallel()
 	redis := startRedis(t)
@@ -125,8 +126,12 @@ func TestRefusedTopicIsStale(t *testing.T) {
 		t.Helper()
 		for len(want) > 0 {
 			var names []string
-			if err := json.Unmarshal(c.await("stale").Topics, &names); err != nil {
+			m := c.await("stale")
+			if err := json.Unmarshal(m.Topics, &names); err != nil {
 				t.Fatal(err)
+			}
+			if m.Code != 403 || !strings.Contains(m.Reason, "does not permit") || strings.Contains(m.Reason, "price:") {
+				t.Errorf("code %d, reason %q", m.Code, m.Reason)
 			}
 			for _, name := range names {
 				at := slices.Index(want, name)
@@ -170,6 +175,34 @@ func TestRefusedTopicIsStale(t *testing.T) {
 	redis.cli("SET", "price:GOOD", "2")
 	redis.cli("PUBLISH", "channel:prices:GOOD", "2")
 	for m := c.await("update"); len(m.D) != 1 || m.D[0].S != "GOOD"; m = c.await("update") {
+	}
+
+	refused := func(n string) {
+		t.Helper()
+		redistest.Eventually(t, n+" are refused", func() bool { return e.metric(`edge_feed_refused{cause="not_permitted"}`) == n })
+	}
+	refused("2")
+	redis.cli("SET", "price:BARRED", "5")
+	redis.cli("SET", "price:HIDDEN", "7") // As it was.
+	redis.cli("ACL", "SETUSER", "edge", "allchannels", "allkeys")
+	for _, c := range []*client{c, late} {
+		missing := map[string]string{"BARRED": "5", "HIDDEN": "7"}
+		for len(missing) > 0 {
+			m, err := c.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range m.D {
+				if missing[row.S] == string(row.V) {
+					delete(missing, row.S)
+				}
+			}
+		}
+	}
+	refused("0")
+	said := e.stderr.String()
+	if n := strings.Count(said, "topics are refused"); n != 1 || !strings.Contains(said, `"cause":"not_permitted"`) || !strings.Contains(said, "&channel:prices:* +subscribe") {
+		t.Errorf("%d lines say what to do", n)
 	}
 }
 

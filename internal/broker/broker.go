@@ -52,14 +52,16 @@ type Owner interface {
 
 	// Mark is what Repair is to be called with. It is false for a topic that nobody wants.
 	Mark(topic string) (mark uint64, held bool)
-	// Inspect finds the version of a value that was fetched. It is false for one that is flawed.
-	Inspect(topic, value string) (topics.Version, bool)
+	// Inspect finds the version of a value that was fetched, or what is wrong with it, which
+	// is for the source to tell.
+	Inspect(value string) (topics.Version, Flaw)
 	// Repair takes a value that was fetched after the mark was taken, and inspected.
 	Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome
 	// Absent notes that the topic has no value.
 	Absent(topic string)
-	// GoStale notes that the broker refuses a topic which has had no tick since the mark.
-	GoStale(topic string, mark uint64)
+	// GoStale notes that the broker does not serve a topic which has had no tick since the
+	// mark. The next value that is fetched or published ends it, and so does Absent.
+	GoStale(topic string, mark uint64, c Cause)
 
 	// SetUp notes whether the values of all topics are current, see docs/FEED.md.
 	SetUp(up bool)
@@ -79,7 +81,6 @@ const (
 	Gaps                       // Connections that took topics over from an earlier one.
 	Repairs                    // Fetched values that were newer than the table's.
 	FetchFailures              // Topics whose fetch failed, each time it did.
-	Refused                    // Subscriptions that the broker refused for lack of permission.
 	Connects                   // Connections that came to work.
 	Broken                     // Connections that were given up because what came is not what the broker sends.
 	Counts                     // Their number.
@@ -97,7 +98,8 @@ func (c *Counters) AddTo(s *Stats) {
 
 // Stats says what a [Source] has done since it was made, and how it is.
 type Stats struct {
-	Counts [Counts]uint64
+	Counts   [Counts]uint64
+	Refusals [Causes]uint64 // Answers of the broker that refused a topic, or all of them, each time it did.
 
 	// Lag is how old a message may be that is received now. It is that of the connection that
 	// is furthest behind, and 0 while there is none.
@@ -106,10 +108,11 @@ type Stats struct {
 	// Connected holds while there is a connection that works, which is not to say that
 	// values are current: the table knows that. In a Redis Cluster both are the same.
 	Connected bool
-	Channels  int64  // Subscriptions that the broker has confirmed on this connection.
-	Held      int64  // Topics that the table wants, and some that are being given up.
-	Behind    int64  // Topics that keep values from being current.
-	LastError string // Why the source was down last; it holds no credentials.
+	Channels  int64         // Subscriptions that the broker has confirmed on this connection.
+	Held      int64         // Topics that the table wants, and some that are being given up.
+	Behind    int64         // Topics that keep values from being current.
+	Refused   [Causes]int64 // Topics that the broker refuses now, to be subscribed or to be read. They are asked for again.
+	LastError string        // Why the source was down last; it holds no credentials.
 }
 
 // Add takes another part of the same whole into s. Both have to be connected for the
@@ -117,6 +120,10 @@ type Stats struct {
 func (s *Stats) Add(o Stats) {
 	for i, n := range o.Counts {
 		s.Counts[i] += n
+	}
+	for i := range o.Refusals {
+		s.Refusals[i] += o.Refusals[i]
+		s.Refused[i] += o.Refused[i]
 	}
 	s.Lag = max(s.Lag, o.Lag)
 	s.Connected = s.Connected && o.Connected

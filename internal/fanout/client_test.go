@@ -109,6 +109,8 @@ type view struct {
 	raw   string
 	early bool // There was a row when it subscribed, so a snapshot comes first.
 	stale bool
+	code  int  // Why it is stale.
+	other bool // That has changed since it was told.
 
 	subscribed int       // The step.
 	id         topics.ID // Which topic of that name it is.
@@ -205,7 +207,7 @@ func (p *program) feedTold(c *client, m message) {
 	c.feeds[source] = feed
 }
 
-// staleTold: each topic is its own, is stale, and was not told before.
+// staleTold: each topic is its own, is stale for what is said, and was not told so before.
 func (p *program) staleTold(c *client, m message) {
 	var names []string
 	if err := json.Unmarshal(m.Topics, &names); err != nil || len(names) == 0 || m.TS != p.now.UnixMilli() {
@@ -213,10 +215,10 @@ func (p *program) staleTold(c *client, m message) {
 	}
 	for _, name := range names {
 		v := c.topics[name]
-		if v == nil || v.stale || !p.stale(name) {
+		if v == nil || v.stale && v.code == m.Code && !v.other || !p.stale(name) || m.Code != p.staleCode(name) {
 			p.fatalf("conn %d got %s, and %s is stale: %v, for the conn %+v", c.id, m, name, p.stale(name), v)
 		}
-		v.stale = true
+		v.stale, v.code, v.other = true, m.Code, false
 	}
 }
 

@@ -32,7 +32,7 @@ type program struct {
 const (
 	programConns = 24
 	programStep  = 3 // Bytes: operation, conn or topic, argument.
-	programOps   = 25
+	programOps   = 26
 )
 
 var programWindows = []int{0, 100, 333, 500, 1000, 2000, 60000}
@@ -158,6 +158,17 @@ func (p *program) step(op, which, arg byte) {
 	case 24:
 		p.logf("the feed comes by")
 		p.table.Changes(0, nil, int(arg%8))
+	case 25:
+		if mark, ok := p.table.Mark(name); ok {
+			p.logf("%s is refused for %d", name, 1+arg%3)
+			was := p.staleCode(name)
+			p.table.GoStale(name, mark, topics.Why(1+arg%3))
+			for _, c := range p.clients {
+				if v := c.topics[name]; v != nil && p.staleCode(name) != was {
+					v.other = true
+				}
+			}
+		}
 	}
 }
 
@@ -356,8 +367,8 @@ func (p *program) settle() {
 			if raw := p.newest(name); v.raw != raw {
 				p.fatalf("conn %d has %q of %s, the newest is %q", c.id, v.raw, name, raw)
 			}
-			if v.stale != p.stale(name) {
-				p.fatalf("conn %d takes %s for stale: %v", c.id, name, v.stale)
+			if v.stale != p.stale(name) || v.stale && v.code != p.staleCode(name) {
+				p.fatalf("conn %d takes %s for stale: %v, with code %d", c.id, name, v.stale, v.code)
 			}
 		}
 		if c.window != c.own { // The way down takes 36 s with a window of 2 s.
@@ -377,6 +388,13 @@ func (p *program) settle() {
 func (p *program) stale(name string) bool {
 	id, ok := p.table.Find([]byte(name))
 	return ok && p.table.Stale(id) > 0
+}
+
+// staleCode is what clients are told of that.
+func (p *program) staleCode(name string) int {
+	id, _ := p.table.Find([]byte(name))
+	_, why := p.table.StaleFor(id)
+	return staleFor[why].code
 }
 
 // newest is the newest row of a topic as the table has it.

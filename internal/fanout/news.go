@@ -57,23 +57,39 @@ func (cs *Cursors) FindStale(c *Cursor, watermark uint64) {
 	}
 }
 
+// staleFor is what clients are told beside the names of topics that are stale: nothing of those
+// that are silent. The codes are those of HTTP, as in errors.
+var staleFor = [topics.Whys]struct {
+	code   int
+	reason string
+}{
+	topics.NotPermitted: {403, "the source of the ticks does not permit the edge to have these topics"},
+	topics.Unusable:     {422, "what the source of the ticks holds as the value of these topics can't be passed on"},
+	topics.Unserved:     {503, "the source of the ticks can't serve these topics for now"},
+}
+
 // Stale appends the names of the topics that were noted and are stale still: the rows that
-// were gathered meanwhile may have ended it.
+// were gathered meanwhile may have ended it. A message is of those that are stale for one
+// reason, so it is to be called until it appends nothing.
 func (cs *Cursors) Stale(c *Cursor, watermark uint64, dst []byte) []byte {
-	told := false
+	told, reason, others := false, topics.Silent, cs.stale[:0]
 	list := cs.sets.entries(c.topics)
 	for _, i := range cs.stale {
 		id := list[i].id()
-		if at := cs.table.Stale(id); at == 0 || at > watermark {
+		at, why := cs.table.StaleFor(id)
+		switch {
+		case at == 0 || at > watermark:
 			continue
-		}
-		if !told {
-			told = true
-			dst = protocol.AppendStaleHead(dst, cs.clock.UnixMilli())
+		case !told:
+			told, reason = true, why
+			dst = protocol.AppendStaleHead(dst, cs.clock.UnixMilli(), staleFor[why].code, staleFor[why].reason)
+		case why != reason:
+			others = append(others, i)
+			continue
 		}
 		dst = protocol.AppendName(dst, cs.table.Name(id))
 	}
-	cs.stale = cs.stale[:0]
+	cs.stale = others
 	if !told {
 		return dst
 	}

@@ -252,10 +252,16 @@ func (p *player) do(line string) error {
 	case "watch": // The feed looks for topics that are stale.
 		p.table.Watch(p.now.UnixMilli())
 		return nil
-	case "refuse": // refuse TOPIC: the feed gets no values of it.
+	case "refuse": // refuse TOPIC [WHY]: the feed gets no values of it.
 		mark, _ := p.table.Mark(args[0])
-		p.table.GoStale(args[0], mark)
-		return nil
+		why, err := topics.NotPermitted, error(nil)
+		if len(args) > 1 {
+			var n int
+			n, err = strconv.Atoi(args[1])
+			why = topics.Why(n)
+		}
+		p.table.GoStale(args[0], mark, why)
+		return err
 	case "up", "down": // up SOURCE, from 0; down SOURCE
 		source, err := strconv.Atoi(args[0])
 		if err == nil {

@@ -124,7 +124,16 @@ func (s *Shard) snapshot(id ConnID, c *conn, dst []byte) []byte {
 		s.stats.Count[SnapshotsDelayed]++
 		s.sooner(id, c, s.now+snapshotAgain)
 	}
-	return f.end(s.Stale(&c.Cursor, watermark, f.begin(dst)), len(dst))
+	return s.tellStale(c, watermark, dst)
+}
+
+// tellStale tells a conn of its topics that were noted as stale.
+func (s *Shard) tellStale(c *conn, watermark uint64, dst []byte) []byte {
+	for f, start := c.framing(), -1; start < len(dst) && len(s.stale) > 0; {
+		start = len(dst)
+		dst = f.end(s.Stale(&c.Cursor, watermark, f.begin(dst)), start)
+	}
+	return dst
 }
 
 // deliver brings a conn up to date: with an update, or the next piece of one, and the news
@@ -155,8 +164,7 @@ func (s *Shard) deliver(id ConnID, c *conn, watermark uint64, flush bool, dst []
 	if !news && !inPass {
 		return dst
 	}
-	dst = f.end(s.Stale(&c.Cursor, watermark, f.begin(dst)), len(dst))
-	return s.takeAway(id, c, dst)
+	return s.takeAway(id, c, s.tellStale(c, watermark, dst))
 }
 
 // takeAway takes the topics of a conn away that were withdrawn, if there are any.

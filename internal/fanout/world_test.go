@@ -415,6 +415,14 @@ func (m message) String() string {
 	case "interval":
 		out += fmt.Sprintf(" ms=%d (%s)", m.MS, m.Reason)
 	case "topics", "stale":
+		if m.Code != 0 {
+			out += fmt.Sprintf(" %d", m.Code)
+		}
+		for _, why := range staleFor {
+			if why.code == m.Code && why.reason != m.Reason {
+				out += fmt.Sprintf(" (%s)", m.Reason)
+			}
+		}
 		out += " " + string(m.Topics)
 	case "unsubscribed":
 		out += " " + string(m.Topics)

@@ -52,8 +52,8 @@ func TestInspectDoesNotAllocate(t *testing.T) {
 		_, p, _ := newFeed(t, field)
 		value := `{"p":189.87,"ts":1732181723411,"s":"12.5","m":{"ts":1}}`
 		if n := testing.AllocsPerRun(100, func() {
-			if v, ok := p.Inspect("AAPL", value); !ok || v.Set != (field != "") {
-				t.Fatalf("version = %+v, %t", v, ok)
+			if v, flaw := p.Inspect(value); flaw != broker.Flawless || v.Set != (field != "") {
+				t.Fatalf("version = %+v, %v", v, flaw)
 			}
 		}); n != 0 {
 			t.Errorf("%v allocations per value with version field %q", n, field)
@@ -65,10 +65,10 @@ func TestDroppedValuesAreLoggedAtTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, p, buf := newFeed(t, "")
 		for range 1000 {
-			p.Inspect("AAPL", "\x00"+strings.Repeat("long", 100))
+			p.Tick("AAPL", "\x00"+strings.Repeat("long", 100), 1)
 		}
 		time.Sleep(10 * time.Second)
-		p.Inspect("MSFT", "x")
+		p.Tick("MSFT", "x", 1)
 		if n := buf.Count("value dropped"); n != 2 {
 			t.Errorf("%d lines, want 2", n)
 		}

@@ -14,7 +14,7 @@ import (
 // takes into the table what the source tells, and counts what becomes of that.
 type source struct {
 	broker.Source
-	*topics.Table // Has Mark, Absent and GoStale.
+	*topics.Table // Has Mark and Absent.
 	feed          *Feed
 	index         int
 	patterns      []string
@@ -28,8 +28,9 @@ func (s *source) name() string { return cmp.Or(scope(s.patterns), "*") }
 func (s *source) Now() int64 { return s.feed.clock.now() }
 
 func (s *source) Tick(topic, value string, at int64) {
-	version, ok := s.Inspect(topic, value)
-	if !ok {
+	version, flaw := s.Inspect(value)
+	if flaw != broker.Flawless {
+		s.Drop(topic, value, int64(len(value)), flaw)
 		return
 	}
 	m := topics.Meta{At: at, Version: version}
@@ -63,18 +64,14 @@ func (s *source) anew(topic, value string, m topics.Meta) {
 	}
 }
 
-func (s *source) Inspect(topic, value string) (v topics.Version, ok bool) {
-	f := broker.Inspect(value)
-	if f == broker.Flawless && s.versionField != "" {
+func (s *source) Inspect(value string) (v topics.Version, f broker.Flaw) {
+	if f = broker.Inspect(value); f == broker.Flawless && s.versionField != "" {
+		var ok bool
 		if v, ok = broker.VersionOf(value, s.versionField); !ok {
 			f = broker.NoVersion
 		}
 	}
-	if f == broker.Flawless {
-		return v, true
-	}
-	s.Drop(topic, value, int64(len(value)), f)
-	return v, false
+	return v, f
 }
 
 func (s *source) Drop(topic, value string, size int64, f broker.Flaw) {
@@ -94,6 +91,10 @@ func (s *source) Repair(topic, value string, mark uint64, m topics.Meta) topics.
 		s.counters[broker.Older].Add(1)
 	}
 	return outcome
+}
+
+func (s *source) GoStale(topic string, mark uint64, c broker.Cause) {
+	s.Table.GoStale(topic, mark, c.Why())
 }
 
 func (s *source) More() { signal(s.feed.more) }

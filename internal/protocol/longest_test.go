@@ -25,7 +25,7 @@ func TestLongestMessage(t *testing.T) {
 		kinds := map[string][]byte{
 			"hello":     AppendHello(nil, 1<<32-1, 60000, 3600000, maxTopics),
 			"topics":    AppendTopics(nil, id, slices.Values(names)),
-			"stale":     appendStale(nil, names...),
+			"stale":     appendStaleFor(nil, 503, longReason[:100], names...),
 			"interval":  AppendInterval(nil, 60000, "recovered"),
 			"pong":      AppendPong(nil, id, 1<<62),
 			"heartbeat": (&Heartbeat{Now: 1 << 62, Tick: 1 << 62, Lag: 1 << 62}).Append(nil),

@@ -139,9 +139,14 @@ func (f *Feed) Append(dst []byte) []byte {
 var feedState = map[bool]string{true: `"up"`, false: `"down"`}
 
 // AppendStaleHead appends the payload of the news that topics are stale, up to their
-// names. Those follow with [AppendName], then [NamesEnd]. now is in Unix milliseconds.
-func AppendStaleHead(dst []byte, now int64) []byte {
-	return append(appendInt(dst, `{"t":"stale","ts":`, now), `,"topics":[`...)
+// names. Those follow with [AppendName], then [NamesEnd]. now is in Unix milliseconds. A code
+// of 0 is for topics that are silent; the reason is left out too.
+func AppendStaleHead(dst []byte, now int64, code int, reason string) []byte {
+	dst = appendInt(dst, `{"t":"stale","ts":`, now)
+	if code > 0 {
+		dst = appendText(appendInt(dst, `,"code":`, code), `,"reason":`, reason)
+	}
+	return append(dst, `,"topics":[`...)
 }
 
 // AppendName appends the name of one topic, and a comma if it is not the first.

@@ -38,6 +38,8 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 		{(&Feed{Up: true, Since: 1732181751000, Topics: "fx:*,crypto:*"}).Append(nil),
 			`{"t":"feed","state":"up","since":1732181751000,"topics":"fx:*,crypto:*"}`},
 		{appendStale(nil, "AAPL", "MSFT"), `{"t":"stale","ts":1732181755000,"topics":["AAPL","MSFT"]}`},
+		{appendStaleFor(nil, 403, "the source of the ticks does not …", "AAPL"),
+			`{"t":"stale","ts":1732181755000,"code":403,"reason":"the source of the ticks does not …","topics":["AAPL"]}`},
 		{appendUnsubscribed(nil, "the edge is full of topics, and …", "NOSUCH"),
 			`{"t":"unsubscribed","topics":["NOSUCH"],"reason":"the edge is full of topics, and …"}`},
 		{AppendInterval(nil, 1000, "slow"), `{"t":"interval","ms":1000,"reason":"slow"}`},
@@ -51,8 +53,10 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 	}
 }
 
-func appendStale(dst []byte, names ...string) []byte {
-	dst = AppendStaleHead(dst, 1732181755000)
+func appendStale(dst []byte, names ...string) []byte { return appendStaleFor(dst, 0, "", names...) }
+
+func appendStaleFor(dst []byte, code int, reason string, names ...string) []byte {
+	dst = AppendStaleHead(dst, 1732181755000, code, reason)
 	for _, name := range names {
 		dst = AppendName(dst, name)
 	}
@@ -161,6 +165,7 @@ func TestEncodersAppend(t *testing.T) {
 		"heartbeat":  func(dst []byte) []byte { return (&Heartbeat{Now: 3}).Append(dst) },
 		"feed":       func(dst []byte) []byte { return (&Feed{Since: 3, Topics: "fx:*"}).Append(dst) },
 		"stale":      func(dst []byte) []byte { return appendStale(dst, "A", "B") },
+		"refused":    func(dst []byte) []byte { return appendStaleFor(dst, 403, "r", "A", "B") },
 		"long stale": func(dst []byte) []byte { return appendStale(dst, slices.Repeat([]string{"a"}, 9999)...) },
 		"interval":   func(dst []byte) []byte { return AppendInterval(dst, 5000, "slow") },
 		"bye":        func(dst []byte) []byte { return AppendBye(dst, CodeRestart, "r", 4) },

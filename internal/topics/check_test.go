@@ -119,7 +119,7 @@ func check(t testing.TB, tb *Table) {
 			if tp.stale {
 				stale++
 			}
-			if tp.refused && !tp.stale {
+			if tp.why != Silent && !tp.stale {
 				t.Fatalf("%q: refused, and not stale", tp.name)
 			}
 			switch tp.state {

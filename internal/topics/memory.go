@@ -17,12 +17,16 @@ type slot struct {
 // from the slots: a gather reads every slot, and a mark only when there is news.
 type chunk struct {
 	slots [1 << chunkBits]slot
-	// The sequence at which a topic went stale, 0 while it is fresh; or withdrawnMark.
+	// The sequence at which a topic went stale, with why at whyShift, 0 while it is fresh; or withdrawnMark.
 	marks  [1 << chunkBits]atomic.Uint64
 	absent [1 << chunkBits / 32]atomic.Uint32 // A bit for each topic that is known to have no value.
 }
 
-// withdrawnMark is the mark of a topic that was withdrawn. No sequence comes so far.
+// whyShift is where a mark has its Why. With a million ticks a second, a sequence comes so far
+// in 36,000 years.
+const whyShift = 60
+
+// withdrawnMark is the mark of a topic that was withdrawn. No sequence comes so far, for whatever reason.
 const withdrawnMark = math.MaxUint64
 
 // add makes a new topic. The caller holds s.mu.

@@ -95,9 +95,10 @@ func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 	}
 	if old := sl.row.Load(); old != nil {
 		switch {
-		case string(old.Value()) == value && !tp.refused: // Else its clients have to hear that it is current.
+		case string(old.Value()) == value && tp.why == Silent: // Else its clients have to hear that it is current.
 			return Unchanged
 		case m.Version.Set && m.Version.Compare(tp.version) < 0:
+			t.excuse(s, local)
 			return Older
 		}
 		tp.n++
@@ -154,12 +155,17 @@ func (t *Table) Offered() (n uint64) {
 }
 
 // Absent notes that a source of ticks has looked for the value of a topic, and there is none.
-// It is so until the topic has a row.
+// It is so until the topic has a row. Whatever [Table.GoStale] has begun is over.
 func (t *Table) Absent(name string) {
 	s := t.shardOf(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if local, ok := s.ids[name]; ok && s.topics[local].rowless {
+	local, ok := s.ids[name]
+	if !ok {
+		return
+	}
+	t.excuse(s, local)
+	if s.topics[local].rowless {
 		s.setAbsent(local, true)
 		t.ledger.restand(s.topics[local].place, unreadBit, 0)
 	}

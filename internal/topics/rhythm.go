@@ -15,7 +15,7 @@ import (
 // where gap is the longest time between two of its ticks, which each tick takes a
 // [gapDecay]th off. A topic that has ticked less than [rhythmTicks] times has no rhythm
 // yet and is not stale. It is fresh again with its next row. A topic of which the feed gets
-// no values is stale at once, see [Table.GoStale].
+// no values is stale at once, see [Table.GoStale]; that it has another reason then is a [Why].
 const (
 	gapDecay    = 32
 	gapPatience = 4
@@ -91,17 +91,31 @@ func (t *Table) watchFrom(s *shard, local uint32, at int64) (more bool) {
 				tp.last = at
 			}
 		case t.overdue(tp, at):
-			t.goStale(s, local)
+			t.goStale(s, local, Silent)
 		}
 	}
 	return end < uint32(len(s.topics))
 }
 
-// GoStale makes a topic stale until its next row, however long ago the last one was: its
-// source refuses it, or can't say what it has missed. Unlike one that is silent, it is fresh
-// again as soon as the feed has fetched its value, changed or not. Nothing is done if the
-// topic got a row since mark was taken, see [Table.Mark], or if nobody wants it.
-func (t *Table) GoStale(name string, mark uint64) {
+// Why says why a topic is stale.
+type Why uint8
+
+const (
+	Silent       Why = iota // It has had no row for longer than is to be expected of it.
+	NotPermitted            // Its source does not permit the feed to have it.
+	Unusable                // What its source holds as its value can't be passed on.
+	Unserved                // Its source can't serve it for now, or can't say what was missed.
+	Whys                    // Their number.
+)
+
+const _ = uint(1<<(64-whyShift) - 1 - Whys) // With one to spare, so that no mark is withdrawnMark.
+
+// GoStale makes a topic stale until its next row, however long ago the last one was, for a
+// reason other than [Silent]. Unlike one that is silent, it is fresh again as soon as the feed
+// has fetched its value, changed or not. One that is stale already is told again if it was for
+// another reason. Nothing is done if the topic got a row since mark was taken, see
+// [Table.Mark], or if nobody wants it.
+func (t *Table) GoStale(name string, mark uint64, why Why) {
 	s := t.shardOf(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,25 +123,39 @@ func (t *Table) GoStale(name string, mark uint64) {
 	if !ok || s.slot(local).seq.Load() != mark {
 		return
 	}
-	tp := &s.topics[local]
-	tp.refused = true
-	if !tp.stale {
-		t.goStale(s, local)
+	if tp := &s.topics[local]; !tp.stale || tp.why != why {
+		t.goStale(s, local, why)
 	}
 }
 
-// goStale announces that a topic is stale. The caller holds s.mu.
-func (t *Table) goStale(s *shard, local uint32) {
-	s.topics[local].stale = true
-	t.stale.Add(1)
-	t.staleTotal.Add(1)
-	t.announce(func(seq uint64) { s.mark(local).Store(seq) })
+// goStale announces that a topic is stale, or that it is for another reason. The caller holds s.mu.
+func (t *Table) goStale(s *shard, local uint32, why Why) {
+	tp := &s.topics[local]
+	if tp.why = why; !tp.stale {
+		tp.stale = true
+		t.stale.Add(1)
+		t.staleTotal.Add(1)
+	}
+	t.announce(func(seq uint64) { s.mark(local).Store(seq | uint64(why)<<whyShift) })
+}
+
+// excuse ends what GoStale has begun where no row comes of it, as the source has none that is
+// newer. Who has a row may have an old one, and is told that it is no more than that. The
+// caller holds s.mu.
+func (t *Table) excuse(s *shard, local uint32) {
+	switch tp := &s.topics[local]; {
+	case tp.why == Silent:
+	case tp.rowless:
+		t.freshen(s, local)
+	default:
+		t.goStale(s, local, Silent)
+	}
 }
 
 // freshen ends the staleness of a topic, before its row is stored. Stored first, a loop
 // could send the row and say that the topic is stale behind it. The caller holds s.mu.
 func (t *Table) freshen(s *shard, local uint32) {
-	s.topics[local].stale, s.topics[local].refused = false, false
+	s.topics[local].stale, s.topics[local].why = false, Silent
 	s.mark(local).Store(0)
 	t.stale.Add(-1)
 }
@@ -143,10 +171,16 @@ func (s *shard) unmark(t *Table, local uint32) {
 // Stale is the sequence at which a topic went stale, 0 while it is fresh. The caller
 // must hold the id. A caller that wants to know of a row and of this reads the row first.
 func (t *Table) Stale(id ID) uint64 {
+	at, _ := t.StaleFor(id)
+	return at
+}
+
+// StaleFor is [Table.Stale], and why it is so.
+func (t *Table) StaleFor(id ID) (at uint64, why Why) {
 	if mark := t.shards[id&shardMask].mark(uint32(id >> shardBits)).Load(); mark != withdrawnMark {
-		return mark
+		return mark & (1<<whyShift - 1), Why(mark >> whyShift)
 	}
-	return 0
+	return 0, Silent
 }
 
 // StaleTopics is how many topics are stale now, and how many times one has become so.

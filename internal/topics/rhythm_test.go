@@ -257,17 +257,17 @@ func TestGoStale(t *testing.T) {
 			w := watch(t, 0, 0)
 			w.tick(1, 0)
 			mark, _ := w.tb.Mark("A")
-			w.tb.GoStale("A", mark-1) // It had a row since.
-			w.tb.GoStale("B", 0)      // Nobody wants it.
+			w.tb.GoStale("A", mark-1, NotPermitted) // It had a row since.
+			w.tb.GoStale("B", 0, NotPermitted)      // Nobody wants it.
 			if w.tb.Stale(w.id) != 0 {
 				t.Fatal("stale for what was so before its row")
 			}
-			w.tb.GoStale("A", mark)
+			w.tb.GoStale("A", mark, NotPermitted)
 			at := w.tb.Stale(w.id)
 			if at == 0 || at != w.tb.Notice() || at != w.tb.Watermark() {
 				t.Fatalf("stale at %d, notice %d, watermark %d: it is no news", at, w.tb.Notice(), w.tb.Watermark())
 			}
-			w.tb.GoStale("A", mark)
+			w.tb.GoStale("A", mark, NotPermitted)
 			if now, total := w.tb.StaleTopics(); w.tb.Stale(w.id) != at || now != 1 || total != 1 {
 				t.Errorf("stale at %d, %d now, %d in all: told twice", w.tb.Stale(w.id), now, total)
 			}
@@ -282,4 +282,62 @@ func TestGoStale(t *testing.T) {
 			check(t, w.tb)
 		})
 	}
+}
+
+// Why a topic is stale is told with it, and told again when that changes. Where the source has
+// nothing newer, a topic without a row is fresh, and one with a row as stale as any.
+func TestStaleFor(t *testing.T) {
+	w := watch(t, 0, time.Second)
+	why := func(stale bool, want Why, news bool, what string) {
+		t.Helper()
+		check(t, w.tb)
+		at, got := w.tb.StaleFor(w.id)
+		if at > 0 != stale || got != want {
+			t.Fatalf("stale at %d for %d, want it so: %v, for %d: %s", at, got, stale, want, what)
+		}
+		if stale && (at == w.tb.Watermark()) != news {
+			t.Fatalf("stale at %d, with %d as the watermark: %s", at, w.tb.Watermark(), what)
+		}
+	}
+	refuse := func(for_ Why) {
+		mark, _ := w.tb.Mark("A")
+		w.tb.GoStale("A", mark, for_)
+	}
+	why(false, Silent, false, "nothing happened")
+	refuse(NotPermitted)
+	why(true, NotPermitted, true, "it is refused")
+	w.tb.SetSourceState(0, false, 1)
+	w.tb.SetSourceState(0, true, 1)
+	refuse(NotPermitted)
+	why(true, NotPermitted, false, "it was told")
+	refuse(Unserved)
+	why(true, Unserved, true, "it is refused for something else")
+	w.tb.Absent("A")
+	why(false, Silent, false, "there is no value")
+	if now, total := w.tb.StaleTopics(); now != 0 || total != 1 {
+		t.Errorf("%d are stale, %d were", now, total)
+	}
+
+	w.tick(1, 0)
+	refuse(Unusable)
+	why(true, Unusable, true, "it is refused")
+	w.tb.Absent("A")
+	why(true, Silent, true, "there is no value any more")
+	refuse(Unusable)
+	w.stale(60_000)
+	why(true, Unusable, true, "it is silent, and refused")
+	w.tick(1, 0)
+	why(false, Silent, false, "it has ticked")
+	w.stale(60_000)
+	why(true, Silent, true, "it is silent")
+	refuse(Unusable)
+	why(true, Unusable, true, "it was silent, and is refused")
+
+	w.tb.Publish("A", "7", Meta{At: w.at, Version: Version{Whole: 7, Set: true}})
+	refuse(NotPermitted)
+	mark, _ := w.tb.Mark("A")
+	if got := w.tb.Repair("A", "6", mark, Meta{At: w.at, Version: Version{Whole: 6, Set: true}}); got != Older {
+		t.Fatalf("outcome %v", got)
+	}
+	why(true, Silent, true, "what the source has is older")
 }

@@ -151,7 +151,7 @@ type topic struct {
 	place       uint32 // In the ledger; 0 if it is not there.
 	state       state
 	stale       bool // It has a stale mark.
-	refused     bool // It has that because of GoStale.
+	why         Why  // Why it has that. Silent while it has none.
 	rowless     bool // It never had a row.
 }
 

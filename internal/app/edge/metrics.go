@@ -94,6 +94,16 @@ var metricTable = []metric{
 	{"feed_gaps_total", "Times ticks may have been missed, after which all values were fetched again.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Gaps] })},
 	{"feed_repairs_total", "Fetched values that were newer than what was held.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Repairs] })},
 	{"feed_fetch_failures_total", "Topics whose newest value could not be fetched, per attempt.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.FetchFailures] })},
+	{"feed_refused", "Topics that the broker refuses now, to be subscribed or to be read, by cause. They are asked for again.", "cause", func(s *scrape, to sink) {
+		for c := broker.NoCause + 1; c < broker.Causes; c++ {
+			to.put(float64(s.ticks.Refused[c]), c.Label())
+		}
+	}},
+	{"feed_refusals_total", "Answers of the broker that refused a topic, or all that it was asked for, by cause.", "cause", func(s *scrape, to sink) {
+		for c := broker.NoCause + 1; c < broker.Causes; c++ {
+			to.put(float64(s.ticks.Refusals[c]), c.Label())
+		}
+	}},
 	{"feed_broken_total", "Connections given up because what came was not what Redis sends.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Broken] })},
 	{"feed_connected", "1 while a source of the feed is connected, by the patterns of its topics.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return oneIf(of.Connected) })},
 	{"feed_current", "1 while the values of a source of the feed are current, which is what clients are told and /readyz says.", "source", sourcesOf(func(s *scrape, i int, _ *feed.SourceStats) float64 { return oneIf(s.table.SourceState(i).Up) })},

@@ -60,13 +60,10 @@ type cluster struct {
 	up     bool
 	closed bool           // No server may start any more.
 	all    sync.WaitGroup // One per server that runs.
-	// retry paces what is asked of nodes that have refused it before.
-	retry   backoff
-	retryAt time.Time
-
 	// Owned by run's goroutine.
 	known []string // The nodes of the last view.
 	epoch uint64   // That of the newest view.
+	ok    bool     // The cluster works, by that.
 	seen  time.Time
 }
 
@@ -161,7 +158,7 @@ func (c *cluster) Apply(changes []topics.Change) {
 // its first value is told.
 func (c *cluster) forsake(topic string) {
 	if mark, held := c.owner.Mark(topic); held && mark == 0 {
-		c.owner.GoStale(topic, mark)
+		c.owner.GoStale(topic, mark, broker.Unreachable)
 	}
 }
 
@@ -214,7 +211,7 @@ func (c *cluster) renew(n *node) {
 func (c *cluster) retire(n *node) {
 	n.stop()
 	last := n.Stats()
-	last.Channels, last.Held, last.Behind, last.Lag = 0, 0, 0, 0
+	last.Channels, last.Held, last.Behind, last.Lag, last.Refused = 0, 0, 0, 0, [broker.Causes]int64{}
 	c.ended.Add(last)
 	c.renew(n)
 }

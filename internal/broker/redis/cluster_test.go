@@ -235,7 +235,6 @@ func TestClusterNewNamesDoNotTakeItDown(t *testing.T) {
 	for range straysMax + 1 {
 		a.asks(t, "subscribe[REFUSED]")
 		a.refuse(redisError("CLUSTERDOWN Hash slot not served"))
-		c.retryAt = time.Time{}
 		c.must(t, at(map[int]string{slot: "dead:2", slot + 1: "a:1"}))
 	}
 	stale(true, id, "the node refuses it")
@@ -451,18 +450,31 @@ func TestStuckTopics(t *testing.T) {
 	if c.table.SourceState(0).Up {
 		t.Error("up, and a topic is refused again and again")
 	}
+	waits := func() {
+		t.Helper()
+		if c.must(t, v); c.table.SourceState(0).Up {
+			t.Error("up, and a topic is refused again and again")
+		}
+		if got := n.wants.next(1); len(got.topics) > 0 {
+			t.Errorf("%v is asked for again at once", got.topics)
+		}
+		if st := c.Stats(); st.Refused[broker.Down] != 1 {
+			t.Errorf("refused: %v", st.Refused)
+		}
+	}
+	waits()
+	n.wants.beat()
 	n.asks(t, "subscribe[A]")
 	n.refuse(down)
-	c.retryAt = time.Now().Add(time.Hour)
-	c.must(t, v)
-	if got := n.wants.next(1); len(got.topics) > 0 {
-		t.Errorf("%v is asked for again at once", got.topics)
-	}
-	c.retryAt = time.Now()
+	waits()
+	v.epoch, v.ok = 1, true // Something has changed.
 	c.must(t, v)
 	n.asks(t, "subscribe[A]")
 	n.receive(confirmation(shards.subscribe), 1)
 	if c.must(t, v); !c.table.SourceState(0).Up {
 		t.Error("down, and the topic is subscribed")
+	}
+	if st := c.Stats(); st.Refused != [broker.Causes]int64{} || st.Refusals[broker.Down] != straysMax+1 {
+		t.Errorf("stats = %+v", st)
 	}
 }

@@ -150,7 +150,9 @@ type shared struct {
 	owner   broker.Owner
 	log     *slog.Logger
 
-	refusedLog broker.Throttle
+	refusedLog [broker.Causes]broker.Throttle
+	mendedLog  broker.Throttle
+	keptLog    broker.Throttle
 	fetchLog   broker.Throttle
 	gapLog     broker.Throttle
 }

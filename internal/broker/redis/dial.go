@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"slices"
 	"sync"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -78,6 +79,19 @@ func sticky(dial dialFunc) dialFunc {
 			to = conn.RemoteAddr()
 		}
 		return conn, err
+	}
+}
+
+// execute runs a pipeline. Each command has its own error then. go-redis gives them none if Redis
+// has refused the connection itself, for its password for instance: they would seem to have
+// found nothing.
+func execute(ctx context.Context, pipe goredis.Pipeliner) {
+	cmds, err := pipe.Exec(ctx)
+	if err == nil || slices.ContainsFunc(cmds, func(c goredis.Cmder) bool { return c.Err() != nil }) {
+		return
+	}
+	for _, c := range cmds {
+		c.SetErr(err)
 	}
 }
 

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -98,28 +97,20 @@ func (f *fetcher) run(ctx context.Context) error {
 		}
 		d := wait.next()
 		f.s.fetchFailed(err, len(failed), d)
-		f.s.wants.fail(failed)
+		f.s.wants.fail(failed, causeOf(err))
 		if again == nil {
 			again = time.After(d)
 		}
-		if !concernsKey(err) {
+		if concernsAll(err) {
+			f.s.wants.failAll(causeOf(err))
 			sleep(ctx, d)
 		}
 	}
 }
 
-// concernsKey reports whether the error of a command is about its key. Those that are not
-// pass, or concern all that Redis is asked for: it loads its data, has lost its primary, lets
-// nobody in, or does not answer at all.
-func concernsKey(err error) bool {
-	var answer goredis.Error
-	return errors.As(err, &answer) &&
-		!goredis.IsLoadingError(err) && !goredis.IsMasterDownError(err) && !goredis.IsClusterDownError(err) &&
-		!goredis.IsMaxClientsError(err) && !goredis.IsAuthError(err) && !goredis.HasErrorPrefix(err, "BUSY ")
-}
-
-// fetch fetches the newest values of batch. It appends what is worth another attempt to
-// failed, with the last error, or with one that does not concern a key alone.
+// fetch fetches the newest values of batch. It appends those to failed of which Redis as a
+// whole, or its cluster, has none for now, with the last error, or with one that is no matter
+// of a slot. What is refused for itself is noted.
 //
 // It asks for no more of a value than it takes to see that it is too long. With GET,
 // whoever may write the keys could fill the memory.
@@ -130,7 +121,7 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 		cmds[i] = pipe.GetRange(ctx, f.s.key.name(of.topic), 0, broker.ValueMax)
 	}
 	ran := f.after(ctx, pipe)
-	pipe.Exec(ctx) // Every command has its own error.
+	execute(ctx, pipe) // Every command has its own error.
 	if err := ran(); err != nil {
 		return nil, append(failed, batch...), err
 	}
@@ -139,29 +130,27 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 	for i, of := range batch {
 		value, err := cmds[i].Result()
 		switch {
-		case err == nil:
-			if value == "" { // Without a key, nothing was published yet.
-				f.s.owner.Absent(of.topic)
-			} else if version, ok := f.s.owner.Inspect(of.topic, value); ok {
-				repairs = append(repairs, repair{of, value, version})
-				continue
-			}
+		case err == nil && value == "": // Without a key, nothing was published yet.
+			f.s.owner.Absent(of.topic)
 			f.s.wants.unrepaired(of)
-		case goredis.IsPermissionError(err), goredis.HasErrorPrefix(err, "WRONGTYPE"):
-			f.s.fetchFailed(fmt.Errorf("GETRANGE %s: %w", f.s.key.name(of.topic), err), 1, 0)
-			f.s.wants.forbidden(of)
-		default:
+		case err == nil:
+			version, flaw := f.s.owner.Inspect(value)
+			if flaw == broker.Flawless {
+				repairs = append(repairs, repair{of, value, version})
+			} else if f.s.wants.forbidden(of, broker.BadValue) { // Which the owner logs.
+				f.s.owner.Drop(of.topic, value, int64(len(value)), flaw)
+			}
+		case concernsAll(err), f.s.moved != nil && isMisplaced(err):
 			failed = append(failed, of)
-			if f.s.moved != nil && isMisplaced(err) {
-				f.s.moved()
-			}
-			if concernsKey(err) {
-				f.s.wants.failedAlone(of)
-			}
-			if last == nil || concernsKey(last) {
+			if last == nil || !concernsAll(last) {
 				last = err
 			}
+		default:
+			f.s.refuseRead(of, err)
 		}
+	}
+	if len(failed) > 0 && f.s.moved != nil && isMisplaced(last) {
+		f.s.moved()
 	}
 	return repairs, failed, last
 }
@@ -178,10 +167,12 @@ func (f *fetcher) commit(repairs []repair) {
 // nothing is what comes after the values of a link for messages.
 func nothing(context.Context, goredis.Pipeliner) func() error { return func() error { return nil } }
 
-// fetchFailed counts topics whose newest value could not be fetched. A retryIn of 0
-// says that it will not be tried again.
+// fetchFailed counts topics whose newest value could not be fetched for now.
 func (s *server) fetchFailed(err error, topics int, retryIn time.Duration) {
 	s.counters[broker.FetchFailures].Add(uint64(topics))
+	if c := causeOf(err); c != broker.Unreachable {
+		s.refusals[c].Add(uint64(topics))
+	}
 	if broken := (*resp.Error)(nil); errors.As(err, &broken) {
 		s.counters[broker.Broken].Add(1)
 	}

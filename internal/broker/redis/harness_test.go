@@ -171,7 +171,7 @@ func (r *rig) eventually(what string, ok func() bool) {
 	redistest.Eventually(r.t, what, ok)
 }
 
-// settled waits until everything wanted is subscribed and fetched.
+// settled waits until everything wanted is subscribed, and its value fetched or refused.
 func (r *rig) settled() {
 	r.t.Helper()
 	r.eventually(fmt.Sprintf("%d channels", len(r.ids)), func() bool {
@@ -182,7 +182,7 @@ func (r *rig) settled() {
 		}
 		for name := range r.ids {
 			w := r.wants.topics[name]
-			if w == nil || w.reading != fetched {
+			if w == nil || w.reading != fetched && w.reading != refusedRead {
 				return false
 			}
 		}

@@ -39,6 +39,14 @@ func hint(err error) string {
 		return "raise maxclients in the configuration of Redis"
 	case goredis.IsLoadingError(err), goredis.IsMasterDownError(err):
 		return "wait until Redis has loaded its data"
+	case goredis.HasErrorPrefix(err, "BUSY "):
+		return "wait until the script that runs in Redis has ended, or end it (SCRIPT KILL, FUNCTION KILL)"
+	case goredis.HasErrorPrefix(err, "OOM "):
+		return "give Redis more memory (maxmemory), or let it evict what is not needed (maxmemory-policy)"
+	case goredis.HasErrorPrefix(err, "MISCONF"):
+		return "see the log of Redis for why it can't save its data to disk"
+	case goredis.HasErrorPrefix(err, "READONLY"):
+		return "use the address of the primary in the Redis URL, or sentinels: this server is a replica"
 	case errors.As(err, &broken):
 		return "find out what answers at the address in the Redis URL, and what is in between: it is no Redis, or is broken"
 	case errors.As(err, &dns):

@@ -42,6 +42,7 @@ const (
 //	fetcher   gets newest values over the second connection
 //	watchdog  ends the link when nothing was heard, or a command not answered, for the timeout
 //	follower  ends the link when its target has moved to another server
+//	retrier   has what was refused asked for again
 type link struct {
 	s     *server
 	conn  net.Conn      // For messages. Once greeted, it is read by the receiver and written by the writer alone.
@@ -52,6 +53,7 @@ type link struct {
 	fetcher fetcher
 	fetched chan []repair // From the fetcher to the writer.
 	pings   pings
+	written uint64 // Commands but pings. Of the writer.
 }
 
 // runLink runs one link. It calls up when the connection works, and returns why
@@ -84,7 +86,7 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	up()
 	l.look()
 
-	return runAll(ctx, cancel, l.receive, l.write, l.fetcher.run, l.watch, l.follow)
+	return runAll(ctx, cancel, l.receive, l.write, l.fetcher.run, l.watch, l.follow, s.retry)
 }
 
 func newLink(s *server, conn net.Conn) *link {
@@ -148,7 +150,10 @@ func (l *link) greet(o *goredis.Options) error {
 			return err
 		}
 	}
-	return l.ask(resp.Pong, "ping")
+	if err := l.ask(resp.Pong, "ping"); !isAlive(err) {
+		return err
+	}
+	return nil
 }
 
 // authenticate sends the password. Its errors hold nothing of it, whatever the other side
@@ -202,7 +207,7 @@ func (l *link) receive(context.Context) error {
 		}
 		switch e.Kind {
 		case resp.Refusal:
-			if err := l.s.refuse(redisError(e.Payload)); err != nil {
+			if err := l.refused(redisError(e.Payload)); err != nil {
 				return fmt.Errorf("receive: %w", err)
 			}
 			l.look()
@@ -221,10 +226,22 @@ func (l *link) receive(context.Context) error {
 	}
 }
 
+// refused takes an error in place of an answer. Redis answers in order, so it is known to what.
+func (l *link) refused(err redisError) error {
+	if !l.pings.due(l.s.wants.landedCommands()) {
+		return l.s.refuse(err)
+	}
+	if token, _ := l.pings.oldest(); isAlive(err) {
+		return l.answered(strconv.FormatUint(token, 10))
+	}
+	return fmt.Errorf("ping: %w", err)
+}
+
 func (l *link) write(ctx context.Context) error {
 	ping := time.NewTicker(min(pingEvery, l.s.cfg.Timeout/watchBeats))
 	defer ping.Stop()
 	if l.s.wants.blanket {
+		l.written++
 		if err := l.send(l.s.verbs.subscribe, l.s.channel.glob()); err != nil {
 			return err
 		}
@@ -256,7 +273,7 @@ func (l *link) write(ctx context.Context) error {
 
 // ping writes a ping, whose pong lets the values of batch into the table.
 func (l *link) ping(batch []repair) error {
-	return l.send("ping", l.pings.add(time.Now(), batch))
+	return l.send("ping", l.pings.add(time.Now(), batch, l.written))
 }
 
 // answered takes a pong. Whatever was published before its ping was written has been
@@ -300,6 +317,7 @@ func (l *link) writeCommands(ctx context.Context) error {
 		if c.name == unsubscribe {
 			verb = l.s.verbs.unsubscribe
 		}
+		l.written++
 		if err := l.send(verb, names...); err != nil {
 			return err
 		}

@@ -18,17 +18,18 @@ type pings struct {
 }
 
 type ping struct {
-	token uint64
-	sent  time.Time
-	batch []repair // Values that are let into the table when the pong comes.
+	token  uint64
+	sent   time.Time
+	batch  []repair // Values that are let into the table when the pong comes.
+	behind uint64   // So many commands were written before it, over the same link.
 }
 
-// add notes a ping that is about to be written, and returns its token.
-func (p *pings) add(now time.Time, batch []repair) string {
+// add notes a ping that is about to be written behind so many commands, and returns its token.
+func (p *pings) add(now time.Time, batch []repair, behind uint64) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last++
-	p.open = append(p.open, ping{p.last, now, batch})
+	p.open = append(p.open, ping{p.last, now, batch, behind})
 	return strconv.FormatUint(p.last, 10)
 }
 
@@ -58,6 +59,13 @@ func (p *pings) oldest() (token uint64, open bool) {
 		return 0, false
 	}
 	return p.open[0].token, true
+}
+
+// due reports whether the next answer is that to a ping, if so many commands were answered.
+func (p *pings) due(commands uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.open) > 0 && p.open[0].behind <= commands
 }
 
 // lag is how far the receiver is behind: the age of the oldest ping without a pong, or

@@ -19,9 +19,12 @@ func TestPings(t *testing.T) {
 	if _, err := p.answered(at(0), "PONG"); err == nil {
 		t.Fatal("a pong without a ping is taken")
 	}
-	first := p.add(at(0), nil)
-	second := p.add(at(1), []repair{{value: "v"}})
-	third := p.add(at(2), nil)
+	first := p.add(at(0), nil, 1)
+	second := p.add(at(1), []repair{{value: "v"}}, 1)
+	third := p.add(at(2), nil, 3)
+	if p.due(0) || !p.due(1) || !p.due(2) {
+		t.Error("a ping is not due behind the one command that was written before it")
+	}
 	want(3, 3, 3) // The oldest counts.
 	if batch, err := p.answered(at(3), second); err == nil || batch != nil {
 		t.Fatal("the pong of an older ping was passed over")
@@ -37,6 +40,12 @@ func TestPings(t *testing.T) {
 	if batch, err := p.answered(at(3), second); err == nil || batch != nil {
 		t.Fatal("a pong came twice")
 	}
+	if p.due(2) || !p.due(3) {
+		t.Error("a ping is not due behind the three commands that were written before it")
+	}
 	p.answered(at(3), third)
+	if p.due(9) {
+		t.Error("a ping is due, and none is open")
+	}
 	want(100, 1, 0)
 }

@@ -168,7 +168,7 @@ func (s sentinels) askOne(ctx context.Context, c *goredis.Client) (verdict, erro
 	pipe.Process(ctx, state)
 	where := goredis.NewStringSliceCmd(ctx, "sentinel", "get-master-addr-by-name", s.master)
 	pipe.Process(ctx, where)
-	pipe.Exec(ctx) // Every command has its own error.
+	execute(ctx, pipe) // Every command has its own error.
 	addr, err := where.Result()
 	switch {
 	case errors.Is(err, goredis.Nil):

@@ -37,6 +37,8 @@ type server struct {
 	addr     string                // Where the last link went. Owned by reconnect's goroutine.
 	pings    atomic.Pointer[pings] // Those of the link, nil while there is none.
 	counters broker.Counters
+	refusals [broker.Causes]atomic.Uint64
+	warned   atomic.Bool // The log says that topics are refused.
 
 	connected atomic.Bool
 	confirmed atomic.Int64 // Channels, on this link.
@@ -102,8 +104,12 @@ func (s *server) Stats() broker.Stats {
 		Channels:  s.confirmed.Load(),
 		Held:      int64(s.wants.len()),
 		Behind:    int64(s.wants.lacking()),
+		Refused:   s.wants.refusedNow(),
 	}
 	s.counters.AddTo(&st)
+	for c := range s.refusals {
+		st.Refusals[c] = s.refusals[c].Load()
+	}
 	if p := s.pings.Load(); p != nil {
 		st.Lag = p.lag(time.Now())
 	}
@@ -152,6 +158,9 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		s.lastError.Store(&text)
 		if broken := (*resp.Error)(nil); errors.As(err, &broken) {
 			s.counters[broker.Broken].Add(1)
+		}
+		if c := causeOf(err); c != broker.Unreachable {
+			s.refusals[c].Add(1)
 		}
 		d := wait.next()
 		if upped.IsZero() {
@@ -234,23 +243,28 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // topics only must not end the connection: clients choose the topics, and one could
 // end the feed of all others with a name that Redis does not permit.
 func (s *server) refuse(err error) error {
+	c := causeOf(err)
 	if s.moved != nil && isMisplaced(err) {
-		s.wants.misplaced(func(topic string) bool {
+		s.refusals[c].Add(1)
+		s.wants.misplaced(c, func(topic string) bool {
 			slot, given := slotIn(err)
 			return !given || slot == slotOf(s.channel.name(topic))
 		})
 		s.moved()
 		return nil
 	}
-	if !goredis.IsPermissionError(err) || s.wants.blanket {
+	if _, owed := s.wants.unanswered(); s.wants.blanket || !owed || concernsAll(err) || c == broker.Elsewhere {
 		return err
 	}
-	s.counters[broker.Refused].Add(1)
-	s.wants.refused()
-	if swallowed, ok := s.refusedLog.Allow(); ok {
-		s.log.Warn("redis feed: subscription refused", "error", err, "swallowed", swallowed,
-			"hint", fmt.Sprintf("permit the Redis user the channels of all topics: ACL SETUSER <user> &%s +subscribe",
-				s.channel.name("*")))
+	s.refusals[c].Add(1)
+	switch kept := s.wants.keep(); {
+	case kept > keptMax:
+		return fmt.Errorf("%s: %w", s.verbs.unsubscribe, err)
+	case kept > 0:
+		s.tellKept(c, err)
+	default:
+		topic, first := s.wants.refused(c)
+		s.tellRefused(c, err, topic, first)
 	}
 	return nil
 }

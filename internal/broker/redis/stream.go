@@ -71,6 +71,7 @@ func (st *stream) Run(ctx context.Context) { st.reconnect(ctx, st.runLink) }
 //	fetcher  gets newest values, and where the stream ends behind them
 //	watchdog ends the link when a read was not answered for the timeout
 //	follower ends the link when its target has moved to another server
+//	retrier  has values fetched again that were refused
 type streamLink struct {
 	*stream
 	read    *goredis.Client // Without timeouts: those look at the clock, see watch.
@@ -105,13 +106,16 @@ func (st *stream) runLink(ctx context.Context, up func()) error {
 	st.pings.Store(&l.pings)
 	defer st.pings.Store(nil)
 	up()
-	return runAll(ctx, cancel, l.follow, l.run, l.fetcher.run, l.watch)
+	return runAll(ctx, cancel, l.follow, l.run, l.fetcher.run, l.watch, l.server.retry)
 }
 
 func (l *streamLink) greet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
 	defer cancel()
-	return l.read.Ping(ctx).Err()
+	if err := l.read.Ping(ctx).Err(); !isAlive(err) {
+		return err
+	}
+	return nil
 }
 
 func (l *streamLink) follow(ctx context.Context) error { return l.target.watch(ctx, l.addr) }
@@ -123,7 +127,7 @@ func (l *streamLink) watch(ctx context.Context) error {
 // run reads entries until the link ends.
 func (l *streamLink) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		ping := l.pings.add(time.Now(), nil)
+		ping := l.pings.add(time.Now(), nil, 0)
 		read, end := 0, false
 		for !end && ctx.Err() == nil {
 			n, at, err := l.readOn(ctx)
@@ -165,9 +169,12 @@ func (l *streamLink) readOn(ctx context.Context) (n int, end bool, err error) {
 	pipe := l.read.TxPipeline()
 	info := pipe.XInfoStream(ctx, l.key)
 	read := pipe.XRead(ctx, &goredis.XReadArgs{Streams: []string{l.key, l.at.String()}, Count: streamMax, Block: -1})
-	pipe.Exec(ctx) // Every command has its own error.
+	execute(ctx, pipe) // Every command has its own error.
 	l.heard.Add(1)
 	state, err := streamStateOf(info)
+	if goredis.IsExecAbortError(err) { // Because of the other command.
+		err = cmp.Or(read.Err(), err)
+	}
 	if err != nil {
 		return 0, false, err
 	}

@@ -52,10 +52,24 @@ func (c *cluster) take(v view) (moved bool, err error) {
 	if len(known) > nodesMax {
 		return false, fmt.Errorf("%s knows of %d nodes, want at most %d", v.from, len(known), nodesMax)
 	}
-	c.epoch, c.seen = v.epoch, time.Now()
+	mended := v.epoch != c.epoch || v.ok && !c.ok
+	c.epoch, c.ok, c.seen = v.epoch, v.ok, time.Now()
 	c.known = slices.Collect(maps.Keys(known))
 	c.looked.Store(true)
-	return c.update(v.slots), nil
+	moved = c.update(v.slots)
+	if mended {
+		c.hasten()
+	}
+	return moved, nil
+}
+
+// hasten has what nodes have refused asked for again.
+func (c *cluster) hasten() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.nodes {
+		n.wants.hasten()
+	}
 }
 
 // view is how a node sees its cluster.
@@ -106,7 +120,7 @@ func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
 	// SLOTS and not the newer SHARDS, which leaves it to us to tell ports apart: SLOTS has
 	// those of TLS for clients that come by TLS.
 	info, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
-	pipe.Exec(ctx) // Every command has its own error.
+	execute(ctx, pipe) // Every command has its own error.
 	if info.Err() != nil {
 		return view{}, info.Err()
 	}
@@ -237,21 +251,11 @@ func (j *joiners) add(from *node, topic string) {
 }
 
 // again has topics that are astray asked for again where they are, as that is where their
-// slots are by the newest view. A node that goes on to refuse them is asked less and less
-// often, and counts as down if any of them is missing. The caller holds c.mu.
+// slots are by the newest view. A node that goes on to refuse them counts as down if any of
+// them is missing. The caller holds c.mu.
 func (c *cluster) again() {
-	stuck, due := false, !time.Now().Before(c.retryAt)
 	for _, n := range c.nodes {
-		all, missing := n.wants.stuckTopics()
-		n.missing = missing > 0
-		stuck = stuck || all > 0
-		if due {
-			n.wants.again()
-		}
-	}
-	if !stuck {
-		c.retry.reset()
-	} else if due {
-		c.retryAt = time.Now().Add(c.retry.next())
+		n.missing = n.wants.missingTopics() > 0
+		n.wants.again()
 	}
 }

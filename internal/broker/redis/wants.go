@@ -21,23 +21,25 @@ import (
 // table's.
 //
 // This file has the states of a want; the moves between them are in wants_flight.go (what is
-// written to Redis, and its answers), wants_astray.go, wants_fetch.go and wants_gap.go.
+// written to Redis, and its answers), wants_refused.go, wants_astray.go, wants_fetch.go and
+// wants_gap.go.
 type wants struct {
 	owner   broker.Owner
 	blanket bool // One subscription brings the ticks of all topics, see [wants.cover]. It never changes.
 
 	mu       sync.Mutex // A method that takes or returns a *want is called with it held.
 	topics   map[string]*want
-	asks     [leaving + 1]*list // The wants by their ask. That of due is that of again too; the same with dueAlone.
-	readings [fetched + 1]*list // The wants by their reading.
+	asks     [leaving + 1]*list   // The wants by their ask. That of due is that of again too; the same with dueAlone.
+	readings [fetched + 1]*list   // The wants by their reading.
+	patience [2]*patience         // Those that were refused, by what of them was: byAsk, byReading.
+	causes   [broker.Causes]int64 // How many are refused, by cause.
 
 	covered bool   // The blanket is confirmed.
 	open    bool   // A gap is open, see [part].
 	joined  bool   // It is one of topics that came from another node alone; the others are current.
 	failing bool   // Fetches fail. Nobody waits for them to come to their topics then.
 	behind  int    // Wants that are behind.
-	stuck   int    // Wants with more than straysMax strays.
-	missing int    // Those of them with want.missing.
+	missing int    // Wants with more than straysMax strays that have want.missing.
 	last    uint64 // The newest fetch.id.
 
 	// flight holds the commands that Redis has not answered in full, in the order in which
@@ -46,8 +48,12 @@ type wants struct {
 	flying   int    // Topics in flight; at most flightMax.
 	answered int    // Topics of the first that were answered.
 	answers  uint64 // Whatever of them was answered, over all links.
+	landings uint64 // Commands that were answered in full over this link, that of the blanket included.
+	trying   int    // Topics in flight that were refused before.
+	kept     int    // Topics that Redis did not let us unsubscribe on this link.
 
 	subscribed bool // The newest command is a SUBSCRIBE.
+	tried      bool // Something that was refused was asked for since the last beat.
 
 	written chan struct{} // Has an element when next may have something.
 	room    chan struct{} // The same, because flight has room again.
@@ -67,8 +73,12 @@ type want struct {
 	read    bool    // Its value was read once, over whatever link, or it is from a node where it was.
 	missing bool    // It is stuck and had been read: its clients have a value that is old.
 	ties    [2]ties // Its neighbours in the lists of its ask and its reading.
-	fails   int     // How often its fetch failed for itself, since it was confirmed last.
+	fails   int     // How often its fetch has failed, and was not refused, since it was confirmed last.
 	strays  int     // How often it went astray since it was confirmed last.
+
+	cause    broker.Cause // Why it is refused, NoCause if it is not.
+	waits    [2]uint8     // The list in patience for its ask and its reading, while it is in one.
+	refusals [2]uint8     // How often each was refused since it was served, up to levels.
 }
 
 type ties struct{ prev, next *want }
@@ -87,6 +97,7 @@ const (
 	again                 // As due. From here on, a SUBSCRIBE was written on this link: Redis may have it.
 	againAlone            // As dueAlone.
 	asked                 // Nothing else is to be written.
+	refusedAsk            // Redis has refused it. A SUBSCRIBE is to be written when its time has come.
 	leaving               // An UNSUBSCRIBE is to be written: nobody wants the topic any more.
 )
 
@@ -102,7 +113,8 @@ const (
 	unfetched                  // The value is to be fetched. From here on, the topic is confirmed on this link.
 	fetching                   // It is being fetched.
 	failed                     // The fetch has failed, and is to be done again in a while.
-	fetched                    // It was read, or Redis refuses it for good, or nobody wants the topic any more.
+	refusedRead                // Redis has refused it. The value is to be fetched when its time has come.
+	fetched                    // It was read, or nobody wants the topic any more.
 )
 
 func (r reading) confirmed() bool { return r >= unfetched }
@@ -152,6 +164,7 @@ func newWants(owner broker.Owner) *wants {
 		topics:   make(map[string]*want),
 		asks:     [leaving + 1]*list{due: many, again: many, dueAlone: single, againAlone: single, astray: {}, leaving: {}},
 		readings: [fetched + 1]*list{unfetched: {by: byReading}, failed: {by: byReading}},
+		patience: [2]*patience{newPatience(byAsk), newPatience(byReading)},
 		written:  make(chan struct{}, 1),
 		room:     make(chan struct{}, 1),
 		due:      make(chan struct{}, 1),
@@ -160,9 +173,25 @@ func newWants(owner broker.Owner) *wants {
 
 // move takes a want to other states, and from list to list.
 func (s *wants) move(w *want, to ask, now reading) {
-	relist(w, s.asks[w.ask], s.asks[to])
-	relist(w, s.readings[w.reading], s.readings[now])
+	relist(w, s.askList(w, w.ask), s.askList(w, to))
+	relist(w, s.readingList(w, w.reading), s.readingList(w, now))
 	w.ask, w.reading = to, now
+}
+
+// askList is the list that a want is in with an ask, nil if there is none.
+func (s *wants) askList(w *want, a ask) *list {
+	if a == refusedAsk {
+		return &s.patience[byAsk].lists[w.waits[byAsk]]
+	}
+	return s.asks[a]
+}
+
+// readingList is the same with a reading.
+func (s *wants) readingList(w *want, r reading) *list {
+	if r == refusedRead {
+		return &s.patience[byReading].lists[w.waits[byReading]]
+	}
+	return s.readings[r]
 }
 
 // relist takes a want from one list to another. There is none, nil, for states that nobody
@@ -200,6 +229,8 @@ func (s *wants) apply(changes []topics.Change) {
 		case c.Wanted:
 			s.want(c.Topic)
 		case w == nil:
+		case w.ask == refusedAsk && !w.reading.confirmed(): // Redis does not have it.
+			s.forget(w)
 		case w.ask.written():
 			s.giveUp(w, leaving)
 		default:
@@ -221,7 +252,9 @@ func (s *wants) want(topic string) *want {
 		w = &want{fetch: fetch{topic: topic}}
 		s.topics[topic] = w
 	}
-	s.toSubscribe(w, w.ask.written(), w.reading)
+	if w.ask != refusedAsk {
+		s.toSubscribe(w, w.ask.written(), w.reading)
+	}
 	return w
 }
 
@@ -230,7 +263,8 @@ func (s *wants) want(topic string) *want {
 func (s *wants) giveUp(w *want, to ask) {
 	s.play(w, newcomer)
 	s.settle(w)
-	w.read = false
+	s.blame(w, broker.NoCause)
+	w.read, w.refusals = false, [2]uint8{}
 	if w.reading.confirmed() {
 		s.move(w, w.ask, fetched)
 	}
@@ -251,13 +285,20 @@ func (s *wants) reset() {
 	if begins {
 		s.open, s.joined = true, false
 	}
-	s.flight, s.flying, s.answered = nil, 0, 0
+	s.flight, s.flying, s.trying, s.answered, s.landings, s.kept = nil, 0, 0, 0, 0, 0
 	s.covered = false
+	s.patience[byAsk].hasten()
+	s.tried = true // Not before the others.
 	for _, w := range s.topics {
-		if w.ask == leaving {
+		switch {
+		case w.ask == leaving:
 			s.forget(w)
 			continue
+		case w.refusals[byAsk] > 0: // It is stale, and nobody waits for it.
+			s.move(w, refusedAsk, min(w.reading, outdated))
+			continue
 		}
+		s.blame(w, broker.NoCause)
 		s.toSubscribe(w, false, min(w.reading, outdated)) // The confirmation will come again.
 		if begins || w.part != newcomer {
 			s.play(w, behind)

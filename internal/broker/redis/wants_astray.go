@@ -1,46 +1,49 @@
 package redis
 
+import "tickedge/internal/broker"
+
 // lost notes that Redis has ended the subscription of a topic unasked.
 func (s *wants) lost(topic string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w := s.topics[topic]; w.live() {
-		s.stray(w)
+		s.stray(w, broker.Elsewhere)
 	}
 }
 
 // misplaced notes that Redis refused the first command that it has not answered because
 // it does not serve its topics, which are those that concerned reports.
-func (s *wants) misplaced(concerned func(topic string) bool) {
+func (s *wants) misplaced(c broker.Cause, concerned func(topic string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.flight) == 0 || !concerned(s.flight[0].topics[0]) {
 		return // The loss of the subscription was taken for the answer to its end.
 	}
 	for _, w := range s.rejected() {
-		s.stray(w)
+		s.stray(w, c)
 	}
 }
 
-// stray takes a topic out of what Redis is asked for.
-func (s *wants) stray(w *want) {
+// stray takes a topic out of what Redis is asked for, until it is known where its slot is. One
+// that is stuck is refused.
+func (s *wants) stray(w *want, c broker.Cause) {
 	s.move(w, astray, unconfirmed)
-	if w.strays++; w.strays != straysMax+1 {
+	if w.strays++; w.strays <= straysMax {
 		return
 	}
-	s.stuck++
+	s.deny(w, c, false)
+	if w.strays > straysMax+1 {
+		return
+	}
 	if w.missing = w.read || w.part == behind; w.missing {
 		s.missing++
 	} else {
-		s.goStale(w) // It is new: nothing that was current is missing.
+		s.goStale(w, c) // It is new: nothing that was current is missing.
 	}
 }
 
 // settle ends that a topic goes astray.
 func (s *wants) settle(w *want) {
-	if w.strays > straysMax {
-		s.stuck--
-	}
 	if w.missing {
 		s.missing--
 	}
@@ -51,12 +54,12 @@ func (s *wants) settle(w *want) {
 // as stuck. In a migration it is once, or twice if who is asked about it is behind.
 const straysMax = 2
 
-// stuckTopics is how many topics Redis does not serve, however often it is asked, and how
-// many of these it has served, here or at another node.
-func (s *wants) stuckTopics() (all, missing int) {
+// missingTopics is how many topics Redis does not serve, however often it is asked, that it has
+// served, here or at another node.
+func (s *wants) missingTopics() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stuck, s.missing
+	return s.missing
 }
 
 // again has the topics asked for again that went astray and are still here.

@@ -7,13 +7,15 @@ import (
 	"slices"
 	"testing"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
 
 // check says what is broken of the invariants of wants, nil if nothing is. The caller holds
 // s.mu, or is alone.
 func (s *wants) check() error {
-	nBehind, nStuck, nMissing, listed := 0, 0, 0, 0
+	nBehind, nMissing, listed := 0, 0, 0
+	causes := [broker.Causes]int64{broker.NoCause: s.causes[broker.NoCause]}
 	ids := make(map[uint64]bool)
 	for name, w := range s.topics {
 		for _, rule := range []struct {
@@ -23,15 +25,21 @@ func (s *wants) check() error {
 			{"it is held under its name", w.topic == name},
 			{"it has states", w.ask <= leaving && w.reading <= fetched && w.part <= caughtUp},
 			{"under a blanket nothing is written, else all is", s.blanket && w.ask <= due || !s.blanket && w.ask != quiet},
-			{"who leaves is not waited for, nor fetched, nor read",
-				w.ask != leaving || w.part == newcomer && !w.read && w.strays == 0 && (w.reading == fetched || !w.reading.confirmed())},
+			{"who leaves is not waited for, nor fetched, nor read, nor refused",
+				w.ask != leaving || w.part == newcomer && !w.read && w.strays == 0 && (w.reading == fetched || !w.reading.confirmed()) &&
+					w.cause == broker.NoCause && w.refusals == [2]uint8{}},
+			{"what is refused has a cause", (w.ask != refusedAsk && w.reading != refusedRead) || w.cause != broker.NoCause},
+			{"what has a cause is refused, or about to be asked for again, or fails", w.cause == broker.NoCause ||
+				w.refusals != [2]uint8{} || w.fails > 0},
+			{"nobody waits for what is refused, unless it was served by another node",
+				w.part != behind || w.refusals[byAsk] == 0 && w.reading != refusedRead || w.missing},
 			{"what is confirmed has a fetch of its own", !w.reading.confirmed() || w.id > 0 && w.id <= s.last && !ids[w.id]},
 			{"what is confirmed is not astray any more", !w.reading.confirmed() || w.strays == 0},
 			{"what goes astray is not confirmed, on whatever link", w.strays == 0 || w.reading == unconfirmed},
 			{"what is missing is stuck", !w.missing || w.strays > straysMax},
 			{"without a gap, nothing has a part in it", s.open || w.part == newcomer},
-			{"it is in the list of its ask", s.asks[w.ask] == nil || s.asks[w.ask].has(w)},
-			{"it is in the list of its reading", s.readings[w.reading] == nil || s.readings[w.reading].has(w)},
+			{"it is in the list of its ask", s.askList(w, w.ask) == nil || s.askList(w, w.ask).has(w)},
+			{"it is in the list of its reading", s.readingList(w, w.reading) == nil || s.readingList(w, w.reading).has(w)},
 		} {
 			if !rule.kept {
 				return fmt.Errorf("%s: not so: %s: %+v", name, rule.what, *w)
@@ -41,22 +49,30 @@ func (s *wants) check() error {
 			ids[w.id] = true
 		}
 		nBehind += one(w.part == behind)
-		nStuck += one(w.strays > straysMax)
 		nMissing += one(w.missing)
-		listed += one(s.asks[w.ask] != nil) + one(s.readings[w.reading] != nil)
+		listed += one(s.askList(w, w.ask) != nil) + one(s.readingList(w, w.reading) != nil)
+		if w.cause != broker.NoCause {
+			causes[w.cause]++
+		}
 	}
 	inLists := s.asks[due].len + s.asks[dueAlone].len + s.asks[astray].len + s.asks[leaving].len +
-		s.readings[unfetched].len + s.readings[failed].len
-	flying := 0
+		s.readings[unfetched].len + s.readings[failed].len + s.patience[byAsk].len() + s.patience[byReading].len()
+	flying, trying := 0, 0
 	for _, c := range s.flight {
 		flying += len(c.topics)
+		if c.trial {
+			trying += len(c.topics)
+		}
 	}
 	switch {
 	case listed != inLists:
 		return fmt.Errorf("the lists hold %d wants, and %d are to be in one", inLists, listed)
-	case nBehind != s.behind || nStuck != s.stuck || nMissing != s.missing:
-		return fmt.Errorf("behind %d, stuck %d, missing %d; counted as %d, %d, %d",
-			nBehind, nStuck, nMissing, s.behind, s.stuck, s.missing)
+	case nBehind != s.behind || nMissing != s.missing:
+		return fmt.Errorf("behind %d, missing %d; counted as %d, %d", nBehind, nMissing, s.behind, s.missing)
+	case causes != s.causes:
+		return fmt.Errorf("refused %v, counted as %v", causes, s.causes)
+	case trying != s.trying:
+		return fmt.Errorf("%d topics in flight that were refused, counted as %d", trying, s.trying)
 	case s.joined && !s.open:
 		return fmt.Errorf("some have joined a gap that is not open")
 	case s.covered && !s.blanket:
@@ -96,6 +112,7 @@ type scene struct {
 	*desk
 	cluster, stream bool // One node of a cluster, a stream. Else one server, with a blanket or without.
 
+	mended   bool            // What was refused is permitted.
 	values   map[string]int  // The newest, 0 while there is none.
 	has      map[string]bool // Subscribed.
 	away     map[string]bool // In a slot of another node.
@@ -111,7 +128,8 @@ type arrival struct {
 	n int
 }
 
-// sceneNames are all the topics. The channel of the first is not permitted, nor is the key of the second.
+// sceneNames are all the topics. The channel of the first is not permitted, nor is the key of the second,
+// until that is mended.
 var sceneNames = []string{"CHANNEL", "KEY", "A", "B", "C", "D", "E", "F"}
 
 func newScene(t *testing.T, kind byte) *scene {
@@ -150,7 +168,7 @@ func FuzzWants(f *testing.F) {
 func (s *scene) step(op byte, arg int) {
 	name := sceneNames[arg%len(sceneNames)]
 	_, held := s.ids[name]
-	switch op % 20 {
+	switch op % 22 {
 	case 0, 1:
 		if !held {
 			s.want(name)
@@ -195,6 +213,10 @@ func (s *scene) step(op byte, arg int) {
 		} else if s.cluster {
 			s.again()
 		}
+	case 20:
+		s.beat()
+	case 21:
+		s.mended = arg%2 == 0
 	case 19:
 		if s.cluster && !held {
 			id, err := s.table.Acquire([]byte(name), 0)
@@ -234,13 +256,13 @@ func (s *scene) answerNext() {
 	topic := c.topics[s.answered]
 	if c.name == subscribe && s.answered == 0 {
 		switch {
-		case slices.Contains(c.topics, "CHANNEL"):
+		case slices.Contains(c.topics, "CHANNEL") && !s.mended:
 			s.asked = s.asked[1:]
-			s.refused()
+			s.refused(broker.NotPermitted)
 			return
 		case s.away[topic]:
 			s.asked = s.asked[1:]
-			s.misplaced(func(string) bool { return true })
+			s.misplaced(broker.Elsewhere, func(string) bool { return true })
 			return
 		}
 	}
@@ -271,13 +293,12 @@ func (s *scene) come(i, how int) {
 	s.read = slices.Delete(s.read, i, i+1)
 	s.readOn() // A value does not overtake the entries before it.
 	switch {
-	case v.topic == "KEY":
-		s.forbidden(v.fetch)
+	case v.topic == "KEY" && !s.mended:
+		s.forbidden(v.fetch, broker.WrongType)
 	case how%4 == 1:
-		s.failedAlone(v.fetch)
-		fallthrough
+		s.fail([]fetch{v.fetch}, broker.Unreachable)
 	case how%4 == 2:
-		s.fail([]fetch{v.fetch})
+		s.fail([]fetch{v.fetch}, []broker.Cause{broker.Loading, broker.NotLetIn}[how/4%2])
 	case v.n == 0:
 		s.unrepaired(v.fetch)
 	default:
@@ -347,8 +368,10 @@ func (s *scene) look() {
 // settle has nothing more go wrong, and looks at what comes of it.
 func (s *scene) settle() {
 	clear(s.away)
+	s.mended = true
 	for range 20 {
 		s.again()
+		s.beat()
 		s.begin()
 		s.refetch()
 		for range 3 * len(sceneNames) {
@@ -379,13 +402,8 @@ func (s *scene) settle() {
 	for name := range s.ids {
 		w, value := s.topics[name], fmt.Sprint(s.values[name])
 		switch {
-		case name == "CHANNEL" && !s.blanket:
-			if w.ask != asked || !w.alone || s.has[name] {
-				s.t.Errorf("%s is not refused: %+v", name, *w)
-			}
-		case w.reading != fetched || w.ask != asked && w.ask != quiet || s.has[name] == s.blanket:
+		case w.reading != fetched || w.ask != asked && w.ask != quiet || s.has[name] == s.blanket || w.cause != broker.NoCause:
 			s.t.Errorf("%s is not served: %+v", name, *w)
-		case name == "KEY":
 		case s.values[name] > 0 && s.value(name) != value || !w.read:
 			s.t.Errorf("%s is %s, want %s: %+v", name, s.value(name), value, *w)
 		}

@@ -1,6 +1,9 @@
 package redis
 
-import "tickedge/internal/topics"
+import (
+	"tickedge/internal/broker"
+	"tickedge/internal/topics"
+)
 
 // confirm notes that a topic is subscribed from now on, and has its newest value
 // fetched. It is true if an earlier connection had it subscribed, which means that
@@ -27,9 +30,14 @@ func (s *wants) confirmed(w *want, now reading) bool {
 		return false
 	}
 	s.settle(w)
+	s.blame(w, broker.NoCause)
 	s.last++
-	w.mark, w.id, w.alone, w.fails = mark, s.last, false, 0
-	s.move(w, w.ask, now)
+	w.mark, w.id, w.alone, w.fails, w.refusals[byAsk] = mark, s.last, false, 0, 0
+	to := w.ask
+	if to == refusedAsk { // By an earlier answer than this.
+		to = asked
+	}
+	s.move(w, to, now)
 	return true
 }
 
@@ -47,6 +55,7 @@ func (s *wants) cover() (again bool) {
 	defer s.mu.Unlock()
 	s.covered = true
 	s.answers++
+	s.landings++
 	signal(s.due)
 	return s.behind > 0
 }
@@ -61,27 +70,27 @@ type fetch struct {
 	id    uint64 // The number of that confirmation, from 1.
 }
 
-// fetches appends up to limit topics that are to be fetched.
+// fetches appends up to limit topics that are to be fetched. What was refused before gets a
+// tenth of it, and what is left.
 func (s *wants) fetches(dst []fetch, limit int) []fetch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.owner.More()
-	for ; limit > 0 && s.readings[unfetched].len > 0; limit-- {
+	limit += len(dst)
+	dst = s.retries(dst, (limit-len(dst))/10)
+	for len(dst) < limit && s.readings[unfetched].len > 0 {
 		w := s.readings[unfetched].first
 		dst = append(dst, w.fetch)
 		s.move(w, w.ask, fetching)
 	}
-	if !s.covered {
-		return dst
-	}
-	for ; limit > 0 && s.asks[due].len > 0; limit-- {
+	for s.covered && len(dst) < limit && s.asks[due].len > 0 {
 		w := s.asks[due].first
 		s.move(w, quiet, w.reading)
 		if s.confirmed(w, fetching) {
 			dst = append(dst, w.fetch)
 		}
 	}
-	return dst
+	return s.retries(dst, limit-len(dst))
 }
 
 // fetched is the topic of a fetch that is under way, if it is still wanted and no confirmation
@@ -125,46 +134,62 @@ func (s *wants) unrepaired(f fetch) {
 func (s *wants) done(w *want) {
 	s.move(w, w.ask, fetched)
 	w.read = true
+	if w.refusals[byReading] > 0 {
+		w.refusals[byReading] = 0
+		s.patience[byReading].trials++ // It is served: that costs no trial.
+	}
+	if w.refusals[byAsk] == 0 {
+		s.blame(w, broker.NoCause)
+	}
 	s.play(w, caughtUp)
 }
 
-// forbidden ends a fetch that Redis refuses for good. The topic is stale until it ticks.
-func (s *wants) forbidden(f fetch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if w := s.fetched(f); w != nil {
-		s.move(w, w.ask, fetched)
-		s.goStale(w)
-	}
-}
-
-// failsMax is how many fetches of a topic may fail for an error of its own, one behind the
-// other, before it counts as refused. It is fetched on, but nobody waits for it: with the
-// pauses between them that is some three seconds.
+// failsMax is how often the fetch of a topic may fail, one time behind the other and without a
+// word of Redis why, before its clients are told. With the pauses between them that is some
+// three seconds.
 const failsMax = 6
 
-// failedAlone counts a failed fetch whose error is that of its topic and not that of Redis
-// as a whole.
-func (s *wants) failedAlone(f fetch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if w := s.fetched(f); w != nil {
-		if w.fails++; w.fails == failsMax {
-			s.goStale(w)
-		}
-	}
-}
-
-// fail keeps those failed fetches that are still wanted for refetch. Their topics stay behind.
-func (s *wants) fail(fetches []fetch) {
+// fail keeps those failed fetches that are still wanted for refetch. A topic that is behind
+// stays so, but for a Redis that does not let us in. Others are stale.
+func (s *wants) fail(fetches []fetch, c broker.Cause) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failing = true
 	s.owner.More()
 	for _, f := range fetches {
 		if w := s.fetched(f); w != nil {
-			s.move(w, w.ask, failed)
+			s.failed(w, c)
 		}
+	}
+}
+
+// failAll does the same with all that is still to be fetched: Redis would answer the same, as
+// it was no matter of a topic.
+func (s *wants) failAll(c broker.Cause) {
+	const stretch = 256 // The receiver must get its turn among 100,000 of them.
+	for more := true; more; {
+		s.mu.Lock()
+		for range stretch {
+			w := s.readings[unfetched].first
+			if more = w != nil; !more {
+				break
+			}
+			s.failed(w, c)
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *wants) failed(w *want, c broker.Cause) {
+	s.move(w, w.ask, failed)
+	w.fails++
+	if unsaid := c == broker.Unreachable || c == broker.Elsewhere; unsaid && w.fails < failsMax {
+		return
+	}
+	known := w.cause == c
+	s.blame(w, c)
+	if !known && (w.part != behind || c == broker.NotLetIn) {
+		s.goStale(w, c)
 	}
 }
 
@@ -180,10 +205,10 @@ func (s *wants) refetch() {
 }
 
 // goStale makes a topic stale that Redis refuses, and lets nobody wait for it.
-func (s *wants) goStale(w *want) {
+func (s *wants) goStale(w *want, c broker.Cause) {
 	s.play(w, caughtUp)
 	if mark, held := s.owner.Mark(w.topic); held && (!w.reading.confirmed() || mark == w.mark) {
-		s.owner.GoStale(w.topic, mark) // Without a tick since it was confirmed, if it was.
+		s.owner.GoStale(w.topic, mark, c) // Without a tick since it was confirmed, if it was.
 	}
 }
 
@@ -195,6 +220,9 @@ func (s *wants) refetchAll() {
 	begins := !s.open
 	s.open = true
 	for _, w := range s.topics {
+		if w.reading == refusedRead {
+			continue // It is stale, and nobody waits for it.
+		}
 		if begins && w.reading != fetched {
 			s.play(w, behind)
 		}
@@ -202,5 +230,6 @@ func (s *wants) refetchAll() {
 			s.move(w, w.ask, unfetched)
 		}
 	}
+	s.patience[byReading].hasten()
 	signal(s.due)
 }

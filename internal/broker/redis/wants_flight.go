@@ -4,6 +4,8 @@ package redis
 type command struct {
 	name   string
 	topics []string
+	trial  bool // Of topics that were refused before.
+	lone   bool // A trial where commands have one topic only.
 }
 
 const (
@@ -33,15 +35,27 @@ func (s *wants) next(limit int) command {
 	if len(c.topics) > 0 {
 		s.flight = append(s.flight, c)
 		s.flying += len(c.topics)
+		if c.trial {
+			s.trying += len(c.topics)
+		}
 	}
 	return c
 }
 
 // take takes the next command out of the lists. While something is to be subscribed, every
 // other command does that: it does not wait behind the topics of all who have left at once. As
-// at least as many are unsubscribed, Redis never holds more than these.
+// at least as many are unsubscribed, Redis never holds more than these. What was refused before
+// is asked for when nothing else is to be subscribed, and once in each beat whatever is.
 func (s *wants) take(limit int) (c command) {
 	from := s.asks[due]
+	idle := from.len == 0 && s.asks[dueAlone].len == 0
+	if (idle || !s.tried) && (!s.subscribed || s.asks[leaving].len == 0) {
+		if c = s.trial(limit); len(c.topics) > 0 {
+			s.tried, s.subscribed = true, true
+			return c
+		}
+		c = command{}
+	}
 	if from.len == 0 && s.asks[dueAlone].len > 0 {
 		from, limit = s.asks[dueAlone], 1
 	}
@@ -71,6 +85,9 @@ func (s *wants) answer(name, topic string) (due bool) {
 	}
 	s.answers++
 	if s.answered++; s.answered == len(s.flight[0].topics) {
+		if s.flight[0].lone {
+			s.patience[byAsk].trials++ // It is served: that costs no trial.
+		}
 		s.landed()
 	}
 	return true
@@ -79,8 +96,12 @@ func (s *wants) answer(name, topic string) (due bool) {
 // landed takes the first command out of the flight.
 func (s *wants) landed() {
 	s.answers++
+	s.landings++
 	before := s.flying
 	s.flying -= len(s.flight[0].topics)
+	if s.flight[0].trial {
+		s.trying -= len(s.flight[0].topics)
+	}
 	s.flight[0] = command{}
 	s.flight, s.answered = s.flight[1:], 0
 	if before > flightMax-commandMax {
@@ -99,7 +120,7 @@ const aheadMax = 2*flightMax + fetchMax
 func (s *wants) ahead() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.asks[due].len + s.asks[dueAlone].len + s.flying
+	n := s.asks[due].len + s.asks[dueAlone].len + s.flying - s.trying
 	if !s.failing {
 		n += s.readings[unfetched].len
 	}
@@ -114,25 +135,11 @@ func (s *wants) unanswered() (answers uint64, owed bool) {
 	return s.answers, len(s.flight) > 0 || s.bare()
 }
 
-// refused notes that Redis refused the first command that it has not answered, for one
-// of its topics, and does not say which. They are asked for again one by one, so that a
-// topic which is not permitted costs nobody another. A topic that was refused alone
-// is not asked for again on this connection, and is stale.
-func (s *wants) refused() {
+// landedCommands counts the commands of this link that were answered in full.
+func (s *wants) landedCommands() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.flight) == 0 {
-		return
-	}
-	for _, w := range s.rejected() {
-		if w.alone {
-			s.goStale(w)
-		} else {
-			w.alone = true
-			s.toSubscribe(w, true, w.reading)
-		}
-	}
-	signal(s.written)
+	return s.landings
 }
 
 // rejected takes the first command out of the flight, and returns those of its topics that

@@ -1,5 +1,7 @@
 package redis
 
+import "tickedge/internal/broker"
+
 // A part is what a want has to do with the gap that is open.
 //
 // A gap is a time in which ticks may have been missed. One is open from the beginning, and
@@ -87,9 +89,9 @@ func (s *wants) endGap() (ended bool) {
 	for _, w := range s.topics {
 		late := w.part == newcomer
 		s.play(w, newcomer)
-		if late && w.read && w.reading != fetched {
+		if late && w.read && w.reading != fetched && w.cause == broker.NoCause {
 			if mark, _ := s.owner.Mark(w.topic); mark > 0 { // Without a row, nobody has an old one.
-				s.goStale(w)
+				s.goStale(w, broker.Unreachable)
 			}
 		}
 	}

@@ -32,6 +32,10 @@ type noOwner struct{ broker.Owner }
 
 func (o *deskOwner) More() { signal(o.more) }
 
+func (o *deskOwner) GoStale(topic string, mark uint64, c broker.Cause) {
+	o.Table.GoStale(topic, mark, c.Why())
+}
+
 func newDesk(t *testing.T, most int) *desk {
 	table := topics.New(topics.Config{Max: most})
 	owner := &deskOwner{Table: table, more: make(chan struct{}, 1)}
@@ -209,7 +213,7 @@ func TestFlightIsBounded(t *testing.T) {
 	}
 	// A refused command makes room as an answered one does.
 	before := d.flying
-	d.refused()
+	d.refused(broker.NotPermitted)
 	if d.flying != before-len(flight[0].topics) {
 		t.Errorf("%d in flight after a refusal, %d before", d.flying, before)
 	}
@@ -281,7 +285,7 @@ func TestRefetch(t *testing.T) {
 	d.want("A")
 	d.confirm("A")
 	f := d.fetchOf("A")
-	d.fail([]fetch{f})
+	d.fail([]fetch{f}, broker.Loading)
 	if left := d.fetches(nil, fetchMax); len(left) > 0 {
 		t.Errorf("%v is fetched again at once", left)
 	}
@@ -289,15 +293,15 @@ func TestRefetch(t *testing.T) {
 	if again := d.fetchOf("A"); again != f {
 		t.Errorf("fetch = %v, want %v", again, f)
 	}
-	d.fail([]fetch{f})
+	d.fail([]fetch{f}, broker.Loading)
 	d.leave("A")
-	d.fail([]fetch{f})
+	d.fail([]fetch{f}, broker.Loading)
 	d.want("B")
 	d.confirm("B")
 	f = d.fetchOf("B")
-	d.fail([]fetch{f})
+	d.fail([]fetch{f}, broker.Loading)
 	d.reset()
-	d.fail([]fetch{f})
+	d.fail([]fetch{f}, broker.Loading)
 	d.refetch()
 	if left := d.fetches(nil, fetchMax); len(left) > 0 {
 		t.Errorf("fetches of topics given up, or of an earlier connection: %v", left)
@@ -351,7 +355,7 @@ func TestRefusedAreAskedForOneByOne(t *testing.T) {
 	if got := d.next(10); len(got.topics) != 2 {
 		t.Fatal(got)
 	}
-	d.refused()
+	d.refused(broker.NotPermitted)
 	first, second := d.next(10), d.next(10)
 	if len(first.topics) != 1 || len(second.topics) != 1 {
 		t.Fatalf("commands of %v and %v, want one topic each", first, second)
@@ -361,7 +365,7 @@ func TestRefusedAreAskedForOneByOne(t *testing.T) {
 			d.answer(subscribe, "A")
 			d.confirm("A")
 		} else {
-			d.refused()
+			d.refused(broker.NotPermitted)
 		}
 	}
 	d.expect("")
@@ -376,7 +380,9 @@ func TestRefusalIsOfTheOldestCommand(t *testing.T) {
 	d.want("A")
 	d.want("B")
 	first, second := d.next(1), d.next(1)
-	d.refused()
+	d.refused(broker.NotPermitted)
+	d.check()
+	d.beat()
 	d.expect(subscribe, first.topics...)
 	if !d.answer(subscribe, second.topics[0]) || !d.answer(subscribe, first.topics[0]) {
 		t.Error("the answers to the others do not come in order")
@@ -414,11 +420,16 @@ func TestWantsAreBounded(t *testing.T) {
 					d.confirm(topic)
 				}
 			}
-			d.fail(d.fetches(nil, random.IntN(5)))
+			d.fail(d.fetches(nil, random.IntN(5)), broker.Loading)
 			d.refetch()
 		case 9:
+			d.refused(broker.NotPermitted)
+			d.check()
+			d.beat()
+			for _, f := range d.fetches(nil, 2) {
+				d.forbidden(f, broker.WrongType)
+			}
 			if random.IntN(20) == 0 {
-				d.refused()
 				d.reset()
 			}
 			d.endGap()
@@ -477,25 +488,23 @@ func TestGap(t *testing.T) {
 		end   func(d *desk)
 		stale bool
 	}{
-		"a repair":               {func(d *desk) { d.serve("A", "2") }, false},
-		"no value":               {func(d *desk) { d.confirm("A"); d.unrepaired(d.fetchOf("A")) }, false},
-		"a refusal of the value": {func(d *desk) { d.confirm("A"); d.forbidden(d.fetchOf("A")) }, true},
-		"too many failures of its own": {func(d *desk) {
-			d.confirm("A")
-			for range failsMax {
-				d.ends(false, "it may be fetched yet")
-				f := d.fetchOf("A")
-				d.failedAlone(f)
-				d.fail([]fetch{f})
-				d.refetch()
-			}
-		}, true},
+		"a repair":                        {func(d *desk) { d.serve("A", "2") }, false},
+		"no value":                        {func(d *desk) { d.confirm("A"); d.unrepaired(d.fetchOf("A")) }, false},
+		"a refusal of the value":          {func(d *desk) { d.confirm("A"); d.forbidden(d.fetchOf("A"), broker.WrongType) }, true},
+		"a Redis that does not let us in": {func(d *desk) { d.confirm("A"); d.fail([]fetch{d.fetchOf("A")}, broker.NotLetIn) }, true},
+		"a refusal alone":                 {func(d *desk) { d.next(commandMax); d.refused(broker.NotPermitted) }, true},
 		"a second refusal": {func(d *desk) {
+			d.want("B")
 			d.next(commandMax)
-			d.refused()
+			d.refused(broker.NotPermitted)
 			d.ends(false, "it may have been refused for another")
 			d.next(commandMax)
-			d.refused()
+			d.refused(broker.NotPermitted)
+		}, true},
+		"a refusal, and a link later": {func(d *desk) {
+			d.next(commandMax)
+			d.refused(broker.NotPermitted)
+			d.reset()
 		}, true},
 		"nobody wants it": {func(d *desk) { d.leave("A") }, false},
 		"nobody wants it, and its UNSUBSCRIBE waits": {func(d *desk) {
@@ -543,9 +552,9 @@ func TestGapWaitsForFetchesThatMayCome(t *testing.T) {
 	d.ends(true, "nothing was wanted at the beginning")
 	d.reset()
 	d.confirm("A")
-	for range 10 * failsMax {
+	for i := range 10 * failsMax {
 		f := d.fetchOf("A")
-		d.fail([]fetch{f})
+		d.fail([]fetch{f}, []broker.Cause{broker.Loading, broker.Unreachable, broker.Down}[i%3])
 		d.refetch()
 		d.ends(false, "the value was not read")
 	}
@@ -744,7 +753,7 @@ func TestUnanswered(t *testing.T) {
 	want(false, 3)
 	d.want("C")
 	d.next(1)
-	d.refused()
+	d.refused(broker.NotPermitted)
 	want(false, 4)
 	d.blanket = true
 	want(true, 4)
@@ -781,7 +790,7 @@ func TestAhead(t *testing.T) {
 	ahead(4, true)
 	fetches := d.fetches(nil, 2)
 	ahead(2, true)
-	d.fail(fetches[:1])
+	d.fail(fetches[:1], broker.Loading)
 	ahead(1, true) // One is to be subscribed. It does not wait for what is to be fetched.
 	d.unrepaired(fetches[1])
 	ahead(2, false)

@@ -170,7 +170,7 @@ var anywhere = func() (all []Breakage) {
 		"MASTERDOWN Link with MASTER is down", "READONLY", "BUSY", "OOM command not allowed", "ERR max number of clients reached",
 		"ERR unknown command", "EXECABORT", "WRONGTYPE", "NOREPLICAS", "UNBLOCKED", "", " ", "\x00", "\xff\xfe",
 	} {
-		add(Odd, fmt.Sprintf("error %q", text), instead("-"+text+"\r\n"))
+		add(Odd, errorName(text), instead("-"+text+"\r\n"))
 	}
 	add(Broken, "error of 1 MB", instead("-ERR "+strings.Repeat("x", 1<<20)+"\r\n"))
 

@@ -87,11 +87,20 @@ func Breakages(at Point) []Breakage {
 }
 
 // otherwise is what of the breakages for anywhere is less bad at a point.
-var otherwise = map[Point]map[string]Form{
-	// Some topics are refused, and are asked for again by themselves.
-	Confirmation: {`error "NOPERM User edge has no permissions"`: Wild},
-	Message:      {`error "NOPERM User edge has no permissions"`: Wild},
-}
+var otherwise = map[Point]map[string]Form{Confirmation: ofTopics, Message: ofTopics}
+
+// ofTopics are the errors that may be about some topics only, which are refused then, and are
+// asked for again. At a message that is so if something is asked for at the time.
+var ofTopics = func() map[string]Form {
+	form := make(map[string]Form)
+	for _, text := range []string{"NOPERM User edge has no permissions", "READONLY", "OOM command not allowed", "ERR unknown command",
+		"EXECABORT", "WRONGTYPE", "NOREPLICAS", "UNBLOCKED", "", " ", "\x00", "\xff\xfe"} {
+		form[errorName(text)] = Wild
+	}
+	return form
+}()
+
+func errorName(text string) string { return fmt.Sprintf("error %q", text) }
 
 // split takes the first element off a reply that is well-formed.
 func split(b []byte) (first, rest []byte) {
