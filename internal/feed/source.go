@@ -64,12 +64,7 @@ func (s *source) anew(topic, value string, m topics.Meta) {
 }
 
 func (s *source) Inspect(topic, value string) (v topics.Version, ok bool) {
-	f := broker.Inspect(value)
-	if f == broker.Flawless && s.versionField != "" {
-		if v, ok = broker.VersionOf(value, s.versionField); !ok {
-			f = broker.NoVersion
-		}
-	}
+	v, f := broker.InspectVersion(value, s.versionField)
 	if f == broker.Flawless {
 		return v, true
 	}
