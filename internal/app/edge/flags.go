@@ -157,7 +157,11 @@ func (s *sources) Set(text string) error {
 	if !s.given {
 		s.list, s.given = nil, true // They take the default's place.
 	}
-	for _, one := range strings.Fields(text) {
+	for i, one := range strings.Fields(text) {
+		if last := len(s.list) - 1; i > 0 && !strings.Contains(one, "://") {
+			s.list[last] += sourceFlag(" " + one) // The blank is in a URL, which is refused for it.
+			continue
+		}
 		s.list = append(s.list, sourceFlag(one))
 	}
 	return nil

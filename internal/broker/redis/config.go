@@ -165,7 +165,7 @@ func (c Config) Source(owner broker.Owner, log *slog.Logger) (broker.Source, err
 	sh := &shared{cfg: c, owner: owner, log: log}
 	sh.channel, _ = newTemplate("channel", c.Channel) // Valid, as all is.
 	sh.key, _ = newTemplate("key", c.Key)
-	var to target = fixed{u, ""}
+	var to target = fixed{u}
 	switch u.kind {
 	case sentinel:
 		to = sentinels{u}
@@ -253,7 +253,7 @@ type redisLog struct{ log *slog.Logger }
 
 func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
 	if l.log.Enabled(ctx, slog.LevelDebug) {
-		l.log.DebugContext(ctx, "go-redis", "text", fmt.Sprintf(format, v...))
+		l.log.DebugContext(ctx, "go-redis", "text", conceal(fmt.Sprintf(format, v...)))
 	}
 }
 

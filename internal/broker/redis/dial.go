@@ -1,10 +1,16 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"sync"
+	"syscall"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -42,24 +48,60 @@ func dialer(ctx context.Context, o *goredis.Options) dialFunc {
 
 // bareDialer is dialer for whoever reads with care himself.
 func bareDialer(ctx context.Context, o *goredis.Options) dialFunc {
-	d := &net.Dialer{Timeout: o.DialTimeout}
-	dial := d.DialContext
-	if o.TLSConfig != nil {
-		cfg := o.TLSConfig
-		if host, _, err := net.SplitHostPort(o.Addr); err == nil && cfg.ServerName == "" {
-			cfg = cfg.Clone() // What is dialled later may be the address without its name.
-			cfg.ServerName = host
-		}
-		dial = (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext
-	}
 	return func(_ context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
+		return dialAs(ctx, o, cmp.Or(o.Addr, addr), network, addr)
+	}
+}
+
+// dialAs dials an address of a server that is known by the host in name: what is dialled later may
+// be the address without its name.
+func dialAs(ctx context.Context, o *goredis.Options, name, network, addr string) (net.Conn, error) {
+	deadline := time.Now().Add(o.DialTimeout)
+	d := &net.Dialer{Deadline: deadline}
+	conn, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if o.TLSConfig != nil {
+		if conn, err = handshake(ctx, conn, o.TLSConfig, name, deadline); err != nil {
 			return nil, err
 		}
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		return &tiedConn{Conn: conn, stop: stop}, nil
 	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	return &tiedConn{Conn: conn, stop: stop}, nil
+}
+
+// handshake makes a connection one by TLS, or closes it.
+func handshake(ctx context.Context, conn net.Conn, cfg *tls.Config, name string, deadline time.Time) (net.Conn, error) {
+	if host, _, err := net.SplitHostPort(name); err == nil && cfg.ServerName == "" {
+		cfg = cfg.Clone()
+		cfg.ServerName = host
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	secure := tls.Client(conn, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, &handshakeError{err}
+	}
+	return secure, nil
+}
+
+// handshakeError is the error of a connection that was there and did not become one by TLS.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// errNoWord is the error of a connection that was closed before anything came.
+var errNoWord = errors.New("it was closed before it said anything")
+
+// noWord adds to the error of a connection on which nothing has come yet that this is so.
+func noWord(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("%w: %w", errNoWord, err)
+	}
+	return err
 }
 
 // sticky returns a dialer that dials for ever what it has dialled first: a name may stand
@@ -98,6 +140,7 @@ func (c *tiedConn) Close() error {
 type filter struct {
 	net.Conn
 	follower resp.Follower
+	heard    bool  // Something has come.
 	err      error // Why it has failed.
 }
 
@@ -119,6 +162,11 @@ func (f *filter) Read(b []byte) (int, error) {
 		return 0, f.err
 	}
 	n, err := f.Conn.Read(b)
+	if n > 0 {
+		f.heard = true
+	} else if !f.heard {
+		err = noWord(err)
+	}
 	n, f.err = f.follower.Follow(b[:n])
 	if f.err == nil {
 		return n, err

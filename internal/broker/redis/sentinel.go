@@ -111,7 +111,7 @@ func newAsker(ctx context.Context, opts goredis.Options) *goredis.Client {
 	most := min(askMax, opts.ReadTimeout)
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout = most, most, most
 	opts.Dialer = dialer(ctx, &opts)
-	return goredis.NewClient(&opts)
+	return newClient(&opts)
 }
 
 func closeAll(clients []*goredis.Client) {

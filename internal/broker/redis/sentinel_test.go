@@ -126,7 +126,7 @@ func TestNewestViewCounts(t *testing.T) {
 		c := still(t)
 		c.addrs = nodes[:]
 		v, err := c.ask(t.Context())
-		if err != nil || v.from != nodes[1] || v.slots[0].Nodes[0].Addr != "127.0.0.1:7" {
+		if err != nil || v.from != nodes[1] || v.slots[0].nodes[0].addr != "127.0.0.1:7" {
 			t.Errorf("view = %+v, %v", v, err)
 		}
 	}

@@ -163,7 +163,7 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := fixed{u, ""}
+	target := fixed{u}
 	o, err := target.resolve(t.Context())
 	if err != nil {
 		t.Fatal(err)
