@@ -25,7 +25,7 @@ func Parse(fs *flag.FlagSet, args []string, prefix string) error {
 	case errors.Is(err, flag.ErrHelp):
 		return flag.ErrHelp
 	case err != nil:
-		return describe(err, fs, prefix)
+		return Hide(describe(err, fs, prefix), args, prefix)
 	case fs.NArg() > 0:
 		// It is not repeated: it may be a URL with a password.
 		return errors.New("there is an argument that belongs to no flag: every setting is a flag")

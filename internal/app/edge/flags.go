@@ -3,7 +3,6 @@ package edge
 import (
 	"fmt"
 	"io"
-	"net/url"
 	"runtime"
 	"strings"
 	"time"
@@ -177,9 +176,8 @@ func (c *Config) print(w io.Writer) {
 		case "redis":
 			return strings.Fields(value)
 		case "jwt-jwks-url":
-			if u, err := url.Parse(value); err == nil && u.RawQuery != "" {
-				u.RawQuery = "xxxxx"
-				value = u.String()
+			if before, _, has := strings.Cut(value, "?"); has {
+				value = before + "?xxxxx"
 			}
 		}
 		return []string{value}

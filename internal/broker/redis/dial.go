@@ -93,15 +93,23 @@ type handshakeError struct{ err error }
 func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error() }
 func (e *handshakeError) Unwrap() error { return e.err }
 
-// errNoWord is the error of a connection that was closed before anything came.
-var errNoWord = errors.New("it was closed before it said anything")
+// What a connection says that was closed before anything came.
+var (
+	errNoWord       = errors.New("it was closed before it said anything")
+	errNoSecureWord = errors.New("it was closed behind the TLS handshake, before it said anything")
+)
 
 // noWord adds to the error of a connection on which nothing has come yet that this is so.
-func noWord(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		return fmt.Errorf("%w: %w", errNoWord, err)
+func noWord(conn net.Conn, err error) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		return err
 	}
-	return err
+	if tied, is := conn.(*tiedConn); is {
+		if _, secure := tied.Conn.(*tls.Conn); secure {
+			return fmt.Errorf("%w: %w", errNoSecureWord, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", errNoWord, err)
 }
 
 // sticky returns a dialer that dials for ever what it has dialled first: a name may stand
@@ -165,7 +173,7 @@ func (f *filter) Read(b []byte) (int, error) {
 	if n > 0 {
 		f.heard = true
 	} else if !f.heard {
-		err = noWord(err)
+		err = noWord(f.Conn, err)
 	}
 	n, f.err = f.follower.Follow(b[:n])
 	if f.err == nil {

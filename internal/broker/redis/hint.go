@@ -148,6 +148,8 @@ func networkHint(err error) string {
 		return "find out whether Redis is stopped or overloaded (redis-cli --latency), or packets are dropped on the way"
 	case errors.Is(err, errNoWord):
 		return "if the port is one for TLS use rediss:// in the URL; else see the log of Redis, or of what is in front of it"
+	case errors.Is(err, errNoSecureWord):
+		return "see the log of Redis: it may want a certificate (-redis-tls-cert, -redis-tls-key)"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "see the log of Redis: a restart, CLIENT KILL, or client-output-buffer-limit pubsub"
 	case dialled:

@@ -73,7 +73,7 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	l := newLink(s, conn)
 	if err := l.greet(base); err != nil {
 		if l.heard.Load() == 0 {
-			err = noWord(err)
+			err = noWord(conn, err)
 		}
 		return fmt.Errorf("connect: %w", err)
 	}
