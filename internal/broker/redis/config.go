@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -252,9 +253,16 @@ func (t template) topic(name string) (string, bool) {
 type redisLog struct{ log *slog.Logger }
 
 func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
-	if l.log.Enabled(ctx, slog.LevelDebug) {
-		l.log.DebugContext(ctx, "go-redis", "text", conceal(fmt.Sprintf(format, v...)))
+	if !l.log.Enabled(ctx, slog.LevelDebug) {
+		return
 	}
+	args := slices.Clone(v)
+	for i, a := range args {
+		if err, is := a.(error); is {
+			args[i] = ownWords(err)
+		}
+	}
+	l.log.DebugContext(ctx, "go-redis", "text", conceal(fmt.Sprintf(format, args...)))
 }
 
 // RouteLog sends the messages of go-redis to log. There is one destination in the

@@ -57,8 +57,8 @@ func (v veil) hide(err error) error {
 	switch {
 	case err == nil, errors.Is(err, io.EOF):
 	case errors.As(err, &said):
-		if text := said.Error(); conceal(text, v...) != text {
-			return redisError(conceal(text, v...))
+		if text := err.Error(); conceal(text, v...) != text {
+			return redisError(conceal(said.Error(), v...))
 		}
 	case errors.As(err, &broken):
 		near := strings.ToLower(broken.Near)
@@ -72,6 +72,19 @@ func (v veil) hide(err error) error {
 		}
 	}
 	return err
+}
+
+// ownWords is an error without what the other side has said, for where its passwords are not known.
+func ownWords(err error) string {
+	var said goredis.Error
+	var broken *resp.Error
+	var ours net.Error
+	switch {
+	case errors.As(err, &said), errors.As(err, &broken):
+	case errors.As(err, &ours), errors.Is(err, io.EOF), errors.Is(err, context.Canceled), errors.Is(err, errNoHost):
+		return err.Error()
+	}
+	return "(not shown here, as it may repeat a password)"
 }
 
 // repeated is how Redis begins to repeat the arguments of a command, of which it may cut the last.
