@@ -149,6 +149,10 @@ func TestFlags(t *testing.T) {
 		{"redis://:secret@h", []string{"belongs to no flag"}},
 		{"-redis redis://:secret/x@h -redis-channel x -speed 11 -rate 0 -loop -for -1s",
 			[]string{"redis URL is not valid", `redis channel is "x"`, "-speed is 11", "rate is 0", "-loop needs -replay", "-for is -1s"}},
+		{"-redis redis://:secret@h#1", []string{"%23"}},
+		{"-rate redis://:secret@h", []string{`"redis://xxxxx@h"`, "want -rate ticks"}},
+		{"-redis-channel redis://:secret@h", []string{"redis channel is"}},
+		{"-redis://:secret@h", []string{"-redis"}},
 		{"-redis-stream x -stream-entries 0", []string{"-stream-entries is 0"}},
 		{"-symbols A,,B", []string{`symbol "" is not valid`}},
 	} {
@@ -184,6 +188,14 @@ func TestHelpAndDefaults(t *testing.T) {
 	}
 	if c, err = parse(nil, io.Discard); err != nil || len(c.market.Symbols) != len(market.DefaultSymbols()) {
 		t.Errorf("config = %+v, %v", c, err)
+	}
+}
+
+// A final line end in the environment is none of the URL.
+func TestLineEndInTheEnvironment(t *testing.T) {
+	t.Setenv("TICKGEN_REDIS", "redis://:p@h\n")
+	if c, err := parse(nil, io.Discard); err != nil || c.redis.URL != "redis://:p@h" {
+		t.Errorf("%s, %v", c.redis, err)
 	}
 }
 

@@ -50,6 +50,10 @@ func describe(err error, fs *flag.FlagSet, prefix string) error {
 	if f == nil {
 		return fmt.Errorf("unknown flag -%s", m[1])
 	}
+	if strings.Contains(text, "not defined: ") {
+		// There is more behind the name, and it is not repeated: it may be a URL with a password.
+		return fmt.Errorf("unknown flag that begins with -%s: want a blank or an = between a flag and its value", m[1])
+	}
 	kind, usage := flag.UnquoteUsage(f)
 	want := fmt.Sprintf("want -%s %s: %s", f.Name, kind, strings.ReplaceAll(usage, "\n", " "))
 	env := prefix + "_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
