@@ -94,6 +94,8 @@ func streamHint(err error) string {
 		return "find out what answers at the address in the Redis URL, and what is in between: it is no Redis, or is broken"
 	case errors.Is(err, errNoMaster):
 		return "correct the master's name in the Redis URL, or the hosts of the sentinels"
+	case errors.Is(err, errTheirLoopback):
+		return "have the sentinels monitor the master by an address that is reached from here (SENTINEL MONITOR, replica-announce-ip)"
 	case errors.Is(err, errNotMaster):
 		return "wait until the failover is over; if it stays so, see the log of the sentinels"
 	case errors.Is(err, errOnePlace), errors.Is(err, errNoHost):

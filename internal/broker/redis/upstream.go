@@ -124,7 +124,7 @@ func parseURL(raw string) (*upstream, error) {
 func (u *upstream) parseSingle(p place) (err error) {
 	bare := url.URL{Scheme: p.scheme, Path: p.path, RawQuery: p.query.Encode()}
 	if p.scheme == schemeUnix {
-		if p.hosts != "" {
+		if p.hosts != "" || p.path == "" {
 			return errURL
 		}
 	} else {
@@ -141,8 +141,10 @@ func (u *upstream) parseSingle(p place) (err error) {
 			return errHost
 		}
 	}
-	if u.opts, err = goredis.ParseURL(bare.String()); err != nil {
-		return errURL
+	if u.opts, err = goredis.ParseURL(bare.String()); err != nil && len(p.query) > 0 {
+		return errors.New("redis URL is not valid: an option behind the ? is not known, or its value is wrong; want for example ?db=3")
+	} else if err != nil {
+		return errDB
 	}
 	if u.opts.DB < 0 || p.scheme != schemeUnix && strings.Trim(p.path, "/") != "" && p.query.Has("db") {
 		return errDB
