@@ -152,8 +152,8 @@ func TestHintsOfReplies(t *testing.T) {
 		"client-output-buffer":      fmt.Errorf("receive: %w", io.EOF),
 		"may want a certificate":    fmt.Errorf("connect: %w: %w", errNoSecureWord, io.EOF),
 		"redis-cli --cluster check": goredis.Error(redisError("CLUSTERDOWN The cluster is down")),
-		"see the log of Redis":      		"SENTINEL MONITOR": fmt.Errorf("127.0.0.1:7: %w: %w", errTheirLoopback, dial(os.NewSyscallError("connect", syscall.ECONNREFUSED))),
-errors.New("x"),
+		"SENTINEL MONITOR":          fmt.Errorf("127.0.0.1:7: %w: %w", errTheirLoopback, dial(os.NewSyscallError("connect", syscall.ECONNREFUSED))),
+		"see the log of Redis":      errors.New("x"),
 	} {
 		if got := hint(err); !strings.Contains(got, want) {
 			t.Errorf("hint of %v is %q, want %q in it", err, got, want)
