@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -12,11 +11,7 @@ import (
 // its Redis servers make of it.
 func TestRunningEdgeShowsNoSecret(t *testing.T) {
 	const secret = `KWQZXJ#/?@%&+"' {}=é\VPHGYF-KWQZXJ-VPHGYF`
-	var escaped strings.Builder
-	for _, c := range []byte(secret) {
-		fmt.Fprintf(&escaped, "%%%02x", c)
-	}
-	password := escaped.String()
+	password := redistest.Percent(secret)
 	refuses, repeats, nobody := redistest.Start(t, "--requirepass", "another"), redistest.Start(t, "--rename-command", "AUTH", ""), redistest.New(t)
 	t.Setenv("EDGE_REDIS", strings.Join([]string{
 		"a:*=redis://u:" + password + "@" + refuses.Addr(),

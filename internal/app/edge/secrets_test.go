@@ -8,41 +8,17 @@ import (
 	"time"
 
 	"tickedge/internal/app"
+	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/logtest"
 )
-
-// randomPassword returns a password of any printable characters, and parts of it that are in no
-// text of ours by chance.
-func randomPassword(random *rand.Rand) (password string, parts []string) {
-	for range 1 + random.IntN(4) {
-		part := make([]byte, 6)
-		for i := range part {
-			part[i] = "BCDFGHJKLMNPQRSTVWXZ"[random.IntN(20)]
-		}
-		parts = append(parts, string(part))
-		password += string(part)
-		for range random.IntN(4) {
-			password += string(rune(' ' + random.IntN(0x7f-' ')))
-		}
-	}
-	return password, parts
-}
-
-func percent(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		fmt.Fprintf(&b, "%%%02X", c)
-	}
-	return b.String()
-}
 
 // Wherever a password may stand, escaped or not, neither -check nor an error shows a part of it.
 func TestNoPasswordIsShown(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
-	for range 150 {
-		password, parts := randomPassword(random)
-		for _, p := range []string{password, percent(password)} {
+	for range 40 {
+		password, parts := redistest.Password(random)
+		for _, p := range []string{password, redistest.Percent(password)} {
 			for _, args := range [][]string{
 				{"-redis", "redis://u:" + p + "@h:1/2"},
 				{"-redis", "fx:*,EURUSD=X=rediss://:" + p + "@h", "-redis", "unix://u:" + p + "@/run/r.sock"},
@@ -58,7 +34,7 @@ func TestNoPasswordIsShown(t *testing.T) {
 				{"-listen", "redis://u:" + p + "@h"},
 				{"-interval", "redis://u:" + p + "@h"},
 				{"-redis-channel", "redis://u:" + p + "@h"},
-				{"-origin", "https://u:" + percent(p) + "@h,*"},
+				{"-origin", "https://u:" + redistest.Percent(p) + "@h,*"},
 				{"EDGE_ADMIN", "redis://u:" + p + "@h"},
 				{"-redis://u:" + p + "@h"},
 				{"redis://u:" + p + "@h"},

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // form is a URL with a password in one of its places, in the form in which it is to stand there.
@@ -34,19 +36,6 @@ func meaning(u *upstream) string {
 	return fmt.Sprint(u.kind, " ", u.opts.Addr, " ", u.opts.DB, " ", u.opts.Username, " ", u.addrs, " ", u.master)
 }
 
-// percent writes all but letters and digits as %XX.
-func percent(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02x", c)
-		}
-	}
-	return b.String()
-}
-
 // Each character of a password is taken as it is, or the error says how to write it.
 func TestEachCharacterOfAPassword(t *testing.T) {
 	var all []string
@@ -57,7 +46,7 @@ func TestEachCharacterOfAPassword(t *testing.T) {
 		password := "KWQZXJ" + c + "VPHGYF"
 		for _, f := range forms {
 			u, err := Config{URL: f.url(password)}.upstream()
-			switch escaped := strings.ToUpper(percent(c)); {
+			switch escaped := strings.ToUpper(redistest.Percent(c)); {
 			case err == nil && (f.password(u) != password || meaning(u) != f.rest):
 				t.Errorf("%s: %q is taken as %q, with %s", f.name, password, f.password(u), meaning(u))
 			case err != nil && !strings.Contains(err.Error(), escaped):
@@ -68,7 +57,7 @@ func TestEachCharacterOfAPassword(t *testing.T) {
 			if err != nil && strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$'()*,=:") == "" {
 				t.Errorf("%s with %q is refused: %v", f.name, c, err)
 			}
-			if u, err = (Config{URL: f.url(percent(password))}).upstream(); err != nil || f.password(u) != password || meaning(u) != f.rest {
+			if u, err = (Config{URL: f.url(redistest.Percent(password))}).upstream(); err != nil || f.password(u) != password || meaning(u) != f.rest {
 				t.Errorf("%s: the escaped form of %q is not taken: %v", f.name, password, err)
 			}
 		}
@@ -79,10 +68,10 @@ func TestEachCharacterOfAPassword(t *testing.T) {
 func TestRandomPasswords(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
-	for range 3000 {
-		password, parts := randomPassword(random)
+	for range 500 {
+		password, parts := redistest.Password(random)
 		for _, f := range forms {
-			for _, written := range []string{password, percent(password)} {
+			for _, written := range []string{password, redistest.Percent(password)} {
 				u, err := Config{URL: f.url(written)}.upstream()
 				if err == nil && !strings.Contains(password, "%") && f.password(u) != password || err == nil && meaning(u) != f.rest {
 					t.Fatalf("seed %d, %s: %q is taken as %q, with %s", seed, f.name, password, f.password(u), meaning(u))
@@ -99,26 +88,6 @@ func TestRandomPasswords(t *testing.T) {
 			}
 		}
 	}
-}
-
-// randomPassword returns a password of any printable characters, and parts of it that are in no
-// text of ours by chance.
-func randomPassword(random *rand.Rand) (password string, parts []string) {
-	for range 1 + random.IntN(4) {
-		part := make([]byte, 6)
-		for i := range part {
-			part[i] = "BCDFGHJKLMNPQRSTVWXZ"[random.IntN(20)]
-		}
-		parts = append(parts, string(part))
-		password += string(part)
-		for range random.IntN(4) {
-			password += string(rune(' ' + random.IntN(0x7f-' ')))
-		}
-		if random.IntN(8) == 0 {
-			password += "é€\u2028"
-		}
-	}
-	return password, parts
 }
 
 // What a parser would take for something else than what was meant.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tickedge/internal/broker"
+	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/resp"
 )
 
@@ -96,10 +97,10 @@ func TestWhoRepeatsPasswords(t *testing.T) {
 	} {
 		addr := parrot(t, repeat)
 		for _, mode := range []string{"redis://u:%s@%s", "redis://:%s@%s stream", "redis-sentinel://a:%s@%s/m?sentinel_password=%[1]s", "redis-cluster://:%s@%s"} {
-			password, parts := randomPassword(random)
+			password, parts := redistest.Password(random)
 			password += strings.Repeat("x", 150*random.IntN(2))
 			t.Run(name+" "+mode, func(t *testing.T) {
-				url, stream, _ := strings.Cut(fmt.Sprintf(mode, percent(password), addr), " ")
+				url, stream, _ := strings.Cut(fmt.Sprintf(mode, redistest.Percent(password), addr), " ")
 				cfg := At(url)
 				if cfg.Timeout = time.Second; stream != "" {
 					cfg.Mode, cfg.Stream = ModeStream, "s"
