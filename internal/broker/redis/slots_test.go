@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 )
 
@@ -157,6 +158,37 @@ func TestNamesThatAreNotKnownHere(t *testing.T) {
 	}
 }
 
+// moved moves a slot from a node that leaves the host out when it says where to: MOVED 3999 :6381.
+func moved(t *testing.T, c *redistest.Cluster, cfg config) {
+	t.Helper()
+	first, second := c.Nodes()[0], c.Nodes()[1]
+	for _, s := range c.Nodes() {
+		s.Do("CONFIG", "SET", "cluster-announce-hostname", "")
+	}
+	first.Do("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
+	second.Do("CONFIG", "SET", "cluster-preferred-endpoint-type", "unknown-endpoint")
+	topic := ""
+	for i := 0; topic == ""; i++ {
+		if name := fmt.Sprint("M", i); c.Owner(c.Slot("{"+name+"}")) == second {
+			topic = name
+		}
+	}
+	r := run(t, cfg, limits)
+	p, log := newPublisher(t, cfg)
+	r.acquire(topic)
+	write := func(value string) {
+		t.Helper()
+		p.must(t, []broker.Tick{{Topic: topic, Value: []byte(value)}})
+		r.eventually("the value", func() bool { return r.value(topic) == value })
+	}
+	write("1")
+	c.Migrate(c.Slot("{"+topic+"}"), first)
+	write("2")
+	if log.Count("publisher down") > 0 {
+		t.Error("the publisher does not follow the slot")
+	}
+}
+
 // Real clusters that say as little as Redis lets them.
 func TestClustersThatDoNotSayWhereTheyAre(t *testing.T) {
 	t.Parallel()
@@ -191,6 +223,7 @@ func TestClustersThatDoNotSayWhereTheyAre(t *testing.T) {
 			r.eventually("ticks", func() bool { return r.value("T0") == "4" && r.value("T1") == "5" })
 		})
 	}
+	moved(t, c, cfg)
 	// A node as if it were alone has the values of its own slots only.
 	cfg = At("redis://" + c.Nodes()[0].Addr())
 	cfg.Channel, cfg.Key = "c:{{topic}}", "k:{{topic}}"

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
 // place is a URL taken apart. What is in it has been decoded, but for the query.
@@ -99,6 +100,8 @@ func (p *place) setUser(userinfo string) (err error) {
 func checkChars(s string) error {
 	for i, r := range s {
 		switch {
+		case r == utf8.RuneError:
+			return fmt.Errorf("redis URL is not valid: there is a byte that is not UTF-8. In the user or the password write it as %%%02X", s[i])
 		case r <= ' ' || r >= 0x7f || strings.ContainsRune("#\"<>\\^`{|}", r):
 			return errChar(r)
 		case r == '%' && !isEscape(s[i:]):
