@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -148,8 +149,44 @@ func (c *tiedConn) Close() error {
 type filter struct {
 	net.Conn
 	follower resp.Follower
-	heard    bool  // Something has come.
-	err      error // Why it has failed.
+	heard    bool   // Something has come.
+	said     string // What came first, if it says why the connection is closed.
+	err      error  // Why it has failed.
+}
+
+// farewell is the error of a connection that was closed behind a reply that says why. go-redis takes
+// that for the answer to its HELLO, which may fail, and goes on.
+type farewell struct {
+	said string
+	err  error
+}
+
+func (f *farewell) Error() string { return f.said + ": " + f.err.Error() }
+func (f *farewell) Unwrap() error { return f.err }
+
+// because adds to the error of a connection what it said before.
+func (f *filter) because(err error) error {
+	if err == nil || f.said == "" {
+		return err
+	}
+	return &farewell{f.said, err}
+}
+
+func (f *filter) Write(b []byte) (int, error) {
+	n, err := f.Conn.Write(b)
+	return n, f.because(err)
+}
+
+// farewellOf is what a server says that takes no more clients, or not this one, before anything
+// was asked of it.
+func farewellOf(first []byte) string {
+	for _, begins := range []string{"-ERR max number of clients", "-DENIED "} {
+		if bytes.HasPrefix(first, []byte(begins)) {
+			line, _, _ := bytes.Cut(first[:min(len(first), 100)], []byte("\r\n"))
+			return string(line[1:])
+		}
+	}
+	return ""
 }
 
 // filtered puts a filter under what dial connects, with a follower like the one that is
@@ -170,10 +207,13 @@ func (f *filter) Read(b []byte) (int, error) {
 		return 0, f.err
 	}
 	n, err := f.Conn.Read(b)
-	if n > 0 {
-		f.heard = true
-	} else if !f.heard {
+	switch {
+	case n > 0 && !f.heard:
+		f.heard, f.said = true, farewellOf(b[:n])
+	case n == 0 && !f.heard:
 		err = noWord(f.Conn, err)
+	default:
+		err = f.because(err)
 	}
 	n, f.err = f.follower.Follow(b[:n])
 	if f.err == nil {

@@ -23,7 +23,10 @@ func hint(err error) string {
 		return panics.Hint
 	}
 	if said := goredis.Error(nil); errors.As(err, &said) {
-		return replyHint(said) // go-redis knows some of its errors by how they begin.
+		return replyHint(said.Error())
+	}
+	if closed := (*farewell)(nil); errors.As(err, &closed) {
+		return replyHint(closed.said)
 	}
 	for _, of := range []func(error) string{streamHint, handshakeHint, networkHint} {
 		if text := of(err); text != "" {
@@ -61,8 +64,7 @@ var saids = []struct{ begins, hint string }{
 }
 
 // replyHint is that for what Redis says in place of an answer.
-func replyHint(said error) string {
-	text := said.Error()
+func replyHint(text string) string {
 	for _, s := range saids {
 		if strings.HasPrefix(text, s.begins) {
 			return s.hint
@@ -160,7 +162,5 @@ func networkHint(err error) string {
 	return ""
 }
 
-func isMoved(err error) bool {
-	_, moved := goredis.IsMovedError(err)
-	return moved
-}
+// isMoved goes by the first word alone: what is behind it may leave the host out.
+func isMoved(err error) bool { return goredis.HasErrorPrefix(err, "MOVED ") }

@@ -153,10 +153,12 @@ func cutQuery(query string) (url.Values, error) {
 	if err != nil {
 		return nil, errURL
 	}
-	for _, values := range options {
-		if len(values) > 1 {
-			return nil, errors.New("redis URL is not valid: an option is there more than once. If a password is cut in two write & as %26")
-		}
+	pieces := 0
+	if query != "" {
+		pieces = 1 + strings.Count(query, "&")
+	}
+	if len(options) != pieces {
+		return nil, errors.New("redis URL is not valid: an option is there more than once, or empty. If a password is cut in two write & as %26")
 	}
 	return options, nil
 }

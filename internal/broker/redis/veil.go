@@ -61,17 +61,24 @@ func (v veil) hide(err error) error {
 			return redisError(conceal(said.Error(), v...))
 		}
 	case errors.As(err, &broken):
-		near := strings.ToLower(broken.Near)
-		if conceal(broken.Near, v...) != broken.Near || strings.Contains(near, "auth") || strings.Contains(near, "hello") {
-			return &resp.Error{What: broken.What, Near: "(not shown)"} // It may be cut in the middle of one.
+		if v.repeats(broken.Near) {
+			return &resp.Error{What: broken.What, Near: "(not shown)"}
 		}
 	case errors.As(err, &ours):
-	default:
-		if text := err.Error(); conceal(text, v...) != text {
-			return errors.New(conceal(text, v...))
+	default: // go-redis quotes what it does not understand.
+		if text := err.Error(); v.repeats(text) {
+			begins, _, _ := strings.Cut(text, `"`)
+			return errors.New(conceal(begins, v...) + "(not shown)")
 		}
 	}
 	return err
+}
+
+// repeats reports whether a text has a password in it, or may have the beginning of one, as the
+// other side has repeated the command that it is in.
+func (v veil) repeats(text string) bool {
+	lower := strings.ToLower(text)
+	return conceal(text, v...) != text || strings.Contains(lower, "auth") || strings.Contains(lower, "hello")
 }
 
 // ownWords is an error without what the other side has said, for where its passwords are not known.

@@ -131,7 +131,7 @@ func TestConceal(t *testing.T) {
 		{"WRONGPASS invalid username-password pair", "PASS", "WRONGPASS invalid username-password pair"},
 		{"WRONGPASS", "WRONGPASS", "WRONGPASS"},
 		{"WRONGPASS it is WRONGPASS", "WRONGPASS", "WRONGPASS it is xxxxx"},
-		{"ERR unknown command 'AUTH', with args beginning with: 'abcd", "abcdef", "ERR unknown command 'AUTH', with args beginning with(not shown)"},
+		{"ERR unknown command 'AUTH', with args beginning with: 'abcd", "abcdef", "ERR unknown command 'AUTH', (not shown)"},
 		{"ERR x", "", "ERR x"},
 	} {
 		if got := conceal(c.text, c.password); got != c.want {
