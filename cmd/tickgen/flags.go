@@ -80,6 +80,7 @@ func parse(args []string, out io.Writer) (config, error) {
 	case err != nil:
 		return c, err
 	}
+	c.redis.URL = flags.Line(c.redis.URL)
 	if c.redis.Stream != "" {
 		c.redis.Mode = redis.ModeStream
 	}
@@ -89,7 +90,7 @@ func parse(args []string, out io.Writer) (config, error) {
 	case c.market.Generated == 0:
 		c.market.Symbols = market.DefaultSymbols()
 	}
-	return c, c.validate()
+	return c, flags.Hide(c.validate(), args, "TICKGEN")
 }
 
 // validate returns all that is wrong with c, or nil.

@@ -15,6 +15,7 @@ import (
 
 	"tickedge/internal/app"
 	"tickedge/internal/broker/redis"
+	"tickedge/internal/flags"
 	"tickedge/internal/market"
 )
 
@@ -35,7 +36,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	stderr = &lockedWriter{w: stderr}
 	if err := publish(ctx, c, stdin, stderr); err != nil {
-		fmt.Fprintf(stderr, "tickgen: %v\n", err)
+		fmt.Fprintf(stderr, "tickgen: %v\n", flags.Hide(err, args, "TICKGEN"))
 		return app.Failed
 	}
 	return app.OK

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,6 +150,10 @@ func TestFlags(t *testing.T) {
 		{"redis://:secret@h", []string{"belongs to no flag"}},
 		{"-redis redis://:secret/x@h -redis-channel x -speed 11 -rate 0 -loop -for -1s",
 			[]string{"redis URL is not valid", `redis channel is "x"`, "-speed is 11", "rate is 0", "-loop needs -replay", "-for is -1s"}},
+		{"-redis redis://:secret@h#1", []string{"%23"}},
+		{"-rate redis://:secret@h", []string{`"redis://xxxxx@h"`, "want -rate ticks"}},
+		{"-redis-channel redis://:secret@h", []string{"redis channel is"}},
+		{"-redis://:secret@h", []string{"-redis"}},
 		{"-redis-stream x -stream-entries 0", []string{"-stream-entries is 0"}},
 		{"-symbols A,,B", []string{`symbol "" is not valid`}},
 	} {
@@ -184,6 +189,40 @@ func TestHelpAndDefaults(t *testing.T) {
 	}
 	if c, err = parse(nil, io.Discard); err != nil || len(c.market.Symbols) != len(market.DefaultSymbols()) {
 		t.Errorf("config = %+v, %v", c, err)
+	}
+}
+
+// Whatever a password is made of, and wherever it was put, nothing that is written has it.
+func TestNoPasswordIsShown(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	nobody := redistest.New(t).Addr()
+	for range 5 {
+		password, parts := redistest.Password(random)
+		for _, p := range []string{password, redistest.Percent(password)} {
+			for _, args := range [][]string{
+				{"-redis", "redis://u:" + p + "@" + nobody},
+				{"-redis", "redis-sentinel://u:" + p + "@" + nobody + "/m?sentinel_password=" + p},
+				{"-redis", "redis-cluster://u:" + p + "@" + nobody, "-redis-channel", "{{topic}}", "-redis-key", "k{{topic}}"},
+				{"-redis-key", "redis://u:" + p + "@h"}, {"-replay", "redis://u:" + p + "@h"}, {"-redis://u:" + p + "@h"}, {"-rate", "redis://u:" + p + "@h"},
+			} {
+				var stdout, stderr logtest.Log
+				run(t.Context(), append(args, "-for", "20ms", "-log-level", "debug"), strings.NewReader(""), &stdout, &stderr)
+				for _, part := range parts {
+					if shown := stdout.String() + stderr.String(); strings.Contains(shown, part) {
+						t.Errorf("seed %d: %q shows %s:\n%s", seed, args, part, shown)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A final line end in the environment is none of the URL.
+func TestLineEndInTheEnvironment(t *testing.T) {
+	t.Setenv("TICKGEN_REDIS", "redis://:p@h\n")
+	if c, err := parse(nil, io.Discard); err != nil || c.redis.URL != "redis://:p@h" {
+		t.Errorf("%s, %v", c.redis, err)
 	}
 }
 

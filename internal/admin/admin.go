@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,7 +138,7 @@ func (p *Port) pages(metrics prometheus.Collector, ready func() (warning string,
 		index += path + "\n"
 	}
 	bounded("/debug/pprof/", dumps, pprof.Index)
-	bounded("/debug/pprof/cmdline", dumps, pprof.Cmdline)
+	bounded("/debug/pprof/cmdline", dumps, commandLine)
 	bounded("/debug/pprof/symbol", dumps, pprof.Symbol)
 	bounded("/debug/pprof/profile", profiles, pprof.Profile)
 	bounded("/debug/pprof/trace", profiles, pprof.Trace)
@@ -145,6 +146,18 @@ func (p *Port) pages(metrics prometheus.Collector, ready func() (warning string,
 		fmt.Fprint(w, index, "/debug/pprof/\n")
 	})
 	return mux
+}
+
+// commandLine is [pprof.Cmdline] without what stands in URLs, which have passwords in them.
+func commandLine(w http.ResponseWriter, _ *http.Request) {
+	args := slices.Clone(os.Args)
+	for i, arg := range args {
+		if scheme, _, is := strings.Cut(arg, "://"); is {
+			args[i] = scheme + "://xxxxx"
+		}
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprint(w, strings.Join(args, "\x00"))
 }
 
 // guard lets requests through that an operator or a program of his has sent, and bounds

@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -31,4 +32,16 @@ func TestPanicInARequest(t *testing.T) {
 	}()
 	survive(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), log).
 		ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+}
+
+// The command line is shown without what is in its URLs.
+func TestCommandLineHidesURLs(t *testing.T) {
+	was := os.Args
+	t.Cleanup(func() { os.Args = was })
+	os.Args = []string{"edge", "-redis", "fx:*=redis://u:open-sesame@h", "-redis=redis://:open-sesame@h", "-demo"}
+	answer := httptest.NewRecorder()
+	commandLine(answer, httptest.NewRequest("GET", "/debug/pprof/cmdline", nil))
+	if want := "edge\x00-redis\x00fx:*=redis://xxxxx\x00-redis=redis://xxxxx\x00-demo"; answer.Body.String() != want {
+		t.Errorf("%q, want %q", answer.Body, want)
+	}
 }

@@ -42,9 +42,10 @@ const (
 type Config struct {
 	// Secret is shared with the issuer, at least 32 bytes (RFC 7518, 3.2). It is to
 	// come from the environment and not from a flag: everybody on a host can read the
-	// flags of its processes.
+	// flags of its processes. One line end behind it is left out, as programs that
+	// make a variable of a file leave it there.
 	Secret []byte
-	// SecretFile holds the secret, as it is. One line end behind it is left out.
+	// SecretFile holds the secret, as it is. One line end behind it is left out too.
 	SecretFile string
 	// KeyFile holds public keys or certificates in PEM. A certificate's dates and
 	// signer are not looked at: the file itself is what is trusted.
@@ -107,7 +108,7 @@ func (c Config) Validate() error {
 		bad("%d sources of token keys, want exactly one: a secret, a secret file, a key file or a JWKS URL", sources)
 	}
 	if len(c.Secret) > 0 {
-		if err := checkSecret(c.Secret); err != nil {
+		if err := checkSecret(withoutLineEnd(c.Secret)); err != nil {
 			bad("token secret: %w", err)
 		}
 	}
@@ -143,17 +144,21 @@ func validType(s string) bool {
 }
 
 // checkJWKSURL wants a URL whose answer nobody on the way can have changed: whoever
-// writes the keys decides who may connect.
+// writes the keys decides who may connect. It takes none in which a password may be cut in two:
+// the host would be another one, and the rest of the password a part of the URL that is shown.
 func checkJWKSURL(s string) error {
 	const want = "want https://host/path, or http:// with a loopback host"
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" {
+	switch {
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return errors.New("JWKS URL has a blank, a control character or one that is not ASCII in it: leave it out, or write it as %XX")
+	case strings.Contains(s, "#"):
+		return errors.New("JWKS URL has a # in it, behind which nothing is sent: leave it out, or write it as %23")
+	case strings.Contains(s, "@") || u != nil && u.User != nil:
+		return errors.New("JWKS URL has a user or a password, and public keys need none: leave it out, or write an @ that is none of it as %40")
+	case err != nil || u.Host == "":
 		return errors.New("JWKS URL is not valid, " + want)
-	}
-	if u.User != nil {
-		return errors.New("JWKS URL has a user or a password, and public keys need none: leave it out")
-	}
-	if u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) {
+	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
 		return nil
 	}
 	return errors.New("JWKS URL is not secure, " + want)

@@ -64,6 +64,7 @@ func newJWKS(cfg Config, keys *atomic.Pointer[keySet], log *slog.Logger) *jwks {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true // The next fetch is minutes away.
 	transport.MaxResponseHeaderBytes = 64 << 10
+	transport.Proxy = proxy
 	return &jwks{
 		url:   cfg.JWKSURL,
 		shown: (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(),
@@ -79,6 +80,18 @@ func newJWKS(cfg Config, keys *atomic.Pointer[keySet], log *slog.Logger) *jwks {
 		asked: make(chan struct{}, 1),
 		log:   log,
 	}
+}
+
+// errProxy stands for the error of a proxy's URL, which has its password in it.
+var errProxy = errors.New("the URL of the proxy is not valid")
+
+// proxy is that of the environment. Its errors do not repeat it.
+func proxy(r *http.Request) (*url.URL, error) {
+	u, err := http.ProxyFromEnvironment(r)
+	if err != nil || u != nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "") {
+		return nil, errProxy // With a / or a # as it is, a part of the password is the host.
+	}
+	return u, nil
 }
 
 // ask brings the next fetch forward. It never waits.
@@ -230,6 +243,8 @@ func fetchHint(err error) string {
 		return "see the log of the issuer"
 	case errors.Is(err, errNoSet):
 		return "correct the JWKS URL: curl shows what it answers"
+	case errors.Is(err, errProxy):
+		return "correct HTTPS_PROXY in the environment: want http://user:password@host:port, with special characters in the password as %XX"
 	case errors.As(err, &dns):
 		return "correct the host in the JWKS URL, or its entry in the DNS"
 	case errors.As(err, &cert):

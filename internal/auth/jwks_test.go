@@ -11,6 +11,8 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -311,6 +313,33 @@ func TestFetchErrors(t *testing.T) {
 	if _, err := v.jwks.fetch(t.Context()); err == nil || fetchHint(err) != "start the issuer, or correct the address in the JWKS URL" || strings.Contains(err.Error(), "open-sesame") {
 		t.Errorf("nobody there: %v", err)
 	}
+}
+
+// The URL of a proxy has its password in it, and net/http quotes it when it is not valid.
+func TestProxyIsNotShown(t *testing.T) {
+	for _, proxy := range []string{"http://u:open#sesame@proxy:3128", "http://u:1/open-sesame@proxy:3128", "http://u:open sesame@proxy", "http://u:1?open-sesame@proxy"} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestFetchThroughProxy$", "-test.v")
+		cmd.Env = append(os.Environ(), "HTTPS_PROXY="+proxy, proxyEnv+"=1") // It is read once in a process.
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), errProxy.Error()) || !strings.Contains(string(out), "%XX") || strings.Contains(string(out), "sesame") {
+			t.Errorf("%s: %v\n%s", proxy, err, out)
+		}
+	}
+}
+
+const proxyEnv = "AUTH_TEST_PROXY"
+
+// TestFetchThroughProxy is the other process of the test above.
+func TestFetchThroughProxy(t *testing.T) {
+	if os.Getenv(proxyEnv) == "" {
+		return
+	}
+	v, err := NewVerifier(Config{JWKSURL: "https://id.example/keys"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = v.jwks.fetch(t.Context())
+	t.Log(err, fetchHint(err))
 }
 
 // A set that is just as long as it may be is taken, so that the test of the endless one

@@ -123,18 +123,26 @@ func readKeys(cfg Config) ([]key, error) {
 		}
 		return keys, nil
 	}
-	secret := cfg.Secret
+	secret := withoutLineEnd(cfg.Secret)
 	if cfg.SecretFile != "" {
 		text, err := readFile(cfg.SecretFile)
 		if err != nil {
 			return nil, fmt.Errorf("token secret file: %w", err)
 		}
-		secret = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+		secret = withoutLineEnd(text)
 		if err := checkSecret(secret); err != nil {
 			return nil, fmt.Errorf("token secret file %s: %w", cfg.SecretFile, err)
 		}
 	}
 	return []key{secretKey(secret)}, nil
+}
+
+// withoutLineEnd leaves out one line end, which an editor or a shell has put there: \n or \r\n.
+func withoutLineEnd(text []byte) []byte {
+	if line, ends := bytes.CutSuffix(text, []byte("\n")); ends {
+		return bytes.TrimSuffix(line, []byte("\r"))
+	}
+	return text
 }
 
 // readFile reads a file of at most keyFileMax.

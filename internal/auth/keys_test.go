@@ -19,6 +19,7 @@ import (
 func TestConfigErrorsSayWhatIsRight(t *testing.T) {
 	const source = "sources of token keys, want exactly one: a secret, a secret file, a key file or a JWKS URL"
 	const want = "want https://host/path, or http:// with a loopback host"
+	const credentials = "JWKS URL has a user or a password, and public keys need none: leave it out, or write an @ that is none of it as %40"
 	short := []byte("open-sesame")
 	for _, c := range []struct {
 		cfg  Config
@@ -34,12 +35,17 @@ func TestConfigErrorsSayWhatIsRight(t *testing.T) {
 		{Config{Secret: secret64, TopicsClaim: "aud"}, `topics claim is "aud", which has a meaning of its own (RFC 7519, 4.1), want another such as topics`},
 		{Config{JWKSURL: "https://x", JWKSRefresh: time.Second}, "JWKS refresh is 1s, want 30s to 24h0m0s"},
 		{Config{JWKSURL: "x"}, "JWKS URL is not valid, " + want},
-		{Config{JWKSURL: "https://open-sesame\x00"}, "JWKS URL is not valid, " + want},
+		{Config{JWKSURL: "https://open-sesame\x00"}, "JWKS URL has a blank, a control character or one that is not ASCII in it: leave it out, or write it as %XX"},
+		{Config{JWKSURL: "https://h/keys?open sesame"}, "JWKS URL has a blank, a control character or one that is not ASCII in it: leave it out, or write it as %XX"},
+		{Config{JWKSURL: "https://h/keys?open#sesame"}, "JWKS URL has a # in it, behind which nothing is sent: leave it out, or write it as %23"},
+		{Config{JWKSURL: "https://h:port/keys?open-sesame"}, "JWKS URL is not valid, " + want},
 		{Config{JWKSURL: "http://id.example/keys"}, "JWKS URL is not secure, " + want},
 		{Config{JWKSURL: "http://127.0.0.1.example/keys"}, "JWKS URL is not secure, " + want},
 		{Config{JWKSURL: "http://10.0.0.1/keys"}, "JWKS URL is not secure, " + want},
 		{Config{JWKSURL: "ftp://id.example/keys"}, "JWKS URL is not secure, " + want},
-		{Config{JWKSURL: "https://user:open-sesame@id.example/keys"}, "JWKS URL has a user or a password, and public keys need none: leave it out"},
+		{Config{JWKSURL: "https://user:open-sesame@id.example/keys"}, credentials},
+		{Config{JWKSURL: "https://user:1/open-sesame@id.example/keys"}, credentials},
+		{Config{JWKSURL: "https://user:open?sesame@id.example/keys"}, credentials},
 		{Config{TopicsClaim: "sub", Leeway: -1}, "0 " + source + "\ntoken leeway is -1ns, want 0s to 5m0s\n" +
 			`topics claim is "sub", which has a meaning of its own (RFC 7519, 4.1), want another such as topics`},
 	} {
@@ -69,6 +75,24 @@ func TestSecretFile(t *testing.T) {
 	v := newVerifier(t, Config{SecretFile: write(t, "secret", append(bytes.Clone(secret64), "\n\n"...))})
 	if _, err := v.Verify([]byte(mint("HS256", append(bytes.Clone(secret64), '\n'), good)), now); err != nil {
 		t.Error(err)
+	}
+}
+
+// The same holds for one from the environment.
+func TestSecretLosesALineEnd(t *testing.T) {
+	for end, left := range map[string]string{"": "", "\n": "", "\r\n": "", "\n\n": "\n", "\r": "\r"} {
+		for what, cfg := range map[string]Config{
+			"a variable": {Secret: append(bytes.Clone(secret64), end...)},
+			"a file":     {SecretFile: write(t, "secret", append(bytes.Clone(secret64), end...))},
+		} {
+			v := newVerifier(t, cfg)
+			if _, err := v.Verify([]byte(mint("HS256", append(bytes.Clone(secret64), left...), good)), now); err != nil {
+				t.Errorf("%s with the end %q: %v", what, end, err)
+			}
+		}
+	}
+	if err := (Config{Secret: append(bytes.Clone(secret64[:31]), '\n')}).Validate(); err == nil || !strings.Contains(err.Error(), "it has 31 bytes") {
+		t.Errorf("a line end counts: %v", err)
 	}
 }
 

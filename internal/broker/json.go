@@ -9,15 +9,18 @@ const depthMax = 64
 // checkJSON finds out whether a text is one JSON value (RFC 8259) in UTF-8 that every client's
 // parser takes: no deeper than depthMax, and with no lone surrogates, which are escapes such as
 // \ud800 that are half of a character. It goes over the text once and allocates nothing.
-func checkJSON(v string) Flaw {
-	f := walkJSON(v)
+func checkJSON(v string) Flaw { return seekJSON(v, new(seeker)) }
+
+// seekJSON is checkJSON with somebody who looks for a member meanwhile.
+func seekJSON(v string, seek *seeker) Flaw {
+	f := walkJSON(v, seek)
 	if f == NotJSON && !utf8.ValidString(v) {
 		return NotUTF8
 	}
 	return f
 }
 
-func walkJSON(v string) Flaw {
+func walkJSON(v string, seek *seeker) Flaw {
 	var objects uint64 // A bit for each open array or object, the innermost last; 1 for an object.
 	depth := 0
 	i := 0
@@ -46,7 +49,7 @@ func walkJSON(v string) Flaw {
 				break
 			}
 			if c == '{' {
-				if i, f = skipName(v, i); f != Flawless {
+				if i, f = seek.skipName(v, i, depth); f != Flawless {
 					return f
 				}
 			}
@@ -77,12 +80,15 @@ func walkJSON(v string) Flaw {
 			case c == ',':
 				i, more = i+1, true
 				if object {
-					if i, f = skipName(v, skipSpace(v, i)); f != Flawless {
+					if i, f = seek.skipName(v, skipSpace(v, i), depth); f != Flawless {
 						return f
 					}
 				}
 			case c == '}' && object, c == ']' && !object:
 				i++
+				if depth == seek.depth {
+					seek.leave()
+				}
 				depth--
 				objects >>= 1
 			default:

@@ -1,6 +1,10 @@
 package broker
 
-import "strconv"
+import (
+	"strconv"
+
+	"tickedge/internal/topics"
+)
 
 // ValueMax bounds the value of a tick, in bytes. Each is held once per topic and
 // copied into every frame, so a feed of large documents would not be conflated but
@@ -44,6 +48,30 @@ func Inspect(value string) Flaw {
 		return TooBig
 	}
 	return checkJSON(value)
+}
+
+// InspectVersion is Inspect for a value that has its version in the member at path, which is a
+// name, or several with points between, see [ValidVersionField]: a decimal number, or a string
+// that holds one. A path of "" asks for no version.
+//
+// The member is found by the same pass that checks the value. Of members with the same name the
+// last one counts, as in JavaScript and most parsers, and so do escapes in a name.
+func InspectVersion(value, path string) (v topics.Version, f Flaw) {
+	if len(value) > ValueMax {
+		return v, TooBig
+	}
+	if path == "" {
+		return v, checkJSON(value)
+	}
+	seek := newSeeker(path)
+	if f = seekJSON(value, &seek); f != Flawless {
+		return v, f
+	}
+	v, ok := versionAt(value, seek.found)
+	if !ok {
+		return v, NoVersion
+	}
+	return v, Flawless
 }
 
 // Excerpt quotes the beginning of a value.

@@ -3,6 +3,7 @@ package feed
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"tickedge/internal/broker"
@@ -26,14 +27,26 @@ type SourceConfig struct {
 	Broker       broker.Config // What the source reads from.
 }
 
+// urlBegins is where a URL does, at the beginning or behind the patterns.
+var urlBegins = regexp.MustCompile(`(?:^|=)([A-Za-z][A-Za-z0-9+.-]*://)`)
+
 // ParseSource takes [pattern[,pattern…]=]URL apart. What is wrong with the parts is for
 // [Config.Validate] and the broker to say.
+//
+// Names of topics may have an = in them, and so may what is behind the :// of a URL. So the first
+// scheme with its :// is where the URL begins: if that is more than was meant, what is taken for
+// a pattern never holds a part of a password.
 func ParseSource(s string) (patterns []string, url string) {
-	// An = behind the :// is part of the URL.
-	if at := strings.IndexByte(s, '='); at >= 0 && !strings.Contains(s[:at], "://") {
-		return strings.Split(s[:at], ","), s[at+1:]
+	at := 0
+	if begins := urlBegins.FindStringSubmatchIndex(s); begins != nil {
+		at = begins[2]
+	} else if strings.HasSuffix(s, "=") {
+		at = len(s) // The URL is missing.
 	}
-	return nil, s
+	if at == 0 {
+		return nil, s
+	}
+	return strings.Split(s[:at-1], ","), s[at:]
 }
 
 // Files is how many descriptors the sources have at a time at most.

@@ -11,13 +11,22 @@ func TestParseSource(t *testing.T) {
 		patterns []string
 		url      string
 	}{
-		"redis://h":                     {url: "redis://h"},
-		"fx:*=redis://h":                {patterns: []string{"fx:*"}, url: "redis://h"},
-		"fx:*,a/b=unix://u:p@/r?db=1":   {patterns: []string{"fx:*", "a/b"}, url: "unix://u:p@/r?db=1"},
-		"redis://h?db=1":                {url: "redis://h?db=1"},
-		"redis://u:p=w@h":               {url: "redis://u:p=w@h"}, // No pattern redis://u:p.
-		"=redis://h":                    {patterns: []string{""}, url: "redis://h"},
-		"fx:*,=redis-cluster://a:1,b:2": {patterns: []string{"fx:*", ""}, url: "redis-cluster://a:1,b:2"},
+		"redis://h":                        {url: "redis://h"},
+		"fx:*=redis://h":                   {patterns: []string{"fx:*"}, url: "redis://h"},
+		"fx:*,a/b=unix://u:p@/r?db=1":      {patterns: []string{"fx:*", "a/b"}, url: "unix://u:p@/r?db=1"},
+		"redis://h?db=1":                   {url: "redis://h?db=1"},
+		"redis://u:p=w@h":                  {url: "redis://u:p=w@h"}, // No pattern redis://u:p.
+		"EURUSD=X=redis://h":               {patterns: []string{"EURUSD=X"}, url: "redis://h"},
+		"EURUSD=X,*=F,^GSPC=redis://h":     {patterns: []string{"EURUSD=X", "*=F", "^GSPC"}, url: "redis://h"},
+		"a==redis://u:p==w@h?db=1":         {patterns: []string{"a="}, url: "redis://u:p==w@h?db=1"},
+		"币安人生USDT,M&M.NS=unix:///r":        {patterns: []string{"币安人生USDT", "M&M.NS"}, url: "unix:///r"},
+		"a@b,c?d#e/f=redis-sentinel://h/m": {patterns: []string{"a@b", "c?d#e/f"}, url: "redis-sentinel://h/m"},
+		"fx:*=reddis://u:p=redis://w@h":    {patterns: []string{"fx:*"}, url: "reddis://u:p=redis://w@h"}, // Refused, and no pattern has a password.
+		"fx:*=u:p=w@h":                     {url: "fx:*=u:p=w@h"},
+		"redis:/u:p=w@h":                   {url: "redis:/u:p=w@h"},
+		"a=":                               {patterns: []string{"a"}},
+		"=redis://h":                       {patterns: []string{""}, url: "redis://h"},
+		"fx:*,=redis-cluster://a:1,b:2":    {patterns: []string{"fx:*", ""}, url: "redis-cluster://a:1,b:2"},
 	} {
 		if patterns, url := ParseSource(text); url != want.url || !slices.Equal(patterns, want.patterns) {
 			t.Errorf("%s = %q, %s", text, patterns, url)

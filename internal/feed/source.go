@@ -64,14 +64,8 @@ func (s *source) anew(topic, value string, m topics.Meta) {
 	}
 }
 
-func (s *source) Inspect(value string) (v topics.Version, f broker.Flaw) {
-	if f = broker.Inspect(value); f == broker.Flawless && s.versionField != "" {
-		var ok bool
-		if v, ok = broker.VersionOf(value, s.versionField); !ok {
-			f = broker.NoVersion
-		}
-	}
-	return v, f
+func (s *source) Inspect(value string) (topics.Version, broker.Flaw) {
+	return broker.InspectVersion(value, s.versionField)
 }
 
 func (s *source) Drop(topic, value string, size int64, f broker.Flaw) {

@@ -25,7 +25,7 @@ func Parse(fs *flag.FlagSet, args []string, prefix string) error {
 	case errors.Is(err, flag.ErrHelp):
 		return flag.ErrHelp
 	case err != nil:
-		return describe(err, fs, prefix)
+		return Hide(describe(err, fs, prefix), args, prefix)
 	case fs.NArg() > 0:
 		// It is not repeated: it may be a URL with a password.
 		return errors.New("there is an argument that belongs to no flag: every setting is a flag")
@@ -49,6 +49,10 @@ func describe(err error, fs *flag.FlagSet, prefix string) error {
 	f := fs.Lookup(m[1])
 	if f == nil {
 		return fmt.Errorf("unknown flag -%s", m[1])
+	}
+	if strings.Contains(text, "not defined: ") {
+		// There is more behind the name, and it is not repeated: it may be a URL with a password.
+		return fmt.Errorf("unknown flag that begins with -%s: want a blank or an = between a flag and its value", m[1])
 	}
 	kind, usage := flag.UnquoteUsage(f)
 	want := fmt.Sprintf("want -%s %s: %s", f.Name, kind, strings.ReplaceAll(usage, "\n", " "))

@@ -58,14 +58,16 @@ func Parse(args []string) (*Config, error) {
 	if err := c.read(args); err != nil {
 		return c, err
 	}
-	return c, errors.Join(c.validate(), c.fill())
+	return c, flags.Hide(errors.Join(c.validate(), c.fill()), args, envPrefix)
 }
 
 // read sets c from args and environment. Ranges are for validate to look at.
 func (c *Config) read(args []string) error {
 	c.table.Linger, c.loop.Shard.CloseTimeout = linger, closeTimeout
 	c.tokens.Secret = []byte(os.Getenv(secretEnv))
-	return flags.Parse(c.flags.FlagSet, args, envPrefix)
+	err := flags.Parse(c.flags.FlagSet, args, envPrefix)
+	c.tokens.JWKSURL = flags.Line(c.tokens.JWKSURL)
+	return err
 }
 
 // validate returns all that is wrong with what was said, or nil, and reads the lists. It asks

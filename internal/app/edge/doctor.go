@@ -11,6 +11,7 @@ import (
 
 	"tickedge/internal/app"
 	"tickedge/internal/doctor"
+	"tickedge/internal/flags"
 	"tickedge/internal/loop"
 )
 
@@ -41,7 +42,7 @@ func examine(args []string, stdout, stderr io.Writer) int {
 	}
 	// The edge refuses a maximum that this host can't hold. To the doctor that is an answer
 	// and no mistake, so it does not fill in what the host allows.
-	if err := c.validate(); err != nil {
+	if err := flags.Hide(c.validate(), args, envPrefix); err != nil {
 		return misused(stderr, "edge doctor", err)
 	}
 	if runtime.GOOS != "linux" {

@@ -3,7 +3,6 @@ package edge
 import (
 	"fmt"
 	"io"
-	"net/url"
 	"runtime"
 	"strings"
 	"time"
@@ -157,7 +156,11 @@ func (s *sources) Set(text string) error {
 	if !s.given {
 		s.list, s.given = nil, true // They take the default's place.
 	}
-	for _, one := range strings.Fields(text) {
+	for i, one := range strings.Fields(text) {
+		if last := len(s.list) - 1; i > 0 && !strings.Contains(one, "://") {
+			s.list[last] += sourceFlag(" " + one) // The blank is in a URL, which is refused for it.
+			continue
+		}
 		s.list = append(s.list, sourceFlag(one))
 	}
 	return nil
@@ -173,9 +176,8 @@ func (c *Config) print(w io.Writer) {
 		case "redis":
 			return strings.Fields(value)
 		case "jwt-jwks-url":
-			if u, err := url.Parse(value); err == nil && u.RawQuery != "" {
-				u.RawQuery = "xxxxx"
-				value = u.String()
+			if before, _, has := strings.Cut(value, "?"); has {
+				value = before + "?xxxxx"
 			}
 		}
 		return []string{value}

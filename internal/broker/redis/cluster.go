@@ -55,8 +55,10 @@ type cluster struct {
 	nodes  map[string]*node
 	owners [slotCount]*node // Nil where no view has named one yet.
 	topics map[uint16]map[string]struct{}
-	ended  broker.Stats // What servers counted that were stopped.
-	gaps   uint64       // Moves of topics.
+	places map[string]slotNode // Where the nodes of the last view are, by their ids,
+	ips    map[string]string   // and what to dial if the name in an address is not known here.
+	ended  broker.Stats        // What servers counted that were stopped.
+	gaps   uint64              // Moves of topics.
 	up     bool
 	closed bool           // No server may start any more.
 	all    sync.WaitGroup // One per server that runs.
@@ -202,7 +204,7 @@ func (c *cluster) node(addr string) *node {
 // a first topic has to wait for a connection is no outage. The caller holds c.mu.
 func (c *cluster) renew(n *node) {
 	var s *server
-	s = newServer(c.shared, fixed{c.upstream, n.addr}, shards, func(up bool) { c.serverChanged(n, s, up) })
+	s = newServer(c.shared, member{c, n.addr}, shards, func(up bool) { c.serverChanged(n, s, up) })
 	s.moved = c.hint
 	n.server, n.up, n.missing, n.stop = s, true, false, nil
 }

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
-
 	"tickedge/internal/broker"
 	"tickedge/internal/resp"
 	"tickedge/internal/topics"
@@ -37,12 +35,12 @@ func still(t *testing.T) parked {
 }
 
 // owned makes the answer to CLUSTER SLOTS out of who begins to own slots where.
-func owned(owners map[int]string) (ranges []goredis.ClusterSlot) {
+func owned(owners map[int]string) (ranges []slotRange) {
 	end := slotCount - 1
 	for start := slotCount - 1; start >= 0; start-- {
 		if addr, ok := owners[start]; ok {
 			if addr != "" {
-				ranges = append(ranges, goredis.ClusterSlot{Start: start, End: end, Nodes: []goredis.ClusterNode{{Addr: addr}, {Addr: "replica:1"}}})
+				ranges = append(ranges, slotRange{start, end, []slotNode{{addr: addr}, {addr: "replica:1"}}})
 			}
 			end = start - 1
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -167,7 +168,7 @@ func (c Config) Source(owner broker.Owner, log *slog.Logger) (broker.Source, err
 	sh := &shared{cfg: c, owner: owner, log: log}
 	sh.channel, _ = newTemplate("channel", c.Channel) // Valid, as all is.
 	sh.key, _ = newTemplate("key", c.Key)
-	var to target = fixed{u, ""}
+	var to target = fixed{u}
 	switch u.kind {
 	case sentinel:
 		to = sentinels{u}
@@ -254,9 +255,16 @@ func (t template) topic(name string) (string, bool) {
 type redisLog struct{ log *slog.Logger }
 
 func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
-	if l.log.Enabled(ctx, slog.LevelDebug) {
-		l.log.DebugContext(ctx, "go-redis", "text", fmt.Sprintf(format, v...))
+	if !l.log.Enabled(ctx, slog.LevelDebug) {
+		return
 	}
+	args := slices.Clone(v)
+	for i, a := range args {
+		if err, is := a.(error); is {
+			args[i] = ownWords(err)
+		}
+	}
+	l.log.DebugContext(ctx, "go-redis", "text", conceal(fmt.Sprintf(format, args...)))
 }
 
 // RouteLog sends the messages of go-redis to log. There is one destination in the

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -75,10 +74,13 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	defer conn.Close()
 	l := newLink(s, conn)
 	if err := l.greet(base); err != nil {
+		if l.heard.Load() == 0 {
+			err = noWord(conn, err)
+		}
 		return fmt.Errorf("connect: %w", err)
 	}
 	base.Dialer = l.dialSame(dialer(ctx, base))
-	get := goredis.NewClient(base)
+	get := newClient(base)
 	defer get.Close()
 	l.fetcher = fetcher{s: s, get: get, waiting: make(chan struct{}, waitingMax), after: nothing, hand: l.hand, look: l.look}
 	s.pings.Store(&l.pings)
@@ -170,7 +172,7 @@ func (l *link) authenticate(user, password string) error {
 	case errors.As(err, &broken):
 		return fmt.Errorf("auth: %w", &resp.Error{What: broken.What, Near: "(not shown)"})
 	case errors.As(err, &said):
-		return fmt.Errorf("auth: %w", redisError(strings.ReplaceAll(string(said), password, "xxxxx")))
+		return fmt.Errorf("auth: %w", redisError(conceal(string(said), password)))
 	}
 	return err
 }

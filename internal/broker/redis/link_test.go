@@ -148,12 +148,13 @@ func TestGreetingFails(t *testing.T) {
 		want       []string
 	}{
 		"password":                {"auth", "-WRONGPASS invalid username-password pair\r\n", []string{"auth: WRONGPASS", "correct the user or the password"}},
-		"no password":             {"ping", "-NOAUTH Authentication required.\r\n", []string{"ping: NOAUTH", "correct the user or the password"}},
-		"an error that repeats":   {"auth", "-ERR unknown command 'auth', with args beginning with: '" + secret + "'\r\n", []string{"xxxxx"}},
+		"no password":             {"ping", "-NOAUTH Authentication required.\r\n", []string{"ping: NOAUTH", "Redis wants a password"}},
+		"an error that repeats":   {"auth", "-ERR unknown command 'auth', with args beginning with: '" + secret + "'\r\n", []string{"unknown command 'auth', (not shown)"}},
+		"another that repeats":    {"auth", "-ERR what is " + secret + "?\r\n", []string{"ERR what is xxxxx?"}},
 		"an echo":                 {"auth", "*2\r\n$4\r\nauth\r\n$11\r\n" + secret + "\r\n", []string{"not what Redis sends", "(not shown)"}},
 		"database":                {"select", "-ERR DB index is out of range\r\n", []string{"select: ERR DB index"}},
 		"loading":                 {"ping", "-LOADING Redis is loading\r\n", []string{"wait until Redis has loaded"}},
-		"HTTP":                    {"ping", "HTTP/1.1 400 Bad Request\r\n\r\n", []string{"HTTP/1.1 400", "find out what answers at the address"}},
+		"HTTP":                    {"ping", "HTTP/1.1 400 Bad Request\r\n\r\n", []string{"HTTP/1.1 400", "a web server answers"}},
 		"another kind of answer":  {"ping", "+OK\r\n", []string{"another answer than the one that is due"}},
 		"an answer that is early": {"select", "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nv\r\n", []string{"select: not what Redis sends"}},
 	} {

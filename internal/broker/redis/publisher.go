@@ -129,23 +129,31 @@ func (u *upstream) client(ctx context.Context) (goredis.UniversalClient, error) 
 		return nil, err
 	}
 	own.Dialer = dialer(ctx, own)
+	hidden := veil{own.Password}
+	var c goredis.UniversalClient
 	switch u.kind {
 	case sentinel:
 		// To sentinels go-redis speaks RESP3, whatever the protocol is to be.
 		own.Dialer = filtered(bareDialer(ctx, own), resp.Follower{Newer: true})
-		return goredis.NewFailoverClient(&goredis.FailoverOptions{
+		hidden = append(hidden, u.sentinelOpts.Password)
+		c = goredis.NewFailoverClient(&goredis.FailoverOptions{
 			MasterName: u.master, SentinelAddrs: u.addrs, SentinelUsername: u.sentinelOpts.Username, SentinelPassword: u.sentinelOpts.Password,
 			Username: own.Username, Password: own.Password, DB: own.DB, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
 			DialTimeout: own.DialTimeout, ReadTimeout: own.ReadTimeout, WriteTimeout: own.WriteTimeout, ContextTimeoutEnabled: true,
 			MaxRetries: own.MaxRetries, Protocol: own.Protocol, DisableIdentity: true,
-		}), nil
+		})
 	case sharded:
 		// It follows slots that move by itself, and is tried again after anything else.
-		return goredis.NewClusterClient(&goredis.ClusterOptions{
-			Addrs: u.addrs, Username: own.Username, Password: own.Password, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
+		scout := &scout{ctx: ctx, upstream: u}
+		c = goredis.NewClusterClient(&goredis.ClusterOptions{
+			Addrs: u.addrs, Username: own.Username, Password: own.Password, DialerRetries: own.DialerRetries,
+			ClusterSlots: scout.slots, Dialer: filtered(scout.dialer(own), resp.Follower{}),
 			DialTimeout: own.DialTimeout, ReadTimeout: own.ReadTimeout, WriteTimeout: own.WriteTimeout, ContextTimeoutEnabled: true,
 			Protocol: own.Protocol, DisableIdentity: true, MaintNotificationsConfig: own.MaintNotificationsConfig,
-		}), nil
+		})
+	default:
+		c = goredis.NewClient(own)
 	}
-	return goredis.NewClient(own), nil
+	c.AddHook(hidden)
+	return c, nil
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +59,9 @@ func (s sentinels) resolve(ctx context.Context) (*goredis.Options, error) {
 		return nil, err
 	}
 	if err := s.checkMaster(ctx, *opts); err != nil {
+		if s.isElsewhere(addr) {
+			err = fmt.Errorf("%w: %w", errTheirLoopback, err)
+		}
 		return nil, fmt.Errorf("%s: %w", addr, err)
 	}
 	return opts, nil
@@ -111,7 +116,7 @@ func newAsker(ctx context.Context, opts goredis.Options) *goredis.Client {
 	most := min(askMax, opts.ReadTimeout)
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout = most, most, most
 	opts.Dialer = dialer(ctx, &opts)
-	return goredis.NewClient(&opts)
+	return newClient(&opts)
 }
 
 func closeAll(clients []*goredis.Client) {
@@ -180,9 +185,12 @@ func (s sentinels) askOne(ctx context.Context, c *goredis.Client) (verdict, erro
 	case len(addr) != 2:
 		return verdict{}, fmt.Errorf("its address of the master has %d parts, want 2", len(addr))
 	}
-	at := net.JoinHostPort(addr[0], addr[1])
+	at := net.JoinHostPort(strings.TrimSuffix(strings.TrimPrefix(addr[0], "["), "]"), addr[1])
 	if len(at) > addrMax {
 		return verdict{}, fmt.Errorf("its address of the master has %d bytes, want at most %d", len(at), addrMax)
+	}
+	if _, ok := withPort(at, ""); !ok {
+		return verdict{}, fmt.Errorf("its address of the master is %q, want a host and a port", at)
 	}
 	epoch, err := strconv.ParseUint(state.Val()["config-epoch"], 10, 64)
 	if err != nil {
@@ -194,6 +202,18 @@ func (s sentinels) askOne(ctx context.Context, c *goredis.Client) (verdict, erro
 // errNotMaster is the error of a server that the sentinels call master and that is a
 // replica, for itself.
 var errNotMaster = errors.New("the sentinels call it master, and it says that it is a replica")
+
+// errTheirLoopback is the error of a master that the sentinels name by an address that means
+// another host here.
+var errTheirLoopback = errors.New("the sentinels, which are on another host, name it by an address of the loopback")
+
+func (s sentinels) isElsewhere(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	return isLoopback(host) && !slices.ContainsFunc(s.addrs, func(asked string) bool {
+		host, _, _ := net.SplitHostPort(asked)
+		return isLoopback(host)
+	})
+}
 
 // checkMaster asks a server for its role.
 func (s sentinels) checkMaster(ctx context.Context, opts goredis.Options) error {

@@ -126,8 +126,40 @@ func TestNewestViewCounts(t *testing.T) {
 		c := still(t)
 		c.addrs = nodes[:]
 		v, err := c.ask(t.Context())
-		if err != nil || v.from != nodes[1] || v.slots[0].Nodes[0].Addr != "127.0.0.1:7" {
+		if err != nil || v.from != nodes[1] || v.slots[0].nodes[0].addr != "127.0.0.1:7" {
 			t.Errorf("view = %+v, %v", v, err)
 		}
+	}
+}
+
+// Where a sentinel says that the master is, and what that means here.
+func TestAddressesOfMasters(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ host, want string }{
+		{"::1", "[::1]:7"}, {"[::1]", "[::1]:7"}, {"redis-1.svc", "redis-1.svc:7"}, {"", ""}, {"?", ""}, {"a b", ""},
+	} {
+		addr := pretend(t, "SENTINEL", func(word string) string {
+			if word == "master" {
+				return bulk("name", "m", "config-epoch", "1")
+			}
+			return bulk(c.host, "7")
+		})
+		s := asking(addr)
+		clients, err := s.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.ask(t.Context(), clients)
+		if got != c.want || (err != nil) != (c.want == "") {
+			t.Errorf("%q is %q, %v", c.host, got, err)
+		}
+		closeAll(clients)
+	}
+	s := asking("10.0.0.1:26379", "sentinel-2:26379")
+	if !s.isElsewhere("127.0.0.1:7") || !s.isElsewhere("[::1]:7") || s.isElsewhere("10.0.0.2:7") || s.isElsewhere("redis:7") {
+		t.Error("which addresses are of another host's loopback")
+	}
+	if s = asking("10.0.0.1:26379", "127.0.0.1:26379"); s.isElsewhere("127.0.0.1:7") {
+		t.Error("a sentinel on this host may mean this host")
 	}
 }

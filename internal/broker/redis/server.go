@@ -55,13 +55,10 @@ type target interface {
 	waitMax() time.Duration
 }
 
-// fixed is the target of a server that has one address for ever.
-type fixed struct {
-	*upstream
-	addr string // "" for that of the URL.
-}
+// fixed is the target of a server that has the address of its URL for ever.
+type fixed struct{ *upstream }
 
-func (f fixed) resolve(context.Context) (*goredis.Options, error) { return f.at(f.addr, f.opts) }
+func (f fixed) resolve(context.Context) (*goredis.Options, error) { return f.at("", f.opts) }
 
 func (fixed) waitMax() time.Duration { return backoffMax }
 

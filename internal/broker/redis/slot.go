@@ -50,8 +50,7 @@ var crcTable = func() (table [256]uint16) {
 // isMisplaced reports whether an error says that a node of a cluster does not serve a
 // slot, or not for now.
 func isMisplaced(err error) bool {
-	_, ask := goredis.IsAskError(err)
-	return ask || isMoved(err) || goredis.IsTryAgainError(err) || goredis.IsClusterDownError(err)
+	return goredis.HasErrorPrefix(err, "ASK ") || isMoved(err) || goredis.IsTryAgainError(err) || goredis.IsClusterDownError(err)
 }
 
 // slotIn is the slot that an error is about, if it says so: MOVED 3999 127.0.0.1:6381.

@@ -93,9 +93,9 @@ func (st *stream) runLink(ctx context.Context, up func()) error {
 	base.Dialer = sticky(dialer(ctx, base))
 	patient := *base
 	patient.ReadTimeout, patient.WriteTimeout = -1, -1
-	l := &streamLink{stream: st, read: goredis.NewClient(&patient)}
+	l := &streamLink{stream: st, read: newClient(&patient)}
 	defer l.read.Close()
-	get := goredis.NewClient(base)
+	get := newClient(base)
 	defer get.Close()
 	if err := l.greet(ctx); err != nil {
 		return fmt.Errorf("connect: %w", err)

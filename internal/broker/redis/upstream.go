@@ -1,53 +1,38 @@
 package redis
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
 )
 
+// redact returns a URL without its passwords, and nothing of one that is not valid: there is no
+// telling where in it a password is.
 func redact(raw string) string {
-	scheme, userinfo, hosts, rest, ok := cutURL(raw)
-	if !ok {
+	p, err := cutURL(raw)
+	if err == nil {
+		_, err = parseURL(raw)
+	}
+	if err != nil {
 		return "xxxxx"
 	}
-	if user, _, has := strings.Cut(userinfo, ":"); has {
-		userinfo = user + ":xxxxx"
+	u := url.URL{Scheme: p.scheme, Host: p.hosts, Path: p.path}
+	if p.password != "" {
+		u.User = url.UserPassword(p.user, "xxxxx")
 	}
-	if userinfo != "" {
-		userinfo += "@"
+	if p.query.Has(sentinelPassword) {
+		p.query.Set(sentinelPassword, "xxxxx")
 	}
-	if path, query, has := strings.Cut(rest, "?"); has {
-		v, err := url.ParseQuery(query)
-		if err != nil {
-			return "xxxxx"
-		}
-		if v.Has(sentinelPassword) {
-			v.Set(sentinelPassword, "xxxxx")
-		}
-		rest = path + "?" + v.Encode()
-	}
-	return scheme + "://" + userinfo + hosts + rest
-}
-
-// cutURL cuts scheme://userinfo@hosts/rest. Package url does not take several hosts.
-func cutURL(raw string) (scheme, userinfo, hosts, rest string, ok bool) {
-	scheme, rest, ok = strings.Cut(raw, "://")
-	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
-		hosts, rest = rest[:end], rest[end:]
-	} else {
-		hosts, rest = rest, ""
-	}
-	if at := strings.LastIndexByte(hosts, '@'); at >= 0 {
-		userinfo, hosts = hosts[:at], hosts[at+1:]
-	}
-	return scheme, userinfo, hosts, rest, ok
+	u.RawQuery = p.query.Encode()
+	return u.String()
 }
 
 // kind is what there is at a URL.
@@ -59,16 +44,24 @@ const (
 	sharded
 )
 
+// kinds are what the schemes stand for, and the port where a host has none.
 var kinds = map[string]struct {
 	kind   kind
 	secure bool
 	port   string
 }{
+	"redis":           {single, false, "6379"},
+	"rediss":          {single, true, "6379"},
 	"redis-sentinel":  {sentinel, false, "26379"},
 	"rediss-sentinel": {sentinel, true, "26379"},
 	"redis-cluster":   {sharded, false, "6379"},
 	"rediss-cluster":  {sharded, true, "6379"},
 }
+
+// schemeUnix is that of a socket.
+const schemeUnix = "unix"
+
+func isScheme(s string) bool { return kinds[s].port != "" || s == schemeUnix }
 
 // The options in the query of a URL with several hosts.
 const (
@@ -90,14 +83,6 @@ type upstream struct {
 	tls          TLSFiles
 }
 
-// errURL stands for every error of the URL's parser, because each of those may
-// quote the part of the URL that holds the password.
-var errURL = errors.New("redis URL is not valid, want redis://[user:password@]host[:port][/db], " +
-	"rediss:// for TLS, unix://[user:password@]/path/to/socket[?db=N], " +
-	"redis-sentinel://[user:password@]host:port[,host:port...]/master[/db] or " +
-	"redis-cluster://[user:password@]host:port[,host:port...]; " +
-	"write special characters in the password as %XX (@ is %40, / is %2F)")
-
 // upstream takes the URL apart.
 func (c Config) upstream() (*upstream, error) {
 	if c.URL == "" {
@@ -117,69 +102,107 @@ func (c Config) upstream() (*upstream, error) {
 
 // parseURL takes a URL apart. Its errors do not repeat any of it.
 func parseURL(raw string) (*upstream, error) {
-	scheme, _, _ := strings.Cut(raw, "://")
-	if k, several := kinds[scheme]; several {
-		return parseSeveral(raw, k.kind, k.secure, k.port)
-	}
-	opts, err := goredis.ParseURL(raw)
+	p, err := cutURL(raw)
 	if err != nil {
-		return nil, errURL
+		return nil, err
 	}
-	return &upstream{opts: opts}, nil
+	u := &upstream{kind: kinds[p.scheme].kind}
+	if u.kind == single {
+		err = u.parseSingle(p)
+	} else {
+		err = u.parseSeveral(p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	u.opts.Username, u.opts.Password = p.user, p.password
+	return u, nil
 }
 
-// parseSeveral takes a URL with several hosts apart.
-func parseSeveral(raw string, k kind, secure bool, port string) (*upstream, error) {
-	_, userinfo, hosts, rest, _ := cutURL(raw)
-	v, err := url.Parse("redis://" + userinfo + "@host" + rest)
-	if err != nil || v.Fragment != "" {
-		return nil, errURL
-	}
-	u := &upstream{kind: k, opts: &goredis.Options{}}
-	for host := range strings.SplitSeq(hosts, ",") {
-		addr, ok := withPort(host, port)
+// parseSingle takes the URL of one server. go-redis, which knows its options, gets to see it
+// without user and password.
+func (u *upstream) parseSingle(p place) (err error) {
+	bare := url.URL{Scheme: p.scheme, Path: p.path, RawQuery: p.query.Encode()}
+	if p.scheme == schemeUnix {
+		if p.hosts != "" || p.path == "" {
+			return errURL
+		}
+	} else {
+		if strings.Contains(p.hosts, ",") {
+			return errors.New("redis URL is not valid: there are several hosts, want redis-sentinel:// or redis-cluster://, " +
+				"or a -redis for each server")
+		}
+		var ok bool
+		// As in other clients, a URL without a host is of this one.
+		if bare.Host, ok = withPort(cmp.Or(p.hosts, "localhost"), kinds[p.scheme].port); !ok && p.hosts[0] == ':' {
+			bare.Host, ok = withPort("localhost"+p.hosts, "")
+		}
 		if !ok {
-			return nil, errURL
+			return errHost
+		}
+	}
+	if u.opts, err = goredis.ParseURL(bare.String()); err != nil && len(p.query) > 0 {
+		return errors.New("redis URL is not valid: an option behind the ? is not known, or its value is wrong; want for example ?db=3")
+	} else if err != nil {
+		return errDB
+	}
+	if u.opts.DB < 0 || p.scheme != schemeUnix && strings.Trim(p.path, "/") != "" && p.query.Has("db") {
+		return errDB
+	}
+	return nil
+}
+
+// parseSeveral takes a URL with several hosts.
+func (u *upstream) parseSeveral(p place) (err error) {
+	k := kinds[p.scheme]
+	u.opts = &goredis.Options{}
+	for host := range strings.SplitSeq(p.hosts, ",") {
+		addr, ok := withPort(host, k.port)
+		if !ok {
+			return errHost
 		}
 		u.addrs = append(u.addrs, addr)
 	}
-	u.opts.Username = v.User.Username()
-	u.opts.Password, _ = v.User.Password()
-	if secure {
+	if k.secure {
 		u.opts.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	query, err := url.ParseQuery(v.RawQuery)
-	if err != nil {
-		return nil, errURL
-	}
-	if query.Has(skipVerify) {
-		yes, err := strconv.ParseBool(query.Get(skipVerify))
-		if err != nil || !secure {
-			return nil, fmt.Errorf("redis URL: want %s=true, with TLS, or nothing", skipVerify)
+	if p.query.Has(skipVerify) {
+		yes, err := strconv.ParseBool(p.query.Get(skipVerify))
+		if err != nil || !k.secure {
+			return fmt.Errorf("redis URL: want %s=true, with TLS, or nothing", skipVerify)
 		}
 		u.opts.TLSConfig.InsecureSkipVerify = yes
 	}
-	path := strings.Split(strings.TrimPrefix(v.Path, "/"), "/")
-	if k == sentinel {
-		if err := u.parseMaster(path); err != nil {
-			return nil, err
+	known := []string{skipVerify}
+	if u.kind == sentinel {
+		known = append(known, sentinelUser, sentinelPassword)
+		err = u.parseSentinels(p)
+	} else if p.path != "" && p.path != "/" {
+		err = errors.New("redis-cluster URL: want nothing behind the hosts: a Redis Cluster has no databases")
+	}
+	for option := range p.query {
+		if !slices.Contains(known, option) {
+			err = fmt.Errorf("redis URL: want no options but %s, and for sentinels %s and %s. If a password is cut in two write & as %%26",
+				skipVerify, sentinelUser, sentinelPassword)
 		}
-		u.sentinelOpts = &goredis.Options{Username: query.Get(sentinelUser), Password: query.Get(sentinelPassword), TLSConfig: u.opts.TLSConfig}
-		query.Del(sentinelUser)
-		query.Del(sentinelPassword)
-	} else if v.Path != "" && v.Path != "/" {
-		return nil, errors.New("redis-cluster URL: want nothing behind the hosts: a Redis Cluster has no databases")
 	}
-	if query.Del(skipVerify); len(query) > 0 {
-		return nil, fmt.Errorf("redis URL: want no options but %s, and for sentinels %s and %s", skipVerify, sentinelUser, sentinelPassword)
+	return err
+}
+
+// parseSentinels takes what only sentinels have.
+func (u *upstream) parseSentinels(p place) error {
+	o := &goredis.Options{Username: p.query.Get(sentinelUser), Password: p.query.Get(sentinelPassword), TLSConfig: u.opts.TLSConfig}
+	if o.Username != "" && o.Password == "" {
+		return fmt.Errorf("redis URL: there is a %s without a %s", sentinelUser, sentinelPassword)
 	}
-	return u, nil
+	u.sentinelOpts = o
+	return u.parseMaster(strings.Split(strings.TrimPrefix(p.path, "/"), "/"))
 }
 
 const masterChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_"
 
 func (u *upstream) parseMaster(path []string) (err error) {
-	// Sentinels take no other names. An @ shows that a password was cut in two by its /.
+	// Sentinels take no other names.
 	if path[0] == "" || len(path) > 2 || strings.Trim(path[0], masterChars) != "" {
 		return errors.New("redis-sentinel URL: want the master's name and at most a database behind the hosts, " +
 			"for example redis-sentinel://host:26379/mymaster/0")
@@ -193,15 +216,19 @@ func (u *upstream) parseMaster(path []string) (err error) {
 	return nil
 }
 
-// withPort returns host:port of a host with or without one.
+// withPort returns host:port of a host with or without one. An address of IPv6 has brackets, as
+// its last part can't be told from a port.
 func withPort(host, port string) (string, bool) {
-	if h, p, err := net.SplitHostPort(host); err == nil {
+	switch h, p, err := net.SplitHostPort(host); {
+	case err == nil:
 		host, port = h, p
-	} else {
-		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	case strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]"):
+		host = host[1 : len(host)-1]
+	case strings.Contains(host, ":"):
+		return "", false
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 || host == "" || strings.ContainsAny(host, "[]/ ") || strings.Contains(host, ":") && net.ParseIP(host) == nil {
+	if err != nil || n == 0 || !isHost(host) {
 		return "", false
 	}
 	return net.JoinHostPort(host, port), true

@@ -72,7 +72,7 @@ func TestURLsOfSeveralHosts(t *testing.T) {
 		"redis-ring://u:" + secret + "@a:1":               "not valid",
 		"redis-cluster://u:" + secret + "@a:1#" + secret:  "not valid",
 		"redis-cluster://" + secret + "]:1":               "not valid",
-		"redis-sentinel://u:1/" + secret + "@h:1,h2:2/db": "master's name",
+		"redis-sentinel://u:1/" + secret + "@h:1,h2:2/db": "%2F",
 	} {
 		_, err := Config{URL: raw}.upstream()
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -163,7 +163,7 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := fixed{u, ""}
+	target := fixed{u}
 	o, err := target.resolve(t.Context())
 	if err != nil {
 		t.Fatal(err)

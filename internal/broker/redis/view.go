@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,10 +42,11 @@ func (c *cluster) take(v view) (moved bool, err error) {
 	if v.epoch < c.epoch && time.Since(c.seen) < epochKept {
 		return false, fmt.Errorf("%s is behind: its epoch is %d, and %d was seen", v.from, v.epoch, c.epoch)
 	}
+	c.settle(v.slots)
 	known := make(map[string]bool)
 	for _, r := range v.slots {
-		for _, n := range r.Nodes {
-			known[n.Addr] = true
+		for _, n := range r.nodes {
+			known[n.addr] = true
 		}
 	}
 	if len(known) > nodesMax {
@@ -55,6 +55,7 @@ func (c *cluster) take(v view) (moved bool, err error) {
 	mended := v.epoch != c.epoch || v.ok && !c.ok
 	c.epoch, c.ok, c.seen = v.epoch, v.ok, time.Now()
 	c.known = slices.Collect(maps.Keys(known))
+	c.place(v.slots)
 	c.looked.Store(true)
 	moved = c.update(v.slots)
 	if mended {
@@ -77,7 +78,7 @@ type view struct {
 	from  string
 	epoch uint64 // Rises with each failover, and with most moves of slots.
 	ok    bool   // It believes that the cluster works.
-	slots []goredis.ClusterSlot
+	slots []slotRange
 }
 
 // ask asks some nodes at once, and takes the newest view.
@@ -87,7 +88,12 @@ func (c *cluster) ask(ctx context.Context) (view, error) {
 	addrs := c.askable()
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	addrs = addrs[:min(len(addrs), askNodesMax)]
-	return newest("cluster node", addrs, func(i int) (view, error) { return c.askOne(ctx, addrs[i]) },
+	return newestView(addrs, func(addr string) (view, error) { return c.askOne(ctx, addr) })
+}
+
+// newestView asks all nodes at some addresses at once.
+func newestView(addrs []string, ask func(addr string) (view, error)) (view, error) {
+	return newest("cluster node", addrs, func(i int) (view, error) { return ask(addrs[i]) },
 		func(v, than view) bool { return v.epoch > than.epoch || v.epoch == than.epoch && v.ok && !than.ok })
 }
 
@@ -108,10 +114,15 @@ func (c *cluster) askable() []string {
 }
 
 func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
-	opts, err := c.at(addr, c.opts)
+	opts, err := c.reach(ctx, addr)
 	if err != nil {
 		return view{}, err
 	}
+	return askView(ctx, opts, addr)
+}
+
+// askView asks the node that is known by an address.
+func askView(ctx context.Context, opts *goredis.Options, addr string) (view, error) {
 	client := newAsker(ctx, *opts)
 	defer client.Close()
 	pipe := client.Pipeline()
@@ -119,12 +130,13 @@ func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
 	// is, not newer.
 	// SLOTS and not the newer SHARDS, which leaves it to us to tell ports apart: SLOTS has
 	// those of TLS for clients that come by TLS.
-	info, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
+	info, slots := pipe.ClusterInfo(ctx), pipe.Do(ctx, "cluster", "slots")
 	execute(ctx, pipe) // Every command has its own error.
 	if info.Err() != nil {
 		return view{}, info.Err()
 	}
-	v := view{from: addr, slots: slots.Val()}
+	v := view{from: addr}
+	var err error
 	for line := range strings.Lines(info.Val()) {
 		switch name, value, _ := strings.Cut(strings.TrimSpace(line), ":"); name {
 		case "cluster_state":
@@ -133,21 +145,14 @@ func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
 			v.epoch, err = strconv.ParseUint(value, 10, 64)
 		}
 	}
-	host, _, _ := net.SplitHostPort(addr)
-	for _, r := range v.slots {
-		for i, n := range r.Nodes {
-			if port, ok := strings.CutPrefix(n.Addr, ":"); ok { // It does not know its own address.
-				r.Nodes[i].Addr = net.JoinHostPort(host, port)
-			}
-			if len(n.Addr) > addrMax {
-				return view{}, fmt.Errorf("an address of a node has %d bytes, want at most %d", len(n.Addr), addrMax)
-			}
-		}
+	if err != nil {
+		return v, err
 	}
-	if err == nil {
-		err = slots.Err()
+	reply, err := slots.Slice()
+	if err != nil {
+		return v, err
 	}
-	if err == nil && len(v.slots) == 0 {
+	if v.slots, err = parseSlots(reply, addr); err == nil && len(v.slots) == 0 {
 		err = errors.New("it knows of no slots")
 	}
 	return v, err
@@ -155,17 +160,17 @@ func (c *cluster) askOne(ctx context.Context, addr string) (view, error) {
 
 // update has topics move to the owners of their slots, and those that were not served
 // where they are be asked for again. It is false if none had to move.
-func (c *cluster) update(ranges []goredis.ClusterSlot) (moved bool) {
+func (c *cluster) update(ranges []slotRange) (moved bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	joining := make(map[*node]*joiners)
 	count := 0
 	for _, r := range ranges {
-		if len(r.Nodes) == 0 || r.Start < 0 || r.End >= slotCount {
+		if len(r.nodes) == 0 {
 			continue
 		}
-		to := c.node(r.Nodes[0].Addr)
-		for slot := r.Start; slot <= r.End; slot++ {
+		to := c.node(r.nodes[0].addr)
+		for slot := r.start; slot <= r.end; slot++ {
 			from := c.owners[slot]
 			if from == to {
 				continue

@@ -88,6 +88,14 @@ func (s *Server) guards(primary *Server, password string) {
 	s.wait()
 }
 
+// StartGuard starts one sentinel of a server.
+func StartGuard(t testing.TB, primary *Server) *Server {
+	t.Helper()
+	guard := New(t)
+	guard.guards(primary, primary.password)
+	return guard
+}
+
 // Addrs are those of the sentinels.
 func (s *Sentinels) Addrs() (addrs []string) {
 	for _, guard := range s.guards {
