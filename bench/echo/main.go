@@ -1,7 +1,8 @@
 // Command echo sends back every message that it gets, on any path. It is for
 // conformance suites such as Autobahn's, and built on the code that serves the
-// edge's clients. It takes messages of up to 16 MiB in up to 65,536 fragments, text or
-// binary, answers each ping, negotiates no extension, and says nothing by itself.
+// edge's clients. It takes messages of up to 16 MiB in up to 65,536 fragments (and an empty
+// last one), text or binary, answers each ping, negotiates no extension, and says nothing by
+// itself.
 //
 // A client that sends without reading is reset when 64 MiB of echoes wait for it, or when
 // they have waited for a minute.

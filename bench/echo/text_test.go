@@ -8,7 +8,7 @@ import (
 )
 
 // texts sends a text whole, cut in two at every byte, and in fragments of one byte.
-// RFC 6455, 5.6 and 8.1: only the whole message has to be UTF-8.
+// RFC 6455, 5.6 and 8.1: a character may be cut.
 func texts(t *testing.T, name, s string, ok bool) {
 	t.Helper()
 	if utf8.ValidString(s) != ok {
@@ -40,9 +40,13 @@ func TestUTF8(t *testing.T) {
 	const kosme = "\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5"
 	exchange{"6.1.2 three empty fragments", [][]byte{more(opText, ""), more(opCont, ""), last(opCont, "")}, []string{`text ""`}}.run(t)
 	exchange{"6.1.3 text in the middle one", [][]byte{more(opText, ""), more(opCont, "middle"), last(opCont, "")}, []string{`text "middle"`}}.run(t)
-	// 6.4: it fails when the message is complete, as it may (8.1), not at the bad fragment.
-	exchange{"6.4 not before the end", [][]byte{more(opText, kosme), more(opCont, "\xf4\x90\x80\x80"), last(opPing, "yet"), last(opCont, "edited")},
-		failed(1007, `pong "yet"`)}.run(t)
+	// 6.4: it fails as soon as it can, in the bad fragment, and in a frame at the bad byte.
+	for _, bad := range []string{"\xf4\x90\x80\x80", "\xf4\x90"} {
+		exchange{fmt.Sprintf("6.4 at once, in fragments, %q", bad),
+			[][]byte{more(opText, kosme), last(opPing, "first"), more(opCont, bad), last(opPing, "no more")}, failed(1007, `pong "first"`)}.run(t)
+		whole := last(opText, kosme+bad+"edited")
+		exchange{fmt.Sprintf("6.4 at once, in one frame, %q", bad), [][]byte{whole[:len(whole)-len("edited")]}, failed(1007)}.run(t)
+	}
 
 	valid := map[string][]string{
 		"6.1 empty":            {""},

@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -23,7 +22,11 @@ func commandInputs(*plan) []input {
 	all = append(all, input{"command cut at every byte", fmt.Sprintf("%d × %s", len(command)-1, malformed), "PROTOCOL.md", func(r *run) string {
 		return crowd(len(command)-1, 16, func(i int) string { return talk(message(command[:i+1]))(r) })
 	}})
-	all = append(all, input{"1,000 commands at once", "some pongs and errors 429, close 4503", "PROTOCOL.md", tooManyCommands})
+	all = append(all, input{"1,000 commands at once", "some pongs and errors 429, close 4503", "PROTOCOL.md", tooMany(`{"op":"ping"}`, "pong")})
+	add("the word pong, goes on", "the word ping", "ping")
+	add("the word pong, goes on", "the word ping as JSON", `"ping"`)
+	add(malformed, "the word in capitals", "PING")
+	all = append(all, input{"1,000 words at once", "some pongs and errors 429, close 4503", "PROTOCOL.md", tooMany("ping", "the word pong")})
 	add(malformed, "garbage behind the object", command+"x")
 	add(malformed, "two objects", `{"op":"ping"}{"op":"ping"}`)
 	add(malformed, "9 levels", `{"op":"ping","x":`+nested(8)+"}")
@@ -58,13 +61,13 @@ func commandInputs(*plan) []input {
 	add(malformed, "topic that is a list", `{"op":"subscribe","topics":[["A"]]}`)
 
 	const rejected = "rejected 422, goes on"
-	for _, name := range []string{"", " ", "A B", "*", "A*", "GEN-?", "A\u0000", "A\u0000B", "A\r\nSUBSCRIBE B", "é", "\u202eA", "A\\u0000", "A,B", "{A}", "$(id)", "A;B", "A'--", "<b>", "%41"} {
+	for _, name := range []string{"", " ", "A B", "*", "A*", "A\u0000", "A\u0000B", "A\r\nSUBSCRIBE B", "\u202eA", "A\u200b", "\ufeffA", "A\u2028", "A\\u0000", "A,B", "{A}", `"A"`} {
 		add(rejected, fmt.Sprintf("topic %q", name), fmt.Sprintf(`{"op":"subscribe","topics":[%s]}`, quoted(name)))
 	}
 	add(rejected, "topic of 65 bytes", names(1, func(int) string { return strings.Repeat("A", 65) }))
 	add(rejected, "topic of 15,000 bytes", names(1, func(int) string { return strings.Repeat("A", 15_000) }))
 	add("256 × rejected 422, goes on", "256 topics that are none", names(256, func(i int) string { return fmt.Sprint("no topic ", i) }))
-	for _, name := range []string{"../../etc/passwd", "//", ":::", "-", strings.Repeat("A", 64)} {
+	for _, name := range []string{"../../etc/passwd", "//", ":::", "-", "GEN-?", "[a-z]", "é", "$(id)", "A;B", "A'--", "<b>", "%41", strings.Repeat("A", 64)} {
 		// Odd, but names: the edge makes channels and keys of them, never paths.
 		add("ack, goes on", fmt.Sprintf("topic %.30q", name), names(1, func(int) string { return name }))
 	}
@@ -101,14 +104,16 @@ func quoted(s string) string {
 	return `"` + b.String() + `"`
 }
 
-// tooManyCommands goes on and on after 429. How many commands pass before depends on how
+// tooMany goes on and on with pings after 429. How many commands pass before depends on how
 // long that takes.
-func tooManyCommands(r *run) string {
-	what := frames(slices.Repeat(message(`{"op":"ping"}`), 1000))(r)
-	if pongs, rest, ok := strings.Cut(what, " × pong, "); ok {
-		if errors, rest, ok := strings.Cut(rest, " × error 429, "); ok && len(pongs) == 2 && len(errors) == 2 {
-			return "some pongs and errors 429, " + rest
+func tooMany(ping, pong string) func(*run) string {
+	return func(r *run) string {
+		what := frames(repeat(ping, 1000))(r)
+		if pongs, rest, ok := strings.Cut(what, " × "+pong+", "); ok {
+			if errors, rest, ok := strings.Cut(rest, " × error 429, "); ok && len(pongs) == 2 && len(errors) == 2 {
+				return "some pongs and errors 429, " + rest
+			}
 		}
+		return what
 	}
-	return what
 }

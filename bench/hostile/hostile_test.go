@@ -85,6 +85,7 @@ func TestReactions(t *testing.T) {
 		{switching + server(0x81, `{"t":"hello"}`) + server(0x89, "") + server(0x81, `{"t":"update","d":[]}`) + server(0x81, goesOn), "101, goes on"},
 		{switching + server(0x81, `{"t":"error","code":400}`) + server(0x81, `{"t":"error","code":400}`) + server(0x88, "\x11\x96"), "101, 2 × error 400, close 4502"},
 		{switching + server(0x81, `{"t":"ack","rejected":[{"code":422},{"code":413}]}`) + server(0x8a, ""), "101, rejected 422, rejected 413, pong, ended"},
+		{switching + server(0x81, "pong") + server(0x81, `"pong"`) + server(0x81, goesOn), "101, 2 × the word pong, goes on"},
 		{switching + server(0x81, `{"t":"ack"}`) + server(0x88, ""), "101, ack, close 1005"},
 		{switching + server(0x88, "x"), "101, bad close payload"},
 		{switching + server(0x81, "{"), "101, no JSON: unexpected end of JSON input, ended"},

@@ -279,6 +279,10 @@ func (p *peer) text(s *seen, payload []byte) (goesOn bool) {
 		Code     int
 		Rejected []struct{ Code int }
 	}
+	if word := string(payload); word == "pong" || word == `"pong"` {
+		s.add("the word pong")
+		return false
+	}
 	if err := json.Unmarshal(payload, &m); err != nil {
 		s.add("no JSON: %v", err)
 		return false

@@ -55,7 +55,7 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		{"password in a bad URL", nil, []string{"-check", "-redis", "redis://u:hunter2@h/seven"}, []string{"redis"}},
 		{"sources", []string{"EDGE_REDIS=fx:*=redis://u:hunter2@h redis-sentinel://u:hunter2@h crypto:*=redis://h/hunter2"}, []string{"-check"},
 			[]string{"redis source 2: only the last redis source may be without patterns", "redis source 3: redis URL is not valid", "redis source 3: the last redis source has to be without patterns"}},
-		{"pattern", nil, []string{"-check", "-redis", "fx:?=redis://u:hunter2@h", "-redis", "redis://h"}, []string{"redis source 1: a pattern of topics is not valid"}},
+		{"pattern", nil, []string{"-check", "-redis", "fx:{a}=redis://u:hunter2@h", "-redis", "redis://h"}, []string{"redis source 1: a pattern of topics is not valid"}},
 		{"patterns", nil, []string{"-check", "-redis", strings.Repeat("abcdefghijklmnop*,", 2000) + "x*=redis://h", "-redis", "redis://h"},
 			[]string{"redis source 1: its patterns have", "want at most 32768"}},
 		{"cluster", nil, []string{"-check", "-redis", "redis-cluster://u:hunter2@h:1,h:2"}, []string{"want hash tags, for example channel:prices:{{topic}} and price:{{topic}}"}},

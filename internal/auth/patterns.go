@@ -35,7 +35,7 @@ func ParsePatterns(list string) (*Patterns, error) {
 			continue
 		}
 		if _, ok := newPatterns([]string{s}); !ok {
-			return nil, fmt.Errorf("%q is no topic, nor the beginning of one with a star behind it, such as fx:*", s)
+			return nil, fmt.Errorf("%q is no topic, nor the beginning of one with a star behind it, such as fx:*; a topic is %s", s, topics.NameRule)
 		}
 		all = append(all, s)
 	}

@@ -18,6 +18,8 @@ func TestPatternsAllow(t *testing.T) {
 		{[]string{}, "", "A AAPL"},
 		{[]string{"A*"}, "A AA A:B", "B a"},
 		{[]string{"*"}, "A anything", ""},
+		{[]string{"^GSPC", "EURUSD=X", "M&M.*", "Ä*", "币*", "btcusdt@depth5"}, "^GSPC EURUSD=X M&M.NS Ä Äx 币安人生USDT btcusdt@depth5",
+			"GSPC EURUSD=Y M&M A\u0308 Ã 帀 人 btcusdt@depth"},
 		{[]string{"AAPL", "*"}, "A anything", ""},
 		// Entries that others cover.
 		{[]string{"FX:EUR*", "FX:*", "FX:EURUSD", "FX", "FX"}, "FX FX: FX:EURUSD FX:Z", "F FXX"},
@@ -100,7 +102,7 @@ func TestParsePatterns(t *testing.T) {
 
 func TestPatternsRefused(t *testing.T) {
 	for _, list := range [][]string{
-		{""}, {"AAPL", ""}, {"**"}, {"A*B"}, {"*A"}, {"A**"}, {"AAPL,MSFT"}, {"AAPL MSFT"}, {"Ä*"}, {"A\x00"},
+		{""}, {"AAPL", ""}, {"**"}, {"A*B"}, {"*A"}, {"A**"}, {"AAPL,MSFT"}, {"AAPL MSFT"}, {"Ä *"}, {"A\x00"}, {"\xc3*"}, {`A"`}, {"A{"}, {"A\u200b"},
 		{"*", "bad name"},
 		{strings.Repeat("A", topics.NameMax+1)},
 		{strings.Repeat("A", topics.NameMax+1) + "*"},

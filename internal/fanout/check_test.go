@@ -14,6 +14,7 @@ func check(t testing.TB, s *Shard, outside int64) {
 	checkStates(t, s)
 	checkSets(t, s)
 	var held, backlog int64
+	erred := 0
 	for id := range ConnID(len(s.slabs) << slabBits) {
 		c := s.conn(id)
 		held += int64(c.topics.n)
@@ -23,8 +24,16 @@ func check(t testing.TB, s *Shard, outside int64) {
 		if c.state == free {
 			continue
 		}
+		if _, ok := s.mistakes[id]; ok != c.erred {
+			t.Fatalf("conn %d has erred: %v, and is kept as one: %v", id, c.erred, ok)
+		} else if ok {
+			erred++
+		}
 		checkConn(t, s, id, c)
 		checkTopics(t, s, id, c)
+	}
+	if erred != len(s.mistakes) {
+		t.Fatalf("%d conns have erred, %d are kept", erred, len(s.mistakes))
 	}
 	// No test has more than one shard with these.
 	if backlog != s.backlog || backlog != s.backlogs.Bytes() {

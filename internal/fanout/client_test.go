@@ -277,7 +277,11 @@ func (p *program) count(m message) {
 func (p *program) acked(c *client, m message) {
 	rejected := make(map[string]int)
 	for _, r := range m.Rejected {
-		rejected[r.Topic] = r.Code
+		var name string
+		if err := json.Unmarshal(r.Topic, &name); err != nil {
+			p.fatalf("conn %d is told of %s: %v", c.id, r, err)
+		}
+		rejected[name] = r.Code
 	}
 	waits := c.pending
 	c.pending = nil

@@ -58,7 +58,7 @@ func (s *Shard) Command(id ConnID, cmd *protocol.Command, rights Rights, dst []b
 }
 
 func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Rights, dst []byte) []byte {
-	ack := protocol.Ack{ID: cmd.ID, Op: cmd.Op, Rejected: s.rejected[:0]}
+	ack := protocol.Ack{ID: cmd.ID, Op: cmd.Op, Rejected: s.rejected[:0], MaxTopics: s.cfg.MaxTopics}
 	// What was taken from the conn is told before the answer, which then goes by what it has.
 	// The notice may not be raised yet, and the names be free already.
 	dst = s.takeAway(id, c, dst)
@@ -66,8 +66,9 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 	switch cmd.Op {
 	case protocol.OpSubscribe:
 		var d doubts
-		for _, name := range cmd.Topics {
+		for i, name := range cmd.Topics {
 			if r := s.subscribe(id, c, name, &rights, &d); r.Code != 0 {
+				r.Index = i
 				ack.Rejected = append(ack.Rejected, r)
 			}
 		}
@@ -91,7 +92,7 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 		s.schedule(id, c)
 		s.sooner(id, c, before) // It may have been soon, for a snapshot.
 	case protocol.OpPing:
-		return f.end(protocol.AppendPong(f.begin(dst), cmd.ID, s.clock.UnixMilli()), len(dst))
+		return f.end(protocol.AppendPong(f.begin(dst), cmd, s.clock.UnixMilli()), len(dst))
 	case protocol.OpAuth:
 		if e := rights.Refusal; e != nil {
 			e.ID = cmd.ID
@@ -102,6 +103,7 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 	s.emptied(id, c, had)
 	ack.Topics = int(c.topics.n)
 	dst = f.end(ack.Append(f.begin(dst)), len(dst))
+	clear(ack.Rejected) // Or they would keep names of any length until they are used again.
 	if cmd.Op == protocol.OpSubscribe && c.topics.pending&marked != 0 {
 		dst = s.afterSubscribe(id, c, dst)
 	}
@@ -134,7 +136,7 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 // subscribe adds one topic. The result's code is 0 if the conn has it now.
 func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *doubts) protocol.Rejected {
 	if !topics.ValidName(name) {
-		return reject(name, protocol.ErrBadTopic, "a topic is 1 to 64 of A-Z a-z 0-9 . _ : / -")
+		return reject(name, protocol.ErrBadTopic, badTopic)
 	}
 	if !rights.Allowed.Allows(name) {
 		return forbid(name)
@@ -231,18 +233,13 @@ func (s *Shard) withdraw(id ConnID, c *conn, allowed Patterns) (gone []protocol.
 	return gone
 }
 
-// malformedMax is how many malformed commands a conn may send. A person who types
-// stays below it, a program that sends garbage does not.
-const malformedMax = 16
-
 // Refuse appends the answer to a message that is no command. It is charged for having been
 // read. If the conn has sent too many of them, it is to be evicted for the reason why.
 func (s *Shard) Refuse(id ConnID, e *protocol.CommandError, dst []byte) (_ []byte, why Reason) {
 	c := s.conn(id)
 	c.sent = s.now
-	c.bad++
 	dst = c.tellError(e, dst)
-	if c.bad >= malformedMax {
+	if s.mistake(id, c) {
 		return dst, Malformed
 	}
 	if s.commands.Take(&s.aside(id).commands, 1+reading(e.Size), s.clock.Sub(s.start)) == guard.Abuse {
@@ -259,7 +256,9 @@ func forbid(name []byte) protocol.Rejected {
 	return reject(name, protocol.ErrForbidden, "the token does not allow this topic")
 }
 
-// reject names the topic, or the beginning of what was sent as one.
+// badTopic says what is wrong with a name that is none.
+const badTopic = "a topic is " + topics.NameRule
+
 func reject(name []byte, code int, reason string) protocol.Rejected {
-	return protocol.Rejected{Topic: string(name[:min(len(name), topics.NameMax)]), Code: code, Reason: reason}
+	return protocol.Rejected{Topic: string(name), Code: code, Reason: reason}
 }

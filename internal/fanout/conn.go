@@ -24,7 +24,7 @@ type conn struct {
 	interval uint16 // The window, in beats.
 	state    state
 	flags    uint8
-	bad      uint8 // Malformed commands so far.
+	erred    bool // It has sent a malformed command: it is in Shard.mistakes.
 	pace     pace
 	rtt      uint16 // From the last answered ping to the next byte, in beats and one more. 0: not known.
 }

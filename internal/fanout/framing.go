@@ -17,7 +17,7 @@ func (c *conn) framing() Framing { return Framing(c.flags >> framingShift) }
 
 // begin opens a message at the end of dst. Its payload is to follow, and then end:
 //
-//	dst = f.end(protocol.AppendPong(f.begin(dst), id, now), len(dst))
+//	dst = f.end(protocol.AppendPong(f.begin(dst), ping, now), len(dst))
 func (f Framing) begin(dst []byte) []byte {
 	switch f {
 	default: // WebSocket

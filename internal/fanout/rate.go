@@ -1,6 +1,8 @@
 package fanout
 
 import (
+	"time"
+
 	"tickedge/internal/guard"
 	"tickedge/internal/protocol"
 )
@@ -77,3 +79,34 @@ const (
 	newTopicsTurn = 1024
 	newTopicsFew  = 16
 )
+
+const (
+	// malformedMax is how many malformed commands at once end a conn. A person who types
+	// stays below it, a program that sends garbage does not.
+	malformedMax = 16
+	// forgiven is how long it takes until one of them does not count any more, so that a
+	// program that makes a mistake now and then keeps its conn, however old that gets.
+	forgiven = beat(10 * time.Second / SlotTime)
+)
+
+// mistake counts a malformed command of a conn, and reports whether it has made too many. It
+// keeps when the last one will be forgiven (as a guard.Bucket does, whose rates are too fast
+// for this), and only of conns that have made one: the others have no room for it.
+func (s *Shard) mistake(id ConnID, c *conn) bool {
+	pending := beat(0)
+	if c.erred {
+		// What is further away lies in the past.
+		if left := s.mistakes[id] - s.now; left < malformedMax*forgiven {
+			pending = left
+		}
+	}
+	if pending += forgiven; pending > (malformedMax-1)*forgiven {
+		return true
+	}
+	if s.mistakes == nil {
+		s.mistakes = make(map[ConnID]beat)
+	}
+	c.erred = true
+	s.mistakes[id] = s.now + pending
+	return false
+}

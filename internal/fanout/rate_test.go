@@ -80,3 +80,59 @@ func TestNewTopicsOfATurn(t *testing.T) {
 		w.tick(SlotTime)
 	}
 }
+
+// Malformed commands end a conn where they come faster than they are forgiven, however old it
+// gets otherwise.
+func TestMistakesAreForgiven(t *testing.T) {
+	forgive := duration(forgiven)
+	for _, age := range []time.Duration{0, wrapAge} {
+		w := newWorld(t, testConfig(), 10, age)
+		refuse := func(id ConnID) Reason {
+			_, why := w.shard.Refuse(id, &protocol.CommandError{Code: protocol.ErrMalformed, Reason: "no"}, nil)
+			check(t, w.shard, -1)
+			return why
+		}
+		after := func(d time.Duration) {
+			w.now = w.now.Add(d)
+			w.shard.At(w.now)
+		}
+		careless, flood := w.connect(0), w.connect(0)
+		for i := range 1000 {
+			if why := refuse(careless); why != 0 {
+				t.Fatalf("one a minute, number %d: %s", i, why)
+			}
+			after(time.Minute)
+		}
+		for i := 1; i <= malformedMax; i++ {
+			if why := refuse(flood); (why == Malformed) != (i == malformedMax) {
+				t.Errorf("number %d at once: %q", i, why)
+			}
+		}
+		// The next in its place has made none.
+		w.shard.Remove(flood)
+		if next := w.connect(0); next != flood || refuse(next) != 0 {
+			t.Errorf("conn %d, in the place of %d, is not let make a mistake", next, flood)
+		}
+		// One more for each time of forgiveness, and no more.
+		for range malformedMax - 1 {
+			refuse(careless)
+		}
+		for i := range 100 {
+			after(forgive)
+			if why := refuse(careless); why != 0 {
+				t.Fatalf("at the rate, number %d: %s", i, why)
+			}
+		}
+		after(forgive - SlotTime)
+		if why := refuse(careless); why != Malformed {
+			t.Errorf("beyond the rate: %q", why)
+		}
+		// A long pause makes up for all of them.
+		after(100 * 24 * time.Hour)
+		for i := 1; i < malformedMax; i++ {
+			if why := refuse(careless); why != 0 {
+				t.Fatalf("after a pause, number %d: %s", i, why)
+			}
+		}
+	}
+}

@@ -12,7 +12,7 @@
 //	backlog.go  what sockets have not taken, and which conns are slow
 //	ladder.go   slow consumers are slowed down step by step
 //	command.go  what a client's command changes, and its answer
-//	rate.go     what commands cost, how many of them and how many new topics a client may send
+//	rate.go     what commands cost, how many of them, of malformed ones and of new topics a client may send
 //	reason.go   why a conn is ended by the edge
 //	validate.go what may be configured
 //	stats.go    what a shard counts, and what operators call it
@@ -107,6 +107,7 @@ type Shard struct {
 	crowded  []crowder // Scratch of relieve.
 
 	rejected []protocol.Rejected // Of one command.
+	mistakes map[ConnID]beat     // Of conns that have erred: when that will be forgiven.
 
 	start    time.Time
 	now      beat
@@ -276,6 +277,9 @@ func (s *Shard) Remove(id ConnID) {
 	}
 	s.Release(&c.Cursor)
 	s.forgetBacklog(id, c)
+	if c.erred {
+		delete(s.mistakes, id)
+	}
 	s.unplace(c)
 	s.enter(c, free)
 	s.free = append(s.free, id)

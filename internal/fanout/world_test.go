@@ -337,7 +337,7 @@ type message struct {
 	Op        string
 	Topics    json.RawMessage
 	MS        int
-	Rejected  []protocol.Rejected
+	Rejected  []rejected
 	Code      int
 	Reason    string
 	Interval  int
@@ -347,6 +347,20 @@ type message struct {
 	Since     int64
 	Feed      string
 	Tick, Lag int64
+}
+
+// rejected is a topic that a command could not have: its name or its place.
+type rejected struct {
+	Topic, Index json.RawMessage
+	Code         int
+	Reason       string
+}
+
+func (r rejected) String() string {
+	if r.Topic == nil {
+		return fmt.Sprintf("at %s: %d (%s)", r.Index, r.Code, r.Reason)
+	}
+	return fmt.Sprintf("%s %d (%s)", r.Topic, r.Code, r.Reason)
 }
 
 // row is one row of a frame. Raw is all of it.
@@ -383,6 +397,8 @@ func decode(t testing.TB, b []byte) (list []message) {
 		m := message{T: "ping"}
 		switch {
 		case op == 0x89 && n == 0:
+		case op == 0x81 && strings.Trim(string(payload), `"`) == "pong":
+			m.T = "the word " + string(payload)
 		case op == 0x81:
 			if err := json.Unmarshal(payload, &m); err != nil {
 				t.Fatalf("%v in %s", err, payload)
@@ -410,7 +426,7 @@ func (m message) String() string {
 			out += fmt.Sprintf(" ms=%d", m.MS)
 		}
 		for _, r := range m.Rejected {
-			out += fmt.Sprintf(" rejected %q %d (%s)", r.Topic, r.Code, r.Reason)
+			out += " rejected " + r.String()
 		}
 	case "interval":
 		out += fmt.Sprintf(" ms=%d (%s)", m.MS, m.Reason)

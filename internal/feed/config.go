@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"tickedge/internal/broker"
 	"tickedge/internal/topics"
@@ -114,9 +115,9 @@ func checkPattern(p string) error {
 		return errors.New("a pattern of topics is empty: want for example fx:*,crypto:*=URL")
 	case literal == "":
 		return errors.New(`pattern "*" takes all topics: leave it out, and put the source last`)
-	case !topics.ValidName(literal):
+	case !utf8.ValidString(p) || !topics.ValidName(literal): // A star may not part a character's bytes.
 		// It is not repeated: it may be part of a URL with a password.
-		return errors.New("a pattern of topics is not valid: want A-Z a-z 0-9 . _ : / - and * for any run of characters")
+		return errors.New("a pattern of topics is not valid: want " + topics.NameRule + ", but * for any run of characters")
 	}
 	return nil
 }

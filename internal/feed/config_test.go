@@ -46,6 +46,8 @@ func TestMatch(t *testing.T) {
 		{"AAPL", "AAPL", "AAPL2 AAP aapl"},
 		{"a.c", "a.c", "abc"},
 		{"*a*", "a ba ab xay", "b"},
+		{"^*", "^GSPC", "GSPC"},
+		{"币*USDT", "币安人生USDT 币USDT", "帀USDT 币安人生"},
 	} {
 		for _, topic := range strings.Fields(c.yes) {
 			if !match(c.pattern, topic) {
@@ -56,6 +58,21 @@ func TestMatch(t *testing.T) {
 			if match(c.pattern, topic) {
 				t.Errorf("%s matches %s", c.pattern, topic)
 			}
+		}
+	}
+}
+
+// Patterns are made of what names are, and of stars. None is repeated, as it may be a part of a
+// URL with a password.
+func TestCheckPattern(t *testing.T) {
+	for _, p := range []string{"fx:*", "*:1m", "^GSPC", "M&M.*", "ES1!", "*@depth5", "币*", "*人*USDT", strings.Repeat("x", 64) + "*"} {
+		if err := checkPattern(p); err != nil {
+			t.Errorf("%q: %v", p, err)
+		}
+	}
+	for _, p := range []string{"", "*", "**", "a b", "a,b", `a"`, `a\`, "{a}", "a\u00a0*", "a\xe5*\xb8\x81", "\xff", strings.Repeat("x", 65)} {
+		if err := checkPattern(p); err == nil || len(p) > 2 && strings.Contains(err.Error(), p) {
+			t.Errorf("%q: %v", p, err)
 		}
 	}
 }

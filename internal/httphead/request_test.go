@@ -193,6 +193,10 @@ func TestOpening(t *testing.T) {
 		{"topics=AAPL%2CMSFT", 101, "AAPL MSFT", 0},
 		{"topics=%41%41PL", 101, "AAPL", 0},
 		{"%74opics=AAPL", 101, "AAPL", 0},
+		{"topics=^GSPC,ES1!,btcusdt@depth5,EURUSD=X", 101, "^GSPC ES1! btcusdt@depth5 EURUSD=X", 0},
+		{"topics=M%26M.NS,A%2BB,A%23B,100%25", 101, "M&M.NS A+B A#B 100%", 0},
+		{"topics=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT", 101, "币安人生USDT", 0},
+		{"topics=M&M.NS", 101, "M", 0},
 		{"topics=%00", 101, "\x00", 0}, // Whether a name is valid is not decided here.
 		{"token=a.b.c&topics=AAPL&debug", 101, "AAPL", 0},
 		{"Topics=AAPL", 101, "", 0},

@@ -213,6 +213,7 @@ type message struct {
 	Topics    json.RawMessage `json:"topics"`
 	Rejected  []struct {
 		Topic string
+		Index int
 		Code  int
 	} `json:"rejected"`
 	Code    int    `json:"code"`

@@ -11,7 +11,7 @@ import (
 )
 
 // echoLimits leave room for what conformance suites send: Autobahn's largest message
-// has 16 MiB, and its most fragments are 65,536.
+// has 16 MiB, and its most fragments are 65,536 and an empty last one.
 var echoLimits = limits{
 	Limits: wsproto.Limits{Message: 16 << 20, Fragments: 1 << 16, Binary: true},
 	// Four messages, for clients that send a few before they read the first.

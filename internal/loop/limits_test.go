@@ -138,6 +138,39 @@ func TestUnfinishedAndGone(t *testing.T) {
 	}
 }
 
+// The word ping is answered with a word, within the rate of commands, and is no malformed one,
+// however often it comes.
+func TestTheWordPing(t *testing.T) {
+	e := serve(t, func(c *Config) { c.Loops = 1 })
+	c := dialRaw(t, e.Addr()).upgrade("?topics=A")
+	for range 50 {
+		c.send(frame(opText, "ping"))
+		c.wantFrame(opText, "pong")
+		c.send(frame(opText, `"ping"`))
+		c.wantFrame(opText, `"pong"`)
+	}
+	until(t, func() bool { return e.Stats().Loop[Commands] == 100 }, "all to be counted")
+	if n := e.Stats().Loop[Malformed]; n != 0 {
+		t.Errorf("%d malformed commands are counted", n)
+	}
+}
+
+func TestFloodOfTheWordPing(t *testing.T) {
+	e := serve(t, func(c *Config) { c.Loops, c.Shard.CommandRate, c.Shard.CommandBurst = 1, 1, 3 })
+	c := dialRaw(t, e.Addr()).upgrade("")
+	c.send(bytes.Repeat(frame(opText, "ping"), 20))
+	for range 3 {
+		c.wantFrame(opText, "pong")
+	}
+	for range 6 {
+		if m := c.want("error"); m.Code != 429 {
+			t.Errorf("error = %+v", m)
+		}
+	}
+	c.want("error")
+	c.wantBye(4503)
+}
+
 // 5.5.2: every ping is answered, up to the limit in one second, and that is the end.
 func TestFloodOfPings(t *testing.T) {
 	e := serve(t, func(c *Config) { c.Loops = 1 })

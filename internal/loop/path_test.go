@@ -2,7 +2,9 @@ package loop
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +76,20 @@ func TestOpeningInTheQuery(t *testing.T) {
 	}
 	e.publish("AAPL", "1")
 	hear(t, c, "update")
+	// Names are what they are when they were unescaped. Of those that are none and can't be
+	// shown there is the place.
+	world := []string{"^GSPC", "EURUSD=X", "M&M.NS", "ES1!", "btcusdt@depth5", "币安人生USDT", "BTC+ETH", "A#1", "100%"}
+	w := conforming(t, e, "?topics="+url.QueryEscape(strings.Join(world[:3], ","))+",%ff,EURUSD=X,A+B&topics="+url.QueryEscape(strings.Join(world[3:], ",")))
+	hear(t, w, "hello")
+	ack := hear(t, w, "ack")
+	if string(ack.Topics) != "9" || len(ack.Rejected) != 2 || ack.Rejected[0].Index != 3 || ack.Rejected[0].Topic != "" || ack.Rejected[1].Topic != "A B" {
+		t.Errorf("ack = %+v", ack)
+	}
+	say(t, w, `{"op":"list"}`)
+	var listed []string
+	if err := json.Unmarshal(hear(t, w, "topics").Topics, &listed); err != nil || !slices.Equal(listed, world) {
+		t.Errorf("topics = %q: %v", listed, err)
+	}
 	// Rows that are there come with the 101, in one go with it.
 	d := conforming(t, e, "?topics=AAPL")
 	hear(t, d, "hello")

@@ -42,7 +42,7 @@ func (c Config) Validate() error {
 	var errs []error
 	for _, s := range c.Symbols {
 		if !topics.ValidName(s) {
-			errs = append(errs, fmt.Errorf("symbol %q is not valid, want 1 to %d of A-Z a-z 0-9 . _ : / -", s, topics.NameMax))
+			errs = append(errs, fmt.Errorf("symbol %q is not valid, want %s", s, topics.NameRule))
 		}
 	}
 	if c.Generated < 0 || c.Generated > generatedMax {

@@ -46,7 +46,7 @@ func TestMarketFollowsItsSeed(t *testing.T) {
 }
 
 func TestMarketValues(t *testing.T) {
-	m := newMarket(t, Config{Symbols: append(DefaultSymbols(), "MINE"), Generated: 10, Rate: 1e6, Volatility: 1, Seed: 1})
+	m := newMarket(t, Config{Symbols: append(DefaultSymbols(), "MINE", "^GSPC", "M&M.NS", "币安人生USDT"), Generated: 10, Rate: 1e6, Volatility: 1, Seed: 1})
 	seen := make(map[string]bool)
 	for range 10_000 {
 		tick, err := m.Next(noon)
@@ -66,7 +66,7 @@ func TestMarketValues(t *testing.T) {
 		}
 		seen[tick.Topic] = true
 	}
-	if len(seen) != len(known)+11 {
+	if len(seen) != len(known)+14 {
 		t.Errorf("%d symbols seen", len(seen))
 	}
 }
@@ -153,11 +153,11 @@ func TestPrices(t *testing.T) {
 }
 
 func TestMarketConfigErrors(t *testing.T) {
-	err := Config{Symbols: []string{"", "A B"}, Generated: -1, Rate: math.NaN(), Volatility: -1}.Validate()
+	err := Config{Symbols: []string{"", "A B", "A\xff"}, Generated: -1, Rate: math.NaN(), Volatility: -1}.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{`symbol ""`, `symbol "A B"`, "generated symbols are -1", "rate is NaN", "volatility is -1"} {
+	for _, want := range []string{`symbol ""`, `symbol "A B"`, `symbol "A\xff" is not valid, want 1 to 64 bytes of UTF-8`, "generated symbols are -1", "rate is NaN", "volatility is -1"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %q:\n%v", want, err)
 		}

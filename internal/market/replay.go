@@ -125,7 +125,7 @@ func parseRecord(line []byte) (t Tick, ts int64, err error) {
 	case rec.Topic == nil:
 		return t, 0, errors.New("topic is missing")
 	case !topics.ValidName(*rec.Topic):
-		return t, 0, fmt.Errorf("topic %q is not valid (1 to %d of A-Z a-z 0-9 . _ : / -)", *rec.Topic, topics.NameMax)
+		return t, 0, fmt.Errorf("topic %q is not valid (%s)", *rec.Topic, topics.NameRule)
 	case rec.TS == nil:
 		return t, 0, errors.New("ts is missing")
 	case *rec.TS < 0 || *rec.TS > replayTimeMax:

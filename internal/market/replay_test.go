@@ -15,12 +15,12 @@ func TestReplay(t *testing.T) {
 
 {"v":0.10000000000000000001,"ts":1250,"topic":"MSFT","recorder":"ours"}
 {"topic":"AAPL","ts":1100,"v":null}
-{"topic":"AAPL","ts":1300,"v":"é"}` // The last line needs no end.
+{"topic":"币安人生USDT","ts":1300,"v":"é"}` // The last line needs no end.
 	want := []string{
 		`AAPL {"p": 189.870} 0s`,
 		`MSFT 0.10000000000000000001 250ms`,
 		`AAPL null 0s`,
-		`AAPL "é" 50ms`,
+		`币安人生USDT "é" 50ms`,
 	}
 	p := NewReplayLoop("ticks", strings.NewReader(recording))
 	for round := range 3 {

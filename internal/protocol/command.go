@@ -76,7 +76,37 @@ type Command struct {
 	Topics [][]byte // Of subscribe and unsubscribe, unchecked.
 	MS     int      // Of interval, within its bounds.
 	Token  []byte   // Of auth. Never log it.
+	Word   Word     // Of ping.
 	Size   Size
+}
+
+// Word says whether a ping was a word in place of a command. Libraries that keep connections
+// alive send it, many of them with no way to send anything else. It is answered with a word of
+// the same kind.
+type Word uint8
+
+// How the word stands in the message.
+const (
+	NoWord     Word = iota // It is a command.
+	BareWord               // ping
+	QuotedWord             // "ping"
+)
+
+// wordMax is more than any word has. A longer message is none.
+const wordMax = 16
+
+// wordOf returns which word a message is, with or without JSON's blanks around it.
+func wordOf(msg []byte) Word {
+	if len(msg) > wordMax {
+		return NoWord
+	}
+	switch string(bytes.Trim(msg, " \t\r\n")) {
+	case "ping":
+		return BareWord
+	case `"ping"`:
+		return QuotedWord
+	}
+	return NoWord
 }
 
 // Size is what a message has taken to read, so that it can be charged for that. Both are 0
@@ -118,8 +148,13 @@ func NewParser(topicsMax int) *Parser {
 func MessageMax(topicsMax int) int { return 3<<10 + topicsMax*68 }
 
 // Parse parses one text message. Unknown keys are ignored. A key that comes twice,
-// anything after the object and nesting of more than 8 are errors.
+// anything after the object and nesting of more than 8 are errors. The word ping is taken for
+// the command.
 func (p *Parser) Parse(msg []byte) (*Command, *CommandError) {
+	if w := wordOf(msg); w != NoWord {
+		p.cmd = Command{Op: OpPing, Word: w, Topics: p.cmd.Topics[:0]}
+		return &p.cmd, nil
+	}
 	p.src = *bytes.NewBuffer(msg)
 	p.dec.Reset(&p.src)
 	p.cmd = Command{Topics: p.cmd.Topics[:0]}

@@ -30,6 +30,7 @@ func outcome(cmd *Command, err *CommandError) string {
 	if cmd.Token != nil {
 		out += fmt.Sprintf(" token=%q", cmd.Token)
 	}
+	out += map[Word]string{BareWord: " word", QuotedWord: " quoted"}[cmd.Word]
 	return out
 }
 
@@ -70,6 +71,23 @@ func TestCommands(t *testing.T) {
 		{`{"op":"interval","ms":1000,"id":4}`, `interval id=4 ms=1000`},
 		{`{"op":"auth","token":"a.b.c","id":5}`, `auth id=5 token="a.b.c"`},
 		{`{"op":"ping","id":6}`, `ping id=6`},
+		// What keeps connections alive in many libraries, as it is or as JSON. Anything else than
+		// this word is malformed.
+		{`ping`, `ping word`},
+		{`"ping"`, `ping quoted`},
+		{" ping\r\n", `ping word`},
+		{"\t\"ping\"\n", `ping quoted`},
+		{`Ping`, `400`},
+		{`PING`, `400`},
+		{`pong`, `400`},
+		{`'ping'`, `400`},
+		{`ping ping`, `400`},
+		{`ping"`, `400`},
+		{`"ping`, `400`},
+		{`"p\u0069ng"`, `400`},
+		{"\u00a0ping", `400`},
+		{"ping\x00", `400`},
+		{"ping" + strings.Repeat(" ", 13), `400`}, // Longer than any word.
 		// Without what is optional, with blanks, in another order.
 		{`{"op":"ping"}`, `ping`},
 		{" {\t\"op\"\r\n:\"ping\" } \n", `ping`},
@@ -181,7 +199,7 @@ func TestCommands(t *testing.T) {
 func TestMalformedJSON(t *testing.T) {
 	const ok = `{"op":"ping"}`
 	msgs := []string{
-		"", " ", "\x00", "x", "ping", `"ping"`, "1", "null", "true", "[]", "[" + ok + "]", "{", "}", "{]", "{}}",
+		"", " ", "\x00", "x", "pin", `"pin"`, "1", "null", "true", "[]", "[" + ok + "]", "{", "}", "{]", "{}}",
 		ok + ok, ok + "\n" + ok, ok + ",", ok + "x", ok + "\x00", ok + "]", ok + " {", "\xef\xbb\xbf" + ok, "\u00a0" + ok,
 		`{'op':'ping'}`, `{op:"ping"}`, `{"op":"ping",}`, `{,"op":"ping"}`, `{"op""ping"}`, `{"op":}`, `{"op":"ping" "id":1}`,
 		`{"op":"ping","x":1 2}`, `{"op":"ping"/**/}`, `{"op":"ping","x":tru}`, `{"op":"ping","x":.5}`, `{"op":"ping","x":1.}`,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -15,7 +16,7 @@ func FuzzCommand(f *testing.F) {
 		`{"op":"list","id":3}`, `{"op":"interval","ms":1000,"id":4}`, `{"op":"auth","token":"a.b.c","id":5}`, `{"op":"ping","id":-1.5e3}`,
 		`{"op":"ping","x":{"y":[1,true,null,"}"]},"z":[[],{}]}`, `{"topics":["1","2","3","4","5"],"op":"subscribe","id":"x"}`,
 		`{"op":"ping","\u006fp":"list"}`, `{"id":null}`, `{"op":"ping"} x`, `[[[[[[[[[`, "{\"op\":\"\xff\"}", `{"op":"\ud800"}`, ``, ` { } `,
-		`{"op":"interval","ms":-0}`, `{"op":"interval","ms":1e3,"id":1e400}`,
+		`ping`, `"ping"`, "ping\n", `{"op":"interval","ms":-0}`, `{"op":"interval","ms":1e3,"id":1e400}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -39,9 +40,16 @@ func FuzzCommand(f *testing.F) {
 			payloadText(t, AppendError(nil, err))
 			return
 		}
+		if pong := AppendPong(nil, cmd, 1); cmd.Word != NoWord {
+			if word := strings.Trim(string(msg), " \t\r\n"); strings.Replace(word, "i", "o", 1) != string(pong) {
+				t.Fatalf("%q is answered with %q", msg, pong)
+			}
+			return
+		} else {
+			payloadText(t, pong)
+		}
 		checkAccepted(t, msg, cmd)
 		payloadText(t, (&Ack{ID: cmd.ID, Op: cmd.Op, Topics: len(cmd.Topics), MS: cmd.MS}).Append(nil))
-		payloadText(t, AppendPong(nil, cmd.ID, 1))
 	})
 }
 

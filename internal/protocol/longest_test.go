@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -16,9 +17,6 @@ func longestMessage(maxTopics int) int { return max(64<<10, 256*maxTopics) }
 func TestLongestMessage(t *testing.T) {
 	name := strings.Repeat("N", 64)
 	id := []byte(`"` + strings.Repeat("i", idMax) + `"`)
-	// What the parser lets through as an id, and what looks the worst as JSON.
-	control, quotes, broken := strings.Repeat("\x01", 64), strings.Repeat(`"\`, 32), strings.Repeat("\xff", 64)
-	wide := strings.Repeat("\u2028", 21)
 	longReason := strings.Repeat("r", 1000)
 	for _, maxTopics := range []int{1, 16, 150, 255, 256, 257, 4096} {
 		names := slices.Repeat([]string{name}, maxTopics)
@@ -27,14 +25,18 @@ func TestLongestMessage(t *testing.T) {
 			"topics":    AppendTopics(nil, id, slices.Values(names)),
 			"stale":     appendStaleFor(nil, 503, longReason[:100], names...),
 			"interval":  AppendInterval(nil, 60000, "recovered"),
-			"pong":      AppendPong(nil, id, 1<<62),
+			"pong":      AppendPong(nil, &Command{ID: id}, 1<<62),
 			"heartbeat": (&Heartbeat{Now: 1 << 62, Tick: 1 << 62, Lag: 1 << 62}).Append(nil),
 			"bye":       AppendBye(nil, CodeSlowConsumer, longReason[:100], 1<<31),
 			"error":     AppendError(nil, &CommandError{Code: ErrMalformed, Reason: strings.Repeat("\x01", 100_000), ID: id}),
 		}
-		for what, topic := range map[string]string{"name": name, "control": control, "quotes": quotes, "broken": broken, "wide": wide} {
-			ack := Ack{ID: id, Op: OpUnsubscribe, Topics: maxTopics, MS: 60000,
-				Rejected: slices.Repeat([]Rejected{{topic, ErrTooManyTopics, longReason}}, maxTopics)}
+		for what, topic := range map[string]string{
+			"name": name, "short": "", "control": strings.Repeat("\x01", 64), "quotes": strings.Repeat(`"\`, 32),
+			"broken": strings.Repeat("\xff", 64), "wide": strings.Repeat("\u2028", 21), "long": strings.Repeat("N", 5000),
+			"as long as a head": strings.Repeat("N", 64<<10), "controls": strings.Repeat("\x01", 64<<10/maxTopics),
+		} {
+			ack := Ack{ID: id, Op: OpUnsubscribe, Topics: maxTopics, MS: 60000, MaxTopics: maxTopics,
+				Rejected: slices.Repeat([]Rejected{{topic, maxTopics - 1, ErrTooManyTopics, longReason}}, maxTopics)}
 			kinds["ack, "+what] = ack.Append(nil)
 		}
 		for kind, b := range kinds {
@@ -45,21 +47,53 @@ func TestLongestMessage(t *testing.T) {
 	}
 }
 
-// A legal name and every reason that the edge has are told whole; of other names there is
-// enough to find them.
-func TestRejectedTopicsAreShortened(t *testing.T) {
-	name := strings.Repeat("N", 64)
-	reason := "the edge holds its maximum of topics, try again later"
-	for _, c := range []struct{ topic, shown string }{
-		{name, name},
-		{strings.Repeat("\x01", 64), strings.Repeat(`\u0001`, 15)},
-		{strings.Repeat(`"`, 64), strings.Repeat(`\"`, 48)},
-		{"BTC\nUSD", `BTC\nUSD`},
-	} {
-		got := payloadText(t, (&Ack{Op: OpSubscribe, Rejected: []Rejected{{c.topic, ErrBadTopic, reason}}}).Append(nil))
-		want := `{"t":"ack","op":"subscribe","topics":0,"rejected":[{"topic":"` + c.shown + `","code":422,"reason":"` + reason + `"}]}`
-		if got != want {
-			t.Errorf("\n got %s\nwant %s", got, want)
+// Whatever a message has for names, and however many: each comes back as it was sent.
+func TestRejectedNamesComeBack(t *testing.T) {
+	for _, maxTopics := range []int{1, 16, 256, 4096} {
+		room := MessageMax(maxTopics) - len(`{"op":"subscribe","topics":[]}`)
+		for _, text := range []string{"N", `\u0001`, `\"`, `\\`, "\u2028", "😀", `\u00e9`, `\/`, `\n`, "\x7f"} {
+			for _, n := range []int{1, 2, maxTopics} { // As long as they can be.
+				if n > maxTopics || maxTopics == 4096 && text != `\u0001` && text != "😀" {
+					continue
+				}
+				one := strings.Repeat(text, (room/n-len(`"",`))/len(text))
+				msg := `{"op":"subscribe","topics":[` + strings.Repeat(`"`+one+`",`, n-1) + `"` + one + `"]}`
+				if len(msg) > MessageMax(maxTopics) || len(msg) < MessageMax(maxTopics)-n*len(text)-3*n {
+					t.Fatalf("the command has %d bytes", len(msg))
+				}
+				cmd, wrong := NewParser(maxTopics).Parse([]byte(msg))
+				if wrong != nil {
+					t.Fatal(wrong)
+				}
+				ack := Ack{Op: OpSubscribe, MaxTopics: maxTopics}
+				for i, name := range cmd.Topics {
+					ack.Rejected = append(ack.Rejected, Rejected{string(name), i, ErrBadTopic, strings.Repeat("r", 120)})
+				}
+				b := ack.Append(nil)
+				var got struct{ Rejected []struct{ Topic *string } }
+				if err := json.Unmarshal(b, &got); err != nil || len(got.Rejected) != n || len(b) > longestMessage(maxTopics) {
+					t.Fatalf("%d names of %q: an ack of %d bytes with %d names: %v", n, text, len(b), len(got.Rejected), err)
+				}
+				for i, r := range got.Rejected {
+					if r.Topic == nil || *r.Topic != string(cmd.Topics[i]) {
+						t.Fatalf("%d names of %q: number %d does not come back", n, text, i)
+					}
+				}
+			}
 		}
+	}
+}
+
+// What can't be shown is told by its place: names that are no UTF-8, and those of a long head
+// that have no room. Shorter ones behind them may have.
+func TestRejectedPlaces(t *testing.T) {
+	long := strings.Repeat("N", MessageMax(1))
+	ack := Ack{Op: OpSubscribe, MaxTopics: 1, Rejected: []Rejected{
+		{"A", 0, 403, "no"}, {"\xff", 1, 422, "no"}, {long, 2, 422, "no"}, {"B\xc3", 5, 422, "no"}, {"C", 7, 422, "no"},
+	}}
+	want := `{"t":"ack","op":"subscribe","topics":0,"rejected":[{"topic":"A","code":403,"reason":"no"},{"index":1,"code":422,"reason":"no"},` +
+		`{"index":2,"code":422,"reason":"no"},{"index":5,"code":422,"reason":"no"},{"topic":"C","code":422,"reason":"no"}]}`
+	if got := payloadText(t, ack.Append(nil)); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }

@@ -8,21 +8,18 @@ import (
 )
 
 const (
-	// rejectedMax is how long a rejected topic is at most, with its comma. What 256 of them
-	// leave of 64 KiB, which no message is to be longer than, is room for the rest of the ack.
-	rejectedMax = 254
-	// rejectedTopicMax bounds its name as JSON, with quotes. Every legal name fits; others
-	// may be all control characters, of which each takes six bytes.
-	rejectedTopicMax = 100
-	// rejectedReasonMax is what that leaves for the reason.
-	rejectedReasonMax = rejectedMax - rejectedTopicMax - len(`,{"topic":,"code":000,"reason":""}`)
+	// rejectedReasonMax bounds the reason of a rejected topic. With what is around it, and
+	// the room of the names, that is less than 64 KiB for 256 topics, and than 256 bytes for
+	// each where there are more: no message is to be longer.
+	rejectedReasonMax = 120
 	// reasonMax bounds the reason of an error, which may quote what was sent.
 	reasonMax = 512
 )
 
 // Rejected is one topic that a command could not have.
 type Rejected struct {
-	Topic  string
+	Topic  string // As it was sent.
+	Index  int    // Its place among the topics of the command, from 0.
 	Code   int
 	Reason string
 }
@@ -47,9 +44,15 @@ type Ack struct {
 	Topics   int // How many topics the conn has now.
 	MS       int // The window that is used, of interval.
 	Rejected []Rejected
+
+	// MaxTopics is how many topics a conn may have. The rejected names have as much room as
+	// the longest command, so those of a message fit, however long they are: as JSON they have
+	// no more bytes than it had. Those of a URL may not.
+	MaxTopics int
 }
 
-// Append appends the payload of the ack.
+// Append appends the payload of the ack. Of rejected topics whose name can't be shown as it
+// was sent, as it is no UTF-8 or there is no more room, it has the place.
 func (a *Ack) Append(dst []byte) []byte {
 	dst = appendID(append(dst, `{"t":"ack"`...), a.ID)
 	dst = append(append(dst, `,"op":"`...), a.Op.String()...)
@@ -57,17 +60,31 @@ func (a *Ack) Append(dst []byte) []byte {
 	if a.MS > 0 {
 		dst = appendInt(dst, `,"ms":`, a.MS)
 	}
-	before := `,"rejected":[{"topic":`
+	before, room := `,"rejected":[{`, MessageMax(a.MaxTopics)
 	for _, r := range a.Rejected {
-		dst = appendShort(append(dst, before...), r.Topic)
+		dst, room = r.appendName(append(dst, before...), room)
 		dst = appendInt(dst, `,"code":`, r.Code)
 		dst = append(appendText(dst, `,"reason":`, Cut(r.Reason, rejectedReasonMax)), '}')
-		before = `,{"topic":`
+		before = `,{`
 	}
 	if len(a.Rejected) > 0 {
 		dst = append(dst, ']')
 	}
 	return append(dst, '}')
+}
+
+// appendName appends the name of a rejected topic if it has room, else its place, and returns
+// how much room is left.
+func (r *Rejected) appendName(dst []byte, room int) ([]byte, int) {
+	const key = `"topic":`
+	start := len(dst)
+	if len(r.Topic) <= room && utf8.ValidString(r.Topic) {
+		dst = appendText(dst, key, r.Topic)
+		if left := room - (len(dst) - start - len(key)); left >= 0 {
+			return dst, left
+		}
+	}
+	return appendInt(dst[:start], `"index":`, r.Index), room
 }
 
 // AppendTopics appends the answer to list.
@@ -94,9 +111,15 @@ func AppendError(dst []byte, e *CommandError) []byte {
 	return append(appendText(dst, `,"reason":`, Cut(e.Reason, reasonMax)), '}')
 }
 
-// AppendPong appends the answer to the ping command. now is in Unix milliseconds.
-func AppendPong(dst, id []byte, now int64) []byte {
-	dst = appendID(append(dst, `{"t":"pong"`...), id)
+// AppendPong appends the answer to a ping. now is in Unix milliseconds.
+func AppendPong(dst []byte, ping *Command, now int64) []byte {
+	switch ping.Word {
+	case BareWord:
+		return append(dst, "pong"...)
+	case QuotedWord:
+		return append(dst, `"pong"`...)
+	}
+	dst = appendID(append(dst, `{"t":"pong"`...), ping.ID)
 	return append(appendInt(dst, `,"ts":`, now), '}')
 }
 
@@ -211,19 +234,6 @@ func appendID(dst, id []byte) []byte {
 		return dst
 	}
 	return append(append(dst, `,"id":`...), id...)
-}
-
-// appendShort appends the beginning of a name as a JSON string, of rejectedTopicMax bytes
-// at most. A legal name is shown whole.
-func appendShort(dst []byte, name string) []byte {
-	start := len(dst)
-	for {
-		dst = appendString(dst[:start], name)
-		if len(dst)-start <= rejectedTopicMax {
-			return dst
-		}
-		name = Cut(name, len(name)*3/4)
-	}
 }
 
 // appendString appends s as a JSON string. Bytes that are not UTF-8 are replaced,

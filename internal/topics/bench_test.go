@@ -165,3 +165,16 @@ func BenchmarkSweep(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkValidName(b *testing.B) {
+	for _, name := range []string{"AAPL", "binance:kline:1m:BTC-USDT", "币安人生USDT"} {
+		bytes := []byte(name)
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if !ValidName(bytes) {
+					b.Fatal(name)
+				}
+			}
+		})
+	}
+}

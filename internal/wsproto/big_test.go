@@ -28,7 +28,7 @@ func TestMemoryFollowsBytesNotClaims(t *testing.T) {
 		for _, n := range claims {
 			for _, begun := range []string{"", "abc"} {
 				t.Run(fmt.Sprintf("%d of %d after %q", n, limit, begun), func(t *testing.T) {
-					lim := &Limits{Message: limit, Fragments: 16}
+					lim := &Limits{Message: limit, Fragments: 16, Binary: true}
 					var want protocol.Code
 					switch {
 					case n >= 1<<63:
@@ -37,9 +37,9 @@ func TestMemoryFollowsBytesNotClaims(t *testing.T) {
 						want = protocol.CodeTooBig
 					}
 					var d Decoder
-					op := byte(opText)
+					op := byte(opBinary)
 					if begun != "" {
-						if _, err := drain(t, &d, more(opText, begun), lim); err != nil {
+						if _, err := drain(t, &d, more(opBinary, begun), lim); err != nil {
 							t.Fatal(err)
 						}
 						op = opCont
@@ -123,7 +123,8 @@ func TestBigMessages(t *testing.T) {
 		{"binary in one frame", last(opBinary, string(bits)), Event{Kind: Binary, Payload: bits}, 0},
 		{"65,536 fragments", fragmented(opBinary, bits, 256), Event{Kind: Binary, Payload: bits}, 0},
 		{"runes cut by fragments", fragmented(opText, runes[:8<<20], 255), Event{Kind: Text, Payload: runes[:8<<20]}, 0},
-		{"65,537 fragments", join(fragmentedOpen(bits[:1<<20], 16), last(opCont, "")), Event{}, protocol.CodeTooBig},
+		{"65,536 fragments and an empty one", join(fragmentedOpen(bits[:1<<20], 16), last(opCont, "")), Event{Kind: Binary, Payload: bits[:1<<20]}, 0},
+		{"65,537 fragments", join(fragmentedOpen(bits[:1<<20], 16), last(opCont, "x")), Event{}, protocol.CodeTooBig},
 		{"a byte too many", last(opBinary, string(bits)+"x"), Event{}, protocol.CodeTooBig},
 		{"a byte too many in fragments", fragmented(opBinary, append(bytes.Clone(bits), 'x'), 1<<20), Event{}, protocol.CodeTooBig},
 		{"a bad byte at the end", last(opText, string(runes[:size-1])+"\xff"), Event{}, protocol.CodeBadUTF8},

@@ -7,5 +7,6 @@
 //
 //	handshake.go  requests for a WebSocket, and the 101        RFC 6455, 4.2
 //	frame.go      Decoder: bytes to messages; frame headers    RFC 6455, 5
+//	utf8.go       text that comes in pieces                    RFC 6455, 8.1
 //	close.go      close frames, and what is wrong with one     RFC 6455, 5.5.1 and 7.4
 package wsproto

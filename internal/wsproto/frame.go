@@ -22,12 +22,13 @@ type Limits struct {
 	// frame's header claims more, so nothing is kept of it.
 	Message int
 	// Fragments is how many frames a message may have. Without it, empty fragments
-	// could come for ever. Beyond it the conn fails with 1009.
+	// could come for ever. Beyond it the conn fails with 1009. A last one that is empty
+	// does not count: who sends pieces of a stream knows of its end only behind the last.
 	Fragments int
 	// Parts is how many fragments and reads a message may come in, see [Event].Parts. A
 	// read costs a system call, so without it a message could come byte by byte for
 	// thousands of times what it costs at once. Beyond it the conn fails with 1009. 0 is
-	// any number.
+	// any number. A last fragment that is empty and comes at once does not count.
 	Parts int
 	// Binary allows binary messages. Otherwise they fail the conn with 1003.
 	Binary bool
@@ -66,8 +67,9 @@ type Decoder struct {
 
 // partial is what a decoder keeps between two reads.
 type partial struct {
-	frame     []byte // An incomplete frame, header included.
+	frame     []byte // An incomplete frame, header included. Its payload is unmasked.
 	message   []byte // The fragments so far, unmasked.
+	text      utf8Stream
 	fragments int
 	parts     int       // Those of the fragments so far.
 	reads     int       // Those of the incomplete frame.
@@ -98,11 +100,15 @@ func (d *Decoder) Next(in []byte, lim *Limits) (ev Event, rest []byte, err *Prot
 		var h ws.Header
 		var payload []byte
 		var reads int
-		h, payload, in, reads, err = d.frame(in, lim)
+		if d.partial == nil || len(d.partial.frame) == 0 {
+			h, payload, in, err = d.whole(in, lim)
+			reads = 1
+		} else {
+			h, payload, in, reads, err = d.goOn(in, lim)
+		}
 		if err != nil || payload == nil {
 			return Event{}, nil, err
 		}
-		ws.Cipher(payload, h.Mask, 0)
 		ev, err = d.take(h, payload, reads, lim)
 		if err != nil || ev.Kind != NeedMore {
 			return ev, in, err
@@ -111,25 +117,43 @@ func (d *Decoder) Next(in []byte, lim *Limits) (ev Event, rest []byte, err *Prot
 	}
 }
 
-// frame cuts one whole frame off in, and says how many reads it came in. The payload is
-// nil if there is none yet; all of in is kept then.
-func (d *Decoder) frame(in []byte, lim *Limits) (h ws.Header, payload, rest []byte, reads int, err *ProtocolError) {
-	p := d.partial
-	if p == nil || len(p.frame) == 0 {
-		h, n, err := d.header(in, lim)
-		if err != nil {
-			return h, nil, nil, 0, err
-		}
-		if n > 0 && int64(len(in)-n) >= h.Length {
-			end := n + int(h.Length)
-			return h, in[n:end:end], in[end:], 1, nil
-		}
-		if len(in) > 0 {
-			p := d.state()
-			p.frame, p.reads = append([]byte(nil), in...), 1
-		}
-		return h, nil, nil, 0, nil
+// whole cuts one whole frame off in. The payload is nil if there is none; all of in is kept
+// then. It is unmasked, and if it is text that can't become UTF-8 any more, that is an error.
+func (d *Decoder) whole(in []byte, lim *Limits) (h ws.Header, payload, rest []byte, err *ProtocolError) {
+	h, n, err := d.header(in, lim)
+	if err != nil {
+		return h, nil, nil, err
 	}
+	if n > 0 && int64(len(in)-n) >= h.Length {
+		end := n + int(h.Length)
+		payload = in[n:end:end]
+		ws.Cipher(payload, h.Mask, 0)
+		switch {
+		case !d.isText(h):
+		case h.Fin && h.OpCode == ws.OpText:
+			if !utf8.Valid(payload) {
+				return h, nil, nil, errUTF8
+			}
+		case !d.state().text.take(payload):
+			return h, nil, nil, errUTF8
+		}
+		return h, payload, in[end:], nil
+	}
+	if len(in) == 0 {
+		return h, nil, nil, nil
+	}
+	p := d.state()
+	p.frame, p.reads = append([]byte(nil), in...), 1
+	if n > 0 && !d.arrived(h, n, n) {
+		return h, nil, nil, errUTF8
+	}
+	return h, nil, nil, nil
+}
+
+// goOn goes on with a frame that has come in part, and says how many reads it came in. Else
+// it is as whole.
+func (d *Decoder) goOn(in []byte, lim *Limits) (h ws.Header, payload, rest []byte, reads int, err *ProtocolError) {
+	p := d.partial
 	if len(in) > 0 {
 		if p.reads++; lim.Parts > 0 && p.parts+p.reads > lim.Parts {
 			return h, nil, nil, 0, errParts
@@ -147,21 +171,39 @@ func (d *Decoder) frame(in []byte, lim *Limits) (h ws.Header, payload, rest []by
 		if n > 0 && want == 0 {
 			payload = p.frame[n:]
 			p.frame = nil // The caller has it now; nothing is kept between messages.
-			if p.op == ws.OpContinuation && h.Fin {
-				d.partial = nil // A first fragment goes on in it, no younger than it is.
-			}
 			return h, payload, in, p.reads, nil
 		}
 		if len(in) == 0 {
 			return h, nil, nil, 0, nil
 		}
 		want = min(want, len(in))
+		have := len(p.frame)
 		p.frame = append(p.frame, in[:want]...)
 		in = in[want:]
+		if n > 0 && !d.arrived(h, n, have) {
+			return h, nil, nil, 0, errUTF8
+		}
 	}
 }
 
-var errParts = &ProtocolError{protocol.CodeTooBig, "message comes in too many parts"}
+// arrived unmasks what has come of an incomplete frame whose payload begins at n, from have
+// on. It reports false if that is text which can't become UTF-8 any more: whoever sends a long
+// message is told where it goes wrong, and not at its end.
+func (d *Decoder) arrived(h ws.Header, n, have int) bool {
+	more := d.partial.frame[have:]
+	ws.Cipher(more, h.Mask, have-n)
+	return !d.isText(h) || d.partial.text.take(more)
+}
+
+// isText reports whether a frame is a part of a text message.
+func (d *Decoder) isText(h ws.Header) bool {
+	return h.OpCode == ws.OpText || h.OpCode == ws.OpContinuation && d.partial.op == ws.OpText
+}
+
+var (
+	errParts = &ProtocolError{protocol.CodeTooBig, "message comes in too many parts"}
+	errUTF8  = &ProtocolError{protocol.CodeBadUTF8, "text is not valid UTF-8"}
+)
 
 func (d *Decoder) state() *partial {
 	if d.partial == nil {
@@ -234,50 +276,53 @@ func (d *Decoder) header(b []byte, lim *Limits) (h ws.Header, n int, err *Protoc
 	return h, n + 4, nil
 }
 
-// take acts on one whole, unmasked frame that came in some reads.
-func (d *Decoder) take(h ws.Header, payload []byte, reads int, lim *Limits) (Event, *ProtocolError) {
-	switch h.OpCode {
-	case ws.OpPing:
-		return Event{Kind: Ping, Parts: reads, Payload: payload}, nil
-	case ws.OpPong:
-		return Event{Kind: Pong, Parts: reads, Payload: payload}, nil
-	case ws.OpClose:
-		code, err := checkClose(payload)
-		return Event{Kind: Close, Code: code, Parts: reads, Payload: payload}, err
-	}
-	if h.Fin && h.OpCode != ws.OpContinuation {
-		return message(h.OpCode, payload, reads)
+// take acts on one whole, unmasked frame that came in some reads. Its text was looked at.
+func (d *Decoder) take(h ws.Header, payload []byte, reads int, lim *Limits) (ev Event, err *ProtocolError) {
+	ev = Event{Kind: kindOf[h.OpCode], Parts: reads, Payload: payload}
+	switch p := d.partial; {
+	case h.OpCode.IsControl():
+		if p != nil && p.op == ws.OpContinuation {
+			d.partial = nil // It came in pieces, and not amid a message.
+		}
+		if h.OpCode == ws.OpClose {
+			ev.Code, err = checkClose(payload)
+		}
+		return ev, err
+	case h.Fin && h.OpCode != ws.OpContinuation:
+		if p != nil && p.text.cut() {
+			return Event{}, errUTF8
+		}
+		d.partial = nil
+		return ev, nil
 	}
 	p := d.state()
 	if h.OpCode != ws.OpContinuation {
 		p.op = h.OpCode
 	}
 	p.message = append(p.message, payload...)
-	p.fragments++
-	if p.fragments > lim.Fragments {
-		return Event{}, &ProtocolError{protocol.CodeTooBig, "message has too many fragments"}
-	}
-	if p.parts += reads; lim.Parts > 0 && p.parts > lim.Parts {
-		return Event{}, errParts
+	p.parts += reads
+	if spare := h.Fin && len(payload) == 0; !spare || reads > 1 {
+		if !spare {
+			p.fragments++
+		}
+		switch {
+		case p.fragments > lim.Fragments:
+			return Event{}, &ProtocolError{protocol.CodeTooBig, "message has too many fragments"}
+		case lim.Parts > 0 && p.parts > lim.Parts:
+			return Event{}, errParts
+		}
 	}
 	if !h.Fin {
 		return Event{}, nil
 	}
-	op, whole, parts := p.op, p.message, p.parts
 	d.partial = nil
-	return message(op, whole, parts)
+	if p.text.cut() { // RFC 6455, 8.1.
+		return Event{}, errUTF8
+	}
+	return Event{Kind: kindOf[p.op], Parts: p.parts, Payload: p.message}, nil
 }
 
-func message(op ws.OpCode, payload []byte, parts int) (Event, *ProtocolError) {
-	if op == ws.OpBinary {
-		return Event{Kind: Binary, Parts: parts, Payload: payload}, nil
-	}
-	// RFC 6455, 8.1: the whole message, as a rune may be cut by a fragment.
-	if !utf8.Valid(payload) {
-		return Event{}, &ProtocolError{protocol.CodeBadUTF8, "text is not valid UTF-8"}
-	}
-	return Event{Kind: Text, Parts: parts, Payload: payload}, nil
-}
+var kindOf = [16]Kind{ws.OpText: Text, ws.OpBinary: Binary, ws.OpPing: Ping, ws.OpPong: Pong, ws.OpClose: Close}
 
 // AppendFrame appends one unmasked, final frame (RFC 6455, 5.2).
 func AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {

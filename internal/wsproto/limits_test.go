@@ -141,6 +141,9 @@ func TestFragmentsLimit(t *testing.T) {
 	wantEvents(t, lim, join(more(opText, "a"), more(opCont, "b"), more(opCont, "c"), last(opCont, "d")), "fail 1009")
 	wantEvents(t, lim, bytes.Join([][]byte{more(opText, ""), more(opCont, ""), more(opCont, ""), more(opCont, "")}, last(opPing, "")),
 		`ping ""`, `ping ""`, `ping ""`, "fail 1009")
+	// A last one that is empty does not count, as those have who learn of the end behind it.
+	wantEvents(t, lim, join(more(opText, "a"), more(opCont, "b"), more(opCont, "c"), last(opCont, "")), `text "abc"`)
+	wantEvents(t, lim, join(more(opText, "a"), more(opCont, "b"), more(opCont, "c"), more(opCont, ""), last(opCont, "")), "fail 1009")
 	// Control frames and whole messages are no fragments, and the count starts again.
 	three := join(more(opText, "a"), last(opPing, ""), more(opCont, "b"), last(opPing, ""), last(opCont, "c"))
 	wantEvents(t, lim, join(three, last(opText, "d"), three), `ping ""`, `ping ""`, `text "abc"`, `text "d"`, `ping ""`, `ping ""`, `text "abc"`)

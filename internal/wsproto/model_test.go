@@ -3,6 +3,7 @@ package wsproto
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"tickedge/internal/protocol"
@@ -44,12 +45,16 @@ func model(in []byte, lim *Limits) (events []string) {
 		if op == opBinary && !lim.Binary {
 			return fail(1003)
 		}
-		if uint64(len(in)) < 4+length {
-			return events
-		}
-		payload := make([]byte, length)
+		payload := make([]byte, max(0, min(int64(len(in))-4, int64(length))))
 		for i := range payload {
 			payload[i] = in[4+i] ^ in[i%4]
+		}
+		text := op == opText || op == opCont && kind == opText
+		if text && !viable(append(slices.Clone(message), payload...)) {
+			return fail(1007)
+		}
+		if uint64(len(in)) < 4+length {
+			return events
 		}
 		in = in[4+length:]
 		switch op {
@@ -70,7 +75,7 @@ func model(in []byte, lim *Limits) (events []string) {
 			kind = op
 		}
 		message = append(message, payload...)
-		if whole := fin && op != opCont; !whole {
+		if whole, spare := fin && op != opCont, fin && length == 0; !whole && !spare {
 			if fragments++; fragments > lim.Fragments {
 				return fail(1009)
 			}
@@ -85,6 +90,17 @@ func model(in []byte, lim *Limits) (events []string) {
 		kind, message, fragments = 0, nil, 0
 	}
 	return events
+}
+
+// viable reports whether text may become UTF-8: whether it is, or is with one of the ends of all
+// characters behind it.
+func viable(text []byte) bool {
+	for _, end := range []string{"", "\x80", "\x80\x80", "\x80\x80\x80", "\xa0\x80", "\x90\x80\x80"} {
+		if utf8.ValidString(string(text) + end) {
+			return true
+		}
+	}
+	return false
 }
 
 func modelClose(body []byte) (code, wrong int) {

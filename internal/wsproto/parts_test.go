@@ -60,6 +60,18 @@ func TestParts(t *testing.T) {
 			}
 		}
 	}
+	// A last fragment that is empty does not count, unless it takes reads of its own.
+	spare := slices.Concat(begin, middle, last(0, ""))
+	for _, tc := range []struct{ read, most int }{{100, 2}, {16, 2}, {20, 4}} {
+		lim := Limits{Message: 1 << 10, Fragments: 2, Parts: tc.most}
+		if _, err := parts(spare, tc.read, lim); err != nil {
+			t.Errorf("in reads of %d, at most %d: %v", tc.read, tc.most, err)
+		}
+		lim.Parts--
+		if _, err := parts(spare, tc.read, lim); err == nil {
+			t.Errorf("in reads of %d, at most %d: no error", tc.read, lim.Parts)
+		}
+	}
 	// A frame that is not complete counts with the fragments before it.
 	var d Decoder
 	lim := Limits{Message: 1 << 10, Fragments: 10, Parts: 4}

@@ -106,7 +106,7 @@ func TestValidateSources(t *testing.T) {
 		{[]string{"redis://h", "redis://h"}, Config{}, []string{"redis source 1: only the last redis source may be without patterns"}},
 		{[]string{"a=", "b*=http://" + secret, "redis://h"}, Config{}, []string{"redis source 1: redis URL is missing", "redis source 2: redis URL is not valid"}},
 		{[]string{"a,,*,a b," + strings.Repeat("x", 65) + "=redis://h", "a=redis://h", "redis://h"}, Config{},
-			[]string{"is empty", `"*" takes all`, "is not valid: want A-Z", `redis source 2: pattern "a" is there already`}},
+			[]string{"is empty", `"*" takes all`, "is not valid: want 1 to 64 bytes", `redis source 2: pattern "a" is there already`}},
 		{many, Config{}, []string{"sources are 65, want at most 64"}},
 		{[]string{"x=redis://h", "redis-cluster://h"}, Config{}, []string{`redis channel is "channel:prices:{topic}" and redis key is "price:{topic}"`, "price:{{topic}}"}},
 		{[]string{"redis-cluster://h"}, Config{Channel: "{a}{topic}", Key: "{b}{topic}"}, []string{"in one slot"}},
