@@ -65,9 +65,9 @@ type Config struct {
 	Paths []string
 	Pages map[string][]byte // Whole responses to GET, by path.
 
-	// HealthPath is where clients' platforms ask whether the edge is well, in its clean form;
-	// empty is nowhere. Ready is the answer, which is kept up to date from outside: a loop does
-	// not wait to find it out.
+	// HealthPath is where platforms ask whether the edge is well, in its clean form; empty is
+	// nowhere. Ready is the answer, which is kept up to date from outside: a loop does not wait to
+	// find it out.
 	HealthPath string
 	Ready      *atomic.Bool
 
@@ -138,6 +138,9 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	}
 	if cfg.MaxHead == 0 {
 		cfg.MaxHead = MaxHeadMin
+	}
+	if cfg.Ready == nil {
+		cfg.Ready = new(atomic.Bool)
 	}
 	if cfg.routes == nil {
 		cfg.routes, cfg.answer = edgeRoutes(&cfg), (*loop).command
