@@ -35,6 +35,8 @@ type Request struct {
 
 	Upgrade Upgrade
 
+	hosts, origins, authorizations int // Fields of these names.
+
 	body bool // It announces a body.
 }
 
@@ -116,7 +118,6 @@ func ParseRequest(head []byte) (req Request, r *Refusal) {
 	if r != nil {
 		return req, r
 	}
-	var hosts, origins, authorizations int
 	for n := 0; ; n++ {
 		var field []byte
 		field, fields, ok = bytes.Cut(fields, lineEnd)
@@ -138,41 +139,13 @@ func ParseRequest(head []byte) (req Request, r *Refusal) {
 		if !validValue(value) {
 			return req, refuse(400, "a header field has a control character")
 		}
-		switch {
-		case is(name, "host"):
-			hosts++
-			req.Host = value
-		case is(name, "upgrade"):
-			req.Upgrade.WebSocket = req.Upgrade.WebSocket || hasToken(value, "websocket")
-		case is(name, "connection"):
-			req.Upgrade.Connection = req.Upgrade.Connection || hasToken(value, "upgrade")
-		case is(name, "sec-websocket-key"):
-			req.Upgrade.Keys++
-			req.Upgrade.Key = value
-		case is(name, "sec-websocket-version"):
-			req.Upgrade.Versions++
-			req.Upgrade.Version = value
-		case is(name, "sec-websocket-protocol"):
-			req.Upgrade.Protocols = append(req.Upgrade.Protocols, value)
-		case is(name, "origin"):
-			origins++
-			req.Origin = value
-		case is(name, "authorization"):
-			authorizations++
-			req.Authorization = value
-		case is(name, "x-forwarded-for"):
-			req.Forwarded = append(req.Forwarded, string(value))
-		case is(name, "content-length"):
-			req.body = req.body || string(value) != "0"
-		case is(name, "transfer-encoding"):
-			req.body = true
-		}
+		req.note(name, value)
 	}
-	if hosts > 1 || !httpguts.ValidHostHeader(string(req.Host)) {
+	if req.hosts > 1 || !httpguts.ValidHostHeader(string(req.Host)) {
 		return req, refuse(400, badHost)
 	}
 	// RFC 6454, 7.3, and RFC 9110, 5.3. Of two, a proxy may have looked at the other.
-	if origins > 1 || authorizations > 1 {
+	if req.origins > 1 || req.authorizations > 1 {
 		return req, refuse(400, "a request has at most one Origin and one Authorization field")
 	}
 	named := len(req.Host) > 0
@@ -186,6 +159,39 @@ func ParseRequest(head []byte) (req Request, r *Refusal) {
 		return req, refuse(400, "a request with a body is not taken here")
 	}
 	return req, nil
+}
+
+// note keeps a header field, if it is one that matters here.
+func (req *Request) note(name, value []byte) {
+	switch {
+	case is(name, "host"):
+		req.hosts++
+		req.Host = value
+	case is(name, "upgrade"):
+		req.Upgrade.WebSocket = req.Upgrade.WebSocket || hasToken(value, "websocket")
+	case is(name, "connection"):
+		req.Upgrade.Connection = req.Upgrade.Connection || hasToken(value, "upgrade")
+	case is(name, "sec-websocket-key"):
+		req.Upgrade.Keys++
+		req.Upgrade.Key = value
+	case is(name, "sec-websocket-version"):
+		req.Upgrade.Versions++
+		req.Upgrade.Version = value
+	case is(name, "sec-websocket-protocol"):
+		req.Upgrade.Protocols = append(req.Upgrade.Protocols, value)
+	case is(name, "origin"):
+		req.origins++
+		req.Origin = value
+	case is(name, "authorization"):
+		req.authorizations++
+		req.Authorization = value
+	case is(name, "x-forwarded-for"):
+		req.Forwarded = append(req.Forwarded, string(value))
+	case is(name, "content-length"):
+		req.body = req.body || string(value) != "0"
+	case is(name, "transfer-encoding"):
+		req.body = true
+	}
 }
 
 const badHost = "a request has exactly one valid Host field"
