@@ -19,47 +19,6 @@ import (
 	"tickedge/internal/broker/redis/redistest"
 )
 
-func TestPathsThatCanNotBe(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		env  []string
-		args string
-		want []string // All of them, in one run.
-	}{
-		{nil, "-path ws,/a?b -path //x -health-path well", []string{
-			`-path: "ws" does not begin with a slash, want for example /ws`, `-path: "/a?b" has a query or a fragment`,
-			`-path: "//x" has an empty part`, `-health-path: "well" does not begin with a slash`}},
-		{nil, "-path wss://feed.example.com/ws", []string{`-path: "wss://feed.example.com/ws" is a URL, want its path only`}},
-		{[]string{"EDGE_PATH=/a,/100%"}, "", []string{`-path: "/100%" has a % without two hexadecimal digits behind it`}},
-		{nil, "-path=", []string{"-path names 0 paths, want 1 to 16, such as /ws"}},
-		{nil, "-path=/1,/2,/3,/4,/5,/6,/7,/8,/9,/10,/11,/12,/13,/14,/15,/16,/17", []string{"-path names 17 paths, want 1 to 16"}},
-		{nil, "-page -path /", []string{"-path: / is where the live board (-page, -demo) is, want another path"}},
-		{nil, "-demo -health-path /", []string{"-health-path: / is where the live board (-page, -demo) is"}},
-		{nil, "-path /a,/b -health-path /%62/", []string{"-health-path: /b is where the WebSocket (-path) is"}},
-		{nil, "-max-head 7", []string{"-max-head is 7, want 8 to 64 KiB"}},
-		{nil, "-max-head 65536", []string{"-max-head is 65536, want 8 to 64 KiB"}},
-	} {
-		code, _, stderr := runEdge(t, c.env, append([]string{"-check"}, strings.Fields(c.args)...)...)
-		for _, want := range c.want {
-			if code != 2 || !strings.Contains(stderr, want) {
-				t.Errorf("%s: code %d, and %q is not in:\n%s", c.args, code, want, stderr)
-			}
-		}
-	}
-	for args, want := range map[string]string{
-		"":                               "-path=/ws\n",
-		"-path /":                        "-path=/\n",
-		"-path /ws/,/%77s -path /prices": "-path=/ws,/prices\n",
-		"-health-path / -max-head 64":    "-health-path=/\n",
-		"-page -health-path /well/":      "-health-path=/well\n",
-	} {
-		code, out, stderr := runEdge(t, nil, append([]string{"-check"}, strings.Fields(args)...)...)
-		if code != 0 || !strings.Contains(out, want) {
-			t.Errorf("%s: code %d %s, and %q is not in:\n%s", args, code, stderr, want, out)
-		}
-	}
-}
-
 // The client port says what /readyz of the admin port says.
 func TestHealthPath(t *testing.T) {
 	t.Parallel()

@@ -93,6 +93,7 @@ func TestHEADIsGETWithoutBody(t *testing.T) {
 		}
 	}
 	// Who is refused whatever it asks for.
+	e.end(0)
 	full := serve(t, func(c *Config) { c.MaxConns = 1 })
 	dialRaw(t, full.Addr()).upgrade("")
 	if head, body := full.one(request("HEAD", "/ws")); !strings.HasPrefix(head, "HTTP/1.1 503 ") || body != "" {
@@ -137,7 +138,7 @@ func TestHealthPath(t *testing.T) {
 		t.Errorf("two hosts: answered with %q", head)
 	}
 	// An edge that is full is well: a platform that ended it would send all clients away.
-	e.admit(tokenOf("alice", later(), ""), "")
+	alice := e.admit(tokenOf("alice", later(), ""), "")
 	if head, _ := e.one(request("GET", "/ws")); !strings.HasPrefix(head, "HTTP/1.1 503 ") {
 		t.Errorf("the edge is not full: %q", head)
 	}
@@ -153,6 +154,8 @@ func TestHealthPath(t *testing.T) {
 		t.Errorf("while the edge goes down: answered with %q", head)
 	}
 	// It is off by default.
+	alice.close()
+	e.end(0)
 	if _, res, _ := serve(t).ask("", request("GET", "/well")); res.StatusCode != 404 {
 		t.Errorf("without one: %s", res.Status)
 	}
@@ -223,6 +226,7 @@ func TestTokenAsSubprotocol(t *testing.T) {
 		}
 	}
 	// Where no token is asked for, it is of no interest.
+	e.end(0)
 	e = serve(t)
 	if _, res, _ := e.ask("", upgradeWith("", offer+"tickedge.v1,bearer.x")); res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Protocol") != "tickedge.v1" {
 		t.Errorf("without tokens: %s %v", res.Status, res.Header)

@@ -64,5 +64,6 @@ func (c *Config) readPaths() error {
 	if c.healthPath != "" {
 		c.loop.HealthPath = take("health-path", c.healthPath, "the health check (-health-path)")
 	}
+	c.paths.list, c.healthPath = c.loop.Paths, c.loop.HealthPath // What -check prints is in effect.
 	return errors.Join(errs...)
 }
