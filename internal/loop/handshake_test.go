@@ -138,6 +138,7 @@ func TestHealthPath(t *testing.T) {
 		t.Errorf("two hosts: answered with %q", head)
 	}
 	// An edge that is full is well: a platform that ended it would send all clients away.
+	until(t, func() bool { return e.Conns() == 0 }, "all to be gone")
 	alice := e.admit(tokenOf("alice", later(), ""), "")
 	if head, _ := e.one(request("GET", "/ws")); !strings.HasPrefix(head, "HTTP/1.1 503 ") {
 		t.Errorf("the edge is not full: %q", head)
