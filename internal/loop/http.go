@@ -49,6 +49,9 @@ func (l *loop) handshake(c *conn, in []byte) {
 		refusal = l.whyRefused(c)
 	}
 	if refusal != nil {
+		if refusal.Status == 431 {
+			l.away.client(byHead, c.client(), "reason", refusal.Reason)
+		}
 		l.refuse(c, refusal)
 		return
 	}

@@ -18,6 +18,7 @@
 //	files_*.go       the limit of open files
 //	validate.go      what an operator may set
 //	stats.go         what the loops count
+//	turned.go        what the log says of clients that were turned away
 //	inspect.go       connections and evictions, for operators
 //
 // There is one gnet engine per loop, each with a listener of its own on the same
@@ -87,6 +88,7 @@ type Server struct {
 
 	guard    *guard.Guard
 	sessions *sessions
+	turned   turnedLog
 
 	conns    atomic.Int64 // Admitted ones, of all loops.
 	refusing atomic.Int64 // Those that are held to be refused.
@@ -125,7 +127,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
-		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions),
+		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions), turned: turnedLog{log: cfg.Log},
 	}
 	network, host, port, err := listenOn(cfg.Listen)
 	if err != nil {
@@ -192,6 +194,7 @@ func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
 		l.stop(stop)
 	}
 	s.finished.Wait()
+	s.turned.end()
 }
 
 // awaitEmpty waits until all connections are closed, for at most the time given.
