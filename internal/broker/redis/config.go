@@ -149,10 +149,6 @@ type shared struct {
 	key     template // The key of a topic's newest value.
 	owner   broker.Owner
 	log     *slog.Logger
-
-	refusedLog broker.Throttle
-	fetchLog   broker.Throttle
-	gapLog     broker.Throttle
 }
 
 // Source implements [broker.Config].

@@ -247,11 +247,9 @@ func (s *server) refuse(err error) error {
 	}
 	s.counters[broker.Refused].Add(1)
 	s.wants.refused()
-	if swallowed, ok := s.refusedLog.Allow(); ok {
-		s.log.Warn("redis feed: subscription refused", "error", err, "swallowed", swallowed,
-			"hint", fmt.Sprintf("permit the Redis user the channels of all topics: ACL SETUSER <user> &%s +subscribe",
-				s.channel.name("*")))
-	}
+	s.log.Warn("redis feed: subscription refused", "error", err,
+		"hint", fmt.Sprintf("permit the Redis user the channels of all topics: ACL SETUSER <user> &%s +subscribe",
+			s.channel.name("*")))
 	return nil
 }
 
