@@ -159,10 +159,12 @@ func TestEndsWithoutAReader(t *testing.T) {
 		"a pipe that nobody reads": func(t *testing.T) *os.File { _, write := pipe(t); return write },
 		"a pipe without a reader":  func(t *testing.T) *os.File { read, write := pipe(t); read.Close(); return write },
 		"a socket that nobody reads": func(t *testing.T) *os.File {
-			fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+			fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
+			syscall.CloseOnExec(fds[0])
+			syscall.CloseOnExec(fds[1])
 			keep := os.NewFile(uintptr(fds[0]), "reader")
 			t.Cleanup(func() { keep.Close() })
 			return os.NewFile(uintptr(fds[1]), "writer")
