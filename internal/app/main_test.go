@@ -57,6 +57,16 @@ var programs = map[string]func(ctx context.Context, stdout, stderr io.Writer) in
 		go panic("boom")
 		select {}
 	},
+	// floods says more than may wait, tells how much of it was dropped, and waits for a signal.
+	"floods": func(ctx context.Context, stdout, stderr io.Writer) int {
+		LogConfig{Level: "info", Format: "text"}.Logger(stderr)
+		for LinesDropped() < 1000 {
+			say(stderr)
+		}
+		fmt.Fprintln(stdout, LinesDropped())
+		<-ctx.Done()
+		return OK
+	},
 	// waits for the first signal, and then for ever.
 	"waits": func(ctx context.Context, stdout, stderr io.Writer) int {
 		slog.SetDefault(LogConfig{Level: "info", Format: "text"}.Logger(stderr))
@@ -150,6 +160,36 @@ func TestLastLinesAreWritten(t *testing.T) {
 				t.Error("the panic is lost")
 			}
 		})
+	}
+}
+
+// Who stops reading, and reads on later, gets all that was kept, and hears how much was not.
+func TestTheLogIsReadAgain(t *testing.T) {
+	read, write := pipe(t)
+	p := startChild(t, "floods", write)
+	dropped, err := p.stdout.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(read)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(line, "about to end\n") {
+			continue
+		}
+		if want := "dropped=" + strings.TrimSpace(dropped) + " "; !strings.Contains(line, want) {
+			t.Errorf("it says %q, want %s", line, want)
+		}
+		break
+	}
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.ends().ExitCode(); code != OK {
+		t.Errorf("code %d", code)
 	}
 }
 
