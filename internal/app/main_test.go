@@ -23,8 +23,14 @@ const patience = 30 * time.Second
 // programEnv makes the test binary one of programs.
 const programEnv = "APP_TEST_PROGRAM"
 
+// readerEnv says that standard error is read to the end, however long that takes.
+const readerEnv = "APP_TEST_READER"
+
 func TestMain(m *testing.M) {
 	if name := os.Getenv(programEnv); name != "" {
+		if os.Getenv(readerEnv) != "" {
+			lastWords = patience
+		}
 		Main(func(ctx context.Context, _ []string, _ io.Reader, stdout, stderr io.Writer) int {
 			return programs[name](ctx, stdout, stderr)
 		})
@@ -32,9 +38,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const manyLines = 3000
+const manyLines = 8000
 
-// say writes more than a pipe holds.
+// say writes more than a pipe or a socket holds.
 func say(stderr io.Writer) {
 	for i := range manyLines {
 		fmt.Fprintf(stderr, "line %05d of a program that is about to end\n", i)
@@ -90,6 +96,9 @@ func startChild(t *testing.T, program string, stderr *os.File) *child {
 	t.Helper()
 	c := &child{Cmd: exec.Command(os.Args[0]), t: t, done: make(chan error, 1)}
 	c.Env = append(os.Environ(), programEnv+"="+program)
+	if t.Name() == "TestSecondSignalIsTold" || strings.HasPrefix(t.Name(), "TestLastLines") {
+		c.Env = append(c.Env, readerEnv+"=1")
+	}
 	c.Stderr = stderr
 	out, err := c.StdoutPipe()
 	if err != nil {
@@ -242,8 +251,6 @@ func TestEndsWithoutAReader(t *testing.T) {
 func TestSecondSignalIsTold(t *testing.T) {
 	read, write := pipe(t)
 	p := startChild(t, "waits", write)
-	said := make(chan string, 1)
-	go func() { b, _ := io.ReadAll(read); said <- string(b) }()
 	for _, want := range []string{"ready\n", "stopping\n"} {
 		if line, err := p.stdout.ReadString('\n'); err != nil || line != want {
 			t.Fatalf("%q, %v, want %q", line, err, want)
@@ -252,8 +259,12 @@ func TestSecondSignalIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	said, err := io.ReadAll(read)
+	if err != nil {
+		t.Fatal(err)
+	}
 	p.ends()
-	if text := <-said; strings.Count(text, "about to end") != manyLines || !strings.Contains(text, "a second time") {
+	if text := string(said); strings.Count(text, "about to end") != manyLines || !strings.Contains(text, "a second time") {
 		t.Errorf("it said …%q", text[max(0, len(text)-200):])
 	}
 }

@@ -17,9 +17,10 @@ const (
 	// pieceMax is what a pipe takes as one, or not at all (PIPE_BUF): lines of several
 	// processes that share a pipe are not mixed.
 	pieceMax = 4 << 10
-	// lastWords is how long the end of a process may wait for its log.
-	lastWords = time.Second
 )
+
+// lastWords is how long the end of a process may wait for its log.
+var lastWords = time.Second
 
 // linesDropped are those of the process, as its standard error is.
 var linesDropped atomic.Uint64
