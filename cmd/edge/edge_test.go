@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -186,53 +184,55 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the edge goes on draining")
 	}
+	if !strings.Contains(e.stderr.String(), "told to a second time") {
+		t.Error("it does not say why")
+	}
 	if status := e.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
 		t.Errorf("ended with %v", e.cmd.ProcessState)
 	}
 }
 
-// A terminal that was closed, and a log whose reader has gone, are no reason to send
-// clients away.
-func TestHangupDoesNotEndIt(t *testing.T) {
+// A terminal that was closed or is somebody else's, a log whose reader has gone, and signals that mean
+// something to other programs, are no reason to send clients away.
+func TestSignalsThatDoNotEndIt(t *testing.T) {
 	t.Parallel()
 	e := start(t, "-demo")
 	c := e.dial("")
 	c.next("hello")
-	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGPIPE} {
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGTTOU, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGXFSZ} {
 		if err := e.cmd.Process.Signal(s); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// A signal that is ignored leaves no trace: one that is not has ended the process
-	// before this, which was sent after it.
+	// before this, which was sent after it, or has stopped it.
+	c.send(`{"op":"ping","id":7}`)
+	for {
+		if m, err := c.read(); err != nil {
+			t.Fatal(err)
+		} else if m.T == "pong" {
+			break
+		}
+	}
 	if code := e.stop(); code != 0 {
 		t.Errorf("ended with %v, want 0 by SIGTERM", e.cmd.ProcessState)
 	}
 }
 
-// A log whose reader has gone costs the log and nothing else: the runtime would end the
-// process with SIGPIPE at its next line.
-func TestBrokenLogPipe(t *testing.T) {
+// SIGQUIT ends it at once and shows what all its goroutines do: for an edge that hangs.
+func TestQuitShowsStacks(t *testing.T) {
 	t.Parallel()
-	read, write, err := os.Pipe()
-	if err != nil {
+	e := start(t, "-demo")
+	if err := e.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "-demo", "-listen", "127.0.0.1:0", "-admin", "", "-drain", "0s", "-log-level", "debug")
-	cmd.Stderr = write
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	select {
+	case <-e.done:
+	case <-time.After(patience):
+		t.Fatal("the edge does not end")
 	}
-	write.Close()
-	for lines := bufio.NewScanner(read); lines.Scan() && !strings.Contains(lines.Text(), "listening"); {
-	}
-	read.Close()
-	// The stop writes lines into the pipe that nobody reads.
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("ended with %v, want code 0", err)
+	if e.code != 2 || !strings.Contains(e.stderr.String(), "loop.(*engine).drive") {
+		t.Errorf("code %d, and it said:\n%s", e.code, e.stderr.String())
 	}
 }
 

@@ -24,7 +24,8 @@ const statusEvery = 5 * time.Second
 
 func main() { app.Main(run) }
 
-// run is main with its surroundings passed in. It returns the exit code.
+// run is main with its surroundings passed in. stderr takes lines of several goroutines. It returns
+// the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c, err := parse(args, stdout)
 	switch {
@@ -34,7 +35,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "tickgen: %v\nsee tickgen -h\n", err)
 		return app.Usage
 	}
-	stderr = &lockedWriter{w: stderr}
 	if err := publish(ctx, c, stdin, stderr); err != nil {
 		fmt.Fprintf(stderr, "tickgen: %v\n", flags.Hide(err, args, "TICKGEN"))
 		return app.Failed
@@ -53,7 +53,8 @@ func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) e
 		return err
 	}
 	defer closeTicks()
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	log := app.LogConfig{Level: c.logLevel.String(), Format: "text"}.Logger(stderr)
+	slog.SetDefault(log)
 	redis.RouteLog(log)
 	publisher, err := redis.NewPublisher(ctx, c.redis, log)
 	if err != nil {
@@ -149,16 +150,4 @@ func (m *meter) line() string {
 	}
 	return fmt.Sprintf("tickgen: %s, speed %g, asked %s, reached %.0f/s, %d ticks in all",
 		state, s.Speed, asked, reached, s.Published)
-}
-
-// lockedWriter keeps lines of several goroutines apart.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lockedWriter) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(b)
 }

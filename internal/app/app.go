@@ -5,11 +5,15 @@ package app
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"strconv"
 	"syscall"
+	"time"
+
+	"tickedge/internal/panics"
 )
 
 // Exit codes.
@@ -20,17 +24,32 @@ const (
 )
 
 // Main is what the main function of a program calls. ctx ends with the first signal to stop; a
-// second one ends the process at once. It does not return.
+// second one ends the process. What run writes to stderr holds it up for nothing, and at its end,
+// which is that of the process too, the last lines are tried for a moment. Main does not return.
+//
+// A signal about standard error is no reason to end, or to stand still: that its reader has gone
+// (SIGPIPE), or that it is the terminal of somebody else now (SIGTTOU).
 func Main(run func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int)) {
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGTTOU)
+	stderr := newOutlet(takeStderr())
+	panics.BeforeEnd(stderr.end)
 	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
-		signal.Stop(signals)
 		cancel()
+		again := (<-signals).(syscall.Signal)
+		signal.Stop(signals) // Nothing is in the way of a third one.
+		slog.Warn("the process ends at once, as it was told to a second time", "signal", again.String())
+		stderr.end()
+		_ = syscall.Kill(os.Getpid(), again) // So that its parent sees what has ended it.
+		time.Sleep(lastWords)
+		os.Exit(Failed) // That signal was ignored when the process began.
 	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, stderr)
+	stderr.end()
+	os.Exit(code)
 }
 
 // IsHostPort reports whether s is the host:port of a listener. The host may be empty.

@@ -1,12 +1,12 @@
 package app
 
 import (
-	"context"
+	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"time"
 )
 
@@ -32,98 +32,44 @@ func (c LogConfig) level() (l slog.Level, err error) {
 	return l, err
 }
 
-// Logger returns a log to w, without its floods. c is valid.
+// Logger returns a log to w, without its floods. c is valid. Where w is what [Main] has passed
+// to a program, logging waits for nobody.
 func (c LogConfig) Logger(w io.Writer) *slog.Logger {
+	t := newThrottle(c.handler(w))
+	if o, ok := w.(*outlet); ok {
+		o.speak(c.handler, t.flood.tellAll)
+	}
+	return slog.New(t)
+}
+
+func (c LogConfig) handler(w io.Writer) slog.Handler {
 	level, _ := c.level()
 	opts := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
-		return slog.New(newThrottle(slog.NewJSONHandler(w, opts)))
+		opts.ReplaceAttr = asText
+		return slog.NewJSONHandler(w, opts)
 	}
-	return slog.New(newThrottle(slog.NewTextHandler(w, opts)))
+	return slog.NewTextHandler(w, opts)
 }
 
-const (
-	// throttleBurst lines with the same message are logged in throttlePeriod. The rest
-	// is counted, and told with the next one that is logged.
-	throttleBurst  = 10
-	throttlePeriod = 10 * time.Second
-	// throttleKinds bounds the messages that are told apart. Those of libraries may have
-	// addresses in them, so peers could make more; these share one place then.
-	throttleKinds = 256
-)
-
-// throttle is a [slog.Handler] that keeps floods of alike lines out of the log: what a
-// client can cause a thousand times a second must not fill a disk. Lines at debug pass,
-// as an operator who asks for these wants all of them.
-type throttle struct {
-	slog.Handler
-	flood *floods
-}
-
-// floods counts lines by message, for a handler and all that come from it.
-type floods struct {
-	sync.Mutex
-	kinds map[string]*kind
-}
-
-// kind is one message.
-type kind struct {
-	begun     time.Time // The period.
-	passed    int       // In it.
-	swallowed int       // Since a line passed.
-}
-
-func newThrottle(h slog.Handler) throttle {
-	return throttle{h, &floods{kinds: map[string]*kind{}}}
-}
-
-// Handle implements [slog.Handler].
-func (t throttle) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelInfo {
-		swallowed, pass := t.flood.take(r.Message, r.Time)
-		if !pass {
-			return nil
-		}
-		if swallowed > 0 {
-			r = r.Clone()
-			r.Add("swallowed", swallowed)
+// asText has JSON show what has a text of its own, such as a duration, as the text form does: a
+// duration without its unit would be a riddle.
+func asText(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindDuration:
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	case slog.KindAny:
+		switch v := a.Value.Any().(type) {
+		case error, json.Marshaler, encoding.TextMarshaler: // JSON has a text of these.
+		case []time.Duration:
+			texts := make([]string, len(v))
+			for i, d := range v {
+				texts[i] = d.String()
+			}
+			a.Value = slog.AnyValue(texts)
+		case fmt.Stringer:
+			a.Value = slog.StringValue(fmt.Sprint(v)) // Which a nil pointer survives.
 		}
 	}
-	return t.Handler.Handle(ctx, r)
-}
-
-// take reports whether a line may pass, and how many like it did not since the last one.
-func (f *floods) take(message string, now time.Time) (swallowed int, pass bool) {
-	f.Lock()
-	defer f.Unlock()
-	k := f.kinds[message]
-	if k == nil {
-		if len(f.kinds) >= throttleKinds {
-			message = "" // All others.
-		}
-		if k = f.kinds[message]; k == nil {
-			k = &kind{begun: now}
-			f.kinds[message] = k
-		}
-	}
-	if now.Sub(k.begun) >= throttlePeriod {
-		k.begun, k.passed = now, 0
-	}
-	if k.passed == throttleBurst {
-		k.swallowed++
-		return 0, false
-	}
-	k.passed++
-	swallowed, k.swallowed = k.swallowed, 0
-	return swallowed, true
-}
-
-// WithAttrs implements [slog.Handler].
-func (t throttle) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return throttle{t.Handler.WithAttrs(attrs), t.flood}
-}
-
-// WithGroup implements [slog.Handler].
-func (t throttle) WithGroup(name string) slog.Handler {
-	return throttle{t.Handler.WithGroup(name), t.flood}
+	return a
 }

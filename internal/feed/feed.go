@@ -22,6 +22,10 @@ const tendEvery = time.Second
 // the broker holds the difference in memory, up to the limit at which it cuts us off.
 const lagMax = time.Second
 
+// tellEvery is how often it is told again what lasts: that the table is full, and that a source
+// is behind.
+const tellEvery = 10 * time.Second
+
 // handMax is how many topics a source is given at a time that it is to subscribe: so many as
 // go into one command.
 const handMax = 500
@@ -46,10 +50,7 @@ type Feed struct {
 
 	flaws    [broker.Flaws]atomic.Uint64 // Values dropped, by what was wrong with them.
 	droughts droughts
-	flawLog  broker.Throttle
-	resetLog broker.Throttle
-	lagLog   broker.Throttle
-	fullLog  broker.Throttle
+	fullTold time.Time // When it was told that the table is full.
 }
 
 // New returns a feed into table, which is to have no other. It does not connect yet,
@@ -99,8 +100,8 @@ func (f *Feed) drain(ctx context.Context) {
 		case now := <-tend.C:
 			f.table.Sweep(now)
 			f.table.Watch(f.clock.now())
-			f.measure()
-			withdrawn = f.tellFull(withdrawn)
+			f.measure(now)
+			withdrawn = f.tellFull(withdrawn, now)
 		case <-f.table.Changed():
 		case <-f.more:
 		}
@@ -127,33 +128,31 @@ func (f *Feed) hand(changes []topics.Change) []topics.Change {
 }
 
 // tellFull logs that topics were withdrawn since there were so many, and returns how many
-// there are now.
-func (f *Feed) tellFull(before uint64) uint64 {
+// it has told of now.
+func (f *Feed) tellFull(before uint64, now time.Time) uint64 {
 	withdrawn, _ := f.table.Reclaimed()
-	if withdrawn == before {
+	if withdrawn == before || now.Sub(f.fullTold) < tellEvery {
 		return before
 	}
-	if swallowed, ok := f.fullLog.Allow(); ok {
-		f.log.Warn("the table is full: topics without a value were taken from clients who hold many, to make room for others",
-			"taken", withdrawn-before, "without_value", f.table.Rowless(), "topics", f.table.Held(), "swallowed", swallowed,
-			"hint", "if clients have a use for so many topics without a value raise -max-topics-total; else somebody makes up names")
-	}
+	f.fullTold = now
+	f.log.Warn("the table is full: topics without a value were taken from clients who hold many, to make room for others",
+		"taken", withdrawn-before, "without_value", f.table.Rowless(), "topics", f.table.Held(),
+		"hint", "if clients have a use for so many topics without a value raise -max-topics-total; else somebody makes up names")
 	return withdrawn
 }
 
 // measure tells the table how far the sources are behind.
-func (f *Feed) measure() {
+func (f *Feed) measure(now time.Time) {
 	for i, s := range f.sources {
 		lag := s.Stats().Lag
 		f.table.SetLag(i, lag.Milliseconds())
-		if lag <= lagMax {
+		if lag <= lagMax || now.Sub(s.lagTold) < tellEvery {
 			continue
 		}
-		if swallowed, ok := f.lagLog.Allow(); ok {
-			f.log.Warn("feed is behind", "lag", lag.Round(time.Millisecond), "source", s.name(),
-				"swallowed", swallowed, "hint", "give the edge or the broker more CPU, or divide the topics among several brokers; "+
-					"a broker cuts off who is behind, Redis by client-output-buffer-limit pubsub")
-		}
+		s.lagTold = now
+		f.log.Warn("feed is behind", "lag", lag.Round(time.Millisecond), "source", s.name(),
+			"hint", "give the edge or the broker more CPU, or divide the topics among several brokers; "+
+				"a broker cuts off who is behind, Redis by client-output-buffer-limit pubsub")
 	}
 }
 

@@ -3,7 +3,7 @@ package feed
 import (
 	"cmp"
 	"fmt"
-	"strings"
+	"log/slog"
 	"time"
 
 	"tickedge/internal/broker"
@@ -20,6 +20,7 @@ type source struct {
 	patterns      []string
 	versionField  string // "" if values need no version.
 	counters      broker.Counters
+	lagTold       time.Time // When it was told that it is behind.
 }
 
 // name is the patterns of a source, or * for the one that takes the rest.
@@ -58,10 +59,8 @@ func (s *source) anew(topic, value string, m topics.Meta) {
 	if s.Table.Publish(topic, value, m) == topics.Committed {
 		s.counters[broker.Ticks].Add(1)
 	}
-	if swallowed, ok := s.feed.resetLog.Allow(); ok {
-		s.feed.log.Warn("feed: versions begin anew", "topic", strings.Clone(topic), "value", broker.Excerpt(value), "swallowed", swallowed,
-			"hint", fmt.Sprintf("all versions were older for %v; let the publisher's numbers rise over its restarts, as a time does", anewAfter))
-	}
+	s.feed.log.Warn("feed: versions begin anew", "topic", topic, "value", excerpt(value),
+		"hint", fmt.Sprintf("all versions were older for %v; let the publisher's numbers rise over its restarts, as a time does", anewAfter))
 }
 
 func (s *source) Inspect(value string) (topics.Version, broker.Flaw) {
@@ -70,11 +69,16 @@ func (s *source) Inspect(value string) (topics.Version, broker.Flaw) {
 
 func (s *source) Drop(topic, value string, size int64, f broker.Flaw) {
 	s.feed.flaws[f].Add(1)
-	if swallowed, ok := s.feed.flawLog.Allow(); ok {
-		s.feed.log.Warn("feed: value dropped; fix its publisher", "topic", strings.Clone(topic), "error", f.String(),
-			"bytes", size, "value", broker.Excerpt(value), "swallowed", swallowed)
-	}
+	s.feed.log.Warn("feed: value dropped; fix its publisher", "topic", topic, "error", f.String(),
+		"bytes", size, "value", excerpt(value))
 }
+
+// excerpt is the beginning of a value for a log line. It is made only for a line that passes the
+// log's throttle: values that are dropped may come as fast as ticks.
+type excerpt string
+
+// LogValue implements [slog.LogValuer].
+func (e excerpt) LogValue() slog.Value { return slog.StringValue(broker.Excerpt(string(e))) }
 
 func (s *source) Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome {
 	outcome := s.Table.Repair(topic, value, mark, m)

@@ -45,7 +45,9 @@ type engineLog struct {
 }
 
 func (g engineLog) say(level slog.Level, format string, args []any) {
-	g.log.Log(context.Background(), level, "gnet: "+fmt.Sprintf(format, args...))
+	if ctx := context.Background(); g.log.Enabled(ctx, level) {
+		g.log.Log(ctx, level, "gnet", "text", fmt.Sprintf(format, args...))
+	}
 }
 
 func (g engineLog) Debugf(format string, args ...any) { g.say(slog.LevelDebug, format, args) }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/panjf2000/gnet/v2"
+
 	"tickedge/internal/guard"
 	"tickedge/internal/httphead"
 	"tickedge/internal/proxyproto"
@@ -18,11 +20,16 @@ import (
 
 // client is the address of a conn's client, as far as that is known: that of the far end of
 // its socket may be a proxy's.
-func (c *conn) client() (addr netip.Addr) {
+func (c *conn) client() netip.Addr {
 	if c.more != nil && c.more.addr.IsValid() {
 		return c.more.addr
 	}
-	if tcp, ok := c.gc.RemoteAddr().(*net.TCPAddr); ok {
+	return addrOf(c.gc)
+}
+
+// addrOf is the address of the far end of a socket.
+func addrOf(gc gnet.Conn) (addr netip.Addr) {
+	if tcp, ok := gc.RemoteAddr().(*net.TCPAddr); ok {
 		addr = tcp.AddrPort().Addr().Unmap()
 	}
 	return addr
@@ -67,6 +74,7 @@ func (l *loop) enter(c *conn) bool {
 		c.prefix = prefix
 		return true
 	}
+	l.away.client(turnedBy(verdict.Outcome), c.client())
 	refusal := limited(verdict)
 	if l.server.demote() {
 		c.refuse = true
@@ -77,6 +85,17 @@ func (l *loop) enter(c *conn) bool {
 	c.cause = causeHTTP
 	l.write(c, refusal.Append(l.out[:0]))
 	return false
+}
+
+// turnedBy is what the log says of a conn that the guard has refused.
+func turnedBy(o guard.Outcome) turned {
+	switch o {
+	case guard.TooManyConns:
+		return byConnsPerPrefix
+	case guard.TooFast:
+		return byRatePerPrefix
+	}
+	return byRate
 }
 
 // limited is the answer to a conn that the guard has refused.
@@ -101,6 +120,7 @@ func (l *loop) proxied(c *conn, in []byte) {
 		if l.debug() {
 			l.server.cfg.Log.Debug("no PROXY header", "conn_id", connName(c.name), "remote", c.remote(), "error", err)
 		}
+		l.away.client(byProxyHeader, c.client(), "error", err)
 		c.cause = causeProxy
 		l.drop(c)
 		return

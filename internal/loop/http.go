@@ -63,6 +63,9 @@ func (l *loop) handshake(c *conn, in []byte) {
 		}
 	}
 	if refusal != nil {
+		if refusal.Status == 431 {
+			l.away.client(byHead, c.client(), "reason", refusal.Reason)
+		}
 		l.refuse(c, &req, refusal)
 		return
 	}

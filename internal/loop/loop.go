@@ -34,6 +34,7 @@ type loop struct {
 	slabs  []*[1 << slabBits]conn // By fanout.ConnID.
 	out    []byte                 // Scratch for what a turn of a conn writes.
 	counts counts
+	away   turnedAway // Since the figures were published.
 	rng    *rand.Rand
 	begun  time.Time // When its time began.
 	now    time.Time // Of the read that is handled.
@@ -96,6 +97,7 @@ func (l *loop) turnWheel(now time.Time) (more bool) {
 			more = true
 			id, ok := l.shard.Visiting()
 			if !ok {
+				panics.Ending()
 				panic(p) // The wheel itself is broken.
 			}
 			l.panicked(l.conn(id), p)
@@ -116,6 +118,9 @@ func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
 	l.accepted(gc)
 	l.published.settled = false
 	verdict := l.server.admit()
+	if verdict != admitted && !l.server.draining.Load() {
+		l.away.client(byMax, addrOf(gc), "limit", l.server.cfg.MaxConns)
+	}
 	if verdict == dropped {
 		l.counts.refuse(503)
 		// Written as is: gnet would not close the connection if its own write of

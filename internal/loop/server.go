@@ -19,6 +19,7 @@
 //	files_*.go       the limit of open files
 //	validate.go      what an operator may set
 //	stats.go         what the loops count
+//	turned.go        what the log says of clients that were turned away
 //	inspect.go       connections and evictions, for operators
 //
 // There is one gnet engine per loop, each with a listener of its own on the same
@@ -101,6 +102,7 @@ type Server struct {
 	guard       *guard.Guard
 	sessions    *sessions
 	wrongTokens *guard.PrefixLimit // Nil if nobody needs a token.
+	turned      turnedLog
 
 	notFound *httphead.Refusal
 
@@ -150,7 +152,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
-		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions),
+		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions), turned: turnedLog{log: cfg.Log},
 		notFound: &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at " + cfg.Paths[0]},
 	}
 	if cfg.Verifier != nil {
@@ -221,6 +223,7 @@ func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
 		l.stop(stop)
 	}
 	s.finished.Wait()
+	s.turned.end()
 }
 
 // awaitEmpty waits until all connections are closed, for at most the time given.

@@ -120,6 +120,9 @@ func (l *loop) begin(c *conn, claims *auth.Claims) {
 	*s = session{user: claims.User, id: c.id, loop: l}
 	l.renew(c, claims)
 	if old := l.server.sessions.enter(s); old != nil {
+		if x := l.away.add(bySessions); x != nil {
+			x.what, x.more = shown(s.user), []any{"limit", l.server.cfg.MaxSessions}
+		}
 		old.loop.ask(func() { old.loop.replace(old) })
 	}
 }

@@ -198,7 +198,8 @@ type Stats struct {
 	Closed  map[Closed]uint64
 }
 
-// publish copies what the loop has counted to where others may read it.
+// publish copies what the loop has counted to where others may read it, and tells of those that
+// it has turned away.
 func (l *loop) publish(now time.Time) {
 	st := Stats{Stats: l.shard.Stats(), counts: l.counts}
 	l.tell(&l.published.stats, &st)
@@ -208,17 +209,18 @@ func (l *loop) publish(now time.Time) {
 	l.published.at = now
 }
 
-// tell logs what clients did lately that operators may want to act on. It is once a second at
-// most, and what it says is about addresses and all together, so no client adds a line.
+// tell says whom the loop has turned away lately, the shard's part included.
 func (l *loop) tell(before, now *Stats) {
-	log := l.server.cfg.Log
 	if n := now.Evicted[fanout.BacklogTotal] - before.Evicted[fanout.BacklogTotal]; n > 0 {
-		log.Warn("clients were cut off, as all together have not taken more than the edge may hold", "clients", n,
-			"limit", l.server.cfg.Backlog, "hint", "raise -max-backlog-total if there is memory; else clients, or the way to them, are too slow")
+		l.away[byBacklog].n, l.away[byBacklog].what = n, l.server.cfg.Backlog
 	}
-	if n := now.Count[fanout.NewTopicsRefused] - before.Count[fanout.NewTopicsRefused]; n > 0 {
-		log.Warn("topics that are new to the edge were refused, as too many came from one address", "topics", n,
-			"hint", "if many clients share an address set -topics, or raise -new-topics-rate-per-ip; behind a proxy see -trust-proxy; else somebody makes up names")
+	l.away[byNewTopics].n = now.Count[fanout.NewTopicsRefused] - before.Count[fanout.NewTopicsRefused]
+	for k := range l.away {
+		if l.away[k].n > 0 {
+			l.server.turned.add(&l.away)
+			l.away = turnedAway{}
+			return
+		}
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 // webSocket opens a WebSocket for commands.
 func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 	if !l.server.cfg.Origins.Allow(req.Origin, req.Host) {
+		if x := l.away.add(byOrigin); x != nil {
+			x.what, x.more = shownHost(req.Origin), []any{"host", shownHost(req.Host), "why", l.server.cfg.Origins.Why(req.Origin, req.Host)}
+		}
 		l.refuse(c, &req, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
 		return
 	}

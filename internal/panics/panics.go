@@ -66,11 +66,25 @@ func (e *Error) Error() string { return "panic: " + e.text }
 func Caught(part Part, p any) *Error {
 	if inTable(p) {
 		text := fmt.Sprintf("a fault in the topic table: %v\n\n%s", p, debug.Stack())
+		Ending()
 		go panic(text) // Here, a library that calls us might catch it.
 		select {}
 	}
 	counts[part].Add(1)
 	return &Error{cut(fmt.Sprint(p), textMax), cut(string(debug.Stack()), stackMax)}
+}
+
+var beforeEnd atomic.Pointer[func()]
+
+// BeforeEnd has f called before a panic ends the process, where that is known: the log has its last
+// lines to write. The last caller decides.
+func BeforeEnd(f func()) { beforeEnd.Store(&f) }
+
+// Ending is to be called before a panic that nobody is to catch.
+func Ending() {
+	if f := beforeEnd.Load(); f != nil {
+		(*f)()
+	}
 }
 
 // tablePackage begins the names of the functions of the topic table.

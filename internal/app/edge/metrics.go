@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tickedge/internal/app"
 	"tickedge/internal/auth"
 	"tickedge/internal/broker"
 	"tickedge/internal/fanout"
@@ -36,6 +37,7 @@ var metricTable = []metric{
 		}
 	}},
 	{"admin_refused_total", "Requests to the admin port that were refused, by reason.", "reason", by(func(s *scrape) map[string]uint64 { return s.ops.Refused() })},
+	{"log_lines_dropped_total", "Lines that the log has lost, as it was not read as fast as they came, or as writing them has failed.", "", one(func(*scrape) uint64 { return app.LinesDropped() })},
 	{"panics_total", "Panics that cost a connection, a link to Redis, a request or an attempt, by the part of the edge. Each one is a bug.", "part", func(_ *scrape, to sink) {
 		for p := range panics.Parts {
 			to.put(float64(panics.Count(p)), p.String())

@@ -60,10 +60,10 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 		return app.OK
 	}
 	log := c.log.Logger(stderr)
+	slog.SetDefault(log) // Libraries that log by package log must not wait for standard error either.
 	tuneRuntime(c.loop.Loops)
-	// A log whose reader has gone (SIGPIPE) and a terminal that was closed (SIGHUP) are no
-	// reason to send clients away.
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	// A terminal that was closed is no reason to send clients away.
+	signal.Ignore(syscall.SIGHUP)
 	tuning, stop := context.WithCancel(context.Background())
 	defer stop()
 	redis.RouteLog(log)

@@ -43,8 +43,7 @@ const (
 type cluster struct {
 	*shared
 	*upstream
-	hinted  chan struct{} // Has an element when there should be a look soon.
-	moveLog broker.Throttle
+	hinted chan struct{} // Has an element when there should be a look soon.
 
 	lastError atomic.Pointer[string]
 	looked    atomic.Bool // The slots have been seen once.

@@ -151,11 +151,9 @@ type shared struct {
 	owner   broker.Owner
 	log     *slog.Logger
 
-	refusedLog [broker.Causes]broker.Throttle
-	mendedLog  broker.Throttle
-	keptLog    broker.Throttle
-	fetchLog   broker.Throttle
-	gapLog     broker.Throttle
+	refusedLog [broker.Causes]rarely
+	mendedLog  rarely
+	keptLog    rarely
 }
 
 // Source implements [broker.Config].

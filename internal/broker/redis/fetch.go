@@ -176,10 +176,8 @@ func (s *server) fetchFailed(err error, topics int, retryIn time.Duration) {
 	if broken := (*resp.Error)(nil); errors.As(err, &broken) {
 		s.counters[broker.Broken].Add(1)
 	}
-	if swallowed, ok := s.fetchLog.Allow(); ok {
-		s.log.Warn("redis feed: newest values not fetched", "error", err, "topics", topics,
-			"retry_in", retryIn.Round(time.Millisecond), "swallowed", swallowed, "hint", hint(err))
-	}
+	s.log.Warn("redis feed: newest values not fetched", "error", err, "topics", topics,
+		"retry_in", retryIn.Round(time.Millisecond), "hint", hint(err))
 }
 
 // runAll runs the goroutines of a link until the first of them fails, or ctx ends. It

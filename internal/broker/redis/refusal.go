@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -102,17 +103,17 @@ func (s *server) tellRefused(c broker.Cause, err error, topic string, first int)
 		return
 	}
 	s.warned.Store(true)
-	if swallowed, ok := s.refusedLog[c].Allow(); ok {
+	if s.refusedLog[c].now() {
 		s.log.Warn("redis feed: topics are refused", "cause", c.Label(), "error", err, "topic", topic,
-			"refused", s.wants.refusedNow()[c], "swallowed", swallowed, "hint", s.cure(c, err))
+			"refused", s.wants.refusedNow()[c], "hint", s.cure(c, err))
 	}
 }
 
 // tellKept logs that Redis does not let us end subscriptions.
 func (s *server) tellKept(c broker.Cause, err error) {
-	if swallowed, ok := s.keptLog.Allow(); ok {
+	if s.keptLog.now() {
 		s.log.Warn("redis feed: topics that nobody wants any more can't be unsubscribed", "cause", c.Label(), "error", err,
-			"swallowed", swallowed, "hint", s.cure(c, err))
+			"hint", s.cure(c, err))
 	}
 }
 
@@ -122,8 +123,8 @@ func (s *server) tellMended() {
 		return
 	}
 	s.warned.Store(false)
-	if swallowed, ok := s.mendedLog.Allow(); ok {
-		s.log.Info("redis feed: no topic is refused any more", "swallowed", swallowed)
+	if s.mendedLog.now() {
+		s.log.Info("redis feed: no topic is refused any more")
 	}
 }
 
@@ -134,4 +135,17 @@ func (s *server) cure(c broker.Cause, err error) string {
 	}
 	return fmt.Sprintf("permit the Redis user the channels and keys of all topics: ACL SETUSER <user> &%s +%s +%s ~%s +getrange",
 		s.channel.name("*"), s.verbs.subscribe, s.verbs.unsubscribe, s.key.name("*"))
+}
+
+// rarely is when to say something again that lasts, such as how many topics are refused: that each
+// of them is, is no news. The zero value is ready, and may be used from any goroutine.
+type rarely struct{ last atomic.Int64 }
+
+// sayEvery is the time between two lines about the same.
+const sayEvery = 10 * time.Second
+
+// now reports whether it is to be said now.
+func (r *rarely) now() bool {
+	last, now := r.last.Load(), time.Now().UnixMilli()
+	return now-last >= sayEvery.Milliseconds() && r.last.CompareAndSwap(last, now)
 }

@@ -243,11 +243,9 @@ func (l *streamLink) missed(s streamState, read int, end bool) string {
 // link.
 func (l *streamLink) gap(why string) {
 	l.counters[broker.Gaps].Add(1)
-	if swallowed, ok := l.gapLog.Allow(); ok {
-		l.log.Warn("redis feed: entries of the stream were lost before they were read, all values are fetched", "stream", l.key,
-			"error", why, "position", l.at.String(), "swallowed", swallowed,
-			"hint", "keep more entries in it (XADD MAXLEN), more than come in the longest outage")
-	}
+	l.log.Warn("redis feed: entries of the stream were lost before they were read, all values are fetched", "stream", l.key,
+		"error", why, "position", l.at.String(),
+		"hint", "keep more entries in it (XADD MAXLEN), more than come in the longest outage")
 	l.upToNow.Store(false)
 	l.changed(false) // First, or it could come behind the end of the gap.
 	l.wants.reset()

@@ -226,9 +226,7 @@ func (c *cluster) update(ranges []slotRange) (moved bool) {
 	c.tell()
 	if count > 0 {
 		c.gaps++
-		if swallowed, ok := c.moveLog.Allow(); ok {
-			c.log.Info("redis feed: slots of the cluster have moved", "topics", count, "swallowed", swallowed)
-		}
+		c.log.Info("redis feed: slots of the cluster have moved", "topics", count)
 	}
 	return count > 0
 }
