@@ -5,10 +5,8 @@ package app
 import (
 	"context"
 	"io"
-	"net"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 )
 
@@ -31,14 +29,4 @@ func Main(run func(ctx context.Context, args []string, stdin io.Reader, stdout, 
 		cancel()
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-}
-
-// IsHostPort reports whether s is the host:port of a listener. The host may be empty.
-func IsHostPort(s string) bool {
-	_, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return false
-	}
-	_, err = strconv.ParseUint(port, 10, 16)
-	return err == nil
 }

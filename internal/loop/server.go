@@ -2,7 +2,8 @@
 // moves bytes between them, package wsproto and package fanout. No other package
 // knows gnet.
 //
-//	server.go        Server: start, drain, stop; what the loops share
+//	server.go        Server: its start, and what the loops share
+//	shutdown.go      its end: the port is closed, conns are sent away, loops are stopped
 //	engine.go        one gnet engine: its start and end, and what calls for turns
 //	accept.go        what follows from an accept that fails
 //	listen*.go       where to listen, socket options, and how a loop stops accepting
@@ -60,6 +61,10 @@ type Config struct {
 
 	Pages map[string][]byte // Whole responses to GET, by path.
 
+	// What a 503 advises is spread over this time, in whole seconds from 1 on: those who are
+	// refused together do not come back together.
+	RetrySpread time.Duration
+
 	Guard         guard.Config   // How much one client may have.
 	Trusted       guard.Trusted  // The proxies whose X-Forwarded-For is believed.
 	ProxyProtocol bool           // Every connection begins with a PROXY header.
@@ -91,7 +96,6 @@ type Server struct {
 
 	conns    atomic.Int64 // Admitted ones, of all loops.
 	refusing atomic.Int64 // Those that are held to be refused.
-	draining atomic.Bool
 
 	acceptFailures atomic.Uint64
 	failing        atomic.Int32 // Loops that can't accept.
@@ -172,47 +176,6 @@ func (s *Server) Failed() <-chan error { return s.fail }
 // Conns is how many connections are open now, those that are being refused included.
 func (s *Server) Conns() int { return int(s.conns.Load() + s.refusing.Load()) }
 
-// Shutdown stops accepting, tells every conn to come back later, spread over the
-// time given, and stops the loops. It returns early when ctx ends: all connections
-// are closed then, told or not.
-func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
-	s.draining.Store(true)
-	stop, cancel := context.WithTimeout(context.Background(), over+s.cfg.Shard.CloseTimeout+10*time.Second)
-	defer cancel()
-	for _, l := range s.loops {
-		if l.events.Load() == nil {
-			go l.stop(stop) // It never had a connection, so there is nobody to tell.
-			continue
-		}
-		l.ask(func() { l.drain(over) })
-	}
-	// A visit comes at least once a second, so give the last ones that long.
-	s.awaitEmpty(ctx, over+1500*time.Millisecond)
-	for _, l := range s.loops {
-		l.ask(func() { l.shard.EvictAll(fanout.Drain) })
-	}
-	s.awaitEmpty(ctx, s.cfg.Shard.CloseTimeout+time.Second)
-	for _, l := range s.loops {
-		l.stop(stop)
-	}
-	s.finished.Wait()
-}
-
-// awaitEmpty waits until all connections are closed, for at most the time given.
-func (s *Server) awaitEmpty(ctx context.Context, atMost time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, atMost)
-	defer cancel()
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for s.Conns() > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-look.C:
-		}
-	}
-}
-
 // admission says what becomes of a new connection.
 type admission uint8
 
@@ -223,9 +186,9 @@ const (
 )
 
 // admit counts one connection in, unless it is dropped. As accepting is serial per
-// loop, at most one more per loop is open while this decides.
-func (s *Server) admit() admission {
-	if !s.draining.Load() {
+// loop, at most one more per loop is open while this decides. A shut loop lets nobody in.
+func (s *Server) admit(shut bool) admission {
+	if !shut {
 		if s.conns.Add(1) <= int64(s.cfg.MaxConns) {
 			return admitted
 		}

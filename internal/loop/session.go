@@ -37,6 +37,9 @@ func (l *loop) identify(c *conn, req *httphead.Request) (o httphead.Query, claim
 	claims, why := l.verify(c, token)
 	if why != 0 {
 		r = &httphead.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
+		if r.Status == 503 {
+			r.Header += l.retryAfter()
+		}
 	}
 	return o, claims, r
 }

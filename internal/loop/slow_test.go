@@ -73,25 +73,27 @@ func TestSlowConsumers(t *testing.T) {
 	}
 	// The others are on both loops, have a window of 100 ms and a topic that ticks.
 	type seen struct {
-		gap time.Duration
-		err error
+		updates int // While the slow ones were there.
+		err     error
 	}
 	const quickOnes = 8
-	var halt atomic.Bool
-	gaps := make(chan seen, quickOnes)
+	var halt, slowOnesAreHere atomic.Bool
+	updates := make(chan seen, quickOnes)
 	for range quickOnes {
 		c := dialRaw(t, e.Addr()).upgrade("?topics=thin")
 		go func() {
 			var s seen
-			for last := time.Now(); !halt.Load() && s.err == nil; last = time.Now() {
-				_, s.err = c.read()
-				s.gap = max(s.gap, time.Since(last))
+			for !halt.Load() && s.err == nil {
+				if _, s.err = c.read(); slowOnesAreHere.Load() {
+					s.updates++
+				}
 			}
-			gaps <- s
+			updates <- s
 		}()
 	}
 	ticking(t, e, 10*time.Millisecond, 1, []string{"thin"})
 	begin := time.Now()
+	slowOnesAreHere.Store(true)
 	ticking(t, e, 30*time.Millisecond, rowSize, fat)
 
 	// Nothing is read from here on by those that are slow. What is held for each is
@@ -101,9 +103,10 @@ func TestSlowConsumers(t *testing.T) {
 		_, n := e.backlog()
 		most = max(most, n)
 		return e.closed("slow_consumer", "1006") == slowOnes
-	}, slowTimeout+2*time.Second) {
+	}, slowTimeout+patience) {
 		t.Errorf("after %v: %d slow consumers evicted, want %d", time.Since(begin), e.closed("slow_consumer", "1006"), slowOnes)
 	}
+	slowOnesAreHere.Store(false)
 	if took := time.Since(begin); took < slowTimeout {
 		t.Errorf("evicted after %v, before the limit", took)
 	}
@@ -119,8 +122,9 @@ func TestSlowConsumers(t *testing.T) {
 	}
 	halt.Store(true)
 	for range quickOnes {
-		if s := <-gaps; s.err != nil || s.gap > 3*time.Second {
-			t.Errorf("longest wait for an update of a quick one: %v (%v)", s.gap, s.err)
+		// They have had ten windows or more, of which a busy machine may spoil most.
+		if s := <-updates; s.err != nil || s.updates < 3 {
+			t.Errorf("a quick one got %d updates while there were slow ones (%v)", s.updates, s.err)
 		}
 	}
 	until(t, func() bool { return e.Conns() == quickOnes }, "the slow ones to be gone")
@@ -302,11 +306,11 @@ func TestAnswersThatWereReadAreForgotten(t *testing.T) {
 // What ends a conn may be said behind a backlog. It arrives all the same, and the end
 // right behind it.
 func TestCloseBehindABacklog(t *testing.T) {
-	e := serve(t, func(c *Config) { c.Shard.CloseTimeout = 5 * time.Second })
+	e := serve(t)
 	c := e.behind()
 	c.send(frame(opBinary, ""))
-	e.onLoops(func(*loop) {}) // It was read.
-	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	e.onLoops(func(*loop) {})                       // It was read.
+	_ = c.SetReadDeadline(time.Now().Add(patience)) // Before CloseTimeout.
 	for {
 		m, err := c.read()
 		if err == (closedWith{1003, "binary messages are not taken here"}) {

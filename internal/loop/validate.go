@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 const (
@@ -10,6 +11,8 @@ const (
 	// sessionsMax bounds Config.MaxSessions: a user's connections are searched one by one when
 	// one of them ends.
 	sessionsMax = 10_000
+	// retrySpreadMax bounds Config.RetrySpread. Browsers and people do not wait for longer.
+	retrySpreadMax = 10 * time.Minute
 )
 
 // Validate returns all numbers that no operator would want, those of the guard and the shards
@@ -23,6 +26,9 @@ func (c *Config) Validate() error {
 		if n.is < n.low || n.is > n.high {
 			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", n.field, n.is, n.low, n.high))
 		}
+	}
+	if c.RetrySpread < time.Second || c.RetrySpread > retrySpreadMax {
+		errs = append(errs, fmt.Errorf("RetrySpread is %v, want %v to %v", c.RetrySpread, time.Second, retrySpreadMax))
 	}
 	return errors.Join(errs...)
 }

@@ -41,7 +41,9 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.IntVar(&c.loop.Loops, "loops", runtime.GOMAXPROCS(0), "event loops; fewer leave processors to others on this host (Linux only, else 1)")
 	fs.IntVar(&c.loop.MaxConns, "max-conns", 0, "connections held at a time; 0 is what the limit of open files allows")
 	fs.BoolVar(&c.page, "page", false, "serve the live board at / (on with -demo)")
-	fs.DurationVar(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")
+	fs.DurationVar(&c.drainDelay, "drain-delay", 0, "time from SIGTERM until clients are sent away, in which /readyz is 503 already and everything else goes on; set it to what a balancer needs to notice, such as 5s")
+	fs.DurationVar(&c.drain, "drain", 10*time.Second, "time over which clients are sent away then; raise it with the number of clients")
+	fs.DurationVar(&c.loop.RetrySpread, "retry-spread", 10*time.Second, "time over which clients come back that were refused with 503, as the edge is full, going down or without keys for tokens; raise it with the number of clients")
 
 	fs.Group("Feed")
 	c.redis = sources{list: []sourceFlag{defaultRedis}}
@@ -121,7 +123,7 @@ func (c *Config) accessFlags(fs *flags.Set, tokens *auth.Config, guard *guard.Co
 
 func (c *Config) operatorFlags(fs *flags.Set) {
 	fs.Group("Operation")
-	fs.StringVar(&c.admin, "admin", "127.0.0.1:9090", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
+	fs.StringVar(&c.admin, "admin", "127.0.0.1:8081", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
 	fs.StringVar(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas: edge.example.com, *.svc.cluster.local. Addresses, localhost and this host's own name need not be in it")
 	fs.BoolVar(&c.readyNeedsFeed, "ready-needs-feed", false, "/readyz is 503 whenever the feed is down, not only until it has been up; set it where another edge may have newer values")
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
