@@ -139,6 +139,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop: listen on %s: %w", cfg.Listen, err)
 	}
+	shared := isShared(network, host, port)
 	if cfg.Backlog <= 0 {
 		cfg.Backlog = math.MaxInt64
 	}
@@ -154,6 +155,10 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 			// Port 0 was chosen now; the other loops share it.
 			_, port, _ = net.SplitHostPort(l.addr.String())
 		}
+	}
+	if shared {
+		cfg.Log.Info("another process listens on this port too: clients are spread over both (SO_REUSEPORT)", "addr", s.Addr().String(),
+			"hint", "if that is not meant, end one of them, or give it another port: ss -ltnp lists them")
 	}
 	if families := s.Families(); host == "" && families != bothIPs {
 		cfg.Log.Warn("clients of one IP family only can connect", "listen", cfg.Listen, "family", families,
