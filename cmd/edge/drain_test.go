@@ -1,22 +1,14 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os/exec"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"tickedge/internal/broker/redis/redistest"
 )
@@ -95,136 +87,6 @@ func TestDrainBeginsAfterItsDelay(t *testing.T) {
 	}
 	if said := e.stderr.String(); e.code != 0 || !strings.Contains(said, `"msg":"stopped","sent_away":1`) {
 		t.Errorf("code %d, it said:\n%s", e.code, said)
-	}
-}
-
-// restarted is what a client sees of a rolling restart.
-type restarted struct {
-	told, back time.Time
-	err        error
-}
-
-// follow reads until the edge sends the client away, and does as it is told: it comes back once,
-// after retry_ms. It ends with the first row that is newer than those of before.
-func follow(e *edge, connected *sync.WaitGroup) (r restarted) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
-	defer cancel()
-	connect := sync.OnceFunc(connected.Done)
-	defer connect()
-	read := func(ws *websocket.Conn, until func(m message) bool) (m message, err error) {
-		for err == nil && !until(m) {
-			var b []byte
-			m = message{}
-			if _, b, err = ws.Read(ctx); err == nil {
-				err = json.Unmarshal(b, &m)
-			}
-		}
-		return m, err
-	}
-	newest := 0
-	row := func(m message) bool {
-		if len(m.D) == 0 {
-			return false
-		}
-		newest, r.err = strconv.Atoi(string(m.D[0].V))
-		return true
-	}
-	url := "ws://" + e.addr + "/ws?topics=T&interval=100"
-	ws, _, err := websocket.Dial(ctx, url, nil)
-	if err != nil {
-		return restarted{err: err}
-	}
-	defer ws.CloseNow()
-	bye, err := read(ws, func(m message) bool {
-		if row(m) {
-			connect()
-		}
-		return m.T == "bye"
-	})
-	if r.told = time.Now(); err != nil {
-		return restarted{err: err}
-	}
-	if bye.RetryMS < 1 || bye.RetryMS > 1000 {
-		return restarted{err: fmt.Errorf("%+v", bye)}
-	}
-	_, _, _ = ws.Read(ctx) // The close, which is answered.
-	<-time.After(time.Until(r.told.Add(time.Duration(bye.RetryMS) * time.Millisecond)))
-	again, _, err := websocket.Dial(ctx, url, nil)
-	if err != nil {
-		return restarted{err: fmt.Errorf("come back after %d ms: %w", bye.RetryMS, err)}
-	}
-	defer again.CloseNow()
-	last := newest
-	r.back = time.Now()
-	if _, err := read(again, func(m message) bool { return row(m) && newest > last }); err != nil {
-		r.err = err
-	}
-	return r
-}
-
-// A restart beside another edge on the same port is no blackout: whoever is sent away and comes
-// back when told gets in at once, by the other edge, and gets newer ticks.
-func TestRollingRestart(t *testing.T) {
-	t.Parallel()
-	const clients, drain = 40, 3 * time.Second
-	redis := startRedis(t)
-	over, published := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(published)
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for n := 1; ; n++ {
-			redis.Do("SET", "price:T", n)
-			redis.Do("PUBLISH", "channel:prices:T", n)
-			select {
-			case <-over:
-				return
-			case <-tick.C:
-			}
-		}
-	}()
-	defer func() { close(over); <-published }()
-	first := start(t, "-redis", redis.URL(), "-drain", drain.String())
-	seen := make([]restarted, clients)
-	var connected, following sync.WaitGroup
-	connected.Add(clients)
-	for i := range seen {
-		following.Go(func() { seen[i] = follow(first, &connected) })
-	}
-	connected.Wait()
-	second := start(t, "-redis", redis.URL(), "-listen", first.addr)
-	redistest.Eventually(t, "the second is ready", func() bool { code, _ := second.get("/readyz"); return code == http.StatusOK })
-	if !strings.Contains(second.stderr.String(), "another process listens on this port too") {
-		t.Error("the second does not say that it shares its port")
-	}
-	begin := time.Now()
-	first.term("stopping")
-	following.Wait()
-	var told, back []time.Duration
-	for _, r := range seen {
-		if r.err != nil {
-			t.Fatal(r.err)
-		}
-		told, back = append(told, r.told.Sub(begin)), append(back, r.back.Sub(begin))
-	}
-	// Spread evenly, a quarter is told, and is back, in each quarter. A busy machine makes it later.
-	for what, at := range map[string][]time.Duration{"told": told, "back": back} {
-		slices.Sort(at)
-		if q1, q3 := at[clients/4], at[3*clients/4]; q1 < drain/10 || q3 < drain/2 || q3-q1 < drain/8 {
-			t.Errorf("%s from %v to %v, a quarter by %v, three by %v", what, at[0], at[clients-1], q1, q3)
-		}
-	}
-	select {
-	case <-first.done:
-	case <-time.After(patience):
-		t.Fatal("the first does not end")
-	}
-	said := first.stderr.String()
-	if first.code != 0 || !strings.Contains(said, fmt.Sprintf(`"msg":"stopped","sent_away":%d`, clients)) || !strings.Contains(said, `"msg":"draining"`) {
-		t.Errorf("code %d, the first said:\n%s", first.code, said)
-	}
-	if n := second.metric("edge_connections_opened_total"); n != strconv.Itoa(clients) {
-		t.Errorf("the second has opened %s connections, want %d", n, clients)
 	}
 }
 

@@ -191,6 +191,7 @@ func (c *Config) help(w io.Writer) {
   edge -demo                      try it with nothing else: http://localhost:8080/
   edge -redis redis://host:6379   run it
   edge doctor -max-conns 100000   say what this host can hold, and what to change (-json)
+  edge healthcheck                say whether the edge of this host or container is ready
 
 Every flag is also an environment variable: -max-conns is EDGE_MAX_CONNS. A flag wins.
 Times take a unit: 500ms, 10s, 2m.
