@@ -2,8 +2,8 @@
 // moves bytes between them, package wsproto and package fanout. No other package
 // knows gnet.
 //
-//	server.go        Server: its start, and what the loops share
-//	shutdown.go      its end: the port is closed, conns are sent away, loops are stopped
+//	server.go        Server: start, drain, stop; what the loops share
+//	shutdown.go      how all loops stop accepting, before anybody is told to go
 //	engine.go        one gnet engine: its start and end, and what calls for turns
 //	accept.go        what follows from an accept that fails
 //	listen*.go       where to listen, socket options, and how a loop stops accepting
@@ -180,6 +180,46 @@ func (s *Server) Failed() <-chan error { return s.fail }
 
 // Conns is how many connections are open now, those that are being refused included.
 func (s *Server) Conns() int { return int(s.conns.Load() + s.refusing.Load()) }
+
+// Shutdown stops accepting, tells every conn to come back, spread over the time given, and
+// stops the loops. It returns early when ctx ends: all connections are closed then, told or
+// not. Beside the time given it takes no longer than [Config.StopTime].
+//
+// Nobody is told before no loop accepts any more: a client comes back at once, and would
+// find another loop of this server.
+func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
+	stop, cancel := context.WithTimeout(context.Background(), over+s.cfg.StopTime())
+	defer cancel()
+	s.closePort(ctx, stop)
+	for _, l := range s.loops {
+		l.ask(func() { l.shard.Drain(over) })
+	}
+	// A visit comes at least once a second, so give the last ones that long.
+	s.awaitEmpty(ctx, over+1500*time.Millisecond)
+	for _, l := range s.loops {
+		l.ask(func() { l.shard.EvictAll(fanout.Drain) })
+	}
+	s.awaitEmpty(ctx, s.cfg.Shard.CloseTimeout+time.Second)
+	for _, l := range s.loops {
+		l.stop(stop)
+	}
+	s.finished.Wait()
+}
+
+// awaitEmpty waits until all connections are closed, for at most the time given.
+func (s *Server) awaitEmpty(ctx context.Context, atMost time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for s.Conns() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+}
 
 // admission says what becomes of a new connection.
 type admission uint8

@@ -3,8 +3,6 @@ package loop
 import (
 	"context"
 	"time"
-
-	"tickedge/internal/fanout"
 )
 
 const (
@@ -23,31 +21,6 @@ type shutting struct {
 	shut  bool // It accepts nobody: who still comes, where the port can't be closed, is refused.
 	tries int
 	done  chan struct{} // Closed when it is shut.
-}
-
-// Shutdown stops accepting, tells every conn to come back, spread over the time given, and
-// stops the loops. It returns early when ctx ends: all connections are closed then, told or
-// not. Beside the time given it takes no longer than [Config.StopTime].
-//
-// Nobody is told before no loop accepts any more: a client comes back at once, and would
-// find another loop of this server.
-func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
-	stop, cancel := context.WithTimeout(context.Background(), over+s.cfg.StopTime())
-	defer cancel()
-	s.closePort(ctx, stop)
-	for _, l := range s.loops {
-		l.ask(func() { l.shard.Drain(over) })
-	}
-	// A visit comes at least once a second, so give the last ones that long.
-	s.awaitEmpty(ctx, over+1500*time.Millisecond)
-	for _, l := range s.loops {
-		l.ask(func() { l.shard.EvictAll(fanout.Drain) })
-	}
-	s.awaitEmpty(ctx, s.cfg.Shard.CloseTimeout+time.Second)
-	for _, l := range s.loops {
-		l.stop(stop)
-	}
-	s.finished.Wait()
 }
 
 // StopTime is the most that [Server.Shutdown] takes beside the time of its drain.
@@ -86,20 +59,5 @@ func (l *loop) shut() {
 		l.closeListener()
 		s.shut = true
 		close(s.done)
-	}
-}
-
-// awaitEmpty waits until all connections are closed, for at most the time given.
-func (s *Server) awaitEmpty(ctx context.Context, atMost time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, atMost)
-	defer cancel()
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for s.Conns() > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-look.C:
-		}
 	}
 }
