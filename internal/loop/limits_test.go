@@ -158,6 +158,7 @@ func TestFloodOfPings(t *testing.T) {
 	}
 	c.wantClose(1008)
 	c.wantEOF()
+	c.close()
 	e.wantClosed("control_flood", "1008", 1)
 }
 

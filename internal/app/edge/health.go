@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tickedge/internal/app"
 )
@@ -85,7 +86,7 @@ func ask(ctx context.Context, admin, path string) (said string, err error) {
 		return "", fmt.Errorf("the answer to http://%s%s ends early: %w", addr, path, err)
 	}
 	said, _, _ = strings.Cut(strings.TrimSpace(string(body)), "\n")
-	if said = strings.ToValidUTF8(strings.Map(printable, said), "?"); resp.StatusCode != http.StatusOK {
+	if said = strings.Map(printable, strings.TrimSpace(said)); resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("http://%s%s: %s: %s", addr, path, resp.Status, said)
 	}
 	return said, nil
@@ -93,7 +94,7 @@ func ask(ctx context.Context, admin, path string) (said string, err error) {
 
 // printable has what an answer may do to a terminal or a log replaced.
 func printable(r rune) rune {
-	if r < ' ' || r >= 0x7f && r < 0xa0 {
+	if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
 		return '?'
 	}
 	return r
