@@ -37,15 +37,14 @@ func TestHealthcheckAsksTheAdminPort(t *testing.T) {
 	})
 	t.Setenv("http_proxy", "http://127.0.0.1:1/")
 	_, port, _ := net.SplitHostPort(addr)
-	for _, admin := range []string{addr, ":" + port, "0.0.0.0:" + port, "[::]:" + port, "localhost:" + port} {
+	for admin, at := range map[string]string{
+		addr: addr, ":" + port: "127.0.0.1:" + port, "0.0.0.0:" + port: "127.0.0.1:" + port, "[::]:" + port: "127.0.0.1:" + port, "localhost:" + port: "localhost:" + port,
+	} {
 		t.Setenv("EDGE_ADMIN", admin)
 		code, out, errs := check("-listen", ":8080")
-		if code != app.OK || out != "ready, but the feed is down\n" || errs != "" {
-			t.Errorf("-admin %s: code %d, %q, %q", admin, code, out, errs)
+		if code != app.OK || out != "ready, but the feed is down\n" || errs != "" || asked != "GET "+at+"/readyz" {
+			t.Errorf("-admin %s: code %d, %q, %q, asked %s", admin, code, out, errs, asked)
 		}
-	}
-	if want := "GET localhost:" + port + "/readyz"; asked != want {
-		t.Errorf("asked %s, want %s", asked, want)
 	}
 	if code, _, errs := check("-live", "-admin", addr); code != app.OK || asked != "GET "+addr+"/healthz" {
 		t.Errorf("-live: code %d, %q, asked %s", code, errs, asked)
