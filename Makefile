@@ -9,7 +9,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## run the edge with a simulated market: http://localhost:8080/
+run: ## run the edge with a simulated market: http://localhost:8080/ (ARGS='-listen :9000': more flags)
 	$(GO) run ./cmd/edge -demo $(ARGS)
 
 .PHONY: build

@@ -58,7 +58,7 @@ func TestProxies(t *testing.T) {
 		{
 			program: "haproxy", config: "deploy/haproxy/haproxy.cfg",
 			args:   func(config string) []string { return []string{"-db", "-f", config} },
-			listen: "bind :443", backend: "127.0.0.1:8080", admin: "port 9090",
+			listen: "bind :443", backend: "127.0.0.1:8080", admin: "port 8081",
 			pem: map[string]string{"/etc/haproxy/edge.pem": cert + key},
 		},
 		{

@@ -39,6 +39,8 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		{"argument", nil, []string{"serve"}, []string{"belongs to no flag"}},
 		{"all at once", nil, []string{"-check", "-interval", "1ms", "-listen", "8080", "-log-level", "loud", "-redis", "http://x", "-max-topics", "0"},
 			[]string{"-interval is 1ms, want 100ms to 1m0s", `-listen is "8080", want host:port`, "-log-level", "redis", "-max-topics is 0"}},
+		{"drain", nil, []string{"-check", "-drain-delay", "-1s", "-drain", "2h", "-retry-spread", "0s"},
+			[]string{"-drain-delay is -1s, want 0s to 1h0m0s", "-drain is 2h0m0s, want 0s to 1h0m0s", "-retry-spread is 0s, want 1s to 10m0s"}},
 		{"stale", nil, []string{"-check", "-stale-floor", "-1s", "-stale-after", "200h"},
 			[]string{"-stale-floor is -1s, want 0s to 168h0m0s", "-stale-after is 200h0m0s"}},
 		{"slow clients", nil, []string{"-check", "-slow-rate", "0", "-max-backlog-total", "-5"},

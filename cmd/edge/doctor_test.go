@@ -132,15 +132,6 @@ func TestDoctorUnitIsGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	unit := string(text)
-	stop, drain := 0, 10
-	for line := range strings.Lines(unit) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "TimeoutStopSec="); ok {
-			stop, _ = strconv.Atoi(value)
-		}
-	}
-	if stop < drain+15 {
-		t.Errorf("TimeoutStopSec is %d, and the drain takes up to %d", stop, drain+15)
-	}
 	tool, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Fatal("install systemd (make deps)")

@@ -167,28 +167,29 @@ func TestGracefulStop(t *testing.T) {
 // Who does not want to wait for the drain sends a second signal.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	e := start(t, "-demo", "-drain", "1h")
-	for range 5 {
-		e.dial("").next("hello")
-	}
-	signal := func() {
-		if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-	}
-	signal()
-	redistest.Eventually(t, "the edge stops", func() bool { return strings.Contains(e.stderr.String(), "stopping") })
-	signal()
-	select {
-	case <-e.done:
-	case <-time.After(patience):
-		t.Fatal("the edge goes on draining")
-	}
-	if !strings.Contains(e.stderr.String(), "told to a second time") {
-		t.Error("it does not say why")
-	}
-	if status := e.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
-		t.Errorf("ended with %v", e.cmd.ProcessState)
+	for stage, says := range map[string]string{"-drain-delay": "stopping", "-drain": "the client port is closed"} {
+		t.Run(stage, func(t *testing.T) {
+			t.Parallel()
+			e := start(t, "-demo", stage, "1h")
+			for range 5 {
+				e.dial("").next("hello")
+			}
+			e.term(says)
+			if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-e.done:
+			case <-time.After(patience):
+				t.Fatal("the edge goes on")
+			}
+			if !strings.Contains(e.stderr.String(), "told to a second time") {
+				t.Error("it does not say why")
+			}
+			if status := e.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
+				t.Errorf("ended with %v", e.cmd.ProcessState)
+			}
+		})
 	}
 }
 

@@ -24,8 +24,9 @@ import (
 	"tickedge/internal/logtest"
 )
 
-// patience bounds every wait of these tests. It is only reached when one fails.
-const patience = 30 * time.Second
+// patience bounds every wait of these tests. It is only reached when one fails, or on a machine
+// that has no time for it.
+const patience = redistest.Patience
 
 // binary is the edge under test, built once.
 var binary string

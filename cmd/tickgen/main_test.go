@@ -27,7 +27,7 @@ type program struct {
 }
 
 func start(t *testing.T, args ...string) *program {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*redistest.Patience)
 	r, w := io.Pipe()
 	p := &program{stdin: w, stop: cancel, code: make(chan int, 1)}
 	go func() { p.code <- run(ctx, args, r, io.Discard, &p.stderr) }()
@@ -48,8 +48,8 @@ func (p *program) exits(t *testing.T, want int) {
 		if code != want {
 			t.Errorf("exit code %d, want %d", code, want)
 		}
-	case <-time.After(20 * time.Second):
-		t.Error("did not exit within 20 s")
+	case <-time.After(redistest.Patience):
+		t.Error("did not exit")
 	}
 }
 

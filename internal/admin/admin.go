@@ -72,7 +72,7 @@ func Listen(addr string, names Names, log *slog.Logger) (*Port, error) {
 	}
 	ln, err := net.Listen(network, addr)
 	if err != nil {
-		return nil, fmt.Errorf("admin port: %w (choose another with -admin)", err)
+		return nil, fmt.Errorf("admin port: %w", err)
 	}
 	return &Port{listener: newListener(ln), names: names.and(host).and("localhost").andOwn(), log: log}, nil
 }

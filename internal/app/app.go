@@ -6,10 +6,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -50,14 +48,4 @@ func Main(run func(ctx context.Context, args []string, stdin io.Reader, stdout, 
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, stderr)
 	stderr.end()
 	os.Exit(code)
-}
-
-// IsHostPort reports whether s is the host:port of a listener. The host may be empty.
-func IsHostPort(s string) bool {
-	_, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return false
-	}
-	_, err = strconv.ParseUint(port, 10, 16)
-	return err == nil
 }

@@ -72,15 +72,17 @@ func (r Reason) Status() int {
 	return 401
 }
 
-// retryAfter is what is asked of clients that are to come back, in seconds. A fetch of keys that
-// works takes less.
+// retryAfter is what a 429 asks of clients, in seconds: by then one more is due.
 const retryAfter = "2"
 
 // Header returns the header lines, each with its CRLF, that go with an HTTP answer of
-// Status (RFC 6750, 3; RFC 9110, 10.2.3 and 11.6.1).
+// Status (RFC 6750, 3; RFC 9110, 10.2.3 and 11.6.1). When to come back after a 503 is for who
+// answers to say.
 func (r Reason) Header() string {
 	switch {
-	case r.Status() != 401:
+	case r.Status() == 503:
+		return ""
+	case r.Status() == 429:
 		return "Retry-After: " + retryAfter + "\r\n"
 	case r == Missing:
 		return "WWW-Authenticate: Bearer\r\n"

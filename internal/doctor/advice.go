@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// comeback is the time over which the clients of an edge that has ended come back:
-	// bye has a retry_ms of 1 to 10 s.
-	comeback = 9 * time.Second
+	// comeback is the time over which the clients of an edge that drains come back: as fast as
+	// they are sent away, over its -drain.
+	comeback = 10 * time.Second
 	// lateness is how long a loop may be busy while connections wait in its queue.
 	lateness = 250 * time.Millisecond
 	// flushCost is one processor's time for a frame of 10 rows. 20 µs were measured on

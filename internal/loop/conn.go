@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"time"
 	"unsafe"
 
 	"github.com/panjf2000/gnet/v2"
@@ -208,12 +209,17 @@ func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 	}
 }
 
+// drainRetry is the most that bye of a drain advises to wait. Each conn has a moment of its own
+// in the drain, which spreads them: a longer wait would only keep clients without ticks where
+// another edge is there for them.
+const drainRetry = time.Second
+
 // retryMS advises when to come back, spread so that those who are sent away together
 // do not come back together. 0 is no advice.
 func (l *loop) retryMS(r fanout.Reason) int {
 	switch r {
 	case fanout.Drain:
-		return 1000 + l.rng.IntN(9000)
+		return 1 + l.rng.IntN(int(drainRetry.Milliseconds()))
 	case fanout.NoPong, fanout.Panic:
 		return 500 + l.rng.IntN(1500)
 	}

@@ -29,6 +29,7 @@ func TestFloodOfPongs(t *testing.T) {
 	c.wantFrame(opPong, "p")
 	c.wantClose(1008)
 	c.wantEOF()
+	c.close()
 	e.wantClosed("control_flood", "1008", 1)
 }
 
@@ -99,6 +100,7 @@ func TestMessageInManyParts(t *testing.T) {
 	e.feedBytes(padded(messageParts + 1))
 	c.wantClose(1009)
 	c.wantEOF()
+	c.close()
 	e.wantClosed("protocol_error", "1009", 1)
 }
 

@@ -27,7 +27,7 @@ func (l *loop) health(c *conn, req *httphead.Request) {
 		return
 	}
 	l.counts.Loop[HealthChecks]++
-	if l.server.cfg.Ready.Load() && !l.server.draining.Load() {
+	if l.server.cfg.Ready.Load() && !l.shutting.shut {
 		l.closeWith(c, causeHTTP, healthy)
 	} else {
 		l.closeWith(c, causeHTTP, unhealthy)

@@ -2,6 +2,8 @@ package loop
 
 import (
 	"bytes"
+	"strconv"
+	"time"
 
 	"tickedge/internal/httphead"
 )
@@ -112,25 +114,30 @@ func (l *loop) page(c *conn, req httphead.Request, _ []byte) {
 	}
 }
 
-// fullResponse is for connections that find no room even to wait for an answer.
-var fullResponse = (&httphead.Refusal{
-	Status: 503, Reason: "too many connections, try again later", Header: "Retry-After: 5\r\n",
-}).Append(nil)
-
 // whyRefused is the answer to a connection that is refused whatever it asks for: by the
-// guard, or as it is above the maximum or comes while the edge goes down. The advice of
-// these is spread over some seconds.
+// guard, or for want of room.
 func (l *loop) whyRefused(c *conn) *httphead.Refusal {
 	if c.more != nil && c.more.refusal != nil {
 		return c.more.refusal
 	}
-	reason := "too many connections, try again later"
-	if l.server.draining.Load() {
-		reason = "going down, try again later"
-	}
-	return &httphead.Refusal{Status: 503, Reason: reason, Header: retryAfter[l.rng.IntN(len(retryAfter))]}
+	return l.unavailable()
 }
 
-var retryAfter = [...]string{"Retry-After: 2\r\n", "Retry-After: 3\r\n", "Retry-After: 4\r\n", "Retry-After: 5\r\n", "Retry-After: 6\r\n"}
+// unavailable is the answer to connections above the maximum, and to those that come while the
+// edge goes down.
+func (l *loop) unavailable() *httphead.Refusal {
+	reason := "too many connections, try again later"
+	if l.shutting.shut {
+		reason = "going down, try again later"
+	}
+	return &httphead.Refusal{Status: 503, Reason: reason, Header: l.retryAfter()}
+}
+
+// retryAfter is the header line of a 503 that says when to come back (RFC 9110, 10.2.3):
+// after 1 to RetrySpread seconds, all of them alike often.
+func (l *loop) retryAfter() string {
+	seconds := (l.server.cfg.RetrySpread + time.Second - 1) / time.Second
+	return "Retry-After: " + strconv.Itoa(1+l.rng.IntN(max(1, int(seconds)))) + "\r\n"
+}
 
 var tooManyReads = &httphead.Refusal{Status: 400, Reason: "the request head comes in too many parts"}

@@ -88,7 +88,7 @@ func TestHTTPRefusals(t *testing.T) {
 				}
 				// A FIN at once and not when the server's patience ends, though we say
 				// nothing of going. What is sent after it brings no reset either.
-				_ = c.SetReadDeadline(time.Now().Add(e.cfg.Shard.CloseTimeout - 100*time.Millisecond))
+				_ = c.SetReadDeadline(time.Now().Add(patience)) // Before CloseTimeout.
 				c.wantEOF()
 				if _, err := io.WriteString(c.TCPConn, "still here"); err != nil {
 					t.Errorf("write after the end: %v", err)
@@ -152,13 +152,13 @@ func TestPage(t *testing.T) {
 // of the connection right behind it.
 func TestBigPage(t *testing.T) {
 	page := strings.Repeat(testPage, 20_000)
-	e := serve(t, func(c *Config) { c.Pages = pages(page); c.Shard.CloseTimeout = 5 * time.Second })
+	e := serve(t, func(c *Config) { c.Pages = pages(page) })
 	c := dialRaw(t, e.Addr())
 	c.send([]byte(request("GET", "/")))
 	if _, body := c.answer("GET"); body != page {
 		t.Fatalf("got %d bytes, want %d", len(body), len(page))
 	}
-	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience)) // Before CloseTimeout.
 	c.wantEOF()
 }
 

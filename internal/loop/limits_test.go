@@ -191,6 +191,7 @@ func TestFloodOfPings(t *testing.T) {
 	}
 	c.wantClose(1008)
 	c.wantEOF()
+	c.close()
 	e.wantClosed("control_flood", "1008", 1)
 }
 
@@ -241,7 +242,7 @@ func TestATurnIsShort(t *testing.T) {
 
 // The peer closes while it has not read what was sent: that, then its code, then the end.
 func TestPeerClosesBehindABacklog(t *testing.T) {
-	e := serve(t, func(c *Config) { c.Shard.CloseTimeout = 5 * time.Second })
+	e := serve(t)
 	c := e.behind()
 	c.send(closeFrame(1001, "enough"))
 	until(t, func() bool { return e.table.Subscriptions() == 0 }, "the close to be read")

@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -53,6 +54,35 @@ func canServeBoth() error {
 	defer unix.Close(fd)
 	unix.CloseOnExec(fd)
 	return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrInet6{}))
+}
+
+// isShared reports whether somebody listens already where loops are to. The kernel tells nobody
+// who shares a port (SO_REUSEPORT), but it refuses it to a socket that does not ask for that.
+func isShared(network, host, port string) bool {
+	at, err := netip.ParseAddrPort(net.JoinHostPort(cmp.Or(host, "::"), port))
+	if err != nil || at.Port() == 0 || at.Addr().Zone() != "" {
+		return false
+	}
+	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()})
+	if network == "tcp4" {
+		in := &unix.SockaddrInet4{Port: int(at.Port())}
+		if at.Addr().Is4() {
+			in.Addr = at.Addr().As4()
+		}
+		family, sa = unix.AF_INET, in
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	unix.CloseOnExec(fd)
+	// Or connections that have ended lately would be taken for a listener.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if network == "tcp" {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+	}
+	return unix.Bind(fd, sa) == unix.EADDRINUSE
 }
 
 // prepareListener is called when gnet listens.

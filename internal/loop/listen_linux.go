@@ -66,6 +66,13 @@ func (e *engine) closeListener() {
 	_ = unix.Dup3(null, e.listenerFD, unix.O_CLOEXEC)
 }
 
+// connectionWaits reports whether a connection waits to be accepted.
+func (e *engine) connectionWaits() bool {
+	look := []unix.PollFd{{Fd: int32(e.listenerFD), Events: unix.POLLIN}} // -1 is never ready.
+	n, err := unix.Poll(look, 0)
+	return err == nil && n > 0
+}
+
 // holdListener takes the listener out of the loop's epoll, so that gnet does not call
 // accept, and returns that epoll. It runs on the loop. gnet does not tell its epoll, and
 // to look for it in /proc takes a descriptor, of which there may be none. But only one

@@ -9,6 +9,8 @@ func (e *engine) adopt(int) error { return nil }
 // closeListener does nothing: new connections are answered with 503.
 func (e *engine) closeListener() {}
 
+func (e *engine) connectionWaits() bool { return false }
+
 // holdListener does nothing: a loop whose accept fails waits instead.
 func (e *engine) holdListener() (epoll int, ok bool) { return 0, false }
 

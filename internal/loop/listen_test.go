@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
@@ -131,5 +132,29 @@ func TestMappedAddresses(t *testing.T) {
 	}
 	if !found {
 		t.Errorf("%s is not among %+v", first.LocalAddr(), infos)
+	}
+}
+
+// Who shares a port with others is told, and who does not is not.
+func TestSharedPortIsTold(t *testing.T) {
+	hasIPv6(t)
+	for _, listen := range []string{":0", "0.0.0.0:0", "127.0.0.1:0", "[::1]:0"} {
+		t.Run(listen, func(t *testing.T) {
+			host, _, _ := net.SplitHostPort(listen)
+			said := &testLog{}
+			with := func(listen string) func(*Config) {
+				return func(c *Config) { c.Listen, c.Log = listen, slog.New(slog.NewTextHandler(said, nil)) }
+			}
+			const told = "another process listens on this port too"
+			first := serve(t, with(listen))
+			if strings.Contains(said.String(), told) {
+				t.Error("alone on its port, it says that there is another")
+			}
+			second := start(t, with(net.JoinHostPort(host, strconv.Itoa(tcpAddr(first.Addr()).Port))))
+			second.end(0)
+			if !strings.Contains(said.String(), told) {
+				t.Error("the second on a port does not say so")
+			}
+		})
 	}
 }

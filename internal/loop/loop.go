@@ -47,6 +47,8 @@ type loop struct {
 
 	expiries expiries // Of the conns with a token.
 
+	shutting shutting
+
 	published struct {
 		sync.Mutex // For stats, which other goroutines read.
 		stats      Stats
@@ -58,6 +60,7 @@ type loop struct {
 func newLoop(s *Server, index int) *loop {
 	l := &loop{parser: protocol.NewParser(s.cfg.Shard.MaxTopics), limits: s.cfg.limits, begun: time.Now()}
 	l.prepare(s, index, l.turn)
+	l.shutting.done = make(chan struct{})
 	cfg := s.cfg.Shard
 	cfg.Seed += uint64(index)
 	l.rng = rand.New(rand.NewPCG(cfg.Seed, 1))
@@ -106,26 +109,20 @@ func (l *loop) turnWheel(now time.Time) (more bool) {
 	return l.shard.Turn(now)
 }
 
-// drain stops accepting and begins to send the conns away.
-func (l *loop) drain(over time.Duration) {
-	l.closeListener()
-	l.shard.Drain(over)
-}
-
 // OnOpen admits a connection, or not.
 func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
 	l.counts.Loop[Accepted]++
 	l.accepted(gc)
 	l.published.settled = false
-	verdict := l.server.admit()
-	if verdict != admitted && !l.server.draining.Load() {
+	verdict := l.server.admit(l.shutting.shut)
+	if verdict != admitted && !l.shutting.shut {
 		l.away.client(byMax, addrOf(gc), "limit", l.server.cfg.MaxConns)
 	}
 	if verdict == dropped {
 		l.counts.refuse(503)
 		// Written as is: gnet would not close the connection if its own write of
 		// the bytes returned here failed.
-		_, _ = gc.Write(fullResponse)
+		_, _ = gc.Write(l.unavailable().Append(l.out[:0]))
 		return nil, gnet.Close
 	}
 	l.shard.At(time.Now())

@@ -3,6 +3,7 @@
 // knows gnet.
 //
 //	server.go        Server: start, drain, stop; what the loops share
+//	shutdown.go      how all loops stop accepting, before anybody is told to go
 //	engine.go        one gnet engine: its start and end, and what calls for turns
 //	accept.go        what follows from an accept that fails
 //	listen*.go       where to listen, socket options, and how a loop stops accepting
@@ -74,6 +75,10 @@ type Config struct {
 
 	MaxHead int // KiB of a request head; 0 is 8.
 
+	// What a 503 advises is spread over this time, in whole seconds from 1 on: those who are
+	// refused together do not come back together.
+	RetrySpread time.Duration
+
 	Guard         guard.Config   // How much one client may have.
 	Trusted       guard.Trusted  // The proxies whose X-Forwarded-For is believed.
 	ProxyProtocol bool           // Every connection begins with a PROXY header.
@@ -108,7 +113,6 @@ type Server struct {
 
 	conns    atomic.Int64 // Admitted ones, of all loops.
 	refusing atomic.Int64 // Those that are held to be refused.
-	draining atomic.Bool
 
 	acceptFailures atomic.Uint64
 	failing        atomic.Int32 // Loops that can't accept.
@@ -162,6 +166,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop: listen on %s: %w", cfg.Listen, err)
 	}
+	shared := isShared(network, host, port)
 	if cfg.Backlog <= 0 {
 		cfg.Backlog = math.MaxInt64
 	}
@@ -177,6 +182,10 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 			// Port 0 was chosen now; the other loops share it.
 			_, port, _ = net.SplitHostPort(l.addr.String())
 		}
+	}
+	if shared {
+		cfg.Log.Info("another process listens on this port too: clients are spread over both (SO_REUSEPORT)", "addr", s.Addr().String(),
+			"hint", "if that is not meant, end one of them, or give it another port: ss -ltnp lists them")
 	}
 	if families := s.Families(); host == "" && families != bothIPs {
 		cfg.Log.Warn("clients of one IP family only can connect", "listen", cfg.Listen, "family", families,
@@ -199,19 +208,18 @@ func (s *Server) Failed() <-chan error { return s.fail }
 // Conns is how many connections are open now, those that are being refused included.
 func (s *Server) Conns() int { return int(s.conns.Load() + s.refusing.Load()) }
 
-// Shutdown stops accepting, tells every conn to come back later, spread over the
-// time given, and stops the loops. It returns early when ctx ends: all connections
-// are closed then, told or not.
+// Shutdown stops accepting, tells every conn to come back, spread over the time given, and
+// stops the loops. It returns early when ctx ends: all connections are closed then, told or
+// not. Beside the time given it takes no longer than [Config.StopTime].
+//
+// Nobody is told before no loop accepts any more: a client comes back at once, and would
+// find another loop of this server.
 func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
-	s.draining.Store(true)
-	stop, cancel := context.WithTimeout(context.Background(), over+s.cfg.Shard.CloseTimeout+10*time.Second)
+	stop, cancel := context.WithTimeout(context.Background(), over+s.cfg.StopTime())
 	defer cancel()
+	s.closePort(ctx, stop)
 	for _, l := range s.loops {
-		if l.events.Load() == nil {
-			go l.stop(stop) // It never had a connection, so there is nobody to tell.
-			continue
-		}
-		l.ask(func() { l.drain(over) })
+		l.ask(func() { l.shard.Drain(over) })
 	}
 	// A visit comes at least once a second, so give the last ones that long.
 	s.awaitEmpty(ctx, over+1500*time.Millisecond)
@@ -251,9 +259,9 @@ const (
 )
 
 // admit counts one connection in, unless it is dropped. As accepting is serial per
-// loop, at most one more per loop is open while this decides.
-func (s *Server) admit() admission {
-	if !s.draining.Load() {
+// loop, at most one more per loop is open while this decides. A shut loop lets nobody in.
+func (s *Server) admit(shut bool) admission {
+	if !shut {
 		if s.conns.Add(1) <= int64(s.cfg.MaxConns) {
 			return admitted
 		}

@@ -49,6 +49,9 @@ func (l *loop) identify(c *conn, req *httphead.Request) (a asked, r *httphead.Re
 	var why auth.Reason
 	if a.claims, why = l.verify(c, token); why != 0 {
 		r = &httphead.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
+		if r.Status == 503 {
+			r.Header += l.retryAfter()
+		}
 	}
 	return a, r
 }

@@ -73,25 +73,27 @@ func TestSlowConsumers(t *testing.T) {
 	}
 	// The others are on both loops, have a window of 100 ms and a topic that ticks.
 	type seen struct {
-		gap time.Duration
-		err error
+		updates int // While the slow ones were there.
+		err     error
 	}
 	const quickOnes = 8
-	var halt atomic.Bool
-	gaps := make(chan seen, quickOnes)
+	var halt, slowOnesAreHere atomic.Bool
+	updates := make(chan seen, quickOnes)
 	for range quickOnes {
 		c := dialRaw(t, e.Addr()).upgrade("?topics=thin")
 		go func() {
 			var s seen
-			for last := time.Now(); !halt.Load() && s.err == nil; last = time.Now() {
-				_, s.err = c.read()
-				s.gap = max(s.gap, time.Since(last))
+			for !halt.Load() && s.err == nil {
+				if _, s.err = c.read(); slowOnesAreHere.Load() {
+					s.updates++
+				}
 			}
-			gaps <- s
+			updates <- s
 		}()
 	}
 	ticking(t, e, 10*time.Millisecond, 1, []string{"thin"})
 	begin := time.Now()
+	slowOnesAreHere.Store(true)
 	ticking(t, e, 30*time.Millisecond, rowSize, fat)
 
 	// Nothing is read from here on by those that are slow. What is held for each is
@@ -101,9 +103,10 @@ func TestSlowConsumers(t *testing.T) {
 		_, n := e.backlog()
 		most = max(most, n)
 		return e.closed("slow_consumer", "1006") == slowOnes
-	}, slowTimeout+2*time.Second) {
+	}, slowTimeout+patience) {
 		t.Errorf("after %v: %d slow consumers evicted, want %d", time.Since(begin), e.closed("slow_consumer", "1006"), slowOnes)
 	}
+	slowOnesAreHere.Store(false)
 	if took := time.Since(begin); took < slowTimeout {
 		t.Errorf("evicted after %v, before the limit", took)
 	}
@@ -119,8 +122,9 @@ func TestSlowConsumers(t *testing.T) {
 	}
 	halt.Store(true)
 	for range quickOnes {
-		if s := <-gaps; s.err != nil || s.gap > 3*time.Second {
-			t.Errorf("longest wait for an update of a quick one: %v (%v)", s.gap, s.err)
+		// They have had ten windows or more, of which a busy machine may spoil most.
+		if s := <-updates; s.err != nil || s.updates < 3 {
+			t.Errorf("a quick one got %d updates while there were slow ones (%v)", s.updates, s.err)
 		}
 	}
 	until(t, func() bool { return e.Conns() == quickOnes }, "the slow ones to be gone")
@@ -302,11 +306,11 @@ func TestAnswersThatWereReadAreForgotten(t *testing.T) {
 // What ends a conn may be said behind a backlog. It arrives all the same, and the end
 // right behind it.
 func TestCloseBehindABacklog(t *testing.T) {
-	e := serve(t, func(c *Config) { c.Shard.CloseTimeout = 5 * time.Second })
+	e := serve(t)
 	c := e.behind()
 	c.send(frame(opBinary, ""))
-	e.onLoops(func(*loop) {}) // It was read.
-	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	e.onLoops(func(*loop) {})                       // It was read.
+	_ = c.SetReadDeadline(time.Now().Add(patience)) // Before CloseTimeout.
 	for {
 		m, err := c.read()
 		if err == (closedWith{1003, "binary messages are not taken here"}) {
@@ -322,10 +326,22 @@ func TestCloseBehindABacklog(t *testing.T) {
 // A client that reads slowly and all the time, less than is published, is never evicted,
 // and gets each topic in its turn. The last value of all comes when no others do.
 func TestSteadyReaderLives(t *testing.T) {
+	// On a machine that holds it up it is no steady reader, so it tries again.
+	for attempt := 1; !steadyReader(t, attempt == 5); attempt++ {
+		t.Logf("attempt %d was held up", attempt)
+	}
+}
+
+// steadyReader is one attempt. It reports false if the client did not read all the time, unless this
+// is the last one.
+func steadyReader(t *testing.T, final bool) (ok bool) {
 	const size, sip, every = 2 << 10, 5 << 10, 50 * time.Millisecond // 100 kB/s.
-	e := serve(t, func(c *Config) { c.Shard.SlowTimeout, c.Shard.SlowRate = 3*time.Second, 5000 })
+	const slowTimeout = 3 * time.Second
+	e := serve(t, func(c *Config) { c.Shard.SlowTimeout, c.Shard.SlowRate = slowTimeout, 5000 })
+	defer e.end(0)
 	fat := names("fat", 256)
 	c := dialRaw(t, e.Addr())
+	defer c.close()
 	_ = c.SetReadBuffer(32 << 10) // Its kernel takes more in steps of about so much.
 	c.upgrade("")
 	c.send(subscribe(fat...))
@@ -335,10 +351,16 @@ func TestSteadyReaderLives(t *testing.T) {
 	defer tick.Stop()
 	var all bytes.Buffer
 	// One pass takes 5 s at this rate.
-	for begin := time.Now(); time.Since(begin) < 6*time.Second; <-tick.C {
+	begin := time.Now()
+	for n := 0; time.Since(begin) < 6*time.Second; <-tick.C {
 		if _, err := io.CopyN(&all, c.br, sip); err != nil {
+			if pace := time.Duration(n+1) * every; !final && time.Since(begin) > pace+slowTimeout/3 {
+				stop()
+				return false
+			}
 			t.Fatalf("%v after %v and %d bytes", err, time.Since(begin), all.Len())
 		}
+		n++
 	}
 	stop()
 	for _, name := range fat {
@@ -364,6 +386,7 @@ func TestSteadyReaderLives(t *testing.T) {
 	if st := e.Stats(); st.Count[fanout.Skipped] == 0 || st.Evicted[fanout.SlowConsumer] > 0 {
 		t.Errorf("%d flushes skipped, evictions: %v", st.Count[fanout.Skipped], st.Evicted)
 	}
+	return true
 }
 
 // Beyond the limit of all backlogs conns are evicted, over all loops, and the others stay.

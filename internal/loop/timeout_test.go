@@ -11,16 +11,17 @@ import (
 
 // Nobody stays who gives no sign of life, and nobody is sent away who does.
 func TestTimeouts(t *testing.T) {
-	const handshake, idle, ping, pong = 300 * time.Millisecond, 500 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond
+	// So long that a client on a busy machine, which has to answer, is not late.
+	const handshake, idle, ping, pong = time.Second, 1500 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second
 	e := serve(t, func(c *Config) {
 		c.Shard.HandshakeTimeout, c.Shard.IdleTimeout = handshake, idle
 		c.Shard.PingInterval, c.Shard.PongTimeout = ping, pong
 		c.Shard.Heartbeat = 250 * time.Millisecond
 	})
-	// The wheel comes by every 100 ms; the rest is for a machine that is busy.
+	// The wheel comes by every 100 ms; patience is for a machine that is busy.
 	within := func(t *testing.T, begin time.Time, least time.Duration) {
 		t.Helper()
-		if took := time.Since(begin); took < least || took > least+20*time.Second {
+		if took := time.Since(begin); took < least || took > least+patience {
 			t.Errorf("it took %v, want %v and a little", took, least)
 		}
 	}
@@ -97,7 +98,7 @@ func TestTimeouts(t *testing.T) {
 			c := conforming(t, e, "?topics=quiet2")
 			hear(t, c, "hello")
 			hear(t, c, "ack")
-			for range 8 {
+			for range 12 { // Longer than a ping and its pong may take.
 				hear(t, c, "heartbeat")
 			}
 		})
@@ -118,7 +119,7 @@ func TestTimeouts(t *testing.T) {
 					}
 				}
 			})
-			for range 25 {
+			for range 50 { // The same.
 				if op, payload, err := c.next(); err != nil || op == opClose {
 					t.Fatalf("got %q (%v)", payload, err)
 				}

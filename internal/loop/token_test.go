@@ -276,6 +276,7 @@ func TestRenewal(t *testing.T) {
 	e.wantClosed("token_expired", "4501", 0) // The peer has not answered yet.
 	c.send(closeFrame(4501, ""))
 	c.wantEOF()
+	c.close()
 	e.wantClosed("token_expired", "4501", 1)
 }
 

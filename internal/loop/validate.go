@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 const (
@@ -15,6 +16,8 @@ const (
 	// has arrived of them.
 	MaxHeadMin = 8
 	maxHeadMax = 64
+	// retrySpreadMax bounds Config.RetrySpread. Browsers and people do not wait for longer.
+	retrySpreadMax = 10 * time.Minute
 )
 
 // DefaultPath is where clients find the WebSocket.
@@ -34,6 +37,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxHead < MaxHeadMin || c.MaxHead > maxHeadMax {
 		errs = append(errs, fmt.Errorf("MaxHead is %d, want %d to %d KiB", c.MaxHead, MaxHeadMin, maxHeadMax))
+	}
+	if c.RetrySpread < time.Second || c.RetrySpread > retrySpreadMax {
+		errs = append(errs, fmt.Errorf("RetrySpread is %v, want %v to %v", c.RetrySpread, time.Second, retrySpreadMax))
 	}
 	return errors.Join(errs...)
 }

@@ -22,7 +22,7 @@ import (
 	"tickedge/bench/internal/wire"
 )
 
-const wait = 10 * time.Second // For everything that a test waits for.
+const wait = 30 * time.Second // For everything that a test waits for.
 
 // Hello is a clean first message.
 const Hello = `{"t":"hello","v":1,"conn":"7f3a91c2","interval":500,"heartbeat":20000,"max_topics":256}`

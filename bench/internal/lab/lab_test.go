@@ -26,6 +26,9 @@ func open(t *testing.T) *Lab {
 	return l
 }
 
+// patience is how long a test waits for what must happen soon.
+const patience = time.Minute
+
 // shell is a Spec of a script.
 func shell(name, script string, ready func() error) Spec {
 	return Spec{Name: name, Path: "/bin/sh", Args: []string{"-c", script}, Ready: ready}
@@ -34,7 +37,7 @@ func shell(name, script string, ready func() error) Spec {
 func gone(t *testing.T, pids ...int) {
 	t.Helper()
 	for _, pid := range pids {
-		for deadline := time.Now().Add(10 * time.Second); exists(pid); time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); exists(pid); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("process %d is left over", pid)
 			}
@@ -104,7 +107,7 @@ func TestPublisher(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		n, err := Published(url)
 		if err != nil || time.Now().After(deadline) {
 			t.Fatal(n, err)
@@ -213,7 +216,7 @@ func TestKilledBenchLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := 0
-	for deadline := time.Now().Add(10 * time.Second); pid == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); pid == 0; time.Sleep(5 * time.Millisecond) {
 		b, _ := os.ReadFile(filepath.Join(dir, "pid"))
 		pid, _ = strconv.Atoi(string(b))
 		if time.Now().After(deadline) {

@@ -98,7 +98,7 @@ func TestChurnReplacesConnsByEachWay(t *testing.T) {
 		defer mu.Unlock()
 		return uint64(closes) >= sum.Left[ByClose] && uint64(others) >= sum.Left[ByFIN]+sum.Left[ByRST]
 	}
-	for deadline := time.Now().Add(15 * time.Second); !seen() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * patience); !seen() && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	mu.Lock()

@@ -13,11 +13,15 @@ import (
 	"tickedge/bench/internal/wire"
 )
 
+// patience is how long a test waits for what must happen soon. It is only reached when that fails,
+// or on a machine that has no time for it.
+const patience = 30 * time.Second
+
 func config(addr netip.AddrPort, conns int) Config {
 	return Config{
 		Addr: addr, Host: addr.String(), Target: "/ws",
 		Conns: conns, Rate: 1000, Topics: 3, Universe: 20, Pattern: "SYM%04d", Seed: 1,
-		Every: 20 * time.Millisecond, HandshakeTimeout: 5 * time.Second, AckTimeout: 5 * time.Second,
+		Every: 20 * time.Millisecond, HandshakeTimeout: patience, AckTimeout: patience,
 	}
 }
 
@@ -37,7 +41,7 @@ func keep(t *testing.T, s *Swarm, enough func(sum *Report) bool) *Report {
 	t.Helper()
 	orders := make(chan Order, 2)
 	sum := NewReport(Connecting)
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(2 * patience)
 	held, stopped := false, false
 	err := s.Run(orders, func(r *Report) {
 		sum.Merge(r)
@@ -74,7 +78,7 @@ func kinds(t Tallies) string {
 }
 
 func TestCleanServer(t *testing.T) {
-	cfg := config(fakeedge.Clean(t, 30*time.Millisecond, 100*time.Millisecond), 40)
+	cfg := config(fakeedge.Clean(t, 30*time.Millisecond, 10*time.Second), 40)
 	sum := run(t, cfg, func(r *Report) bool { return r.Types[wire.Update] >= 400 })
 	if len(sum.Violations)+len(sum.Lost)+len(sum.Refused) > 0 {
 		t.Errorf("violations %s, lost %s, refused %s", kinds(sum.Violations), kinds(sum.Lost), kinds(sum.Refused))
@@ -88,8 +92,8 @@ func TestCleanServer(t *testing.T) {
 	if want := 3 * (sum.Types[wire.Snapshot] + sum.Types[wire.Update]); sum.Rows != want {
 		t.Errorf("%d rows, want %d", sum.Rows, want)
 	}
-	if p50 := time.Duration(sum.Update.Quantile(0.5)) * time.Microsecond; p50 < 99*time.Millisecond || p50 > 200*time.Millisecond {
-		t.Errorf("staleness of updates: p50 %v, want about 100ms", p50)
+	if p50 := time.Duration(sum.Update.Quantile(0.5)) * time.Microsecond; p50 < 9900*time.Millisecond || p50 > 20*time.Second {
+		t.Errorf("staleness of updates: p50 %v, want about 10s", p50)
 	}
 	if p50 := time.Duration(sum.Snapshot.Quantile(0.5)) * time.Microsecond; p50 < 59*time.Minute {
 		t.Errorf("staleness of snapshots: p50 %v, want an hour", p50)

@@ -37,8 +37,8 @@ func Main(m *testing.M, program func()) {
 const (
 	window = 100 * time.Millisecond
 	held   = 2 * time.Second
-	enough = 10               // Updates per conn that are waited for, if the time does not suffice.
-	wait   = 20 * time.Second // For all that has to happen.
+	enough = 10          // Updates per conn that are waited for, if the time does not suffice.
+	wait   = time.Minute // For all that has to happen.
 )
 
 // Check starts the program with more flags, holds conns to it for two seconds or more,
@@ -67,7 +67,7 @@ func Hold(t *testing.T, addr netip.AddrPort, conns int) {
 	if n := sum.Types[wire.Update]; n < uint64(conns*enough) {
 		t.Errorf("%d updates in %v, want %d for each of %d conns", n, wait, enough, conns)
 	}
-	if p50 := time.Duration(sum.Update.Quantile(0.5)) * time.Microsecond; sum.Types[wire.Update] == 0 || p50 > 10*window {
+	if p50 := time.Duration(sum.Update.Quantile(0.5)) * time.Microsecond; sum.Types[wire.Update] == 0 || p50 > 100*window { // A busy machine is late, and another unit is a thousand times off.
 		t.Errorf("staleness %v, %d updates", p50, sum.Types[wire.Update])
 	}
 }

@@ -42,6 +42,7 @@ type Config struct {
 	backlogTotal int // MiB.
 	page         bool
 	demo         bool
+	drainDelay   time.Duration
 	drain        time.Duration
 
 	admin          string
@@ -82,7 +83,7 @@ func (c *Config) validate() error {
 		errs.bad("-listen is %q, want host:port such as :8080 or 127.0.0.1:8080", c.loop.Listen)
 	}
 	if c.admin != "" && !app.IsHostPort(c.admin) {
-		errs.bad("-admin is %q, want host:port such as 127.0.0.1:9090, or nothing", c.admin)
+		errs.bad("-admin is %q, want host:port such as 127.0.0.1:8081, or nothing", c.admin)
 	}
 	if c.loop.MaxConns < 0 {
 		errs.bad("-max-conns is %d, want 0 or more", c.loop.MaxConns)
@@ -90,9 +91,8 @@ func (c *Config) validate() error {
 	if c.backlogTotal < 0 || c.backlogTotal > backlogTotalMax {
 		errs.bad("-max-backlog-total is %d, want 1 to %d MiB, or 0 for an eighth of the memory", c.backlogTotal, backlogTotalMax)
 	}
-	if c.drain < 0 || c.drain > time.Hour {
-		errs.bad("-drain is %v, want 0s to 1h0m0s", c.drain)
-	}
+	errs.add(upToAnHour("-drain-delay", c.drainDelay))
+	errs.add(upToAnHour("-drain", c.drain))
 	if most := c.loop.Shard.MaxTopics; c.table.Max < most || c.table.Max > topicsTotalMax {
 		errs.bad("-max-topics-total is %d, want -max-topics (%d) to %d", c.table.Max, most, topicsTotalMax)
 	}
@@ -123,6 +123,14 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
+// upToAnHour bounds times of the drain: who supervises an edge does not wait for longer.
+func upToAnHour(flag string, d time.Duration) error {
+	if d < 0 || d > time.Hour {
+		return fmt.Errorf("%s is %v, want 0s to 1h0m0s", flag, d)
+	}
+	return nil
+}
+
 // problems are what is wrong with flags.
 type problems []error
 
@@ -131,7 +139,7 @@ func (p *problems) bad(format string, args ...any) { p.add(fmt.Errorf(format, ar
 
 // The fields that errors of configurations begin with, and their flags.
 var (
-	loopFlags = strings.NewReplacer("Loops", "-loops", "MaxHead", "-max-head", "MaxSessions", "-max-sessions-per-user",
+	loopFlags = strings.NewReplacer("Loops", "-loops", "MaxHead", "-max-head", "RetrySpread", "-retry-spread", "MaxSessions", "-max-sessions-per-user",
 		"Interval", "-interval", "Heartbeat", "-heartbeat", "PingInterval", "-ping-interval", "PongTimeout", "-pong-timeout",
 		"SlowTimeout", "-slow-timeout", "SlowRate", "-slow-rate", "IdleTimeout", "-idle-timeout",
 		"HandshakeTimeout", "-handshake-timeout", "MaxAge", "-max-age", "MaxTopics", "-max-topics",

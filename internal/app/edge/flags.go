@@ -44,7 +44,9 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.Var(&c.paths, "path", "`path` of the WebSocket, as often as there are several (or with commas between); a slash at its end does not matter")
 	fs.StringVar(&c.healthPath, "health-path", "", "`path` on the client port that answers 200 or 503 as /readyz does, for platforms that know one port only; empty for none")
 	fs.BoolVar(&c.page, "page", false, "serve the live board at / (on with -demo)")
-	fs.DurationVar(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")
+	fs.DurationVar(&c.drainDelay, "drain-delay", 0, "time from SIGTERM until clients are sent away, in which /readyz is 503 already and everything else goes on; set it to what a balancer needs to notice, such as 5s")
+	fs.DurationVar(&c.drain, "drain", 10*time.Second, "time over which clients are sent away then; raise it with the number of clients")
+	fs.DurationVar(&c.loop.RetrySpread, "retry-spread", 10*time.Second, "time over which clients come back that were refused with 503, as the edge is full, going down or without keys for tokens; raise it with the number of clients")
 
 	fs.Group("Feed")
 	c.redis = sources{list: []sourceFlag{defaultRedis}}
@@ -125,7 +127,7 @@ func (c *Config) accessFlags(fs *flags.Set, tokens *auth.Config, guard *guard.Co
 
 func (c *Config) operatorFlags(fs *flags.Set) {
 	fs.Group("Operation")
-	fs.StringVar(&c.admin, "admin", "127.0.0.1:9090", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
+	fs.StringVar(&c.admin, "admin", "127.0.0.1:8081", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
 	fs.StringVar(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas: edge.example.com, *.svc.cluster.local. Addresses, localhost and this host's own name need not be in it")
 	fs.BoolVar(&c.readyNeedsFeed, "ready-needs-feed", false, "/readyz is 503 whenever the feed is down, not only until it has been up; set it where another edge may have newer values")
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
@@ -196,6 +198,7 @@ func (c *Config) help(w io.Writer) {
   edge -demo                      try it with nothing else: http://localhost:8080/
   edge -redis redis://host:6379   run it
   edge doctor -max-conns 100000   say what this host can hold, and what to change (-json)
+  edge healthcheck                say whether the edge of this host or container is ready
 
 Every flag is also an environment variable: -max-conns is EDGE_MAX_CONNS. A flag wins.
 Times take a unit: 500ms, 10s, 2m.

@@ -1,10 +1,12 @@
 // Package edge is the program edge: its flags, its wiring, and what operators see of it.
 //
 //	run.go        Main, and Run, which another program can call: what is started, and stopped in reverse
+//	drain.go      the way from the signal to the end
 //	config.go     what can be set: lists, ranges, and what follows from the host
 //	flags.go      the flags
 //	paths.go      which paths the client port has
 //	doctor.go     the sub-command doctor
+//	health.go     the sub-command healthcheck
 //	metrics.go    /metrics
 //	debug.go      connections and evictions, for operators
 //	collector.go  how often garbage is collected
@@ -45,8 +47,13 @@ import (
 // which a program that calls [Run] does as it likes: what happens to signals, GOMAXPROCS, the
 // garbage collector, and what go-redis says.
 func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) (code int) {
-	if len(args) > 0 && args[0] == "doctor" {
-		return examine(args[1:], stdout, stderr)
+	if len(args) > 0 {
+		switch args[0] {
+		case "doctor":
+			return examine(args[1:], stdout, stderr)
+		case "healthcheck":
+			return healthcheck(ctx, args[1:], stdout, stderr)
+		}
 	}
 	c, err := Parse(args)
 	switch {
@@ -139,15 +146,17 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	}
 	select {
 	case <-ctx.Done():
-		log.Info("stopping: clients are sent away; a second signal stops at once", "drain", c.drain, "connections", e.server.Conns())
-		e.server.Shutdown(context.Background(), c.drain)
-		log.Info("stopped")
-		return app.OK
+		return e.leave()
 	case err := <-e.server.Failed():
-		e.server.Shutdown(context.Background(), 0)
-		log.Error("an event loop has ended, so the edge ends", "error", err)
-		return app.Failed
+		return e.failed(err)
 	}
+}
+
+// failed ends the server after an event loop has ended.
+func (e *edge) failed(err error) (code int) {
+	e.server.Shutdown(context.Background(), 0)
+	e.log.Error("an event loop has ended, so the edge ends", "error", err)
+	return app.Failed
 }
 
 // close ends what was started, but for the server.
@@ -171,7 +180,7 @@ func (e *edge) listenAdmin() (err error) {
 	if e.cfg.admin != "" {
 		e.ops, err = admin.Listen(e.cfg.admin, e.cfg.adminNames, e.log)
 	}
-	return err
+	return app.ListenHint(err, "-admin", e.cfg.admin, "perhaps another edge: several can share the port of -listen, and each needs an admin port of its own, or none (-admin=)")
 }
 
 // startDemo publishes simulated ticks to a Redis of its own.
@@ -237,7 +246,7 @@ func (e *edge) startServer() (err error) {
 		cfg.Pages = map[string][]byte{"/": pageResponse(pageFor(page, cfg.Paths[0]))}
 	}
 	e.server, err = loop.Start(cfg, e.table)
-	return err
+	return app.ListenHint(err, "-listen", cfg.Listen, "several edges of one user can share it (SO_REUSEPORT), but not with another program or another user's edge")
 }
 
 // readyEvery is how old the answer of -health-path may be.

@@ -119,8 +119,8 @@ func runFeed(t testing.TB, f *feed.Feed, table *topics.Table, buf *logtest.Log) 
 		cancel()
 		select {
 		case <-done:
-		case <-time.After(10 * time.Second):
-			t.Error("Run did not return within 10 s of the end of its context")
+		case <-time.After(redistest.Patience):
+			t.Error("Run did not return after the end of its context")
 		}
 	})
 	t.Cleanup(stop)

@@ -207,7 +207,7 @@ func TestEmbedded(t *testing.T) {
 	}
 	t.Run("feed", func(t *testing.T) {
 		cfg := At(e.URL())
-		cfg.Timeout = 600 * time.Millisecond
+		cfg.Timeout = 1500 * time.Millisecond // A busy machine is not silent for as long.
 		r := run(t, cfg, limits)
 		r.acquire(market.DefaultSymbols()...)
 		to, _ := newPublisher(t, cfg)

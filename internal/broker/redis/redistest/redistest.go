@@ -159,7 +159,7 @@ func (s *Server) Do(args ...any) string {
 func (s *Server) try(args ...any) (string, error) {
 	c := s.Client()
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	v, err := c.Do(ctx, args...).Result()
 	if err != nil && err != redis.Nil {
@@ -168,12 +168,16 @@ func (s *Server) try(args ...any) (string, error) {
 	return fmt.Sprint(v), nil
 }
 
+// Patience is how long a test waits for what must happen soon. It is only reached when that fails,
+// or on a machine that has no time for it.
+const Patience = time.Minute
+
 // Eventually waits until ok returns true, and fails the test if that takes too long.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(Patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("did not come about within 20 s: %s", what)
+			t.Fatalf("did not come about within %v: %s", Patience, what)
 		}
 	}
 }
