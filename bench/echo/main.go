@@ -38,9 +38,13 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	flags.Usage = func() {}
 	listen := flags.String("listen", ":9001", "`host:port` to listen on; port 0 takes a free one")
 	if err := flags.Parse(args); err != nil {
 		if err == flag.ErrHelp {
+			fmt.Fprintln(stdout, "usage: echo [flags]")
+			flags.SetOutput(stdout)
+			flags.PrintDefaults()
 			return exitGood
 		}
 		return exitUsage
