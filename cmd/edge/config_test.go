@@ -161,11 +161,24 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 		!strings.Contains(out, "-redis=fx:*,crypto:*=redis://u:xxxxx@a\n-redis=redis-sentinel://:xxxxx@b:1,c:2/prices?sentinel_password=xxxxx\n") {
 		t.Errorf("code %d, and the sources are not as they were given: %s\n%s", code, stderr, out)
 	}
-	// What -check prints can be given back.
-	args := append([]string{"-check"}, strings.Fields(out)...)
-	if code, again, stderr := runEdge(t, nil, args...); code != 0 || again != out {
-		t.Errorf("code %d %s\n%s\nbecame\n%s", code, stderr, out, again)
+	// What -check prints can be given back, but for the comments.
+	for _, args := range [][]string{strings.Fields(withoutComments(out)), {"-demo", "-new-topics-rate-per-ip", "0", "-conn-rate", "5"}} {
+		_, out, _ := runEdge(t, nil, append([]string{"-check"}, args...)...)
+		out = withoutComments(out)
+		code, again, stderr := runEdge(t, nil, append([]string{"-check"}, strings.Fields(out)...)...)
+		if code != 0 || out == "" || withoutComments(again) != out {
+			t.Errorf("code %d %s\n%s\nbecame\n%s", code, stderr, out, again)
+		}
 	}
+}
+
+func withoutComments(text string) (rest string) {
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			rest += line
+		}
+	}
+	return rest
 }
 
 func TestHelpNamesEveryFlag(t *testing.T) {

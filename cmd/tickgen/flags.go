@@ -169,9 +169,9 @@ func (c *config) print(w io.Writer) {
 		case "check", "version", "config":
 			return nil
 		case "redis":
-			value = c.redis.String()
+			return []string{c.redis.String()}
 		}
-		return []string{value}
+		return []string{flags.Hide(value)}
 	})
 	c.flags.WriteOrigins(w)
 	if c.replay != "" {

@@ -128,11 +128,14 @@ func (s *Set) Changed(name string) bool {
 // Warnings are what was noticed and is no error, a line each.
 func (s *Set) Warnings() []string { return s.warnings }
 
-// leading is a flag at the beginning of an error.
-var leading = regexp.MustCompile(`^-([a-z0-9-]+)\b`)
+var (
+	// label is what an error is about: the flags at its beginning.
+	label   = regexp.MustCompile(`^-.+?(:| is | are | has |$)`)
+	inLabel = regexp.MustCompile(`-[a-z0-9-]+`)
+)
 
-// Locate says in each line of an error that begins with a flag where that flag comes from, if
-// it is not from the command line. It takes out what looks like a URL with a password: one may
+// Locate says in each line of an error that begins with flags where these come from, if they
+// are not from the command line. It takes out what looks like a URL with a password: one may
 // have come to any flag.
 func (s *Set) Locate(err error) error {
 	if err == nil {
@@ -140,15 +143,14 @@ func (s *Set) Locate(err error) error {
 	}
 	lines := strings.Split(err.Error(), "\n")
 	for i, line := range lines {
-		line = withoutURLs(line)
-		lines[i] = line
-		m := leading.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
-		if where := s.from[m[1]].Where; where != "" {
-			lines[i] = m[0] + " (" + where + ")" + line[len(m[0]):]
-		}
+		about := label.FindString(line)
+		located := inLabel.ReplaceAllStringFunc(about, func(name string) string {
+			if where := s.from[name[1:]].Where; where != "" {
+				name += " (" + where + ")"
+			}
+			return name
+		})
+		lines[i] = located + Hide(line[len(about):])
 	}
 	return errors.New(strings.Join(lines, "\n"))
 }

@@ -102,11 +102,12 @@ func isBool(f *flag.Flag) bool {
 	return ok && b.IsBoolFlag()
 }
 
-// userURL is what looks like a URL with a user, and no example of one.
+// userURL is what looks like a URL with a user.
 var userURL = regexp.MustCompile(`[^\s"]*://[^\s"\[\]]*@[^\s"]*`)
 
-func withoutURLs(line string) string {
-	return userURL.ReplaceAllStringFunc(line, func(url string) string {
+// Hide takes out of a text what looks like a URL with a password, and is no example of one.
+func Hide(text string) string {
+	return userURL.ReplaceAllStringFunc(text, func(url string) string {
 		if strings.Contains(url, "user:password@") {
 			return url
 		}

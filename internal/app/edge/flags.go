@@ -182,10 +182,10 @@ func (c *Config) print(w io.Writer) {
 		case "jwt-jwks-url":
 			if u, err := url.Parse(value); err == nil && u.RawQuery != "" {
 				u.RawQuery = "xxxxx"
-				value = u.String()
+				return []string{u.String()}
 			}
 		}
-		return []string{value}
+		return []string{flags.Hide(value)}
 	})
 	c.flags.WriteOrigins(w)
 	c.printSecrets(w)
