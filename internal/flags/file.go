@@ -88,8 +88,12 @@ func mapping(text []byte) (keys []*yaml.Node, err error) {
 		return nil, nil // Nothing but comments.
 	case err != nil:
 		return nil, syntax(err)
-	case d.Decode(&more) == nil:
+	}
+	switch err := d.Decode(&more); {
+	case err == nil:
 		return nil, fmt.Errorf(":%d: there is a second document, want one", more.Line)
+	case !errors.Is(err, io.EOF):
+		return nil, syntax(err)
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {

@@ -110,6 +110,7 @@ func TestErrorsSayWhatIsRight(t *testing.T) {
 		{"-rate=", "", []string{`-rate has no value, ` + wantRate}},
 		{"-max-wait 5", "", []string{`-max-wait is "5", ` + wantWait}},
 		{"-max-conns 99999999999999999999", "", []string{`-max-conns is "99999999999999999999", ` + wantMost}},
+		{"-max-conns 0100 -seed 010", "", []string{`-max-conns is "0100", ` + wantMost, `-seed is "010", want a whole number such as 1, 0 or more: the same gives the same`}},
 		{"-max-conns 10k -rate 1,5 -max-wait 1d -demo=yes -seed -1", "", []string{
 			`-max-conns is "10k", ` + wantMost, `-rate is "1,5", ` + wantRate, `-max-wait is "1d", ` + wantWait,
 			`-demo is "yes", want true or false: try it`, `-seed is "-1", want a whole number such as 1, 0 or more: the same gives the same`,

@@ -11,10 +11,21 @@ import (
 	"unicode"
 )
 
+// octal is a number that package flag would read to the base of 8, and nobody means so.
+var octal = regexp.MustCompile(`^[+-]?0[0-9_]`)
+
+var errOctal = errors.New("a number begins with 0")
+
 // set gives a flag a value. After an error the flag has the value that it had before.
 func (s *Set) set(f *flag.Flag, value string, from Origin) error {
 	before := f.Value.String()
 	err := s.FlagSet.Set(f.Name, value)
+	if getter, ok := f.Value.(flag.Getter); ok && octal.MatchString(value) {
+		switch getter.Get().(type) {
+		case int, uint64:
+			err = errOctal
+		}
+	}
 	from.failed = err != nil
 	s.from[f.Name] = from
 	if err == nil {
