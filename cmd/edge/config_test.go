@@ -36,7 +36,7 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		want []string // All of them, in one run.
 	}{
 		{"unknown", nil, []string{"-lisen", ":1"}, []string{"lisen"}},
-		{"argument", nil, []string{"serve"}, []string{"belongs to no flag"}},
+		{"argument", nil, []string{"serve"}, []string{`edge has no command "serve": there are `, "doctor"}},
 		{"all at once", nil, []string{"-check", "-interval", "1ms", "-listen", "8080", "-log-level", "loud", "-redis", "http://x", "-max-topics", "0"},
 			[]string{"-interval is 1ms, want 100ms to 1m0s", `-listen is "8080", want host:port`, "-log-level", "redis", "-max-topics is 0"}},
 		{"stale", nil, []string{"-check", "-stale-floor", "-1s", "-stale-after", "200h"},

@@ -106,7 +106,7 @@ func TestErrorsSayWhatIsRight(t *testing.T) {
 	}{
 		{"-rate abc", "", []string{`-rate is "abc", ` + wantRate}},
 		{"-rate", "", []string{`-rate has no value, ` + wantRate}},
-		{"-rate -max-wait 5s", "", []string{`-rate has no value, ` + wantRate}},
+		{"-rate -max-wait 1s", "", []string{`-rate has no value, ` + wantRate}},
 		{"-rate=", "", []string{`-rate has no value, ` + wantRate}},
 		{"-max-wait 5", "", []string{`-max-wait is "5", ` + wantWait}},
 		{"-max-conns 99999999999999999999", "", []string{`-max-conns is "99999999999999999999", ` + wantMost}},
@@ -194,7 +194,7 @@ func TestFile(t *testing.T) {
 		"rate: &a 3":                                    {":1: rate begins with & or ! (put the value in quotes), " + wantRate},
 		"rate 3":                                        {":1: want a flag in each line, such as max-conns: 1000"},
 		"- rate":                                        {":1: want a flag in each line, such as max-conns: 1000"},
-		"rate: 3\n---\nrate: 4":                         {":3: there is a second document, want one"},
+		"rate: 3\n---\nrate: 4":                         {":2: there is a second document, want one"},
 		"[a]: 3":                                        {":1: want the name of a flag, such as max-conns: 1000"},
 		long:                                            {"long"},
 	} {
