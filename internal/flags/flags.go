@@ -50,8 +50,11 @@ func (s *Set) parseArgs(args []string) (errs []error, asked error) {
 			continue // Behind it there are none but arguments, of which the first is told.
 		}
 		if len(arg) < 2 || arg[0] != '-' {
-			if !stray {
-				errs, stray = append(errs, s.strayArg(arg, i, before)), true
+			switch {
+			case before != "" && slices.Contains(boolWords, arg):
+				errs = append(errs, fmt.Errorf("-%s takes its value behind a =: -%[1]s, -%[1]s=true or -%[1]s=false", before))
+			case !stray: // The others belong to it.
+				errs, stray = append(errs, s.strayArg(arg, i)), true
 			}
 			continue
 		}
@@ -99,17 +102,17 @@ func (s *Set) isFlag(arg string) bool {
 	return s.Lookup(name) != nil
 }
 
+// boolWords are what somebody writes behind a flag that takes no value.
+var boolWords = []string{"true", "false", "yes", "no", "on", "off", "1", "0"}
+
 // plainWord is what a mistyped command looks like. Another argument may be a URL with a
 // password, so it is not repeated.
 var plainWord = regexp.MustCompile(`^[a-z][a-z-]{0,19}$`)
 
 // strayArg says what is to be done about an argument that is neither a flag nor the value of
-// one. after is the bool flag before it.
-func (s *Set) strayArg(arg string, i int, after string) error {
-	switch {
-	case after != "" && slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "1", "0"}, arg):
-		return fmt.Errorf("-%s takes its value behind a =: -%[1]s, -%[1]s=true or -%[1]s=false", after)
-	case i > 0 || len(s.commands) == 0 || !plainWord.MatchString(arg):
+// one.
+func (s *Set) strayArg(arg string, i int) error {
+	if i > 0 || len(s.commands) == 0 || !plainWord.MatchString(arg) {
 		return fmt.Errorf("argument %d belongs to no flag: every setting is a flag, -name value or -name=value", i+1)
 	}
 	hint := ""

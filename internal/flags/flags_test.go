@@ -119,6 +119,8 @@ func TestErrorsSayWhatIsRight(t *testing.T) {
 		{"-max-con hunter2 -max_wait hunter2 -rate 1", "soon", []string{
 			"unknown flag -max-con: did you mean -max-conns?", "unknown flag -max_wait: did you mean -max-wait?", `X_MAX_WAIT is "soon", ` + wantWait}},
 		{"-secret hunter2", "", []string{"unknown flag -secret: it is for the environment alone, as X_SECRET"}},
+		{"-rate 1 more -demo true", "", []string{"argument 3 belongs to no flag: every setting is a flag, -name value or -name=value",
+			"-demo takes its value behind a =: -demo, -demo=true or -demo=false"}},
 		{"-demo true -rate 1", "", []string{"-demo takes its value behind a =: -demo, -demo=true or -demo=false"}},
 		{"doctr", "", []string{`x has no command "doctr": did you mean doctor? there are doctor, version, and every setting is a flag`}},
 		{"serve -rate x", "", []string{`x has no command "serve": there are doctor, version, and every setting is a flag`, `-rate is "x", ` + wantRate}},
