@@ -6,7 +6,11 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -o /out/ ./cmd/edge ./cmd/tickgen
+# There is no git in here: without these edge -version knows no commit.
+ARG VERSION
+ARG REVISION
+RUN CGO_ENABLED=0 go build -trimpath -o /out/ \
+    -ldflags "-X tickedge/internal/app.version=$VERSION -X tickedge/internal/app.commit=$REVISION" ./cmd/edge ./cmd/tickgen
 
 FROM scratch
 ARG VERSION=unknown

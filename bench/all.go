@@ -77,7 +77,7 @@ func runAll(args []string, stdout, stderr io.Writer) int {
 	short := f.Bool("short", false, "few conns, rounds and seconds: six minutes (the default)")
 	full := f.Bool("full", false, "medians of five rounds, 15,000 conns and more: about an hour")
 	dir := f.String("dir", "", "`directory` for the report and one directory for each part; empty makes one in the place for temporary files")
-	err := parseFlags(f, args, ", within the source tree", "want -short or -full", stderr)
+	err := parseFlags(f, args, ", within the source tree", "want -short or -full", stdout)
 	if err == nil && *short && *full {
 		err = errors.New("-short and -full: want one of them")
 	}

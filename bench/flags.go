@@ -77,12 +77,12 @@ type holdConfig struct {
 
 // parseFlags reads the flags of a mode. where says where it can be run, behind its
 // usage; form is for a user that gives it something else. The error is flag.ErrHelp, when the
-// help is printed, or says the right form.
-func parseFlags(f *flag.FlagSet, args []string, where, form string, stderr io.Writer) error {
+// help is printed to stdout, or says the right form.
+func parseFlags(f *flag.FlagSet, args []string, where, form string, stdout io.Writer) error {
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintf(stderr, "usage: %s [flags]%s\n", f.Name(), where)
-		f.SetOutput(stderr)
+		fmt.Fprintf(stdout, "usage: %s [flags]%s\n", f.Name(), where)
+		f.SetOutput(stdout)
 		f.PrintDefaults()
 	} else if err == nil && f.NArg() > 0 {
 		err = fmt.Errorf("%q is not a flag: %s", f.Arg(0), form)
@@ -101,7 +101,7 @@ func flagError(mode string, err error, stderr io.Writer) int {
 }
 
 // parseHold reads the flags. The error is flag.ErrHelp or says the right form.
-func parseHold(args []string, stderr io.Writer) (*holdConfig, error) {
+func parseHold(args []string, stdout io.Writer) (*holdConfig, error) {
 	c := &holdConfig{load: load{conns: 1000, connRate: 2000, hold: time.Minute}}
 	f := flag.NewFlagSet("bench hold", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
@@ -114,7 +114,7 @@ func parseHold(args []string, stderr io.Writer) (*holdConfig, error) {
 	f.StringVar(&c.pattern, "topic-name", "SYM%04d", "`pattern` of topic names, filled with numbers from 0; has to be that of the source of ticks")
 	f.IntVar(&c.workers, "workers", 0, "processes to spread the conns over; 0 takes as many as the file limit demands, and on a machine with cores for them one per 20,000 conns")
 	pids := f.String("pid", "", "`processes` of the edge, with commas between them; their CPU and memory are measured")
-	if err := parseFlags(f, args, "", "flags are given as -name value, such as -conns 10000", stderr); err != nil {
+	if err := parseFlags(f, args, "", "flags are given as -name value, such as -conns 10000", stdout); err != nil {
 		return nil, err
 	}
 	return c, errors.Join(c.readPIDs(*pids), c.validate())

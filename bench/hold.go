@@ -62,7 +62,7 @@ type progress struct {
 }
 
 func runHold(args []string, stdout, stderr io.Writer) int {
-	cfg, err := parseHold(args, stderr)
+	cfg, err := parseHold(args, stdout)
 	if err != nil {
 		return flagError("hold", err, stderr)
 	}

@@ -186,8 +186,18 @@ func TestWrongFlagsNameTheRightForm(t *testing.T) {
 			t.Errorf("bench %s: exit code %d, want %d and %q:\n%s", c.args, code, exitUsage, c.want, stderr)
 		}
 	}
-	if code, _, stderr := bench("hold", "-h"); code != exitGood || !strings.Contains(stderr, "-connect-rate") {
-		t.Errorf("help: exit code %d: %s", code, stderr)
+}
+
+// Help that was asked for is no error: it goes to stdout.
+func TestHelp(t *testing.T) {
+	helps := map[string]string{"-h": "handshake", "-help": "handshake", "--help": "handshake", "help": "handshake"}
+	for _, m := range modes {
+		helps[m.name+" -h"] = "usage: bench " + m.name
+	}
+	for args, want := range helps {
+		if code, stdout, stderr := bench(strings.Fields(args)...); code != exitGood || stderr != "" || !strings.Contains(stdout, want) {
+			t.Errorf("bench %s: exit code %d, %q, %q", args, code, stdout, stderr)
+		}
 	}
 }
 

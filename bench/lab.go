@@ -60,8 +60,8 @@ func newLabFlags(c *labConfig) *flag.FlagSet {
 const roundsFlag = "rounds"
 
 // parse reads the flags. The error is flag.ErrHelp or says the right form.
-func (c *labConfig) parse(f *flag.FlagSet, args []string, stderr io.Writer) error {
-	if err := parseFlags(f, args, ", within the source tree", "flags are given as -name value, such as -conns 5000", stderr); err != nil {
+func (c *labConfig) parse(f *flag.FlagSet, args []string, stdout io.Writer) error {
+	if err := parseFlags(f, args, ", within the source tree", "flags are given as -name value, such as -conns 5000", stdout); err != nil {
 		return err
 	}
 	c.edgeArgs = strings.Fields(c.edge)
@@ -119,7 +119,7 @@ type session struct {
 // run parses the flags of a mode, lets check look at them, which may be nil, and runs the
 // mode.
 func (c *labConfig) run(f *flag.FlagSet, args []string, stdout, stderr io.Writer, check func() error, measure func(*session) (outcome, error)) int {
-	err := c.parse(f, args, stderr)
+	err := c.parse(f, args, stdout)
 	if err == nil && check != nil {
 		err = check()
 	}

@@ -68,11 +68,22 @@ func run(args []string, stdout, stderr io.Writer) int {
 				return m.run(args[1:], stdout, stderr)
 			}
 		}
+		switch args[0] {
+		case "-h", "-help", "--help", "help":
+			usage(stdout)
+			return exitGood
+		}
 		fmt.Fprintf(stderr, "bench: there is no mode %q\n", args[0])
 	}
-	fmt.Fprintln(stderr, "usage: bench MODE [flags], such as: bench hold -addr 127.0.0.1:8080 -conns 10000")
-	for _, m := range modes {
-		fmt.Fprintf(stderr, "  %-8s %s; its flags: bench %s -h\n", m.name, m.does, m.name)
-	}
+	usage(stderr)
 	return exitUsage
+}
+
+// usage says which modes there are.
+func usage(to io.Writer) {
+	fmt.Fprintln(to, "usage: bench MODE [flags], such as: bench hold -addr 127.0.0.1:8080 -conns 10000")
+	for _, m := range modes {
+		fmt.Fprintf(to, "  %-10s %s\n", m.name, m.does)
+	}
+	fmt.Fprintln(to, "The flags of a mode: bench MODE -h, such as: bench hold -h")
 }

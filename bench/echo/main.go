@@ -38,12 +38,16 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard)
 	listen := flags.String("listen", ":9001", "`host:port` to listen on; port 0 takes a free one")
 	if err := flags.Parse(args); err != nil {
 		if err == flag.ErrHelp {
+			fmt.Fprintln(stdout, "usage: echo [flags]")
+			flags.SetOutput(stdout)
+			flags.PrintDefaults()
 			return exitGood
 		}
+		fmt.Fprintf(stderr, "echo: %v; the form is: echo -listen host:port\n", err)
 		return exitUsage
 	}
 	if flags.NArg() > 0 {

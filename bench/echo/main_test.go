@@ -69,7 +69,11 @@ func TestFlags(t *testing.T) {
 	} {
 		var stdout, stderr strings.Builder
 		code := run(context.Background(), strings.Fields(tt.args), &stdout, &stderr)
-		if code != tt.code || !strings.Contains(stderr.String(), tt.says) || stdout.Len() > 0 {
+		said, silent := &stderr, &stdout
+		if tt.code == exitGood {
+			said, silent = &stdout, &stderr
+		}
+		if code != tt.code || !strings.Contains(said.String(), tt.says) || silent.Len() > 0 {
 			t.Errorf("%s: exit code %d, %q, %q", tt.args, code, stdout.String(), stderr.String())
 		}
 	}

@@ -117,8 +117,8 @@ func command(args []string, stdout, stderr io.Writer) int {
 	binary := f.String("edge-binary", "", "`path` of another edge to measure or to be hostile to; empty builds the one of this tree")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(stderr, "usage: hostile [flags], such as: go -C bench run ./hostile -short")
-		f.SetOutput(stderr)
+		fmt.Fprintln(stdout, "usage: hostile [flags], such as: go -C bench run ./hostile -short")
+		f.SetOutput(stdout)
 		f.PrintDefaults()
 		return exitGood
 	}

@@ -72,7 +72,7 @@ func main() {
 
 // run publishes until ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	c, err := parse(args, stderr)
+	c, err := parse(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitGood
 	}
@@ -92,7 +92,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // parse reads the flags. The error is flag.ErrHelp or says the right form.
-func parse(args []string, stderr io.Writer) (*config, error) {
+func parse(args []string, stdout io.Writer) (*config, error) {
 	c := &config{}
 	f := flag.NewFlagSet("publisher", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
@@ -104,7 +104,7 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	at := f.String("redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://host:port")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			f.SetOutput(stderr)
+			f.SetOutput(stdout)
 			f.Usage()
 		}
 		return nil, err

@@ -36,7 +36,7 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 		want []string // All of them, in one run.
 	}{
 		{"unknown", nil, []string{"-lisen", ":1"}, []string{"lisen"}},
-		{"argument", nil, []string{"serve"}, []string{"belongs to no flag"}},
+		{"argument", nil, []string{"serve"}, []string{`edge has no command "serve": there are `, "doctor"}},
 		{"all at once", nil, []string{"-check", "-interval", "1ms", "-listen", "8080", "-log-level", "loud", "-redis", "http://x", "-max-topics", "0"},
 			[]string{"-interval is 1ms, want 100ms to 1m0s", `-listen is "8080", want host:port`, "-log-level", "redis", "-max-topics is 0"}},
 		{"drain", nil, []string{"-check", "-drain-delay", "-1s", "-drain", "2h", "-retry-spread", "0s"},
@@ -163,11 +163,24 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 		!strings.Contains(out, "-redis=fx:*,crypto:*=redis://u:xxxxx@a\n-redis=redis-sentinel://:xxxxx@b:1,c:2/prices?sentinel_password=xxxxx\n") {
 		t.Errorf("code %d, and the sources are not as they were given: %s\n%s", code, stderr, out)
 	}
-	// What -check prints can be given back.
-	args := append([]string{"-check"}, strings.Fields(out)...)
-	if code, again, stderr := runEdge(t, nil, args...); code != 0 || again != out {
-		t.Errorf("code %d %s\n%s\nbecame\n%s", code, stderr, out, again)
+	// What -check prints can be given back, but for the comments.
+	for _, args := range [][]string{strings.Fields(withoutComments(out)), {"-demo", "-new-topics-rate-per-ip", "0", "-conn-rate", "5"}} {
+		_, out, _ := runEdge(t, nil, append([]string{"-check"}, args...)...)
+		out = withoutComments(out)
+		code, again, stderr := runEdge(t, nil, append([]string{"-check"}, strings.Fields(out)...)...)
+		if code != 0 || out == "" || withoutComments(again) != out {
+			t.Errorf("code %d %s\n%s\nbecame\n%s", code, stderr, out, again)
+		}
 	}
+}
+
+func withoutComments(text string) (rest string) {
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			rest += line
+		}
+	}
+	return rest
 }
 
 func TestHelpNamesEveryFlag(t *testing.T) {

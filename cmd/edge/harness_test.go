@@ -48,6 +48,9 @@ func runMore() {
 	}
 }
 
+// testCommit is what the edge under test takes itself for.
+const testCommit = "0123456789abcdef"
+
 // binaryEnv holds the path of the edge in a test process that another one has started.
 const binaryEnv = "EDGE_TEST_BINARY"
 
@@ -62,7 +65,7 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "edge")
-	build := exec.Command("go", "build", "-race", "-o", binary, ".")
+	build := exec.Command("go", "build", "-race", "-ldflags", "-X tickedge/internal/app.version=1.2.3-test -X tickedge/internal/app.commit="+testCommit, "-o", binary, ".")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1

@@ -2,10 +2,10 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -14,93 +14,118 @@ import (
 	"tickedge/internal/market"
 )
 
-// config is what the flags and the environment say.
+// config is what the flags, the environment and the file say.
 type config struct {
+	flags    *flags.Set
 	redis    redis.Config
 	market   market.Config
+	symbols  string
 	speed    float64
 	replay   string
 	loop     bool
 	duration time.Duration
 	logLevel slog.Level
+	check    bool
 }
 
 const usageHead = `tickgen publishes market ticks to a Redis, simulated or recorded ones.
 
-For each tick it sets the topic's key and publishes on the topic's channel, in one
-transaction. The member ts of a simulated value never falls, so it can be its version.
-While it runs it takes commands on standard input, one a line:
-  ` + commandForms + `
-
-Usage:
-  tickgen [flags]
-
-Examples:
   tickgen -redis redis://127.0.0.1:6379
   tickgen -n 5000 -rate 100000 -for 1m
   tickgen -replay ticks.jsonl -loop -speed 10
+  tickgen -check                  say what is set, and what is wrong
+  tickgen version                 say which version this is
+  tickgen completion bash         make a shell complete flags (zsh, fish)
 
-Each flag can also be set in the environment: -redis-channel is
-TICKGEN_REDIS_CHANNEL. Put a URL with a password there, because the flags of a
-process can be seen by others.
+For each tick it sets the topic's key and publishes on the topic's channel, in one transaction. The member ts of a simulated value never falls, so it can be its version.
 
-Flags:
+While it runs it takes commands on standard input, one a line:
+  ` + commandForms + `
+
+Every flag is also an environment variable, and a line of a file: -redis-channel is TICKGEN_REDIS_CHANNEL, and redis-channel in the file of -config. A flag goes before the environment, and that before the file. Put a URL with a password there, because the flags of a process can be seen by others.
 `
 
-// parse reads args and the environment. The error is flag.ErrHelp when the help was
-// asked for, and was written to out. Any other says all that is wrong.
-func parse(args []string, out io.Writer) (config, error) {
-	var c config
-	var symbols string
-	fs := flag.NewFlagSet("tickgen", flag.ContinueOnError)
-	fs.StringVar(&c.redis.URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, unix://, redis-sentinel:// or redis-cluster://,\nrediss in place of redis for TLS; a cluster needs names such as\n-redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
+// programCommands may stand in place of flags. run knows what they do.
+var programCommands = []string{"completion", "help", "version"}
+
+// newConfig returns the defaults, and the flags that are bound to them.
+func newConfig() *config {
+	c := &config{flags: flags.New("tickgen", "TICKGEN", nil, programCommands)}
+	fs := c.flags
+	fs.Group("Redis")
+	fs.StringVar(&c.redis.URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, unix://, redis-sentinel:// or redis-cluster://, rediss in place of redis for TLS; "+
+		"a cluster needs names such as -redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
 	fs.StringVar(&c.redis.Channel, "redis-channel", redis.DefaultChannel, "`template` of a topic's Pub/Sub channel")
 	fs.StringVar(&c.redis.Key, "redis-key", redis.DefaultKey, "`template` of the key of a topic's newest value")
 	fs.StringVar(&c.redis.Stream, "redis-stream", "", "`key` of a stream that ticks are added to, in place of publishing them")
 	fs.IntVar(&c.redis.Entries, "stream-entries", redis.DefaultEntries, "`number` of entries that the stream keeps, or some more")
-	fs.StringVar(&symbols, "symbols", "", "`list` of symbols, separated by commas (default AAPL, BTC-USD, EUR-USD and 21\n"+
-		"more, or none if -n is given)")
+
+	fs.Group("Simulated ticks")
+	fs.StringVar(&c.symbols, "symbols", "", "`list` of symbols, by commas; empty is AAPL, BTC-USD, EUR-USD and 21 more, or none if -n is given")
 	fs.IntVar(&c.market.Generated, "n", 0, "`number` of symbols GEN-000001, GEN-000002, … for load")
 	fs.Float64Var(&c.market.Rate, "rate", 200, "`ticks` per second at speed 1, all symbols together")
-	fs.Float64Var(&c.market.Volatility, "volatility", 1, "`factor` on the yearly volatility of every symbol: 1 is realistic,\n10 is lively to look at")
+	fs.Float64Var(&c.market.Volatility, "volatility", 1, "`factor` on the yearly volatility of every symbol: 1 is realistic, 10 is lively to look at")
 	fs.Uint64Var(&c.market.Seed, "seed", 1, "`number` that decides about all prices: the same seed gives the same ticks")
-	fs.Float64Var(&c.speed, "speed", market.SpeedMin, "`factor` on the rate, 1 to 10")
-	fs.StringVar(&c.replay, "replay", "", "`file` of recorded ticks to publish instead of simulated ones, one a line:\n"+
+
+	fs.Group("Recorded ticks")
+	fs.StringVar(&c.replay, "replay", "", "`file` of recorded ticks to publish instead of simulated ones, one a line: "+
 		`{"topic":"AAPL","ts":1732181723411,"v":{"p":189.87}} with ts in Unix ms`)
 	fs.BoolVar(&c.loop, "loop", false, "start over at the end of -replay, one second later")
+
+	fs.Group("Operation")
+	fs.Float64Var(&c.speed, "speed", market.SpeedMin, "`factor` on the rate, 1 to 10")
 	fs.DurationVar(&c.duration, "for", 0, "end after this `time`, such as 90s or 10m; 0 is never")
 	fs.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
+	fs.Common(&c.check)
+	return c
+}
 
-	switch err := flags.Parse(fs, args, "TICKGEN"); {
-	case errors.Is(err, flag.ErrHelp):
-		io.WriteString(out, usageHead)
-		fs.SetOutput(out)
-		fs.PrintDefaults()
-		return c, flag.ErrHelp
-	case err != nil:
-		return c, err
-	}
+// parse reads args, environment and file. The error is flag.ErrHelp or flags.ErrVersion, or
+// says all that is wrong, a line each.
+func parse(args []string) (*config, error) {
+	c := newConfig()
+	err := c.flags.Parse(args)
 	c.redis.URL = flags.Line(c.redis.URL)
 	if c.redis.Stream != "" {
 		c.redis.Mode = redis.ModeStream
 	}
 	switch {
-	case symbols != "":
-		c.market.Symbols = strings.Split(symbols, ",")
+	case c.symbols != "":
+		c.market.Symbols = strings.Split(c.symbols, ",")
 	case c.market.Generated == 0:
 		c.market.Symbols = market.DefaultSymbols()
 	}
-	return c, flags.Hide(c.validate(), args, "TICKGEN")
+	if isAsked(err) {
+		return c, err
+	}
+	return c, c.flags.Conceal(c.flags.Locate(errors.Join(err, c.validate())), args)
+}
+
+// What errors of configurations begin with, and the flag in front of it.
+var flagErrors = []string{
+	"redis URL", "-redis", "redis-sentinel URL", "-redis", "redis-cluster URL", "-redis", "redis channel", "-redis-channel", "redis key", "-redis-key",
+	"symbol", "-symbols", "generated symbols", "-n", "the market has no symbols", "-symbols", "rate", "-rate", "volatility", "-volatility",
+}
+
+// effects say which flags have no effect, as another is set or is not.
+var effects = []struct {
+	flags string // Their names, with blanks between.
+	none  func(c *config) bool
+	as    string
+}{
+	{"symbols n rate volatility seed", func(c *config) bool { return c.replay != "" }, "-replay is set, so there are no simulated ticks"},
+	{"loop", func(c *config) bool { return c.replay == "" }, "-loop needs -replay FILE, as simulated ticks never end"},
+	{"stream-entries", func(c *config) bool { return c.redis.Stream == "" }, "-redis-stream is not set"},
+	{"redis-channel", func(c *config) bool { return c.redis.Stream != "" }, "-redis-stream is set, and ticks are added to it in place of publishing them"},
 }
 
 // validate returns all that is wrong with c, or nil.
-func (c config) validate() error {
-	errs := []error{redis.Validate(c.redis)}
+func (c *config) validate() error {
+	errs := []error{flags.Named(redis.Validate(c.redis), flagErrors...)}
 	if c.replay == "" {
-		errs = append(errs, c.market.Validate())
-		if c.loop {
-			errs = append(errs, errors.New("-loop needs -replay FILE: simulated ticks never end"))
-		}
+		errs = append(errs, flags.Named(c.market.Validate(), flagErrors...))
+	} else if err := c.readReplay(); err != nil {
+		errs = append(errs, fmt.Errorf("-%w", err)) // Its errors begin with the word replay.
 	}
 	if !(c.speed >= market.SpeedMin && c.speed <= market.SpeedMax) {
 		errs = append(errs, fmt.Errorf("-speed is %v, want %d to %d", c.speed, market.SpeedMin, market.SpeedMax))
@@ -111,5 +136,46 @@ func (c config) validate() error {
 	if c.duration < 0 {
 		errs = append(errs, fmt.Errorf("-for is %v, want 0 (no end) or more, such as 90s", c.duration))
 	}
+	for _, e := range effects {
+		for name := range strings.FieldsSeq(e.flags) {
+			if e.none(c) && c.flags.Changed(name) {
+				errs = append(errs, fmt.Errorf("-%s has no effect: %s", name, e.as))
+			}
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// readReplay opens the recording, and with -check reads all of it.
+func (c *config) readReplay() error {
+	f, err := os.Open(c.replay)
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	defer f.Close()
+	ticks := market.NewReplay(c.replay, f)
+	for c.check && err == nil {
+		_, err = ticks.Next(time.Time{})
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// print writes the effective configuration as flags, without the password of Redis.
+func (c *config) print(w io.Writer) {
+	c.flags.WriteValues(w, func(name, value string) []string {
+		switch name {
+		case "check", "version", "config":
+			return nil
+		case "redis":
+			return []string{c.redis.String()}
+		}
+		return []string{flags.Hide(value)}
+	})
+	c.flags.WriteOrigins(w)
+	if c.replay != "" {
+		fmt.Fprintf(w, "# read and found good: %s\n", c.replay)
+	}
 }

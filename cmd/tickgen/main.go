@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,24 +28,54 @@ func main() { app.Main(run) }
 // run is main with its surroundings passed in. stderr takes lines of several goroutines. It returns
 // the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c, err := parse(args, stdout)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
+	case len(args) > 0 && args[0] == "completion":
+		return complete(args[1:], stdout, stderr)
+	case len(args) == 1 && (args[0] == "help" || args[0] == "version"):
+		args = []string{"-" + args[0]}
+	}
+	c, err := parse(args)
+	if isAsked(err) {
+		if errors.Is(err, flags.ErrVersion) {
+			fmt.Fprintln(stdout, "tickgen", app.BuildVersion())
+		} else {
+			c.flags.WriteHelp(stdout, usageHead)
+		}
 		return app.OK
+	}
+	for _, warning := range c.flags.Warnings() {
+		fmt.Fprintf(stderr, "tickgen: warning: %s\n", warning)
+	}
+	switch {
 	case err != nil:
-		fmt.Fprintf(stderr, "tickgen: %v\nsee tickgen -h\n", err)
+		fmt.Fprintf(stderr, "tickgen: %s\nsee tickgen -h\n", strings.ReplaceAll(err.Error(), "\n", "\ntickgen: "))
 		return app.Usage
+	case c.check:
+		c.print(stdout)
+		return app.OK
 	}
 	if err := publish(ctx, c, stdin, stderr); err != nil {
-		fmt.Fprintf(stderr, "tickgen: %v\n", flags.Hide(err, args, "TICKGEN"))
+		fmt.Fprintf(stderr, "tickgen: %v\n", c.flags.Conceal(err, args))
 		return app.Failed
+	}
+	return app.OK
+}
+
+// isAsked reports whether the help or the version was asked for.
+func isAsked(err error) bool { return errors.Is(err, flag.ErrHelp) || errors.Is(err, flags.ErrVersion) }
+
+// complete is the sub-command completion.
+func complete(args []string, stdout, stderr io.Writer) (code int) {
+	if len(args) != 1 || !newConfig().flags.WriteCompletion(stdout, args[0]) {
+		fmt.Fprintf(stderr, "tickgen completion: want a shell: tickgen completion %s\n", flags.Shells)
+		return app.Usage
 	}
 	return app.OK
 }
 
 // publish publishes until ctx ends, the time is over, the ticks are, or somebody says
 // quit.
-func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) error {
+func publish(ctx context.Context, c *config, stdin io.Reader, stderr io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
@@ -55,6 +86,8 @@ func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) e
 	defer closeTicks()
 	log := app.LogConfig{Level: c.logLevel.String(), Format: "text"}.Logger(stderr)
 	slog.SetDefault(log)
+	v := app.BuildVersion()
+	log.Info("starting", "version", v.Version, "commit", v.Commit, "go", v.Go)
 	redis.RouteLog(log)
 	publisher, err := redis.NewPublisher(ctx, c.redis, log)
 	if err != nil {
@@ -89,7 +122,7 @@ func publish(ctx context.Context, c config, stdin io.Reader, stderr io.Writer) e
 }
 
 // open returns the ticks and their rate, 0 if they have their own times.
-func open(c config) (ticks market.Ticks, rate float64, closeTicks func() error, err error) {
+func open(c *config) (ticks market.Ticks, rate float64, closeTicks func() error, err error) {
 	if c.replay == "" {
 		m, err := market.New(c.market)
 		return m, c.market.Rate, func() error { return nil }, err

@@ -123,7 +123,7 @@ func TestReplayEnds(t *testing.T) {
 		t.Error("the line is not named")
 	}
 	p = start(t, "-redis", s.URL(), "-replay", file+"x")
-	p.exits(t, 1)
+	p.exits(t, 2)
 	if p.stderr.Count("no such file") == 0 {
 		t.Error("the file is not named")
 	}
@@ -142,15 +142,14 @@ func TestFlags(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"-rate abc", []string{`"abc"`, "want -rate ticks: ticks per second"}},
-		{"-rate", []string{"-rate has no value", "want -rate ticks"}},
+		{"-rate abc", []string{`-rate is "abc", want a number such as 200: ticks per second`}},
+		{"-rate", []string{"-rate has no value, want a number"}},
 		{"-bogus", []string{"unknown flag -bogus"}},
-		{"-for soon", []string{"want -for time: end after"}},
+		{"-for soon", []string{"want a duration such as 10s (units: ms, s, m, h): end after"}},
 		{"-log-level loud", []string{"debug, info, warn or error"}},
 		{"redis://:secret@h", []string{"belongs to no flag"}},
 		{"-redis redis://:secret/x@h -redis-channel x -speed 11 -rate 0 -loop -for -1s",
-			[]string{"redis URL is not valid", `redis channel is "x"`, "-speed is 11", "rate is 0", "-loop needs -replay", "-for is -1s"}},
-		{"-redis redis://:secret@h#1", []string{"%23"}},
+			[]string{"redis URL is not valid", `redis channel is "x"`, "-speed is 11", "rate is 0", "-loop needs -replay FILE", "-for is -1s"}},
 		{"-rate redis://:secret@h", []string{`"redis://xxxxx@h"`, "want -rate ticks"}},
 		{"-redis-channel redis://:secret@h", []string{"redis channel is"}},
 		{"-redis://:secret@h", []string{"-redis"}},
@@ -183,11 +182,11 @@ func TestHelpAndDefaults(t *testing.T) {
 		}
 	}
 	t.Setenv("TICKGEN_RATE", "7")
-	c, err := parse([]string{"-n", "5"}, io.Discard)
+	c, err := parse([]string{"-n", "5"})
 	if err != nil || c.market.Rate != 7 || len(c.market.Symbols) != 0 || c.market.Generated != 5 {
 		t.Errorf("config = %+v, %v", c, err)
 	}
-	if c, err = parse(nil, io.Discard); err != nil || len(c.market.Symbols) != len(market.DefaultSymbols()) {
+	if c, err = parse(nil); err != nil || len(c.market.Symbols) != len(market.DefaultSymbols()) {
 		t.Errorf("config = %+v, %v", c, err)
 	}
 }
@@ -221,7 +220,7 @@ func TestNoPasswordIsShown(t *testing.T) {
 // A final line end in the environment is none of the URL.
 func TestLineEndInTheEnvironment(t *testing.T) {
 	t.Setenv("TICKGEN_REDIS", "redis://:p@h\n")
-	if c, err := parse(nil, io.Discard); err != nil || c.redis.URL != "redis://:p@h" {
+	if c, err := parse(nil); err != nil || c.redis.URL != "redis://:p@h" {
 		t.Errorf("%s, %v", c.redis, err)
 	}
 }

@@ -110,6 +110,16 @@ func publicKey(id string, public any) (key, error) {
 	return k, nil
 }
 
+// ValidateFiles reads the file that c names, if there is one, and returns what is wrong with it,
+// or nil.
+func (c Config) ValidateFiles() error {
+	if c.SecretFile == "" && c.KeyFile == "" {
+		return nil
+	}
+	_, err := readKeys(c)
+	return err
+}
+
 // readKeys returns the keys of a Config that has no URL.
 func readKeys(cfg Config) ([]key, error) {
 	if cfg.KeyFile != "" {

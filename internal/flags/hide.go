@@ -3,21 +3,22 @@ package flags
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// Hide returns an error without the users and passwords of URLs that are in args, or in variables
-// of the environment with the prefix. An error quotes the value of a flag that can't be right, and
+// Conceal returns an error without the users and passwords of URLs that are in args, in the file,
+// or in variables of the environment with the prefix. An error quotes the value of a flag that can't be right, and
 // somebody may have given it a URL that was meant for another one.
-func Hide(err error, args []string, prefix string) error {
+func (s *Set) Conceal(err error, args []string) error {
 	if err == nil {
 		return nil
 	}
-	values := args
+	values := slices.Concat(args, s.fileValues)
 	for _, variable := range os.Environ() {
-		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, prefix+"_") {
-			values = append(values[:len(values):len(values)], value)
+		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, s.prefix+"_") {
+			values = append(values, value)
 		}
 	}
 	text := err.Error()

@@ -14,23 +14,23 @@ func TestErrorsHidePasswords(t *testing.T) {
 		{"-rate", url}, {"-rate=" + url}, {"-" + url}, {"-rate" + url}, {"-redis:" + url}, {"--" + url}, {url}, {"-max-wait", "x," + url + ",y"},
 		{"-max-wait", "x " + url},
 	} {
-		fs, _, _ := newSet()
+		fs, _ := newSet()
 		fs.String("redis", "", "")
-		err := Parse(fs, args, "X")
+		err := fs.Conceal(fs.Parse(args), args)
 		if err == nil || strings.Contains(err.Error(), "se@") || strings.Contains(err.Error(), "open") || strings.Contains(err.Error(), "same") {
 			t.Errorf("%q: %v", args, err)
 		}
 	}
 	t.Setenv("X_RATE", url)
-	fs, _, _ := newSet()
-	if err := Parse(fs, nil, "X"); err == nil || strings.Contains(err.Error(), "open") || !strings.Contains(err.Error(), "X_RATE") {
+	fs, _ := newSet()
+	if err := fs.Conceal(fs.Parse(nil), nil); err == nil || strings.Contains(err.Error(), "open") || !strings.Contains(err.Error(), "X_RATE") {
 		t.Errorf("in the environment: %v", err)
 	}
 	same := errors.New("want redis://user:password@host")
-	if err := Hide(same, []string{"-redis", url}, "X"); err != same {
+	if err := fs.Conceal(same, []string{"-redis", url}); err != same {
 		t.Errorf("what is right became %v", err)
 	}
-	if Hide(nil, nil, "X") != nil || !errors.Is(Parse(fs, []string{"-h"}, "X"), flag.ErrHelp) {
+	if fs.Conceal(nil, nil) != nil || !errors.Is(fs.Parse([]string{"-h"}), flag.ErrHelp) {
 		t.Error("no error became one")
 	}
 }

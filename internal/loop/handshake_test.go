@@ -150,7 +150,7 @@ func TestHealthPath(t *testing.T) {
 		st := e.Stats()
 		return st.Loop[HealthChecks] == checks+1 && st.Refused["unavailable"] == 1 && st.Refused["method"] == 2 && st.Refused["bad_request"] == 1 && st.Loop[Pages] == 0
 	}, "the checks to be counted, and none as refused")
-	e.draining.Store(true)
+	e.onLoops(func(l *loop) { l.shutting.shut = true })
 	if head, _ := e.one("GET /well HTTP/1.0\r\n\r\n"); !strings.HasPrefix(head, "HTTP/1.1 503 ") {
 		t.Errorf("while the edge goes down: answered with %q", head)
 	}

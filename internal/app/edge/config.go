@@ -54,21 +54,22 @@ type Config struct {
 	symbols, existing, origin, tokenTypes, trusted, adminHost string
 }
 
-// Parse reads flags and environment. The error is flag.ErrHelp, or says all that is wrong, a
-// line each.
+// Parse reads flags, environment and file, and the files that they name. The error is
+// flag.ErrHelp or flags.ErrVersion, or says all that is wrong, a line each.
 func Parse(args []string) (*Config, error) {
-	c := newConfig()
-	if err := c.read(args); err != nil {
+	c := newConfig(commands...)
+	err := c.read(args)
+	if errors.Is(err, flag.ErrHelp) || errors.Is(err, flags.ErrVersion) {
 		return c, err
 	}
-	return c, flags.Hide(errors.Join(c.validate(), c.fill()), args, envPrefix)
+	return c, c.flags.Conceal(c.flags.Locate(errors.Join(err, c.validate(), c.fill())), args)
 }
 
-// read sets c from args and environment. Ranges are for validate to look at.
+// read sets c from args, environment and file. Ranges are for validate to look at.
 func (c *Config) read(args []string) error {
 	c.table.Linger, c.loop.Shard.CloseTimeout = linger, closeTimeout
 	c.tokens.Secret = []byte(os.Getenv(secretEnv))
-	err := flags.Parse(c.flags.FlagSet, args, envPrefix)
+	err := c.flags.Parse(args)
 	c.tokens.JWKSURL = flags.Line(c.tokens.JWKSURL)
 	return err
 }
@@ -80,10 +81,10 @@ func (c *Config) validate() error {
 	errs.add(c.readLists())
 	errs.add(c.readPaths())
 	if !app.IsHostPort(c.loop.Listen) {
-		errs.bad("-listen is %q, want host:port such as :8080 or 127.0.0.1:8080", c.loop.Listen)
+		errs.bad("-listen is %s, want host:port such as :8080 or 127.0.0.1:8080", flags.Quote(c.loop.Listen))
 	}
 	if c.admin != "" && !app.IsHostPort(c.admin) {
-		errs.bad("-admin is %q, want host:port such as 127.0.0.1:8081, or nothing", c.admin)
+		errs.bad("-admin is %s, want host:port such as 127.0.0.1:8081, or nothing", flags.Quote(c.admin))
 	}
 	if c.loop.MaxConns < 0 {
 		errs.bad("-max-conns is %d, want 0 or more", c.loop.MaxConns)
@@ -109,17 +110,18 @@ func (c *Config) validate() error {
 	if c.demo && c.redis.given {
 		errs.bad("-demo brings its own Redis: leave -redis out, or -demo")
 	}
-	if err := c.market.Validate(); c.demo && err != nil {
-		errs.bad("-demo: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	if c.demo {
+		errs.add(flags.Named(c.market.Validate(), marketErrors...))
 	}
 	sources, brokers := c.feed()
-	errs.add(sources.Validate())
+	errs.add(flags.Named(sources.Validate(), redisErrors...))
 	if len(brokers) == 0 {
 		brokers = []redis.Config{c.broker} // What is wrong beside that is said at once.
 		brokers[0].URL = defaultRedis
 	}
-	errs.add(redis.Validate(brokers...))
+	errs.add(flags.Named(redis.Validate(brokers...), redisErrors...))
 	errs.add(c.validateTokens())
+	errs.add(c.validateEffect())
 	return errors.Join(errs...)
 }
 
@@ -149,6 +151,22 @@ var (
 		"PerPrefix.PerSecond", "-conn-rate-per-ip", "PerPrefix.Burst", "-conn-burst-per-ip")
 	tableFlags     = strings.NewReplacer("StaleFloor", "-stale-floor", "StaleAfter", "-stale-after")
 	newTopicsFlags = strings.NewReplacer("PerSecond", "-new-topics-rate-per-ip", "Burst", "-new-topics-burst-per-ip")
+)
+
+// What errors of configurations that know no fields begin with, and the flag in front of it.
+var (
+	redisErrors = []string{
+		"redis source", "-redis", "redis URL", "-redis", "redis-sentinel URL", "-redis", "redis-cluster URL", "-redis",
+		"redis mode", "-redis-mode", "redis stream", "-redis-stream", "the redis stream", "-redis-stream", "redis timeout", "-feed-timeout",
+		"redis channel", "-redis-channel", "redis key", "-redis-key", "tick version field", "-tick-version-field",
+		"redis TLS files", "-redis-tls-ca, -redis-tls-cert or -redis-tls-key", "redis TLS authorities", "-redis-tls-ca",
+		"redis TLS certificate", "-redis-tls-cert and -redis-tls-key",
+	}
+	tokenErrors = []string{
+		"token secret file", "-jwt-secret-file", "token secret", secretEnv, "token key file", "-jwt-key-file", "JWKS URL", "-jwt-jwks-url",
+		"JWKS refresh", "-jwt-jwks-refresh", "token leeway", "-jwt-leeway", "topics claim", "-jwt-topics-claim", "token type", "-jwt-type",
+	}
+	marketErrors = []string{"symbol", "-demo-symbols", "rate", "-demo-rate", "volatility", "-demo-volatility"}
 )
 
 // named puts flags in the place of the fields in an error.
@@ -212,13 +230,13 @@ func (c *Config) validateTokens() error {
 	case len(given) > 1:
 		errs.bad("%s are set, want one source of token keys", strings.Join(given, " and "))
 	case len(given) == 1:
-		return c.tokens.Validate()
+		return flags.Named(errors.Join(c.tokens.Validate(), c.tokens.ValidateFiles()), tokenErrors...)
 	default:
 		if c.loop.MaxSessions > 0 {
 			errs.bad("-max-sessions-per-user is set, and users are known by their tokens: set %s", sources)
 		}
 		c.flags.VisitAll(func(f *flag.Flag) {
-			if strings.HasPrefix(f.Name, "jwt-") && f.Value.String() != f.DefValue {
+			if strings.HasPrefix(f.Name, "jwt-") && c.flags.Changed(f.Name) {
 				errs.bad("-%s is set, and no source of token keys: set %s", f.Name, sources)
 			}
 		})
@@ -242,7 +260,7 @@ func (c *Config) tokenSources() (given []string) {
 // fill sets what depends on other flags or on this host. The error says that the host can't
 // hold as many connections.
 func (c *Config) fill() error {
-	c.page = c.page || c.demo
+	c.page = c.page || c.demo && c.flags.From("page").Kind == flags.FromDefault
 	fillBurst(&c.loop.Guard.Total, 2*c.loop.Guard.Total.PerSecond)
 	fillBurst(&c.loop.Guard.PerPrefix, 10*c.loop.Guard.PerPrefix.PerSecond)
 	fillBurst(&c.newTopics, max(8*c.newTopics.PerSecond, 4*c.loop.Shard.MaxTopics))

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"tickedge/internal/app"
 	"tickedge/internal/fanout"
 	"tickedge/internal/loop"
 )
@@ -72,9 +73,16 @@ func debugConnOf(who loop.Identity, in int, c *fanout.ConnInfo) debugConn {
 // debugPages are the edge's own pages of the admin port.
 func debugPages(server *loop.Server) map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
+		"/version":         serveVersion,
 		"/debug/conns":     func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, server) },
 		"/debug/evictions": func(w http.ResponseWriter, r *http.Request) { serveEvictions(w, r, server) },
 	}
+}
+
+// serveVersion answers /version.
+func serveVersion(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(app.BuildVersion()) // Who has gone needs no answer.
 }
 
 // serveConns answers /debug/conns?sort=…&n=….

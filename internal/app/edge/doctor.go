@@ -33,18 +33,22 @@ Exit code: 0 enough, or no goal given; 1 -max-conns can't be held; 2 a flag is w
 func examine(args []string, stdout, stderr io.Writer) int {
 	c := newConfig()
 	asJSON := c.flags.Bool("json", false, "print JSON")
-	switch err := c.read(args); {
+	c.flags.OnlyArgs("json")
+	err := c.read(args)
+	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, doctorHelp)
 		return app.OK
-	case err != nil:
-		return misused(stderr, "edge doctor", err)
+	case errors.Is(err, flags.ErrVersion):
+		fmt.Fprintln(stdout, "edge", app.BuildVersion())
+		return app.OK
 	}
 	// The edge refuses a maximum that this host can't hold. To the doctor that is an answer
 	// and no mistake, so it does not fill in what the host allows.
-	if err := flags.Hide(c.validate(), args, envPrefix); err != nil {
-		return misused(stderr, "edge doctor", err)
+	if err = c.flags.Conceal(c.flags.Locate(errors.Join(err, c.validate())), args); err != nil {
+		return misused(stderr, "edge doctor", c, err)
 	}
+	warn(stderr, "edge doctor", c)
 	if runtime.GOOS != "linux" {
 		fmt.Fprintln(stderr, "edge doctor: it only knows Linux, and this is", runtime.GOOS)
 		return app.Failed

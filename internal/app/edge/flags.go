@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,9 +26,9 @@ const envPrefix = "EDGE"
 const secretEnv = envPrefix + "_JWT_SECRET"
 
 // newConfig returns the defaults, and the flags that are bound to them. Durations take a unit,
-// such as 500ms, 10s or 2m.
-func newConfig() *Config {
-	c := &Config{flags: flags.New("edge")}
+// such as 500ms, 10s or 2m. commands may stand in place of flags.
+func newConfig(commands ...string) *Config {
+	c := &Config{flags: flags.New("edge", envPrefix, []string{secretEnv}, commands)}
 	c.serverFlags(c.flags)
 	c.clientFlags(c.flags, &c.loop.Shard)
 	c.accessFlags(c.flags, &c.tokens, &c.loop.Guard)
@@ -132,7 +133,7 @@ func (c *Config) operatorFlags(fs *flags.Set) {
 	fs.BoolVar(&c.readyNeedsFeed, "ready-needs-feed", false, "/readyz is 503 whenever the feed is down, not only until it has been up; set it where another edge may have newer values")
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
-	fs.BoolVar(&c.check, "check", false, "print the effective configuration and end")
+	fs.Common(&c.check)
 }
 
 // sources is the value of -redis.
@@ -173,35 +174,73 @@ func (s *sources) Set(text string) error {
 	return nil
 }
 
+// Several says to package flags that each Set adds to what there is.
+func (s *sources) Several() {}
+
 // print writes the effective configuration as flags, without the password of Redis and
-// the query of the JWKS URL.
+// the query of the JWKS URL. Comments say what is from where.
 func (c *Config) print(w io.Writer) {
 	c.flags.WriteValues(w, func(name, value string) []string {
 		switch name {
-		case "check":
+		case "check", "version", "config":
 			return nil
 		case "redis":
+			if c.demo {
+				return nil // It brings its own.
+			}
 			return strings.Fields(value)
 		case "jwt-jwks-url":
 			if before, _, has := strings.Cut(value, "?"); has {
-				value = before + "?xxxxx"
+				return []string{before + "?xxxxx"}
 			}
 		}
-		return []string{value}
+		return []string{flags.Hide(value)}
 	})
+	c.flags.WriteOrigins(w)
+	c.printSecrets(w)
+}
+
+// printSecrets says where secrets are from, and which files were read.
+func (c *Config) printSecrets(w io.Writer) {
+	switch {
+	case len(c.tokens.Secret) > 0:
+		fmt.Fprintf(w, "# secret of tokens: from %s in the environment\n", secretEnv)
+	case c.tokens.SecretFile != "":
+		fmt.Fprintf(w, "# secret of tokens: from the file %s\n", c.tokens.SecretFile)
+	}
+	if slices.ContainsFunc(c.redis.list, func(s sourceFlag) bool { return s.String() != string(s) }) {
+		where := "-redis on the command line, where all users of this host can read it: better " + envPrefix + "_REDIS or -config"
+		if from := c.flags.From("redis"); from.Where != "" {
+			where = from.Where
+		}
+		fmt.Fprintf(w, "# password of Redis: from %s\n", where)
+	}
+	for _, file := range []string{c.tokens.SecretFile, c.tokens.KeyFile, c.broker.TLS.CA, c.broker.TLS.Cert, c.broker.TLS.Key} {
+		if file != "" {
+			fmt.Fprintf(w, "# read and found good: %s\n", file)
+		}
+	}
+	if c.tokens.JWKSURL != "" {
+		fmt.Fprintln(w, "# not asked: -jwt-jwks-url and Redis")
+	}
 }
 
 // help writes what -h shows.
 func (c *Config) help(w io.Writer) {
-	fmt.Fprint(w, `edge brings the newest ticks from Redis to WebSocket clients at /ws (-path).
+	c.flags.WriteHelp(w, `edge brings the newest ticks from Redis to WebSocket clients at /ws (-path).
 
-  edge -demo                      try it with nothing else: http://localhost:8080/
+  edge -demo                      try it: http://localhost:8080/
   edge -redis redis://host:6379   run it
-  edge doctor -max-conns 100000   say what this host can hold, and what to change (-json)
-  edge healthcheck                say whether the edge of this host or container is ready
+  edge -check                     say what is set, and what is wrong
+  edge doctor -max-conns 100000   say what this host can hold, and what to
+                                  change (-json)
+  edge healthcheck                say whether the edge of this host or container is
+                                  ready
+  edge version                    say which version this is
+  edge completion bash            make a shell complete flags (zsh, fish)
 
-Every flag is also an environment variable: -max-conns is EDGE_MAX_CONNS. A flag wins.
+Every flag is also an environment variable, and a line of a file: -max-conns 1000 is EDGE_MAX_CONNS=1000, and max-conns: 1000 in the file of -config. A flag goes before the environment, and that before the file.
+
 Times take a unit: 500ms, 10s, 2m.
 `)
-	c.flags.WriteHelp(w)
 }

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"tickedge/internal/app"
+	"tickedge/internal/flags"
 )
 
 const healthHelp = `edge healthcheck asks the edge of this host or container whether it is ready, for images
@@ -35,16 +36,20 @@ const answerMost = 1 << 10
 // healthcheck is the sub-command healthcheck. It returns the exit code.
 func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
 	c := newConfig()
+	c.flags.OnlyArgs("timeout", "live")
 	timeout := c.flags.Duration("timeout", 3*time.Second, "how long an answer may take")
 	live := c.flags.Bool("live", false, "ask /healthz instead of /readyz: whether the process works")
 	switch err := c.read(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, healthHelp)
 		return app.OK
+	case errors.Is(err, flags.ErrVersion):
+		fmt.Fprintln(stdout, "edge", app.BuildVersion())
+		return app.OK
 	case err != nil:
-		return misused(stderr, "edge healthcheck", err)
+		return misused(stderr, "edge healthcheck", c, c.flags.Conceal(err, args))
 	case *timeout <= 0:
-		return misused(stderr, "edge healthcheck", fmt.Errorf("-timeout is %v, want more than 0s", *timeout))
+		return misused(stderr, "edge healthcheck", c, fmt.Errorf("-timeout is %v, want more than 0s", *timeout))
 	}
 	path := "/readyz"
 	if *live {

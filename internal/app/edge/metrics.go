@@ -26,6 +26,10 @@ type metric struct {
 
 // metricTable has all of them. Those of loops and shards are added by allMetrics.
 var metricTable = []metric{
+	{"build_info", "The version, commit and Go of this edge. It is always 1.", "version commit go", func(_ *scrape, to sink) {
+		v := app.BuildVersion()
+		to.put(1, v.Version, v.Commit, v.Go)
+	}},
 	{"connections", "Connections open now, by what they are doing.", "state", by(func(s *scrape) map[string]int {
 		return map[string]int{"handshake": s.loops.Opening, "open": s.loops.Open, "closing": s.loops.Closing}
 	})},

@@ -5,6 +5,7 @@
 //	config.go     what can be set: lists, ranges, and what follows from the host
 //	flags.go      the flags
 //	paths.go      which paths the client port has
+//	effect.go     flags that have no effect beside others
 //	doctor.go     the sub-command doctor
 //	health.go     the sub-command healthcheck
 //	metrics.go    /metrics
@@ -36,6 +37,7 @@ import (
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/fanout"
 	"tickedge/internal/feed"
+	"tickedge/internal/flags"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 	"tickedge/internal/market"
@@ -43,31 +45,51 @@ import (
 	"tickedge/internal/topics"
 )
 
-// Main is the program: flags, help and -check, and the doctor. It fits the process to an edge,
+// commands may stand in place of flags. Main knows what they do.
+var commands = []string{"completion", "doctor", "healthcheck", "help", "version"}
+
+// Main is the program: flags, help, version and -check, and the commands. It fits the process to an edge,
 // which a program that calls [Run] does as it likes: what happens to signals, GOMAXPROCS, the
 // garbage collector, and what go-redis says.
 func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) (code int) {
+	command, rest := "", args
 	if len(args) > 0 {
-		switch args[0] {
-		case "doctor":
-			return examine(args[1:], stdout, stderr)
-		case "healthcheck":
-			return healthcheck(ctx, args[1:], stdout, stderr)
-		}
+		command, rest = args[0], args[1:]
+	}
+	switch command {
+	case "doctor":
+		return examine(rest, stdout, stderr)
+	case "healthcheck":
+		return healthcheck(ctx, rest, stdout, stderr)
+	case "completion":
+		return complete(rest, stdout, stderr)
+	case "help":
+		args = []string{"-h"}
+	case "version":
+		args = append([]string{"-version"}, rest...)
 	}
 	c, err := Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		c.help(stdout)
 		return app.OK
+	case errors.Is(err, flags.ErrVersion):
+		fmt.Fprintln(stdout, "edge", app.BuildVersion())
+		return app.OK
 	case err != nil:
-		return misused(stderr, "edge", err)
+		return misused(stderr, "edge", c, err)
 	case c.check:
+		warn(stderr, "edge", c)
 		c.print(stdout)
 		return app.OK
 	}
 	log := c.log.Logger(stderr)
 	slog.SetDefault(log) // Libraries that log by package log must not wait for standard error either.
+	v := app.BuildVersion()
+	log.Info("starting", "version", v.Version, "commit", v.Commit, "go", v.Go)
+	for _, warning := range c.flags.Warnings() {
+		log.Warn(warning)
+	}
 	tuneRuntime(c.loop.Loops)
 	// A terminal that was closed is no reason to send clients away.
 	signal.Ignore(syscall.SIGHUP)
@@ -78,8 +100,25 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	return Run(ctx, c, log)
 }
 
+// complete is the sub-command completion.
+func complete(args []string, stdout, stderr io.Writer) (code int) {
+	if len(args) != 1 || !newConfig(commands...).flags.WriteCompletion(stdout, args[0]) {
+		fmt.Fprintf(stderr, "edge completion: want a shell: edge completion %s\n", flags.Shells)
+		return app.Usage
+	}
+	return app.OK
+}
+
+// warn says what was noticed and is no mistake, a line each.
+func warn(stderr io.Writer, program string, c *Config) {
+	for _, warning := range c.flags.Warnings() {
+		fmt.Fprintf(stderr, "%s: warning: %s\n", program, warning)
+	}
+}
+
 // misused says what is wrong with the flags, a line each.
-func misused(stderr io.Writer, program string, err error) (code int) {
+func misused(stderr io.Writer, program string, c *Config, err error) (code int) {
+	warn(stderr, program, c)
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(stderr, "%s: %s\n", program, line)
 	}

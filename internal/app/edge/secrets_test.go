@@ -39,10 +39,10 @@ func TestNoPasswordIsShown(t *testing.T) {
 				{"-redis://u:" + p + "@h"},
 				{"redis://u:" + p + "@h"},
 			} {
-				shown, code := check(t, args)
+				text, code := shown(t, args)
 				for _, part := range parts {
-					if strings.Contains(shown, part) {
-						t.Fatalf("seed %d: %q shows %s (code %d):\n%s", seed, args, part, code, shown)
+					if strings.Contains(text, part) {
+						t.Fatalf("seed %d: %q shows %s (code %d):\n%s", seed, args, part, code, text)
 					}
 				}
 			}
@@ -50,8 +50,8 @@ func TestNoPasswordIsShown(t *testing.T) {
 	}
 }
 
-// check runs -check with flags, or with a variable in the environment.
-func check(t *testing.T, args []string) (shown string, code int) {
+// shown runs -check with flags, or with a variable in the environment.
+func shown(t *testing.T, args []string) (text string, code int) {
 	t.Helper()
 	all := []string{"-check"}
 	if name, is := strings.CutPrefix(args[0], "EDGE_"); is {
@@ -77,8 +77,8 @@ func TestLineEndsInTheEnvironment(t *testing.T) {
 
 // A blank in a URL is said to be one, and is not the end of it.
 func TestBlankInAURL(t *testing.T) {
-	shown, code := check(t, []string{"-redis", "redis://u:1 23@h"})
-	if code != app.Usage || !strings.Contains(shown, "a blank as it is. In the user or the password write it as %20") || strings.Contains(shown, "redis source 2") {
-		t.Errorf("code %d:\n%s", code, shown)
+	text, code := shown(t, []string{"-redis", "redis://u:1 23@h"})
+	if code != app.Usage || !strings.Contains(text, "a blank as it is. In the user or the password write it as %20") || strings.Contains(text, "redis source 2") {
+		t.Errorf("code %d:\n%s", code, text)
 	}
 }

@@ -1,0 +1,45 @@
+package edge
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+
+	"tickedge/internal/broker/redis"
+)
+
+// effects say beside which others flags have no effect. Who sets one of these expects something
+// that will not happen, so it is a mistake. What is said of a burst without its rate, of TLS
+// files and of tokens is beside the other rules of these.
+var effects = []struct {
+	flags string // Their names, with blanks between; one with a star stands for all that begin like it.
+	none  func(c *Config) bool
+	as    string
+}{
+	{"demo-*", func(c *Config) bool { return !c.demo }, "-demo is not set, and it is what has a simulated market"},
+	{"admin-host ready-needs-feed", func(c *Config) bool { return c.admin == "" }, "-admin is empty, so there is no admin port"},
+	{"redis-channel", func(c *Config) bool { return c.broker.Mode == redis.ModeStream }, "-redis-mode is stream, and a stream brings all ticks"},
+	{"stale-floor", func(c *Config) bool { return c.table.StaleAfter > 0 }, "-stale-after is set, and holds whatever the gaps of a topic are"},
+	{"command-burst", func(c *Config) bool { return c.loop.Shard.CommandRate == 0 }, "-command-rate is 0, so commands have no limit"},
+	{"jwt-jwks-refresh", func(c *Config) bool { return len(c.tokenSources()) == 1 && c.tokens.JWKSURL == "" }, "-jwt-jwks-url is not set, and other keys are not fetched"},
+	{"loops", func(*Config) bool { return runtime.GOOS != "linux" }, "this is " + runtime.GOOS + ", where there is one event loop"},
+}
+
+// validateEffect returns which flags are set and have no effect, or nil.
+func (c *Config) validateEffect() error {
+	var errs problems
+	for _, e := range effects {
+		if !e.none(c) {
+			continue
+		}
+		for name := range c.flags.Names {
+			for _, of := range strings.Fields(e.flags) {
+				prefix, all := strings.CutSuffix(of, "*")
+				if (name == of || all && strings.HasPrefix(name, prefix)) && c.flags.Changed(name) {
+					errs.bad("-%s has no effect: %s", name, e.as)
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
