@@ -15,11 +15,12 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 		l.refuse(c, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
 		return
 	}
-	if refusal := wsproto.CheckUpgrade(&req); refusal != nil {
-		l.refuse(c, refusal)
-		return
-	}
+	// Before the upgrade, so that a page whose WebSocket was refused can find out why: browsers do not tell, but any
+	// request to the same path is refused for the same reasons.
 	opening, claims, refusal := l.identify(c, &req)
+	if refusal == nil {
+		refusal = wsproto.CheckUpgrade(&req)
+	}
 	if refusal != nil {
 		l.refuse(c, refusal)
 		return
