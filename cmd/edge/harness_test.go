@@ -51,6 +51,7 @@ func runMore() {
 const binaryEnv = "EDGE_TEST_BINARY"
 
 func testMain(m *testing.M) int {
+	defer quitChromium()
 	if binary = os.Getenv(binaryEnv); binary != "" {
 		return m.Run()
 	}

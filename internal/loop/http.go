@@ -89,9 +89,9 @@ func (l *loop) page(c *conn, req httphead.Request, _ []byte) {
 		l.refuse(c, &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at /ws"})
 	case method == "GET":
 		l.counts.Loop[Pages]++
-		l.closeWith(c, causeHTTP, page)
+		l.closeWith(c, causeHTTP, page.Answer(&req))
 	case method == "HEAD":
-		head, _, _ := bytes.Cut(page, []byte("\r\n\r\n"))
+		head, _, _ := bytes.Cut(page.Answer(&req), []byte("\r\n\r\n"))
 		l.counts.Loop[Pages]++
 		l.closeWith(c, causeHTTP, append(append(l.out[:0], head...), "\r\n\r\n"...))
 	default:

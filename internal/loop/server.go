@@ -41,6 +41,7 @@ import (
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/guard"
+	"tickedge/internal/httphead"
 	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
 	"tickedge/internal/wsproto"
@@ -58,7 +59,7 @@ type Config struct {
 	MaxConns int    // Connections held at a time, over all loops.
 	Backlog  int64  // Bytes that sockets have not taken, over all loops; 0 is no limit.
 
-	Pages map[string][]byte // Whole responses to GET, by path.
+	Pages map[string]*httphead.Page // By path.
 
 	Guard         guard.Config   // How much one client may have.
 	Trusted       guard.Trusted  // The proxies whose X-Forwarded-For is believed.

@@ -12,12 +12,13 @@ import (
 //go:embed page.html
 var page string
 
-// pageResponse is the whole response that brings a page.
-func pageResponse(html string) []byte {
+// boardPage makes what is answered with a page. It is zipped here, at the start, and not when the
+// edge is built: that takes some milliseconds, and so no copy of the page can be an old one.
+func boardPage(html string) *httphead.Page {
 	// The page's own inline script and style, this host, and nothing else.
 	csp := "default-src 'none'; script-src " + inlineHash(html, "script") + "; style-src " + inlineHash(html, "style") +
 		"; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	return httphead.AppendResponse(nil, 200, "text/html; charset=utf-8",
+	return httphead.NewPage("text/html; charset=utf-8",
 		"Content-Security-Policy: "+csp+"\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-cache\r\n", html)
 }
 

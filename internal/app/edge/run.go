@@ -33,6 +33,7 @@ import (
 	"tickedge/internal/fanout"
 	"tickedge/internal/feed"
 	"tickedge/internal/guard"
+	"tickedge/internal/httphead"
 	"tickedge/internal/loop"
 	"tickedge/internal/market"
 	"tickedge/internal/panics"
@@ -226,7 +227,7 @@ func (e *edge) startServer() (err error) {
 	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics
 	cfg.Shard.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
 	if e.cfg.page {
-		cfg.Pages = map[string][]byte{"/": pageResponse(page)}
+		cfg.Pages = map[string]*httphead.Page{"/": boardPage(page)}
 	}
 	e.server, err = loop.Start(cfg, e.table)
 	return err
