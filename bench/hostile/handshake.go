@@ -91,9 +91,14 @@ func (all *inputs) fields() {
 	for _, v := range []string{"0", "8", "12", "14", "-1", "013", "13, 8", "13a", "", "99999999999999999999"} {
 		add("HTTP 426", rfc+"4.2.2", fmt.Sprintf("version %q", v), replaced(versionField, "Sec-WebSocket-Version: "+v))
 	}
-	for _, k := range []string{"", "short", "AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB==", "AAAAAAAAAAAAAAAAAAAAAAAA", "????????????????????????", strings.Repeat("A", 4000)} {
+	for _, k := range []string{"", "short", "AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAAAA", "????????????????????????", strings.Repeat("A", 4000)} {
 		add("HTTP 400", rfc+"4.2.1", fmt.Sprintf("key %.30q of %d bytes", k, len(k)), replaced(keyField, "Sec-WebSocket-Key: "+k))
 	}
+	add(welcome, http+"2.2", "an empty line before the request line", "\r\n"+with())
+	add("HTTP 400", http+"2.2", "two empty lines before the request line", "\r\n\r\n"+with())
+	add(welcome, "PROTOCOL.md", "a sub-protocol and a token, where none is asked for", with("Sec-WebSocket-Protocol: bearer.x", "Sec-WebSocket-Protocol: tickedge.v1"))
+	add("HTTP 400", "PROTOCOL.md", "a token alone as a sub-protocol", with("Sec-WebSocket-Protocol: bearer.x"))
+	add("HTTP 400", "PROTOCOL.md", "tokens in two places", with("Sec-WebSocket-Protocol: bearer.x, tickedge.v1", "Authorization: Bearer x"))
 	add(welcome, "PROTOCOL.md", "extensions and sub-protocols", with("Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: a, b"))
 }
 
@@ -136,7 +141,11 @@ func (all *inputs) requestLines() {
 	line("HTTP 400", http+"3.2.2", "GET ftp://edge.example/ws HTTP/1.1")
 	line("HTTP 400", http+"3.2.2", "GET http:///ws HTTP/1.1")
 	line("HTTP 404", "PROTOCOL.md", "GET /../ws HTTP/1.1")
-	line("HTTP 404", "PROTOCOL.md", "GET /ws/ HTTP/1.1")
+	line("HTTP 404", "PROTOCOL.md", "GET /ws// HTTP/1.1")
+	line(welcome, "PROTOCOL.md", "GET /ws/ HTTP/1.1")
+	line(welcome, "RFC 3986, 6.2.2", "GET /%77s HTTP/1.1")
+	line(welcome, http+"3.2.2", "GET wss://edge.example/ws HTTP/1.1")
+	line(welcome, "PROTOCOL.md", "GET /ws?ref=100%&a;b&%zz=%=& HTTP/1.1")
 	line("HTTP 400", "PROTOCOL.md", "GET /ws?interval=-1 HTTP/1.1")
 	line("HTTP 400", "PROTOCOL.md", "GET /ws?topics=%zz HTTP/1.1")
 	line("101, 3 × rejected 422, goes on", "PROTOCOL.md", "GET /ws?topics=%00,%0d%0aX,%ff HTTP/1.1")

@@ -15,7 +15,8 @@ import (
 // else, since any other client sends the Origin that it likes, or none.
 type Origins struct {
 	any   bool
-	known map[string]bool // Canonical; the first label may be a star. "null" is itself.
+	self  bool            // Those of the request's own host.
+	known map[string]bool // Canonical; the first label, or the host, may be a star. "null" is itself.
 }
 
 // originMax bounds an origin: a scheme, a host name of 253 bytes, a port, and some
@@ -29,12 +30,16 @@ const originMax = 300
 //   - https://*.example.com: every host with exactly one label in place of the star, as
 //     in certificates (RFC 9525, 6.3): a.example.com, not a.b.example.com nor
 //     example.com. At least two labels follow.
+//   - capacitor://localhost, tauri://localhost, app://., file://: pages of applications, whose
+//     host may be anything or missing; moz-extension://*: any host of such a scheme, as
+//     Firefox gives an extension another one on each computer.
+//   - self: the origin whose host and port are those of the request.
 //   - null: what browsers send from a file, a sandboxed frame or a data: URL. Anybody can
 //     make a page with this origin.
 //   - *: all, null included.
 //
-// An empty list allows the origin whose host and port are those of the request, and no
-// other. The error has everything that is wrong, a line each.
+// A lone slash at the end does not matter. An empty list is self. The error has everything
+// that is wrong, a line each.
 func ParseOrigins(list string) (*Origins, error) {
 	o := &Origins{known: map[string]bool{}}
 	var problems []error
@@ -43,6 +48,8 @@ func ParseOrigins(list string) (*Origins, error) {
 		case "":
 		case "*":
 			o.any = true
+		case "self":
+			o.self = true
 		case "null":
 			o.known[entry] = true
 		default:
@@ -56,6 +63,7 @@ func ParseOrigins(list string) (*Origins, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
+	o.self = o.self || len(o.known) == 0 && !o.any
 	return o, nil
 }
 
@@ -68,8 +76,16 @@ func parseOrigin(entry string) (string, error) {
 	if s := strings.ToLower(scheme); s == "ws" || s == "wss" {
 		return "", fmt.Errorf("is not the address of a page, want http%s://%s", s[len("ws"):], rest)
 	}
+	rest = strings.TrimSuffix(rest, "/")
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
 		return "", fmt.Errorf("has a path, want %s://%s", scheme, rest[:i])
+	}
+	if rest == "*" && !isWeb([]byte(strings.ToLower(scheme))) {
+		canonical, ok := appendOrigin(nil, []byte(scheme), nil)
+		if !ok {
+			return "", errors.New("has a scheme that is not valid, want for example moz-extension://*")
+		}
+		return string(canonical) + "*", nil
 	}
 	if strings.IndexFunc(rest, func(r rune) bool { return r >= 0x80 }) >= 0 {
 		return "", errors.New("has a host that is not ASCII, want it as browsers send it (xn--…)")
@@ -106,7 +122,7 @@ func (o *Origins) Allow(origin, host []byte) bool {
 	if string(origin) == "null" {
 		return o.known["null"]
 	}
-	scheme, rest, ok := bytes.Cut(origin, []byte("://"))
+	scheme, rest, ok := split(origin)
 	if !ok {
 		return false
 	}
@@ -115,13 +131,13 @@ func (o *Origins) Allow(origin, host []byte) bool {
 	if !ok {
 		return false
 	}
-	if len(o.known) == 0 {
-		return o.sameHost(canonical, scheme, host)
-	}
-	if o.known[string(canonical)] {
+	if o.self && sameHost(canonical, scheme, host) || o.known[string(canonical)] {
 		return true
 	}
 	begin := len(scheme) + len("://")
+	if !isWeb(canonical[:len(scheme)]) {
+		return o.known[string(append(canonical[:begin], '*'))]
+	}
 	dot := bytes.IndexByte(canonical[begin:], '.')
 	if dot < 0 {
 		return false
@@ -132,12 +148,26 @@ func (o *Origins) Allow(origin, host []byte) bool {
 	return o.known[string(canonical)]
 }
 
+// Self reports whether pages of the request's own host may connect.
+func (o *Origins) Self() bool { return o.self || o.any }
+
+// split returns the scheme of an origin, and its host and port. Some programs write a slash
+// behind it.
+func split(origin []byte) (scheme, hostPort []byte, ok bool) {
+	scheme, hostPort, ok = bytes.Cut(origin, []byte("://"))
+	return scheme, bytes.TrimSuffix(hostPort, []byte{'/'}), ok
+}
+
 // sameHost reports whether the canonical origin is one of a page at host.
-func (o *Origins) sameHost(canonical, scheme, host []byte) bool {
+func sameHost(canonical, scheme, host []byte) bool {
 	var space [originMax]byte
 	want, ok := appendOrigin(space[:0], scheme, host)
-	return ok && ownPort(want[:len(scheme)]) != "" && bytes.Equal(canonical, want)
+	return ok && isWeb(want[:len(scheme)]) && bytes.Equal(canonical, want)
 }
+
+// isWeb reports whether a scheme, in small letters, is one of pages that come from a host. The
+// hosts of others are names that applications give themselves.
+func isWeb(scheme []byte) bool { return ownPort(scheme) != "" }
 
 // ownPort returns the port that belongs to a scheme, with its colon, or nothing. The
 // scheme is in small letters.
@@ -152,8 +182,9 @@ func ownPort(scheme []byte) string {
 }
 
 // appendOrigin appends the canonical form of an origin (RFC 6454, 4 and 6.2): small
-// letters, and no port if it is the scheme's own. It is false if that is longer than
-// originMax or has what no origin has, such as a user, a path, a blank or a star.
+// letters, no port if it is the scheme's own, and no dot of the root behind the host. It is
+// false if that is longer than originMax or has what no origin has, such as a user, a path, a
+// blank or a star.
 func appendOrigin(dst, scheme, hostPort []byte) (_ []byte, ok bool) {
 	if len(scheme) == 0 || len(scheme)+len("://")+len(hostPort) > originMax {
 		return nil, false
@@ -166,6 +197,7 @@ func appendOrigin(dst, scheme, hostPort []byte) (_ []byte, ok bool) {
 		dst = append(dst, c)
 	}
 	own := ownPort(dst)
+	web := isWeb(dst)
 	dst = append(dst, "://"...)
 
 	host, port := hostPort, []byte(nil)
@@ -191,8 +223,11 @@ func appendOrigin(dst, scheme, hostPort []byte) (_ []byte, ok bool) {
 		}
 		dst = append(dst, ']')
 	} else {
-		if len(host) == 0 || host[0] == '.' {
-			return nil, false
+		if web {
+			host = bytes.TrimSuffix(host, []byte{'.'})
+			if len(host) == 0 || host[0] == '.' {
+				return nil, false
+			}
 		}
 		for _, c := range host {
 			if c = lower(c); !isDigit(c) && (c < 'a' || c > 'z') && c != '-' && c != '.' && c != '_' {

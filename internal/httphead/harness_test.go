@@ -52,8 +52,11 @@ type answer struct {
 	refusal *httphead.Refusal
 }
 
+// most is the limit of a head in most tests.
+const most = 8 << 10
+
 func handshake(in []byte) (a answer) {
-	a.head, a.refusal = httphead.Head(in, 0)
+	a.head, a.refusal = httphead.Head(in, 0, most)
 	return finish(a, in)
 }
 
@@ -64,6 +67,9 @@ func finish(a answer, in []byte) answer {
 	}
 	if a.refusal == nil {
 		a.req, a.refusal = httphead.ParseRequest(in[:a.head])
+	}
+	if a.refusal == nil {
+		a.refusal = a.req.CheckHost()
 	}
 	if a.refusal == nil {
 		a.refusal = wsproto.CheckUpgrade(&a.req)
@@ -131,7 +137,8 @@ func checkRefusal(t testing.TB, r *httphead.Refusal) {
 // answer with RFC 6455, 4.2.2.
 func checkUpgraded(t testing.TB, in []byte, a answer) {
 	t.Helper()
-	other, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(in[:a.head])))
+	// net/http knows no empty line before the request line.
+	other, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(bytes.TrimPrefix(in[:a.head], []byte("\r\n")))))
 	if err != nil {
 		t.Fatalf("accepted, but net/http says %v of\n%.300q", err, in[:a.head])
 	}
@@ -144,7 +151,7 @@ func checkUpgraded(t testing.TB, in []byte, a answer) {
 		t.Errorf("read as %q %q %q %q (%v), net/http reads %q %q %q %q", a.req.Method, a.req.Host, ours, a.req.Query, err,
 			other.Method, other.Host, path, other.URL.RawQuery)
 	}
-	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(wsproto.AppendUpgrade(nil, &a.req))), nil)
+	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(wsproto.AppendUpgrade(nil, &a.req, ""))), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,28 +6,35 @@ import (
 )
 
 // Query is what a client asks for in the query of its request, to spare a round
-// trip: ?topics=AAPL,MSFT&interval=500; and the token of a browser, which can set no
-// field: ?token=. Unknown parameters are ignored.
+// trip: ?topics=AAPL,MSFT&interval=500; and its token, if it can set no field: ?token=.
 type Query struct {
 	Topics   [][]byte
 	Interval int    // Milliseconds, 0 if it is not there.
-	Token    []byte // Nil if it is not there. Never log it.
+	HasToken bool   // It may be there and empty.
+	Token    []byte // Never log it.
 }
 
 // ParseQuery parses the query, an application/x-www-form-urlencoded one. validInterval says
 // which windows may be asked for. What is returned may point into the request's bytes.
+//
+// Parameters of others are left alone, however broken they are: links and proxies add such.
 func (req *Request) ParseQuery(validInterval func(ms int) bool) (o Query, r *Refusal) {
-	intervals, tokens := 0, 0
+	intervals := 0
 	for rest := req.Query; len(rest) > 0; {
 		var pair []byte
 		pair, rest, _ = bytes.Cut(rest, []byte{'&'})
-		key, value, _ := bytes.Cut(pair, []byte{'='})
-		key, ok1 := unescape(key)
-		value, ok2 := unescape(value)
-		if !ok1 || !ok2 || bytes.IndexByte(pair, ';') >= 0 {
-			return o, refuse(400, "malformed query")
+		name, raw, _ := bytes.Cut(pair, []byte{'='})
+		if name, _ = unescape(name); !isParameter(name) {
+			continue
 		}
-		switch string(key) {
+		value, ok := unescape(raw)
+		if !ok {
+			return o, refuse(400, string(name)+" in the query is malformed: a % stands before two hexadecimal digits, or is written %25")
+		}
+		if bytes.IndexByte(raw, ';') >= 0 {
+			return o, refuse(400, string(name)+" in the query is malformed: parameters are separated by &, and a ; is written %3B")
+		}
+		switch string(name) {
 		case "topics":
 			for more := true; more; {
 				var topic []byte
@@ -43,13 +50,23 @@ func (req *Request) ParseQuery(validInterval func(ms int) bool) (o Query, r *Ref
 			}
 			o.Interval = ms
 		case "token":
-			tokens++
-			// RFC 6750, 2: a token comes in one way only.
-			if tokens > 1 || len(req.Authorization) > 0 {
-				return o, refuse(400, "a token comes once: in Authorization or as ?token=")
+			if o.HasToken {
+				return o, refuse(400, OneToken)
 			}
-			o.Token = value
+			o.HasToken, o.Token = true, value
 		}
 	}
 	return o, nil
+}
+
+// OneToken refuses a request with more than one token (RFC 6750, 2).
+const OneToken = "a token comes once: in Authorization, as the sub-protocol bearer.…, or as ?token="
+
+// isParameter reports whether a parameter of this name is the edge's.
+func isParameter(name []byte) bool {
+	switch string(name) {
+	case "topics", "interval", "token":
+		return true
+	}
+	return false
 }

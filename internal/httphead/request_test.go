@@ -104,6 +104,7 @@ func TestRFC9112_3_RequestLine(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.line, func(t *testing.T) { wantStatus(t, headOf(tt.line, upgradeFields...), tt.want) })
 	}
+	wantStatus(t, headOf("POST / HTTP/1.0", upgradeFields...), 405)
 	wantStatus(t, []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505)
 	wantStatus(t, headOf("GET / HTTP/1.1"), 400)
 	for c := range 256 {
@@ -139,6 +140,11 @@ func TestRFC9112_3_2_RequestTarget(t *testing.T) {
 		{"http://other.example", 101, "other.example", "/", ""},
 		{"http://other.example?a=b", 101, "other.example", "/", "a=b"},
 		{"http://[::1]:80/ws", 101, "[::1]:80", "/ws", ""},
+		{"ws://other.example/ws?a=b", 101, "other.example", "/ws", "a=b"},
+		{"wss://other.example:8443/ws", 101, "other.example:8443", "/ws", ""},
+		{"WSS://other.example", 101, "other.example", "/", ""},
+		{"ws:///ws", 400, "", "", ""},
+		{"wsx://other.example/ws", 400, "", "", ""},
 		{"http:///ws", 400, "", "", ""},
 		{"http:/ws", 400, "", "", ""},
 		{"http:ws", 400, "", "", ""},
@@ -200,6 +206,18 @@ func TestOpening(t *testing.T) {
 		{"topics=%zz", 400, "", 0},
 		{"topics=%", 400, "", 0},
 		{"topics=A;B", 400, "", 0},
+		{"topics=A%3BB", 101, "A;B", 0},
+		// Parameters of others, however broken.
+		{"ref=100%", 101, "", 0},
+		{"ref=%zz&topics=AAPL", 101, "AAPL", 0},
+		{"a;b", 101, "", 0},
+		{"a;topics=MSFT&topics=AAPL", 101, "AAPL", 0},
+		{"topics=AAPL&%=%&%zz;=1&=&==&interval=500", 101, "AAPL", 500},
+		{"utm=%E4&topics=AAPL", 101, "AAPL", 0},
+		{"token=%", 400, "", 0},
+		{"token=a;b", 400, "", 0},
+		{"interval=5%", 400, "", 0},
+		{"%74opics=%", 400, "", 0},
 		{"interval=60000", 101, "", 60000},
 		{"interval=99", 400, "", 0},
 		{"interval=60001", 400, "", 0},
@@ -252,7 +270,7 @@ func TestWhoAsks(t *testing.T) {
 		t.Errorf("got %+v and %+v", a.req, a.opening)
 	}
 	a = wantStatus(t, headOf("GET /ws HTTP/1.1", plus("Authorization: Bearer a.b.c")...), 101)
-	if string(a.req.Authorization) != "Bearer a.b.c" || a.opening.Token != nil || a.req.Origin != nil || a.req.Forwarded != nil {
+	if string(a.req.Authorization) != "Bearer a.b.c" || a.opening.HasToken || a.req.Origin != nil || a.req.Forwarded != nil {
 		t.Errorf("got %+v and %+v", a.req, a.opening)
 	}
 }
@@ -270,10 +288,37 @@ func TestOnlyOneOriginAndOneToken(t *testing.T) {
 		wantStatus(t, headOf("GET /ws HTTP/1.1", append(fields, upgradeFields...)...), 400)
 		wantStatus(t, headOf("GET /ws HTTP/1.1", plus(fields[0])...), 101)
 	}
-	// RFC 6750, 2: a token comes in one way only.
-	wantStatus(t, headOf("GET /ws?token=a HTTP/1.1", plus("Authorization: Bearer a")...), 400)
-	wantStatus(t, headOf("GET /ws?token HTTP/1.1", plus("Authorization: Bearer a")...), 400)
-	wantStatus(t, headOf("GET /ws?tokens=a HTTP/1.1", plus("Authorization: Bearer a")...), 101)
+}
+
+// What says that it has to be there is refused where it matters, and not by those who need no
+// host. HTTP/1.0 knows none.
+func TestCheckHost(t *testing.T) {
+	for _, tt := range []struct {
+		line   string
+		fields []string
+		parsed bool
+		host   string
+		ok     bool
+	}{
+		{"GET / HTTP/1.1", []string{"Host: a"}, true, "a", true},
+		{"GET / HTTP/1.1", []string{"X: y"}, true, "", false},
+		{"GET / HTTP/1.1", []string{"Host:"}, true, "", false},
+		{"GET http://b/ HTTP/1.1", []string{"X: y"}, true, "", false},
+		{"GET / HTTP/1.0", []string{"X: y"}, true, "", true},
+		{"GET / HTTP/1.0", nil, true, "", true},
+		{"GET / HTTP/1.0", []string{"Host: a:80"}, true, "a:80", true},
+		{"GET / HTTP/1.0", []string{"Host: a", "Host: b"}, false, "", false},
+		{"GET / HTTP/1.0", []string{"Host: a/b"}, false, "", false},
+	} {
+		req, r := httphead.ParseRequest(headOf(tt.line, tt.fields...))
+		if (r == nil) != tt.parsed || r != nil && r.Status != 400 {
+			t.Errorf("%s %q: %+v", tt.line, tt.fields, r)
+			continue
+		}
+		if r == nil && (string(req.Host) != tt.host || (req.CheckHost() == nil) != tt.ok || req.Old != strings.HasSuffix(tt.line, "1.0")) {
+			t.Errorf("%s %q: %+v", tt.line, tt.fields, req)
+		}
+	}
 }
 
 // A request that is no WebSocket's gets its path and method, for pages.

@@ -1,6 +1,9 @@
 package httphead
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // Refusal is an answer that says why a request is refused, and ends its connection.
 type Refusal struct {
@@ -38,4 +41,12 @@ func AppendResponse(dst []byte, status int, contentType, header, body string) []
 	dst = append(dst, header...)
 	dst = append(dst, "\r\n"...)
 	return append(dst, body...)
+}
+
+// WithoutBody cuts a whole response behind its head, as HEAD wants it (RFC 9110, 9.3.2).
+func WithoutBody(response []byte) []byte {
+	if i := bytes.Index(response, headEnd); i >= 0 {
+		return response[:i+len(headEnd)]
+	}
+	return response
 }

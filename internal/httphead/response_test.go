@@ -29,3 +29,18 @@ func TestAppendResponse(t *testing.T) {
 		}
 	}
 }
+
+// HEAD gets what GET gets, but for the body.
+func TestWithoutBody(t *testing.T) {
+	whole := AppendResponse(nil, 426, "text/plain", "Retry-After: 5\r\n", "a\r\n\r\nb")
+	head := WithoutBody(whole)
+	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), &http.Request{Method: "HEAD"})
+	if err != nil || res.ContentLength != 6 || res.Header.Get("Retry-After") != "5" || !bytes.HasSuffix(head, []byte("\r\n\r\n")) || !bytes.HasPrefix(whole, head) {
+		t.Errorf("%q: %+v (%v)", head, res, err)
+	}
+	for in, want := range map[string]bool{"HEAD / HTTP/1.1\r\n": true, "\r\nHEAD / X": true, "HEAD": false, "HEADS / ": false, "GET / HTTP/1.1": false, "": false} {
+		if BeginsWithHEAD([]byte(in)) != want {
+			t.Errorf("%q begins with HEAD: %v", in, !want)
+		}
+	}
+}

@@ -96,9 +96,18 @@ func (l *loop) closed(c *conn, code protocol.Code, answer []byte) {
 }
 
 // refuse answers a request and ends the conn.
-func (l *loop) refuse(c *conn, r *httphead.Refusal) {
+func (l *loop) refuse(c *conn, req *httphead.Request, r *httphead.Refusal) {
 	l.counts.refuse(r.Status)
-	l.closeWith(c, causeHTTP, r.Append(l.out[:0]))
+	l.respond(c, req, r.Append(l.out[:0]))
+}
+
+// respond answers a request with a whole response, of which HEAD gets the head, and ends the
+// conn.
+func (l *loop) respond(c *conn, req *httphead.Request, response []byte) {
+	if string(req.Method) == "HEAD" {
+		response = httphead.WithoutBody(response)
+	}
+	l.closeWith(c, causeHTTP, response)
 }
 
 // closeWith writes the last bytes to a conn and awaits its end.

@@ -50,10 +50,10 @@ func StartEcho(listen string, log *slog.Logger) (*Server, error) {
 // echo opens a WebSocket on which messages are sent back.
 func (l *loop) echo(c *conn, req httphead.Request, rest []byte) {
 	if refusal := wsproto.CheckUpgrade(&req); refusal != nil {
-		l.refuse(c, refusal)
+		l.refuse(c, &req, refusal)
 		return
 	}
-	out := l.upgrade(c, &req)
+	out := l.upgrade(c, &req, "")
 	l.shard.Open(c.id, fanout.WebSocket, c.name, 0, out) // Its hello is not sent.
 	l.frames(c, rest, out)
 }

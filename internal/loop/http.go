@@ -10,16 +10,22 @@ import (
 // word to it. rest is what has come behind the request's head.
 type route func(l *loop, c *conn, req httphead.Request, rest []byte)
 
-// routes are by the path. That of "" answers all other paths.
+// routes are by the path, in its clean form. That of "" answers all other paths.
 type routes map[string]route
 
-var (
-	edgeRoutes = routes{"/ws": (*loop).webSocket, "": (*loop).page}
-	echoRoutes = routes{"": (*loop).echo}
-)
+var echoRoutes = routes{"": (*loop).echo}
+
+// edgeRoutes are those of the edge.
+func edgeRoutes(cfg *Config) routes {
+	r := routes{"": (*loop).page}
+	for _, path := range cfg.Paths {
+		r[path] = (*loop).webSocket
+	}
+	return r
+}
 
 func (r routes) find(path []byte) route {
-	if answer, ok := r[string(path)]; ok {
+	if answer, ok := r[string(httphead.CleanPath(path))]; ok {
 		return answer
 	}
 	return r[""]
@@ -29,7 +35,7 @@ func (r routes) find(path []byte) route {
 // is refused whatever it asks for.
 func (l *loop) handshake(c *conn, in []byte) {
 	in, seen := c.collect(in)
-	size, refusal := httphead.Head(in, seen)
+	size, refusal := httphead.Head(in, seen, l.server.cfg.MaxHead<<10)
 	if size == 0 && refusal == nil {
 		if c.keep(in) {
 			return
@@ -40,16 +46,24 @@ func (l *loop) handshake(c *conn, in []byte) {
 	if refusal == nil {
 		req, refusal = httphead.ParseRequest(in[:size])
 	}
+	if refusal != nil && httphead.BeginsWithHEAD(in) {
+		req.Method = []byte("HEAD")
+	}
 	switch {
 	case refusal != nil:
 	case !l.introduce(c, req.Forwarded):
 		l.part(c)
 		return
-	case c.refuse:
-		refusal = l.whyRefused(c)
+	case l.isHealthCheck(&req): // It is answered whether or not there is room for clients.
+		l.health(c, &req)
+		return
+	default:
+		if refusal = req.CheckHost(); refusal == nil && c.refuse {
+			refusal = l.whyRefused(c)
+		}
 	}
 	if refusal != nil {
-		l.refuse(c, refusal)
+		l.refuse(c, &req, refusal)
 		return
 	}
 	l.server.cfg.routes.find(req.Path)(l, c, req, in[size:])
@@ -83,19 +97,15 @@ func (c *conn) keep(all []byte) bool {
 
 // page answers with the page that the path has, if any.
 func (l *loop) page(c *conn, req httphead.Request, _ []byte) {
-	page, ok := l.server.cfg.Pages[string(req.Path)]
+	page, ok := l.server.cfg.Pages[string(httphead.CleanPath(req.Path))]
 	switch method := string(req.Method); {
 	case !ok:
-		l.refuse(c, &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at /ws"})
-	case method == "GET":
+		l.refuse(c, &req, l.server.notFound)
+	case method == "GET" || method == "HEAD":
 		l.counts.Loop[Pages]++
-		l.closeWith(c, causeHTTP, page.Answer(&req))
-	case method == "HEAD":
-		head, _, _ := bytes.Cut(page.Answer(&req), []byte("\r\n\r\n"))
-		l.counts.Loop[Pages]++
-		l.closeWith(c, causeHTTP, append(append(l.out[:0], head...), "\r\n\r\n"...))
+		l.respond(c, &req, page.Answer(&req))
 	default:
-		l.refuse(c, &httphead.Refusal{Status: 405, Reason: "the page is read with GET", Header: "Allow: GET, HEAD\r\n"})
+		l.refuse(c, &req, &httphead.Refusal{Status: 405, Reason: "the page is read with GET", Header: "Allow: GET, HEAD\r\n"})
 	}
 }
 

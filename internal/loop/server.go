@@ -10,6 +10,7 @@
 //	conn.go          one connection: its stages, what is written to it, and its end
 //	door.go          which connections may come in: PROXY header, limits by prefix
 //	http.go          requests, and the routes that answer them; pages and refusals
+//	health.go        health checks of platforms that know one port only
 //	websocket.go     the route of the WebSocket
 //	echo.go          a server that sends back what it gets, for conformance suites
 //	frames.go        what comes on a WebSocket: messages, commands, control frames
@@ -59,7 +60,18 @@ type Config struct {
 	MaxConns int    // Connections held at a time, over all loops.
 	Backlog  int64  // Bytes that sockets have not taken, over all loops; 0 is no limit.
 
+	// Paths are those of the WebSocket, in their clean form (see httphead.ParsePath); none is
+	// /ws alone.
+	Paths []string
 	Pages map[string]*httphead.Page // By path.
+
+	// HealthPath is where platforms ask whether the edge is well, in its clean form; empty is
+	// nowhere. Ready is the answer, which is kept up to date from outside: a loop does not wait to
+	// find it out.
+	HealthPath string
+	Ready      *atomic.Bool
+
+	MaxHead int // KiB of a request head; 0 is 8.
 
 	Guard         guard.Config   // How much one client may have.
 	Trusted       guard.Trusted  // The proxies whose X-Forwarded-For is believed.
@@ -90,6 +102,8 @@ type Server struct {
 	sessions    *sessions
 	wrongTokens *guard.PrefixLimit // Nil if nobody needs a token.
 
+	notFound *httphead.Refusal
+
 	conns    atomic.Int64 // Admitted ones, of all loops.
 	refusing atomic.Int64 // Those that are held to be refused.
 	draining atomic.Bool
@@ -119,8 +133,17 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if cfg.limits == (limits{}) {
 		cfg.limits = edgeLimits(cfg.Shard.MaxTopics)
 	}
+	if len(cfg.Paths) == 0 {
+		cfg.Paths = []string{DefaultPath}
+	}
+	if cfg.MaxHead == 0 {
+		cfg.MaxHead = MaxHeadMin
+	}
+	if cfg.Ready == nil {
+		cfg.Ready = new(atomic.Bool)
+	}
 	if cfg.routes == nil {
-		cfg.routes, cfg.answer = edgeRoutes, (*loop).command
+		cfg.routes, cfg.answer = edgeRoutes(&cfg), (*loop).command
 	}
 	if cfg.Origins == nil {
 		cfg.Origins, _ = auth.ParseOrigins("") // There is nothing wrong with this.
@@ -128,6 +151,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	s := &Server{
 		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
 		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions),
+		notFound: &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at " + cfg.Paths[0]},
 	}
 	if cfg.Verifier != nil {
 		s.wrongTokens = guard.NewPrefixLimit(wrongTokens, time.Now())

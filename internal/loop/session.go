@@ -11,6 +11,7 @@ import (
 	"tickedge/internal/guard"
 	"tickedge/internal/httphead"
 	"tickedge/internal/protocol"
+	"tickedge/internal/wsproto"
 )
 
 // session is what a conn has by its token. The zero value is a conn without one.
@@ -24,21 +25,53 @@ type session struct {
 	loop *loop
 }
 
-// identify says what a request asks for in its query, and what its token says, if one is
-// needed.
-func (l *loop) identify(c *conn, req *httphead.Request) (o httphead.Query, claims auth.Claims, r *httphead.Refusal) {
-	if o, r = req.ParseQuery(protocol.ValidInterval); r != nil || l.server.cfg.Verifier == nil {
-		return o, claims, r
+// asked is what a request for a WebSocket asks for, and who asks.
+type asked struct {
+	httphead.Query
+	protocol string // The sub-protocol that is chosen, if one is.
+	claims   auth.Claims
+}
+
+// identify says what a request asks for, and what its token says, if one is needed.
+func (l *loop) identify(c *conn, req *httphead.Request) (a asked, r *httphead.Refusal) {
+	if a.Query, r = req.ParseQuery(protocol.ValidInterval); r != nil {
+		return a, r
 	}
-	token := o.Token
-	if bearer, ok := auth.Bearer(req.Authorization); ok {
-		token = bearer
+	offer, r := wsproto.ParseOffer(req)
+	if r != nil {
+		return a, r
 	}
-	claims, why := l.verify(c, token)
-	if why != 0 {
+	a.protocol = offer.Chosen
+	token, r := oneToken(req, &a.Query, &offer)
+	if r != nil || l.server.cfg.Verifier == nil {
+		return a, r
+	}
+	var why auth.Reason
+	if a.claims, why = l.verify(c, token); why != 0 {
 		r = &httphead.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
 	}
-	return o, claims, r
+	return a, r
+}
+
+// oneToken returns the token of a request, which comes in one of three ways only (RFC 6750, 2):
+// of two, a proxy may have looked at the other. An Authorization field of another scheme has
+// none: a browser adds what a proxy has asked its user for.
+func oneToken(req *httphead.Request, query *httphead.Query, offer *wsproto.Offer) (token []byte, r *httphead.Refusal) {
+	field, inField := auth.Bearer(req.Authorization)
+	ways := 0
+	for _, way := range [...]struct {
+		taken bool
+		token []byte
+	}{{inField, field}, {query.HasToken, query.Token}, {offer.HasToken, offer.Token}} {
+		if way.taken {
+			ways++
+			token = way.token
+		}
+	}
+	if ways > 1 {
+		return nil, &httphead.Refusal{Status: 400, Reason: httphead.OneToken}
+	}
+	return token, nil
 }
 
 // wrongTokens is how many tokens with a wrong signature a prefix may show. Beyond it those whose

@@ -121,6 +121,7 @@ const (
 	AcceptFailures         // Of all loops: a loop does not see them.
 	Upgraded
 	Pages
+	HealthChecks
 	Commands
 	Malformed
 	BytesIn
@@ -136,6 +137,7 @@ var Metrics = [Counters]fanout.Metric{
 	AcceptFailures: {Name: "accept_failures_total", Help: "Times that accepting a connection failed. The loop tries again half a second later, and new connections wait."},
 	Upgraded:       {Name: "connections_opened_total", Help: "Connections that became WebSockets."},
 	Pages:          {Name: "pages_total", Help: "Requests for the live board."},
+	HealthChecks:   {Name: "health_checks_total", Help: "Requests for -health-path on the client port."},
 	Commands:       {Name: "commands_total", Help: "Client messages, by whether they were commands.", Label: "result", Value: "ok"},
 	Malformed:      {Name: "commands_total", Label: "result", Value: "malformed"},
 	BytesIn:        {Name: "bytes_received_total", Help: "Bytes received from clients."},

@@ -10,7 +10,15 @@ const (
 	// sessionsMax bounds Config.MaxSessions: a user's connections are searched one by one when
 	// one of them ends.
 	sessionsMax = 10_000
+	// MaxHeadMin is room for what browsers send, and 256 topics with short names. Cookies of a
+	// whole domain may need more, and proxies have 8 to 64 KiB too. Memory for heads follows what
+	// has arrived of them.
+	MaxHeadMin = 8
+	maxHeadMax = 64
 )
+
+// DefaultPath is where clients find the WebSocket.
+const DefaultPath = "/ws"
 
 // Validate returns all numbers that no operator would want, those of the guard and the shards
 // included, or nil. Each error begins with the name of a field.
@@ -23,6 +31,9 @@ func (c *Config) Validate() error {
 		if n.is < n.low || n.is > n.high {
 			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", n.field, n.is, n.low, n.high))
 		}
+	}
+	if c.MaxHead < MaxHeadMin || c.MaxHead > maxHeadMax {
+		errs = append(errs, fmt.Errorf("MaxHead is %d, want %d to %d KiB", c.MaxHead, MaxHeadMin, maxHeadMax))
 	}
 	return errors.Join(errs...)
 }

@@ -12,39 +12,40 @@ import (
 // webSocket opens a WebSocket for commands.
 func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 	if !l.server.cfg.Origins.Allow(req.Origin, req.Host) {
-		l.refuse(c, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
+		l.refuse(c, &req, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
 		return
 	}
 	// Before the upgrade, so that a page whose WebSocket was refused can find out why: browsers do not tell, but any
 	// request to the same path is refused for the same reasons.
-	opening, claims, refusal := l.identify(c, &req)
+	asked, refusal := l.identify(c, &req)
 	if refusal == nil {
 		refusal = wsproto.CheckUpgrade(&req)
 	}
 	if refusal != nil {
-		l.refuse(c, refusal)
+		l.refuse(c, &req, refusal)
 		return
 	}
-	out := l.upgrade(c, &req)
-	if claims.User != "" {
-		l.begin(c, &claims)
+	out := l.upgrade(c, &req, asked.protocol)
+	if asked.claims.User != "" {
+		l.begin(c, &asked.claims)
 	}
-	out = l.shard.Open(c.id, fanout.WebSocket, c.name, opening.Interval, out)
-	if len(opening.Topics) > 0 {
-		out = l.opening(c, opening.Topics, out)
+	out = l.shard.Open(c.id, fanout.WebSocket, c.name, asked.Interval, out)
+	if len(asked.Topics) > 0 {
+		out = l.opening(c, asked.Topics, out)
 	}
 	l.frames(c, rest, out)
 }
 
-// upgrade makes a conn one that talks in frames, and returns the 101 that says so.
-func (l *loop) upgrade(c *conn, req *httphead.Request) (out []byte) {
+// upgrade makes a conn one that talks in frames, and returns the 101 that says so, with the
+// sub-protocol that is chosen, if one is.
+func (l *loop) upgrade(c *conn, req *httphead.Request, protocol string) (out []byte) {
 	l.shed(c)
 	c.stage = talking
 	l.counts.Loop[Upgraded]++
 	if l.debug() {
 		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.remote())
 	}
-	return wsproto.AppendUpgrade(l.out[:0], req)
+	return wsproto.AppendUpgrade(l.out[:0], req, protocol)
 }
 
 // opening subscribes the topics of the request's query, as if a command had come.

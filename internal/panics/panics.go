@@ -25,10 +25,11 @@ const (
 	Admin                 // A request to the admin port.
 	Collector             // Fitting the garbage collector.
 	Demo                  // The simulated market.
+	Ready                 // Whether clients should be sent here, for -health-path.
 	Parts                 // Their number.
 )
 
-var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo"}
+var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo", Ready: "ready"}
 
 func (p Part) String() string { return partNames[p] }
 

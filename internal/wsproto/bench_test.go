@@ -68,7 +68,7 @@ var browserHead = headOf("GET /ws?topics=AAPL&interval=500&token=a.b.c HTTP/1.1"
 
 // openUp is all that a usual handshake takes, but for what it says of topics.
 func openUp(t testing.TB, out []byte) ([]byte, httphead.Query) {
-	size, r := httphead.Head(browserHead, 0)
+	size, r := httphead.Head(browserHead, 0, 8<<10)
 	if r != nil {
 		t.Fatal(r)
 	}
@@ -80,7 +80,7 @@ func openUp(t testing.TB, out []byte) ([]byte, httphead.Query) {
 	if r != nil {
 		t.Fatal(r)
 	}
-	return AppendUpgrade(out, &req), o
+	return AppendUpgrade(out, &req, ""), o
 }
 
 // A handshake allocates the list of its topics and nothing else: in a storm of them the

@@ -30,13 +30,13 @@ func echo(conn net.Conn, n int) (closed Event, err error) {
 		}
 		b = append(b, buf[:got]...)
 		var r *httphead.Refusal
-		if head, r = httphead.Head(b, seen); head > 0 {
+		if head, r = httphead.Head(b, seen, 8<<10); head > 0 {
 			var req httphead.Request
 			if req, r = httphead.ParseRequest(b[:head]); r == nil {
 				r = CheckUpgrade(&req)
 			}
 			if r == nil {
-				_, err = conn.Write(AppendUpgrade(nil, &req))
+				_, err = conn.Write(AppendUpgrade(nil, &req, ""))
 				b = b[head:]
 			}
 		}

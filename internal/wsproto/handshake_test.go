@@ -47,9 +47,12 @@ func plus(lines ...string) []string { return append(slices.Clone(upgradeFields),
 // request. Package httphead has the tests of heads that are no handshake's alone.
 func wantStatus(t testing.TB, in []byte, want int) (req httphead.Request) {
 	t.Helper()
-	size, refusal := httphead.Head(in, 0)
+	size, refusal := httphead.Head(in, 0, 8<<10)
 	if refusal == nil {
 		req, refusal = httphead.ParseRequest(in[:size])
+	}
+	if refusal == nil {
+		refusal = req.CheckHost()
 	}
 	if refusal == nil {
 		refusal = CheckUpgrade(&req)
@@ -58,7 +61,7 @@ func wantStatus(t testing.TB, in []byte, want int) (req httphead.Request) {
 	if refusal != nil {
 		out = refusal.Append(nil)
 	} else {
-		out = AppendUpgrade(nil, &req)
+		out = AppendUpgrade(nil, &req, "")
 	}
 	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(out)), nil)
 	if err != nil {
@@ -98,7 +101,7 @@ func TestRFC6455_4_2_2_Accept(t *testing.T) {
 		"Origin: http://example.com", "Sec-WebSocket-Protocol: chat, superchat", "Sec-WebSocket-Version: 13"), 101)
 	want := "before" + "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: " + rfcAccept + "\r\n\r\n"
-	if got := AppendUpgrade([]byte("before"), &req); string(got) != want {
+	if got := AppendUpgrade([]byte("before"), &req, ""); string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if string(req.Path) != "/chat" || string(req.Host) != "server.example.com" || len(req.Query) > 0 {
@@ -124,7 +127,8 @@ func TestRFC6455_4_2_1_OpeningHandshake(t *testing.T) {
 		{"blanks around values", get, []string{"Host: \t a \t", "Upgrade:  websocket ", "Connection:\tUpgrade", "Sec-WebSocket-Key:  " + rfcKey + " ", "Sec-WebSocket-Version: 13\t"}, 101},
 
 		{"1. POST", "POST /ws HTTP/1.1", upgradeFields, 405},
-		{"1. HEAD", "HEAD /ws HTTP/1.1", upgradeFields, 405},
+		{"1. HEAD of a WebSocket", "HEAD /ws HTTP/1.1", upgradeFields, 405},
+		{"1. HEAD, as GET", "HEAD /ws HTTP/1.1", with("Upgrade"), 426},
 		{"1. methods have a case", "Get /ws HTTP/1.1", upgradeFields, 405},
 		{"1. HTTP/1.0", "GET /ws HTTP/1.0", upgradeFields, 400},
 		{"1. HTTP/1.2", "GET /ws HTTP/1.2", upgradeFields, 505},
@@ -166,7 +170,8 @@ func TestRFC6455_4_2_1_OpeningHandshake(t *testing.T) {
 		{"5. key without padding", get, key("dGhlIHNhbXBsZSBub25jZQ"), 400},
 		{"5. key in the URL alphabet", get, key("____________________-Q=="), 400},
 		{"5. key in the standard alphabet", get, key("////////////////////+Q=="), 101},
-		{"5. key with trailing bits", get, key("dGhlIHNhbXBsZSBub25jZR=="), 400},
+		{"5. key with trailing bits", get, key("dGhlIHNhbXBsZSBub25jZR=="), 101},
+		{"5. key with other trailing bits", get, key("AAAAAAAAAAAAAAAAAAAAAP=="), 101},
 		{"5. key with something after it", get, key(rfcKey + ", " + rfcKey), 400},
 		{"5. key with a blank inside", get, key("dGhlIHNhbXBs ZSBub25jZQ="), 400},
 

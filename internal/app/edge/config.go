@@ -34,6 +34,8 @@ type Config struct {
 	log    app.LogConfig
 
 	redis        sources
+	paths        paths
+	healthPath   string
 	versionField string
 	newTopics    guard.Rate
 	snapshotRate int // Bytes per second.
@@ -73,6 +75,7 @@ func (c *Config) read(args []string) error {
 func (c *Config) validate() error {
 	var errs problems
 	errs.add(c.readLists())
+	errs.add(c.readPaths())
 	if !app.IsHostPort(c.loop.Listen) {
 		errs.bad("-listen is %q, want host:port such as :8080 or 127.0.0.1:8080", c.loop.Listen)
 	}
@@ -126,7 +129,7 @@ func (p *problems) bad(format string, args ...any) { p.add(fmt.Errorf(format, ar
 
 // The fields that errors of configurations begin with, and their flags.
 var (
-	loopFlags = strings.NewReplacer("Loops", "-loops", "MaxSessions", "-max-sessions-per-user",
+	loopFlags = strings.NewReplacer("Loops", "-loops", "MaxHead", "-max-head", "MaxSessions", "-max-sessions-per-user",
 		"Interval", "-interval", "Heartbeat", "-heartbeat", "PingInterval", "-ping-interval", "PongTimeout", "-pong-timeout",
 		"SlowTimeout", "-slow-timeout", "SlowRate", "-slow-rate", "IdleTimeout", "-idle-timeout",
 		"HandshakeTimeout", "-handshake-timeout", "MaxAge", "-max-age", "MaxTopics", "-max-topics",

@@ -14,6 +14,7 @@ import (
 	"tickedge/internal/feed"
 	"tickedge/internal/flags"
 	"tickedge/internal/guard"
+	"tickedge/internal/loop"
 )
 
 const defaultRedis = "redis://127.0.0.1:6379"
@@ -40,6 +41,9 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.StringVar(&c.loop.Listen, "listen", ":8080", "`host:port` for clients; an empty host or [::] is all addresses of IPv4 and IPv6, 0.0.0.0 those of IPv4 alone")
 	fs.IntVar(&c.loop.Loops, "loops", runtime.GOMAXPROCS(0), "event loops; fewer leave processors to others on this host (Linux only, else 1)")
 	fs.IntVar(&c.loop.MaxConns, "max-conns", 0, "connections held at a time; 0 is what the limit of open files allows")
+	c.paths = paths{list: []string{loop.DefaultPath}}
+	fs.Var(&c.paths, "path", "`path` of the WebSocket, as often as there are several (or with commas between); a slash at its end does not matter")
+	fs.StringVar(&c.healthPath, "health-path", "", "`path` on the client port that answers 200 or 503 as /readyz does, for platforms that know one port only; empty for none")
 	fs.BoolVar(&c.page, "page", false, "serve the live board at / (on with -demo)")
 	fs.DurationVar(&c.drain, "drain", 10*time.Second, "time over which clients are sent away on SIGTERM; raise it with the number of clients")
 
@@ -81,6 +85,7 @@ func (c *Config) clientFlags(fs *flags.Set, shard *fanout.Config) {
 		"0 is an eighth of the memory of host or container, 64 at least. Lower it if others need the memory")
 	fs.DurationVar(&shard.IdleTimeout, "idle-timeout", 2*time.Minute, "how long a client may have no subscription")
 	fs.DurationVar(&shard.HandshakeTimeout, "handshake-timeout", 10*time.Second, "from accept to the end of the request's head")
+	fs.IntVar(&c.loop.MaxHead, "max-head", loop.MaxHeadMin, "`KiB` that the head of a request may have, 8 to 64; raise it if clients get 431 for the cookies of your domain")
 	fs.DurationVar(&shard.PingInterval, "ping-interval", 30*time.Second, "mean time between pings to a silent client, ±25%")
 	fs.DurationVar(&shard.PongTimeout, "pong-timeout", 15*time.Second, "from a ping until a client that stays silent is cut off")
 	fs.DurationVar(&shard.MaxAge, "max-age", 0, "how long a connection may be open, ±25%, at most 90 days (2160h); 0 is for ever")
@@ -93,7 +98,7 @@ func (c *Config) clientFlags(fs *flags.Set, shard *fanout.Config) {
 
 func (c *Config) accessFlags(fs *flags.Set, tokens *auth.Config, guard *guard.Config) {
 	fs.Group("Who may connect")
-	fs.StringVar(&c.origin, "origin", "", "`list` of web origins that may connect, by commas: https://app.example.com, https://*.example.com (one label), null, * for all; empty is the request's own host")
+	fs.StringVar(&c.origin, "origin", "", "`list` of web origins that may connect, by commas: https://app.example.com, https://*.example.com (one label), self (the request's own host), capacitor://localhost, moz-extension://*, null, * for all; empty is self")
 	fs.StringVar(&tokens.SecretFile, "jwt-secret-file", "", "`file` with the secret that tokens are signed with (HS256 to HS512), 32 bytes or more; or the secret in the environment: "+secretEnv)
 	fs.StringVar(&tokens.KeyFile, "jwt-key-file", "", "`file` with the public keys or certificates of tokens, in PEM (RS, PS, ES, EdDSA)")
 	fs.StringVar(&tokens.JWKSURL, "jwt-jwks-url", "", "`URL` of the issuer's public keys, https:// (http:// to loopback only)")
@@ -184,7 +189,7 @@ func (c *Config) print(w io.Writer) {
 
 // help writes what -h shows.
 func (c *Config) help(w io.Writer) {
-	fmt.Fprint(w, `edge brings the newest ticks from Redis to WebSocket clients at /ws.
+	fmt.Fprint(w, `edge brings the newest ticks from Redis to WebSocket clients at /ws (-path).
 
   edge -demo                      try it with nothing else: http://localhost:8080/
   edge -redis redis://host:6379   run it

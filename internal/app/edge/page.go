@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"html"
 	"strings"
 
 	"tickedge/internal/httphead"
@@ -11,6 +12,11 @@ import (
 
 //go:embed page.html
 var page string
+
+// pageFor is a page that connects to the WebSocket at a path.
+func pageFor(text, path string) string {
+	return strings.Replace(text, `data-path="/ws"`, `data-path="`+html.EscapeString(path)+`"`, 1)
+}
 
 // boardPage makes what is answered with a page. It is zipped here, at the start, and not when the
 // edge is built: that takes some milliseconds, and so no copy of the page can be an old one.

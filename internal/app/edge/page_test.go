@@ -115,3 +115,13 @@ func TestPageIsSmall(t *testing.T) {
 		}
 	}
 }
+
+// The board is told where the WebSocket is.
+func TestPageFor(t *testing.T) {
+	for path, want := range map[string]string{"/ws": `data-path="/ws"`, "/prices/ws": `data-path="/prices/ws"`, "/a&'b": `data-path="/a&amp;&#39;b"`} {
+		text := pageFor(page, path)
+		if strings.Count(text, want) != 1 || strings.Count(text, " data-path=") != 1 {
+			t.Errorf("%s: %q is not in %.60s", path, want, text)
+		}
+	}
+}

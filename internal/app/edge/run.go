@@ -3,6 +3,7 @@
 //	run.go        Main, and Run, which another program can call: what is started, and stopped in reverse
 //	config.go     what can be set: lists, ranges, and what follows from the host
 //	flags.go      the flags
+//	paths.go      which paths the client port has
 //	doctor.go     the sub-command doctor
 //	metrics.go    /metrics
 //	debug.go      connections and evictions, for operators
@@ -23,6 +24,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -109,6 +111,8 @@ type edge struct {
 	feed      *feed.Feed
 	verifier  *auth.Verifier // Nil if nobody needs a token.
 	server    *loop.Server
+
+	isReady atomic.Bool // What -health-path says.
 }
 
 // Run serves clients until ctx ends, and then sends them away. It says in the log what it does,
@@ -124,11 +128,15 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 			return app.Failed
 		}
 	}
+	e.keepReady(ctx)
 	e.serveAdmin(ctx)
 	addr := e.server.Addr()
 	log.Info("listening", "addr", addr.String(), "clients", e.server.Families(), "loops", c.loop.Loops, "max_conns", c.loop.MaxConns, "interval", c.loop.Shard.Interval)
 	if c.page {
 		log.Info("open the live board in a browser", "url", boardURL(addr))
+		if !c.loop.Origins.Self() {
+			log.Info("the live board may connect only if its own address is in -origin", "hint", "add self to -origin")
+		}
 	}
 	select {
 	case <-ctx.Done():
@@ -223,14 +231,41 @@ func (e *edge) startTokens() (err error) {
 
 func (e *edge) startServer() (err error) {
 	cfg, now, snapshots := e.cfg.loop, time.Now(), e.cfg.snapshotRate/fanout.SnapshotUnit
-	cfg.Log, cfg.Verifier = e.log, e.verifier
+	cfg.Log, cfg.Verifier, cfg.Ready = e.log, e.verifier, &e.isReady
 	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics
 	cfg.Shard.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
 	if e.cfg.page {
-		cfg.Pages = map[string]*httphead.Page{"/": boardPage(page)}
+		cfg.Pages = map[string]*httphead.Page{"/": boardPage(pageFor(page, cfg.Paths[0]))}
 	}
 	e.server, err = loop.Start(cfg, e.table)
 	return err
+}
+
+// readyEvery is how old the answer of -health-path may be.
+const readyEvery = 250 * time.Millisecond
+
+// keepReady keeps the answer of -health-path up to date until ctx ends. From then on it is no.
+func (e *edge) keepReady(ctx context.Context) {
+	if e.cfg.loop.HealthPath == "" {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	context.AfterFunc(e.work, cancel) // Of an edge that has failed only this ends.
+	e.working.Go(func() {
+		panics.Keep(ctx, panics.Ready, e.log, func(ctx context.Context) {
+			defer e.isReady.Store(false)
+			look := time.NewTicker(readyEvery)
+			defer look.Stop()
+			for ctx.Err() == nil {
+				_, err := e.ready()
+				e.isReady.Store(err == nil)
+				select {
+				case <-ctx.Done():
+				case <-look.C:
+				}
+			}
+		})
+	})
 }
 
 func (e *edge) serveAdmin(ctx context.Context) {

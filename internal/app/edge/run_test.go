@@ -34,6 +34,40 @@ func TestRunsInsideAnotherProgram(t *testing.T) {
 	}
 }
 
+// What -health-path says follows the feed, is no from the moment when the edge is to stop, and
+// holds up nobody who ends it for another reason.
+func TestReadinessIsKept(t *testing.T) {
+	c, err := Parse([]string{"-demo", "-admin=", "-health-path", "/well"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, asked := range []bool{true, false} {
+		log, _ := logtest.New(t)
+		e := &edge{cfg: c, log: log}
+		e.work, e.endWork = context.WithCancel(context.Background())
+		ctx, stop := context.WithCancel(t.Context())
+		for _, start := range []func() error{e.startDemo, e.startFeed} {
+			if err := start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if e.isReady.Load() {
+			t.Error("ready before it was looked at")
+		}
+		e.keepReady(ctx)
+		redistest.Eventually(t, "the edge is ready", e.isReady.Load)
+		if asked {
+			stop()
+			redistest.Eventually(t, "it is so no more", func() bool { return !e.isReady.Load() })
+		}
+		e.close()
+		if e.isReady.Load() {
+			t.Error("ready after its end")
+		}
+		stop()
+	}
+}
+
 // The address of the board is one that works.
 func TestBoardURL(t *testing.T) {
 	t.Parallel()
