@@ -55,6 +55,7 @@ const testCommit = "0123456789abcdef"
 const binaryEnv = "EDGE_TEST_BINARY"
 
 func testMain(m *testing.M) int {
+	defer quitChromium()
 	if binary = os.Getenv(binaryEnv); binary != "" {
 		return m.Run()
 	}

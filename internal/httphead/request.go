@@ -6,6 +6,7 @@
 //	query.go     what a client asks for in the query
 //	path.go      which paths are the same
 //	response.go  responses and refusals
+//	page.go      pages, in the forms that a request may get
 //	text.go      the small words of HTTP
 package httphead
 
@@ -37,7 +38,8 @@ type Request struct {
 
 	hosts, origins, authorizations int // Fields of these names.
 
-	body bool // It announces a body.
+	fields []byte // The lines of all header fields, for what only few requests are asked for.
+	body   bool   // It announces a body.
 }
 
 // Upgrade is what a request says of a WebSocket, unchecked (RFC 6455, 4.1).
@@ -114,6 +116,7 @@ func ParseRequest(head []byte) (req Request, r *Refusal) {
 	if !ok {
 		return req, refuse(400, "no request line")
 	}
+	req.fields = fields
 	target, r := req.requestLine(line)
 	if r != nil {
 		return req, r

@@ -108,7 +108,7 @@ func (l *loop) page(c *conn, req httphead.Request, _ []byte) {
 		l.refuse(c, &req, l.server.notFound)
 	case method == "GET" || method == "HEAD":
 		l.counts.Loop[Pages]++
-		l.respond(c, &req, page)
+		l.respond(c, &req, page.Answer(&req))
 	default:
 		l.refuse(c, &req, &httphead.Refusal{Status: 405, Reason: "the page is read with GET", Header: "Allow: GET, HEAD\r\n"})
 	}

@@ -15,9 +15,9 @@ func listenPlain(addr string) (net.Listener, error) { return net.Listen("tcp", a
 
 const testPage = "<!doctype html><title>edge</title>\n<p>The page.\n"
 
-// pages is one page at /, as a whole response.
-func pages(html string) map[string][]byte {
-	return map[string][]byte{"/": httphead.AppendResponse(nil, 200, "text/html; charset=utf-8",
+// pages is one page at /.
+func pages(html string) map[string]*httphead.Page {
+	return map[string]*httphead.Page{"/": httphead.NewPage("text/html; charset=utf-8",
 		"Content-Security-Policy: default-src 'none'\r\n", html)}
 }
 
@@ -146,6 +146,35 @@ func TestPage(t *testing.T) {
 		hear(t, client, "topics")
 	}
 	until(t, func() bool { return e.Stats().Loop[Pages] == 100 }, "100 pages to be counted")
+}
+
+// A client that has the page is not sent it again, and one that takes it zipped gets it so.
+func TestPageInItsForms(t *testing.T) {
+	e := serve(t, func(c *Config) { c.Pages = pages(testPage) })
+	ask := func(method string, fields ...string) *http.Response {
+		t.Helper()
+		c := dialRaw(t, e.Addr())
+		defer c.close()
+		c.send([]byte(request(method, "/", fields...)))
+		res, body := c.answer(method)
+		if (method == "HEAD" || res.StatusCode == 304) && body != "" {
+			t.Errorf("%s %s has a body: %q", method, res.Status, body)
+		}
+		c.wantEOF()
+		return res
+	}
+	tag := ask("GET").Header.Get("ETag")
+	for _, method := range []string{"GET", "HEAD"} {
+		if res := ask(method, "If-None-Match: "+tag, "Accept-Encoding: gzip"); res.StatusCode != 304 || res.Header.Get("ETag") != tag {
+			t.Errorf("%s: %s %v, want 304", method, res.Status, res.Header)
+		}
+		if res := ask(method, "Accept-Encoding: gzip"); res.StatusCode != 200 || res.Header.Get("Content-Encoding") != "gzip" || res.Header.Get("Vary") != "Accept-Encoding" {
+			t.Errorf("%s: %s %v, want gzip", method, res.Status, res.Header)
+		}
+		if res := ask(method, "Accept-Encoding: gzip;q=0"); res.StatusCode != 200 || res.Header.Get("Content-Encoding") != "" {
+			t.Errorf("%s: %s %v, want it plain", method, res.Status, res.Header)
+		}
+	}
 }
 
 // A page that does not fit into the socket at once arrives whole as well, and the end

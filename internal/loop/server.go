@@ -65,7 +65,7 @@ type Config struct {
 	// Paths are those of the WebSocket, in their clean form (see httphead.ParsePath); none is
 	// /ws alone.
 	Paths []string
-	Pages map[string][]byte // Whole responses to GET, by path.
+	Pages map[string]*httphead.Page // By path.
 
 	// HealthPath is where platforms ask whether the edge is well, in its clean form; empty is
 	// nowhere. Ready is the answer, which is kept up to date from outside: a loop does not wait to

@@ -103,14 +103,18 @@ func TestTokenOfTheHandshake(t *testing.T) {
 			}
 		})
 	}
-	// Before it is asked for a token, it has to ask for a WebSocket, and from a page that may.
-	if _, res, _ := e.ask("", request("GET", "/ws", "X: y")); res.StatusCode != 426 {
-		t.Errorf("no upgrade: %s", res.Status)
+	// It is asked for a token only if its page may connect, and whether or not it asks for a WebSocket: a page finds out
+	// with another request what is against its WebSocket.
+	if _, res, body := e.ask("", request("POST", "/ws?token="+bad, "Content-Length: 0")); res.StatusCode != 401 || body != "the signature of the token is wrong" {
+		t.Errorf("no upgrade, and a bad token: %s %q", res.Status, body)
+	}
+	if _, res, _ := e.ask("", request("POST", "/ws", "Content-Length: 0", "Authorization: Bearer "+good)); res.StatusCode != 405 {
+		t.Errorf("no upgrade, and a good token: %s", res.Status)
 	}
 	if _, res, _ := e.ask("", upgradeWith("", "Origin: https://evil.example")); res.StatusCode != 403 {
 		t.Errorf("another page: %s", res.Status)
 	}
-	until(t, func() bool { return e.refused("token") == 7 }, "all to be counted")
+	until(t, func() bool { return e.refused("token") == 8 }, "all to be counted")
 }
 
 // Wrong signatures that take milliseconds to verify are verified only so often for one address. The

@@ -18,11 +18,12 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 		l.refuse(c, &req, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
 		return
 	}
-	if refusal := wsproto.CheckUpgrade(&req); refusal != nil {
-		l.refuse(c, &req, refusal)
-		return
-	}
+	// Before the upgrade, so that a page whose WebSocket was refused can find out why: browsers do not tell, but any
+	// request to the same path is refused for the same reasons.
 	asked, refusal := l.identify(c, &req)
+	if refusal == nil {
+		refusal = wsproto.CheckUpgrade(&req)
+	}
 	if refusal != nil {
 		l.refuse(c, &req, refusal)
 		return

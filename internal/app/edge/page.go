@@ -18,12 +18,13 @@ func pageFor(text, path string) string {
 	return strings.Replace(text, `data-path="/ws"`, `data-path="`+html.EscapeString(path)+`"`, 1)
 }
 
-// pageResponse is the whole response that brings a page.
-func pageResponse(html string) []byte {
+// boardPage makes what is answered with a page. It is zipped here, at the start, and not when the
+// edge is built: that takes some milliseconds, and so no copy of the page can be an old one.
+func boardPage(html string) *httphead.Page {
 	// The page's own inline script and style, this host, and nothing else.
 	csp := "default-src 'none'; script-src " + inlineHash(html, "script") + "; style-src " + inlineHash(html, "style") +
 		"; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	return httphead.AppendResponse(nil, 200, "text/html; charset=utf-8",
+	return httphead.NewPage("text/html; charset=utf-8",
 		"Content-Security-Policy: "+csp+"\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-cache\r\n", html)
 }
 
