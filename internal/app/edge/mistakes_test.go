@@ -54,6 +54,8 @@ var mistakesOf = map[string]mistake{
 	"admin-host":         {"http://edge", "want for example edge.example.com"},
 	"log-level":          {"loud", "want debug, info, warn or error"},
 	"log-format":         {"xml", "want text or json"},
+	"path":               {"ws", "want"},
+	"health-path":        {"healthz", "want"},
 	"config":             {"/no/such.yaml", "no such file"},
 }
 
@@ -77,7 +79,11 @@ func needs(t *testing.T, name string) []string {
 // mistakes are wrong values of a flag: one that is not of its kind, and one below its range. Where
 // any text is of the right kind, mistakesOf has one.
 func mistakes(t *testing.T, f *flag.Flag) (all []mistake) {
-	switch f.Value.(flag.Getter).Get().(type) {
+	var value any
+	if getter, ok := f.Value.(flag.Getter); ok {
+		value = getter.Get()
+	}
+	switch value.(type) {
 	case bool:
 		return []mistake{{"maybe", `is "maybe", want true or false`}}
 	case int:
@@ -216,8 +222,8 @@ func TestFlagsWithoutEffectAreTold(t *testing.T) {
 // A mistyped command is named, with those that there are.
 func TestUnknownCommand(t *testing.T) {
 	for arg, want := range map[string]string{
-		"doctr": `edge has no command "doctr": did you mean doctor? there are completion, doctor, help, version, and every setting is a flag`,
-		"serve": `edge has no command "serve": there are completion, doctor, help, version, and every setting is a flag`,
+		"doctr": `edge has no command "doctr": did you mean doctor? there are completion, doctor, healthcheck, help, version, and every setting is a flag`,
+		"serve": `edge has no command "serve": there are completion, doctor, healthcheck, help, version, and every setting is a flag`,
 	} {
 		var out, errs bytes.Buffer
 		if code := Main(context.Background(), []string{arg, "-check"}, nil, &out, &errs); code != app.Usage || !strings.Contains(errs.String(), want) {

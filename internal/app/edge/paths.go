@@ -15,6 +15,9 @@ type paths struct {
 	given bool
 }
 
+// Several marks a flag that can be given several times.
+func (*paths) Several() {}
+
 func (p *paths) String() string { return strings.Join(p.list, ",") }
 
 // Set adds what is given to what was given before. What they are is for readPaths to look at.

@@ -17,7 +17,7 @@ func TestPathsThatCanNotBe(t *testing.T) {
 			`-path: "ws" does not begin with a slash, want for example /ws`, `-path: "/a?b" has a query or a fragment`,
 			`-path: "//x" has an empty part`, `-health-path: "well" does not begin with a slash`}},
 		{"", "-path wss://feed.example.com/ws", []string{`-path: "wss://feed.example.com/ws" is a URL, want its path only`}},
-		{"/a,/100%", "", []string{`-path: "/100%" has a % without two hexadecimal digits behind it`}},
+		{"/a,/100%", "", []string{`-path (EDGE_PATH): "/100%" has a % without two hexadecimal digits behind it`}},
 		{"", "-path=", []string{"-path names 0 paths, want 1 to 16, such as /ws"}},
 		{"", "-path=/1,/2,/3,/4,/5,/6,/7,/8,/9,/10,/11,/12,/13,/14,/15,/16,/17", []string{"-path names 17 paths, want 1 to 16"}},
 		{"", "-page -path /", []string{"-path: / is where the live board (-page, -demo) is, want another path"}},
