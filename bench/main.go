@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Command bench opens many WebSocket conns to an edge and measures what each of them

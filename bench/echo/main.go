@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command echo sends back every message that it gets, on any path. It is for
 // conformance suites such as Autobahn's, and built on the code that serves the
 // edge's clients. It takes messages of up to 16 MiB in up to 65,536 fragments (and an empty

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Command floor is the physical floor: what it costs to gather 10 rows for each

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Command hostile does to an edge what hostile, broken and dying clients do, over real

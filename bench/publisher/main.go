@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command publisher publishes ticks of many topics into a Redis over one connection, at
 // rates that cmd/tickgen does not reach: its commands are made once, and only the times in
 // them change. It is the source of ticks of bench feed.

@@ -1,9 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -15,6 +19,26 @@ func operations(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// Every source says under which license it is, in the form that tools read (https://spdx.dev).
+func TestSourcesSayTheirLicense(t *testing.T) {
+	t.Parallel()
+	const line = "// SPDX-License-Identifier: Apache-2.0\n\n"
+	seen := 0
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if seen++; err == nil && !strings.HasPrefix(string(text), line) {
+			t.Errorf("%s does not begin with %q", path, line)
+		}
+		return err
+	})
+	if err != nil || seen < 400 {
+		t.Errorf("%d sources were looked at: %v", seen, err)
+	}
 }
 
 func TestDocsNameEveryFlag(t *testing.T) {

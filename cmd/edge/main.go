@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command edge brings the newest ticks from Redis to WebSocket clients. See edge -h.
 package main
 

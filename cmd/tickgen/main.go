@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command tickgen publishes market ticks to a Redis, simulated or recorded ones, for
 // demonstrations and load. See tickgen -h.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package admin is the port for operators and their monitoring, which every program has:
 // metrics, health, profiles, and pages of the program's own.
 //

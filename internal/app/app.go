@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package app has what all programs have alike beside their flags and their admin port: exit
 // codes, signals and the log. The wiring of each program is a package below it.
 package app

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package auth says who may connect: from which web pages ([Origins]), with which
 // tokens ([Verifier]), and which topics a token allows ([Patterns]).
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package auth
 
 // Reason says why a token was refused. It is the error of [Verifier.Verify]. Its text

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package broker is the contract between a broker of ticks, such as Redis, and those who read
 // from it and write to it. Each broker has a package of its own below this one, which alone
 // knows its library. What holds for values whatever brought them is here too.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package doctor says how many connections a Linux host can hold, what limits them
 // first, and which lines raise that.
 //

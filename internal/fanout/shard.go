@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package fanout is one loop's half of the fan-out: which conn has which topics, the
 // timer wheel that visits every conn in its turn, and all that a visit does. It
 // gathers the rows that are news to a conn into one message, pings it, and finds it

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package feed keeps a [topics.Table] up to date from sources of ticks, whatever brokers these
 // read from: it routes topics to sources by their names, and sources' values into the table.
 package feed

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package flags reads the flags of a program, and what stands for them in the environment and
 // in a file, and turns all that is wrong into errors that say what is right.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package guard says how much of the edge one client may have: how many connections it
 // may hold, how fast it may open them, and how fast it may send commands. And it says
 // who that client is, if proxies stand in between.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package httphead is HTTP/1.1 as far as the edge needs it (RFC 9110 and 9112): the head of
 // a request and its query, read strictly, and responses. Bytes in, bytes out: it has no
 // socket and no clock, and what becomes of a request is decided by its caller.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package loop owns the sockets. It runs the event loops, admits connections, and
 // moves bytes between them, package wsproto and package fanout. No other package
 // knows gnet.

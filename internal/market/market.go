@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package market makes ticks for demonstrations and load: a simulated [Market], a recorded
 // [Replay], and a [Player] that publishes them at their pace.
 package market

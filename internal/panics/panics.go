@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package panics is what becomes of a panic: an error of the goroutine that was at work, which
 // is counted and logged, and costs a connection, a link or an attempt, and not all clients of
 // the process. docs/OPERATIONS.md has a table of what ends where.

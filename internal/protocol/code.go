@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package protocol
 
 // Code says in a bye why a conn is ended, and in a close frame (RFC 6455, 7.4.1): one of the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package protocol is the language of the edge and its clients (docs/PROTOCOL.md): commands
 // in, messages out. It appends payloads and knows nothing of what stands around them on a
 // wire, so it serves any framing: see package wsproto for that of WebSocket.

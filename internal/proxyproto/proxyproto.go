@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package proxyproto reads the header that a proxy puts before a connection to say who
 // is at its other end: the PROXY protocol of HAProxy, versions 1 and 2 (proxy-protocol.txt,
 // 2020/03/05; sections are those of that text). go-proxyproto would do it, but it reads

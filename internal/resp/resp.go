@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package resp reads what a Redis sends (RESP, in its version 2) without trusting it. Nothing
 // is allocated for what is only claimed, and whatever the other side can make grow has a
 // bound.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package topics
 
 // enter returns the place of a new entry, which is in no list.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package topics
 
 import (
@@ -28,7 +30,7 @@ func documented(t *testing.T) *regexp.Regexp {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile("(?m)^\\s+(\\^\\[\\^.*\\]\\+\\$)$").FindSubmatch(text)
+	found := regexp.MustCompile(`(?m)^\s+(\^\[\^.*\]\+\$)$`).FindSubmatch(text)
 	if found == nil {
 		t.Fatal("PROTOCOL.md has no expression for names")
 	}

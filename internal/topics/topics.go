@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package topics is the topic table: it gives names short ids, knows which topics
 // somebody wants, and holds the newest row of each.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wsproto is RFC 6455, the framing of WebSocket: the opening handshake, and the frames
 // around the payloads of package protocol.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package chart draws the pictures of a report as SVG, all in one look: white ground,
 // zero-based, labelled with units, in colours that stay apart for every kind of
 // colour-blindness (Okabe and Ito). Its functions may be called from anywhere.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package fakeedge is a server for the tests of bench. Clean speaks docs/PROTOCOL.md,
 // Scripted does whatever a test wants to see noticed.
 package fakeedge

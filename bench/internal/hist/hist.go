@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package hist is a histogram of fixed memory and 1 % resolution: log-linear, 128
 // buckets in each power of two, as in HdrHistogram. Its library for Go takes four times as
 // long to count a value, of which the clients' loop has one a row, and knows the largest

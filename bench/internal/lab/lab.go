@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package lab builds and runs the programs that are measured: edges, yardsticks, a

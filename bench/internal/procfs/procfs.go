@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package procfs reads what the kernel tells about a process, and about the memory and the

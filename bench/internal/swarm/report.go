@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package swarm opens many conns to a running edge, keeps them and checks what each
 // of them is sent. One goroutine and one epoll descriptor own all of it; there is no
 // goroutine, timer or map entry per conn.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wire is the client's half of the wire: the opening handshake, the frames
 // of RFC 6455 and the server's messages (docs/PROTOCOL.md). Bytes in, values out; no
 // socket and no clock.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package bare is what the two yardsticks share that work on bare bytes, bench/floor
 // and bench/yard/gnet: rows, frames, the handshake, and whose turn it is. It
 // understands what bench hold sends and no more.

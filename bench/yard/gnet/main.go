@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Command gnet is the smallest sensible server on gnet v2: the same rows as

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command gorilla is package push on gorilla/websocket.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package yardtest checks a yardstick as bench hold would: it starts the program, opens

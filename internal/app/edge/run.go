@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package edge is the program edge: its flags, its wiring, and what operators see of it.
 //
 //	run.go        Main, and Run, which another program can call: what is started, and stopped in reverse

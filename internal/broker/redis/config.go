@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package redis is Redis as a broker: a source in all its kinds, and a publisher. It alone knows
 // go-redis. [Embedded] is a Redis inside the process.
 package redis

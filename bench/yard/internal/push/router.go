@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package push is the design that most teams take for a job like edge's, written as
 // well as we can: ticks are pushed to the clients that want them, and each client
 // conflates for itself. bench/yard/gorilla and bench/yard/coder are this package with

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package redistest runs a real redis-server for tests, or a stand-in that sends anything.
 package redistest
 
