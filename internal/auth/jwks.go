@@ -84,18 +84,6 @@ func newJWKS(cfg Config, keys *atomic.Pointer[keySet], log *slog.Logger) *jwks {
 	}
 }
 
-// errProxy stands for the error of a proxy's URL, which has its password in it.
-var errProxy = errors.New("the URL of the proxy is not valid")
-
-// proxy is that of the environment. Its errors do not repeat it.
-func proxy(r *http.Request) (*url.URL, error) {
-	u, err := http.ProxyFromEnvironment(r)
-	if err != nil || u != nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "") {
-		return nil, errProxy // With a / or a # as it is, a part of the password is the host.
-	}
-	return u, nil
-}
-
 // ask brings the next fetch forward. It never waits.
 func (j *jwks) ask() {
 	select {

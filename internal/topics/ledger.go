@@ -356,14 +356,6 @@ const (
 	few = 16
 )
 
-// rowlessOf is how many topics without a row an asker has, of all standings.
-func (l *ledger) rowlessOf(key askerKey) (n uint32) {
-	for key.standing = absent; key.standing <= known; key.standing++ {
-		n += l.askers[l.of[key]].count // The first asker is none.
-	}
-	return n
-}
-
 func (l *ledger) victim(place uint32) victim {
 	e := &l.entries[place]
 	return victim{place, e.id, e.kind, e.asker}
