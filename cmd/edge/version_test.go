@@ -32,8 +32,9 @@ func TestVersion(t *testing.T) {
 		t.Errorf("%s is %s", name, got)
 	}
 	status, body := e.get("/version")
-	if want := fmt.Sprintf(`{"version":"1.2.3-test","commit":%q,"go":%q}`, testCommit, runtime.Version()); status != 200 || strings.TrimSpace(body) != want {
-		t.Errorf("%d, %s, want %s", status, body, want)
+	line.Version, line.Commit, line.Go = "", "", ""
+	if err := json.Unmarshal([]byte(body), &line); err != nil || status != 200 || line.Version != "1.2.3-test" || line.Commit != testCommit || line.Go != runtime.Version() {
+		t.Errorf("%d, %s", status, body) // It has a time too where Go has noted one, as in a clone.
 	}
 }
 

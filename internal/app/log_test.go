@@ -9,15 +9,40 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+// lockedBuffer is read while timers write what was swallowed.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *lockedBuffer) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
 // throttled is a log behind a throttle, and what it writes.
-func throttled() (*slog.Logger, throttle, *bytes.Buffer) {
-	out := new(bytes.Buffer)
+func throttled() (*slog.Logger, throttle, *lockedBuffer) {
+	out := new(lockedBuffer)
 	th := newThrottle(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	return slog.New(th).With("part", "loop"), th, out
 }
@@ -39,7 +64,7 @@ func TestThrottle(t *testing.T) {
 		time.Sleep(throttlePeriod)
 		synctest.Wait()
 		if count("level=WARN msg=flood swallowed=990\n") != 1 || count("swallowed") != 1 {
-			t.Errorf("the number is not told once:\n%s", out.String()[out.Len()-200:])
+			t.Errorf("the number is not told once:\n%s", out.String()[len(out.String())-200:])
 		}
 		out.Reset()
 		log.Warn("flood")
@@ -129,7 +154,7 @@ func TestThrottleOfManyKinds(t *testing.T) {
 		time.Sleep(throttlePeriod)
 		synctest.Wait()
 		if count(fmt.Sprintf("msg=%q swallowed=%d\n", otherLines, 100_000-passed)) != 1 {
-			t.Errorf("the number is not told:\n%s", out.String()[out.Len()-200:])
+			t.Errorf("the number is not told:\n%s", out.String()[len(out.String())-200:])
 		}
 		for range throttleBurst + 7 {
 			log.Warn("mine")
