@@ -301,7 +301,12 @@ func TestAnswersThatWereReadAreForgotten(t *testing.T) {
 			t.Fatalf("got %v between the rows, want two answers", others)
 		}
 		c.send(command(`{"op":"unsubscribe","topics":["%s"]}`, strings.Join(list, `","`)))
-		c.want("ack")
+		m, err := c.read()
+		for ; err == nil && m.T == "interval"; m, err = c.read() { // A busy machine may be taken for a slow client.
+		}
+		if err != nil || m.T != "ack" {
+			t.Fatalf("got %+v (%v), want ack", m, err)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@
 package loop
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"tickedge/internal/guard"
+	"tickedge/internal/logtest"
 )
 
 // Who is turned away by a limit, or by the rule of origins, is told in a line that names an example and the
@@ -102,8 +102,8 @@ func TestManyRefusalsAreFewLines(t *testing.T) {
 // The first is told at once, and what comes behind it each 10 s, or at the end, with its own example.
 func TestPaceOfTurnedAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
-		log := turnedLog{log: slog.New(slog.NewTextHandler(&out, nil))}
+		var out logtest.Log // A timer writes it too.
+		log, seen := turnedLog{log: slog.New(slog.NewTextHandler(&out, nil))}, 0
 		refuse := func(k turned, n uint64, who string) {
 			var one turnedAway
 			one[k].n, one[k].example = n, example{what: who}
@@ -112,16 +112,17 @@ func TestPaceOfTurnedAway(t *testing.T) {
 		said := func(want ...string) {
 			t.Helper()
 			synctest.Wait()
-			lines := strings.Split(out.String(), "\n")
+			text := out.String()[seen:]
+			seen += len(text)
+			lines := strings.Split(text, "\n")
 			if len(lines)-1 != len(want) {
-				t.Fatalf("%d lines, want %d:\n%s", len(lines)-1, len(want), &out)
+				t.Fatalf("%d lines, want %d:\n%s", len(lines)-1, len(want), text)
 			}
 			for i, w := range want {
 				if !strings.Contains(lines[i], w) {
 					t.Errorf("line %d lacks %s: %s", i, w, lines[i])
 				}
 			}
-			out.Reset()
 		}
 		refuse(byHead, 1, "a")
 		said("requests=1 client=a")
