@@ -9,40 +9,17 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tickedge/internal/logtest"
 )
 
-// lockedBuffer is read while timers write what was swallowed.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *lockedBuffer) Reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b.Reset()
-}
-
-// throttled is a log behind a throttle, and what it writes.
-func throttled() (*slog.Logger, throttle, *lockedBuffer) {
-	out := new(lockedBuffer)
+// throttled is a log behind a throttle, and what it writes. Timers write it too.
+func throttled() (*slog.Logger, throttle, *logtest.Log) {
+	out := new(logtest.Log)
 	th := newThrottle(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	return slog.New(th).With("part", "loop"), th, out
 }
@@ -101,7 +78,7 @@ func TestThrottleTellsAllBeforeTheEnd(t *testing.T) {
 
 // full is a log that has no room while it is set.
 type full struct {
-	bytes.Buffer
+	logtest.Log
 	set atomic.Bool
 }
 
@@ -109,7 +86,7 @@ func (f *full) Write(p []byte) (int, error) {
 	if f.set.Load() {
 		return 0, errFull
 	}
-	return f.Buffer.Write(p)
+	return f.Log.Write(p)
 }
 
 // A number that finds no room in the log is not lost: it is told later, with what came meanwhile.

@@ -42,5 +42,12 @@ func (l *Log) String() string {
 	return l.b.String()
 }
 
+// Reset empties it.
+func (l *Log) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
 // Count returns how often it holds s.
 func (l *Log) Count(s string) int { return strings.Count(l.String(), s) }

@@ -103,7 +103,7 @@ func TestManyRefusalsAreFewLines(t *testing.T) {
 func TestPaceOfTurnedAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out logtest.Log // A timer writes it too.
-		log, seen := turnedLog{log: slog.New(slog.NewTextHandler(&out, nil))}, 0
+		log := turnedLog{log: slog.New(slog.NewTextHandler(&out, nil))}
 		refuse := func(k turned, n uint64, who string) {
 			var one turnedAway
 			one[k].n, one[k].example = n, example{what: who}
@@ -112,17 +112,16 @@ func TestPaceOfTurnedAway(t *testing.T) {
 		said := func(want ...string) {
 			t.Helper()
 			synctest.Wait()
-			text := out.String()[seen:]
-			seen += len(text)
-			lines := strings.Split(text, "\n")
+			lines := strings.Split(out.String(), "\n")
 			if len(lines)-1 != len(want) {
-				t.Fatalf("%d lines, want %d:\n%s", len(lines)-1, len(want), text)
+				t.Fatalf("%d lines, want %d:\n%s", len(lines)-1, len(want), &out)
 			}
 			for i, w := range want {
 				if !strings.Contains(lines[i], w) {
 					t.Errorf("line %d lacks %s: %s", i, w, lines[i])
 				}
 			}
+			out.Reset()
 		}
 		refuse(byHead, 1, "a")
 		said("requests=1 client=a")

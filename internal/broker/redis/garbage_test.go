@@ -9,9 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/app"
 	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/feed"
+	"tickedge/internal/topics"
 )
 
 // garbage is what no publisher should publish, and what it is counted as.
@@ -76,7 +78,12 @@ func heap() uint64 {
 // costs nobody the next tick.
 func TestGarbage(t *testing.T) {
 	s := redistest.Start(t)
-	r := run(t, plain(s), limits)
+	_, buf := newLog(t)
+	table, cfg := topics.New(limits), plain(s)
+	// As programs have it: a line for each would be as much as the garbage.
+	log := app.LogConfig{Level: "debug", Format: "text"}.Logger(buf)
+	r := runFeed(t, cfg.feed(t, table, log), table, buf)
+	r.wants = cfg.server().wants
 	r.acquire("AAPL")
 	r.settled()
 	for _, g := range garbage {
@@ -100,10 +107,14 @@ func TestGarbage(t *testing.T) {
 	}
 
 	pour(r, s, 2000)
-	before := heap()
+	before, lines, begin := heap(), strings.Count(r.log.String(), "\n"), time.Now()
 	pour(r, s, 20_000)
 	if after := heap(); after > before+4<<20 {
 		t.Errorf("%d bytes in use, %d before", after, before)
+	}
+	// Ten in 10 s, and how many there were.
+	if more, most := strings.Count(r.log.String(), "\n")-lines, 11*(1+int(time.Since(begin)/(10*time.Second))); more > most {
+		t.Errorf("%d log lines, want at most %d", more, most)
 	}
 	publish(s, "AAPL", "1")
 	r.eventually("the tick after all that", func() bool { return r.value("AAPL") == "1" })
