@@ -38,39 +38,10 @@ func hint(err error) string {
 	return "see the log of Redis"
 }
 
-// saids are what Redis says, by how it begins, and what to do about it. The first that fits holds.
-var saids = []struct{ begins, hint string }{
-	{"NOAUTH", "Redis wants a password: put it into the Redis URL, redis://user:password@host, or redis://:password@host without a user"},
-	{"WRONGPASS", "correct the user or the password in the Redis URL (ACL LIST shows the users)"},
-	{"ERR invalid password", "correct the user or the password in the Redis URL"},
-	{"ERR AUTH <password> called without", "Redis asks for no password: leave it out of the Redis URL, or set requirepass there"},
-	{"ERR Client sent AUTH, but no password", "Redis asks for no password: leave it out of the Redis URL, or set requirepass there"},
-	{"ERR wrong number of arguments for 'auth'", "this Redis is older than 6 and has no users: leave the user out of the Redis URL, redis://:password@host"},
-	{"NOPERM", "permit the Redis user the commands, channels and keys of the feed (ACL SETUSER)"},
-	{"DENIED", "Redis is in protected mode, which lets in its own host only: set a password (requirepass) and put it into the Redis URL, " +
-		"or bind it to a private address and set protected-mode no"},
-	{"ERR max number of clients", "raise maxclients in the configuration of Redis, and its limit of open files with it, or find out who holds the connections (CLIENT LIST)"},
-	{"WRONGTYPE", "correct the names of keys: the newest value of a topic has to be a string, and a stream a stream"},
-	{"LOADING", "wait until Redis has loaded its data"},
-	{"MASTERDOWN", "the server is a replica that has lost its primary: wait, or give the primary, or the sentinels (redis-sentinel://)"},
-	{"READONLY", "the server is a replica, which takes no writes: give the primary, or the sentinels (redis-sentinel://)"},
-	{"CLUSTERDOWN", "the Redis Cluster is down, or has slots without a node: redis-cli --cluster check"},
-	{"MISCONF", "Redis can't store its data and takes no writes: see its log, mostly for a disk that is full"},
-	{"OOM", "Redis has as much memory as it may: raise maxmemory, or set an eviction policy"},
-	{"BUSY ", "a script runs in Redis: wait, or end it (SCRIPT KILL, FUNCTION KILL)"},
-	{"MOVED", "the server is part of a Redis Cluster: use redis-cluster:// in the URL"},
-	{"ASK", "the server is part of a Redis Cluster: use redis-cluster:// in the URL"},
-	{"ERR This instance has cluster support disabled", "the server is no part of a Redis Cluster: use redis:// in the URL"},
-	{"ERR DB index is out of range", "correct the database in the Redis URL, or raise databases in the configuration of Redis"},
-	{"ERR SELECT is not allowed in cluster mode", "a Redis Cluster has no databases: use redis-cluster:// in the URL, without one"},
-}
-
 // replyHint is that for what Redis says in place of an answer.
 func replyHint(text string) string {
-	for _, s := range saids {
-		if strings.HasPrefix(text, s.begins) {
-			return s.hint
-		}
+	if h := answerOf(text).hint; h != "" {
+		return h
 	}
 	if lower := strings.ToLower(text); strings.HasPrefix(lower, "err unknown command") {
 		switch {

@@ -16,31 +16,61 @@ import (
 	"tickedge/internal/broker"
 )
 
-// answerCauses says with which words the errors of Redis begin, and what each tells. ERR before
-// them is passed over.
-var answerCauses = []struct {
+// answer is an error of Redis, by the words with which it begins.
+type answer struct {
 	words string
 	cause broker.Cause
-}{
-	{"NOPERM", broker.NotPermitted},
-	{"NOAUTH", broker.NotLetIn},
-	{"WRONGPASS", broker.NotLetIn},
-	{"invalid password", broker.NotLetIn},
-	{"AUTH", broker.NotLetIn}, // <password> called without any password configured.
-	{"DENIED", broker.NotLetIn},
-	{"WRONGTYPE", broker.WrongType},
-	{"MOVED", broker.Elsewhere},
-	{"ASK", broker.Elsewhere},
-	{"TRYAGAIN", broker.Elsewhere},
-	{"CROSSSLOT", broker.Elsewhere},
-	{"LOADING", broker.Loading},
-	{"MASTERDOWN", broker.Down},
-	{"CLUSTERDOWN", broker.Down},
-	{"BUSY", broker.Busy},
-	{"OOM", broker.OutOfMemory},
-	{"READONLY", broker.ReadOnly},
-	{"MISCONF", broker.ReadOnly},
-	{"max number of clients reached", broker.TooManyClients},
+	hint  string // What to do about it; "" for nothing in particular.
+}
+
+// answers are told apart by whole words. ERR before them is passed over.
+var answers = []answer{
+	{"NOPERM", broker.NotPermitted, "permit the Redis user the commands, channels and keys of the feed (ACL SETUSER)"},
+	{"NOAUTH", broker.NotLetIn, "Redis wants a password: put it into the Redis URL, redis://user:password@host, or redis://:password@host without a user"},
+	{"WRONGPASS", broker.NotLetIn, "correct the user or the password in the Redis URL (ACL LIST shows the users)"},
+	{"invalid password", broker.NotLetIn, "correct the user or the password in the Redis URL"},
+	{"AUTH <password> called without", broker.NotLetIn, needsNoPassword},
+	{"AUTH", broker.NotLetIn, ""},
+	{"DENIED", broker.NotLetIn, "Redis is in protected mode, which lets in its own host only: set a password (requirepass) and put it into the Redis URL, " +
+		"or bind it to a private address and set protected-mode no"},
+	{"WRONGTYPE", broker.WrongType, "correct the names of keys: the newest value of a topic has to be a string, and a stream a stream"},
+	{"MOVED", broker.Elsewhere, isCluster},
+	{"ASK", broker.Elsewhere, isCluster},
+	{"TRYAGAIN", broker.Elsewhere, ""},
+	{"CROSSSLOT", broker.Elsewhere, ""},
+	{"LOADING", broker.Loading, "wait until Redis has loaded its data"},
+	{"MASTERDOWN", broker.Down, "the server is a replica that has lost its primary: wait, or give the primary, or the sentinels (redis-sentinel://)"},
+	{"CLUSTERDOWN", broker.Down, "the Redis Cluster is down, or has slots without a node: redis-cli --cluster check"},
+	{"BUSY", broker.Busy, "a script runs in Redis: wait, or end it (SCRIPT KILL, FUNCTION KILL)"},
+	{"OOM", broker.OutOfMemory, "Redis has as much memory as it may: raise maxmemory, or set an eviction policy"},
+	{"READONLY", broker.ReadOnly, "the server is a replica, which takes no writes: give the primary, or the sentinels (redis-sentinel://)"},
+	{"MISCONF", broker.ReadOnly, "Redis can't store its data and takes no writes: see its log, mostly for a disk that is full"},
+	// Of clients alone, or with connections of the cluster.
+	{"max number of clients", broker.TooManyClients, "raise maxclients in the configuration of Redis, and its limit of open files with it, or find out who holds the connections (CLIENT LIST)"},
+
+	// What a greeting may get, which has no topics.
+	{"Client sent AUTH, but no password", broker.OtherCause, needsNoPassword},
+	{"wrong number of arguments for 'auth'", broker.OtherCause, "this Redis is older than 6 and has no users: leave the user out of the Redis URL, redis://:password@host"},
+	{"This instance has cluster support disabled", broker.OtherCause, "the server is no part of a Redis Cluster: use redis:// in the URL"},
+	{"DB index is out of range", broker.OtherCause, "correct the database in the Redis URL, or raise databases in the configuration of Redis"},
+	{"SELECT is not allowed in cluster mode", broker.OtherCause, "a Redis Cluster has no databases: use redis-cluster:// in the URL, without one"},
+}
+
+// Hints of several answers.
+const (
+	needsNoPassword = "Redis asks for no password: leave it out of the Redis URL, or set requirepass there"
+	isCluster       = "the server is part of a Redis Cluster: use redis-cluster:// in the URL"
+)
+
+// answerOf finds what an error of Redis tells. The first that fits holds.
+func answerOf(text string) answer {
+	text = strings.TrimPrefix(text, "ERR ")
+	for _, a := range answers {
+		if rest, ok := strings.CutPrefix(text, a.words); ok && (rest == "" || rest[0] == ' ') {
+			return a
+		}
+	}
+	return answer{cause: broker.OtherCause}
 }
 
 // causeOf is what an error tells. What is no answer of Redis is [broker.Unreachable].
@@ -49,13 +79,7 @@ func causeOf(err error) broker.Cause {
 	if !errors.As(err, &said) {
 		return broker.Unreachable
 	}
-	text := strings.TrimPrefix(said.Error(), "ERR ")
-	for _, a := range answerCauses {
-		if rest, ok := strings.CutPrefix(text, a.words); ok && (rest == "" || rest[0] == ' ') {
-			return a.cause
-		}
-	}
-	return broker.OtherCause
+	return answerOf(said.Error()).cause
 }
 
 // concernsAll reports whether an error is no matter of a channel or a key: Redis would say

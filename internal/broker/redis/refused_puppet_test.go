@@ -43,6 +43,7 @@ func TestRefusedByAnyAnswer(t *testing.T) {
 			{"MOVED 3999 127.0.0.1:1", broker.Elsewhere, topics.Unserved},
 			{"TRYAGAIN Multiple keys request during rehashing of slot", broker.Elsewhere, topics.Unserved},
 			{"ERR max number of clients reached", broker.TooManyClients, topics.Unserved},
+			{"ERR max number of clients + cluster connections reached", broker.TooManyClients, topics.Unserved},
 			{"ERR upstream failure", broker.OtherCause, topics.Unserved},
 		},
 	}
