@@ -97,7 +97,7 @@ func parse(args []string) (*config, error) {
 	case c.market.Generated == 0:
 		c.market.Symbols = market.DefaultSymbols()
 	}
-	if isAsked(err) {
+	if flags.Asked(err) {
 		return c, err
 	}
 	return c, c.flags.Conceal(c.flags.Locate(errors.Join(err, c.validate())), args)
@@ -111,7 +111,7 @@ var flagErrors = []string{
 
 // effects say which flags have no effect, as another is set or is not.
 var effects = []struct {
-	flags string // Their names, with blanks between.
+	flags string // As flags.Set.NoEffect takes them.
 	none  func(c *config) bool
 	as    string
 }{
@@ -139,10 +139,8 @@ func (c *config) validate() error {
 		errs = append(errs, fmt.Errorf("-for is %v, want 0 (no end) or more, such as 90s", c.duration))
 	}
 	for _, e := range effects {
-		for name := range strings.FieldsSeq(e.flags) {
-			if e.none(c) && c.flags.Changed(name) {
-				errs = append(errs, fmt.Errorf("-%s has no effect: %s", name, e.as))
-			}
+		if e.none(c) {
+			errs = append(errs, c.flags.NoEffect(e.flags, e.as))
 		}
 	}
 	return errors.Join(errs...)

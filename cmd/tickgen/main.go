@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -37,7 +36,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		args = []string{"-" + args[0]}
 	}
 	c, err := parse(args)
-	if isAsked(err) {
+	if flags.Asked(err) {
 		if errors.Is(err, flags.ErrVersion) {
 			fmt.Fprintln(stdout, "tickgen", app.BuildVersion())
 		} else {
@@ -62,9 +61,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	return app.OK
 }
-
-// isAsked reports whether the help or the version was asked for.
-func isAsked(err error) bool { return errors.Is(err, flag.ErrHelp) || errors.Is(err, flags.ErrVersion) }
 
 // complete is the sub-command completion.
 func complete(args []string, stdout, stderr io.Writer) (code int) {

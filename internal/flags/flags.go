@@ -7,6 +7,7 @@
 //	flags.go    the command line and the environment
 //	file.go     the file
 //	wrong.go    what is wrong with a value, and what is right
+//	hide.go     errors without passwords
 //	nearest.go  which name was meant
 //	help.go     the help, and what completes flags in a shell
 package flags
@@ -23,6 +24,9 @@ import (
 
 // ErrVersion is the error of [Set.Parse] if the version was asked for.
 var ErrVersion = errors.New("flags: version requested")
+
+// Asked reports whether an error of [Set.Parse] says that the help or the version was asked for.
+func Asked(err error) bool { return errors.Is(err, flag.ErrHelp) || errors.Is(err, ErrVersion) }
 
 // Parse sets the flags from args, then, where a flag is not given there, from the environment,
 // and then from the file that -config names: with the prefix EDGE, -max-conns is EDGE_MAX_CONNS,

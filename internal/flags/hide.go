@@ -11,8 +11,8 @@ import (
 )
 
 // Conceal returns an error without the users and passwords of URLs that are in args, in the file,
-// or in variables of the environment with the prefix. An error quotes the value of a flag that can't be right, and
-// somebody may have given it a URL that was meant for another one.
+// or in variables of the environment with the prefix. An error quotes the value of a flag that
+// can't be right, and somebody may have given it a URL that was meant for another one.
 func (s *Set) Conceal(err error, args []string) error {
 	if err == nil {
 		return nil

@@ -129,6 +129,21 @@ func (s *Set) Changed(name string) bool {
 	return s.from[name].Kind != FromDefault && !s.from[name].failed && f.Value.String() != f.DefValue
 }
 
+// NoEffect returns that flags which are set have no effect, and why, or nil if none is set. names
+// has blanks between them; one with a star stands for all that begin like it.
+func (s *Set) NoEffect(names, why string) error {
+	var errs []error
+	for name := range s.Names {
+		for of := range strings.FieldsSeq(names) {
+			prefix, all := strings.CutSuffix(of, "*")
+			if (name == of || all && strings.HasPrefix(name, prefix)) && s.Changed(name) {
+				errs = append(errs, fmt.Errorf("-%s has no effect: %s", name, why))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Warnings are what was noticed and is no error, a line each.
 func (s *Set) Warnings() []string { return s.warnings }
 

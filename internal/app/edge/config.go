@@ -61,7 +61,7 @@ type Config struct {
 func Parse(args []string) (*Config, error) {
 	c := newConfig(commands...)
 	err := c.read(args)
-	if errors.Is(err, flag.ErrHelp) || errors.Is(err, flags.ErrVersion) {
+	if flags.Asked(err) {
 		return c, err
 	}
 	return c, c.flags.Conceal(c.flags.Locate(errors.Join(err, c.validate(), c.fill())), args)

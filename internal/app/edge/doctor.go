@@ -5,7 +5,6 @@ package edge
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -37,13 +36,8 @@ func examine(args []string, stdout, stderr io.Writer) int {
 	asJSON := c.flags.Bool("json", false, "print JSON")
 	c.flags.OnlyArgs("json")
 	err := c.read(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, doctorHelp)
-		return app.OK
-	case errors.Is(err, flags.ErrVersion):
-		fmt.Fprintln(stdout, "edge", app.BuildVersion())
-		return app.OK
+	if flags.Asked(err) {
+		return tell(stdout, err, func(w io.Writer) { fmt.Fprint(w, doctorHelp) })
 	}
 	// The edge refuses a maximum that this host can't hold. To the doctor that is an answer
 	// and no mistake, so it does not fill in what the host allows.

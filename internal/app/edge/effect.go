@@ -5,7 +5,6 @@ package edge
 import (
 	"errors"
 	"runtime"
-	"strings"
 
 	"tickedge/internal/broker/redis"
 )
@@ -14,7 +13,7 @@ import (
 // that will not happen, so it is a mistake. What is said of a burst without its rate, of TLS
 // files and of tokens is beside the other rules of these.
 var effects = []struct {
-	flags string // Their names, with blanks between; one with a star stands for all that begin like it.
+	flags string // As flags.Set.NoEffect takes them.
 	none  func(c *Config) bool
 	as    string
 }{
@@ -32,16 +31,8 @@ var effects = []struct {
 func (c *Config) validateEffect() error {
 	var errs problems
 	for _, e := range effects {
-		if !e.none(c) {
-			continue
-		}
-		for name := range c.flags.Names {
-			for _, of := range strings.Fields(e.flags) {
-				prefix, all := strings.CutSuffix(of, "*")
-				if (name == of || all && strings.HasPrefix(name, prefix)) && c.flags.Changed(name) {
-					errs.bad("-%s has no effect: %s", name, e.as)
-				}
-			}
+		if e.none(c) {
+			errs.add(c.flags.NoEffect(e.flags, e.as))
 		}
 	}
 	return errors.Join(errs...)

@@ -5,7 +5,6 @@ package edge
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -42,12 +41,8 @@ func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (
 	timeout := c.flags.Duration("timeout", 3*time.Second, "how long an answer may take")
 	live := c.flags.Bool("live", false, "ask /healthz instead of /readyz: whether the process works")
 	switch err := c.read(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, healthHelp)
-		return app.OK
-	case errors.Is(err, flags.ErrVersion):
-		fmt.Fprintln(stdout, "edge", app.BuildVersion())
-		return app.OK
+	case flags.Asked(err):
+		return tell(stdout, err, func(w io.Writer) { fmt.Fprint(w, healthHelp) })
 	case err != nil:
 		return misused(stderr, "edge healthcheck", c, c.flags.Conceal(err, args))
 	case *timeout <= 0:

@@ -19,7 +19,6 @@ package edge
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -73,12 +72,8 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	}
 	c, err := Parse(args)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
-		c.help(stdout)
-		return app.OK
-	case errors.Is(err, flags.ErrVersion):
-		fmt.Fprintln(stdout, "edge", app.BuildVersion())
-		return app.OK
+	case flags.Asked(err):
+		return tell(stdout, err, c.help)
 	case err != nil:
 		return misused(stderr, "edge", c, err)
 	case c.check:
@@ -108,6 +103,16 @@ func complete(args []string, stdout, stderr io.Writer) (code int) {
 	if len(args) != 1 || !newConfig(commands...).flags.WriteCompletion(stdout, args[0]) {
 		fmt.Fprintf(stderr, "edge completion: want a shell: edge completion %s\n", flags.Shells)
 		return app.Usage
+	}
+	return app.OK
+}
+
+// tell writes what was asked for: the version, or a help.
+func tell(stdout io.Writer, asked error, help func(io.Writer)) (code int) {
+	if errors.Is(asked, flags.ErrVersion) {
+		fmt.Fprintln(stdout, "edge", app.BuildVersion())
+	} else {
+		help(stdout)
 	}
 	return app.OK
 }
@@ -165,7 +170,8 @@ type edge struct {
 
 // Run serves clients until ctx ends, and then sends them away. It says in the log what it does,
 // and why it could not. What all of a process share are the counts of panics, and the
-// limit of open files, which [Parse] raises.
+// limit of open files, which [Parse] raises. A line's attributes may point into a buffer that is
+// used again: a handler of log is through with them when it returns.
 func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	e := &edge{cfg: c, log: log}
 	e.work, e.endWork = context.WithCancel(context.Background())
