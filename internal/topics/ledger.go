@@ -306,22 +306,21 @@ func (l *ledger) lingering(of kind, cutoff int64) (v victim, ok bool) {
 // takes from the one that has the most, until it has as many itself. From then on
 // it only changes its own topics for others, which it can do as often as it likes: so these
 // may be no more than an eighth of withdrawnMax, and leave the rest to others. Another eighth
-// is left to topics that are known to exist, and half of it to askers that have few topics without
-// a row: many that ask for made-up names can use up all else for as long as those who lost are not
-// told.
+// is left to topics that are known to exist.
+//
+// Single topics, where no asker has more, may be no more than an eighth either: many askers could
+// change them for others. If that is used up, one of the next standing gives way: else a few of
+// them would keep everybody from having a place.
 func (l *ledger) giveWay(key askerKey, withdrawnMax int) (v victim, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.bare.first != 0 {
 		return l.victim(l.bare.first), true
 	}
-	switch {
-	case key.standing >= knownAbsent:
-	case l.rowlessOf(key) <= few:
-		withdrawnMax -= withdrawnMax / ownPart / 2
-	default:
+	if key.standing < knownAbsent {
 		withdrawnMax -= withdrawnMax / ownPart
 	}
+	full := false // There are single topics that may not.
 	for st := absent; st <= key.standing; st++ {
 		r := &l.ranks[st]
 		if r.most == 0 {
@@ -331,10 +330,14 @@ func (l *ledger) giveWay(key askerKey, withdrawnMax int) (v victim, ok bool) {
 		if own := l.of[key]; st == key.standing && own != 0 && l.askers[own].count+1 >= r.most {
 			a = own
 		}
+		most := withdrawnMax
 		if l.askers[a].by == key.by || r.most == 1 {
-			withdrawnMax = max(1, withdrawnMax/ownPart)
+			most = max(1, withdrawnMax/ownPart)
 		}
-		if l.withdrawn.Load() >= int64(withdrawnMax) {
+		if l.withdrawn.Load() >= int64(most) {
+			if full = r.most == 1; full {
+				continue
+			}
 			return v, false
 		}
 		place := l.askers[a].rowless.first
@@ -343,18 +346,14 @@ func (l *ledger) giveWay(key askerKey, withdrawnMax int) (v victim, ok bool) {
 		}
 		return l.victim(place), true
 	}
-	if l.idle.first == 0 {
+	if full || l.idle.first == 0 {
 		return v, false
 	}
 	return l.victim(l.idle.first), true
 }
 
-const (
-	// ownPart is the part of withdrawnMax that is for askers that change their own topics.
-	ownPart = 8
-	// few is how many topics without a row an asker may have that is no squatter yet.
-	few = 16
-)
+// ownPart is the part of withdrawnMax that is for askers that change their own topics.
+const ownPart = 8
 
 func (l *ledger) victim(place uint32) victim {
 	e := &l.entries[place]

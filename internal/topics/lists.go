@@ -179,11 +179,3 @@ func (l *ledger) outOfTurn(q *queue, i uint32) {
 	}
 	a.turn = askerLink{}
 }
-
-// rowlessOf is how many topics without a row an asker has, of all standings.
-func (l *ledger) rowlessOf(key askerKey) (n uint32) {
-	for key.standing = absent; key.standing <= known; key.standing++ {
-		n += l.askers[l.of[key]].count // The first asker is none.
-	}
-	return n
-}

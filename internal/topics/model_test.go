@@ -116,19 +116,10 @@ func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 	}
 	mine := (&modelTopic{known: isKnown}).standing()
 	room := m.max
-	has := 0
-	for _, tp := range m.topics {
-		if tp.by == by && tp.subscribers > 0 && tp.seq == 0 {
-			has++
-		}
-	}
-	switch {
-	case mine >= 2:
-	case has <= few:
-		room -= room / ownPart / 2
-	default:
+	if mine < 2 {
 		room -= room / ownPart
 	}
+	full := false
 	for st := 0; st <= mine; st++ {
 		counts, most := make(map[uint64]int), 0
 		for _, tp := range m.topics {
@@ -140,12 +131,15 @@ func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 		if most == 0 {
 			continue
 		}
+		if full = most == 1 && len(m.withdrawn) >= max(1, room/ownPart); full {
+			continue // Single topics are passed over.
+		}
 		own := st == mine && counts[by] > 0 && counts[by]+1 >= most
 		for asker, count := range counts {
 			if own && asker != by || !own && count < most {
 				continue
 			}
-			if len(m.withdrawn) >= room || (asker == by || most == 1) && len(m.withdrawn) >= max(1, room/ownPart) {
+			if len(m.withdrawn) >= room || asker == by && len(m.withdrawn) >= max(1, room/ownPart) {
 				any = append(any, nil) // If it is this one's turn, nobody gives way.
 				continue
 			}
@@ -162,7 +156,7 @@ func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 		}
 		return any
 	}
-	if tp := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 }); tp != nil {
+	if tp := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 }); tp != nil && !full {
 		return []*modelTopic{tp}
 	}
 	return nil
