@@ -19,6 +19,13 @@ func (s *wants) check() error {
 	nBehind, nMissing, listed := 0, 0, 0
 	causes := [broker.Causes]int64{broker.NoCause: s.causes[broker.NoCause]}
 	ids := make(map[uint64]bool)
+	members := make(map[*list]map[*want]bool) // Of each list, which is walked once.
+	in := func(l *list, w *want) bool {
+		if members[l] == nil {
+			members[l] = l.members()
+		}
+		return members[l][w]
+	}
 	for name, w := range s.topics {
 		for _, rule := range []struct {
 			what string
@@ -40,8 +47,8 @@ func (s *wants) check() error {
 			{"what goes astray is not confirmed, on whatever link", w.strays == 0 || w.reading == unconfirmed},
 			{"what is missing is stuck", !w.missing || w.strays > straysMax},
 			{"without a gap, nothing has a part in it", s.open || w.part == newcomer},
-			{"it is in the list of its ask", s.askList(w, w.ask) == nil || s.askList(w, w.ask).has(w)},
-			{"it is in the list of its reading", s.readingList(w, w.reading) == nil || s.readingList(w, w.reading).has(w)},
+			{"it is in the list of its ask", s.askList(w, w.ask) == nil || in(s.askList(w, w.ask), w)},
+			{"it is in the list of its reading", s.readingList(w, w.reading) == nil || in(s.readingList(w, w.reading), w)},
 		} {
 			if !rule.kept {
 				return fmt.Errorf("%s: not so: %s: %+v", name, rule.what, *w)
@@ -87,19 +94,24 @@ func (s *wants) check() error {
 	return nil
 }
 
-// has walks over the list, which is to be the same in both directions, and as long as it says.
-func (l *list) has(w *want) (has bool) {
+// members walks over the list, which is to be the same in both directions, and as long as it says:
+// else nothing counts as in it.
+func (l *list) members() map[*want]bool {
+	all := make(map[*want]bool)
 	n := 0
 	var before *want
 	for at := l.first; at != nil; at = at.ties[l.by].next {
 		if at.ties[l.by].prev != before {
-			return false
+			return map[*want]bool{}
 		}
-		has = has || at == w
+		all[at] = true
 		before = at
 		n++
 	}
-	return has && l.last == before && n == l.len
+	if l.last != before || n != l.len {
+		return map[*want]bool{}
+	}
+	return all
 }
 
 func one(yes bool) int {
