@@ -24,7 +24,8 @@ deps: ## install what the tests need: redis-server, chromium, node, python, prox
 	scripts/deps
 
 # The tests of both modules run side by side. They wait more than they work: those of the product, which take longer, as many
-# packages at a time as there are processors, and those of bench, which measure, half as many.
+# packages at a time as there are processors, and those of bench, which measure, half as many. On a machine where nothing is
+# built yet the time that Go gives a package by default (10m) is not enough.
 PROCS := $(shell getconf _NPROCESSORS_ONLN)
 HALF := $(shell echo $$((($(PROCS) + 1) / 2)))
 
@@ -33,10 +34,10 @@ test: deps ## all tests, with the race detector
 	$(MAKE) -j2 test-product test-bench
 
 test-product: ## those of the product alone
-	$(GO) test -race -p $(PROCS) ./...
+	$(GO) test -race -timeout 20m -p $(PROCS) ./...
 
 test-bench: ## those of bench alone
-	$(GO) -C bench test -race -p $(HALF) ./...
+	$(GO) -C bench test -race -timeout 20m -p $(HALF) ./...
 
 .PHONY: check
 check: fmt vet lint test ## what CI runs
