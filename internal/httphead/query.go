@@ -12,6 +12,7 @@ type Query struct {
 	Topics   [][]byte
 	Interval int    // Milliseconds, 0 if it is not there.
 	Token    []byte // Nil if it is not there. Never log it.
+	Events   []byte // How a stream names its events, unchecked.
 }
 
 // ParseQuery parses the query, an application/x-www-form-urlencoded one. validInterval says
@@ -42,6 +43,8 @@ func (req *Request) ParseQuery(validInterval func(ms int) bool) (o Query, r *Ref
 				return o, refuse(400, "interval is a whole number of milliseconds from 100 to 60000")
 			}
 			o.Interval = ms
+		case "events":
+			o.Events = value
 		case "token":
 			tokens++
 			// RFC 6750, 2: a token comes in one way only.

@@ -14,7 +14,7 @@ type route func(l *loop, c *conn, req httphead.Request, rest []byte)
 type routes map[string]route
 
 var (
-	edgeRoutes = routes{"/ws": (*loop).webSocket, "": (*loop).page}
+	edgeRoutes = routes{"/ws": (*loop).webSocket, "/sse": (*loop).eventStream, "": (*loop).page}
 	echoRoutes = routes{"": (*loop).echo}
 )
 
@@ -86,7 +86,7 @@ func (l *loop) page(c *conn, req httphead.Request, _ []byte) {
 	page, ok := l.server.cfg.Pages[string(req.Path)]
 	switch method := string(req.Method); {
 	case !ok:
-		l.refuse(c, &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at /ws"})
+		l.refuse(c, &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at /ws, events are at /sse"})
 	case method == "GET":
 		l.counts.Loop[Pages]++
 		l.closeWith(c, causeHTTP, page)

@@ -11,6 +11,7 @@
 //	door.go          which connections may come in: PROXY header, limits by prefix
 //	http.go          requests, and the routes that answer them; pages and refusals
 //	websocket.go     the route of the WebSocket
+//	sse.go           the route of server-sent events
 //	echo.go          a server that sends back what it gets, for conformance suites
 //	frames.go        what comes on a WebSocket: messages, commands, control frames
 //	session.go       what tokens say, when they end, and how many connections a user has

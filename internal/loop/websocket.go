@@ -3,6 +3,7 @@ package loop
 import (
 	"fmt"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/httphead"
 	"tickedge/internal/protocol"
@@ -24,10 +25,8 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 		l.refuse(c, refusal)
 		return
 	}
-	out := l.upgrade(c, &req)
-	if claims.User != "" {
-		l.begin(c, &claims)
-	}
+	l.opened(c, talking, WebSockets, &claims)
+	out := wsproto.AppendUpgrade(l.out[:0], &req)
 	out = l.shard.Open(c.id, fanout.WebSocket, c.name, opening.Interval, out)
 	if len(opening.Topics) > 0 {
 		out = l.opening(c, opening.Topics, out)
@@ -35,15 +34,17 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 	l.frames(c, rest, out)
 }
 
-// upgrade makes a conn one that talks in frames, and returns the 101 that says so.
-func (l *loop) upgrade(c *conn, req *httphead.Request) (out []byte) {
+// opened has a conn enter a stage in which it is served, with what its token says.
+func (l *loop) opened(c *conn, in stage, as Counter, claims *auth.Claims) {
 	l.shed(c)
-	c.stage = talking
-	l.counts.Loop[Upgraded]++
+	c.stage = in
+	l.counts.Loop[as]++
 	if l.debug() {
-		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.remote())
+		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.remote(), "transport", Metrics[as].Value)
 	}
-	return wsproto.AppendUpgrade(l.out[:0], req)
+	if claims.User != "" {
+		l.begin(c, claims)
+	}
 }
 
 // opening subscribes the topics of the request's query, as if a command had come.
