@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -204,7 +205,8 @@ func TestStreamsEndWithBye(t *testing.T) {
 		c, _, r := e.follow("?topics=A")
 		r.want("hello")
 		r.want("ack")
-		e.end(time.Millisecond)
+		var ended sync.WaitGroup
+		ended.Go(func() { e.end(time.Millisecond) })
 		bye := r.want("bye")
 		if bye.Code != 1012 || bye.RetryMS == 0 {
 			t.Errorf("bye = %+v", bye)
@@ -213,15 +215,18 @@ func TestStreamsEndWithBye(t *testing.T) {
 			t.Errorf("then %q", rest)
 		}
 		c.close()
+		ended.Wait()
 	})
 	t.Run("token", func(t *testing.T) {
 		e := serve(t, withTokens(t))
-		_, _, r := e.follow("?topics=A&token=" + tokenOf("alice", time.Now().Add(time.Second), ""))
+		c, _, r := e.follow("?topics=A&token=" + tokenOf("alice", later(), ""))
 		r.want("hello")
 		r.want("ack")
+		e.expireAt(later().Add(time.Minute))
 		if bye := r.want("bye"); bye.Code != 4501 {
 			t.Errorf("bye = %+v", bye)
 		}
+		c.close()
 		e.wantClosed("token_expired", "4501", 1)
 	})
 }
