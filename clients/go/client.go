@@ -25,8 +25,9 @@ type Options struct {
 	// HandshakeTimeout bounds each attempt to connect, from the name's look-up to the edge's hello. 0 is 10 s.
 	HandshakeTimeout time.Duration
 
-	// MinBackoff and MaxBackoff bound the pauses between attempts: each is a random part of a time that doubles from the first
-	// to the second. 0 is 1 s and 30 s. Where the edge says when to come back, that holds.
+	// MinBackoff and MaxBackoff bound the pauses between attempts: each is a random part of a time that doubles from the
+	// first to the second. 0 is 1 s and 30 s. Where the edge says when to come back, that holds. What an edge refuses for now is asked
+	// for again after 3 to 6 times MinBackoff.
 	MinBackoff, MaxBackoff time.Duration
 
 	// Header has more fields of the request, such as User-Agent. Those of the handshake are the client's.

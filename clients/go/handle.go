@@ -20,8 +20,11 @@ const (
 	mostMaxTopics = 1 << 16
 )
 
-// soon is when to ask again for what was refused as too fast, or for now.
-func soon() time.Duration { return 3*time.Second + rand.N(3*time.Second) }
+// soon is when to ask again for what was refused as too fast, or for now: by default 3 to 6 s.
+func (c *Client) soon() time.Duration {
+	pause := 3 * c.options.MinBackoff
+	return pause + rand.N(pause)
+}
 
 // later is when to ask again for what found the edge full.
 func later() time.Duration { return 2*time.Minute + rand.N(2*time.Minute) }
@@ -179,7 +182,7 @@ func (s *session) reject(cmd command, r rejection) {
 	}
 	switch r.Code {
 	case 429, 503:
-		t.refuse(r.Code, r.Reason, time.Now().Add(soon()), true)
+		t.refuse(r.Code, r.Reason, time.Now().Add(s.c.soon()), true)
 	case 413:
 		t.refuse(r.Code, r.Reason, time.Now().Add(later()), false)
 	default:
@@ -192,7 +195,7 @@ func (s *session) reject(cmd command, r rejection) {
 func (s *session) failed(cmd command, m message) {
 	passing := m.Code == 429 || m.Code == 503
 	if passing {
-		s.pauseUntil = time.Now().Add(soon())
+		s.pauseUntil = time.Now().Add(s.c.soon())
 	}
 	switch cmd.Op {
 	case "auth":

@@ -3,6 +3,7 @@
 package tickedge
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -50,7 +51,7 @@ func (s *session) plan(now time.Time) (payload []byte, wake time.Time, err error
 		return nil, sooner(wake, at), nil
 	}
 	cmd.ID = s.lastID + 1
-	if payload, err = json.Marshal(cmd); err != nil {
+	if payload, err = encode(cmd); err != nil {
 		return nil, wake, err
 	}
 	charge := 1 + float64(len(cmd.Topics)/32) + float64(len(payload)/2048)
@@ -121,11 +122,20 @@ func (s *session) next(now time.Time) (cmd command, wake time.Time) {
 // resumes says whether the token of resumption may be shown for a topic.
 func (c *Client) resumes(t *topic) bool { return t.covered && c.resume != "" }
 
+// encode writes JSON as short as it can be.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(v)
+	return bytes.TrimRight(b.Bytes(), "\n"), err
+}
+
 // fitting returns as many names as one command may have.
 func fitting(names []string, most int) []string {
 	size := 0
 	for i, name := range names {
-		encoded, _ := json.Marshal(name) // A string always has an encoding.
+		encoded, _ := encode(name) // A string always has an encoding.
 		if size += len(encoded) + 1; i == most || size > maxBytes-maxResume-128 {
 			return names[:i]
 		}

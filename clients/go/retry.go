@@ -57,9 +57,9 @@ type ending struct {
 	status int           // Of a refused handshake.
 	after  time.Duration // What the edge asks for, or less than 0.
 	lived  time.Duration // Since the hello.
-	again  bool // There was a connection before.
-	tries  int  // Short ones in a row, this one left out.
-	token  bool // The client can get another token.
+	again  bool          // There was a connection before.
+	tries  int           // Short ones in a row, this one left out.
+	token  bool          // The client can get another token.
 }
 
 // code returns the close code, or 0.
