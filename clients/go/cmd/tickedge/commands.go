@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"tickedge/clients/go"
+	tickedge "tickedge/clients/go"
 )
 
 // redraw is the least time between two pictures of a table.

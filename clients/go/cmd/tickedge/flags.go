@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"tickedge/clients/go"
+	tickedge "tickedge/clients/go"
 )
 
 const (
@@ -164,14 +164,13 @@ func usage() string {
 	var b strings.Builder
 	b.WriteString(`The newest values of a Tickedge edge.
 
-  tickedge get [flags] SYMBOL…     print the newest value of each symbol, and end
-  tickedge watch [flags] SYMBOL…   show the newest values until Ctrl-C
-
-On a terminal both print a table, which watch redraws; otherwise, and with -json,
-a JSON object a line: {"topic","state","value","n","conflated","ts"}, and "code"
-and "reason" where something is wrong. A value is what was published.
+  tickedge get [flags] SYMBOL…    print the newest value of each, and end
+  tickedge watch [flags] SYMBOL…  show the newest values until Ctrl-C
 
 `)
+	b.WriteString(wrap(`On a terminal both print a table, which watch redraws; otherwise, and with -json, a JSON object a line, with
+		topic, state, value, n, conflated and ts, and code and reason where something is wrong. A value is what was published.
+		Flags may stand behind symbols too; behind -- all are symbols.`, 0) + "\n\n")
 	fs := new(config).flags()
 	fs.VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)
@@ -180,10 +179,8 @@ and "reason" where something is wrong. A value is what was published.
 		}
 		fmt.Fprintf(&b, "  -%s%s\n        %s\n", f.Name, name, wrap(text, 8))
 	})
-	b.WriteString(`
-Exit codes: 0 every symbol had a value; 1 one had none in time, or the edge could
-not be reached or refused; 2 wrong usage. Ctrl-C ends watch with 0, and get with 1.
-`)
+	b.WriteString("\n" + wrap(`Exit codes: 0 every symbol had a value; 1 one had none in time, or the edge could not be reached
+		or refused; 2 wrong usage. Ctrl-C ends watch with 0, and get with 1.`, 0) + "\n")
 	return b.String()
 }
 

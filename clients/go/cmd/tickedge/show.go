@@ -11,7 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"tickedge/clients/go"
+	tickedge "tickedge/clients/go"
 )
 
 // line is a JSON line.
