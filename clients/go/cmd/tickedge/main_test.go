@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -31,7 +32,10 @@ const patience = time.Minute
 // token of its own it wants that.
 func standin(t *testing.T, token string) (url string) {
 	t.Helper()
+	var handlers sync.WaitGroup
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handlers.Add(1)
+		defer handlers.Done()
 		if token != "" && r.Header.Get("Authorization") != "Bearer "+token {
 			http.Error(w, "a token is wanted", http.StatusUnauthorized)
 			return
@@ -43,7 +47,10 @@ func standin(t *testing.T, token string) (url string) {
 		defer ws.CloseNow()
 		serve(r.Context(), ws)
 	}))
-	t.Cleanup(server.Close)
+	t.Cleanup(func() {
+		server.Close()
+		handlers.Wait()
+	})
 	return "ws" + strings.TrimPrefix(server.URL, "http")
 }
 
@@ -62,7 +69,18 @@ func serve(ctx context.Context, ws *websocket.Conn) {
 		return
 	}
 	_ = say(`{"t":"ack","id":%d,"op":"subscribe","topics":1,"rejected":[{"topic":"BAD","code":403,"reason":"not allowed"}]}`, cmd.ID)
-	ctx = ws.CloseRead(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	var reader sync.WaitGroup
+	defer reader.Wait()
+	defer ws.CloseNow()
+	reader.Go(func() {
+		defer cancel()
+		for {
+			if _, _, err := ws.Read(ctx); err != nil {
+				return
+			}
+		}
+	})
 	for n := 1; ; n++ {
 		for _, name := range cmd.Topics {
 			if name != "BAD" && name != "NONE" {
