@@ -129,6 +129,34 @@ func TestSharing(t *testing.T) {
 	next(t, three, "a value", live)
 }
 
+// A topic that is wanted again before the edge has refused to let go of it is given up once more, so that a snapshot comes.
+func TestUnsubscribeIsRefused(t *testing.T) {
+	leaks(t)
+	s := newStandin(t)
+	c := quick(t, s.url, Options{})
+	one, two := subscribe(t, c, "A"), subscribe(t, c, "B")
+	p := s.accept()
+	for range 2 {
+		cmd := p.hear()
+		p.ack(cmd, "")
+		if len(cmd.Topics) == 2 {
+			break
+		}
+	}
+	p.rows("snapshot", `{"s":"B","n":6,"v":6}`)
+	next(t, two, "a value", live)
+	one.Close()
+	first := p.hear()
+	subscribe(t, c, "A")
+	second := p.hear()
+	p.say(`{"t":"error","id":%d,"code":429,"reason":"too fast"}`, first.ID)
+	p.ack(second, "")
+	third, fourth := p.hear(), p.hear()
+	if ops := []string{first.Op, second.Op, third.Op, fourth.Op}; !slices.Equal(ops, []string{"unsubscribe", "subscribe", "unsubscribe", "subscribe"}) {
+		t.Errorf("the commands are %q", ops)
+	}
+}
+
 // Names that the edge does not give come with its code and reason; those that pass are asked for again.
 func TestRejected(t *testing.T) {
 	leaks(t)
@@ -205,6 +233,11 @@ func TestStates(t *testing.T) {
 	if u := last["AAPL"]; u.Code != 1012 || u.Reason != "draining" || string(u.Value) != "5" {
 		t.Errorf("%+v", u)
 	}
+	// The next edge has its own feeds.
+	p = s.accept()
+	p.ack(p.hear(), "")
+	p.rows("snapshot", `{"s":"AAPL","n":1,"v":5}`)
+	next(t, sub, "live", func(u Update) bool { return u.Topic == "AAPL" && live(u) })
 }
 
 // Commands have no more topics than hello allows, and no more bytes than the edge takes.
@@ -235,9 +268,8 @@ func TestCommandsAreSplit(t *testing.T) {
 		t.Errorf("%d topics are told of", len(over))
 	}
 	// What is given up makes room.
-	other := subscribe(t, c, names[0])
-	sub.Close()
 	again := subscribe(t, c, names[1000:1003]...)
+	sub.Close()
 	var got []string
 	for len(got) < 3 {
 		cmd := p.hear()
@@ -249,7 +281,6 @@ func TestCommandsAreSplit(t *testing.T) {
 		t.Errorf("asked for %q", got)
 	}
 	again.Close()
-	other.Close()
 }
 
 // What is wrong with the address or the window is said at once, and shows no query.

@@ -3,6 +3,8 @@
 package tickedge
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -156,6 +158,13 @@ func TestBadEdges(t *testing.T) {
 	} {
 		p := s.greet(hellos[0])
 		next(t, sub, what, func(u Update) bool { return u.State == Reconnecting && strings.Contains(u.Reason, hellos[1]) })
+		_, _, err := p.ws.Read(within(t))
+		for err == nil { // Commands.
+			_, _, err = p.ws.Read(within(t))
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: the connection stays open", what)
+		}
 		close(p.ended)
 	}
 	p := s.greet(strings.Replace(hello, "%d", "20000", 1))

@@ -5,6 +5,7 @@ package tickedge
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,50 @@ func TestJudge(t *testing.T) {
 		if v.pause != c.pause || (v.never != nil) != c.never || v.park != c.park {
 			t.Errorf("%s: %+v", what, v)
 		}
+	}
+}
+
+// The client never asks for more than an edge grants by default: 20 commands a second and 40 at once, by what they count as.
+func TestPace(t *testing.T) {
+	c := New("ws://h", Options{})
+	c.done = make(chan struct{}) // As if it ran.
+	close(c.done)
+	var names []string
+	for i := range 4000 {
+		names = append(names, fmt.Sprintf("%s%04d", strings.Repeat("x", 60), i))
+	}
+	if _, err := c.Subscribe(t.Context(), names...); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1000, 0)
+	s := &session{c: c, pending: make(map[uint64]command), pendingSince: make(map[uint64]time.Time), credit: chargeBurst, credited: now}
+	m, err := parse([]byte(`{"t":"hello","v":1,"heartbeat":1000,"max_topics":4096}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := s.hello(m); err != nil {
+		t.Fatal(err)
+	}
+	credit, last, sent := 40.0, now, 0
+	for sent < len(names) {
+		payload, wake, err := s.plan(now)
+		if err != nil || payload == nil && !wake.After(now) {
+			t.Fatalf("%v, at %v, %v", err, now, wake)
+		}
+		if payload == nil {
+			now = wake
+			continue
+		}
+		cmd := s.pending[s.lastID]
+		credit = min(40, credit+20*now.Sub(last).Seconds()) - 1 - float64(len(cmd.Topics)/32) - float64(len(payload)/2048)
+		if last = now; credit < 0 {
+			t.Fatalf("after %d topics and %v it is too fast", sent, now.Sub(time.Unix(1000, 0)))
+		}
+		clear(s.pending)
+		clear(s.pendingSince)
+		sent += len(cmd.Topics)
 	}
 }
 
