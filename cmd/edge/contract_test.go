@@ -98,7 +98,9 @@ type described struct {
 
 // openAPI is as much of openapi.yaml as answers are held against.
 type openAPI struct {
-	Paths      map[string]struct{ Get struct{ Responses map[string]described } }
+	Paths map[string]struct {
+		Get struct{ Responses map[string]described }
+	}
 	Components struct {
 		Responses map[string]described
 		Headers   map[string]struct{ Required bool }
@@ -121,7 +123,7 @@ func (doc *openAPI) check(path string, res *http.Response, body string) error {
 		if h.Ref != "" {
 			required = doc.Components.Headers[filepath.Base(h.Ref)].Required
 		}
-		if known[name] = true; required && res.Header.Get(name) == "" {
+		if known[http.CanonicalHeaderKey(name)] = true; required && res.Header.Get(name) == "" {
 			return fmt.Errorf("%d has no %s", res.StatusCode, name)
 		}
 	}
@@ -179,7 +181,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	const upgrade = "Host: e\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 	open := start(t, "-demo", "-health-path", "/healthz")
-	closed := start(t, "-demo", "-jwt-hs256-file", secret)
+	closed := start(t, "-demo", "-jwt-secret-file", secret)
 	crowded := start(t, "-demo", "-max-conns-per-ip", "1")
 	full := start(t, "-demo", "-max-conns", "1")
 	crowded.dial("").next("hello")
