@@ -23,6 +23,7 @@ import (
 	"github.com/coder/websocket"
 
 	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/contracttest"
 	"tickedge/internal/logtest"
 )
 
@@ -252,11 +253,23 @@ func (c *client) read() (message, error) {
 	if err != nil {
 		return message{}, err
 	}
+	received(c.t, b)
 	var m message
 	if err := json.Unmarshal(b, &m); err != nil {
 		c.t.Fatalf("not JSON: %q", b)
 	}
 	return m, nil
+}
+
+// heard is what clients of all tests have received.
+var heard contracttest.Seen
+
+// received holds a payload against the published schemas. Any goroutine of a test may call it.
+func received(t *testing.T, payload []byte) {
+	t.Helper()
+	if err := heard.Receive(payload); err != nil {
+		t.Error(err)
+	}
 }
 
 // next reads a message and demands its type. The news of feeds, which depends on when the

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/contracttest"
 	"tickedge/internal/guard"
 	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
@@ -352,7 +353,12 @@ type message struct {
 	Since     int64
 	Feed      string
 	Tick, Lag int64
+
+	raw []byte // The payload; nil for a ping.
 }
+
+// heard is what clients of all tests have received.
+var heard contracttest.Seen
 
 // rejected is a topic that a command could not have: its name or its place.
 type rejected struct {
@@ -400,6 +406,12 @@ func decode(t testing.TB, b []byte) (list []message) {
 		payload := b[head : head+n]
 		b = b[head+n:]
 		m := message{T: "ping"}
+		if op == 0x81 {
+			m.raw = payload
+			if err := heard.Receive(payload); err != nil {
+				t.Fatal(err)
+			}
+		}
 		switch {
 		case op == 0x89 && n == 0:
 		case op == 0x81 && strings.Trim(string(payload), `"`) == "pong":
