@@ -35,7 +35,11 @@ func get(parent context.Context, c config, stdout, stderr io.Writer) int {
 	defer stop()
 	defer client.Close()
 	if err != nil {
-		return fail(stderr, err)
+		code := fail(stderr, err)
+		if parent.Err() == nil {
+			code = exitUsage // Nothing was tried: what was given is wrong.
+		}
+		return code
 	}
 	last := make(map[string]tickedge.Update)
 	have, settled := 0, 0
@@ -108,7 +112,11 @@ func watch(parent context.Context, c config, stdout, stderr io.Writer) int {
 	defer stop()
 	defer client.Close()
 	if err != nil {
-		return fail(stderr, err)
+		code := fail(stderr, err)
+		if parent.Err() == nil {
+			code = exitUsage // Nothing was tried: what was given is wrong.
+		}
+		return code
 	}
 	show := newTable(c.symbols)
 	_, _, terminal := size(stdout)
