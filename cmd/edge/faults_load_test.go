@@ -214,7 +214,7 @@ func (l *listener) take(frame []byte, err error) error {
 		}
 	}
 	if err == nil {
-		err = errors.Join(heard.Receive(frame), json.Unmarshal(frame, &m))
+		err = json.Unmarshal(frame, &m)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

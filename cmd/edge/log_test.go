@@ -147,9 +147,6 @@ func (l *hearer) hear(ws *websocket.Conn) {
 			l.end = err
 			return
 		}
-		if l.end = heard.Receive(b); l.end != nil {
-			return
-		}
 		var m struct{ T string }
 		if json.Unmarshal(b, &m) != nil || m.T != "update" {
 			continue

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -45,7 +44,7 @@ func (f *follower) follow(ctx context.Context, addr string, connected *sync.Wait
 			_, b, err := ws.Read(ctx)
 			m := new(message)
 			if err == nil {
-				err = errors.Join(heard.Receive(b), json.Unmarshal(b, m))
+				err = json.Unmarshal(b, m)
 			}
 			if err == nil && len(m.D) > 0 {
 				newest, err = strconv.Atoi(string(m.D[0].V))
