@@ -168,24 +168,9 @@ func (l *streamLink) await(ctx context.Context) error {
 // readOn reads the next entries, in one step with the state of the stream. It says how
 // many there were, and whether they were all.
 func (l *streamLink) readOn(ctx context.Context) (n int, end bool, err error) {
-	pipe := l.read.TxPipeline()
-	info := pipe.XInfoStream(ctx, l.key)
-	read := pipe.XRead(ctx, &goredis.XReadArgs{Streams: []string{l.key, l.at.String()}, Count: streamMax, Block: -1})
-	execute(ctx, pipe) // Every command has its own error.
-	l.heard.Add(1)
-	state, err := streamStateOf(info)
-	if goredis.IsExecAbortError(err) { // Because of the other command.
-		err = cmp.Or(read.Err(), err)
-	}
+	state, entries, err := l.next(ctx)
 	if err != nil {
 		return 0, false, err
-	}
-	if err := read.Err(); err != nil && !errors.Is(err, goredis.Nil) {
-		return 0, false, err
-	}
-	var entries []goredis.XMessage
-	if streams := read.Val(); len(streams) > 0 {
-		entries = streams[0].Messages
 	}
 	if !l.began {
 		l.added = state.added
