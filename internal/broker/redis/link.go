@@ -56,6 +56,16 @@ type link struct {
 	fetched chan []repair // From the fetcher to the writer.
 	pings   pings
 	written uint64 // Commands but pings. Of the writer.
+	up      func() // Nil once it was called, by works.
+}
+
+// works notes that the link has come to work: it is greeted and, where one subscription brings all,
+// has that. A link that fails before is one more attempt, and the outage goes on.
+func (l *link) works() {
+	if l.up != nil {
+		l.up()
+		l.up = nil
+	}
 }
 
 // runLink runs one link. It calls up when the connection works, and returns why
@@ -89,7 +99,9 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	l.fetcher = fetcher{s: s, get: get, waiting: make(chan struct{}, waitingMax), after: nothing, hand: l.hand, look: l.look}
 	s.pings.Store(&l.pings)
 	defer s.pings.Store(nil)
-	up()
+	if l.up = up; !s.wants.blanket {
+		l.works()
+	}
 	l.look()
 
 	return runAll(ctx, cancel, l.receive, l.write, l.fetcher.run, l.watch, l.follow, s.retry)
@@ -225,6 +237,9 @@ func (l *link) receive(context.Context) error {
 		case resp.OK:
 			return fmt.Errorf("receive: %w", l.veil.hide(errUnexpected(e)))
 		default:
+			if e.Kind == resp.PSubscribe {
+				l.works()
+			}
 			if l.s.receive(e, l.at) && !counted {
 				counted = true
 				l.s.counters[broker.Gaps].Add(1)
