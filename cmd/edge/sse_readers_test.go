@@ -238,7 +238,7 @@ func TestEventStreamHead(t *testing.T) {
 		if err != nil {
 			t.Fatalf("curl: %v\n%s", err, out)
 		}
-		for _, want := range []string{"HTTP/1.1 200 OK\r\n", "Content-Type: text/event-stream\r\n", "X-Accel-Buffering: no\r\n", "Cache-Control: no-store\r\n"} {
+		for _, want := range []string{"HTTP/1.1 200 OK\r\n", "Content-Type: text/event-stream", "X-Accel-Buffering: no\r\n", "Cache-Control: no-store\r\n"} {
 			if !strings.Contains(string(out), want) {
 				t.Errorf("curl %v: no %q in %q", args, want, out)
 			}
