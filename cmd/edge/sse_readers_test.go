@@ -264,6 +264,7 @@ func TestEventStreamOfOtherOrigins(t *testing.T) {
 		const opened = await new Promise((done) => {
 			const es = new EventSource(url, {withCredentials: true});
 			es.onerror = () => { es.close(); done('refused'); };
+			es.onmessage = es.onerror;
 			es.addEventListener('hello', () => { es.close(); done('hello'); });
 		});
 		try {
