@@ -45,6 +45,7 @@ func (c *Config) readPaths() error {
 	if c.page || c.demo {
 		at["/"] = "the live board (-page, -demo)"
 	}
+	at[loop.EventsPath] = "the stream of events"
 	take := func(name, path, what string) (clean string) {
 		clean, err := httphead.ParsePath(path)
 		if err != nil {
