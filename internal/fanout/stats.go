@@ -14,6 +14,7 @@ const (
 	StaleTold                // Messages that topics are stale.
 	Withdrawn                // Messages that topics were taken away.
 	Pings                    //
+	Tokens                   // Tokens to resume with.
 	UpdateRows               // Rows in updates.
 	SnapshotRows             // Rows in snapshots.
 	Pieces                   // Visits that had to leave something for the next one, as a write has a limit.
@@ -44,6 +45,7 @@ var Metrics = [Counters]Metric{
 	StaleTold:        {"frames_sent_total", "", "kind", "stale"},
 	Withdrawn:        {"frames_sent_total", "", "kind", "unsubscribed"},
 	Pings:            {"frames_sent_total", "", "kind", "ping"},
+	Tokens:           {"frames_sent_total", "", "kind", "resume"},
 	UpdateRows:       {"rows_sent_total", "Rows sent, by the kind of their frame.", "kind", "update"},
 	SnapshotRows:     {"rows_sent_total", "", "kind", "snapshot"},
 	Pieces:           {"pieces_total", "Visits of connections that had to leave rows for the next one, as what is written at a time has a limit.", "", ""},

@@ -67,6 +67,14 @@ func kind(payload []byte) []byte {
 	return name
 }
 
+// AppendID gives the last event in dst an id, which clients send when they come back. Nothing but
+// events may be in dst, and no line break in the id.
+func AppendID(dst []byte, id string) []byte {
+	dst = append(dst[:len(dst)-1], "id: "...)
+	dst = append(dst, id...)
+	return append(dst, "\n\n"...)
+}
+
 // AppendComment appends a line that means nothing, for who closes what is silent.
 func AppendComment(dst []byte) []byte { return append(dst, ":\n\n"...) }
 

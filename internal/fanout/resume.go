@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fanout
+
+import (
+	"time"
+
+	"tickedge/internal/protocol"
+	"tickedge/internal/topics"
+)
+
+// offerEvery is the least time between two tokens of a conn.
+const offerEvery = beat(5 * time.Second / SlotTime)
+
+// Resumable has an open conn given tokens from now on.
+func (s *Shard) Resumable(id ConnID) { s.conn(id).flags |= resumes }
+
+// offer appends the newest token, if the conn has all that it stands for. It is called behind what
+// a flush has appended to dst. A token comes with what is sent anyway; alone comes only the first
+// one, and none on a stream, where it is the id of an event.
+func (s *Shard) offer(id ConnID, c *conn, dst []byte) []byte {
+	a, o := s.aside(id), s.table.Offer()
+	switch {
+	case o == nil || o.ID == a.offered:
+		return dst
+	case len(dst) == 0 && (a.offered != 0 || c.framing() != WebSocket):
+		return dst
+	case a.offered != 0 && s.now-a.offeredAt < offerEvery:
+		return dst
+	case !s.Complete(&c.Cursor, o):
+		return dst
+	}
+	a.offered, a.offeredAt = o.ID, s.now
+	s.stats.Count[Tokens]++
+	return c.framing().token(dst, o.Token)
+}
+
+// Complete reports whether the client of a cursor has all that an offer's token stands for: the
+// rows of all its topics that were published before the token's time.
+func (cs *Cursors) Complete(c *Cursor, o *topics.Offer) bool {
+	if c.More() || c.served < o.Seq {
+		return false
+	}
+	for _, e := range cs.sets.entries(c.topics) {
+		switch e.mark() {
+		case owed:
+			return false
+		case awaited:
+			if cs.table.Row(e.id()) != nil {
+				return false
+			}
+		}
+		if !cs.table.Settled(e.id(), o) {
+			return false
+		}
+	}
+	return true
+}
+
+// claim is what the client of a subscribe says that it has.
+type claim struct {
+	since topics.Since
+	good  bool
+	fresh map[string]bool // The topics of which it has no row.
+}
+
+// claimOf reads what a client says that it has.
+func (s *Shard) claimOf(cmd *protocol.Command) (cl claim) {
+	if !cmd.HasSince {
+		return cl
+	}
+	if len(cmd.Fresh) > s.cfg.MaxTopics { // More than it can have.
+		return cl
+	}
+	if cl.since, cl.good = s.table.Redeem(cmd.Since); cl.good && len(cmd.Fresh) > 0 {
+		cl.fresh = make(map[string]bool, len(cmd.Fresh))
+		for _, name := range cmd.Fresh {
+			cl.fresh[string(name)] = true
+		}
+	}
+	return cl
+}
+
+// Resume notes of the topic that was subscribed last that the client has its row, if it is so by
+// what the client has had since. It reports whether that is so.
+func (cs *Cursors) Resume(c *Cursor, since topics.Since) bool {
+	list := cs.sets.entries(c.topics)
+	last := len(list) - 1
+	if last < 0 || list[last].mark() != owed || !cs.table.Has(list[last].id(), since) {
+		return false
+	}
+	list[last] = entry(list[last].id())
+	return true
+}
+
+// FindResumed notes which of the topics from index i on, whose rows the client has, are stale.
+func (cs *Cursors) FindResumed(c *Cursor, i int, watermark uint64) {
+	cs.stale = cs.stale[:0]
+	for list := cs.sets.entries(c.topics); i < len(list); i++ {
+		if list[i].mark() == plain {
+			cs.noteStale(i, list[i].id(), 0, watermark)
+		}
+	}
+}
