@@ -170,7 +170,7 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	}
 	s.relieved = s.now - 1
 	s.commands = newLimit(cfg.CommandRate, cfg.CommandBurst, patience*cfg.CommandBurst)
-	s.tooManyCommands = fmt.Sprintf("too many commands: at most %d per second", cfg.CommandRate)
+	s.tooManyCommands = fmt.Sprintf("too many commands: at most %d per second, where auth and long lists count as several", cfg.CommandRate)
 	s.subscribes = newLimit(cfg.SubscribeRate, cfg.SubscribeBurst, 0)
 	s.tooManySubscribes = fmt.Sprintf("too many new topics: at most %d per second", cfg.SubscribeRate)
 	s.tooManyTopics = fmt.Sprintf("at most %d topics per connection", cfg.MaxTopics)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -207,11 +208,8 @@ func TestStreamsEndWithBye(t *testing.T) {
 		c, _, r := e.follow("?topics=A")
 		r.want("hello")
 		r.want("ack")
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			e.end(time.Millisecond)
-		}()
+		var ended sync.WaitGroup
+		ended.Go(func() { e.end(time.Millisecond) })
 		bye := r.want("bye")
 		if bye.Code != 1012 || bye.RetryMS == 0 {
 			t.Errorf("bye = %+v", bye)
@@ -220,13 +218,14 @@ func TestStreamsEndWithBye(t *testing.T) {
 			t.Errorf("then %q", rest)
 		}
 		c.close()
-		<-done
+		ended.Wait()
 	})
 	t.Run("token", func(t *testing.T) {
 		e := serve(t, withTokens(t))
-		c, _, r := e.follow("?topics=A&token=" + tokenOf("alice", time.Now().Add(time.Second), ""))
+		c, _, r := e.follow("?topics=A&token=" + tokenOf("alice", later(), ""))
 		r.want("hello")
 		r.want("ack")
+		e.expireAt(later().Add(time.Minute))
 		if bye := r.want("bye"); bye.Code != 4501 {
 			t.Errorf("bye = %+v", bye)
 		}
