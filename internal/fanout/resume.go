@@ -9,23 +9,30 @@ import (
 	"tickedge/internal/topics"
 )
 
-// offerEvery is the least time between two tokens of a conn.
-const offerEvery = beat(5 * time.Second / SlotTime)
+const (
+	// offerEvery is the least time between two tokens of a conn.
+	offerEvery = beat(5 * time.Second / SlotTime)
+	// offerAlone is the least time between two that come with nothing else.
+	offerAlone = beat(time.Minute / SlotTime)
+)
 
 // Resumable has an open conn given tokens from now on.
 func (s *Shard) Resumable(id ConnID) { s.conn(id).flags |= resumes }
 
 // offer appends the newest token, if the conn has all that it stands for. It is called behind what
 // a flush has appended to dst. A token comes with what is sent anyway; alone comes only the first
-// one, and none on a stream, where it is the id of an event.
+// one, but on a stream, where it is the id of an event, and one where nothing was sent for long: a
+// token must not become too old to be of use.
 func (s *Shard) offer(id ConnID, c *conn, dst []byte) []byte {
 	a, o := s.aside(id), s.table.Offer()
 	switch {
 	case o == nil || o.ID == a.offered:
 		return dst
-	case len(dst) == 0 && (a.offered != 0 || c.framing() != WebSocket):
+	case a.offered == 0 && len(dst) == 0 && c.framing() != WebSocket && s.now-c.since < offerAlone:
 		return dst
 	case a.offered != 0 && s.now-a.offeredAt < offerEvery:
+		return dst
+	case a.offered != 0 && len(dst) == 0 && s.now-a.offeredAt < offerAlone:
 		return dst
 	case !s.Complete(&c.Cursor, o):
 		return dst

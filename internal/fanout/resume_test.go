@@ -88,11 +88,18 @@ func TestTokensComeToWhoAsksForThem(t *testing.T) {
 	w.want(id, "update A update A update A update A resume update A update A update A update A update A resume") // the others with what is sent anyway, each 5 s,
 	w.take(other)
 	w.run(9)
-	w.want(id, "") // and none for nothing.
+	w.want(id, "") // and none for nothing,
 	w.want(other, "")
-	w.run(10)
-	w.want(id, "heartbeat resume")
-	w.want(other, "heartbeat")
+	w.run(50) // but for what may become too old.
+	if got := w.take(id); !strings.Contains(got, "resume") || strings.Contains(w.take(other), "resume") {
+		t.Errorf("got %q", got)
+	}
+	w.command(id, protocol.Command{Op: protocol.OpInterval, MS: 60000})
+	w.take(id)
+	w.run(200)
+	if got := strings.Count(w.take(id), "resume"); got < 2 || got > 4 {
+		t.Errorf("%d tokens in 200 s of silence with a window of 60 s", got)
+	}
 }
 
 func TestNoTokenForWhoLacksSomething(t *testing.T) {

@@ -64,11 +64,11 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
 		out = s.heartbeat(c, out)
 	}
-	if flush && c.flags&resumes != 0 {
-		out = s.offer(id, c, out)
-	}
 	if len(out) > 0 {
 		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.
+	}
+	if flush && c.flags&resumes != 0 {
+		out = s.offer(id, c, out)
 	}
 	if s.pingDue(c) {
 		s.aside(id).late = uint16(min(s.toRead(s.aside(id)), math.MaxUint16))

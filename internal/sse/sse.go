@@ -68,9 +68,13 @@ func kind(payload []byte) []byte {
 }
 
 // AppendID gives the last event in dst an id, which clients send when they come back. Nothing but
-// events may be in dst, and no line break in the id.
+// events may be in dst, and no line break in the id. Where there is none, it is the id of the
+// event before that (HTML Standard, 9.2.6: what has no data dispatches nothing, and sets the id).
 func AppendID(dst []byte, id string) []byte {
-	dst = append(dst[:len(dst)-1], "id: "...)
+	if len(dst) > 0 {
+		dst = dst[:len(dst)-1]
+	}
+	dst = append(dst, "id: "...)
 	dst = append(dst, id...)
 	return append(dst, "\n\n"...)
 }

@@ -35,6 +35,9 @@ func TestID(t *testing.T) {
 	if got := string(AppendID(dst, "abc")); got != "data: {\"t\":\"update\"}\nevent: update\nid: abc\n\n" {
 		t.Errorf("%q", got)
 	}
+	if got := string(AppendID(nil, "abc")); got != "id: abc\n\n" {
+		t.Errorf("%q", got)
+	}
 }
 
 // What stands in the stream beside events dispatches none.

@@ -96,14 +96,14 @@ func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 		return Unwanted
 	}
 	tp, sl := &s.topics[local], s.slot(local)
-	disputed := s.settled(local).Load() == disputed || t.sources[t.sourceOf(name)].disputed.Load()
+	lacking := s.settled(local).Load() == disputed || t.sources[t.sourceOf(name)].disputed.Load()
 	defer t.settle(s, local) // Behind the row, if there is one.
 	if sl.seq.Load() != mark {
 		return Unchanged
 	}
 	if old := sl.row.Load(); old != nil {
 		switch {
-		case string(old.Value()) == value && tp.why == Silent && !disputed: // Else its clients have to hear that it is current.
+		case string(old.Value()) == value && tp.why == Silent && !lacking: // Else its clients have to hear that it is current.
 			return Unchanged
 		case m.Version.Set && m.Version.Compare(tp.version) < 0:
 			t.excuse(s, local)
