@@ -20,7 +20,9 @@ type resumeWorld struct {
 }
 
 func newResumeWorld(t *testing.T) *resumeWorld {
-	w := &resumeWorld{newWorldOf(t, testConfig(), topics.Config{Max: 100, StaleAfter: time.Hour}, 0), make(map[ConnID]string)}
+	cfg := testConfig()
+	cfg.PingInterval = time.Hour
+	w := &resumeWorld{newWorldOf(t, cfg, topics.Config{Max: 100, StaleAfter: time.Hour}, 0), make(map[ConnID]string)}
 	w.sink.onFrames = func(id ConnID, frames []byte) { w.sent[id] += string(frames) }
 	w.stamp()
 	return w
@@ -85,7 +87,7 @@ func TestTokensComeToWhoAsksForThem(t *testing.T) {
 		w.publish("A", 2)
 		w.run(1)
 	}
-	w.want(id, "update A update A update A update A resume update A update A update A update A update A resume") // the others with what is sent anyway, each 5 s,
+	w.want(id, "update A update A update A resume update A update A update A update A update A resume update A") // the others with what is sent anyway, each 5 s,
 	w.take(other)
 	w.run(9)
 	w.want(id, "") // and none for nothing,
@@ -118,7 +120,11 @@ func TestNoTokenForWhoLacksSomething(t *testing.T) {
 	w.run(12)
 	w.publish("A", 2)
 	w.run(1)
-	w.want(id, "feed update A")
+	w.want(id, "feed update A resume") // That of before. There is no newer one.
+	w.run(6)
+	w.publish("A", 2)
+	w.run(1)
+	w.want(id, "update A")
 	w.table.SetSourceState(0, true, 1)
 	w.run(2)
 	w.publish("A", 2)

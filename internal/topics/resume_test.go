@@ -131,28 +131,34 @@ func TestResumeAtAnotherTable(t *testing.T) {
 
 func TestTokensThatAreNoGood(t *testing.T) {
 	s, other := newStamped(t), newStamped(t)
+	early := other.wantOffer()
 	for range 5 {
 		s.stamp(1000)
+		other.stamp(1000)
 	}
-	token := s.wantOffer()
-	change := func(i int, to byte) string {
+	token, foreign := s.wantOffer(), other.wantOffer()
+	change := func(token string, i int, to byte) string {
 		b, _ := base64.RawURLEncoding.DecodeString(token)
 		b[i] = to
 		return base64.RawURLEncoding.EncodeToString(b)
 	}
 	for _, bad := range []string{
 		"", "x", token + "A", token[1:], strings.Repeat("*", len(token)), strings.Repeat("_", len(token)), strings.Repeat("A", len(token)),
-		change(0, 2),              // Another version.
-		change(9, 0x7f),           // Of the far future.
-		change(9, 0x80),           // Before there was time.
-		change(tokenSize-1, 0),    // A stamp that never was.
-		change(tokenSize-1, 0xff), // One that is to come.
-		change(tokenSize-5, 0x3f), // A watermark that is not that of its stamp.
-		other.wantOffer(),         // The ring does not go back so far.
+		change(token, 0, 2),              // Another version.
+		change(token, tokenSize-1, 0),    // A stamp that never was.
+		change(token, tokenSize-1, 0xff), // One that is to come.
+		change(token, tokenSize-5, 0x3f), // A watermark that is not that of its stamp.
+		change(foreign, 0, 2),
+		change(foreign, 0, tokenVersion|tokenLocal), // Good for its own table alone.
+		change(foreign, 9, 0x7f),                    // Of the far future.
+		change(foreign, 9, 0x80),                    // Before there was time.
+		early,                                       // The ring does not go back so far.
 	} {
 		s.want(bad, false)
 	}
-	for range 20 {
+	s.want(foreign, true)
+	s.want(change(foreign, tokenSize-1, 0xff), true) // Which is of no concern to another table.
+	for range 3 {
 		other.stamp(1000)
 	}
 	s.want(other.wantOffer(), false) // Of the future.
@@ -241,6 +247,7 @@ func TestATopicThatWasReadLater(t *testing.T) {
 	if !s.Settled(a, before) {
 		t.Error("a topic that was read before a stamp is not settled by it")
 	}
+	s.wantHas(a, s.want(before.Token, true), true)
 	s.Doubt("A")
 	if s.wantHas(a, s.want(before.Token, true), false); s.Settled(a, s.Offer()) {
 		t.Error("a topic in doubt is settled")
@@ -249,6 +256,8 @@ func TestATopicThatWasReadLater(t *testing.T) {
 		t.Errorf("what a client who has resumed may lack is %v", got)
 	}
 	s.stamp(1000)
+	s.stamp(1000)
+	before = s.Offer()
 	s.Doubt("A")
 	if got := s.repair("A", "1"); got != Unchanged {
 		t.Errorf("what nobody lacks is %v", got)
