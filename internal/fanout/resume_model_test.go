@@ -23,7 +23,8 @@ import (
 // The model of resuming: two edges behind one broker, whose clocks differ by as much as the
 // tolerance, and clients who lose their connections, with the last that was sent, and come back at
 // either edge. Links of edges die, which is noticed later, and clocks are set. All times are the
-// model's. When all is calm again every client has the newest value of each topic.
+// model's. Whoever comes back has of each topic what its edge has, or what was published later. When
+// all is calm again every client has the newest value of each topic.
 //
 // There are only three values, so that they come again: a client may have one that its edge has
 // missed, and the edge, which has the one before and after it, sees no change.
@@ -40,6 +41,7 @@ type resumeModel struct {
 	now     int64 // The true time, in milliseconds.
 	names   []string
 	values  map[string]int   // What the broker has.
+	rate    int              // One step in so many has a tick.
 	pubs    map[string]int64 // When it came.
 	edges   []*resumeEdge
 	clients []*resumeClient
@@ -57,7 +59,7 @@ func newResumeModel(t *testing.T, seed uint64) *resumeModel {
 		m.edges = append(m.edges, newResumeEdge(m, offset))
 	}
 	for range 4 {
-		m.clients = append(m.clients, &resumeClient{m: m, have: make(map[string]int)})
+		m.clients = append(m.clients, &resumeClient{m: m, have: make(map[string]int), pubs: make(map[string]int64)})
 	}
 	return m
 }
@@ -84,7 +86,7 @@ func (m *resumeModel) publish(name string) {
 	m.values[name], m.pubs[name] = m.rng.IntN(resumeValues), m.now
 	for _, e := range m.edges {
 		if e.wants[name] && !e.dead {
-			e.send(resumeItem{kind: "tick", topic: name, value: m.values[name]})
+			e.send(resumeItem{kind: "tick", topic: name, value: m.values[name], sent: m.now})
 		}
 	}
 }
@@ -107,8 +109,7 @@ type resumeItem struct {
 	topic string
 	value int // Below 0: there is none.
 	mark  uint64
-	sent  int64
-	link  int
+	sent  int64 // Of a ping; of a value, when it was published.
 }
 
 // resumeEdge is an edge, and a source as the one of Redis is.
@@ -122,6 +123,7 @@ type resumeEdge struct {
 	wants  map[string]bool
 	behind map[string]bool // Those that keep it down.
 	read   map[string]int64
+	rows   map[string]int64 // When the rows were published.
 	queue  []resumeItem
 	dead   bool  // Nothing comes over the link any more.
 	ends   int64 // When that is noticed, if it is dead and not noticed; 0 otherwise.
@@ -133,7 +135,7 @@ type resumeEdge struct {
 
 func newResumeEdge(m *resumeModel, offset int64) *resumeEdge {
 	e := &resumeEdge{m: m, offset: offset, homes: make(map[ConnID]*resumeClient), wants: make(map[string]bool),
-		behind: make(map[string]bool), read: make(map[string]int64)}
+		behind: make(map[string]bool), read: make(map[string]int64), rows: make(map[string]int64)}
 	e.table = topics.New(topics.Config{Max: 100, Linger: 3 * time.Second, ResumeTolerance: resumeTolerance * time.Millisecond, Start: m.at()})
 	cfg := testConfig()
 	cfg.IdleTimeout, cfg.Seed = 24*time.Hour, m.seed
@@ -144,7 +146,7 @@ func newResumeEdge(m *resumeModel, offset int64) *resumeEdge {
 }
 
 func (e *resumeEdge) Write(id ConnID, p []byte) {
-	e.homes[id].inbox = append(e.homes[id].inbox, bytes.Clone(p))
+	e.homes[id].deliver(p)
 }
 func (e *resumeEdge) Backlog(ConnID) int               { return 0 }
 func (e *resumeEdge) Evict(id ConnID, r Reason)        { e.m.fatalf("conn %d is evicted: %v", id, r) }
@@ -228,23 +230,31 @@ func (e *resumeEdge) take(i resumeItem) {
 	case "pong":
 		e.heard = i.sent
 	case "tick":
-		e.table.Publish(i.topic, strconv.Itoa(i.value), topics.Meta{At: e.m.now})
+		if e.table.Publish(i.topic, strconv.Itoa(i.value), topics.Meta{At: e.m.now}) == topics.Committed {
+			e.rows[i.topic] = i.sent
+		}
 	case "confirm":
 		mark, _ := e.table.Mark(i.topic)
 		value, has := e.m.values[i.topic]
 		if !has {
 			value = -1
 		}
-		e.send(resumeItem{kind: "value", topic: i.topic, value: value, mark: mark})
+		e.send(resumeItem{kind: "value", topic: i.topic, value: value, mark: mark, sent: e.m.pubs[i.topic]})
 	case "value":
 		delete(e.behind, i.topic)
 		e.read[i.topic] = e.m.now
 		if i.value < 0 {
 			e.table.Absent(i.topic)
-		} else {
-			e.table.Repair(i.topic, strconv.Itoa(i.value), i.mark, topics.Meta{At: e.m.now})
+		} else if e.table.Repair(i.topic, strconv.Itoa(i.value), i.mark, topics.Meta{At: e.m.now}) == topics.Committed {
+			e.rows[i.topic] = i.sent
 		}
 	}
+}
+
+// resumeWrite is what was written at once, and when the rows were published that the edge had then.
+type resumeWrite struct {
+	bytes []byte
+	rows  map[string]int64
 }
 
 // resumeClient is a client, as those of ours are.
@@ -256,8 +266,9 @@ type resumeClient struct {
 	have  map[string]int
 	token string
 	upTo  int64 // The true time that the token stands for.
-	inbox [][]byte
-	ack   bool // The next snapshot is behind the ack of a resume that was taken.
+	inbox []resumeWrite
+	pubs  map[string]int64 // When what it has was published.
+	ack   bool             // The next snapshot is behind the ack of a resume that was taken.
 }
 
 func (c *resumeClient) connect(e *resumeEdge, wants []string) {
@@ -266,6 +277,7 @@ func (c *resumeClient) connect(e *resumeEdge, wants []string) {
 	for name := range c.have {
 		if !slices.Contains(wants, name) {
 			delete(c.have, name)
+			delete(c.pubs, name)
 		}
 	}
 	for _, name := range wants {
@@ -281,7 +293,7 @@ func (c *resumeClient) connect(e *resumeEdge, wants []string) {
 	out := s.Open(c.id, PlainEvents, 1, 0, nil)
 	s.Resumable(c.id)
 	before := len(c.have)
-	c.inbox = append(c.inbox, s.Command(c.id, cmd, anything, out))
+	c.deliver(s.Command(c.id, cmd, anything, out))
 	for len(c.inbox) > 0 {
 		c.read()
 	}
@@ -290,6 +302,20 @@ func (c *resumeClient) connect(e *resumeEdge, wants []string) {
 		c.m.spared += before
 	}
 	c.ack = false
+	for _, name := range wants {
+		id, held := e.table.Find([]byte(name))
+		if !held || e.table.Row(id) == nil || string(e.table.Row(id).Value()) == strconv.Itoa(c.have[name]) {
+			continue
+		}
+		if c.pubs[name] < e.rows[name] {
+			c.m.fatalf("who comes back with %q, which is of %d, has of %s what was published at %d, and the edge what was at %d",
+				c.token, c.upTo, name, c.pubs[name], e.rows[name])
+		}
+	}
+}
+
+func (c *resumeClient) deliver(p []byte) {
+	c.inbox = append(c.inbox, resumeWrite{bytes.Clone(p), maps.Clone(c.edge.rows)})
 }
 
 // leave ends the connection, with or without what was sent last.
@@ -310,17 +336,17 @@ func (c *resumeClient) read() {
 		keep = 1
 	}
 	for len(c.inbox) > keep {
-		for event := range bytes.SplitSeq(c.inbox[0], []byte("\n\n")) {
-			c.event(event)
+		for event := range bytes.SplitSeq(c.inbox[0].bytes, []byte("\n\n")) {
+			c.event(event, c.inbox[0].rows)
 		}
 		c.inbox = c.inbox[1:]
 	}
 }
 
-func (c *resumeClient) event(event []byte) {
+func (c *resumeClient) event(event []byte, rows map[string]int64) {
 	for line := range bytes.SplitSeq(event, []byte("\n")) {
 		if data, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
-			c.message(data)
+			c.message(data, rows)
 		} else if id, ok := bytes.CutPrefix(line, []byte("id: ")); ok {
 			c.took(string(id))
 		}
@@ -339,7 +365,7 @@ func (c *resumeClient) took(token string) {
 	c.token, c.upTo = token, upTo
 }
 
-func (c *resumeClient) message(data []byte) {
+func (c *resumeClient) message(data []byte, rows map[string]int64) {
 	var msg struct {
 		T       string `json:"t"`
 		Resumed bool   `json:"resumed"`
@@ -365,13 +391,13 @@ func (c *resumeClient) message(data []byte) {
 					c.m.seed, c.m.now, row.S, c.m.pubs[row.S], c.edge.read[row.S], c.upTo)
 			}
 		}
-		c.have[row.S] = row.V
+		c.have[row.S], c.pubs[row.S] = row.V, rows[row.S]
 	}
 }
 
 // trouble is one thing that happens, or none.
 func (m *resumeModel) trouble() {
-	if m.chance(8) {
+	if m.chance(m.rate) {
 		m.publish(m.names[m.rng.IntN(len(m.names))])
 	}
 	if m.chance(400) {
@@ -440,6 +466,7 @@ func TestResumeModel(t *testing.T) {
 		m.steps = seed%4 == 3 // The offsets of clocks that were set are right again within a quarter of an hour.
 		offsets := []int64{m.edges[0].offset, m.edges[1].offset}
 		for range 4 {
+			m.rate = 2 << m.rng.IntN(6)
 			for range 1 + m.rng.IntN(1200) {
 				m.trouble()
 				m.step()
