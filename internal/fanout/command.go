@@ -64,10 +64,12 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 	// What was taken from the conn is told before the answer, which then goes by what it has.
 	// The notice may not be raised yet, and the names be free already.
 	dst = s.takeAway(id, c, dst)
-	f, had, resumed := c.framing(), c.topics.n, 0
+	f, had, resumed := c.framing(), c.topics.n, false
+	var cl claim
 	switch cmd.Op {
 	case protocol.OpSubscribe:
-		resumed = s.subscribeAll(id, c, cmd, &rights, &ack)
+		cl = s.claimOf(cmd)
+		resumed = s.subscribeAll(id, c, cmd, &cl, &rights, &ack)
 		s.rejected = ack.Rejected
 		if s.anyWithdrawn(&c.Cursor) {
 			s.Fold(&c.Cursor, &s.aside(id).Pass)
@@ -100,10 +102,14 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 	ack.Topics = int(c.topics.n)
 	dst = f.end(ack.Append(f.begin(dst)), len(dst))
 	clear(ack.Rejected) // Or they would keep names of any length until they are used again.
-	if resumed > 0 {
-		watermark := s.table.Watermark()
-		s.FindResumed(&c.Cursor, max(0, int(c.topics.n)-resumed), watermark)
-		dst = s.tellStale(c, watermark, dst)
+	if cmd.Op == protocol.OpSubscribe && c.flags&resumes != 0 {
+		added := max(0, int(c.topics.n)-cl.added)
+		dst = s.revoke(id, c, added, &cl, dst)
+		if resumed {
+			watermark := s.table.Watermark()
+			s.FindResumed(&c.Cursor, added, watermark)
+			dst = s.tellStale(c, watermark, dst)
+		}
 	}
 	if cmd.Op == protocol.OpSubscribe && c.topics.pending&marked != 0 {
 		dst = s.afterSubscribe(id, c, dst)
@@ -112,11 +118,10 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 }
 
 // subscribeAll subscribes the topics of a command, and notes in the ack what became of that. It
-// returns how many it has added, or 0 if the client lacks the rows of all of them.
-func (s *Shard) subscribeAll(id ConnID, c *conn, cmd *protocol.Command, rights *Rights, ack *protocol.Ack) (resumed int) {
+// reports whether the client has the rows of some.
+func (s *Shard) subscribeAll(id ConnID, c *conn, cmd *protocol.Command, cl *claim, rights *Rights, ack *protocol.Ack) (resumed bool) {
 	var d doubts
-	had, found := c.topics.n, false
-	cl := s.claimOf(cmd)
+	had := c.topics.n
 	ack.Claimed, ack.Resumed = cmd.HasSince, cl.good
 	if cmd.HasSince {
 		c.flags |= resumes
@@ -127,12 +132,10 @@ func (s *Shard) subscribeAll(id ConnID, c *conn, cmd *protocol.Command, rights *
 			r.Index = i
 			ack.Rejected = append(ack.Rejected, r)
 		} else if cl.good && c.topics.n > before && !cl.fresh[string(name)] {
-			found = s.Resume(&c.Cursor, cl.since) || found
+			resumed = s.Resume(&c.Cursor, cl.since) || resumed
 		}
 	}
-	if found {
-		resumed = int(c.topics.n - had)
-	}
+	cl.added = int(c.topics.n - had)
 	return resumed
 }
 

@@ -16,6 +16,14 @@ const (
 	offerAlone = beat(time.Minute / SlotTime)
 )
 
+// Of tokens that are no offer, in aside.offered.
+const (
+	noneYet    uint32 = iota
+	stands            // The one that the client has brought: rows that it is sent are not older.
+	revoked           // It was given one that is none.
+	offersFrom        // An offer's number is above this one.
+)
+
 // Resumable has an open conn given tokens from now on.
 func (s *Shard) Resumable(id ConnID) { s.conn(id).flags |= resumes }
 
@@ -25,21 +33,51 @@ func (s *Shard) Resumable(id ConnID) { s.conn(id).flags |= resumes }
 // token must not become too old to be of use.
 func (s *Shard) offer(id ConnID, c *conn, dst []byte) []byte {
 	a, o := s.aside(id), s.table.Offer()
+	none := a.offered < offersFrom
 	switch {
-	case o == nil || o.ID == a.offered:
+	case o == nil || o.ID+offersFrom == a.offered:
 		return dst
-	case a.offered == 0 && len(dst) == 0 && c.framing() != WebSocket && s.now-c.since < offerAlone:
+	case none && len(dst) == 0 && c.framing() != WebSocket && s.now-c.since < offerAlone:
 		return dst
-	case a.offered != 0 && s.now-a.offeredAt < offerEvery:
+	case !none && s.now-a.offeredAt < offerEvery:
 		return dst
-	case a.offered != 0 && len(dst) == 0 && s.now-a.offeredAt < offerAlone:
+	case !none && len(dst) == 0 && s.now-a.offeredAt < offerAlone:
 		return dst
 	case !s.Complete(&c.Cursor, o):
 		return dst
 	}
-	a.offered, a.offeredAt = o.ID, s.now
+	a.offered, a.offeredAt = o.ID+offersFrom, s.now
 	s.stats.Count[Tokens]++
 	return c.framing().token(dst, o.Token)
+}
+
+// revoke appends a token that is none, if a client may have one that says too much: of the topics
+// from index i on it is sent rows that may be older than what a token stands for that it has. It
+// would be taken for having newer ones, where it comes back next.
+func (s *Shard) revoke(id ConnID, c *conn, i int, cl *claim, dst []byte) []byte {
+	a := s.aside(id)
+	since := cl.since
+	if a.offered == stands || a.offered >= offersFrom {
+		since = topics.Given()
+	}
+	list := s.sets.entries(c.topics)
+	if a.offered == revoked || i >= len(list) {
+		return dst
+	}
+	if since.Ahead() {
+		a.offered = max(a.offered, stands)
+	}
+	for ; i < len(list); i++ {
+		topic, of := list[i].id(), since
+		if len(cl.fresh) > 0 && cl.fresh[s.table.Name(topic)] {
+			of = of.Fresh()
+		}
+		if s.table.Precedes(topic, of) {
+			a.offered = revoked
+			return c.framing().token(dst, topics.NoToken)
+		}
+	}
+	return dst
 }
 
 // Complete reports whether the client of a cursor has all that an offer's token stands for: the
@@ -69,6 +107,7 @@ type claim struct {
 	since topics.Since
 	good  bool
 	fresh map[string]bool // The topics of which it has no row.
+	added int             // The topics that were added.
 }
 
 // claimOf reads what a client says that it has.

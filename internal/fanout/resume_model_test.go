@@ -22,16 +22,17 @@ import (
 
 // The model of resuming: two edges behind one broker, whose clocks differ by as much as the
 // tolerance, and clients who lose their connections, with the last that was sent, and come back at
-// either edge. Links of edges die, which is noticed later, and clocks are set. All times are the
+// either edge. Links of edges die, which is noticed later, topics move to another place of the broker,
+// and clocks are set. All times are the
 // model's. Whoever comes back has of each topic what its edge has, or what was published later. When
 // all is calm again every client has the newest value of each topic.
 //
-// There are only three values, so that they come again: a client may have one that its edge has
+// There are only two values, so that they come again: a client may have one that its edge has
 // missed, and the edge, which has the one before and after it, sees no change.
 const (
 	resumeStep      = 50 // Milliseconds.
 	resumeTolerance = 2000
-	resumeValues    = 3
+	resumeValues    = 2
 )
 
 type resumeModel struct {
@@ -58,7 +59,7 @@ func newResumeModel(t *testing.T, seed uint64) *resumeModel {
 	for _, offset := range []int64{-resumeTolerance / 2, resumeTolerance / 2} {
 		m.edges = append(m.edges, newResumeEdge(m, offset))
 	}
-	for range 4 {
+	for range 6 {
 		m.clients = append(m.clients, &resumeClient{m: m, have: make(map[string]int), pubs: make(map[string]int64)})
 	}
 	return m
@@ -85,7 +86,7 @@ func (m *resumeModel) some() (list []string) {
 func (m *resumeModel) publish(name string) {
 	m.values[name], m.pubs[name] = m.rng.IntN(resumeValues), m.now
 	for _, e := range m.edges {
-		if e.wants[name] && !e.dead {
+		if e.wants[name] && !e.dead && !e.moves(name) {
 			e.send(resumeItem{kind: "tick", topic: name, value: m.values[name], sent: m.now})
 		}
 	}
@@ -110,6 +111,7 @@ type resumeItem struct {
 	value int // Below 0: there is none.
 	mark  uint64
 	sent  int64 // Of a ping; of a value, when it was published.
+	ask   int
 }
 
 // resumeEdge is an edge, and a source as the one of Redis is.
@@ -125,9 +127,12 @@ type resumeEdge struct {
 	read   map[string]int64
 	rows   map[string]int64 // When the rows were published.
 	queue  []resumeItem
-	dead   bool  // Nothing comes over the link any more.
-	ends   int64 // When that is noticed, if it is dead and not noticed; 0 otherwise.
-	begins int64 // When it is connected again, if it is not.
+	fetch  []resumeItem     // Values that are asked for.
+	asks   map[string]int   // The newest ask for each.
+	moved  map[string]int64 // Topics that are not heard, and until when.
+	dead   bool             // Nothing comes over the link any more.
+	ends   int64            // When that is noticed, if it is dead and not noticed; 0 otherwise.
+	begins int64            // When it is connected again, if it is not.
 	heard  int64
 	pings  int64
 	stamps int64
@@ -135,7 +140,8 @@ type resumeEdge struct {
 
 func newResumeEdge(m *resumeModel, offset int64) *resumeEdge {
 	e := &resumeEdge{m: m, offset: offset, homes: make(map[ConnID]*resumeClient), wants: make(map[string]bool),
-		behind: make(map[string]bool), read: make(map[string]int64), rows: make(map[string]int64)}
+		behind: make(map[string]bool), read: make(map[string]int64), rows: make(map[string]int64),
+		moved: make(map[string]int64), asks: make(map[string]int)}
 	e.table = topics.New(topics.Config{Max: 100, Linger: 3 * time.Second, ResumeTolerance: resumeTolerance * time.Millisecond, Start: m.at()})
 	cfg := testConfig()
 	cfg.IdleTimeout, cfg.Seed = 24*time.Hour, m.seed
@@ -168,11 +174,31 @@ func (e *resumeEdge) die() {
 	if e.dead || e.begins > 0 {
 		return
 	}
-	e.dead, e.queue, e.ends = true, nil, e.m.after(4000)+1
+	e.dead, e.queue, e.fetch, e.ends = true, nil, nil, e.m.after(4000)+1
+	clear(e.moved)
+}
+
+func (e *resumeEdge) moves(name string) bool {
+	_, moves := e.moved[name]
+	return moves
+}
+
+// move has a topic not be heard for a while, while the source as a whole is up.
+func (e *resumeEdge) move(name string) {
+	if e.wants[name] && !e.dead && e.begins == 0 && !e.moves(name) {
+		e.moved[name] = e.m.after(3000) + 1
+		e.send(resumeItem{kind: "lost", topic: name})
+	}
 }
 
 func (e *resumeEdge) step() {
 	now := e.m.now
+	for _, name := range slices.Sorted(maps.Keys(e.moved)) {
+		if e.moved[name] <= now {
+			delete(e.moved, name)
+			e.send(resumeItem{kind: "confirm", topic: name})
+		}
+	}
 	if e.ends > 0 && e.ends <= now { // As wants.reset and reconnect do.
 		e.ends, e.heard, e.begins = 0, 0, e.m.after(3000)+1
 		for name := range e.wants {
@@ -190,6 +216,17 @@ func (e *resumeEdge) step() {
 	for _, c := range e.table.Changes(0, nil, 100) {
 		e.change(c)
 	}
+	e.fetch = slices.DeleteFunc(e.fetch, func(i resumeItem) bool {
+		if i.at > now {
+			return false
+		}
+		i.kind, i.sent, i.value = "value", e.m.pubs[i.topic], -1
+		if value, has := e.m.values[i.topic]; has {
+			i.value = value
+		}
+		e.send(i)
+		return true
+	})
 	for len(e.queue) > 0 && e.queue[0].at <= now {
 		item := e.queue[0]
 		e.queue = e.queue[1:]
@@ -198,12 +235,12 @@ func (e *resumeEdge) step() {
 	if up := e.begins == 0 && e.ends == 0 && !e.dead && len(e.behind) == 0; up {
 		e.table.SetSourceState(0, true, now)
 	}
-	if !e.dead && now-e.pings >= 1000 {
-		e.pings = now
+	if !e.dead && now >= e.pings {
+		e.pings = e.m.after(1000)
 		e.send(resumeItem{kind: "pong", sent: now})
 	}
-	if now-e.stamps >= 1000 {
-		e.stamps = now
+	if now >= e.stamps {
+		e.stamps = now + 800 + int64(e.m.rng.IntN(400))
 		e.table.Heard(0, e.heard)
 		e.table.Stamp(e.clock)
 	}
@@ -215,7 +252,8 @@ func (e *resumeEdge) change(c topics.Change) {
 	if !c.Wanted {
 		delete(e.wants, c.Topic)
 		delete(e.behind, c.Topic)
-		e.queue = slices.DeleteFunc(e.queue, func(i resumeItem) bool { return i.topic == c.Topic })
+		delete(e.moved, c.Topic)
+		e.asks[c.Topic]++
 		return
 	}
 	e.wants[c.Topic] = true
@@ -234,19 +272,28 @@ func (e *resumeEdge) take(i resumeItem) {
 			e.rows[i.topic] = i.sent
 		}
 	case "confirm":
-		mark, _ := e.table.Mark(i.topic)
-		value, has := e.m.values[i.topic]
-		if !has {
-			value = -1
+		mark, held := e.table.Mark(i.topic)
+		if !held || !e.wants[i.topic] || e.moves(i.topic) {
+			return
 		}
-		e.send(resumeItem{kind: "value", topic: i.topic, value: value, mark: mark, sent: e.m.pubs[i.topic]})
+		e.asks[i.topic]++ // The newest counts.
+		e.fetch = append(e.fetch, resumeItem{at: e.m.after(2000), topic: i.topic, mark: mark, ask: e.asks[i.topic]})
+	case "lost":
+		e.asks[i.topic]++
+		e.read[i.topic] = e.m.now
+		e.table.Doubt(i.topic)
 	case "value":
+		if i.ask != e.asks[i.topic] {
+			return
+		}
 		delete(e.behind, i.topic)
 		e.read[i.topic] = e.m.now
 		if i.value < 0 {
 			e.table.Absent(i.topic)
 		} else if e.table.Repair(i.topic, strconv.Itoa(i.value), i.mark, topics.Meta{At: e.m.now}) == topics.Committed {
 			e.rows[i.topic] = i.sent
+		} else if id, held := e.table.Find([]byte(i.topic)); held && string(e.table.Row(id).Value()) == strconv.Itoa(i.value) {
+			e.rows[i.topic] = max(e.rows[i.topic], i.sent) // Its row is that value.
 		}
 	}
 }
@@ -354,6 +401,10 @@ func (c *resumeClient) event(event []byte, rows map[string]int64) {
 }
 
 func (c *resumeClient) took(token string) {
+	if token == topics.NoToken {
+		c.token = token
+		return
+	}
 	b, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(token) > topics.TokenMax {
 		c.m.fatalf("token %q: %v", token, err)
@@ -400,8 +451,11 @@ func (m *resumeModel) trouble() {
 	if m.chance(m.rate) {
 		m.publish(m.names[m.rng.IntN(len(m.names))])
 	}
-	if m.chance(400) {
+	if m.chance(200) {
 		m.edge().die()
+	}
+	if m.chance(40) {
+		m.edge().move(m.names[m.rng.IntN(len(m.names))])
 	}
 	for _, c := range m.clients {
 		switch {
@@ -411,7 +465,7 @@ func (m *resumeModel) trouble() {
 				wants = m.some()
 			}
 			c.connect(m.edge(), wants)
-		case c.edge != nil && m.chance(200):
+		case c.edge != nil && m.chance(100):
 			c.leave()
 		}
 	}

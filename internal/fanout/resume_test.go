@@ -22,7 +22,7 @@ type resumeWorld struct {
 func newResumeWorld(t *testing.T) *resumeWorld {
 	cfg := testConfig()
 	cfg.PingInterval = time.Hour
-	w := &resumeWorld{newWorldOf(t, cfg, topics.Config{Max: 100, StaleAfter: time.Hour}, 0), make(map[ConnID]string)}
+	w := &resumeWorld{newWorldOf(t, cfg, topics.Config{Max: 100, StaleAfter: time.Hour, ResumeTolerance: 2 * time.Second}, 0), make(map[ConnID]string)}
 	w.sink.onFrames = func(id ConnID, frames []byte) { w.sent[id] += string(frames) }
 	w.stamp()
 	return w
@@ -60,7 +60,7 @@ func (w *resumeWorld) take(id ConnID) (kinds string) {
 	return strings.TrimSpace(kinds)
 }
 
-var tokenIn = regexp.MustCompile(`\{"t":"resume","token":"([A-Za-z0-9_-]{1,48})"\}`)
+var tokenIn = regexp.MustCompile(`\{"t":"resume","token":"([A-Za-z0-9_-]{20,48})"\}`)
 
 func (w *resumeWorld) want(id ConnID, want string) {
 	w.t.Helper()
@@ -80,7 +80,7 @@ func TestTokensComeToWhoAsksForThem(t *testing.T) {
 	if !strings.Contains(w.sent[id], `"resumed":false`) || strings.Contains(w.sent[other], "resumed") {
 		t.Errorf("acks: %s and %s", w.sent[id], w.sent[other])
 	}
-	w.want(id, "hello ack snapshot A")
+	w.want(id, "hello ack resume snapshot A") // The row may be older than what the client has a token of.
 	w.run(3)
 	w.want(id, "resume") // The first one comes alone,
 	for range 9 {
@@ -209,7 +209,7 @@ func TestMoreFreshTopicsThanThereCanBe(t *testing.T) {
 	id := w.connect(0)
 	w.take(id)
 	w.command(id, protocol.Command{Op: protocol.OpSubscribe, Topics: byteNames([]string{"A"}), HasSince: true, Since: []byte(token), Fresh: make([][]byte, w.shard.cfg.MaxTopics+1)})
-	w.want(id, "ack snapshot A")
+	w.want(id, "ack resume snapshot A")
 }
 
 // On a stream a token is the id of an event, and the event is what it was.
@@ -268,5 +268,74 @@ func TestTokensDoNotAllocate(t *testing.T) {
 	}
 	if got := m.shard.Stats().Count[Tokens] - before; got != 21*conns {
 		t.Errorf("%d tokens, want %d", got, 21*conns)
+	}
+}
+
+// Rows may be older than what the token stands for that a client has: it is given one that is none.
+func TestTokensAreRevoked(t *testing.T) {
+	const none = `"t":"resume","token":"-"`
+	for _, c := range []struct {
+		name    string
+		prepare func(w *resumeWorld, other *resumeWorld) (token string)
+		revoked bool
+	}{
+		{"none", func(w, _ *resumeWorld) string { return "" }, true},
+		{"of this edge", func(w, _ *resumeWorld) string { return w.table.Offer().Token }, false},
+		{"of this edge, in doubt", func(w, _ *resumeWorld) string { w.table.Doubt("A"); return w.table.Offer().Token }, false},
+		{"of another, of now", func(_, o *resumeWorld) string { return o.table.Offer().Token }, true},
+		{"of another, of before", func(w, o *resumeWorld) string {
+			token := o.table.Offer().Token
+			w.run(3)
+			return token
+		}, false},
+		{"of another, of before, in doubt", func(w, o *resumeWorld) string {
+			token := o.table.Offer().Token
+			w.run(3)
+			w.table.Doubt("A")
+			return token
+		}, true},
+		{"of another, of before, and the source is down", func(w, o *resumeWorld) string {
+			token := o.table.Offer().Token
+			w.run(3)
+			w.table.SetSourceState(0, false, 1)
+			return token
+		}, true},
+	} {
+		w, other := newResumeWorld(t), newResumeWorld(t)
+		w.hold("A")
+		w.repair("A", 1)
+		w.run(10)
+		other.run(10)
+		id := w.connect(0)
+		w.take(id)
+		token := c.prepare(w, other)
+		w.subscribeSince(id, token, "A", "B")
+		if got := strings.Contains(w.sent[id], none); got != c.revoked {
+			t.Errorf("%s: revoked %v, want %v: %s", c.name, got, c.revoked, w.sent[id])
+		}
+	}
+}
+
+// A topic that comes later has a row that may be older than the token which the client was given.
+func TestATokenIsRevokedForALaterTopic(t *testing.T) {
+	w := newResumeWorld(t)
+	w.hold("A", "B", "C")
+	for _, name := range []string{"A", "B", "C"} {
+		w.repair(name, 1)
+	}
+	w.run(1)
+	id := w.connect(0)
+	w.subscribeSince(id, w.table.Offer().Token, "A")
+	w.run(3)
+	w.take(id)
+	w.subscribe(id, "B")
+	w.want(id, "ack snapshot B")
+	w.table.Doubt("C")
+	w.subscribe(id, "C")
+	w.want(id, "ack resume snapshot C")
+	w.repair("C", 2)
+	w.run(3)
+	if got := w.take(id); !regexp.MustCompile(`^update C( resume)?( resume)?$`).MatchString(got) || !strings.Contains(got, "resume") {
+		t.Errorf("got %q", got)
 	}
 }

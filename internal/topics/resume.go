@@ -64,6 +64,7 @@ type stamps struct {
 	wall    int64  // When the newest was taken,
 	steady  int64  // by both clocks.
 	trusted int64  // The steady time from which on the clock of the host is trusted.
+	heard   int64  // All that was published before this time of the host is known here, but of topics in doubt.
 }
 
 // stamp says that all up to seq was committed before at, in Unix milliseconds.
@@ -79,11 +80,25 @@ type Offer struct {
 	ID    uint32 // No two that follow each other have the same.
 }
 
+// NoToken is one that no table redeems. It takes the place of those that a client has, where it is
+// sent rows that may be older than what these stand for.
+const NoToken = "-"
+
 // Since is what a token stands for.
 type Since struct {
 	seq   uint64
 	stamp uint32
+	state since
 }
+
+// since says how the rows of a table compare with a token that it redeems.
+type since uint8
+
+const (
+	behind since = iota // They may be older: what the token stands for may not all be known here yet.
+	ahead               // They are as new or newer, but of topics in doubt.
+	own                 // They are as new or newer, as the token is of this table.
+)
 
 // Heard notes up to when, by the steady clock of [Table.Stamp], a source has told all that was
 // published. 0 is not known. It is to be called before the stamp that goes by it.
@@ -123,14 +138,14 @@ func (t *Table) Stamp(clock Clock) {
 		if st.first != 0 {
 			st.trusted = steady + distrust
 		}
-		st.first, st.epoch = number, rand.Uint64()
+		st.first, st.epoch, st.heard = number, rand.Uint64(), 0
 		st.offer.Store(nil)
 	}
 	st.wall, st.steady = wall, steady
 	st.ring[number%stampsKept] = stamp{wall + 1, seq} // What is cut off from a time counts as passed.
 	if current {
-		at := wall - (steady - heard) - 1
-		st.offer.Store(&Offer{st.token(at, seq, number, steady < st.trusted), seq, number})
+		st.heard = wall - (steady - heard) - 1
+		st.offer.Store(&Offer{st.token(st.heard, seq, number, steady < st.trusted), seq, number})
 	}
 }
 
@@ -176,23 +191,26 @@ func (t *Table) Redeem(token []byte) (since Since, ok bool) {
 		return since, false
 	}
 	epoch, at := binary.BigEndian.Uint64(b[1:]), int64(binary.BigEndian.Uint64(b[9:]))
-	since = Since{binary.BigEndian.Uint64(b[17:]), binary.BigEndian.Uint32(b[25:])}
+	since = Since{binary.BigEndian.Uint64(b[17:]), binary.BigEndian.Uint32(b[25:]), own}
 	st := &t.stamps
 	if !st.resumed.Load() {
 		st.resumed.Store(true) // Before the sources are looked at, see disputes.
 	}
 	for i := range t.sources {
 		if !t.sources[i].feed.Load().Up {
-			return since, false
+			return Since{}, false
 		}
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if epoch == st.epoch {
-		return since, st.kept(since.stamp) && since.seq == st.ring[since.stamp%stampsKept].seq
+		if !st.kept(since.stamp) || since.seq != st.ring[since.stamp%stampsKept].seq {
+			return Since{}, false
+		}
+		return since, true
 	}
 	if b[0]&tokenLocal != 0 || st.steady < st.trusted {
-		return since, false
+		return Since{}, false
 	}
 	return st.find(at, t.cfg.ResumeTolerance.Milliseconds())
 }
@@ -211,7 +229,10 @@ func (st *stamps) find(at, tolerance int64) (since Since, ok bool) {
 	}
 	for number := st.taken.Load(); st.kept(number); number-- {
 		if s := st.ring[number%stampsKept]; s.at <= at-tolerance {
-			return Since{s.seq, number}, true
+			if since = (Since{s.seq, number, behind}); at+tolerance <= st.heard {
+				since.state = ahead
+			}
+			return since, true
 		}
 	}
 	return since, false
@@ -233,6 +254,30 @@ func (t *Table) Settled(id ID, o *Offer) bool {
 	}
 	at, why := t.StaleFor(id)
 	return (at == 0 || why == Silent) && !t.Withdrawn(id)
+}
+
+// Precedes reports whether a row of a topic, as it is sent now, may be older than what a token
+// stands for that the client has: one that it brings, or has been given on this connection. Topics
+// without a row have one that is newer, when it comes. The caller must hold the id.
+func (t *Table) Precedes(id ID, since Since) bool {
+	if since.state == own || t.Row(id) == nil {
+		return false
+	}
+	at, why := t.StaleFor(id)
+	return since.state == behind || t.settled(id).Load() >= stampMax || at != 0 && why != Silent
+}
+
+// Given is for tokens that were given on this connection.
+func Given() Since { return Since{state: ahead} }
+
+// Ahead reports whether the rows of the table are as new as what the token stands for, but of
+// topics in doubt.
+func (s Since) Ahead() bool { return s.state != behind }
+
+// Fresh is what the token says of topics of which the client had no row.
+func (s Since) Fresh() Since {
+	s.state = min(s.state, ahead)
+	return s
 }
 
 func (t *Table) settled(id ID) *atomic.Uint32 {
