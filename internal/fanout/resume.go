@@ -35,7 +35,7 @@ func (s *Shard) offer(id ConnID, c *conn, dst []byte) []byte {
 	a, o := s.aside(id), s.table.Offer()
 	none := a.offered < offersFrom
 	switch {
-	case o == nil || o.ID+offersFrom == a.offered:
+	case o == nil || o.ID+offersFrom == a.offered || c.topics.n == 0:
 		return dst
 	case none && len(dst) == 0 && c.framing() != WebSocket && s.now-c.since < offerAlone:
 		return dst

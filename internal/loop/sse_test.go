@@ -317,15 +317,26 @@ func TestResumeByTheRequest(t *testing.T) {
 		}
 		_, _, r := e.follow("?topics=A,B"+c.query, field)
 		r.want("hello")
-		if rows := resumedRows(t, r.want("ack"), r.want("snapshot"), c.resumed); rows != c.rows {
+		ack := r.want("ack")
+		if none := r.id == topics.NoToken; none != (c.resumed != "true") {
+			t.Errorf("%+v on a stream: the id of the ack is %q", c, r.id)
+		}
+		if rows := resumedRows(t, ack, r.want("snapshot"), c.resumed); rows != c.rows {
 			t.Errorf("%+v on a stream: rows %s", c, rows)
 		}
 		if c.field != "" {
 			continue
 		}
-		ws := dialRaw(t, e.Addr()).upgrade("?topics=A,B" + c.query)
+		ws := dialRaw(t, e.Addr())
+		if err := ws.handshake("?topics=A,B" + c.query); err != nil {
+			t.Fatal(err)
+		}
 		ws.want("hello")
-		if rows := resumedRows(t, ws.want("ack"), ws.want("snapshot"), c.resumed); rows != c.rows {
+		ack = ws.want("ack")
+		if c.resumed == "false" && ws.want("resume").Token != topics.NoToken {
+			t.Errorf("%+v on a WebSocket: its token is not revoked", c)
+		}
+		if rows := resumedRows(t, ack, ws.want("snapshot"), c.resumed); rows != c.rows {
 			t.Errorf("%+v on a WebSocket: rows %s", c, rows)
 		}
 		if c.resumed == "" {
@@ -339,9 +350,7 @@ func TestResumeByTheRequest(t *testing.T) {
 		ws.close()
 	}
 	ws := dialRaw(t, e.Addr()).upgrade("?resume=")
-	ws.want("hello")
 	ws.send(command(`{"op":"subscribe","topics":["A","B"],"since":%q}`, token))
-	ws.want("resume") // It may have one while it has no topics.
 	if rows := resumedRows(t, ws.want("ack"), ws.want("snapshot"), "true"); rows != "B" {
 		t.Errorf("by a command: rows %s", rows)
 	}
