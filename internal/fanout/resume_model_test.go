@@ -510,9 +510,9 @@ func (m *resumeModel) calm() {
 }
 
 func TestResumeModel(t *testing.T) {
-	seeds := uint64(120)
+	seeds := uint64(300)
 	if testing.Short() {
-		seeds = 20
+		seeds = 30
 	}
 	resumed, spared := 0, 0
 	for seed := range seeds {
