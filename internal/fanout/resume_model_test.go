@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"tickedge/internal/guard"
 	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
 )
@@ -23,9 +22,9 @@ import (
 // The model of resuming: two edges behind one broker, whose clocks differ by as much as the
 // tolerance, and clients who lose their connections, with the last that was sent, and come back at
 // either edge. Links of edges die, which is noticed later, topics move to another place of the broker,
-// and clocks are set. All times are the
-// model's. Whoever comes back has of each topic what its edge has, or what was published later. When
-// all is calm again every client has the newest value of each topic.
+// and clocks are set. All times are the model's. Whoever comes back has of each topic what its edge
+// has, or what was published later. When all is calm again every client has the newest value of each
+// topic.
 //
 // There are only two values, so that they come again: a client may have one that its edge has
 // missed, and the edge, which has the one before and after it, sees no change.
@@ -47,12 +46,17 @@ type resumeModel struct {
 	edges   []*resumeEdge
 	clients []*resumeClient
 
+	// Of so many steps one has a link die, a topic move, a client leave, one come back, and a clock set.
+	// Each run has its own mixture, as what is rare in one of all kinds is frequent in another.
+	dies, moves, leaves, returns, sets int
+
 	steps                     bool // Clocks are set.
 	resumed, spared, repeated int
 }
 
 func newResumeModel(t *testing.T, seed uint64) *resumeModel {
 	m := &resumeModel{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), now: 1_000_000, values: make(map[string]int), pubs: make(map[string]int64)}
+	m.dies, m.moves, m.leaves, m.returns, m.sets = 40<<m.rng.IntN(5), 5<<m.rng.IntN(6), 10<<m.rng.IntN(5), 4<<m.rng.IntN(4), 100<<m.rng.IntN(4)
 	for i := range 6 {
 		m.names = append(m.names, "T"+strconv.Itoa(i))
 	}
@@ -103,201 +107,6 @@ func (m *resumeModel) step() {
 	}
 }
 
-// resumeItem is something on its way from the broker to an edge, in its turn.
-type resumeItem struct {
-	at    int64
-	kind  string
-	topic string
-	value int // Below 0: there is none.
-	mark  uint64
-	sent  int64 // Of a ping; of a value, when it was published.
-	ask   int
-}
-
-// resumeEdge is an edge, and a source as the one of Redis is.
-type resumeEdge struct {
-	m      *resumeModel
-	table  *topics.Table
-	shard  *Shard
-	offset int64 // Of its clock.
-	homes  map[ConnID]*resumeClient
-
-	wants  map[string]bool
-	behind map[string]bool // Those that keep it down.
-	read   map[string]int64
-	rows   map[string]int64 // When the rows were published.
-	queue  []resumeItem
-	fetch  []resumeItem     // Values that are asked for.
-	asks   map[string]int   // The newest ask for each.
-	moved  map[string]int64 // Topics that are not heard, and until when.
-	dead   bool             // Nothing comes over the link any more.
-	ends   int64            // When that is noticed, if it is dead and not noticed; 0 otherwise.
-	begins int64            // When it is connected again, if it is not.
-	heard  int64
-	pings  int64
-	stamps int64
-}
-
-func newResumeEdge(m *resumeModel, offset int64) *resumeEdge {
-	e := &resumeEdge{m: m, offset: offset, homes: make(map[ConnID]*resumeClient), wants: make(map[string]bool),
-		behind: make(map[string]bool), read: make(map[string]int64), rows: make(map[string]int64),
-		moved: make(map[string]int64), asks: make(map[string]int)}
-	e.table = topics.New(topics.Config{Max: 100, Linger: 3 * time.Second, ResumeTolerance: resumeTolerance * time.Millisecond, Start: m.at()})
-	cfg := testConfig()
-	cfg.IdleTimeout, cfg.Seed = 24*time.Hour, m.seed
-	e.shard = New(cfg, e.table, e, m.at())
-	e.shard.At(m.at())
-	e.table.SetSourceState(0, true, 0)
-	return e
-}
-
-func (e *resumeEdge) Write(id ConnID, p []byte) {
-	e.homes[id].deliver(p)
-}
-func (e *resumeEdge) Backlog(ConnID) int               { return 0 }
-func (e *resumeEdge) Evict(id ConnID, r Reason)        { e.m.fatalf("conn %d is evicted: %v", id, r) }
-func (e *resumeEdge) Drained(ConnID)                   {}
-func (e *resumeEdge) Acked(ConnID, time.Duration) bool { return true }
-func (e *resumeEdge) Prefix(ConnID) guard.Prefix       { return 1 }
-func (e *resumeEdge) clock() (wall, steady int64)      { return e.m.now + e.offset, e.m.now }
-
-func (e *resumeEdge) send(item resumeItem) {
-	item.at = e.m.after(300)
-	if n := len(e.queue); n > 0 {
-		item.at = max(item.at, e.queue[n-1].at)
-	}
-	e.queue = append(e.queue, item)
-}
-
-// die has the link end, without a word.
-func (e *resumeEdge) die() {
-	if e.dead || e.begins > 0 {
-		return
-	}
-	e.dead, e.queue, e.fetch, e.ends = true, nil, nil, e.m.after(4000)+1
-	clear(e.moved)
-}
-
-func (e *resumeEdge) moves(name string) bool {
-	_, moves := e.moved[name]
-	return moves
-}
-
-// move has a topic not be heard for a while, while the source as a whole is up.
-func (e *resumeEdge) move(name string) {
-	if e.wants[name] && !e.dead && e.begins == 0 && !e.moves(name) {
-		e.moved[name] = e.m.after(3000) + 1
-		e.send(resumeItem{kind: "lost", topic: name})
-	}
-}
-
-func (e *resumeEdge) step() {
-	now := e.m.now
-	for _, name := range slices.Sorted(maps.Keys(e.moved)) {
-		if e.moved[name] <= now {
-			delete(e.moved, name)
-			e.send(resumeItem{kind: "confirm", topic: name})
-		}
-	}
-	if e.ends > 0 && e.ends <= now { // As wants.reset and reconnect do.
-		e.ends, e.heard, e.begins = 0, 0, e.m.after(3000)+1
-		for name := range e.wants {
-			e.behind[name] = true
-		}
-		e.table.SetSourceState(0, false, now)
-	}
-	if e.begins > 0 && e.begins <= now {
-		e.begins, e.dead = 0, false
-		for _, name := range slices.Sorted(maps.Keys(e.wants)) {
-			e.send(resumeItem{kind: "confirm", topic: name})
-		}
-	}
-	e.table.Sweep(e.m.at())
-	for _, c := range e.table.Changes(0, nil, 100) {
-		e.change(c)
-	}
-	e.fetch = slices.DeleteFunc(e.fetch, func(i resumeItem) bool {
-		if i.at > now {
-			return false
-		}
-		i.kind, i.sent, i.value = "value", e.m.pubs[i.topic], -1
-		if value, has := e.m.values[i.topic]; has {
-			i.value = value
-		}
-		e.send(i)
-		return true
-	})
-	for len(e.queue) > 0 && e.queue[0].at <= now {
-		item := e.queue[0]
-		e.queue = e.queue[1:]
-		e.take(item)
-	}
-	if up := e.begins == 0 && e.ends == 0 && !e.dead && len(e.behind) == 0; up {
-		e.table.SetSourceState(0, true, now)
-	}
-	if !e.dead && now >= e.pings {
-		e.pings = e.m.after(1000)
-		e.send(resumeItem{kind: "pong", sent: now})
-	}
-	if now >= e.stamps {
-		e.stamps = now + 800 + int64(e.m.rng.IntN(400))
-		e.table.Heard(0, e.heard)
-		e.table.Stamp(e.clock)
-	}
-	for e.shard.Turn(e.m.at()) {
-	}
-}
-
-func (e *resumeEdge) change(c topics.Change) {
-	if !c.Wanted {
-		delete(e.wants, c.Topic)
-		delete(e.behind, c.Topic)
-		delete(e.moved, c.Topic)
-		e.asks[c.Topic]++
-		return
-	}
-	e.wants[c.Topic] = true
-	e.table.Doubt(c.Topic)
-	if !e.dead {
-		e.send(resumeItem{kind: "confirm", topic: c.Topic})
-	}
-}
-
-func (e *resumeEdge) take(i resumeItem) {
-	switch i.kind {
-	case "pong":
-		e.heard = i.sent
-	case "tick":
-		if e.table.Publish(i.topic, strconv.Itoa(i.value), topics.Meta{At: e.m.now}) == topics.Committed {
-			e.rows[i.topic] = i.sent
-		}
-	case "confirm":
-		mark, held := e.table.Mark(i.topic)
-		if !held || !e.wants[i.topic] || e.moves(i.topic) {
-			return
-		}
-		e.asks[i.topic]++ // The newest counts.
-		e.fetch = append(e.fetch, resumeItem{at: e.m.after(2000), topic: i.topic, mark: mark, ask: e.asks[i.topic]})
-	case "lost":
-		e.asks[i.topic]++
-		e.read[i.topic] = e.m.now
-		e.table.Doubt(i.topic)
-	case "value":
-		if i.ask != e.asks[i.topic] {
-			return
-		}
-		delete(e.behind, i.topic)
-		e.read[i.topic] = e.m.now
-		if i.value < 0 {
-			e.table.Absent(i.topic)
-		} else if e.table.Repair(i.topic, strconv.Itoa(i.value), i.mark, topics.Meta{At: e.m.now}) == topics.Committed {
-			e.rows[i.topic] = i.sent
-		} else if id, held := e.table.Find([]byte(i.topic)); held && string(e.table.Row(id).Value()) == strconv.Itoa(i.value) {
-			e.rows[i.topic] = max(e.rows[i.topic], i.sent) // Its row is that value.
-		}
-	}
-}
-
 // resumeWrite is what was written at once, and when the rows were published that the edge had then.
 type resumeWrite struct {
 	bytes []byte
@@ -320,6 +129,7 @@ type resumeClient struct {
 
 func (c *resumeClient) connect(e *resumeEdge, wants []string) {
 	c.edge, c.wants, c.inbox, c.ack = e, wants, nil, false
+	token, upTo := c.token, c.upTo
 	cmd := &protocol.Command{Op: protocol.OpSubscribe, HasSince: true, Since: []byte(c.token)}
 	for name := range c.have {
 		if !slices.Contains(wants, name) {
@@ -349,14 +159,20 @@ func (c *resumeClient) connect(e *resumeEdge, wants []string) {
 		c.m.spared += before
 	}
 	c.ack = false
+	var coming []topics.ID
+	for _, entry := range s.sets.entries(s.conn(c.id).topics) {
+		if entry.mark() == owed {
+			coming = append(coming, entry.id())
+		}
+	}
 	for _, name := range wants {
 		id, held := e.table.Find([]byte(name))
-		if !held || e.table.Row(id) == nil || string(e.table.Row(id).Value()) == strconv.Itoa(c.have[name]) {
+		if !held || slices.Contains(coming, id) || e.table.Row(id) == nil || string(e.table.Row(id).Value()) == strconv.Itoa(c.have[name]) {
 			continue
 		}
 		if c.pubs[name] < e.rows[name] {
 			c.m.fatalf("who comes back with %q, which is of %d, has of %s what was published at %d, and the edge what was at %d",
-				c.token, c.upTo, name, c.pubs[name], e.rows[name])
+				token, upTo, name, c.pubs[name], e.rows[name])
 		}
 	}
 }
@@ -451,25 +267,25 @@ func (m *resumeModel) trouble() {
 	if m.chance(m.rate) {
 		m.publish(m.names[m.rng.IntN(len(m.names))])
 	}
-	if m.chance(200) {
+	if m.chance(m.dies) {
 		m.edge().die()
 	}
-	if m.chance(40) {
+	if m.chance(m.moves) {
 		m.edge().move(m.names[m.rng.IntN(len(m.names))])
 	}
 	for _, c := range m.clients {
 		switch {
-		case c.edge == nil && m.chance(20):
+		case c.edge == nil && m.chance(m.returns):
 			wants := c.wants
 			if len(wants) == 0 || m.chance(8) {
 				wants = m.some()
 			}
 			c.connect(m.edge(), wants)
-		case c.edge != nil && m.chance(100):
+		case c.edge != nil && m.chance(m.leaves):
 			c.leave()
 		}
 	}
-	if m.steps && m.chance(600) {
+	if m.steps && m.chance(m.sets) {
 		step := int64(1000 + m.rng.IntN(120_000))
 		if m.chance(2) {
 			step = -step
