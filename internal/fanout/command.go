@@ -132,7 +132,10 @@ func (s *Shard) subscribeAll(id ConnID, c *conn, cmd *protocol.Command, cl *clai
 			r.Index = i
 			ack.Rejected = append(ack.Rejected, r)
 		} else if cl.good && c.topics.n > before && !cl.fresh[string(name)] {
-			resumed = s.Resume(&c.Cursor, cl.since) || resumed
+			if s.Resume(&c.Cursor, cl.since) {
+				s.stats.Count[RowsSpared]++
+				resumed = true
+			}
 		}
 	}
 	cl.added = int(c.topics.n - had)

@@ -115,10 +115,16 @@ func (s *Shard) claimOf(cmd *protocol.Command) (cl claim) {
 	if !cmd.HasSince {
 		return cl
 	}
-	if len(cmd.Fresh) > s.cfg.MaxTopics { // More than it can have.
-		return cl
+	if len(cmd.Fresh) <= s.cfg.MaxTopics { // Else they are more than it can have.
+		cl.since, cl.good = s.table.Redeem(cmd.Since)
 	}
-	if cl.since, cl.good = s.table.Redeem(cmd.Since); cl.good && len(cmd.Fresh) > 0 {
+	switch {
+	case cl.good:
+		s.stats.Count[Resumed]++
+	case len(cmd.Since) > 0: // Else it wants to be given tokens, and no more.
+		s.stats.Count[NotResumed]++
+	}
+	if cl.good && len(cmd.Fresh) > 0 {
 		cl.fresh = make(map[string]bool, len(cmd.Fresh))
 		for _, name := range cmd.Fresh {
 			cl.fresh[string(name)] = true

@@ -212,6 +212,41 @@ func TestMoreFreshTopicsThanThereCanBe(t *testing.T) {
 	w.want(id, "ack resume snapshot A")
 }
 
+// Between a flush and its token the table may have taken a stamp.
+func TestNoTokenForWhatCameBehindTheFlush(t *testing.T) {
+	w := newResumeWorld(t)
+	w.hold("A")
+	w.repair("A", 1)
+	w.stamp()
+	id := w.connect(0)
+	w.subscribeSince(id, "", "A")
+	w.run(3)
+	if c := w.shard.conn(id); !w.shard.Complete(&c.Cursor, w.table.Offer()) {
+		t.Fatal("it lacks something of before its flush")
+	}
+	w.publish("A", 2)
+	w.stamp()
+	if c := w.shard.conn(id); w.shard.Complete(&c.Cursor, w.table.Offer()) {
+		t.Error("it has what was published behind its flush")
+	}
+}
+
+func TestResumesAreCounted(t *testing.T) {
+	w := newResumeWorld(t)
+	w.hold("A", "B", "C")
+	w.repair("A", 1)
+	w.repair("B", 1)
+	w.stamp()
+	token := w.table.Offer().Token
+	w.repair("C", 1)
+	for _, since := range []string{token, "", topics.NoToken, "x"} {
+		w.subscribeSince(w.connect(0), since, "A", "B", "C")
+	}
+	if n := w.shard.Stats().Count; n[Resumed] != 1 || n[NotResumed] != 2 || n[RowsSpared] != 2 {
+		t.Errorf("%d were resumed, %d not, and %d rows were spared", n[Resumed], n[NotResumed], n[RowsSpared])
+	}
+}
+
 // On a stream a token is the id of an event, and the event is what it was.
 func TestIDsOfEvents(t *testing.T) {
 	w := newResumeWorld(t)
@@ -282,6 +317,7 @@ func TestTokensAreRevoked(t *testing.T) {
 		{"none", func(w, _ *resumeWorld) string { return "" }, true},
 		{"of this edge", func(w, _ *resumeWorld) string { return w.table.Offer().Token }, false},
 		{"of this edge, in doubt", func(w, _ *resumeWorld) string { w.table.Doubt("A"); return w.table.Offer().Token }, false},
+		{"of this edge, in doubt, without a row", func(w, _ *resumeWorld) string { w.table.Doubt("B"); return w.table.Offer().Token }, true},
 		{"of another, of now", func(_, o *resumeWorld) string { return o.table.Offer().Token }, true},
 		{"of another, of before", func(w, o *resumeWorld) string {
 			token := o.table.Offer().Token
@@ -302,14 +338,17 @@ func TestTokensAreRevoked(t *testing.T) {
 		}, true},
 	} {
 		w, other := newResumeWorld(t), newResumeWorld(t)
-		w.hold("A")
+		w.hold("A", "B")
 		w.repair("A", 1)
+		w.repair("B", 1)
 		w.run(10)
 		other.run(10)
 		id := w.connect(0)
 		w.take(id)
 		token := c.prepare(w, other)
-		w.subscribeSince(id, token, "A", "B")
+		w.command(id, protocol.Command{
+			Op: protocol.OpSubscribe, Topics: byteNames([]string{"A", "B", "C"}), HasSince: true, Since: []byte(token), Fresh: byteNames([]string{"B"}),
+		})
 		if got := strings.Contains(w.sent[id], none); got != c.revoked {
 			t.Errorf("%s: revoked %v, want %v: %s", c.name, got, c.revoked, w.sent[id])
 		}
