@@ -159,6 +159,12 @@ func (r *resumer) has(topic, value string) bool {
 	return len(rows) > 0 && rows[len(rows)-1] == value
 }
 
+func (r *resumer) newest() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.token
+}
+
 // leave ends the connection from this side, without a word.
 func (r *resumer) leave() {
 	r.cut()
@@ -174,14 +180,11 @@ func (r *redisServer) price(topic, value string) {
 
 // takenAt waits until the client has a token by which an edge sends nothing of a topic that it holds. Ticks go on meanwhile,
 // as tokens come with them.
-func (r *resumer) takenAt(e *edge, redis *redisServer) {
+func (r *resumer) takenAt(e *edge, redis *redisServer, newest func() string) {
 	r.t.Helper()
 	redistest.Eventually(r.t, r.name+" has a token that is taken", func() bool {
 		redis.price("C", "1")
-		r.mu.Lock()
-		token := r.token
-		r.mu.Unlock()
-		c := e.dial("?topics=B&resume=" + url.QueryEscape(token))
+		c := e.dial("?topics=B&resume=" + url.QueryEscape(newest()))
 		defer c.ws.CloseNow()
 		c.send(`{"op":"ping","id":1}`) // Its answer is behind the snapshot.
 		rows := 0
@@ -258,7 +261,7 @@ func TestResume(t *testing.T) {
 			defer r.mu.Unlock()
 			return len(r.rows) == len(strings.Split(resumeTopics, ","))
 		})
-		r.takenAt(one, redis)
+		r.takenAt(one, redis, r.newest)
 	}
 	for _, r := range all {
 		r.leave()
@@ -268,7 +271,7 @@ func TestResume(t *testing.T) {
 	comeBack(t, all, one, redis, "2", nil)
 
 	for _, r := range all {
-		r.takenAt(two, redis)
+		r.takenAt(two, redis, r.newest)
 	}
 	_ = one.cmd.Process.Kill()
 	<-one.done
