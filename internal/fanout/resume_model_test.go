@@ -56,7 +56,7 @@ type resumeModel struct {
 
 func newResumeModel(t *testing.T, seed uint64) *resumeModel {
 	m := &resumeModel{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), now: 1_000_000, values: make(map[string]int), pubs: make(map[string]int64)}
-	m.dies, m.moves, m.leaves, m.returns, m.sets = 40<<m.rng.IntN(5), 5<<m.rng.IntN(6), 10<<m.rng.IntN(5), 4<<m.rng.IntN(4), 100<<m.rng.IntN(4)
+	m.dies, m.moves, m.leaves, m.returns, m.sets = 40<<m.rng.IntN(4), 5<<m.rng.IntN(5), 10<<m.rng.IntN(4), 4<<m.rng.IntN(3), 100<<m.rng.IntN(3)
 	for i := range 6 {
 		m.names = append(m.names, "T"+strconv.Itoa(i))
 	}
