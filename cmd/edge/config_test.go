@@ -43,6 +43,7 @@ func TestWrongFlagsEndWithCode2AndTheRightForm(t *testing.T) {
 			[]string{"-interval is 1ms, want 100ms to 1m0s", `-listen is "8080", want host:port`, "-log-level", "redis", "-max-topics is 0"}},
 		{"drain", nil, []string{"-check", "-drain-delay", "-1s", "-drain", "2h", "-retry-spread", "0s"},
 			[]string{"-drain-delay is -1s, want 0s to 1h0m0s", "-drain is 2h0m0s, want 0s to 1h0m0s", "-retry-spread is 0s, want 1s to 10m0s"}},
+		{"tolerance", nil, []string{"-check", "-resume-tolerance", "2m"}, []string{"-resume-tolerance is 2m0s, want 0s to 1m0s"}},
 		{"stale", nil, []string{"-check", "-stale-floor", "-1s", "-stale-after", "200h"},
 			[]string{"-stale-floor is -1s, want 0s to 168h0m0s", "-stale-after is 200h0m0s"}},
 		{"slow clients", nil, []string{"-check", "-slow-rate", "0", "-max-backlog-total", "-5"},
@@ -194,7 +195,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	for _, name := range []string{"listen", "admin", "redis", "redis-channel", "redis-key", "redis-tls-ca", "redis-tls-cert", "redis-tls-key", "redis-mode", "redis-stream", "tick-version-field", "demo", "page", "loops",
 		"interval", "max-conns", "max-topics", "slow-timeout", "idle-timeout", "handshake-timeout", "ping-interval",
 		"drain", "log-level", "log-format", "check", "origin", "jwt-secret-file", "jwt-key-file", "jwt-jwks-url", "jwt-audience", "jwt-type", "admin-host",
-		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip", "stale-floor", "stale-after", "ready-needs-feed",
+		"max-sessions-per-user", "trust-proxy", "proxy-protocol", "max-conns-per-ip", "conn-rate", "conn-burst-per-ip", "stale-floor", "stale-after", "resume-tolerance", "ready-needs-feed",
 		"topics", "max-valueless", "new-topics-rate-per-ip", "new-topics-burst-per-ip", "snapshot-rate-per-ip"} {
 		if !strings.Contains(out, "\n  -"+name+" ") {
 			t.Errorf("-%s is not in the help", name)

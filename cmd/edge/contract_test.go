@@ -63,6 +63,7 @@ func TestContract(t *testing.T) {
 	c.until("snapshot")
 	redis.cli("PUBLISH", "channel:prices:AAPL", `{"p":190.1}`)
 	c.until("update")
+	contractClient{e.dial("?resume=&topics=AAPL"), &seen}.until("resume")
 	for _, step := range [][2]string{
 		{`{"op":"list","id":"x"}`, "topics"}, {`{"op":"interval","ms":1000}`, "ack"}, {`{"op":"auth","token":"…"}`, "ack"},
 		{`{"op":"later"}`, "error"}, {`{"op":"ping","id":1.5}`, "pong"}, {`"ping"`, "pong-word"},
@@ -80,7 +81,7 @@ func TestContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.until("bye")
-	want := []string{"hello", "ack", "error", "topics", "snapshot", "update", "feed", "stale", "heartbeat", "pong", "pong-word", "bye"}
+	want := []string{"hello", "ack", "error", "topics", "snapshot", "update", "resume", "feed", "stale", "heartbeat", "pong", "pong-word", "bye"}
 	if missing := seen.Missing(want); len(missing) > 0 {
 		t.Errorf("%q were not seen", missing)
 	}

@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// relay passes connections on to a Redis, until it is told not to.
+// relay passes connections on to a Redis, or to what else is at an address, until it is told not to.
 type relay struct {
 	t        *testing.T
 	listener *net.TCPListener
-	to       string
 	// passing is held for writing while nothing may pass.
 	passing  sync.RWMutex
 	dropping bool // The test's own.
 
 	mu       sync.Mutex
+	to       string
 	edges    map[*net.TCPConn]struct{} // The ends towards edges.
 	refusing bool
 }
@@ -66,7 +66,7 @@ func (r *relay) url() string { return "redis://" + r.listener.Addr().String() }
 func (r *relay) pass(edge *net.TCPConn) {
 	defer edge.Close()
 	r.mu.Lock()
-	turnedAway := r.refusing
+	turnedAway, to := r.refusing, r.to
 	if !turnedAway {
 		r.edges[edge] = struct{}{}
 	}
@@ -79,7 +79,7 @@ func (r *relay) pass(edge *net.TCPConn) {
 		delete(r.edges, edge)
 		r.mu.Unlock()
 	}()
-	redis, err := net.Dial("tcp", r.to)
+	redis, err := net.Dial("tcp", to)
 	if err != nil {
 		return
 	}
@@ -111,6 +111,13 @@ func (g gated) Write(b []byte) (int, error) {
 func (r *relay) refuse() { r.setRefusing(true) }
 
 func (r *relay) admit() { r.setRefusing(false) }
+
+// turn has new connections passed on to another address.
+func (r *relay) turn(to string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = to
+}
 
 func (r *relay) setRefusing(refusing bool) {
 	r.mu.Lock()

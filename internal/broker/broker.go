@@ -59,7 +59,11 @@ type Owner interface {
 	Inspect(value string) (topics.Version, Flaw)
 	// Repair takes a value that was fetched after the mark was taken, and inspected.
 	Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome
-	// Absent notes that the topic has no value.
+	// Doubt notes that ticks of a topic may be missed from now on, or since the time that
+	// [Stats] had in Heard, while the source as a whole is up. Repair and Absent end it.
+	Doubt(topic string)
+	// Absent notes that the topic has no value, as an answer to a fetch that Repair would have
+	// been called for.
 	Absent(topic string)
 	// GoStale notes that the broker does not serve a topic which has had no tick since the
 	// mark. The next value that is fetched or published ends it, and so does Absent.
@@ -106,6 +110,9 @@ type Stats struct {
 	// Lag is how old a message may be that is received now. It is that of the connection that
 	// is furthest behind, and 0 while there is none.
 	Lag time.Duration
+	// Heard is a time before which all was published that the owner has been told: what came
+	// before it was received. It is zero while that is not known. [Stats.Add] leaves it alone.
+	Heard time.Time
 
 	// Connected holds while there is a connection that works, which is not to say that
 	// values are current: the table knows that. In a Redis Cluster both are the same.

@@ -20,7 +20,7 @@ import (
 
 // Server are the kinds of messages of the edge, by their files. pong-word is the word in quotes.
 var Server = []string{
-	"hello", "ack", "error", "topics", "snapshot", "update", "interval", "feed", "stale",
+	"hello", "ack", "error", "topics", "snapshot", "update", "resume", "interval", "feed", "stale",
 	"unsubscribed", "heartbeat", "pong", "bye", "pong-word",
 }
 

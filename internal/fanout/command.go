@@ -64,16 +64,12 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 	// What was taken from the conn is told before the answer, which then goes by what it has.
 	// The notice may not be raised yet, and the names be free already.
 	dst = s.takeAway(id, c, dst)
-	f, had := c.framing(), c.topics.n
+	f, had, resumed := c.framing(), c.topics.n, false
+	var cl claim
 	switch cmd.Op {
 	case protocol.OpSubscribe:
-		var d doubts
-		for i, name := range cmd.Topics {
-			if r := s.subscribe(id, c, name, &rights, &d); r.Code != 0 {
-				r.Index = i
-				ack.Rejected = append(ack.Rejected, r)
-			}
-		}
+		cl = s.claimOf(cmd)
+		resumed = s.subscribeAll(id, c, cmd, &cl, &rights, &ack)
 		s.rejected = ack.Rejected
 		if s.anyWithdrawn(&c.Cursor) {
 			s.Fold(&c.Cursor, &s.aside(id).Pass)
@@ -106,10 +102,44 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 	ack.Topics = int(c.topics.n)
 	dst = f.end(ack.Append(f.begin(dst)), len(dst))
 	clear(ack.Rejected) // Or they would keep names of any length until they are used again.
+	if cmd.Op == protocol.OpSubscribe && c.flags&resumes != 0 {
+		added := max(0, int(c.topics.n)-cl.added)
+		dst = s.revoke(id, c, added, &cl, dst)
+		if resumed {
+			watermark := s.table.Watermark()
+			s.FindResumed(&c.Cursor, added, watermark)
+			dst = s.tellStale(c, watermark, dst)
+		}
+	}
 	if cmd.Op == protocol.OpSubscribe && c.topics.pending&marked != 0 {
 		dst = s.afterSubscribe(id, c, dst)
 	}
 	return dst
+}
+
+// subscribeAll subscribes the topics of a command, and notes in the ack what became of that. It
+// reports whether the client has the rows of some.
+func (s *Shard) subscribeAll(id ConnID, c *conn, cmd *protocol.Command, cl *claim, rights *Rights, ack *protocol.Ack) (resumed bool) {
+	var d doubts
+	had := c.topics.n
+	ack.Claimed, ack.Resumed = cmd.HasSince, cl.good
+	if cmd.HasSince {
+		c.flags |= resumes
+	}
+	for i, name := range cmd.Topics {
+		before := c.topics.n
+		if r := s.subscribe(id, c, name, rights, &d); r.Code != 0 {
+			r.Index = i
+			ack.Rejected = append(ack.Rejected, r)
+		} else if cl.good && c.topics.n > before && !cl.fresh[string(name)] {
+			if s.Resume(&c.Cursor, cl.since) {
+				s.stats.Count[RowsSpared]++
+				resumed = true
+			}
+		}
+	}
+	cl.added = int(c.topics.n - had)
+	return resumed
 }
 
 // afterSubscribe appends the snapshots that can be sent at once and has the conn

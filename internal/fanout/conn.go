@@ -42,9 +42,11 @@ type aside struct {
 	bare       beat         // When the conn was opened or its last topic went, whichever was later.
 	commands   guard.Bucket // What it has used of the rate of commands.
 	subscribes guard.Bucket // The same of new topics.
+	offered    uint32       // The newest token that it was given, see topics.Offer; 0 for none.
+	offeredAt  beat         // When that was.
 }
 
-const asideSizeMax = 40 // A million conns in 40 MB.
+const asideSizeMax = 48 // A million conns in 48 MB.
 const _ = uint(asideSizeMax - unsafe.Sizeof(aside{}))
 
 // state says what holds of a conn. Package loop says which of its stages go with it.
@@ -60,6 +62,7 @@ const (
 const (
 	backlogged   uint8  = 1 << iota // It has a backlog, or had one when it was looked at last.
 	pinged                          // A pong is awaited.
+	resumes                         // It is given tokens to resume with.
 	framingShift = iota             // Its framing is in the bits above.
 )
 

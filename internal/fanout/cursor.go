@@ -27,7 +27,7 @@ import (
 //	  - served <= snapped <= table.Watermark() while an entry is marked snapped, and
 //	    upto <= snapped while one with i < at is.
 //	  - Every row of the topic of entry i whose sequence is <= sent(i) has been gathered for
-//	    the client, or a newer one has.
+//	    the client, or a newer one has, or the client had it before (see Resume).
 //	  - The same holds of the news of that topic, and with max(served, told) of feeds (see
 //	    news.go): it has been gathered, or was over before it could be, or is older than the
 //	    cursor or than its subscription, which are told what holds then.

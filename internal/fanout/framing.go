@@ -49,6 +49,16 @@ func (f Framing) end(dst []byte, start int) []byte {
 	}
 }
 
+// token appends what a client resumes with. Of a stream it is the id of the last event in dst.
+func (f Framing) token(dst []byte, token string) []byte {
+	switch f {
+	case Events, PlainEvents:
+		return sse.AppendID(dst, token)
+	default: // WebSocket
+		return f.end(protocol.AppendResume(f.begin(dst), token), len(dst))
+	}
+}
+
 // ping appends what a client answers by itself, if it is there: its program, or its kernel (see
 // Shard.acked).
 func (f Framing) ping(dst []byte) []byte {

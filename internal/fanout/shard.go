@@ -14,6 +14,7 @@
 //	backlog.go  what sockets have not taken, and which conns are slow
 //	ladder.go   slow consumers are slowed down step by step
 //	command.go  what a client's command changes, and its answer
+//	resume.go   tokens, and what who comes back has already
 //	rate.go     what commands cost, how many of them, of malformed ones and of new topics a client may send
 //	reason.go   why a conn is ended by the edge
 //	validate.go what may be configured

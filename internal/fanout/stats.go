@@ -14,6 +14,10 @@ const (
 	StaleTold                // Messages that topics are stale.
 	Withdrawn                // Messages that topics were taken away.
 	Pings                    //
+	Tokens                   // Tokens to resume with.
+	Resumed                  // Subscribes with a token that was taken,
+	NotResumed               // and those with another one.
+	RowsSpared               // Rows that clients had who resumed.
 	UpdateRows               // Rows in updates.
 	SnapshotRows             // Rows in snapshots.
 	Pieces                   // Visits that had to leave something for the next one, as a write has a limit.
@@ -44,6 +48,10 @@ var Metrics = [Counters]Metric{
 	StaleTold:        {"frames_sent_total", "", "kind", "stale"},
 	Withdrawn:        {"frames_sent_total", "", "kind", "unsubscribed"},
 	Pings:            {"frames_sent_total", "", "kind", "ping"},
+	Tokens:           {"frames_sent_total", "", "kind", "resume"},
+	Resumed:          {"resumes_total", "Subscribes of clients who came back with a token to resume with, by whether it was taken.", "resumed", "true"},
+	NotResumed:       {"resumes_total", "", "resumed", "false"},
+	RowsSpared:       {"resumed_rows_total", "Rows that were not sent to clients who resumed, as they had them.", "", ""},
 	UpdateRows:       {"rows_sent_total", "Rows sent, by the kind of their frame.", "kind", "update"},
 	SnapshotRows:     {"rows_sent_total", "", "kind", "snapshot"},
 	Pieces:           {"pieces_total", "Visits of connections that had to leave rows for the next one, as what is written at a time has a limit.", "", ""},

@@ -67,6 +67,9 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	if len(out) > 0 {
 		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.
 	}
+	if flush && c.flags&resumes != 0 {
+		out = s.offer(id, c, out)
+	}
 	if s.pingDue(c) {
 		s.aside(id).late = uint16(min(s.toRead(s.aside(id)), math.MaxUint16))
 		out = c.framing().ping(out)

@@ -103,6 +103,7 @@ func (f *Feed) drain(ctx context.Context) {
 			f.table.Sweep(now)
 			f.table.Watch(f.clock.now())
 			f.measure(now)
+			f.table.Stamp(f.clock.both)
 			withdrawn = f.tellFull(withdrawn, now)
 		case <-f.table.Changed():
 		case <-f.more:
@@ -146,8 +147,10 @@ func (f *Feed) tellFull(before uint64, now time.Time) uint64 {
 // measure tells the table how far the sources are behind.
 func (f *Feed) measure(now time.Time) {
 	for i, s := range f.sources {
-		lag := s.Stats().Lag
+		st := s.Stats()
+		lag := st.Lag
 		f.table.SetLag(i, lag.Milliseconds())
+		f.table.Heard(i, f.clock.at(st.Heard))
 		if lag <= lagMax || now.Sub(s.lagTold) < tellEvery {
 			continue
 		}

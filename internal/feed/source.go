@@ -138,4 +138,18 @@ func (f *Feed) Stats() (all Stats) {
 type clock struct{ start time.Time }
 
 // now is the time in Unix milliseconds.
-func (c clock) now() int64 { return c.start.UnixMilli() + time.Since(c.start).Milliseconds() }
+func (c clock) now() int64 { return c.at(time.Now()) }
+
+// at is a time that time.Now has returned, in the same; 0 for none.
+func (c clock) at(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return c.start.UnixMilli() + t.Sub(c.start).Milliseconds()
+}
+
+// both is the time of the host's clock, and that of this one.
+func (c clock) both() (wall, steady int64) {
+	now := time.Now()
+	return now.UnixMilli(), c.at(now)
+}

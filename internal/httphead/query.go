@@ -15,6 +15,10 @@ type Query struct {
 	HasToken bool   // It may be there and empty.
 	Token    []byte // Never log it.
 	Events   []byte // How a stream names its events, unchecked.
+
+	HasResume bool     // It may be there and empty.
+	Resume    []byte   // Up to when the client has rows of the topics, unchecked,
+	Fresh     [][]byte // but of these.
 }
 
 // ParseQuery parses the query, an application/x-www-form-urlencoded one. validInterval says
@@ -39,12 +43,11 @@ func (req *Request) ParseQuery(validInterval func(ms int) bool) (o Query, r *Ref
 		}
 		switch string(name) {
 		case "topics":
-			for more := true; more; {
-				var topic []byte
-				if topic, value, more = bytes.Cut(value, comma); len(topic) > 0 {
-					o.Topics = append(o.Topics, topic)
-				}
-			}
+			o.Topics = appendList(o.Topics, value)
+		case "fresh":
+			o.Fresh = appendList(o.Fresh, value)
+		case "resume":
+			o.HasResume, o.Resume = true, value
 		case "interval":
 			intervals++
 			ms, err := strconv.Atoi(string(value))
@@ -64,13 +67,34 @@ func (req *Request) ParseQuery(validInterval func(ms int) bool) (o Query, r *Ref
 	return o, nil
 }
 
+// appendList appends the elements of a list with commas between, but for empty ones.
+func appendList(dst [][]byte, list []byte) [][]byte {
+	for more := true; more; {
+		var element []byte
+		if element, list, more = bytes.Cut(list, comma); len(element) > 0 {
+			dst = append(dst, element)
+		}
+	}
+	return dst
+}
+
+// LastEventID is what a browser sends that comes back to a stream of events, if it does (HTML
+// Standard, 9.2.4).
+func (req *Request) LastEventID() (id []byte, has bool) {
+	req.field("last-event-id", func(value []byte) bool {
+		id, has = value, true
+		return false
+	})
+	return id, has
+}
+
 // OneToken refuses a request with more than one token (RFC 6750, 2).
 const OneToken = "a token comes once: in Authorization, as the sub-protocol bearer.…, or as ?token="
 
 // isParameter reports whether a parameter of this name is the edge's.
 func isParameter(name []byte) bool {
 	switch string(name) {
-	case "topics", "interval", "token", "events":
+	case "topics", "interval", "token", "events", "resume", "fresh":
 		return true
 	}
 	return false

@@ -218,11 +218,13 @@ type message struct {
 		Index int
 		Code  int
 	} `json:"rejected"`
-	Code    int    `json:"code"`
-	Reason  string `json:"reason"`
-	RetryMS int    `json:"retry_ms"`
-	TS      int64  `json:"ts"`
-	Rows    []row  `json:"d"`
+	Resumed json.RawMessage `json:"resumed"`
+	Token   string          `json:"token"`
+	Code    int             `json:"code"`
+	Reason  string          `json:"reason"`
+	RetryMS int             `json:"retry_ms"`
+	TS      int64           `json:"ts"`
+	Rows    []row           `json:"d"`
 }
 
 type row struct {

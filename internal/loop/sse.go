@@ -27,6 +27,9 @@ func (l *loop) eventStream(c *conn, req httphead.Request, rest []byte) {
 		return
 	}
 	asked, refusal := l.identify(c, &req)
+	if id, has := req.LastEventID(); has { // The browser's own coming back, with the URL of the first time.
+		asked.HasResume, asked.Resume, asked.Fresh = true, id, nil
+	}
 	framing := fanout.Events
 	if refusal == nil {
 		framing, refusal = l.streamOf(&asked.Query)
@@ -48,6 +51,7 @@ func (l *loop) eventStream(c *conn, req httphead.Request, rest []byte) {
 	out := sse.AppendHead(l.out[:0], cors)
 	out = sse.AppendRetry(out, retryMin+l.rng.IntN(retrySpread))
 	out = l.shard.Open(c.id, framing, c.name, asked.Interval, out)
+	l.shard.Resumable(c.id)
 	out = l.opening(c, &asked.Query, out)
 	l.reply(c, out)
 	l.out = out[:0]

@@ -14,6 +14,7 @@ import (
 
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
+	"tickedge/internal/topics"
 )
 
 // reader reads events as the HTML Standard has it (9.2.6), but for what it does with ids.
@@ -21,7 +22,7 @@ type reader struct {
 	t  testing.TB
 	br *bufio.Reader
 
-	retry string
+	retry, id string
 }
 
 // next returns the next event. Its name is message if it has none.
@@ -52,6 +53,8 @@ func (r *reader) next() (name string, m message) {
 			name = value
 		case "retry":
 			r.retry = value
+		case "id":
+			r.id = value
 		}
 	}
 }
@@ -257,5 +260,123 @@ func TestWhatComesOnAStream(t *testing.T) {
 	_, res, body := e.ask("", request("GET", "/sse?topics=A", "X: y")+"more")
 	if res.StatusCode != 400 {
 		t.Errorf("%s %q", res.Status, body)
+	}
+}
+
+// stamp has the table note that its source was heard just now.
+func (e *edge) stamp() string {
+	now := time.Now().UnixMilli()
+	e.table.Heard(0, now)
+	e.table.Stamp(func() (int64, int64) { return now, now })
+	return e.table.Offer().Token
+}
+
+// resumable is an edge with the topics A and B, whose values were read, and a token of before B has ticked.
+func resumable(t *testing.T) (e *edge, token string) {
+	e = serve(t)
+	for _, name := range []string{"A", "B"} {
+		id, err := e.table.Acquire([]byte(name), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.table.Release(id, time.Now()) })
+		mark, _ := e.table.Mark(name)
+		e.table.Repair(name, "1", mark, topics.Meta{})
+	}
+	token = e.stamp()
+	e.publish("B", "2")
+	return e, token
+}
+
+// resumedRows are what is sent behind the ack, whose resumed is to be as wanted.
+func resumedRows(t *testing.T, ack, snapshot message, want string) (rows string) {
+	t.Helper()
+	if string(ack.Resumed) != want {
+		t.Errorf("resumed is %q, want %q", ack.Resumed, want)
+	}
+	for _, row := range snapshot.Rows {
+		rows += row.S
+	}
+	return rows
+}
+
+func TestResumeByTheRequest(t *testing.T) {
+	e, token := resumable(t)
+	for _, c := range []struct{ query, field, resumed, rows string }{
+		{"", "", "", "AB"},
+		{"&resume=", "", "false", "AB"},
+		{"&resume=" + token, "", "true", "B"},
+		{"&resume=" + token + "&fresh=A", "", "true", "AB"},
+		{"&resume=" + token + "&fresh=A", "Last-Event-ID: " + token, "true", "B"},
+		{"&resume=" + token, "Last-Event-ID: x", "false", "AB"},
+		{"", "Last-Event-ID: " + token, "true", "B"},
+	} {
+		field := c.field
+		if field == "" {
+			field = "X: y"
+		}
+		_, _, r := e.follow("?topics=A,B"+c.query, field)
+		r.want("hello")
+		ack := r.want("ack")
+		if none := r.id == topics.NoToken; none != (c.resumed != "true") {
+			t.Errorf("%+v on a stream: the id of the ack is %q", c, r.id)
+		}
+		if rows := resumedRows(t, ack, r.want("snapshot"), c.resumed); rows != c.rows {
+			t.Errorf("%+v on a stream: rows %s", c, rows)
+		}
+		if c.field != "" {
+			continue
+		}
+		ws := dialRaw(t, e.Addr())
+		if err := ws.handshake("?topics=A,B" + c.query); err != nil {
+			t.Fatal(err)
+		}
+		ws.want("hello")
+		ack = ws.want("ack")
+		if c.resumed == "false" && ws.want("resume").Token != topics.NoToken {
+			t.Errorf("%+v on a WebSocket: its token is not revoked", c)
+		}
+		if rows := resumedRows(t, ack, ws.want("snapshot"), c.resumed); rows != c.rows {
+			t.Errorf("%+v on a WebSocket: rows %s", c, rows)
+		}
+		if c.resumed == "" {
+			ws.close()
+			continue
+		}
+		e.stamp()
+		if m := ws.want("resume"); m.Token == "" {
+			t.Errorf("%+v", m)
+		}
+		ws.close()
+	}
+	ws := dialRaw(t, e.Addr()).upgrade("?resume=")
+	ws.send(command(`{"op":"subscribe","topics":["A","B"],"since":%q}`, token))
+	if rows := resumedRows(t, ws.want("ack"), ws.want("snapshot"), "true"); rows != "B" {
+		t.Errorf("by a command: rows %s", rows)
+	}
+}
+
+// An event gets an id, by which the stream goes on.
+func TestAStreamGoesOn(t *testing.T) {
+	e, _ := resumable(t)
+	_, _, r := e.follow("?topics=A,B")
+	r.want("hello")
+	r.want("ack")
+	r.want("snapshot")
+	e.stamp()
+	until(t, func() bool {
+		e.publish("A", "2")
+		r.want("update")
+		return r.id != ""
+	}, "an id")
+	id := r.id
+	e.publish("B", "3")
+	_, _, r = e.follow("?topics=A,B", "Last-Event-ID: "+id)
+	r.want("hello")
+	ack := r.want("ack")
+	for _, row := range r.want("snapshot").Rows {
+		if string(ack.Resumed) != "true" || row.S == "A" && string(row.V) != "2" {
+			t.Errorf("%+v", row)
+		}
 	}
 }

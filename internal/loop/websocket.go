@@ -30,6 +30,9 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 	l.opened(c, talking, WebSockets, &asked.claims)
 	out := wsproto.AppendUpgrade(l.out[:0], &req, asked.protocol)
 	out = l.shard.Open(c.id, fanout.WebSocket, c.name, asked.Interval, out)
+	if asked.HasResume {
+		l.shard.Resumable(c.id)
+	}
 	if len(asked.Topics) > 0 {
 		out = l.opening(c, &asked.Query, out)
 	}
@@ -69,6 +72,8 @@ func (l *loop) opening(c *conn, q *httphead.Query, out []byte) []byte {
 		}, out)
 		return out
 	}
-	out, _ = l.carryOut(c, &protocol.Command{Op: protocol.OpSubscribe, Topics: q.Topics}, out)
+	out, _ = l.carryOut(c, &protocol.Command{
+		Op: protocol.OpSubscribe, Topics: q.Topics, HasSince: q.HasResume, Since: q.Resume, Fresh: q.Fresh,
+	}, out)
 	return out
 }

@@ -79,7 +79,14 @@ type Command struct {
 	MS     int      // Of interval, within its bounds.
 	Token  []byte   // Of auth. Never log it.
 	Word   Word     // Of ping.
-	Size   Size
+
+	// Of subscribe: the token up to which the client has all rows of the topics, if it has said
+	// so. It is unchecked, and may be empty. Fresh are those of the topics that it has no row of.
+	HasSince bool
+	Since    []byte
+	Fresh    [][]byte
+
+	Size Size
 }
 
 // Word says whether a ping was a word in place of a command. Libraries that keep connections
@@ -256,7 +263,7 @@ func (p *Parser) parse() (wrong *CommandError, err error) {
 // member reads the value of a member, as parse does.
 func (p *Parser) member(name string, found *members) (wrong *CommandError, err error) {
 	switch name {
-	case "op", "id", "ms", "token":
+	case "op", "id", "ms", "token", "since":
 	case "topics":
 		found.topics = true
 		return p.topics()
@@ -293,6 +300,11 @@ func (p *Parser) member(name string, found *members) (wrong *CommandError, err e
 			return malformed("token is a string"), nil
 		}
 		p.cmd.Token = p.unquote(v)
+	case "since":
+		if !isString {
+			return malformed("since is a string: the token of the last resume message, or an empty one"), nil
+		}
+		p.cmd.HasSince, p.cmd.Since = true, p.unquote(v)
 	}
 	return nil, nil
 }

@@ -32,6 +32,9 @@ func outcome(cmd *Command, err *CommandError) string {
 	if cmd.Token != nil {
 		out += fmt.Sprintf(" token=%q", cmd.Token)
 	}
+	if cmd.HasSince {
+		out += fmt.Sprintf(" since=%q", cmd.Since)
+	}
 	out += map[Word]string{BareWord: " word", QuotedWord: " quoted"}[cmd.Word]
 	return out
 }
@@ -68,6 +71,10 @@ func TestCommands(t *testing.T) {
 	tests := []struct{ msg, want string }{
 		// The examples of the protocol.
 		{`{"op":"subscribe","topics":["AAPL","MSFT"],"id":1}`, `subscribe id=1 "AAPL" "MSFT"`},
+		{`{"op":"subscribe","topics":["AAPL","MSFT"],"since":"gQ8x…","id":7}`, `subscribe id=7 "AAPL" "MSFT" since="gQ8x…"`},
+		{`{"op":"subscribe","since":"","topics":["A"]}`, `subscribe "A" since=""`},
+		{`{"op":"subscribe","topics":["A"],"since":null}`, `400`},
+		{`{"op":"subscribe","topics":["A"],"since":1}`, `400`},
 		{`{"op":"unsubscribe","topics":["MSFT"],"id":2}`, `unsubscribe id=2 "MSFT"`},
 		{`{"op":"list","id":3}`, `list id=3`},
 		{`{"op":"interval","ms":1000,"id":4}`, `interval id=4 ms=1000`},

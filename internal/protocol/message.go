@@ -47,6 +47,9 @@ type Ack struct {
 	MS       int // The window that is used, of interval.
 	Rejected []Rejected
 
+	// Of a subscribe that says since when the client has rows: whether that was of use.
+	Claimed, Resumed bool
+
 	// MaxTopics is how many topics a conn may have. The rejected names have as much room as
 	// the longest command, so those of a message fit, however long they are: as JSON they have
 	// no more bytes than it had. Those of a URL may not.
@@ -61,6 +64,9 @@ func (a *Ack) Append(dst []byte) []byte {
 	dst = appendInt(dst, `","topics":`, a.Topics)
 	if a.MS > 0 {
 		dst = appendInt(dst, `,"ms":`, a.MS)
+	}
+	if a.Claimed {
+		dst = strconv.AppendBool(append(dst, `,"resumed":`...), a.Resumed)
 	}
 	before, room := `,"rejected":[{`, MessageMax(a.MaxTopics)
 	for _, r := range a.Rejected {
@@ -104,6 +110,11 @@ func AppendTopics(dst, id []byte, names func(yield func(string) bool)) []byte {
 func AppendInterval(dst []byte, ms int, reason string) []byte {
 	dst = appendInt(dst, `{"t":"interval","ms":`, ms)
 	return append(appendText(dst, `,"reason":`, reason), '}')
+}
+
+// AppendResume appends the token that a client may resume with. It needs no escaping.
+func AppendResume(dst []byte, token string) []byte {
+	return append(append(append(dst, `{"t":"resume","token":"`...), token...), `"}`...)
 }
 
 // AppendError appends the answer to a message that was refused as a whole.

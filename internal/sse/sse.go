@@ -67,6 +67,18 @@ func kind(payload []byte) []byte {
 	return name
 }
 
+// AppendID gives the last event in dst an id, which clients send when they come back. Nothing but
+// events may be in dst, and no line break in the id. Where there is none, it is the id of the
+// event before that (HTML Standard, 9.2.6: what has no data dispatches nothing, and sets the id).
+func AppendID(dst []byte, id string) []byte {
+	if len(dst) > 0 {
+		dst = dst[:len(dst)-1]
+	}
+	dst = append(dst, "id: "...)
+	dst = append(dst, id...)
+	return append(dst, "\n\n"...)
+}
+
 // AppendComment appends a line that means nothing, for who closes what is silent.
 func AppendComment(dst []byte) []byte { return append(dst, ":\n\n"...) }
 

@@ -29,6 +29,17 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// An id belongs to the event before it, and is all that the event gets.
+func TestID(t *testing.T) {
+	dst := End(append(Begin(nil), `{"t":"update"}`...), 0, false)
+	if got := string(AppendID(dst, "abc")); got != "data: {\"t\":\"update\"}\nevent: update\nid: abc\n\n" {
+		t.Errorf("%q", got)
+	}
+	if got := string(AppendID(nil, "abc")); got != "id: abc\n\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 // What stands in the stream beside events dispatches none.
 func TestLines(t *testing.T) {
 	if got := string(AppendRetry(AppendComment(nil), 1500)); got != ":\n\nretry: 1500\n\n" {

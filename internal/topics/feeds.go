@@ -20,6 +20,10 @@ type SourceState struct {
 type source struct {
 	feed atomic.Pointer[SourceState]
 	lag  atomic.Int64 // Milliseconds.
+
+	heard    atomic.Int64 // All that was published before this steady time has been told.
+	unsure   bool         // Until when is not known now. Of who calls Heard.
+	disputed atomic.Bool  // It is down, and there are clients who may have what it missed.
 }
 
 // Health is how the feed is as a whole.
@@ -63,6 +67,7 @@ func (t *Table) SetSourceState(source int, up bool, since int64) {
 	src := &t.sources[source]
 	if was := src.feed.Load(); was.Up != up {
 		t.announce(func(seq uint64) { src.feed.Store(&SourceState{was.Scope, up, since, seq}) })
+		src.disputed.Store(!up && t.disputes(src))
 	}
 }
 

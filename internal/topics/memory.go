@@ -22,6 +22,8 @@ type chunk struct {
 	// The sequence at which a topic went stale, with why at whyShift, 0 while it is fresh; or withdrawnMark.
 	marks  [1 << chunkBits]atomic.Uint64
 	absent [1 << chunkBits / 32]atomic.Uint32 // A bit for each topic that is known to have no value.
+	// The number of the stamp before which a topic was settled, or unsettled, disputed or blind.
+	settled [1 << chunkBits]atomic.Uint32
 }
 
 // whyShift is where a mark has its Why. With a million ticks a second, a sequence comes so far
@@ -45,6 +47,7 @@ func (s *shard) add(name string) uint32 {
 		}
 	}
 	s.topics[local] = topic{name: name, state: wanted, rowless: true}
+	s.settled(local).Store(unsettled)
 	s.ids[name] = local
 	return local
 }

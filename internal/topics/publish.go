@@ -45,6 +45,9 @@ func (t *Table) Publish(name, value string, m Meta) Outcome {
 	tp.n++
 	s.offered += uint64(tp.subscribers)
 	t.renew(s, local, name, value, m)
+	if s.settled(local).Load() == blind {
+		t.settle(s, local)
+	}
 	return Committed
 }
 
@@ -82,7 +85,8 @@ func (t *Table) Mark(name string) (mark uint64, ok bool) {
 //
 // The first value of a topic is no tick and keeps its count at 0. One that differs
 // from the row it replaces shows that a tick was missed, and counts as one, and so does one
-// that ends what [Table.GoStale] has begun. None says anything about the topic's rhythm.
+// that ends what [Table.GoStale] has begun, or that clients may lack who have resumed. None says
+// anything about the topic's rhythm.
 func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 	s := t.shardOf(name)
 	s.mu.Lock()
@@ -92,12 +96,14 @@ func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 		return Unwanted
 	}
 	tp, sl := &s.topics[local], s.slot(local)
+	lacking := s.settled(local).Load() == disputed || t.sources[t.sourceOf(name)].disputed.Load()
+	defer t.settle(s, local) // Behind the row, if there is one.
 	if sl.seq.Load() != mark {
 		return Unchanged
 	}
 	if old := sl.row.Load(); old != nil {
 		switch {
-		case string(old.Value()) == value && tp.why == Silent: // Else its clients have to hear that it is current.
+		case string(old.Value()) == value && tp.why == Silent && !lacking: // Else its clients have to hear that it is current.
 			return Unchanged
 		case m.Version.Set && m.Version.Compare(tp.version) < 0:
 			t.excuse(s, local)
@@ -167,10 +173,13 @@ func (t *Table) Absent(name string) {
 		return
 	}
 	t.excuse(s, local)
-	if s.topics[local].rowless {
-		s.setAbsent(local, true)
-		t.ledger.restand(s.topics[local].place, unreadBit, 0)
+	if !s.topics[local].rowless { // What was missed, if anything was, nobody can say before the next tick.
+		s.settled(local).Store(blind)
+		return
 	}
+	t.settle(s, local)
+	s.setAbsent(local, true)
+	t.ledger.restand(s.topics[local].place, unreadBit, 0)
 }
 
 // IsAbsent reports whether a topic is known to have no value, see [Table.Absent]. The caller

@@ -36,7 +36,7 @@ func (c Config) Validate() (err error) {
 			err = errors.Join(err, fmt.Errorf("%s is %v, want 0s to %v", [...]string{"StaleFloor", "StaleAfter"}[i], d, staleMax))
 		}
 	}
-	return err
+	return errors.Join(err, c.checkTolerance())
 }
 
 // watchStretch is how many topics are looked at under one hold of a shard's lock, about

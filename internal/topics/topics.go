@@ -32,6 +32,7 @@
 //	memory.go   slots and marks, which loops read without a lock
 //	rhythm.go   topics that are stale
 //	feeds.go    sources: up or down, and what they are told
+//	resume.go   what who comes back has already
 //	name.go     which names are valid
 //
 // Every method may be called from any goroutine. None does I/O, none looks at a clock
@@ -81,6 +82,9 @@ type Config struct {
 	// StaleAfter is that time for all topics, those that never had a row included. 0: it
 	// is learned for each of them, from the time between its ticks.
 	StaleAfter time.Duration
+	// ResumeTolerance is by how much the clocks of edges may differ whose tokens this one takes,
+	// see resume.go.
+	ResumeTolerance time.Duration
 	// Exists is called when a topic has its first row, with who asked for it first (see
 	// [Table.Acquire]) if that is not 0: whatever held the topic for made up was wrong. It is
 	// called under a lock, and must neither wait nor call the table. Nil if nobody wants to know.
@@ -126,6 +130,7 @@ type Table struct {
 
 	ledger  ledger
 	changed chan struct{}
+	stamps  stamps
 }
 
 // shard holds the topics whose id ends in its index. Lock order: shard.mu or feeding, then

@@ -174,7 +174,7 @@ var (
 		"MaxValueless", "-max-valueless", "ConnsPerPrefix", "-max-conns-per-ip",
 		"Total.PerSecond", "-conn-rate", "Total.Burst", "-conn-burst",
 		"PerPrefix.PerSecond", "-conn-rate-per-ip", "PerPrefix.Burst", "-conn-burst-per-ip")
-	tableFlags     = strings.NewReplacer("StaleFloor", "-stale-floor", "StaleAfter", "-stale-after")
+	tableFlags     = strings.NewReplacer("StaleFloor", "-stale-floor", "StaleAfter", "-stale-after", "ResumeTolerance", "-resume-tolerance")
 	newTopicsFlags = strings.NewReplacer("PerSecond", "-new-topics-rate-per-ip", "Burst", "-new-topics-burst-per-ip")
 )
 

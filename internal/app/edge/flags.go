@@ -69,6 +69,8 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.DurationVar(&c.table.StaleFloor, "stale-floor", 10*time.Second, "clients are told that a topic is stale when it has no tick for 4 times its longest gap, and for this time at least; 0 is never")
 	fs.DurationVar(&c.table.StaleAfter, "stale-after", 0, "the same for all topics after this time, whatever their gaps are; 0 is learned for each from its ticks")
 
+	fs.DurationVar(&c.table.ResumeTolerance, "resume-tolerance", 2*time.Second, "by how much the clocks of edges may differ between which clients move, at most 1m; who resumes is sent again what came in so long before")
+
 	fs.Group("Demo")
 	fs.BoolVar(&c.demo, "demo", false, "run with an embedded Redis and a simulated market instead of -redis")
 	fs.StringVar(&c.symbols, "demo-symbols", "", "symbols, separated by commas; empty is a list of well-known ones")

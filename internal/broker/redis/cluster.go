@@ -260,8 +260,19 @@ func (c *cluster) Stats() broker.Stats {
 	if e := c.lastError.Load(); e != nil {
 		s.LastError = *e
 	}
+	known := true
 	for _, n := range c.nodes {
-		s.Add(n.Stats())
+		of := n.Stats()
+		if s.Add(of); n.held == 0 {
+			continue
+		}
+		known = known && n.up && !of.Heard.IsZero()
+		if s.Heard.IsZero() || of.Heard.Before(s.Heard) {
+			s.Heard = of.Heard
+		}
+	}
+	if !known {
+		s.Heard = time.Time{}
 	}
 	s.Connected = c.up
 	return s

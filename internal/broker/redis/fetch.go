@@ -133,7 +133,6 @@ func (f *fetcher) fetch(ctx context.Context, batch, failed []fetch) ([]repair, [
 		value, err := cmds[i].Result()
 		switch {
 		case err == nil && value == "": // Without a key, nothing was published yet.
-			f.s.owner.Absent(of.topic)
 			f.s.wants.unrepaired(of)
 		case err == nil:
 			version, flaw := f.s.owner.Inspect(value)

@@ -17,6 +17,7 @@ type pings struct {
 	last      uint64 // The newest token.
 	open      []ping // Oldest first.
 	roundTrip time.Duration
+	heard     time.Time // When the newest ping was sent that was answered; zero for none.
 }
 
 type ping struct {
@@ -49,7 +50,7 @@ func (p *pings) answered(now time.Time, token string) ([]repair, error) {
 	first := p.open[0]
 	p.open[0] = ping{} // Its batch must not outlive it here.
 	p.open = p.open[1:]
-	p.roundTrip = now.Sub(first.sent)
+	p.roundTrip, p.heard = now.Sub(first.sent), first.sent
 	return first.batch, nil
 }
 
@@ -79,6 +80,13 @@ func (p *pings) lag(now time.Time) time.Duration {
 		return max(p.roundTrip, now.Sub(p.open[0].sent))
 	}
 	return p.roundTrip
+}
+
+// upTo is a time before which all was published that was received.
+func (p *pings) upTo() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard
 }
 
 func (p *pings) len() int {

@@ -18,6 +18,9 @@ func TestPings(t *testing.T) {
 		}
 	}
 	want(0, 0, 0)
+	if !p.upTo().IsZero() {
+		t.Errorf("nothing was heard, and that up to %v", p.upTo())
+	}
 	if _, err := p.answered(at(0), "PONG"); err == nil {
 		t.Fatal("a pong without a ping is taken")
 	}
@@ -35,6 +38,9 @@ func TestPings(t *testing.T) {
 		t.Fatalf("a ping without values has %v, error %v", batch, err)
 	}
 	want(3, 3, 2) // What the last round trip took.
+	if !p.upTo().Equal(at(0)) {
+		t.Errorf("heard up to %v, want when the first ping was sent", p.upTo())
+	}
 	if batch, err := p.answered(at(3), second); err != nil || len(batch) != 1 || batch[0].value != "v" {
 		t.Fatalf("values = %v, error %v", batch, err)
 	}

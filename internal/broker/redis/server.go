@@ -110,7 +110,7 @@ func (s *server) Stats() broker.Stats {
 		st.Refusals[c] = s.refusals[c].Load()
 	}
 	if p := s.pings.Load(); p != nil {
-		st.Lag = p.lag(time.Now())
+		st.Lag, st.Heard = p.lag(time.Now()), p.upTo()
 	}
 	if e := s.lastError.Load(); e != nil {
 		st.LastError = *e

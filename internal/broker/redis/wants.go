@@ -254,6 +254,7 @@ func (s *wants) want(topic string) *want {
 		w = &want{fetch: fetch{topic: topic}}
 		s.topics[topic] = w
 	}
+	s.owner.Doubt(topic)
 	if w.ask != refusedAsk {
 		s.toSubscribe(w, w.ask.written(), w.reading)
 	}
@@ -301,6 +302,9 @@ func (s *wants) reset() {
 			continue
 		}
 		s.blame(w, broker.NoCause)
+		if !begins && w.part == newcomer {
+			s.owner.Doubt(w.topic) // Nobody waits for it.
+		}
 		s.toSubscribe(w, false, min(w.reading, outdated)) // The confirmation will come again.
 		if begins || w.part != newcomer {
 			s.play(w, behind)

@@ -29,6 +29,7 @@ func (s *wants) misplaced(c broker.Cause, concerned func(topic string) bool) {
 // stray takes a topic out of what Redis is asked for, until it is known where its slot is. One
 // that is stuck is refused.
 func (s *wants) stray(w *want, c broker.Cause) {
+	s.owner.Doubt(w.topic)
 	s.move(w, astray, unconfirmed)
 	if w.strays++; w.strays <= straysMax {
 		return

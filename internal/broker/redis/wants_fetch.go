@@ -122,13 +122,14 @@ func (s *wants) repair(f fetch, value string, m topics.Meta) topics.Outcome {
 	return s.owner.Repair(f.topic, value, f.mark, m)
 }
 
-// unrepaired ends a fetch that brought no value.
+// unrepaired ends a fetch by which there is no value.
 func (s *wants) unrepaired(f fetch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failing = false
 	if w := s.fetched(f); w != nil {
 		s.done(w)
+		s.owner.Absent(f.topic)
 	}
 }
 
