@@ -20,14 +20,16 @@ import (
 // labBench runs a mode on real servers for a moment and reads its JSON.
 func labBench(t *testing.T, res any, args ...string) {
 	t.Helper()
+	labBenchBut(t, res, "", args...)
+}
+
+// labBenchBut is the same where one problem, if it is the only one, says nothing: that which begins so.
+func labBenchBut(t *testing.T, res any, but string, args ...string) {
+	t.Helper()
 	dir := t.TempDir()
 	all := append([]string{args[0], "-conns", "50", "-for", "1s", "-universe", "100", "-rate", "2000", "-json", "-dir", dir}, args[1:]...)
 	code, stdout, stderr := bench(all...)
-	var said struct{ Problems []string }
-	_ = json.Unmarshal([]byte(stdout), &said)
-	// How memory grows within seconds is up to the collector and the machine: see TestSoakFindsWhatIsLeft.
-	grew := len(said.Problems) == 1 && strings.HasPrefix(said.Problems[0], "RSS grew")
-	if code != exitGood && !grew {
+	if code != exitGood && !forgiven(stdout, but) {
 		t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	if err := json.Unmarshal([]byte(stdout), res); err != nil {
@@ -37,6 +39,12 @@ func labBench(t *testing.T, res any, args ...string) {
 		t.Error(text)
 	}
 	noneLeft(t, dir)
+}
+
+func forgiven(stdout, but string) bool {
+	var said struct{ Problems []string }
+	_ = json.Unmarshal([]byte(stdout), &said) // What is no JSON is not forgiven.
+	return but != "" && len(said.Problems) == 1 && strings.HasPrefix(said.Problems[0], but)
 }
 
 // started are the processes of a run so far.
@@ -129,7 +137,8 @@ func TestTicks(t *testing.T) {
 
 func TestStorm(t *testing.T) {
 	var res stormResult
-	labBench(t, &res, "storm", "-storm", "200", "-for", "2s")
+	// A storm of seconds may take as long as it is to be compared with the calm.
+	labBenchBut(t, &res, "the storm took", "storm", "-storm", "200", "-for", "2s")
 	if res.PerSec == 0 || res.Stormy.PerConn.Min < 0.5 || res.Snapshot.Rows == 0 {
 		t.Errorf("%+v", res)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,16 +57,9 @@ type link struct {
 	fetched chan []repair // From the fetcher to the writer.
 	pings   pings
 	written uint64 // Commands but pings. Of the writer.
-	up      func() // Nil once it was called, by works.
-}
-
-// works notes that the link has come to work: it is greeted and, where one subscription brings all,
-// has that. A link that fails before is one more attempt, and the outage goes on.
-func (l *link) works() {
-	if l.up != nil {
-		l.up()
-		l.up = nil
-	}
+	// up notes, once, that the link has come to work: it is greeted and, where one subscription brings
+	// all, has that. A link that fails before is one more attempt, and the outage goes on.
+	up func()
 }
 
 // runLink runs one link. It calls up when the connection works, and returns why
@@ -99,8 +93,8 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	l.fetcher = fetcher{s: s, get: get, waiting: make(chan struct{}, waitingMax), after: nothing, hand: l.hand, look: l.look}
 	s.pings.Store(&l.pings)
 	defer s.pings.Store(nil)
-	if l.up = up; !s.wants.blanket {
-		l.works()
+	if l.up = sync.OnceFunc(up); !s.wants.blanket {
+		l.up()
 	}
 	l.look()
 
@@ -238,7 +232,7 @@ func (l *link) receive(context.Context) error {
 			return fmt.Errorf("receive: %w", l.veil.hide(errUnexpected(e)))
 		default:
 			if e.Kind == resp.PSubscribe {
-				l.works()
+				l.up()
 			}
 			if l.s.receive(e, l.at) && !counted {
 				counted = true

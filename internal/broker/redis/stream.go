@@ -82,7 +82,7 @@ type streamLink struct {
 	ended   streamID // Where the stream ended behind the newest pipeline for values. Of the fetcher.
 	pings   pings    // Of a sort: one is open while the reader is not at the end of the stream.
 	upToNow atomic.Bool
-	up      func() // Called when the stream was read for the first time: that may not be permitted.
+	up      func() // Notes, once, that the stream was read: that may not be permitted.
 }
 
 func (st *stream) runLink(ctx context.Context, up func()) error {
@@ -108,7 +108,7 @@ func (st *stream) runLink(ctx context.Context, up func()) error {
 	defer st.forgo()
 	st.pings.Store(&l.pings)
 	defer st.pings.Store(nil)
-	l.up = up
+	l.up = sync.OnceFunc(up)
 	return runAll(ctx, cancel, l.follow, l.run, l.fetcher.run, l.watch, l.server.retry)
 }
 
@@ -140,10 +140,7 @@ func (l *streamLink) run(ctx context.Context) error {
 			read, end = read+n, at
 		}
 		l.pings.answered(time.Now(), ping)
-		if l.up != nil {
-			l.up()
-			l.up = nil
-		}
+		l.up()
 		l.upToNow.Store(true)
 		l.look()
 		if read == 0 {
