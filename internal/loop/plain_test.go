@@ -187,7 +187,10 @@ func TestPriceThatDoesNotCome(t *testing.T) {
 	if wantProblem(t, res, body, 503, 503); res.Header.Get("Retry-After") == "" || res.Close {
 		t.Errorf("%v", res.Header)
 	}
-	_, body = c.get("/prices?topics=HELD,SLOW")
+	res, body = c.get("/prices?topics=HELD,SLOW&interval=5000")
+	if cache := res.Header.Get("Cache-Control"); cache != "no-cache" {
+		t.Errorf("what may be there in a moment is cached: %q", cache)
+	}
 	if want := `{"d":[{"s":"HELD","n":1,"v":1}],"missing":[{"topic":"SLOW","code":503}]}`; body != want {
 		t.Errorf("%q, want %q", body, want)
 	}
