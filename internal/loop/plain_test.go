@@ -245,16 +245,19 @@ func TestLongPoll(t *testing.T) {
 	c := dialRaw(t, e.Addr())
 	res, _ := c.get("/prices?topics=A,B")
 	tag := "If-None-Match: " + res.Header.Get("ETag")
-	before := e.table.Subscriptions()
+	before, begin := e.table.Subscriptions(), time.Now()
 	c.send([]byte(request("GET", "/prices?topics=A,B&wait=30s", tag)))
 	until(t, func() bool { return e.table.Subscriptions() == before+2 }, "the topics to be held")
 	e.publish("B", `2`)
 	if res, body := c.reply("GET"); res.StatusCode != 200 || body != `{"d":[{"s":"A","n":1,"v":1},{"s":"B","n":2,"v":2}],"missing":[]}` {
 		t.Errorf("%s %q", res.Status, body)
 	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("answered after %v, which is no window", took)
+	}
 	res, _ = c.get("/prices?topics=A,B")
 	tag = "If-None-Match: " + res.Header.Get("ETag")
-	begin := time.Now()
+	begin = time.Now()
 	if res, _ := c.get("/prices?topics=A,B&wait=300ms", tag); res.StatusCode != 304 || time.Since(begin) < 300*time.Millisecond {
 		t.Errorf("%s after %v", res.Status, time.Since(begin))
 	}
