@@ -190,7 +190,7 @@ func quietTopic(r *run) (path, tag string, err error) {
 		return "", "", err
 	}
 	defer p.Close()
-	if _, err := io.WriteString(p, head("GET "+path+" HTTP/1.1", hostField)); err != nil {
+	if _, err := io.WriteString(p, head("GET "+path+" HTTP/1.1", hostField, "Connection: close")); err != nil {
 		return "", "", err
 	}
 	res, err := http.ReadResponse(bufio.NewReader(p), nil)
