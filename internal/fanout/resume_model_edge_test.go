@@ -72,6 +72,7 @@ func (e *resumeEdge) Backlog(ConnID) int               { return 0 }
 func (e *resumeEdge) Evict(id ConnID, r Reason)        { e.m.fatalf("conn %d is evicted: %v", id, r) }
 func (e *resumeEdge) Drained(ConnID)                   {}
 func (e *resumeEdge) Acked(ConnID, time.Duration) bool { return true }
+func (e *resumeEdge) Due(ConnID)                       {}
 func (e *resumeEdge) Prefix(ConnID) guard.Prefix       { return 1 }
 func (e *resumeEdge) clock() (wall, steady int64)      { return e.m.now + e.offset, e.m.now }
 

@@ -33,6 +33,7 @@
 //	rhythm.go   topics that are stale
 //	feeds.go    sources: up or down, and what they are told
 //	resume.go   what who comes back has already
+//	names.go    which names there are
 //	name.go     which names are valid
 //
 // Every method may be called from any goroutine. None does I/O, none looks at a clock
