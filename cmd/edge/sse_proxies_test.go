@@ -134,7 +134,7 @@ func TestStreamsBehindProxies(t *testing.T) {
 	for name, run := range map[string]func(t *testing.T, args []string) string{
 		"haproxy": func(t *testing.T, args []string) string {
 			return haproxy(t, []*edge{start(t, append(args, "-proxy-protocol")...)}, map[string]string{
-				`timeout client 10s`: "timeout client 1s", `timeout server 10s`: "timeout server 1s",
+				`timeout client 10s`: "timeout client 1s", `timeout server 40s`: "timeout server 1s",
 			})
 		},
 		"nginx": func(t *testing.T, args []string) string {
@@ -160,5 +160,37 @@ func TestStreamsBehindProxies(t *testing.T) {
 			redis.Do("PUBLISH", "channel:prices:"+name, sent)
 			next.want(t, "update", arrives)
 		})
+	}
+}
+
+// The longest answer that may be awaited is one that HAProxy waits for: its times are a tenth of those in the example.
+func TestLongPollBehindHAProxy(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	redis.Do("SET", "price:AAPL", "1")
+	e := start(t, "-redis", redis.URL(), "-proxy-protocol")
+	addr := haproxy(t, []*edge{e}, map[string]string{`timeout client 10s`: "timeout client 1s", `timeout server 40s`: "timeout server 4s"})
+	var tag string
+	redistest.Eventually(t, "a value", func() bool {
+		res, err := http.Get("http://" + addr + "/prices/AAPL")
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		tag = res.Header.Get("ETag")
+		return res.StatusCode == http.StatusOK
+	})
+	req, err := http.NewRequest("GET", "http://"+addr+"/prices/AAPL?wait=3s", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("If-None-Match", tag)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusNotModified {
+		t.Errorf("%s, want 304", res.Status)
 	}
 }
