@@ -329,7 +329,7 @@ func (m *resumeModel) calm() {
 }
 
 func TestResumeModel(t *testing.T) {
-	seeds := uint64(150) // 2,500 find all that is known to go wrong.
+	seeds := uint64(250) // Most mistakes show within 70, some take a thousand and more.
 	if testing.Short() {
 		seeds = 30
 	}
