@@ -29,7 +29,7 @@ type source struct {
 // Health is how the feed is as a whole.
 type Health struct {
 	Up   bool  // All sources are.
-	Tick int64 // When the newest tick of any topic came in, in Unix milliseconds and to a second. 0 if none has.
+	Tick int64 // When the newest tick of any topic came in, by the clock of the host, in Unix milliseconds and to a second. 0 if none has.
 	Lag  int64 // How far the source is behind that is furthest, in milliseconds.
 }
 
@@ -82,7 +82,10 @@ func (t *Table) SourceState(source int) *SourceState { return t.sources[source].
 
 // Health sums up all sources.
 func (t *Table) Health() Health {
-	h := Health{Up: true, Tick: t.newest.Load()}
+	h := Health{Up: true}
+	if at := t.newest.Load(); at > 0 {
+		h.Tick = at + t.stamps.skew.Load()
+	}
 	for i := range t.sources {
 		src := &t.sources[i]
 		h.Up = h.Up && src.feed.Load().Up

@@ -55,6 +55,7 @@ type stamps struct {
 	taken     atomic.Uint32         // The number of the newest stamp, from 1.
 	offer     atomic.Pointer[Offer] // Nil if there is none.
 	resumed   atomic.Bool           // Somebody has resumed since the last stamp.
+	skew      atomic.Int64          // Of the host's clock from the steady one, as of the newest stamp.
 	resumedBy atomic.Int64          // Everybody who has resumed before the last stamp had by this steady time.
 
 	mu      sync.Mutex
@@ -142,6 +143,7 @@ func (t *Table) Stamp(clock Clock) {
 		st.offer.Store(nil)
 	}
 	st.wall, st.steady = wall, steady
+	st.skew.Store(wall - steady)
 	st.ring[number%stampsKept] = stamp{wall + 1, seq} // What is cut off from a time counts as passed.
 	if current {
 		st.heard = wall - (steady - heard) - 1

@@ -358,3 +358,24 @@ func TestResumeToleranceIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// Clients compare when the newest tick came in with their time and that of messages, which are by the clock of the host.
+func TestTickByTheHostsClock(t *testing.T) {
+	s := newStamped(t)
+	want := func(tick int64) {
+		t.Helper()
+		s.Watch(s.steady)
+		if got := s.Health().Tick; got != tick {
+			t.Errorf("tick is %d, want %d", got, tick)
+		}
+	}
+	want(0)
+	if _, err := s.Acquire([]byte("A"), 0); err != nil {
+		t.Fatal(err)
+	}
+	s.Publish("A", "1", Meta{At: s.steady})
+	want(s.wall)
+	s.wall += time.Hour.Milliseconds()
+	s.stamp(1000)
+	want(s.wall - 1000)
+}
