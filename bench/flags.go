@@ -73,6 +73,7 @@ type holdConfig struct {
 	load
 	addr    string
 	path    string
+	events  bool // They are streams of server-sent events.
 	pattern string
 	pids    []int
 }
@@ -216,17 +217,13 @@ func (c *holdConfig) swarms() ([]swarm.Config, error) {
 	addr := tcp.AddrPort()
 	target := c.path
 	if c.window > 0 {
-		sep := "?"
-		if strings.Contains(target, "?") {
-			sep = "&"
-		}
-		target += sep + "interval=" + strconv.FormatInt(c.window.Milliseconds(), 10)
+		target = swarm.WithQuery(target, "interval="+strconv.FormatInt(c.window.Milliseconds(), 10))
 	}
 	var shares []swarm.Config
 	for w, first := 0, 0; w < c.workers; w++ {
 		share := (c.conns - first) / (c.workers - w)
 		shares = append(shares, swarm.Config{
-			Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Host: c.addr, Target: target,
+			Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Host: c.addr, Target: target, Events: c.events,
 			First: first, Conns: share, Rate: c.connRate * float64(share) / float64(c.conns),
 			Topics: c.topics, Universe: c.universe, Pattern: c.pattern, Seed: c.seed, Apart: c.apart,
 			Churn: c.churn * float64(share) / float64(c.conns),

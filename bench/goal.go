@@ -31,6 +31,7 @@ const (
 	tickGoal                      = 1.10          // CPU that more ticks add, to that of the feed alone.
 	stalenessGoal, stalenessFar   = 100.0, 20.0   // Of p99, in ms over the window.
 	usualMemoryGoal, usualCPUGoal = 0.1, 0.5      // To the usual design.
+	framingGoal                   = 1.10          // CPU and memory of streams of events, to WebSockets.
 	feedLagGoal, feedLagFar       = 100.0, 20.0   // Ms, at the worst moment.
 	feedCPUGoal, feedCPUFar       = 4.0, 2.5      // µs per message, clients included: 80 and 50 % of a core for 200,000/s.
 
