@@ -138,6 +138,21 @@ func (p *Patterns) Names(topic []byte) bool {
 	return i >= 0 && p.at(i) == string(topic)
 }
 
+// Next returns the first name or prefix of the set behind a topic that is not in it, if there is
+// one: no topic between the two is in the set.
+func (p *Patterns) Next(topic string) (next string, ok bool) {
+	if p == nil {
+		return "", false
+	}
+	for _, of := range [...]struct{ low, high int }{{0, p.names}, {p.names, len(p.ends)}} {
+		i := p.last(of.low, of.high, []byte(topic)) + 1
+		if i = max(i, of.low); i < of.high && (!ok || p.at(i) < next) {
+			next, ok = p.at(i), true
+		}
+	}
+	return next, ok
+}
+
 // last returns the last of the entries from low to high that is not greater than
 // topic, or -1.
 func (p *Patterns) last(low, high int, topic []byte) int {

@@ -20,6 +20,7 @@ type nullSink struct{ writes, bytes int }
 func (n *nullSink) Write(_ ConnID, p []byte) { n.writes++; n.bytes += len(p) }
 func (n *nullSink) Backlog(ConnID) int       { return 0 }
 func (n *nullSink) Drained(ConnID)           {}
+func (n *nullSink) Due(ConnID)               {}
 func (n *nullSink) Evict(ConnID, Reason)     { panic("fanout: an eviction in a steady state") }
 
 func (n *nullSink) Prefix(ConnID) guard.Prefix       { return 1 }

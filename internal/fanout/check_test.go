@@ -71,7 +71,7 @@ func checkWheel(t testing.TB, s *Shard) {
 // checkStates: the counts are right, and a conn is free or in the free list, not both.
 func checkStates(t testing.TB, s *Shard) {
 	t.Helper()
-	var counts [4]int
+	var counts [5]int
 	for i := range s.slabs {
 		for j := range s.slabs[i] {
 			c := &s.slabs[i][j]
@@ -142,7 +142,7 @@ func checkSets(t testing.TB, s *Shard) {
 // checkConn: the times of a conn fit its state and each other.
 func checkConn(t testing.TB, s *Shard, id ConnID, c *conn) {
 	t.Helper()
-	wait := map[state]beat{opening: s.times.handshake, open: lookAfter, closing: s.times.close}[c.state]
+	wait := map[state]beat{opening: s.times.handshake, open: lookAfter, closing: s.times.close, asking: lookAfter}[c.state]
 	through := s.wheel.turned == s.now // The last Tick came to its end, at the present.
 	switch {
 	case c.due.after(s.now + wait):
@@ -151,6 +151,12 @@ func checkConn(t testing.TB, s *Shard, id ConnID, c *conn) {
 		t.Fatalf("conn %d in state %d was due %d ticks ago", id, c.state, s.now-c.due)
 	case c.since.after(s.now):
 		t.Fatalf("conn %d is in its state since %d, now is %d", id, c.since, s.now)
+	}
+	if c.state == asking {
+		if c.pace != 0 || c.due.after(c.flush) {
+			t.Fatalf("conn %d asks, with pace %b, and is due at %d, after %d", id, c.pace, c.due, c.flush)
+		}
+		return
 	}
 	if c.state != open {
 		// A conn in closing may still have our last word in its backlog.

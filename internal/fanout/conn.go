@@ -55,6 +55,7 @@ const (
 	opening       // The request head is awaited. No topics.
 	open          // Messages go both ways.
 	closing       // Our last word is sent; the peer's is awaited. No topics.
+	asking        // Requests are answered, see asking.go. Its topics are those of one request.
 )
 
 const (

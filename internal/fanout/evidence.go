@@ -11,7 +11,7 @@ const EvictionsKept = 1000
 // ConnInfo is what a shard knows of a conn. Times are good to [SlotTime].
 type ConnInfo struct {
 	ID         ConnID
-	State      string        // "opening", "open" or "closing".
+	State      string        // "opening", "open", "closing" or "http".
 	Age        time.Duration // In this state. It begins anew after 248 days.
 	Topics     int
 	Window     time.Duration // Between two flushes, as slowed down.
@@ -30,7 +30,7 @@ type Eviction struct {
 	ConnInfo
 }
 
-var stateNames = [...]string{opening: "opening", open: "open", closing: "closing"}
+var stateNames = [...]string{opening: "opening", open: "open", closing: "closing", asking: "http"}
 
 // Info says what is known of a conn. It reports false if there is none with this id.
 func (s *Shard) Info(id ConnID) (ConnInfo, bool) {
@@ -47,7 +47,7 @@ func (s *Shard) info(id ConnID, backlog int) ConnInfo {
 		Topics: int(c.topics.n), Window: duration(c.window()), Step: c.pace.step(),
 		Backlog: backlog, RTT: duration(beat(c.rtt)),
 	}
-	if c.state == open {
+	if c.state == open || c.state == asking {
 		info.Heard = duration(s.now - c.heard)
 		if c.flags&backlogged != 0 {
 			info.BacklogFor = duration(s.now - c.backlog)

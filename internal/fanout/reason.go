@@ -23,6 +23,8 @@ const (
 	Replaced                           // A newer one of the same user took its place.
 	BacklogTotal                       // All backlogs together were too large.
 	StreamInput                        // It has a stream of events, and sent something.
+	KeepAlive                          // It asks, and has asked for nothing for too long.
+	Pipelined                          // It asks, and sent too much behind a request that was not answered yet.
 
 	reasons
 )
@@ -49,6 +51,8 @@ var reasonTable = [Reasons]struct {
 	Replaced:         {"replaced", protocol.CodeReplaced, "replaced by a newer connection"},
 	BacklogTotal:     {"backlog_total", protocol.CodeSlowConsumer, "slow consumer"},
 	StreamInput:      {"stream_input", protocol.CodePolicy, "a stream of events takes nothing"},
+	KeepAlive:        {"keep_alive", 0, ""},
+	Pipelined:        {"pipelined", 0, ""},
 }
 
 // String is the reason as a metric label.

@@ -15,6 +15,7 @@
 //	ladder.go   slow consumers are slowed down step by step
 //	command.go  what a client's command changes, and its answer
 //	rate.go     what commands cost, how many of them, of malformed ones and of new topics a client may send
+//	asking.go   conns that have requests answered, and no messages
 //	reason.go   why a conn is ended by the edge
 //	validate.go what may be configured
 //	stats.go    what a shard counts, and what operators call it
@@ -43,7 +44,8 @@ import (
 
 // Sink is what a shard acts on: the loop that owns the sockets. Its methods may call
 // [Shard.Closing], [Shard.Remove] and [Shard.Joined] for the conn that they are called
-// with, and [Shard.At], and nothing else of the shard.
+// with, and [Shard.At], and nothing else of the shard; of a conn that asks also what asking.go
+// has.
 type Sink interface {
 	// Write sends whole messages, as they are framed. p is only valid during the call. What
 	// the socket does not take of it joins the backlog, which the shard is told by
@@ -58,6 +60,9 @@ type Sink interface {
 	// Acked reports whether the peer's kernel has acknowledged anything in the time since. Where
 	// that can't be known it is true.
 	Acked(id ConnID, since time.Duration) bool
+	// Due says that the time has come which [Shard.Await] has named for a conn that asks. It is
+	// called at the end of a visit and may call anything of the shard but [Shard.Turn].
+	Due(id ConnID)
 	// Prefix says where a conn is from, for what is bounded by prefix. 0 if that is not known.
 	Prefix(id ConnID) guard.Prefix
 }
@@ -101,7 +106,7 @@ type Shard struct {
 	slabs   []*[1 << slabBits]conn
 	asides  []*[1 << slabBits]aside // As many.
 	free    []ConnID
-	counts  [4]int // conns by state
+	counts  [5]int // conns by state
 	wheel   wheel
 	scratch []byte
 	written int // Bytes, of all visits.
@@ -302,7 +307,7 @@ func (s *Shard) Drain(over time.Duration) {
 func (s *Shard) EvictAll(r Reason) {
 	for i := range s.slabs {
 		for j := range s.slabs[i] {
-			if st := s.slabs[i][j].state; st == opening || st == open {
+			if st := s.slabs[i][j].state; st == opening || st == open || st == asking {
 				s.Evict(ConnID(i<<slabBits|j), r)
 			}
 		}
@@ -314,12 +319,14 @@ func (s *Shard) EvictAll(r Reason) {
 func (s *Shard) Visiting() (id ConnID, ok bool) { return s.visiting, s.visited }
 
 // Conns is how many conns there are, in whatever state.
-func (s *Shard) Conns() int { return s.counts[opening] + s.counts[open] + s.counts[closing] }
+func (s *Shard) Conns() int {
+	return s.counts[opening] + s.counts[open] + s.counts[closing] + s.counts[asking]
+}
 
 // Stats returns a copy of the counters.
 func (s *Shard) Stats() Stats {
 	st := s.stats
-	st.Opening, st.Open, st.Closing = s.counts[opening], s.counts[open], s.counts[closing]
+	st.Opening, st.Open, st.Closing, st.Asking = s.counts[opening], s.counts[open], s.counts[closing], s.counts[asking]
 	return st
 }
 

@@ -61,7 +61,7 @@ var Metrics = [Counters]Metric{
 
 // Stats is how many conns a shard has, and what it counted.
 type Stats struct {
-	Opening, Open, Closing int
+	Opening, Open, Closing, Asking int
 
 	Count   [Counters]uint64
 	Evicted [Reasons]uint64
@@ -72,6 +72,7 @@ func (st *Stats) Add(o *Stats) {
 	st.Opening += o.Opening
 	st.Open += o.Open
 	st.Closing += o.Closing
+	st.Asking += o.Asking
 	for i, n := range o.Count {
 		st.Count[i] += n
 	}

@@ -21,6 +21,9 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	case closing:
 		s.visitClosing(id, c)
 		return
+	case asking:
+		s.visitAsking(id, c)
+		return
 	}
 	flush := !c.flush.after(s.now)
 	s.schedule(id, c)

@@ -214,6 +214,7 @@ type peer struct {
 	gone    bool // It is removed when it is evicted; otherwise a close frame is sent.
 	visits  int  // Times the wheel came to look at its backlog.
 	writes  int
+	due     int // Times it was told that the time of a conn that asks has come.
 	drained int // Times it was told that the backlog of its close has drained.
 
 	allowed []string // The topics that its token allows; nil is all.
@@ -239,6 +240,8 @@ func (f *fakeSink) Backlog(id ConnID) int {
 	}
 	return p.backlog
 }
+
+func (f *fakeSink) Due(id ConnID) { f.peer(id).due++ }
 
 func (f *fakeSink) Acked(id ConnID, _ time.Duration) bool { return f.peer(id).acks }
 

@@ -54,6 +54,9 @@ func parseNetwork(item string) (netip.Prefix, error) {
 	return network, nil
 }
 
+// Any reports whether any proxy is trusted.
+func (t Trusted) Any() bool { return len(t.networks) > 0 }
+
 // Has reports whether an address belongs to a trusted proxy. An IPv4-mapped address is
 // looked at as IPv4.
 func (t Trusted) Has(addr netip.Addr) bool {

@@ -9,6 +9,7 @@
 //	path.go      which paths are the same
 //	response.go  responses and refusals
 //	page.go      pages, in the forms that a request may get
+//	plain.go     requests and responses of connections that go on
 //	text.go      the small words of HTTP
 package httphead
 

@@ -22,8 +22,8 @@ func (r *Refusal) Append(dst []byte) []byte {
 }
 
 var statusText = map[int]string{
-	200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-	405: "Method Not Allowed", 426: "Upgrade Required", 429: "Too Many Requests",
+	200: "OK", 204: "No Content", 304: "Not Modified", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+	405: "Method Not Allowed", 422: "Unprocessable Content", 426: "Upgrade Required", 429: "Too Many Requests",
 	431: "Request Header Fields Too Large", 503: "Service Unavailable",
 	505: "HTTP Version Not Supported",
 }

@@ -33,7 +33,7 @@ type conn struct {
 	replies uint32 // Bytes of answers that joined its backlog since that was empty.
 	fd      int32  // Its socket, as long as gc is not nil.
 
-	controlled uint16 // The second of its last control frame, of which there were controls.
+	controlled uint16 // The second of its last control frame, of which there were controls. How many requests it has made, if it asks.
 	controls   uint8
 	watched    bool // It is in the loop's list of unfinished conns.
 	stage      stage
@@ -53,6 +53,8 @@ type details struct {
 	reads   uint16            // As many.
 	addr    netip.Addr        // The client's, where a proxy has said it.
 	refusal *httphead.Refusal // What the guard has to say to it.
+	ask     *ask              // The request that is not answered yet, of a conn that asks.
+	held    bool              // What head holds has come behind that, or behind an answer that was not taken.
 }
 
 // details returns the conn's details, which it has from now on.
@@ -68,6 +70,7 @@ func (c *conn) details() *details {
 //	stage                 state    moved on by                          ended for not doing so
 //	proxied, handshaking  opening  opened, and Shard.Open behind it     HandshakeTimeout
 //	talking, streaming    open     leave, which calls Shard.Closing     what visits find
+//	asking                asking   a request for something else, or leave   keepalive.go, what visits find
 //	leaving               closing  the peer, which closes: OnClose      CloseTimeout
 //	none: gc is nil       free     OnOpen, which calls Shard.Add
 //
@@ -79,6 +82,7 @@ const (
 	proxied                  // The PROXY header is awaited, and then the request head.
 	talking                  // WebSocket frames go both ways.
 	streaming                // Events go out; nothing is to come.
+	asking                   // Requests are answered, see keepalive.go.
 	leaving                  // Our last word is written; input is thrown away.
 )
 
@@ -213,6 +217,8 @@ func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 	case r.Hard():
 		_ = c.gc.SetLinger(0) // A reset, which also drops what the kernel holds.
 		l.drop(c)
+	case c.stage == asking:
+		l.endAsking(c, r)
 	case c.stage != talking && c.stage != streaming:
 		l.drop(c)
 	default:

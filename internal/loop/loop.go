@@ -50,6 +50,7 @@ type loop struct {
 	expiries expiries // Of the conns with a token.
 
 	shutting shutting
+	asks     asks
 
 	published struct {
 		sync.Mutex // For stats, which other goroutines read.
@@ -168,6 +169,8 @@ func (l *loop) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 		l.frames(c, in, l.out[:0])
 	case streaming:
 		l.stray(c)
+	case asking:
+		l.takeRequests(c, in)
 	case leaving:
 		// Our last word is said. What still comes is taken, so that the kernel does
 		// not answer it with a reset that could overtake that word.

@@ -16,6 +16,8 @@
 //	health.go        health checks of platforms that know one port only
 //	websocket.go     the route of the WebSocket
 //	sse.go           the route of server-sent events
+//	keepalive.go     connections of plain HTTP, which go on behind an answer
+//	plain.go         what plain HTTP asks for; prices.go and names.go answer it
 //	echo.go          a server that sends back what it gets, for conformance suites
 //	frames.go        what comes on a WebSocket: messages, commands, control frames
 //	session.go       what tokens say, when they end, and how many connections a user has
@@ -33,6 +35,7 @@
 package loop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,6 +93,14 @@ type Config struct {
 	MaxSessions   int            // Connections of one user, of which the newest stay; 0 is no limit.
 	Existing      *auth.Patterns // The topics that exist, whoever asks for them; nil is all.
 
+	// Of plain HTTP: how long a connection may be without a request, how long a value that the edge
+	// does not hold is awaited, the requests of one client, and whether names are listed. Times of
+	// 0 are the defaults, and nil is no limit.
+	KeepAlive  time.Duration
+	FetchWait  time.Duration
+	Requests   *guard.PrefixLimit
+	ListTopics bool
+
 	Shard fanout.Config
 	Log   *slog.Logger
 
@@ -113,6 +124,7 @@ type Server struct {
 	turned      turnedLog
 
 	notFound *httphead.Refusal
+	names    nameList
 
 	conns    atomic.Int64 // Admitted ones, of all loops.
 	refusing atomic.Int64 // Those that are held to be refused.
@@ -148,6 +160,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if cfg.MaxHead == 0 {
 		cfg.MaxHead = MaxHeadMin
 	}
+	cfg.KeepAlive, cfg.FetchWait = cmp.Or(cfg.KeepAlive, DefaultKeepAlive), cmp.Or(cfg.FetchWait, DefaultFetchWait)
 	if cfg.Ready == nil {
 		cfg.Ready = new(atomic.Bool)
 	}

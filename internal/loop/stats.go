@@ -123,6 +123,11 @@ const (
 	AcceptFailures         // Of all loops: a loop does not see them.
 	WebSockets
 	Streams
+	PlainConns
+	ValuesAnswered
+	UnchangedAnswered
+	NamesAnswered
+	ProblemsAnswered
 	Pages
 	HealthChecks
 	Commands
@@ -140,12 +145,19 @@ var Metrics = [Counters]fanout.Metric{
 	AcceptFailures: {Name: "accept_failures_total", Help: "Times that accepting a connection failed. The loop tries again half a second later, and new connections wait."},
 	WebSockets:     {Name: "connections_opened_total", Help: "Connections that were opened for messages.", Label: "transport", Value: "websocket"},
 	Streams:        {Name: "connections_opened_total", Label: "transport", Value: "sse"},
-	Pages:          {Name: "pages_total", Help: "Requests for the live board."},
-	HealthChecks:   {Name: "health_checks_total", Help: "Requests for -health-path on the client port."},
-	Commands:       {Name: "commands_total", Help: "Client messages, by whether they were commands.", Label: "result", Value: "ok"},
-	Malformed:      {Name: "commands_total", Label: "result", Value: "malformed"},
-	BytesIn:        {Name: "bytes_received_total", Help: "Bytes received from clients."},
-	BytesOut:       {Name: "bytes_sent_total", Help: "Bytes handed to client sockets."},
+	PlainConns:     {Name: "connections_opened_total", Label: "transport", Value: "http"},
+
+	ValuesAnswered:    {Name: "requests_total", Help: "Requests of plain HTTP, by how they were answered.", Label: "answer", Value: "values"},
+	UnchangedAnswered: {Name: "requests_total", Label: "answer", Value: "unchanged"},
+	NamesAnswered:     {Name: "requests_total", Label: "answer", Value: "names"},
+	ProblemsAnswered:  {Name: "requests_total", Label: "answer", Value: "problem"},
+
+	Pages:        {Name: "pages_total", Help: "Requests for the live board."},
+	HealthChecks: {Name: "health_checks_total", Help: "Requests for -health-path on the client port."},
+	Commands:     {Name: "commands_total", Help: "Client messages, by whether they were commands.", Label: "result", Value: "ok"},
+	Malformed:    {Name: "commands_total", Label: "result", Value: "malformed"},
+	BytesIn:      {Name: "bytes_received_total", Help: "Bytes received from clients."},
+	BytesOut:     {Name: "bytes_sent_total", Help: "Bytes handed to client sockets."},
 }
 
 // counts is what a loop counts. Plain numbers: the loop owns them, and publishes a

@@ -46,5 +46,11 @@ func (c *Config) Validate() error {
 	if c.RetrySpread < time.Second || c.RetrySpread > retrySpreadMax {
 		errs = append(errs, fmt.Errorf("RetrySpread is %v, want %v to %v", c.RetrySpread, time.Second, retrySpreadMax))
 	}
+	if c.KeepAlive < time.Second || c.KeepAlive > keepAliveMax {
+		errs = append(errs, fmt.Errorf("KeepAlive is %v, want %v to %v", c.KeepAlive, time.Second, keepAliveMax))
+	}
+	if c.FetchWait < fetchWaitMin || c.FetchWait > waitMax {
+		errs = append(errs, fmt.Errorf("FetchWait is %v, want %v to %v", c.FetchWait, fetchWaitMin, waitMax))
+	}
 	return errors.Join(errs...)
 }

@@ -41,11 +41,16 @@ func (l *loop) foreign(c *conn, req *httphead.Request) bool {
 	if l.server.cfg.Origins.Allow(req.Origin, req.Host) {
 		return false
 	}
+	l.alien(req)
+	l.refuse(c, req, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
+	return true
+}
+
+// alien notes that a request was refused as its page may not connect.
+func (l *loop) alien(req *httphead.Request) {
 	if x := l.away.add(byOrigin); x != nil {
 		x.what, x.more = shownHost(req.Origin), []any{"host", shownHost(req.Host), "why", l.server.cfg.Origins.Why(req.Origin, req.Host)}
 	}
-	l.refuse(c, req, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
-	return true
 }
 
 // opened has a conn enter a stage in which it is served, with what its token says.

@@ -32,6 +32,7 @@
 //	memory.go   slots and marks, which loops read without a lock
 //	rhythm.go   topics that are stale
 //	feeds.go    sources: up or down, and what they are told
+//	names.go    which names there are
 //	name.go     which names are valid
 //
 // Every method may be called from any goroutine. None does I/O, none looks at a clock

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"tickedge/internal/auth"
+	"tickedge/internal/httphead"
+	"tickedge/internal/protocol"
+)
+
+// namesAsk is what a request for names asks for.
+type namesAsk struct {
+	prefix, after []byte
+	most          int
+	allowed       *auth.Patterns // The names that its token allows.
+}
+
+var badNames = &httphead.Refusal{Status: 400, Reason: "limit is a whole number from 1 to 1000"}
+
+// read reads the query of a request for names.
+func (n *namesAsk) read(req *httphead.Request, allowed *auth.Patterns) (r *httphead.Refusal) {
+	n.allowed, n.most = allowed, namesDefault
+	if n.prefix, _, r = req.Parameter("prefix"); r != nil {
+		return r
+	}
+	if n.after, _, r = req.Parameter("after"); r != nil {
+		return r
+	}
+	limit, has, r := req.Parameter("limit")
+	if r != nil || !has {
+		return r
+	}
+	most, err := strconv.ParseUint(string(limit), 10, 16)
+	if err != nil || most < 1 || most > namesMax {
+		return badNames
+	}
+	n.most = int(most)
+	return nil
+}
+
+const (
+	// namesLook is when a request for names is looked at again, whose list is being made.
+	namesLook = 25 * time.Millisecond
+	// namesAge is how old the list may be, so how often it is made at most.
+	namesAge = time.Second
+)
+
+// tryNames answers a request for names if there is a list of them that is new enough.
+func (l *loop) tryNames(c *conn, a *ask, end bool) (answered bool) {
+	names, ok := l.server.listed(l.now)
+	if !ok && !end {
+		l.shard.Await(c.id, namesLook)
+		return false
+	}
+	if !ok {
+		l.problem(c, a, 503, 503, "the edge goes down", l.retryAfter())
+		return true
+	}
+	l.counts.Loop[NamesAnswered]++
+	body := a.names.appendPage(l.asks.body[:0], names)
+	l.asks.body = body[:0]
+	out := httphead.BeginResponse(l.out[:0], 200, "application/json", len(body), a.last)
+	out = append(l.appendCORS(append(out, "Cache-Control: no-store\r\n"...), a), "\r\n"...)
+	if !a.head {
+		out = append(out, body...)
+	}
+	l.finish(c, a, out)
+	return true
+}
+
+// appendPage appends one page of a sorted list. The work is bounded by its length and that of the
+// token's list: what lies between two patterns is passed over at once.
+func (n *namesAsk) appendPage(dst []byte, names []string) []byte {
+	prefix, after := string(n.prefix), string(n.after)
+	at, found := slices.BinarySearch(names, max(prefix, after))
+	if found && after >= prefix {
+		at++
+	}
+	dst = append(dst, protocol.NamesHead...)
+	last, shown := "", 0
+	for at < len(names) && strings.HasPrefix(names[at], prefix) {
+		name := names[at]
+		if !n.allowed.Allows([]byte(name)) {
+			pattern, ok := n.allowed.Next(name)
+			if !ok {
+				break
+			}
+			at, _ = slices.BinarySearch(names, pattern)
+			continue
+		}
+		if shown == n.most {
+			return protocol.AppendNamesEnd(dst, last)
+		}
+		dst = protocol.AppendName(dst, name)
+		last = name
+		shown++
+		at++
+	}
+	return protocol.AppendNamesEnd(dst, "")
+}
+
+// nameList is the names of the table in order, as of a moment ago. It is made by a goroutine of its
+// own when it is asked for, one at a time, which no loop waits for.
+type nameList struct {
+	sync.Mutex
+	names  []string // Not changed.
+	good   time.Time
+	making bool
+}
+
+// listed returns the names if they are new enough, or has them made.
+func (s *Server) listed(now time.Time) (names []string, ok bool) {
+	n := &s.names
+	n.Lock()
+	defer n.Unlock()
+	if now.Before(n.good) {
+		return n.names, true
+	}
+	if !n.making {
+		n.making = true
+		s.finished.Go(func() { s.makeNames(len(n.names)) })
+	}
+	return nil, false
+}
+
+// makeNames makes the list. With many names it is good for longer, so that making it is not all
+// that a processor does.
+func (s *Server) makeNames(about int) {
+	begin := time.Now()
+	names := s.table.AppendNames(make([]string, 0, about+about/8))
+	slices.Sort(names)
+	end := time.Now()
+	s.names.Lock()
+	defer s.names.Unlock()
+	s.names.names, s.names.making = names, false
+	s.names.good = end.Add(max(namesAge, 10*end.Sub(begin)))
+}
