@@ -121,7 +121,7 @@ func (s *session) http(h *httpConfig) (outcome, error) {
 func (s *session) besideNginx(res *httpResult) (*result, error) {
 	seconds := max(1, int(s.labConfig.hold.Seconds()/4))
 	set := *s.labConfig
-	set.hold = time.Duration(2*s.rounds*seconds+1) * time.Second
+	set.hold = time.Duration(2*s.rounds*seconds+2+s.rounds) * time.Second
 	// Each of 64 conns asks more than a client may, and all are of one address.
 	set.edgeArgs = append(slices.Clone(s.edgeArgs), "-command-rate", "0")
 	nginx, err := s.lab.Nginx()
@@ -134,7 +134,7 @@ func (s *session) besideNginx(res *httpResult) (*result, error) {
 	held, err := cs.holdBeside(func(edge *lab.Server, over <-chan struct{}) (err error) {
 		res.Rounds = make([]httpRound, s.rounds)
 		url := fmt.Sprintf("http://%s/prices/"+lab.TopicPattern, edge.Addr, 0)
-		return turns(s.rounds, 2, func(round, i int) (err error) {
+		err = turns(s.rounds, 2, func(round, i int) (err error) {
 			r := &res.Rounds[round]
 			if i == 0 {
 				r.Edge, err = s.lab.Wrk(url, wrkConns, seconds)
@@ -150,6 +150,12 @@ func (s *session) besideNginx(res *httpResult) (*result, error) {
 			}
 			return err
 		})
+		select {
+		case <-over:
+			res.problem("the conns were gone before wrk had come to its end")
+		default:
+		}
+		return err
 	})
 	return held, errors.Join(err, s.lab.StopServer(nginx))
 }
@@ -178,6 +184,9 @@ func (res *httpResult) conclude(without, with, beside *result) {
 	res.take("beside requests", with.Problems, with.Behind)
 	if beside != nil {
 		res.take("beside wrk", beside.Problems, nil)
+	}
+	if res.Requests.Sent == 0 {
+		res.problem("no requests were sent")
 	}
 	for kind, n := range res.Requests.Failed {
 		res.problem("%d requests failed: %s", n, kind)

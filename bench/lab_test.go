@@ -190,6 +190,20 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+func TestHTTP(t *testing.T) {
+	var res httpResult
+	labBench(t, &res, "http", "-requests", "200", "-clients", "20", "-rounds", "1")
+	if res.Requests.Sent < 100 || res.Requests.Opened != 20 || res.Requests.P95 == 0 || res.With.Staleness.Rows == 0 || res.Without.Staleness.Rows == 0 {
+		t.Errorf("%+v", res)
+	}
+	if !lab.HasTools("nginx", "wrk") {
+		t.Skip("there is no nginx or no wrk (make deps)")
+	}
+	if r := res.Rounds; len(r) != 1 || r[0].Edge == 0 || r[0].Nginx == 0 || r[0].Bytes < 20 || res.ToNginx.Median == 0 {
+		t.Errorf("beside nginx: %+v", r)
+	}
+}
+
 func TestFeed(t *testing.T) {
 	var res feedResult
 	labBench(t, &res, "feed", "-topics", "2", "-interval", "500ms", "-set")
@@ -217,6 +231,9 @@ func TestLabModesWrongFlags(t *testing.T) {
 		{"slow -for 5s", "or nobody is evicted"},
 		{"saturate -servers edge,edge-sse", "opened by density and fanout only"},
 		{"handshake -servers edge-sse", "opened by density and fanout only"},
+		{"http -requests 0", "such as -requests 5000"},
+		{"http -clients 0", "-clients 0: want 1 or more"},
+		{"http -request-topics 257", "want 1 to 256"},
 		{"fanout -nonsense", "not defined: -nonsense"},
 		{"feed -universe 200000", "have 100000 at most"},
 		{"feed -for 500ms", "want 1s or more"},

@@ -40,6 +40,8 @@ type requester struct {
 	topics int      // Of a request.
 	rng    *rand.Rand
 
+	patience time.Duration // How long the last answers may take.
+
 	epoll int
 	conns []requestConn
 	free  []int32 // Conns without a request under way, in the order of their turns.
@@ -85,7 +87,7 @@ func newRequester(server *lab.Server, conns, topics, universe int, seed uint64) 
 		return nil, fmt.Errorf("requests: %w", err)
 	}
 	r := &requester{
-		server: addr, names: names, topics: topics, rng: rand.New(rand.NewPCG(seed, 1)),
+		server: addr, names: names, topics: topics, rng: rand.New(rand.NewPCG(seed, 1)), patience: answerPatience,
 		conns: make([]requestConn, conns), buf: make([]byte, answerMax), stats: requestStats{Failed: map[string]uint64{}},
 	}
 	for i := range r.conns {
@@ -103,7 +105,7 @@ func (r *requester) run(rate float64, over <-chan struct{}) (*requestStats, erro
 	defer r.close()
 	began, events := time.Now(), make([]unix.EpollEvent, 128)
 	var ended time.Duration // When over was closed; 0 before that.
-	for last := time.Duration(0); ended == 0 || len(r.free) < len(r.conns) && r.now < ended+answerPatience; last = r.now {
+	for last := time.Duration(0); ended == 0 || len(r.free) < len(r.conns) && r.now < ended+r.patience; last = r.now {
 		r.now = time.Since(began)
 		if gap := r.now - last; gap > requestsLate {
 			r.stats.LatePolls++
@@ -134,7 +136,7 @@ func (r *requester) run(rate float64, over <-chan struct{}) (*requestStats, erro
 		}
 	}
 	for range len(r.conns) - len(r.free) {
-		r.stats.Failed["no answer within "+answerPatience.String()]++
+		r.stats.Failed["no answer within "+r.patience.String()]++
 	}
 	us := func(q float64) float64 { return float64(r.times.Quantile(q)) / 1000 }
 	r.stats.P50, r.stats.P95, r.stats.P99, r.stats.Max = us(0.5), us(0.95), us(0.99), float64(r.times.Max())/1000
