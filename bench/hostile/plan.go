@@ -31,6 +31,7 @@ type plan struct {
 	stuck      int // Conns that do not read, each way of it.
 	fill       int // Conns that subscribe 256 fresh topics each.
 	fills      int // How often.
+	idlers     int // Conns of plain HTTP that ask once, and that wait for a change.
 
 	floodFor  time.Duration // Each kind.
 	squatters int           // Conns of a wave.
@@ -52,7 +53,7 @@ func long() *plan {
 		// Fewer than come in all, so that places which are not given back run out.
 		edgeArgs: []string{"-max-conns", "16000"},
 		bytewise: 200, pongs: 1_000_000, pings: 200_000, mutations: 5000, closeCodes: 1,
-		drips: 500, silent: 2000, churn: 50_000, resets: 1000, stuck: 20, fill: 400, fills: 3, floodFor: 5 * time.Second,
+		drips: 500, silent: 2000, churn: 50_000, resets: 1000, stuck: 20, fill: 400, fills: 3, idlers: 10_000, floodFor: 5 * time.Second,
 		squatters: 15_000, squatFor: 5 * time.Minute, squatArgs: []string{"-max-conns", "16000"}, servedMax: time.Second,
 		slowTimeout: 10 * time.Second, steadyRate: 20_000, steadyFor: time.Minute, fatSize: 4 << 10, crowd: 15_000,
 	}
@@ -65,10 +66,10 @@ func brief() *plan {
 		short:  true,
 		gapMax: patience,
 		edgeArgs: []string{
-			"-max-conns", "600", "-handshake-timeout", "2s", "-slow-timeout", "3s", "-ping-interval", "1s", "-pong-timeout", "1s", "-max-topics-total", "3000", "-slow-rate", "5000",
+			"-max-conns", "600", "-handshake-timeout", "2s", "-slow-timeout", "3s", "-ping-interval", "1s", "-pong-timeout", "1s", "-max-topics-total", "3000", "-slow-rate", "5000", "-keep-alive", "2s",
 		},
 		bytewise: 50, pongs: 50_000, pings: 20_000, mutations: 300, closeCodes: 331,
-		drips: 100, silent: 300, churn: 1500, resets: 60, stuck: 5, fill: 12, fills: 1, floodFor: 300 * time.Millisecond,
+		drips: 100, silent: 300, churn: 1500, resets: 60, stuck: 5, fill: 12, fills: 1, idlers: 300, floodFor: 300 * time.Millisecond,
 		// Without the limits of new names and of those without a value, so that only the table is in their way.
 		squatters: 400, squatFor: 10 * time.Second, servedMax: patience,
 		squatArgs:   []string{"-max-conns", "600", "-max-topics-total", "20000", "-new-topics-rate-per-ip", "0", "-max-valueless", "0"},

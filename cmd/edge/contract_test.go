@@ -93,7 +93,11 @@ type described struct {
 		Ref      string `yaml:"$ref"`
 		Required bool
 	}
-	Content map[string]any
+	Content map[string]struct {
+		Schema struct {
+			Ref string `yaml:"$ref"`
+		}
+	}
 }
 
 // openAPI is as much of openapi.yaml as answers are held against.
@@ -132,8 +136,13 @@ func (doc *openAPI) check(path string, res *http.Response, body string) error {
 			return fmt.Errorf("%d has %s, which is not described", res.StatusCode, name)
 		}
 	}
-	if kind := res.Header.Get("Content-Type"); (d.Content[kind] != nil) != (body != "") {
+	kind := res.Header.Get("Content-Type")
+	content, ok := d.Content[kind]
+	if ok != (body != "") {
 		return fmt.Errorf("%d has %q of type %q", res.StatusCode, body, kind)
+	}
+	if schema := strings.TrimSuffix(filepath.Base(content.Schema.Ref), ".json"); content.Schema.Ref != "" {
+		return contracttest.Check(contracttest.Strict, schema, []byte(body))
 	}
 	return nil
 }
@@ -158,6 +167,9 @@ func answer(t *testing.T, addr, request string) (*http.Response, string) {
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return res, ""
 	}
+	if res.Header.Get("Content-Type") == "text/event-stream" {
+		return res, "events"
+	}
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatalf("%.60q: %v", request, err)
@@ -180,14 +192,33 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	const upgrade = "Host: e\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-	open := start(t, "-demo", "-health-path", "/healthz")
-	closed := start(t, "-demo", "-jwt-secret-file", secret)
+	open := start(t, "-demo", "-demo-symbols", "AAPL", "-origin", "https://app.example", "-list-topics", "-fetch-timeout", "20s")
+	closed := start(t, "-demo", "-jwt-secret-file", secret, "-list-topics")
 	crowded := start(t, "-demo", "-max-conns-per-ip", "1")
 	full := start(t, "-demo", "-max-conns", "1")
 	crowded.dial("").next("hello")
 	full.dial("").next("hello")
-	unfed := start(t, "-redis", "redis://127.0.0.1:1", "-health-path", "/healthz", "-ready-needs-feed")
+	unfed := start(t, "-redis", "redis://127.0.0.1:1", "-ready-needs-feed")
+	limited := start(t, "-demo", "-request-rate-per-ip", "1", "-request-burst-per-ip", "1", "-list-topics")
+	const get = " HTTP/1.1\r\nHost: e\r\nOrigin: https://app.example\r\n"
+	res, _ := answer(t, open.addr, "GET /prices?topics=AAPL"+get+"\r\n")
+	tag := "If-None-Match: *, " + res.Header.Get("ETag") + "\r\n"
 	seen := make(map[string]bool)
+	// ask holds an answer against the document. Unless it is the status that is wanted, that is an error.
+	ask := func(e *edge, path, request string, want int) (status int) {
+		res, body := answer(t, e.addr, request)
+		if res.Close && res.Header.Get("Connection") == "" {
+			res.Header.Set("Connection", "close") // net/http takes it away.
+		}
+		if want != 0 && res.StatusCode != want {
+			t.Errorf("%.60q is answered with %d, want %d", request, res.StatusCode, want)
+		}
+		if err := doc.check(path, res, body); err != nil {
+			t.Errorf("%.60q: %v", request, err)
+		}
+		seen[path+" "+strconv.Itoa(res.StatusCode)] = true
+		return res.StatusCode
+	}
 	for _, tt := range []struct {
 		e             *edge
 		path, request string
@@ -205,22 +236,40 @@ func TestOpenAPI(t *testing.T) {
 		{open, "/ws", "GET /ws HTTP/1.1\r\nHost: e\r\nX: " + strings.Repeat("x", 9000) + "\r\n\r\n", 431},
 		{full, "/ws", "GET /ws HTTP/1.1\r\n" + upgrade + "\r\n", 503},
 		{open, "/ws", "GET /ws HTTP/2.0\r\nHost: e\r\n\r\n", 505},
-		{open, "/healthz", "GET /healthz HTTP/1.1\r\nHost: e\r\n\r\n", 200},
-		{open, "/healthz", "GET /healthz HTTP/1.1\r\nHost: e\r\nHost: e\r\n\r\n", 400},
-		{open, "/healthz", "PUT /healthz HTTP/1.1\r\nHost: e\r\n\r\n", 405},
-		{unfed, "/healthz", "GET /healthz HTTP/1.1\r\nHost: e\r\n\r\n", 503},
+		{open, "/health", "GET /health HTTP/1.1\r\nHost: e\r\n\r\n", 200},
+		{open, "/health", "GET /health HTTP/1.1\r\nHost: e\r\nHost: e\r\n\r\n", 400},
+		{open, "/health", "PUT /health HTTP/1.1\r\nHost: e\r\n\r\n", 405},
+		{unfed, "/health", "GET /health HTTP/1.1\r\nHost: e\r\n\r\n", 503},
+		{open, "/sse", "GET /sse?topics=AAPL" + get + "\r\n", 200},
+		{open, "/sse", "GET /sse" + get + "\r\n", 400},
+		{closed, "/sse", "GET /sse?topics=AAPL HTTP/1.1\r\nHost: e\r\n\r\n", 401},
+		{open, "/sse", "GET /sse?topics=AAPL HTTP/1.1\r\nHost: e\r\nOrigin: https://evil.example\r\n\r\n", 403},
+		{open, "/sse", "POST /sse?topics=AAPL" + get + "\r\n", 405},
+		{open, "/prices", "GET /prices?topics=AAPL,NONE,a%20b" + get + "\r\n", 200},
+		{unfed, "/prices", "GET /prices?topics=AAPL HTTP/1.1\r\nHost: e\r\n\r\n", 200},
+		{open, "/prices", "GET /prices?topics=AAPL" + get + tag + "\r\n", 304},
+		{open, "/prices", "GET /prices" + get + "\r\n", 400},
+		{open, "/prices/{topic}", "GET /prices/AAPL" + get + "\r\n", 200},
+		{open, "/prices/{topic}", "GET /prices/AAPL" + get + tag + "\r\n", 304},
+		{open, "/prices/{topic}", "GET /prices/NONE" + get + "\r\n", 404},
+		{open, "/prices/{topic}", "GET /prices/a%20b" + get + "\r\n", 422},
+		{unfed, "/prices/{topic}", "GET /prices/AAPL HTTP/1.1\r\nHost: e\r\n\r\n", 503},
+		{open, "/topics", "GET /topics" + get + "\r\n", 200},
+		{open, "/topics", "GET /topics?limit=0" + get + "\r\n", 400},
+		{unfed, "/topics", "GET /topics HTTP/1.1\r\nHost: e\r\n\r\n", 404},
 	} {
-		res, body := answer(t, tt.e.addr, tt.request)
-		if res.Close && res.Header.Get("Connection") == "" {
-			res.Header.Set("Connection", "close") // net/http takes it away.
+		ask(tt.e, tt.path, tt.request, tt.want)
+	}
+	for path, target := range map[string]string{"/prices": "/prices?topics=AAPL", "/prices/{topic}": "/prices/AAPL?x", "/topics": "/topics?x"} {
+		ask(open, path, "GET "+target+"&interval=1"+get+"\r\n", 400)
+		ask(closed, path, "GET "+target+" HTTP/1.1\r\nHost: e\r\n\r\n", 401)
+		ask(open, path, "GET "+target+" HTTP/1.1\r\nHost: e\r\nOrigin: https://evil.example\r\n\r\n", 403)
+		ask(open, path, "PUT "+target+get+"\r\n", 405)
+		for range 1000 { // Two come within a second, sooner or later.
+			if ask(limited, path, "GET "+target+" HTTP/1.1\r\nHost: e\r\n\r\n", 0) == 429 {
+				break
+			}
 		}
-		if res.StatusCode != tt.want {
-			t.Errorf("%.60q is answered with %d, want %d", tt.request, res.StatusCode, tt.want)
-		}
-		if err := doc.check(tt.path, res, body); err != nil {
-			t.Errorf("%.60q: %v", tt.request, err)
-		}
-		seen[tt.path+" "+strconv.Itoa(res.StatusCode)] = true
 	}
 	for path, item := range doc.Paths {
 		for status := range item.Get.Responses {

@@ -30,6 +30,9 @@ var Commands = []string{
 	"command-ping", "command-ping-word",
 }
 
+// Answers are the kinds of JSON that plain HTTP answers with.
+var Answers = []string{"price", "prices", "names", "problem"}
+
 // Form says how a message is read.
 type Form int
 

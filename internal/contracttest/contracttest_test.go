@@ -60,6 +60,25 @@ func TestExamplesOfSchemas(t *testing.T) {
 	}
 }
 
+func TestExamplesOfAnswers(t *testing.T) {
+	for _, kind := range contracttest.Answers {
+		for _, example := range examples(t, kind) {
+			for _, form := range []contracttest.Form{contracttest.Promised, contracttest.Strict} {
+				if err := contracttest.Check(form, kind, example); err != nil {
+					t.Error(err)
+				}
+			}
+			more := []byte(`{"new":1,` + string(example[1:]))
+			if err := contracttest.Check(contracttest.Promised, kind, more); err != nil {
+				t.Errorf("a new member: %v", err)
+			}
+			if contracttest.Check(contracttest.Strict, kind, more) == nil || contracttest.Check(contracttest.Promised, kind, []byte(`{}`)) == nil {
+				t.Errorf("%s takes anything", kind)
+			}
+		}
+	}
+}
+
 // Each file is a kind that is tested, or common to them.
 func TestFilesAreKinds(t *testing.T) {
 	root, err := contracttest.Root()
@@ -74,7 +93,7 @@ func TestFilesAreKinds(t *testing.T) {
 	for _, file := range files {
 		got = append(got, strings.TrimSuffix(filepath.Base(file), ".json"))
 	}
-	want := append(kinds(), "common")
+	want := append(slices.Concat(kinds(), contracttest.Answers), "common")
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {

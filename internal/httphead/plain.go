@@ -112,13 +112,15 @@ func StatusText(status int) string { return statusText[status] }
 
 // BeginResponse begins a response whose connection goes on behind it, unless it is the last. The
 // caller appends further header lines, each with its CRLF, an empty one, and the body, which has
-// length bytes; without a type there is no body, and no length.
+// length bytes. Without a type, of 204 and 304, there is no body and no length.
 func BeginResponse(dst []byte, status int, contentType string, length int, last bool) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(dst, ' ')
-	dst = append(dst, statusText[status]...)
-	if contentType != "" {
+	if contentType == "" {
+		dst = append(dst, statusAlone[status]...)
+	} else {
+		dst = append(dst, statusText[status]...)
 		dst = append(dst, "\r\nContent-Type: "...)
 		dst = append(dst, contentType...)
 		dst = append(dst, "\r\nContent-Length: "...)

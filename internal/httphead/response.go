@@ -22,11 +22,14 @@ func (r *Refusal) Append(dst []byte) []byte {
 }
 
 var statusText = map[int]string{
-	200: "OK", 204: "No Content", 304: "Not Modified", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-	405: "Method Not Allowed", 422: "Unprocessable Content", 426: "Upgrade Required", 429: "Too Many Requests",
+	200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+	405: "Method Not Allowed", 422: "Unprocessable Entity", 426: "Upgrade Required", 429: "Too Many Requests",
 	431: "Request Header Fields Too Large", 503: "Service Unavailable",
 	505: "HTTP Version Not Supported",
 }
+
+// statusAlone has those of responses without a body.
+var statusAlone = map[int]string{204: "No Content", 304: "Not Modified"}
 
 // AppendResponse appends a whole HTTP/1.1 response after which the connection is
 // closed. header holds more header lines, each with its CRLF.

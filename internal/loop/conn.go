@@ -33,7 +33,7 @@ type conn struct {
 	replies uint32 // Bytes of answers that joined its backlog since that was empty.
 	fd      int32  // Its socket, as long as gc is not nil.
 
-	controlled uint16 // The second of its last control frame, of which there were controls. How many requests it has made, if it asks.
+	controlled uint16 // The second of its last control frame, of which there were controls; or the requests of one that asks.
 	controls   uint8
 	watched    bool // It is in the loop's list of unfinished conns.
 	stage      stage
@@ -70,7 +70,7 @@ func (c *conn) details() *details {
 //	stage                 state    moved on by                          ended for not doing so
 //	proxied, handshaking  opening  opened, and Shard.Open behind it     HandshakeTimeout
 //	talking, streaming    open     leave, which calls Shard.Closing     what visits find
-//	asking                asking   a request for something else, or leave   keepalive.go, what visits find
+//	asking                asking   a request for another route, or leave   what visits find, see keepalive.go
 //	leaving               closing  the peer, which closes: OnClose      CloseTimeout
 //	none: gc is nil       free     OnOpen, which calls Shard.Add
 //

@@ -22,7 +22,7 @@ func TestPaths(t *testing.T) {
 		status int
 	}{
 		{"/feed", 101}, {"/feed/", 101}, {"/feed?topics=A", 101}, {"/feed/?topics=A", 101}, {"/%66eed", 101}, {"/feed%2F", 404},
-		{"/prices/ws", 101}, {"/prices/ws/", 101}, {"/prices%2fws", 404}, {"/prices", 404}, {"/feed/x", 404}, {"//feed", 404}, {"/feed//", 404},
+		{"/prices/ws", 101}, {"/prices/ws/", 101}, {"/prices%2fws", 404}, {"/pricesx", 404}, {"/feed/x", 404}, {"//feed", 404}, {"/feed//", 404},
 		{"/FEED", 404}, {"/ws", 404}, {"/x/../feed", 404},
 		{"ws://edge.example/feed", 101}, {"wss://edge.example/feed/", 101}, {"http://edge.example/prices/ws?topics=A", 101},
 	} {

@@ -66,14 +66,15 @@ func (l *loop) tryPrices(c *conn, a *ask, end bool) (answered bool) {
 	}
 	l.asks.tag = l.tagOf(l.asks.tag[:0], a, sights)
 	known := len(a.none) > 0 && httphead.ListsTag(a.none, l.asks.tag)
-	if known && !end && l.now.Before(a.waitBy) && (a.kind == prices || sights != nil) {
+	none := a.kind == onePrice && (len(sights) == 0 || sights[0].Row == nil)
+	if known && !none && !end && l.now.Before(a.waitBy) {
 		a.waiting = true
 		l.awaitNews(c, a)
 		return false
 	}
 	feedDown := l.feedDown(sights)
 	switch {
-	case a.kind == onePrice && (len(sights) == 0 || sights[0].Row == nil):
+	case none:
 		l.noPrice(c, a, sights)
 	case known:
 		l.shard.GiveUp(c.id)

@@ -153,7 +153,7 @@ var Metrics = [Counters]fanout.Metric{
 	ProblemsAnswered:  {Name: "requests_total", Label: "answer", Value: "problem"},
 
 	Pages:        {Name: "pages_total", Help: "Requests for the live board."},
-	HealthChecks: {Name: "health_checks_total", Help: "Requests for -health-path on the client port."},
+	HealthChecks: {Name: "health_checks_total", Help: "Requests for health (-health-path) on the client port."},
 	Commands:     {Name: "commands_total", Help: "Client messages, by whether they were commands.", Label: "result", Value: "ok"},
 	Malformed:    {Name: "commands_total", Label: "result", Value: "malformed"},
 	BytesIn:      {Name: "bytes_received_total", Help: "Bytes received from clients."},

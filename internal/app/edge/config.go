@@ -43,6 +43,7 @@ type Config struct {
 	healthPath   string
 	versionField string
 	newTopics    guard.Rate
+	requests     guard.Rate
 	snapshotRate int // Bytes per second.
 	backlogTotal int // MiB.
 	page         bool
@@ -112,6 +113,7 @@ func (c *Config) validate() error {
 	errs.add(named(c.table.Validate(), tableFlags))
 	errs.add(c.log.Validate())
 	errs.add(named(c.newTopics.Validate(), newTopicsFlags))
+	errs.add(named(c.requests.Validate(), requestsFlags))
 	if most := c.loop.Shard.MaxTopics; c.newTopics.PerSecond > 0 && c.newTopics.Burst != 0 && c.newTopics.Burst < most {
 		errs.bad("-new-topics-burst-per-ip is %d, want -max-topics (%d) or more: a client may ask for as many at first", c.newTopics.Burst, most)
 	}
@@ -167,6 +169,7 @@ func (p *problems) bad(format string, args ...any) { p.add(fmt.Errorf(format, ar
 // The fields that errors of configurations begin with, and their flags.
 var (
 	loopFlags = strings.NewReplacer("Loops", "-loops", "MaxHead", "-max-head", "RetrySpread", "-retry-spread", "MaxSessions", "-max-sessions-per-user",
+		"KeepAlive", "-keep-alive", "FetchWait", "-fetch-timeout",
 		"Interval", "-interval", "Heartbeat", "-heartbeat", "PingInterval", "-ping-interval", "PongTimeout", "-pong-timeout",
 		"SlowTimeout", "-slow-timeout", "SlowRate", "-slow-rate", "IdleTimeout", "-idle-timeout",
 		"HandshakeTimeout", "-handshake-timeout", "MaxAge", "-max-age", "MaxTopics", "-max-topics",
@@ -175,6 +178,7 @@ var (
 		"Total.PerSecond", "-conn-rate", "Total.Burst", "-conn-burst",
 		"PerPrefix.PerSecond", "-conn-rate-per-ip", "PerPrefix.Burst", "-conn-burst-per-ip")
 	tableFlags     = strings.NewReplacer("StaleFloor", "-stale-floor", "StaleAfter", "-stale-after")
+	requestsFlags  = strings.NewReplacer("PerSecond", "-request-rate-per-ip", "Burst", "-request-burst-per-ip")
 	newTopicsFlags = strings.NewReplacer("PerSecond", "-new-topics-rate-per-ip", "Burst", "-new-topics-burst-per-ip")
 )
 
@@ -293,6 +297,7 @@ func (c *Config) fill() error {
 	c.page = c.hasBoard()
 	fillBurst(&c.loop.Guard.Total, 2*c.loop.Guard.Total.PerSecond)
 	fillBurst(&c.loop.Guard.PerPrefix, 10*c.loop.Guard.PerPrefix.PerSecond)
+	fillBurst(&c.requests, 10*c.requests.PerSecond)
 	fillBurst(&c.newTopics, max(8*c.newTopics.PerSecond, 4*c.loop.Shard.MaxTopics))
 	if c.backlogTotal == 0 {
 		c.backlogTotal = backlogShare(doctor.ReadMemory(os.DirFS("/")))

@@ -45,7 +45,7 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.IntVar(&c.loop.MaxConns, "max-conns", 0, "connections held at a time; 0 is what the limit of open files allows")
 	c.paths = paths{list: []string{loop.DefaultPath}}
 	fs.Var(&c.paths, "path", "`path` of the WebSocket, as often as there are several (or with commas between); a slash at its end does not matter")
-	fs.StringVar(&c.healthPath, "health-path", "", "`path` on the client port that answers 200 or 503 as /readyz does, for platforms that know one port only; empty for none")
+	fs.StringVar(&c.healthPath, "health-path", "", "`path` on the client port that answers 200 or 503 as /readyz does, for platforms that know one port only; empty for /health")
 	fs.BoolVar(&c.page, "page", false, "serve the live board at / (on with -demo)")
 	fs.DurationVar(&c.drainDelay, "drain-delay", 0, "time from SIGTERM until clients are sent away, in which /readyz is 503 already and everything else goes on; set it to what a balancer needs to notice, such as 5s")
 	fs.DurationVar(&c.drain, "drain", 10*time.Second, "time over which clients are sent away then; raise it with the number of clients")
@@ -93,10 +93,13 @@ func (c *Config) clientFlags(fs *flags.Set, shard *fanout.Config) {
 	fs.DurationVar(&shard.PingInterval, "ping-interval", 30*time.Second, "mean time between pings to a silent client, ±25%")
 	fs.DurationVar(&shard.PongTimeout, "pong-timeout", 15*time.Second, "from a ping until a client that stays silent is cut off")
 	fs.DurationVar(&shard.MaxAge, "max-age", 0, "how long a connection may be open, ±25%, at most 90 days (2160h); 0 is for ever")
-	fs.IntVar(&shard.CommandRate, "command-rate", fanout.DefaultCommandRate, "commands per second of a client; 0 is no limit")
+	fs.IntVar(&shard.CommandRate, "command-rate", fanout.DefaultCommandRate, "commands, or requests of plain HTTP, per second of a connection; 0 is no limit")
 	fs.IntVar(&shard.CommandBurst, "command-burst", fanout.DefaultCommandBurst, "commands at once of a client; who goes on after twice as many refused ones is cut off")
 	fs.IntVar(&shard.SubscribeRate, "subscribe-rate", fanout.DefaultSubscribeRate, "new topics per second of a client, and twice -max-topics at once; 0 is no limit")
 	fs.IntVar(&shard.MaxValueless, "max-valueless", 128, "topics of a client that are known to have no value and are not in -topics, beyond which it only gets topics that the edge has a value of; 0 is no limit. Raise it, or set -topics, if topics get their first value late in the day")
+	fs.DurationVar(&c.loop.KeepAlive, "keep-alive", loop.DefaultKeepAlive, "how long a connection of plain HTTP may be without a request, up to 1h")
+	fs.DurationVar(&c.loop.FetchWait, "fetch-timeout", loop.DefaultFetchWait, "how long a request of plain HTTP waits for a value that the edge does not hold, before it gets 503; 100ms to 30s")
+	fs.BoolVar(&c.loop.ListTopics, "list-topics", false, "answer /topics with the names of topics that the edge holds, as far as the client's token allows them")
 	fs.StringVar(&c.existing, "topics", "", "`patterns` of the topics that exist, by commas, such as AAPL,fx:*: the limits of topics that are new, or have no value, do not count them. Set it where many clients share an address")
 }
 
@@ -123,6 +126,8 @@ func (c *Config) accessFlags(fs *flags.Set, tokens *auth.Config, guard *guard.Co
 	fs.IntVar(&guard.Total.Burst, "conn-burst", 0, "new connections at once in all; 0 is twice -conn-rate")
 	fs.IntVar(&guard.PerPrefix.PerSecond, "conn-rate-per-ip", 0, "new connections per second of one address or /64; 0 is no limit")
 	fs.IntVar(&guard.PerPrefix.Burst, "conn-burst-per-ip", 0, "new connections at once of one address or /64; 0 is ten times -conn-rate-per-ip")
+	fs.IntVar(&c.requests.PerSecond, "request-rate-per-ip", 0, "requests of plain HTTP per second of one address or /64; 0 is no limit")
+	fs.IntVar(&c.requests.Burst, "request-burst-per-ip", 0, "the same at once; 0 is ten times -request-rate-per-ip")
 	fs.IntVar(&c.newTopics.PerSecond, "new-topics-rate-per-ip", 128, "topics per second that one address or /64 may be the first to ask for, other than those in -topics; 0 is no limit. Raise it, or set -topics, where a proxy does not tell who its clients are")
 	fs.IntVar(&c.newTopics.Burst, "new-topics-burst-per-ip", 0, "the same at once; 0 is eight times -new-topics-rate-per-ip, or four times -max-topics if that is more")
 	fs.IntVar(&c.snapshotRate, "snapshot-rate-per-ip", 4<<20, "bytes per second of snapshots above 4 KiB for one address or /64, and four times as many at once; beyond it they wait. 0 is no limit. Raise it where many clients share an address and have many topics")

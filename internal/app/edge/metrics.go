@@ -33,7 +33,7 @@ var metricTable = []metric{
 		to.put(1, v.Version, v.Commit, v.Go)
 	}},
 	{"connections", "Connections open now, by what they are doing.", "state", by(func(s *scrape) map[string]int {
-		return map[string]int{"handshake": s.loops.Opening, "open": s.loops.Open, "closing": s.loops.Closing}
+		return map[string]int{"handshake": s.loops.Opening, "open": s.loops.Open, "http": s.loops.Asking, "closing": s.loops.Closing}
 	})},
 	{"connections_max", "Connections that are held at a time at most.", "", one(func(s *scrape) int { return s.cfg.loop.MaxConns })},
 	{"connections_refused_total", "Requests answered with an error, by reason.", "reason", by(func(s *scrape) map[string]uint64 { return s.loops.Refused })},

@@ -35,6 +35,9 @@ func (p *paths) Set(text string) error {
 	return nil
 }
 
+// defaultHealth is where health is asked for if -health-path says nothing, and nobody else is there.
+const defaultHealth = "/health"
+
 // pathsMax bounds the paths of the WebSocket: an old one and a new one, or one of each proxy.
 const pathsMax = 16
 
@@ -71,9 +74,12 @@ func (c *Config) readPaths() error {
 	if n := len(c.loop.Paths); n < 1 || n > pathsMax {
 		errs.bad("-path names %d paths, want 1 to %d, such as %s", n, pathsMax, loop.DefaultPath)
 	}
+	c.paths.list = c.loop.Paths // What -check prints is in effect.
 	if c.healthPath != "" {
 		c.loop.HealthPath = take("health-path", c.healthPath, "the health check (-health-path)")
+		c.healthPath = c.loop.HealthPath
+	} else if at[defaultHealth] == "" {
+		c.loop.HealthPath = defaultHealth
 	}
-	c.paths.list, c.healthPath = c.loop.Paths, c.loop.HealthPath // What -check prints is in effect.
 	return errors.Join(errs...)
 }

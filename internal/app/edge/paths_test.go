@@ -56,3 +56,14 @@ func TestPathsThatCanNotBe(t *testing.T) {
 		}
 	}
 }
+
+// Health is at /health, unless it was put elsewhere or that path is somebody else's.
+func TestWhereHealthIs(t *testing.T) {
+	for args, want := range map[string]string{
+		"": "/health", "-health-path /well": "/well", "-health-path /health/": "/health", "-path /health": "", "-path /health -health-path /well": "/well",
+	} {
+		if c, err := Parse(strings.Fields(args)); err != nil || c.loop.HealthPath != want {
+			t.Errorf("%s: health at %q (%v), want %q", args, c.loop.HealthPath, err, want)
+		}
+	}
+}

@@ -289,6 +289,7 @@ func (e *edge) startServer() (err error) {
 	cfg, now, snapshots := e.cfg.loop, time.Now(), e.cfg.snapshotRate/fanout.SnapshotUnit
 	cfg.Log, cfg.Verifier, cfg.Ready = e.log, e.verifier, &e.isReady
 	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics
+	cfg.Requests = guard.NewPrefixLimit(e.cfg.requests, now)
 	cfg.Shard.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
 	if e.cfg.page {
 		cfg.Pages = map[string]*httphead.Page{"/": boardPage(pageFor(page, cfg.Paths[0]))}

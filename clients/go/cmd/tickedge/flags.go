@@ -45,7 +45,7 @@ func (c *config) flags() *flag.FlagSet {
 	fs.StringVar(&c.token, "token", "", "the token, for an edge that asks for one. Other users of the host can read it in the list of processes: better "+
 		tokenEnv+" in the environment, or -token-file")
 	fs.StringVar(&c.tokenFile, "token-file", "", "`file` with the token, read again when the token is about to end; or "+tokenFileEnv+" in the environment")
-	fs.DurationVar(&c.timeout, "timeout", 0, "how long to go on, such as 30s: 10s for get, no end for watch by default")
+	fs.DurationVar(&c.timeout, "timeout", 0, "how long to go on, such as 30s: 10s for get and prices, no end for watch by default")
 	fs.DurationVar(&c.interval, "interval", 0, "least `time` between two updates of a symbol, 100ms to 60s; the edge's own by default")
 	fs.BoolVar(&c.json, "json", false, "JSON lines on a terminal too")
 	return fs
@@ -87,9 +87,9 @@ func parse(args []string, getenv func(string) string) (config, error) {
 func (c *config) complete(words []string, given map[string]bool, getenv func(string) string) error {
 	switch {
 	case len(words) == 0:
-		return errors.New("say what to do: tickedge get SYMBOL… or tickedge watch SYMBOL…")
-	case words[0] != "get" && words[0] != "watch":
-		return fmt.Errorf("there is no command %q: get and watch", words[0])
+		return errors.New("say what to do: tickedge get SYMBOL…, tickedge watch SYMBOL… or tickedge prices SYMBOL…")
+	case words[0] != "get" && words[0] != "watch" && words[0] != "prices":
+		return fmt.Errorf("there is no command %q: get, watch and prices", words[0])
 	case len(words) == 1:
 		return fmt.Errorf("say of which symbols: tickedge %s SYMBOL…", words[0])
 	case slices.Contains(words[1:], ""):
@@ -107,7 +107,7 @@ func (c *config) complete(words []string, given map[string]bool, getenv func(str
 			c.symbols = append(c.symbols, word)
 		}
 	}
-	if c.command == "get" && c.timeout == 0 {
+	if c.command != "watch" && c.timeout == 0 {
 		c.timeout = getTimeout
 	}
 	if c.url == "" {
@@ -164,11 +164,12 @@ func usage() string {
 	var b strings.Builder
 	b.WriteString(`The newest values of a Tickedge edge.
 
-  tickedge get [flags] SYMBOL…    print the newest value of each, and end
-  tickedge watch [flags] SYMBOL…  show the newest values until Ctrl-C
+  tickedge get [flags] SYMBOL…     print the newest value of each, and end
+  tickedge watch [flags] SYMBOL…   show the newest values until Ctrl-C
+  tickedge prices [flags] SYMBOL…  the same as get by one request of plain HTTP
 
 `)
-	b.WriteString(wrap(`On a terminal both print a table, which watch redraws; otherwise, and with -json, a JSON object a line, with
+	b.WriteString(wrap(`On a terminal all print a table, which watch redraws; otherwise, and with -json, a JSON object a line, with
 		topic, state, value, n, conflated and ts, and code and reason where something is wrong. A value is what was published.
 		Flags may stand behind symbols too; behind -- all are symbols.`, 0) + "\n\n")
 	fs := new(config).flags()

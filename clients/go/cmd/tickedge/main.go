@@ -38,8 +38,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprint(stdout, usage())
 		return exitOK
 	}
-	if c.command == "get" {
+	switch c.command {
+	case "get":
 		return get(ctx, c, stdout, stderr)
+	case "prices":
+		return prices(ctx, c, stdout, stderr)
 	}
 	return watch(ctx, c, stdout, stderr)
 }
