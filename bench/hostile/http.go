@@ -50,7 +50,7 @@ func httpInputs(p *plan) []input {
 			})
 		})
 	all.add("200, closed; 1 × pipelined", "SECURITY.md", fmt.Sprintf("%d requests behind a long poll", pollsAtOnce), pipelinedPolls)
-	all.add(fmt.Sprintf("%d × 200, ended; %[1]d × keep_alive", p.idlers), "OPERATIONS.md", fmt.Sprintf("%d conns ask once and stay", p.idlers), idlers)
+	all.add(fmt.Sprintf("%d × 200, %[1]d × ended; %[1]d × keep_alive", p.idlers), "OPERATIONS.md", fmt.Sprintf("%d conns ask once and stay", p.idlers), idlers)
 	all.add(fmt.Sprintf("%d × waits; %[1]d × peer_gone or peer_reset", p.idlers), "SECURITY.md", fmt.Sprintf("%d conns wait for a change, and go", p.idlers), abandonedPolls)
 	return all
 }
@@ -190,7 +190,7 @@ func quietTopic(r *run) (path, tag string, err error) {
 		return "", "", err
 	}
 	defer p.Close()
-	if _, err := io.WriteString(p, head("GET "+path+" HTTP/1.1", hostField)); err != nil {
+	if _, err := io.WriteString(p, head("GET "+path+" HTTP/1.1", hostField, "Connection: close")); err != nil {
 		return "", "", err
 	}
 	res, err := http.ReadResponse(bufio.NewReader(p), nil)
@@ -217,16 +217,34 @@ func pipelinedPolls(r *run) string {
 	return what + "; " + r.edge.closed(before, 1, patience, "pipelined")
 }
 
-// idlers ask for a price and then for nothing. All are there at a time.
+// idlers ask for a price and then for nothing.
 func idlers(r *run) string {
 	before := r.edge.closings()
-	what := crowd(r.plan.idlers, r.plan.idlers, func(i int) string {
-		return r.edge.dial(i, func(p *peer) string {
-			_ = p.SetDeadline(time.Now().Add(stuckMax))
-			return p.web([]byte(plain())).String()
-		})
+	all := make(peers, r.plan.idlers)
+	what := crowd(len(all), 64, func(i int) string {
+		p, err := r.edge.connect(i, 0)
+		if err != nil {
+			return err.Error()
+		}
+		all[i] = p
+		if _, err := io.WriteString(p, plain()); err != nil {
+			return err.Error()
+		}
+		status, err := response(bufio.NewReader(p))
+		if err != nil {
+			return err.Error()
+		}
+		return fmt.Sprint(status)
 	})
-	return what + "; " + r.edge.closed(before, r.plan.idlers, patience, "keep_alive")
+	ends := crowd(len(all), 64, func(i int) string {
+		if all[i] == nil {
+			return "was not there"
+		}
+		defer all[i].Close()
+		_ = all[i].SetDeadline(time.Now().Add(stuckMax))
+		return all[i].end()
+	})
+	return what + ", " + ends + "; " + r.edge.closed(before, len(all), patience, "keep_alive")
 }
 
 // abandonedPolls wait for a change of a topic that never ticks, and are reset.

@@ -195,3 +195,22 @@ func TestPatternsAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// From a name that is not in the set, the next one is never behind a name that is.
+func TestPatternsNext(t *testing.T) {
+	for _, c := range []struct {
+		list        []string
+		after, want string // No want is none.
+	}{
+		{[]string{"B", "FX:*", "Z"}, "A", "B"}, {[]string{"B", "FX:*", "Z"}, "C", "FX:"}, {[]string{"B", "FX:*", "Z"}, "FY", "Z"}, {[]string{"B", "FX:*", "Z"}, "ZZ", ""},
+		{[]string{"FX:*"}, "A", "FX:"}, {[]string{"A"}, "B", ""}, {[]string{}, "A", ""},
+	} {
+		p, ok := newPatterns(c.list)
+		if !ok {
+			t.Fatalf("%q is refused", c.list)
+		}
+		if next, ok := p.Next(c.after); next != c.want || ok != (c.want != "") {
+			t.Errorf("%q after %s: %q, %v; want %q", c.list, c.after, next, ok, c.want)
+		}
+	}
+}

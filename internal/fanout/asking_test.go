@@ -31,7 +31,7 @@ func (w *world) want(id ConnID, names ...string) (codes []int) {
 // A loop hears of a conn when it wanted to, whatever the beats begin with.
 func TestDue(t *testing.T) {
 	for _, age := range []time.Duration{0, wrapAge} {
-		w := newWorld(t, testConfig(), all, age)
+		w := newWorld(t, testConfig(), 1000, age)
 		id, p := w.ask(3 * time.Second)
 		w.advance(2990 * time.Millisecond)
 		if p.due != 0 {
@@ -56,7 +56,7 @@ func TestDue(t *testing.T) {
 
 // What a conn asks for is told with why there is none, and held until it is given up.
 func TestSights(t *testing.T) {
-	w := newWorld(t, testConfig(), all, 0)
+	w := newWorld(t, testConfig(), 1000, 0)
 	id, _ := w.ask(time.Hour)
 	w.hold("A", "GONE")
 	w.publish("A", 1)
@@ -93,7 +93,7 @@ func TestSights(t *testing.T) {
 func TestLimitsOfWant(t *testing.T) {
 	cfg := testConfig()
 	cfg.MaxTopics, cfg.SubscribeRate, cfg.SubscribeBurst = 3, 1, 3
-	w := newWorld(t, cfg, all, 0)
+	w := newWorld(t, cfg, 1000, 0)
 	id, p := w.ask(time.Hour)
 	p.allowed = []string{"A", "B", "C", "D", "E"}
 	w.hold("E")
@@ -111,7 +111,7 @@ func TestLimitsOfWant(t *testing.T) {
 func TestRateOfRequests(t *testing.T) {
 	cfg := testConfig()
 	cfg.CommandRate, cfg.CommandBurst = 1, 5
-	w := newWorld(t, cfg, all, 0)
+	w := newWorld(t, cfg, 1000, 0)
 	id, _ := w.ask(time.Hour)
 	if level := w.shard.Request(id, 100); level != guard.Within {
 		t.Errorf("one that costs more than a burst: %v", level)
@@ -142,7 +142,7 @@ func TestAskingEnds(t *testing.T) {
 		Panic:  func(w *world, _ ConnID) { w.shard.EvictAll(Panic) },
 	} {
 		for _, age := range []time.Duration{0, wrapAge} {
-			w := newWorld(t, cfg, all, age)
+			w := newWorld(t, cfg, 1000, age)
 			id, p := w.ask(time.Hour)
 			w.want(id, "A")
 			w.advance(5 * time.Second)
@@ -158,7 +158,7 @@ func TestAskingEnds(t *testing.T) {
 // A conn that asks becomes any other: its topics are given up, and the deadline of a request's head
 // begins anew.
 func TestReopen(t *testing.T) {
-	w := newWorld(t, testConfig(), all, 0)
+	w := newWorld(t, testConfig(), 1000, 0)
 	id, p := w.ask(time.Hour)
 	w.want(id, "A")
 	w.advance(time.Minute)

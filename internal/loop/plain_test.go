@@ -187,7 +187,10 @@ func TestPriceThatDoesNotCome(t *testing.T) {
 	if wantProblem(t, res, body, 503, 503); res.Header.Get("Retry-After") == "" || res.Close {
 		t.Errorf("%v", res.Header)
 	}
-	_, body = c.get("/prices?topics=HELD,SLOW")
+	res, body = c.get("/prices?topics=HELD,SLOW&interval=5000")
+	if cache := res.Header.Get("Cache-Control"); cache != "no-cache" {
+		t.Errorf("what may be there in a moment is cached: %q", cache)
+	}
 	if want := `{"d":[{"s":"HELD","n":1,"v":1}],"missing":[{"topic":"SLOW","code":503}]}`; body != want {
 		t.Errorf("%q, want %q", body, want)
 	}
@@ -242,16 +245,19 @@ func TestLongPoll(t *testing.T) {
 	c := dialRaw(t, e.Addr())
 	res, _ := c.get("/prices?topics=A,B")
 	tag := "If-None-Match: " + res.Header.Get("ETag")
-	before := e.table.Subscriptions()
+	before, begin := e.table.Subscriptions(), time.Now()
 	c.send([]byte(request("GET", "/prices?topics=A,B&wait=30s", tag)))
 	until(t, func() bool { return e.table.Subscriptions() == before+2 }, "the topics to be held")
 	e.publish("B", `2`)
 	if res, body := c.reply("GET"); res.StatusCode != 200 || body != `{"d":[{"s":"A","n":1,"v":1},{"s":"B","n":2,"v":2}],"missing":[]}` {
 		t.Errorf("%s %q", res.Status, body)
 	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("answered after %v, which is no window", took)
+	}
 	res, _ = c.get("/prices?topics=A,B")
 	tag = "If-None-Match: " + res.Header.Get("ETag")
-	begin := time.Now()
+	begin = time.Now()
 	if res, _ := c.get("/prices?topics=A,B&wait=300ms", tag); res.StatusCode != 304 || time.Since(begin) < 300*time.Millisecond {
 		t.Errorf("%s after %v", res.Status, time.Since(begin))
 	}

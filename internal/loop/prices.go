@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"slices"
 	"strconv"
 	"time"
 
@@ -72,6 +73,9 @@ func (l *loop) tryPrices(c *conn, a *ask, end bool) (answered bool) {
 		l.awaitNews(c, a)
 		return false
 	}
+	if a.maxAge > 0 && a.passing(sights) {
+		a.maxAge = 0
+	}
 	feedDown := l.feedDown(sights)
 	switch {
 	case none:
@@ -83,6 +87,14 @@ func (l *loop) tryPrices(c *conn, a *ask, end bool) (answered bool) {
 		l.values(c, a, sights, feedDown)
 	}
 	return true
+}
+
+// passing reports whether a topic has no row for a reason that may soon be over. No cache is to
+// answer so for longer.
+func (a *ask) passing(sights []fanout.Sight) bool {
+	soon := func(code int) bool { return code == protocol.ErrTooFast || code == protocol.ErrNotNow }
+	return slices.ContainsFunc(sights, func(s fanout.Sight) bool { return soon(s.Code) }) ||
+		slices.ContainsFunc(a.rejected, func(r protocol.Rejected) bool { return soon(r.Code) })
 }
 
 // awaitNews has a request looked at again after a window, or when its time is over.
