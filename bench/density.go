@@ -138,15 +138,21 @@ func densityPointOf(res *result, before, after lab.Kernel) *densityPoint {
 	return p
 }
 
+// to is the RSS of one server to that of another in the same state, 0 if that did not take part.
+func (d *density) to(name string, p *densityPoint) float64 {
+	for _, of := range d.Servers {
+		if of.Server == name && of.State == p.State {
+			return ratio(p.RSS, of.RSS)
+		}
+	}
+	return 0
+}
+
 // conclude forms the ratios and gathers the problems.
 func (d *density) conclude() {
 	for i := range d.Servers {
 		p := &d.Servers[i]
-		for _, of := range d.Servers {
-			if of.Server == gnetName && of.State == p.State {
-				p.RSSToGnet = ratio(p.RSS, of.RSS)
-			}
-		}
+		p.RSSToGnet = d.to(gnetName, p)
 		d.take(p.name(), p.Raw.Problems, nil)
 	}
 	d.conclusion.conclude()
@@ -170,6 +176,9 @@ func (d *density) tables() []*table {
 
 func (d *density) report(r *report) {
 	for _, p := range d.Servers {
+		if to := d.to(edgeName, &p); to != 0 && p.Server == eventsName {
+			r.atMost(limit{"RSS per stream of events, " + p.State, single(to), "%.2f", " × WebSockets", framingGoal, 0, false})
+		}
 		if p.Server != edgeName {
 			continue
 		}

@@ -103,6 +103,8 @@ type fanoutServer struct {
 	ToFloor     *spread       `json:"cpu_to_floor,omitempty"`
 	NetToFloor  *spread       `json:"cpu_net_of_feed_to_floor,omitempty"`
 	ToGorilla   *spread       `json:"cpu_to_gorilla,omitempty"`
+	ToEdge      *spread       `json:"cpu_to_edge,omitempty"` // Of streams of events.
+	RSSToEdge   *spread       `json:"rss_to_edge,omitempty"` // The same.
 	Rounds      []fanoutRound `json:"rounds"`
 }
 
@@ -164,7 +166,8 @@ func (f *fanoutResult) roundsOf(name string) []fanoutRound {
 // conclude compares the rounds.
 func (f *fanoutResult) conclude() {
 	cpu := func(r *fanoutRound) float64 { return r.CPUPerFrame }
-	floor, gorilla, feed := f.roundsOf(floorName), f.roundsOf(gorillaName), f.roundsOf(feedName)
+	rss := func(r *fanoutRound) float64 { return r.RSSPerConn }
+	edge, floor, gorilla, feed := f.roundsOf(edgeName), f.roundsOf(floorName), f.roundsOf(gorillaName), f.roundsOf(feedName)
 	for i := range f.Servers {
 		s := &f.Servers[i]
 		s.CPUPerFrame = over(s.Rounds, cpu)
@@ -173,7 +176,7 @@ func (f *fanoutResult) conclude() {
 		s.P50 = over(s.Rounds, func(r *fanoutRound) float64 { return r.Staleness.P50 })
 		s.P99 = over(s.Rounds, func(r *fanoutRound) float64 { return r.Staleness.P99 })
 		s.P999 = over(s.Rounds, func(r *fanoutRound) float64 { return r.Staleness.P999 })
-		s.RSSPerConn = over(s.Rounds, func(r *fanoutRound) float64 { return r.RSSPerConn })
+		s.RSSPerConn = over(s.Rounds, rss)
 		for n, r := range s.Rounds {
 			f.take(fmt.Sprintf("%s in round %d", s.Name, n+1), r.Problems, r.Behind)
 		}
@@ -181,7 +184,13 @@ func (f *fanoutResult) conclude() {
 			continue // Its frames are few and large.
 		}
 		s.ToFloor, s.ToGorilla = ratioTo(s.Rounds, floor, cpu), ratioTo(s.Rounds, gorilla, cpu)
-		if s.Name == edgeName && feed != nil {
+		if s.Name == eventsName {
+			s.ToEdge, s.RSSToEdge = ratioTo(s.Rounds, edge, cpu), ratioTo(s.Rounds, edge, rss)
+		}
+		if s.ToEdge != nil {
+			f.notes = append(f.notes, fmt.Sprintf("streams of events to WebSockets: CPU per frame %s, RSS per conn %s", s.ToEdge.text("%.2f"), s.RSSToEdge.text("%.2f")))
+		}
+		if (s.Name == edgeName || s.Name == eventsName) && feed != nil {
 			net := netOfFeed(s.Rounds, feed)
 			spread := spreadOf(net)
 			s.CPUNet = &spread
@@ -233,7 +242,7 @@ func (f *fanoutResult) report(r *report) {
 }
 
 func (f *fanoutResult) addGoals(r *report) {
-	edge, gorilla := f.find(edgeName), f.find(gorillaName)
+	edge, gorilla, events := f.find(edgeName), f.find(gorillaName), f.find(eventsName)
 	if edge == nil {
 		return
 	}
@@ -243,6 +252,11 @@ func (f *fanoutResult) addGoals(r *report) {
 		r.atMost(limit{"CPU per frame, net of feed" + under, *edge.NetToFloor, "%.2f", " × floor", frameGoal, frameFar, behind})
 	}
 	r.staleness("p99 of staleness"+under, edge.P99, f.wasBehind(edgeName))
+	if events != nil {
+		behind := f.wasBehind(edgeName, eventsName)
+		r.atMost(limit{"CPU per frame of streams of events" + under, *events.ToEdge, "%.2f", " × WebSockets", framingGoal, 0, behind})
+		r.atMost(limit{"RSS per stream of events" + under, *events.RSSToEdge, "%.2f", " × WebSockets", framingGoal, 0, behind})
+	}
 	if gorilla != nil {
 		rss := func(r *fanoutRound) float64 { return r.RSSPerConn }
 		memory := ratiosOf(each(edge.Rounds, rss), each(gorilla.Rounds, rss))

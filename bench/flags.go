@@ -73,6 +73,7 @@ type holdConfig struct {
 	load
 	addr    string
 	path    string
+	events  bool // They are streams of server-sent events.
 	pattern string
 	pids    []int
 }
@@ -108,7 +109,8 @@ func parseHold(args []string, stdout io.Writer) (*holdConfig, error) {
 	f := flag.NewFlagSet("bench hold", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`host:port` of the edge")
-	f.StringVar(&c.path, "path", "/ws", "path of the handshake")
+	f.StringVar(&c.path, "path", "", "path of the handshake; empty is /ws, or /sse")
+	f.BoolVar(&c.events, "sse", false, "open streams of server-sent events in place of WebSockets")
 	c.flags(f)
 	f.Lookup("connect-rate").Usage += "; lower it if the edge refuses with 503"
 	f.Lookup("interval").Usage = "window to ask for; 0 takes the edge's own"
@@ -118,6 +120,9 @@ func parseHold(args []string, stdout io.Writer) (*holdConfig, error) {
 	pids := f.String("pid", "", "`processes` of the edge, with commas between them; their CPU and memory are measured")
 	if err := parseFlags(f, args, "", "flags are given as -name value, such as -conns 10000", stdout); err != nil {
 		return nil, err
+	}
+	if c.path == "" {
+		c.path = map[bool]string{false: "/ws", true: "/sse"}[c.events]
 	}
 	return c, errors.Join(c.readPIDs(*pids), c.validate())
 }
@@ -216,17 +221,13 @@ func (c *holdConfig) swarms() ([]swarm.Config, error) {
 	addr := tcp.AddrPort()
 	target := c.path
 	if c.window > 0 {
-		sep := "?"
-		if strings.Contains(target, "?") {
-			sep = "&"
-		}
-		target += sep + "interval=" + strconv.FormatInt(c.window.Milliseconds(), 10)
+		target = swarm.WithQuery(target, "interval="+strconv.FormatInt(c.window.Milliseconds(), 10))
 	}
 	var shares []swarm.Config
 	for w, first := 0, 0; w < c.workers; w++ {
 		share := (c.conns - first) / (c.workers - w)
 		shares = append(shares, swarm.Config{
-			Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Host: c.addr, Target: target,
+			Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Host: c.addr, Target: target, Events: c.events,
 			First: first, Conns: share, Rate: c.connRate * float64(share) / float64(c.conns),
 			Topics: c.topics, Universe: c.universe, Pattern: c.pattern, Seed: c.seed, Apart: c.apart,
 			Churn: c.churn * float64(share) / float64(c.conns),

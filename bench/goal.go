@@ -31,6 +31,10 @@ const (
 	tickGoal                      = 1.10          // CPU that more ticks add, to that of the feed alone.
 	stalenessGoal, stalenessFar   = 100.0, 20.0   // Of p99, in ms over the window.
 	usualMemoryGoal, usualCPUGoal = 0.1, 0.5      // To the usual design.
+	framingGoal                   = 1.10          // CPU and memory of streams of events, to WebSockets.
+	requestsGoal                  = 100.0         // Ms from a request to its answer, at p95.
+	besideGoal                    = 50.0          // Ms of p99 of staleness beside requests, to that without.
+	nginxGoal                     = 0.5           // Answers per second, to a static file of nginx.
 	feedLagGoal, feedLagFar       = 100.0, 20.0   // Ms, at the worst moment.
 	feedCPUGoal, feedCPUFar       = 4.0, 2.5      // µs per message, clients included: 80 and 50 % of a core for 200,000/s.
 

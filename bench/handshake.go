@@ -45,9 +45,9 @@ type handshakeRound struct {
 func runHandshake(args []string, stdout, stderr io.Writer) int {
 	c := newLab("handshake", 10_000, time.Second, "-loops 1")
 	f := newLabFlags(c)
-	c.serversFlag(f, targetNames()...)
+	c.serversFlag(f, edgeName, floorName, gnetName, gorillaName, coderName)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is measured")
-	return c.run(f, args, stdout, stderr, nil, (*session).handshake)
+	return c.run(f, args, stdout, stderr, c.framesOnly, (*session).handshake)
 }
 
 // handshake opens and closes conns at one server after the other, in rounds. There are

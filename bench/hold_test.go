@@ -66,6 +66,18 @@ func TestHoldCleanServer(t *testing.T) {
 	}
 }
 
+func TestHoldStreams(t *testing.T) {
+	addr := fakeedge.Scripted(t, func(c *fakeedge.Conn) {
+		c.Event("snapshot", fakeedge.Rows("snapshot", c.Stream(), 1, 0))
+		c.Gone()
+	})
+	code, stdout, stderr := bench("hold", "-sse", "-addr", addr.String(), "-conns", "6", "-topics", "2", "-for", "100ms", "-workers", "2", "-json")
+	var res result
+	if err := json.Unmarshal([]byte(stdout), &res); err != nil || code != exitGood || res.Acked != 6 || res.Snapshot.Rows != 12 {
+		t.Errorf("exit code %d, %v\n%s%s", code, err, stdout, stderr)
+	}
+}
+
 func TestHoldServerThatMisbehaves(t *testing.T) {
 	addr := fakeedge.Scripted(t, func(c *fakeedge.Conn) {
 		topics := c.Open()

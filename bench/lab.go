@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -103,6 +104,9 @@ func quoted(text string) string {
 func (c *labConfig) holdConfig(s *lab.Server, conns, topics int) (*holdConfig, error) {
 	h := &holdConfig{load: c.load, addr: s.Addr, path: "/ws", pattern: lab.TopicPattern, pids: s.PIDs()}
 	h.conns, h.topics, h.window = conns, topics, 0 // The window is the server's own.
+	if s.Events {
+		h.path, h.events = "/sse", true
+	}
 	err := h.validate()
 	if c.window < windowMin || c.window > windowMax {
 		err = errors.Join(err, fmt.Errorf("-interval %v: want %v to %v, such as -interval 500ms", c.window, windowMin, windowMax))
@@ -134,6 +138,14 @@ func (c *labConfig) run(f *flag.FlagSet, args []string, stdout, stderr io.Writer
 // serversFlag is for the modes that compare servers.
 func (c *labConfig) serversFlag(f *flag.FlagSet, names ...string) {
 	f.StringVar(&c.servers, "servers", strings.Join(names, ","), "`list` of servers out of "+strings.Join(targetNames(), ","))
+}
+
+// framesOnly is the check of modes whose clients know WebSockets only.
+func (c *labConfig) framesOnly() error {
+	if slices.ContainsFunc(c.targets, func(t target) bool { return t.events }) {
+		return fmt.Errorf("-servers %s: streams of events are opened by density and fanout only", c.servers)
+	}
+	return nil
 }
 
 // setDefault gives a common flag the default of one mode.

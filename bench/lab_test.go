@@ -6,6 +6,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -92,8 +94,8 @@ func TestInterruptEndsEverything(t *testing.T) {
 
 func TestDensity(t *testing.T) {
 	var res density
-	labBench(t, &res, "density")
-	if len(res.Servers) != 4 {
+	labBench(t, &res, "density", "-servers", "edge,gnet,edge-sse")
+	if len(res.Servers) != 6 {
 		t.Fatalf("%+v", res)
 	}
 	for _, p := range res.Servers {
@@ -116,8 +118,45 @@ func TestFanout(t *testing.T) {
 		t.Fatalf("%+v", res)
 	}
 	for _, s := range res.Servers {
+		if (s.Name == eventsName) != (s.ToEdge != nil && s.RSSToEdge != nil) {
+			t.Errorf("%s: to WebSockets %v and %v", s.Name, s.ToEdge, s.RSSToEdge)
+		}
 		if r := s.Rounds[0]; r.Staleness.Rows == 0 || (s.Name != feedName) != (r.Frames > 25) {
 			t.Errorf("%s: %+v", s.Name, r)
+		}
+	}
+}
+
+// The conns of edge-sse are what they are taken for.
+func TestStreamsAreStreams(t *testing.T) {
+	l, err := lab.New(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // The test is over.
+	c := newLab("fanout", 5, time.Second, "")
+	newLabFlags(c)
+	s := &session{labConfig: c, lab: l, ctx: t.Context(), stderr: io.Discard}
+	if err := s.ticks(0); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{edgeName: "websocket", eventsName: "sse"} {
+		found, err := findTargets(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.holdAt(found[0], c, 5, 10, func(server *lab.Server, moment int) error {
+			if moment != atEnd {
+				return nil
+			}
+			var opened map[string]float64
+			return until(t.Context(), time.Minute, 50*time.Millisecond, func() (bool, error) {
+				m, err := server.Metrics()
+				opened = m.By("edge_connections_opened_total", "transport")
+				return opened[want] == 5, err
+			}, func() error { return fmt.Errorf("%s: opened %v", name, opened) })
+		}); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -152,6 +191,20 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+func TestHTTP(t *testing.T) {
+	var res httpResult
+	labBench(t, &res, "http", "-requests", "200", "-clients", "20", "-rounds", "1")
+	if res.Requests.Sent < 100 || res.Requests.Opened != 20 || res.Requests.P95 == 0 || res.With.Staleness.Rows == 0 || res.Without.Staleness.Rows == 0 {
+		t.Errorf("%+v", res)
+	}
+	if !lab.HasTools("nginx", "wrk") {
+		t.Skip("there is no nginx or no wrk (make deps)")
+	}
+	if r := res.Rounds; len(r) != 1 || r[0].Edge == 0 || r[0].Nginx == 0 || r[0].Bytes < 20 || res.ToNginx.Median == 0 {
+		t.Errorf("beside nginx: %+v", r)
+	}
+}
+
 func TestFeed(t *testing.T) {
 	var res feedResult
 	labBench(t, &res, "feed", "-topics", "2", "-interval", "500ms", "-set")
@@ -177,6 +230,11 @@ func TestLabModesWrongFlags(t *testing.T) {
 		{"storm -storm 0", "-storm 0: want 1 or more"},
 		{"slow -share 0", "such as -share 5"},
 		{"slow -for 5s", "or nobody is evicted"},
+		{"saturate -servers edge,edge-sse", "opened by density and fanout only"},
+		{"handshake -servers edge-sse", "opened by density and fanout only"},
+		{"http -requests 0", "such as -requests 5000"},
+		{"http -clients 0", "-clients 0: want 1 or more"},
+		{"http -request-topics 257", "want 1 to 256"},
 		{"fanout -nonsense", "not defined: -nonsense"},
 		{"feed -universe 200000", "have 100000 at most"},
 		{"feed -for 500ms", "want 1s or more"},

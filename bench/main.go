@@ -19,7 +19,7 @@
 //	report.go    report.md of a run
 //	goal.go      what the edge is meant to reach
 //	all.go       all modes, one after the other
-//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, scale.go, soak.go, feed.go: a mode
+//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, http.go, scale.go, soak.go, feed.go: a mode
 //	             each, from its flags to what it adds to the report; feed_result.go is the second half of the last
 //	profile.go   what an edge spends its CPU on
 package main
@@ -53,6 +53,7 @@ var modes = []mode{
 	{"handshake", "CPU per handshake: edge, floor, bare gnet and the usual designs", runHandshake},
 	{"storm", "what it does to those connected when many connect at once", runStorm},
 	{"slow", "what clients that never read do to the others", runSlow},
+	{"http", "requests for rows over plain HTTP beside conns, and what nginx would make of them", runHTTP},
 	{"scale", "100,000 conns on one host, and how many of them it can give every frame", runScale},
 	{"soak", "clients that come and go, and whether anything of them is left at the edge", runSoak},
 	{"feed", "100,000 topics and 200,000 messages a second through one Pub/Sub connection", runFeed},

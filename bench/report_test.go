@@ -68,7 +68,7 @@ func TestReportOfFanout(t *testing.T) {
 	}
 	for name, rounds := range map[string][]fanoutRound{
 		edgeName: round(22, 22, 3000, 550), feedName: round(0, 10, 0, 0), floorName: round(10, 10, 10, 500),
-		gorillaName: round(40, 40, 20_000, 600),
+		gorillaName: round(40, 40, 20_000, 600), eventsName: round(23.1, 23, 3600, 560),
 	} {
 		f.find(name).Rounds = rounds
 	}
@@ -78,6 +78,8 @@ func TestReportOfFanout(t *testing.T) {
 		"| p99 of staleness (10 topics per conn, 20000 ticks/s) | 550 ms | ≤ 600 ms | ≤ 520 ms | yes |",
 		"| RSS per conn (10 topics per conn, 20000 ticks/s) | 0.150 × gorilla | ≤ 0.100 × gorilla |  | NO |",
 		"| CPU per frame, feed included (10 topics per conn, 20000 ticks/s) | 0.55 × gorilla | ≤ 0.50 × gorilla |  | NO |",
+		"| CPU per frame of streams of events (10 topics per conn, 20000 ticks/s) | 1.05 × WebSockets | ≤ 1.10 × WebSockets |  | yes |",
+		"| RSS per stream of events (10 topics per conn, 20000 ticks/s) | 1.20 × WebSockets | ≤ 1.10 × WebSockets |  | NO |",
 		"| edge, net of feed | 12.00 | 1.20 |  |  |  |  |  |  |  |",
 		"![CPU per frame by server](cpu.svg)", "![staleness of rows by server](staleness.svg)", "## The run")
 
@@ -91,11 +93,13 @@ func TestReportOfDensity(t *testing.T) {
 	d := &density{Conns: 15_000, Topics: 10, Servers: []densityPoint{
 		{Server: edgeName, State: idleState, RSS: 740, Heap: 900, Slab: 7000, Goroutines: 24, GoBefore: 20, Raw: &result{}},
 		{Server: gnetName, State: idleState, RSS: 650, Slab: 7000, Raw: &result{}},
+		{Server: eventsName, State: idleState, RSS: 777, Raw: &result{}},
 		{Server: edgeName, State: fanoutState, RSS: 1010, Goroutines: 15_020, GoBefore: 20, Raw: &result{}},
 	}}
 	d.conclude()
 	wantLines(t, reported(t, testConfig("density"), d),
 		"| RSS per conn, idle | 740 B | ≤ 1000 B | ≤ 750 B | yes, stretch too |",
+		"| RSS per stream of events, idle | 1.05 × WebSockets | ≤ 1.10 × WebSockets |  | yes |",
 		"| goroutines with 15000 conns, idle; 20 without | 24 | ≤ 30 |  | yes |",
 		"| RSS per conn, fan-out | 1010 B | ≤ 1000 B | ≤ 750 B | NO |",
 		"| goroutines with 15000 conns, fan-out; 20 without | 15020 | ≤ 30 |  | NO |",

@@ -53,7 +53,7 @@ func runSaturate(args []string, stdout, stderr io.Writer) int {
 		if err == nil && c.conns+sampleConns > each {
 			err = fmt.Errorf("-conns %d: want no more than %d here", c.conns, each-sampleConns)
 		}
-		return err
+		return errors.Join(err, c.framesOnly())
 	}, func(s *session) (outcome, error) { return s.saturate(*feedRate) })
 }
 

@@ -19,19 +19,19 @@ const stormRate = 1e9
 // stormResult is what a storm of connects does to those that are connected.
 type stormResult struct {
 	conclusion
-	Conns    int       `json:"conns"`
-	Storm    int       `json:"storm_conns"`
-	Calm     stormHold `json:"calm"`  // The same conns without a storm.
-	Stormy   stormHold `json:"storm"` // And with it.
-	Seconds  float64   `json:"storm_seconds"`
-	PerSec   float64   `json:"handshakes_per_second"`
-	CPU      float64   `json:"cpu_us_per_handshake"` // What the edge used more than in the calm.
-	Snapshot staleness `json:"staleness_of_snapshots"`
-	Refused  uint64    `json:"refused"`
+	Conns    int        `json:"conns"`
+	Storm    int        `json:"storm_conns"`
+	Calm     besideHold `json:"calm"`  // The same conns without a storm.
+	Stormy   besideHold `json:"storm"` // And with it.
+	Seconds  float64    `json:"storm_seconds"`
+	PerSec   float64    `json:"handshakes_per_second"`
+	CPU      float64    `json:"cpu_us_per_handshake"` // What the edge used more than in the calm.
+	Snapshot staleness  `json:"staleness_of_snapshots"`
+	Refused  uint64     `json:"refused"`
 }
 
-// stormHold is the conns that were there before.
-type stormHold struct {
+// besideHold is conns that are held while something goes on beside them, or nothing does.
+type besideHold struct {
 	Staleness  staleness `json:"staleness"`
 	PerConn    spread    `json:"frames_per_conn_per_second"`
 	CPUSeconds float64   `json:"cpu_seconds"`
@@ -88,20 +88,34 @@ func (s *session) storm(conns int) (outcome, error) {
 	return res, nil
 }
 
-func (res *stormResult) conclude(calm, stormy, newcomers *result) {
-	hold := func(r *result) stormHold {
-		cpu := r.sum(func(s *serverCost) float64 { return s.CPUSeconds })
-		return stormHold{Staleness: r.Update, PerConn: r.PerConn, Seconds: r.HoldSeconds, CPUSeconds: cpu}
+func besideHoldOf(r *result) besideHold {
+	cpu := r.sum(func(s *serverCost) float64 { return s.CPUSeconds })
+	return besideHold{Staleness: r.Update, PerConn: r.PerConn, Seconds: r.HoldSeconds, CPUSeconds: cpu}
+}
+
+// more is the CPU that was used more than in the same time of another hold.
+func (h *besideHold) more(than *besideHold) (seconds float64) {
+	return h.CPUSeconds - than.CPUSeconds*ratio(h.Seconds, than.Seconds)
+}
+
+// besideTable compares holds by their names.
+func besideTable(names [2]string, of [2]besideHold) *table {
+	t := newTable("those held", "p50 ms:%.0f", "p99 ms:%.0f", "p99.9 ms:%.0f", "max ms:%.0f", "frames per conn and s: min:%.2f", "median:%.2f", "max:%.2f")
+	for i, h := range of {
+		t.row(names[i], h.Staleness.P50, h.Staleness.P99, h.Staleness.P999, h.Staleness.Max, h.PerConn.Min, h.PerConn.Median, h.PerConn.Max)
 	}
-	res.Calm, res.Stormy = hold(calm), hold(stormy)
+	return t
+}
+
+func (res *stormResult) conclude(calm, stormy, newcomers *result) {
+	res.Calm, res.Stormy = besideHoldOf(calm), besideHoldOf(stormy)
 	res.Seconds, res.Snapshot, res.Refused = newcomers.ConnectSeconds, newcomers.Snapshot, newcomers.Refused.Total()
 	res.PerSec = ratio(float64(newcomers.Connected), res.Seconds)
 	if left := 0.8 * stormy.HoldSeconds; res.Seconds > left {
 		res.problem("the storm took %.1f s, and the others were held for %.1f s of it: ask for a longer -for", res.Seconds, left)
 	}
 	// The newcomers' frames of their short hold are in it too.
-	more := res.Stormy.CPUSeconds - res.Calm.CPUSeconds*ratio(res.Stormy.Seconds, res.Calm.Seconds)
-	res.CPU = ratio(1e6*more, float64(newcomers.Connected))
+	res.CPU = ratio(1e6*res.Stormy.more(&res.Calm), float64(newcomers.Connected))
 	res.take("calm", calm.Problems, nil)
 	res.take("storm", stormy.Problems, nil)
 	res.take("newcomers", newcomers.Problems, nil)
@@ -115,13 +129,7 @@ func (res *stormResult) headline() string {
 }
 
 func (res *stormResult) tables() []*table {
-	t := newTable("those held", "p50 ms:%.0f", "p99 ms:%.0f", "p99.9 ms:%.0f", "max ms:%.0f", "frames per conn and s: min:%.2f", "median:%.2f", "max:%.2f")
-	row := func(name string, h stormHold) {
-		t.row(name, h.Staleness.P50, h.Staleness.P99, h.Staleness.P999, h.Staleness.Max, h.PerConn.Min, h.PerConn.Median, h.PerConn.Max)
-	}
-	row("calm", res.Calm)
-	row("storm", res.Stormy)
-	return []*table{t}
+	return []*table{besideTable([2]string{"calm", "storm"}, [2]besideHold{res.Calm, res.Stormy})}
 }
 
 func (res *stormResult) report(r *report) {

@@ -17,24 +17,29 @@ type target struct {
 	name string
 	dir  string // Of its program, in the source tree.
 	feed bool   // It takes its ticks from Redis. The others make rows inside.
+
+	events bool // Its conns are streams of server-sent events.
 }
 
 // Names of targets with a part in the results.
 const (
 	edgeName    = "edge"
+	eventsName  = "edge-sse" // The edge, with streams of server-sent events.
 	floorName   = "floor"
 	gnetName    = "gnet"
 	gorillaName = "gorilla" // The usual design: goroutines per conn, a queue per conn.
+	coderName   = "coder"
 )
 
-var edgeTarget = target{edgeName, "cmd/edge", true}
+var edgeTarget = target{edgeName, "cmd/edge", true, false}
 
 var targets = []target{
 	edgeTarget,
-	{floorName, "bench/floor", false},
-	{gnetName, "bench/yard/gnet", false},
-	{gorillaName, "bench/yard/gorilla", true},
-	{"coder", "bench/yard/coder", true},
+	{floorName, "bench/floor", false, false},
+	{gnetName, "bench/yard/gnet", false, false},
+	{gorillaName, "bench/yard/gorilla", true, false},
+	{coderName, "bench/yard/coder", true, false},
+	{eventsName, edgeTarget.dir, true, true},
 }
 
 // findTargets reads a list of names with commas between them.
@@ -65,8 +70,12 @@ func targetNames() (names []string) {
 func (t target) start(l *lab.Lab, s *labConfig) (*lab.Server, error) {
 	window := []string{"-interval", s.window.String()}
 	switch {
-	case t.name == edgeName:
-		return l.Edge(s.redis, 1, append(window, s.edgeArgs...)...)
+	case t.dir == edgeTarget.dir:
+		server, err := l.Edge(s.redis, 1, append(window, s.edgeArgs...)...)
+		if err == nil {
+			server.Events = t.events
+		}
+		return server, err
 	case t.feed:
 		return l.Yardstick(t.name, t.dir, append(window, "-redis", s.redis)...)
 	}

@@ -74,3 +74,14 @@ func FuzzEnd(f *testing.F) {
 		}
 	})
 }
+
+// What an event costs beside its payload, here an update of ten rows.
+func BenchmarkEvent(b *testing.B) {
+	row := `{"s":"GEN-000001","n":1234,"v":{"p":189.87,"v":120,"ts":1795261600801}}`
+	payload := `{"t":"update","ts":1795261600801,"d":[` + strings.Repeat(row+",", 9) + row + "]}"
+	dst := append(Begin(nil), payload...)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = End(dst[:Room+len(payload)], 0, false)
+	}
+}

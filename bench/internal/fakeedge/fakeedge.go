@@ -133,6 +133,18 @@ func (c *Conn) Open() []string {
 	return topics
 }
 
+// Stream answers a request for events up to the ack, and returns the topics.
+func (c *Conn) Stream() []string {
+	c.Raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nretry: 1500\n\n")
+	c.Event("hello", Hello)
+	topics := strings.Split(c.Head.URL.Query().Get("topics"), ",")
+	c.Event("ack", fmt.Sprintf(`{"t":"ack","op":"subscribe","topics":%d}`, len(topics)))
+	return topics
+}
+
+// Event sends a message as an event of a name.
+func (c *Conn) Event(name, s string) { c.Raw("data: " + s + "\nevent: " + name + "\nid: x\n\n") }
+
 // Text sends a text frame.
 func (c *Conn) Text(s string) { c.Raw(Frame(wire.OpText, s)) }
 

@@ -135,6 +135,7 @@ type Server struct {
 	Addr   string // host:port of clients.
 	Procs  []*Proc
 	Admins []string // host:port of each edge's operators; none for others.
+	Events bool     // Its conns are to be streams of server-sent events.
 }
 
 // PIDs are those of all its processes.

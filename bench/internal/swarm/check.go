@@ -21,6 +21,7 @@ const (
 	EmptyRows      = "snapshot or update without rows"
 	Fragmented     = "text message in several frames"
 	Binary         = "binary frame"
+	EventName      = "event with another name than its message"
 	ErrorMessage   = "error message for a good command"
 	CloseIgnored   = "close frame not answered"
 	Silent         = "silent for two heartbeats and 5 s"
@@ -36,7 +37,11 @@ func (s *Swarm) violate(i int32, kind string, detail []byte) {
 func (s *Swarm) ack(i int32, p []byte) {
 	c, m := &s.conns[i], &s.msg
 	topics := uint64(s.cfg.Topics)
-	switch m.ID {
+	id := m.ID
+	if s.cfg.Events && id == 0 {
+		id = subscribeID // The command was in the query.
+	}
+	switch id {
 	case subscribeID:
 		if c.known&acked == 0 {
 			c.known |= acked
@@ -53,7 +58,7 @@ func (s *Swarm) ack(i int32, p []byte) {
 	if m.Rejected != nil || m.Topics != topics {
 		s.violate(i, AckShort, p)
 	}
-	if m.ID == unsubscribeID {
+	if id == unsubscribeID {
 		s.exchange(i)
 	}
 }

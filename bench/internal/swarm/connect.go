@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -111,15 +112,43 @@ func (s *Swarm) dialed(i int32) {
 		return
 	}
 	c.state, c.since = shaking, s.ms()
-	s.out = wire.AppendRequest(s.out[:0], s.cfg.Target, s.cfg.Host, s.key(i))
+	if s.cfg.Events {
+		s.out = wire.AppendGet(s.out[:0], s.streamTarget(i), s.cfg.Host)
+	} else {
+		s.out = wire.AppendRequest(s.out[:0], s.cfg.Target, s.cfg.Host, s.key(i))
+	}
 	s.send(i, s.out)
+}
+
+// streamTarget is the target with the topics of a conn. No byte of their names wants an escape.
+func (s *Swarm) streamTarget(i int32) string {
+	names := make([]string, 0, TopicsMax)
+	for _, id := range s.topics(int(i)) {
+		names = append(names, s.names[id])
+	}
+	return WithQuery(s.cfg.Target, "topics="+strings.Join(names, ","))
+}
+
+// WithQuery adds a parameter to the target of a request.
+func WithQuery(target, parameter string) string {
+	if strings.Contains(target, "?") {
+		return target + "&" + parameter
+	}
+	return target + "?" + parameter
 }
 
 // answered looks at the answer to the request. It returns how much of b that was, 0
 // if the answer is not complete or the conn has ended.
 func (s *Swarm) answered(i int32, b []byte) int {
 	c := &s.conns[i]
-	size, status, err := wire.ParseAnswer(b, s.key(i))
+	good := 101
+	size, status, err := 0, 0, error(nil)
+	if s.cfg.Events {
+		good = 200
+		size, status, err = wire.ParseStream(b)
+	} else {
+		size, status, err = wire.ParseAnswer(b, s.key(i))
+	}
 	switch {
 	case err != nil:
 		s.violate(i, err.Error(), b)
@@ -127,7 +156,7 @@ func (s *Swarm) answered(i int32, b []byte) int {
 		return 0
 	case size == 0:
 		return 0
-	case status != 101:
+	case status != good:
 		s.refuse(i, "HTTP "+strconv.Itoa(status), b)
 		return 0
 	}
@@ -136,7 +165,11 @@ func (s *Swarm) answered(i int32, b []byte) int {
 	s.gauges.Open++
 	c.state, c.since = open, s.ms()
 	c.lastFrame, c.lastText = c.since, c.since
-	s.command(i, "subscribe", s.topics(int(i)), subscribeID)
+	if s.cfg.Events {
+		s.await(c)
+	} else {
+		s.command(i, "subscribe", s.topics(int(i)), subscribeID)
+	}
 	return size
 }
 
@@ -157,11 +190,15 @@ func (s *Swarm) command(i int32, op string, topics []uint32, id int) {
 		cmd = append(append(append(cmd, '"'), s.names[t]...), '"')
 	}
 	cmd = append(strconv.AppendInt(append(cmd, `],"id":`...), int64(id), 10), '}')
-	c := &s.conns[i]
+	s.await(&s.conns[i])
+	s.sendFrame(i, wire.OpText, cmd)
+}
+
+// await notes that an ack is to come.
+func (s *Swarm) await(c *conn) {
 	c.known |= awaiting
 	c.asked = s.ms()
 	s.waiting++
-	s.sendFrame(i, wire.OpText, cmd)
 }
 
 // settle notes that nothing of a conn is awaited any more.
@@ -260,7 +297,7 @@ var normalClosure = []byte{0x03, 0xe8}
 func (s *Swarm) closeAll() {
 	for i := range s.conns {
 		c := &s.conns[i]
-		if c.state == open {
+		if c.state == open && !s.cfg.Events {
 			var key [4]byte
 			s.out = wire.AppendFrame(s.out[:0], wire.OpClose, key, normalClosure)
 			_, _ = unix.Write(int(c.fd), s.out)

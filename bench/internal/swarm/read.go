@@ -59,6 +59,9 @@ func (s *Swarm) read(i int32) int {
 	case n == 0 && c.state == shaking:
 		s.refuse(i, "closed during the handshake", c.partial)
 		return 0
+	case n == 0 && s.cfg.Events:
+		s.lose(i, "stream ended")
+		return 0
 	case n == 0:
 		s.lose(i, "closed without a close frame")
 		return 0
@@ -68,7 +71,11 @@ func (s *Swarm) read(i int32) int {
 	if c.state == shaking {
 		b = b[s.answered(i, b):]
 	}
-	if c.state == open || c.state == leaving {
+	switch {
+	case c.state != open && c.state != leaving:
+	case s.cfg.Events:
+		b = s.events(i, b)
+	default:
 		b = s.frames(i, b)
 	}
 	if len(b) == 0 || c.state == closed {
@@ -100,6 +107,33 @@ func (s *Swarm) frames(i int32, b []byte) []byte {
 	return nil
 }
 
+// events acts on the complete events in b and returns the rest.
+func (s *Swarm) events(i int32, b []byte) []byte {
+	c := &s.conns[i]
+	for c.state == open {
+		e, err := wire.ParseEvent(b)
+		if err == wire.ErrShort {
+			return b
+		}
+		if err != nil {
+			s.drop(i, err.Error(), b[:min(len(b), 40)])
+			return nil
+		}
+		c.lastFrame = s.ms()
+		if e.Comment {
+			s.rep.Pings++
+		}
+		if e.Data != nil {
+			s.message(i, e.Data)
+			if s.msg.Type != wire.Other && s.msg.Type.String() != string(e.Name) {
+				s.violate(i, EventName, b[:e.Size])
+			}
+		}
+		b = b[e.Size:]
+	}
+	return nil
+}
+
 func (s *Swarm) frame(i int32, h wire.Header, payload []byte) {
 	c := &s.conns[i]
 	if c.state == leaving {
@@ -115,8 +149,6 @@ func (s *Swarm) frame(i int32, h wire.Header, payload []byte) {
 			s.violate(i, Fragmented, payload)
 			return
 		}
-		c.lastText = c.lastFrame
-		c.frames++
 		s.message(i, payload)
 	case wire.OpContinuation:
 		s.violate(i, Fragmented, payload)
@@ -149,9 +181,11 @@ func (s *Swarm) drop(i int32, kind string, detail []byte) {
 	s.lose(i, "dropped by bench: "+kind)
 }
 
-// message acts on one text frame.
+// message acts on one text frame, or on the data of an event.
 func (s *Swarm) message(i int32, p []byte) {
 	c, m := &s.conns[i], &s.msg
+	c.lastText = c.lastFrame
+	c.frames++
 	if err := m.Scan(p); err != nil {
 		s.violate(i, err.Error(), p)
 		return

@@ -92,11 +92,11 @@ type Counts struct {
 	Connected uint64             `json:"connected"` // Handshakes that were good.
 	Types     [wire.Types]uint64 `json:"types"`     // Text frames by wire.Type.
 	Bytes     uint64             `json:"bytes"`     // Read, handshakes included.
-	Pings     uint64             `json:"pings"`
-	Rows      uint64             `json:"rows"`     // Of updates and snapshots.
-	Repeated  uint64             `json:"repeated"` // Update rows with the n of the row before.
-	Undated   uint64             `json:"undated"`  // Rows without ts in their value.
-	Ahead     uint64             `json:"ahead"`    // Rows with a ts in the future: clocks differ.
+	Pings     uint64             `json:"pings"`     // Of streams: comments.
+	Rows      uint64             `json:"rows"`      // Of updates and snapshots.
+	Repeated  uint64             `json:"repeated"`  // Update rows with the n of the row before.
+	Undated   uint64             `json:"undated"`   // Rows without ts in their value.
+	Ahead     uint64             `json:"ahead"`     // Rows with a ts in the future: clocks differ.
 
 	Left    [Ways]uint64 `json:"left"`    // Conns that were ended to be replaced, by Way.
 	Changed uint64       `json:"changed"` // Topics that were exchanged for others.

@@ -5,6 +5,7 @@
 package swarm
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -45,6 +46,7 @@ type Config struct {
 	Addr   netip.AddrPort `json:"addr"`
 	Host   string         `json:"host"`   // The Host header.
 	Target string         `json:"target"` // The path with its query.
+	Events bool           `json:"events"` // They are streams of server-sent events, not WebSockets. Not with Churn.
 
 	First int     `json:"first"` // The number of the first conn, counted over all swarms.
 	Conns int     `json:"conns"`
@@ -154,6 +156,9 @@ type Swarm struct {
 func New(cfg Config) (*Swarm, error) {
 	if cfg.Topics < 1 || cfg.Topics > min(TopicsMax, cfg.Universe) {
 		return nil, fmt.Errorf("swarm: %d topics per conn out of %d, want 1 to %d", cfg.Topics, cfg.Universe, TopicsMax)
+	}
+	if cfg.Events && cfg.Churn > 0 {
+		return nil, errors.New("swarm: streams of events can't exchange topics, so there is no churn of them")
 	}
 	names, err := Names(cfg.Pattern, cfg.Universe)
 	if err != nil {

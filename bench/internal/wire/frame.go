@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package wire is the client's half of the wire: the opening handshake, the frames
-// of RFC 6455 and the server's messages (docs/PROTOCOL.md). Bytes in, values out; no
+// of RFC 6455, server-sent events and the server's messages (docs/PROTOCOL.md). Bytes in, values out; no
 // socket and no clock.
 //
 // It shares nothing with internal/wsproto on purpose: a measuring client that used
 // the server's own parser would be blind to its faults.
 //
 //	frame.go      frame headers, masked frames, close payloads   RFC 6455, 5
-//	handshake.go  request and answer                             RFC 6455, 4.1
+//	handshake.go  requests and answers                           RFC 6455, 4.1; RFC 9112
+//	events.go     server-sent events                             HTML Standard, 9.2
 //	message.go    the scanner for text messages
 //	json.go       what the scanner knows of JSON
 package wire

@@ -7,6 +7,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"strconv"
+	"strings"
 )
 
 // HeadMax bounds the head of the server's answer. Ours is below 200 bytes; a refusal
@@ -44,49 +45,68 @@ func Accept(key [16]byte) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
+// AppendGet appends a request without a body, as plain HTTP has it.
+func AppendGet(dst []byte, target, host string) []byte {
+	dst = append(append(dst, "GET "...), target...)
+	return append(append(append(dst, " HTTP/1.1\r\nHost: "...), host...), "\r\n\r\n"...)
+}
+
+// Response is the head of an answer.
+type Response struct {
+	Size   int // With the empty line at its end; 0 if it is not complete.
+	Status int
+
+	fields []byte
+}
+
+// ParseResponse reads the head at the start of b.
+func ParseResponse(b []byte) (r Response, err error) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		if len(b) > HeadMax {
+			return r, ErrHead
+		}
+		return r, nil
+	}
+	line, fields, _ := bytes.Cut(b[:end], []byte("\r\n"))
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) || len(line) < 12 {
+		return r, ErrHead
+	}
+	if r.Status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return r, ErrHead
+	}
+	r.Size, r.fields = end+4, fields
+	return r, nil
+}
+
+// Field is the value of a field, nil if there is none.
+func (r *Response) Field(name string) []byte {
+	for rest := r.fields; len(rest) > 0; {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
+		if of, value, _ := bytes.Cut(line, []byte(":")); strings.EqualFold(string(of), name) {
+			return bytes.TrimSpace(value)
+		}
+	}
+	return nil
+}
+
+// Has reports whether a field has this value, in whatever case.
+func (r *Response) Has(name, value string) bool {
+	return strings.EqualFold(string(r.Field(name)), value)
+}
+
 // ParseAnswer reads the server's answer to a handshake with key. A size of 0 without
 // an error means that the head is not complete. A status other than 101 is not
 // checked further.
 func ParseAnswer(b []byte, key [16]byte) (size, status int, err error) {
-	end := bytes.Index(b, []byte("\r\n\r\n"))
-	if end < 0 {
-		if len(b) > HeadMax {
-			return 0, 0, ErrHead
-		}
-		return 0, 0, nil
+	r, err := ParseResponse(b)
+	switch {
+	case err != nil || r.Status != 101:
+	case !r.Has("Upgrade", "websocket") || !r.Has("Connection", "Upgrade"):
+		err = ErrUpgrade
+	case string(r.Field("Sec-WebSocket-Accept")) != Accept(key):
+		err = ErrAccept
 	}
-	head := b[:end]
-	line, rest, _ := bytes.Cut(head, []byte("\r\n"))
-	if !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) || len(line) < 12 {
-		return 0, 0, ErrHead
-	}
-	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, 0, ErrHead
-	}
-	size = end + 4
-	if status != 101 {
-		return size, status, nil
-	}
-	var upgrade, connection bool
-	var accept []byte
-	for len(rest) > 0 {
-		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		value = bytes.TrimSpace(value)
-		switch {
-		case bytes.EqualFold(name, []byte("Upgrade")):
-			upgrade = bytes.EqualFold(value, []byte("websocket"))
-		case bytes.EqualFold(name, []byte("Connection")):
-			connection = bytes.EqualFold(value, []byte("Upgrade"))
-		case bytes.EqualFold(name, []byte("Sec-WebSocket-Accept")):
-			accept = value
-		}
-	}
-	if !upgrade || !connection {
-		return size, status, ErrUpgrade
-	}
-	if string(accept) != Accept(key) {
-		return size, status, ErrAccept
-	}
-	return size, status, nil
+	return r.Size, r.Status, err
 }
