@@ -23,21 +23,28 @@ build: ## build edge and tickgen into bin/ (VERSION=1.2.3 COMMIT=…: where ther
 deps: ## install what the tests need: redis-server, chromium, node, python, proxies (Debian, as root)
 	scripts/deps
 
-# The tests of both modules run side by side. They wait more than they work: those of the product, which take longer, as many
-# packages at a time as there are processors, and those of bench, which measure, half as many. On a machine where nothing is
-# built yet the time that Go gives a package by default (10m) is not enough.
+# The tests of the modules run side by side, those of the clients behind those of bench. They wait more than they work: those
+# of the product, which take longer, as many packages at a time as there are processors, and those of bench, which measure,
+# half as many. On a machine where nothing is built yet the time that Go gives a package by default (10m) is not enough.
 PROCS := $(shell getconf _NPROCESSORS_ONLN)
 HALF := $(shell echo $$((($(PROCS) + 1) / 2)))
 
-.PHONY: test test-product test-bench
+.PHONY: test test-product test-others test-bench test-clients
 test: deps ## all tests, with the race detector
-	$(MAKE) -j2 test-product test-bench
+	$(MAKE) -j2 test-product test-others
+
+test-others:
+	$(MAKE) test-bench
+	$(MAKE) test-clients
 
 test-product: ## those of the product alone
 	$(GO) test -race -timeout 20m -p $(PROCS) ./...
 
 test-bench: ## those of bench alone
 	$(GO) -C bench test -race -timeout 20m -p $(HALF) ./...
+
+test-clients: ## those of the clients alone
+	$(GO) -C clients/go test -race -timeout 20m -p $(HALF) ./...
 
 .PHONY: check
 check: fmt vet lint test ## what CI runs
@@ -50,16 +57,19 @@ fmt: ## fail if a file is not formatted
 vet: ## go vet, also for a system without epoll
 	$(GO) vet ./...
 	$(GO) -C bench vet ./...
+	$(GO) -C clients/go vet ./...
 	GOOS=darwin $(GO) vet ./internal/... ./cmd/...
+	GOOS=darwin $(GO) -C clients/go vet ./...
 
 .PHONY: lint
 lint: ## staticcheck, pinned in tools/go.mod
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) -C bench tool -modfile=../tools/go.mod staticcheck ./...
+	$(GO) -C clients/go tool -modfile=../../tools/go.mod staticcheck ./...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (2m)
-	@set -e; for dir in . bench; do for pkg in $$($(GO) -C $$dir list ./...); do \
+	@set -e; for dir in . bench clients/go; do for pkg in $$($(GO) -C $$dir list ./...); do \
 	  for f in $$($(GO) -C $$dir test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "== $$pkg $$f"; $(GO) -C $$dir test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 	  done; \

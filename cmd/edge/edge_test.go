@@ -297,7 +297,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		`edge_connections{state="open"}`:                                 "1",
-		`edge_connections_opened_total`:                                  "1",
+		`edge_connections_opened_total{transport="websocket"}`:           "1",
 		`edge_feed_ticks_total`:                                          "50",
 		`edge_feed_invalid_total{reason="not_json"}`:                     "1",
 		`edge_rows_sent_total{kind="update"}`:                            strconv.Itoa(rows),

@@ -100,7 +100,7 @@ type load struct {
 func startLogging(t *testing.T, to *destination, by load) *edge {
 	t.Helper()
 	e := &edge{t: t, done: make(chan struct{})}
-	e.cmd = exec.Command(by.binary, "-demo", "-demo-rate", by.ticks, "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0",
+	e.cmd = exec.Command(by.binary, "-demo", "-demo-symbols", "AAPL,MSFT", "-demo-rate", by.ticks, "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0",
 		"-drain", "1s", "-log-format", "json", "-log-level", "debug")
 	e.cmd.Stderr = to.end
 	e.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
@@ -218,9 +218,12 @@ func TestNobodyReadsTheLog(t *testing.T) {
 			} else if to.gone {
 				awaitDropped(t, e)
 			}
+			before := make([]int64, len(all))
 			for i, l := range all {
-				before := l.updates.Load()
-				redistest.Eventually(t, fmt.Sprintf("client %d gets more", i), func() bool { return l.updates.Load() >= before+3 })
+				before[i] = l.updates.Load()
+			}
+			for i, l := range all {
+				redistest.Eventually(t, fmt.Sprintf("client %d gets more", i), func() bool { return l.updates.Load() >= before[i]+3 })
 			}
 			cancel()
 			if code := e.stop(); code != 0 {

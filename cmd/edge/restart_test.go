@@ -193,7 +193,7 @@ func TestRollingRestart(t *testing.T) {
 	if first.code != 0 || !strings.Contains(said, fmt.Sprintf(`"msg":"stopped","sent_away":%d`, clients)) || !strings.Contains(said, `"msg":"draining"`) {
 		t.Errorf("code %d, the first said:\n%s", first.code, said)
 	}
-	if n := second.metric("edge_connections_opened_total"); n != strconv.Itoa(clients) {
+	if n := second.metric(`edge_connections_opened_total{transport="websocket"}`); n != strconv.Itoa(clients) {
 		t.Errorf("the second has opened %s connections, want %d", n, clients)
 	}
 }

@@ -69,6 +69,9 @@ func ParseOrigins(list string) (*Origins, error) {
 	return o, nil
 }
 
+// Any reports whether all origins are allowed.
+func (o *Origins) Any() bool { return o.any }
+
 // parseOrigin returns the canonical form of an entry. The error goes on from its name.
 func parseOrigin(entry string) (string, error) {
 	scheme, rest, ok := strings.Cut(entry, "://")

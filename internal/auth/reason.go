@@ -35,10 +35,10 @@ const (
 // reasonTable has no quote and no backslash in a text: RFC 6750, section 3, does not
 // allow them in error_description.
 var reasonTable = [Reasons]struct{ label, text string }{
-	Missing:        {"missing", "a token is wanted: Authorization: Bearer, or ?token="},
+	Missing:        {"missing", "a token is wanted: Authorization: Bearer, the sub-protocols tickedge.v1 and bearer.TOKEN, or ?token="},
 	TooLong:        {"too_long", "the token is longer than 8 KiB"},
 	NotReady:       {"not_ready", "the edge has no keys for tokens yet: try again"},
-	Malformed:      {"malformed", "the token is not a JWT: three parts, of which the first has at most 1 KiB, and no name twice"},
+	Malformed:      {"malformed", "the token is not a JWT: three parts, the first of at most 1 KiB, no name twice, sub a string, exp and nbf numbers"},
 	WrongType:      {"wrong_type", "the type of the token (typ) is not one that is taken here"},
 	Critical:       {"critical", "the token has a crit header, and no extension is understood here"},
 	WrongAlgorithm: {"wrong_algorithm", "the alg of the token does not go with a key of the edge"},

@@ -34,7 +34,7 @@ var flawNames = [Flaws]struct{ label, text string }{
 	NotJSON:       {"not_json", "not one JSON value"},
 	TooDeep:       {"too_deep", "nested more than 64 deep"},
 	LoneSurrogate: {"lone_surrogate", "with an escape that is half of a character, such as \\ud800"},
-	NoVersion:     {"no_version", "without a version in its place, a decimal number or a string that holds one"},
+	NoVersion:     {"no_version", "without the member that -tick-version-field names, a decimal number or a string that holds one"},
 	NoFields:      {"no_fields", "without the fields topic and value"},
 }
 

@@ -22,7 +22,8 @@ func (n *nullSink) Backlog(ConnID) int       { return 0 }
 func (n *nullSink) Drained(ConnID)           {}
 func (n *nullSink) Evict(ConnID, Reason)     { panic("fanout: an eviction in a steady state") }
 
-func (n *nullSink) Prefix(ConnID) guard.Prefix { return 1 }
+func (n *nullSink) Prefix(ConnID) guard.Prefix       { return 1 }
+func (n *nullSink) Acked(ConnID, time.Duration) bool { return false }
 
 // anything is the rights of a client that may have whatever it likes.
 var anything = Rights{Allowed: nameSet(nil), Existing: prefixSet("")}

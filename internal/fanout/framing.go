@@ -4,6 +4,7 @@ package fanout
 
 import (
 	"tickedge/internal/protocol"
+	"tickedge/internal/sse"
 	"tickedge/internal/wsproto"
 )
 
@@ -12,8 +13,11 @@ import (
 // further one is a package beside wsproto, and a case in each switch.
 type Framing uint8
 
-// WebSocket is RFC 6455: each message is a text frame.
-const WebSocket Framing = 0
+const (
+	WebSocket   Framing = iota // RFC 6455: each message is a text frame.
+	Events                     // Server-sent events, named by the kind of their message.
+	PlainEvents                // The same without names.
+)
 
 func (c *conn) framing() Framing { return Framing(c.flags >> framingShift) }
 
@@ -22,6 +26,8 @@ func (c *conn) framing() Framing { return Framing(c.flags >> framingShift) }
 //	dst = f.end(protocol.AppendPong(f.begin(dst), ping, now), len(dst))
 func (f Framing) begin(dst []byte) []byte {
 	switch f {
+	case Events, PlainEvents:
+		return sse.Begin(dst)
 	default: // WebSocket
 		return wsproto.BeginText(dst)
 	}
@@ -30,6 +36,11 @@ func (f Framing) begin(dst []byte) []byte {
 // end closes the message that was begun at start. One without a payload is taken back.
 func (f Framing) end(dst []byte, start int) []byte {
 	switch f {
+	case Events, PlainEvents:
+		if len(dst) == start+sse.Room {
+			return dst[:start]
+		}
+		return sse.End(dst, start, f == PlainEvents)
 	default: // WebSocket
 		if len(dst) == start+wsproto.TextRoom {
 			return dst[:start]
@@ -38,17 +49,26 @@ func (f Framing) end(dst []byte, start int) []byte {
 	}
 }
 
-// ping appends what a client answers by itself, if it is there.
+// ping appends what a client answers by itself, if it is there: its program, or its kernel (see
+// Shard.acked).
 func (f Framing) ping(dst []byte) []byte {
 	switch f {
+	case Events, PlainEvents:
+		return sse.AppendComment(dst)
 	default: // WebSocket
 		return wsproto.AppendPing(dst)
 	}
 }
 
-// close appends what says that nothing follows, and why.
-func (f Framing) close(dst []byte, code protocol.Code, reason string) []byte {
+// close appends what says that nothing follows, why, and when to come back. retryMS of 0 is no
+// advice.
+func (f Framing) close(dst []byte, code protocol.Code, reason string, retryMS int) []byte {
 	switch f {
+	case Events, PlainEvents:
+		if retryMS > 0 {
+			dst = sse.AppendRetry(dst, retryMS)
+		}
+		return dst
 	default: // WebSocket
 		return wsproto.AppendClose(dst, code, reason)
 	}

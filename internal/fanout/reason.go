@@ -22,6 +22,7 @@ const (
 	TokenExpired                       // Its token is not good any more.
 	Replaced                           // A newer one of the same user took its place.
 	BacklogTotal                       // All backlogs together were too large.
+	StreamInput                        // It has a stream of events, and sent something.
 
 	reasons
 )
@@ -47,6 +48,7 @@ var reasonTable = [Reasons]struct {
 	TokenExpired:     {"token_expired", protocol.CodeToken, "token expired"},
 	Replaced:         {"replaced", protocol.CodeReplaced, "replaced by a newer connection"},
 	BacklogTotal:     {"backlog_total", protocol.CodeSlowConsumer, "slow consumer"},
+	StreamInput:      {"stream_input", protocol.CodePolicy, "a stream of events takes nothing"},
 }
 
 // String is the reason as a metric label.

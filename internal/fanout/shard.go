@@ -55,6 +55,9 @@ type Sink interface {
 	Evict(id ConnID, r Reason)
 	// Drained says that a conn in closing has no backlog any more.
 	Drained(id ConnID)
+	// Acked reports whether the peer's kernel has acknowledged anything in the time since. Where
+	// that can't be known it is true.
+	Acked(id ConnID, since time.Duration) bool
 	// Prefix says where a conn is from, for what is bounded by prefix. 0 if that is not known.
 	Prefix(id ConnID) guard.Prefix
 }
@@ -166,7 +169,7 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	}
 	s.relieved = s.now - 1
 	s.commands = newLimit(cfg.CommandRate, cfg.CommandBurst, patience*cfg.CommandBurst)
-	s.tooManyCommands = fmt.Sprintf("too many commands: at most %d per second", cfg.CommandRate)
+	s.tooManyCommands = fmt.Sprintf("too many commands: at most %d per second, where auth and long lists count as several", cfg.CommandRate)
 	s.subscribes = newLimit(cfg.SubscribeRate, cfg.SubscribeBurst, 0)
 	s.tooManySubscribes = fmt.Sprintf("too many new topics: at most %d per second", cfg.SubscribeRate)
 	s.tooManyTopics = fmt.Sprintf("at most %d topics per connection", cfg.MaxTopics)
@@ -268,7 +271,7 @@ func (s *Shard) Closing(id ConnID) {
 func (s *Shard) Bye(id ConnID, r Reason, retryMS int, dst []byte) []byte {
 	f := s.conn(id).framing()
 	dst = f.end(protocol.AppendBye(f.begin(dst), r.Code(), r.Text(), retryMS), len(dst))
-	return f.close(dst, r.Code(), r.Text())
+	return f.close(dst, r.Code(), r.Text(), retryMS)
 }
 
 // Remove forgets a conn whose socket is closed.

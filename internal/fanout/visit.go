@@ -37,7 +37,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		s.progress(id, c, left)
 	}
 	// A client that takes bytes is alive, and its pong may be behind more of them.
-	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong && s.now-c.backlog >= s.times.pong && s.pongLate(id, c) {
+	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong && s.now-c.backlog >= s.times.pong && s.pongLate(id, c) && !s.acked(id, c) {
 		s.Evict(id, NoPong)
 		return
 	}
@@ -112,6 +112,19 @@ func (s *Shard) toRead(a *aside) beat {
 // written before its ping.
 func (s *Shard) pongLate(id ConnID, c *conn) bool {
 	return s.now-c.ping >= s.times.pong+beat(s.aside(id).late)
+}
+
+// acked reports whether a client that answers no ping, as its framing has none, is there all the
+// same: its kernel has acknowledged the ping, or something behind it. That a program hangs shows
+// when its kernel takes no more.
+func (s *Shard) acked(id ConnID, c *conn) bool {
+	if c.framing() == WebSocket || !s.sink.Acked(id, time.Duration(s.now-c.ping)*SlotTime) {
+		return false
+	}
+	c.flags &^= pinged
+	c.heard = s.now
+	c.ping = s.now + s.jitter(s.times.ping)
+	return true
 }
 
 // snapshotAgain is when a conn is visited again whose snapshot had to wait.

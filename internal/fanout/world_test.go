@@ -210,6 +210,7 @@ type peer struct {
 	takes   int  // Bytes that its socket takes in a tick; 0 is all.
 	took    int  // Of them in this tick.
 	broken  bool // The next write to it fails, and removes the conn inside of it.
+	acks    bool // Its kernel acknowledges what comes.
 	gone    bool // It is removed when it is evicted; otherwise a close frame is sent.
 	visits  int  // Times the wheel came to look at its backlog.
 	writes  int
@@ -238,6 +239,8 @@ func (f *fakeSink) Backlog(id ConnID) int {
 	}
 	return p.backlog
 }
+
+func (f *fakeSink) Acked(id ConnID, _ time.Duration) bool { return f.peer(id).acks }
 
 func (f *fakeSink) Write(id ConnID, frames []byte) {
 	p := f.peer(id)

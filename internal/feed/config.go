@@ -77,6 +77,8 @@ func (c Config) Validate() error {
 	bad := func(i int, err error) {
 		if len(c) > 1 {
 			err = fmt.Errorf("redis source %d: %w", i+1, err)
+		} else {
+			err = fmt.Errorf("redis source: %w", err)
 		}
 		errs = append(errs, err)
 	}

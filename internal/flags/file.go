@@ -37,8 +37,10 @@ func (s *Set) parseFile(name string) []error {
 		switch first, twice := seen[key.Value]; {
 		case key.Kind != yaml.ScalarNode:
 			errs = append(errs, fmt.Errorf("%s: want the name of a flag, such as max-conns: 1000", where))
+		case f == nil && s.Lookup(strings.TrimLeft(key.Value, "-")) != nil:
+			errs = append(errs, fmt.Errorf("%s: want the name of a flag without its dash: %s", where, strings.TrimLeft(key.Value, "-")))
 		case f == nil:
-			errs = append(errs, fmt.Errorf("%s: %w", where, s.unknown("flag ", strings.TrimLeft(key.Value, "-"))))
+			errs = append(errs, fmt.Errorf("%s: %w", where, s.unknown("flag ", key.Value)))
 		case s.argsOnly[key.Value] || key.Value == "config":
 			errs = append(errs, fmt.Errorf("%s: %s can't be set in a file", where, key.Value))
 		case twice:

@@ -19,6 +19,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -79,7 +80,7 @@ func (s *Set) parseArgs(args []string) (errs []error, asked error) {
 				i++ // It is the value, which may be a secret.
 			}
 			continue
-		case name == "version" && (!valued || value == "true"):
+		case name == "version" && (!valued || isTrue(value)):
 			return nil, ErrVersion
 		case valued:
 		case isBool(f):
@@ -97,6 +98,12 @@ func (s *Set) parseArgs(args []string) (errs []error, asked error) {
 		}
 	}
 	return errs, nil
+}
+
+// isTrue reports whether package flag takes a word for true.
+func isTrue(word string) bool {
+	yes, err := strconv.ParseBool(word)
+	return err == nil && yes
 }
 
 // isFlag reports whether arg is a flag of the set, so that it can't be the value of another.

@@ -186,7 +186,7 @@ func TestFile(t *testing.T) {
 		"# nothing":                              nil,
 		"---\nrate: 3":                           nil,
 		`{"rate": 3, "at": ["a"], "listen": ""}`: nil,
-		"rate: 3\nrates: 4\nrate: 5\n\n-max-conns: 7\n": {":2: unknown flag rates: did you mean rate?", ":3: rate is there already, in line 1: want it once, as a list if it has several values", ":5: unknown flag max-conns: did you mean max-conns?"},
+		"rate: 3\nrates: 4\nrate: 5\n\n-max-conns: 7\n": {":2: unknown flag rates: did you mean rate?", ":3: rate is there already, in line 1: want it once, as a list if it has several values", ":5: want the name of a flag without its dash: max-conns"},
 		"max-wait: 5\nmax-conns: many":                  {`:1: max-wait is "5", ` + wantWait, `:2: max-conns is "many", ` + wantMost},
 		"demo: yes\nmax-conns: 1e3":                     {`:1: demo is "yes", want true or false: try it`, `:2: max-conns is "1e3", ` + wantMost},
 		"max-conns: [1, 2]\nlisten:\nrate: {a: 1}":      {`:1: max-conns is "1,2", ` + wantMost, `:2: listen has no value (write "" for nothing), want host:port for clients`, ":3: rate is no plain value, " + wantRate},

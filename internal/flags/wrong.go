@@ -128,6 +128,31 @@ func Hide(text string) string {
 	})
 }
 
+// Unshown returns what is wrong with a flag that has something like a URL with a user in it, and
+// should have none, or nil. A list cuts such a URL into pieces, of which one may be a part of the
+// password alone: none of them is to be repeated.
+func (s *Set) Unshown(name string) error {
+	f := s.Lookup(name)
+	if !holdsUser(f.Value.String()) {
+		return nil
+	}
+	return fmt.Errorf("-%s is a URL or the like (not shown, it may hold a password), want %s", name, right(f))
+}
+
+// HideValue is a flag's value as it is shown: not at all if something like a URL with a user is in
+// it.
+func HideValue(value string) string {
+	if holdsUser(value) {
+		return "(not shown, it may hold a password)"
+	}
+	return value
+}
+
+func holdsUser(value string) bool {
+	_, rest, ok := strings.Cut(value, "://")
+	return ok && strings.Contains(rest, "@")
+}
+
 // shownMax bounds what is repeated of a value, in bytes.
 const shownMax = 64
 

@@ -14,6 +14,7 @@ type Query struct {
 	Interval int    // Milliseconds, 0 if it is not there.
 	HasToken bool   // It may be there and empty.
 	Token    []byte // Never log it.
+	Events   []byte // How a stream names its events, unchecked.
 }
 
 // ParseQuery parses the query, an application/x-www-form-urlencoded one. validInterval says
@@ -51,6 +52,8 @@ func (req *Request) ParseQuery(validInterval func(ms int) bool) (o Query, r *Ref
 				return o, refuse(400, "interval is a whole number of milliseconds from 100 to 60000")
 			}
 			o.Interval = ms
+		case "events":
+			o.Events = value
 		case "token":
 			if o.HasToken {
 				return o, refuse(400, OneToken)
@@ -67,7 +70,7 @@ const OneToken = "a token comes once: in Authorization, as the sub-protocol bear
 // isParameter reports whether a parameter of this name is the edge's.
 func isParameter(name []byte) bool {
 	switch string(name) {
-	case "topics", "interval", "token":
+	case "topics", "interval", "token", "events":
 		return true
 	}
 	return false

@@ -210,7 +210,7 @@ func (req *Request) CheckHost() *Refusal {
 	return nil
 }
 
-// requestLine parses the first line (RFC 9112, 3).
+// requestLine parses the first line (RFC 9112, 3). A query may hold bytes beyond ASCII, which RFC 3986 would have escaped.
 func (req *Request) requestLine(line []byte) (target []byte, r *Refusal) {
 	method, rest, ok1 := bytes.Cut(line, blank)
 	target, version, ok2 := bytes.Cut(rest, blank)
@@ -221,8 +221,11 @@ func (req *Request) requestLine(line []byte) (target []byte, r *Refusal) {
 		return nil, refuse(400, "malformed request line")
 	}
 	req.Method = method
+	query := false
 	for _, c := range target {
-		if c <= ' ' || c >= 0x7f {
+		query = query || c == '?'
+		// Scripts write queries as they stand, in UTF-8. Browsers escape them.
+		if c <= ' ' || c == 0x7f || c >= 0x80 && !query {
 			return nil, refuse(400, "malformed request target")
 		}
 	}

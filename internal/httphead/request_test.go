@@ -115,7 +115,11 @@ func TestRFC9112_3_RequestLine(t *testing.T) {
 		}
 		for _, target := range []string{"/a%cb", "/?topics=%c", "%c/"} {
 			raw := bytes.Replace([]byte(target), []byte("%c"), []byte{byte(c)}, 1)
-			wantStatus(t, headOf("GET "+string(raw)+" HTTP/1.1", upgradeFields...), 400)
+			want := 400
+			if c >= 0x80 && target[1] == '?' {
+				want = 101 // As scripts write it.
+			}
+			wantStatus(t, headOf("GET "+string(raw)+" HTTP/1.1", upgradeFields...), want)
 		}
 	}
 }

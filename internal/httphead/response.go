@@ -31,18 +31,32 @@ var statusText = map[int]string{
 // AppendResponse appends a whole HTTP/1.1 response after which the connection is
 // closed. header holds more header lines, each with its CRLF.
 func AppendResponse(dst []byte, status int, contentType, header, body string) []byte {
+	dst = appendHead(dst, status, contentType)
+	dst = append(dst, "Content-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(body)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, header...)
+	dst = append(dst, "\r\n"...)
+	return append(dst, body...)
+}
+
+// AppendStream appends the head of a response of status 200 whose body ends with the connection
+// (RFC 9112, 6.3).
+func AppendStream(dst []byte, contentType, header string) []byte {
+	dst = appendHead(dst, 200, contentType)
+	dst = append(dst, header...)
+	return append(dst, "\r\n"...)
+}
+
+// appendHead appends the lines that all responses have.
+func appendHead(dst []byte, status int, contentType string) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(dst, ' ')
 	dst = append(dst, statusText[status]...)
 	dst = append(dst, "\r\nContent-Type: "...)
 	dst = append(dst, contentType...)
-	dst = append(dst, "\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(len(body)), 10)
-	dst = append(dst, "\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n"...)
-	dst = append(dst, header...)
-	dst = append(dst, "\r\n"...)
-	return append(dst, body...)
+	return append(dst, "\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n"...)
 }
 
 // WithoutBody cuts a whole response behind its head, as HEAD wants it (RFC 9110, 9.3.2).

@@ -65,7 +65,7 @@ func TestAdmission(t *testing.T) {
 	in[0] = dialRaw(t, e.Addr()).upgrade("?topics=A")
 	until(t, func() bool {
 		st := e.Stats()
-		return st.Loop[Accepted] == most+3+RefuseRoom+outside+1 && st.Loop[Upgraded] == most+1 && st.Open == most && st.Opening == 0
+		return st.Loop[Accepted] == most+3+RefuseRoom+outside+1 && st.Loop[WebSockets] == most+1 && st.Open == most && st.Opening == 0
 	}, "the counters to be right")
 	if e.Conns() != most || e.table.Subscriptions() != most {
 		t.Errorf("%d connections with %d subscriptions, want %d", e.Conns(), e.table.Subscriptions(), most)

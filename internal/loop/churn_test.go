@@ -69,7 +69,7 @@ func TestChurn(t *testing.T) {
 	}
 	until(t, func() bool {
 		st := e.Stats()
-		return st.Loop[Accepted] == count && st.Loop[Upgraded] == count && st.Opening+st.Open+st.Closing == 0
+		return st.Loop[Accepted] == count && st.Loop[WebSockets] == count && st.Opening+st.Open+st.Closing == 0
 	}, "the counters to be at rest")
 	e.eachConn(func(_ *loop, c *conn) { t.Errorf("conn %d is still there", c.id) })
 }

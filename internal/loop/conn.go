@@ -66,8 +66,8 @@ func (c *conn) details() *details {
 // stage says what holds of a conn. Its shard has a state for it beside that:
 //
 //	stage                 state    moved on by                          ended for not doing so
-//	proxied, handshaking  opening  upgrade, and Shard.Open behind it    HandshakeTimeout
-//	talking               open     leave, which calls Shard.Closing     what visits find
+//	proxied, handshaking  opening  opened, and Shard.Open behind it     HandshakeTimeout
+//	talking, streaming    open     leave, which calls Shard.Closing     what visits find
 //	leaving               closing  the peer, which closes: OnClose      CloseTimeout
 //	none: gc is nil       free     OnOpen, which calls Shard.Add
 //
@@ -78,6 +78,7 @@ const (
 	handshaking stage = iota // The request head is awaited.
 	proxied                  // The PROXY header is awaited, and then the request head.
 	talking                  // WebSocket frames go both ways.
+	streaming                // Events go out; nothing is to come.
 	leaving                  // Our last word is written; input is thrown away.
 )
 
@@ -186,12 +187,20 @@ func (l *loop) backlog(c *conn) int {
 	return n
 }
 
-// Write, Backlog, Source and Drained implement [fanout.Sink], as Evict does. A conn that is
+// Write, Backlog and Prefix implement [fanout.Sink], as those below do. A conn that is
 // talking was let in by the guard; where the last word is out, the peer may see the end.
 func (l *loop) Write(id fanout.ConnID, p []byte)     { l.write(l.conn(id), p) }
 func (l *loop) Backlog(id fanout.ConnID) int         { return l.backlog(l.conn(id)) }
 func (l *loop) Prefix(id fanout.ConnID) guard.Prefix { return l.conn(id).prefix }
-func (l *loop) Drained(id fanout.ConnID)             { shutdownWrite(int(l.conn(id).fd)) }
+
+// Acked implements [fanout.Sink]. The kernel is asked some time after since was measured, so it
+// gets a second more: who died in that one is found the next time.
+func (l *loop) Acked(id fanout.ConnID, since time.Duration) bool {
+	return ackedWithin(int(l.conn(id).fd), since+time.Second)
+}
+
+// Drained implements [fanout.Sink].
+func (l *loop) Drained(id fanout.ConnID) { shutdownWrite(int(l.conn(id).fd)) }
 
 // Evict implements [fanout.Sink].
 func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
@@ -204,7 +213,7 @@ func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 	case r.Hard():
 		_ = c.gc.SetLinger(0) // A reset, which also drops what the kernel holds.
 		l.drop(c)
-	case c.stage != talking:
+	case c.stage != talking && c.stage != streaming:
 		l.drop(c)
 	default:
 		l.closeWith(c, c.cause, l.shard.Bye(id, r, l.retryMS(r), l.out[:0]))

@@ -26,7 +26,8 @@ func (e *edge) ask(source, request string) (*raw, *http.Response, string) {
 	e.t.Helper()
 	c := dialFrom(e.t, source, e.Addr())
 	c.send([]byte(request))
-	res, err := http.ReadResponse(c.br, &http.Request{Method: "GET"})
+	method, _, _ := strings.Cut(request, " ")
+	res, err := http.ReadResponse(c.br, &http.Request{Method: method})
 	if err != nil {
 		e.t.Fatal(err)
 	}

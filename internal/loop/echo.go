@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/httphead"
 	"tickedge/internal/topics"
@@ -55,7 +56,8 @@ func (l *loop) echo(c *conn, req httphead.Request, rest []byte) {
 		l.refuse(c, &req, refusal)
 		return
 	}
-	out := l.upgrade(c, &req, "")
+	l.opened(c, talking, WebSockets, &auth.Claims{})
+	out := wsproto.AppendUpgrade(l.out[:0], &req, "")
 	l.shard.Open(c.id, fanout.WebSocket, c.name, 0, out) // Its hello is not sent.
 	l.frames(c, rest, out)
 }

@@ -21,7 +21,7 @@ var echoRoutes = routes{"": (*loop).echo}
 
 // edgeRoutes are those of the edge.
 func edgeRoutes(cfg *Config) routes {
-	r := routes{"": (*loop).page}
+	r := routes{"": (*loop).page, EventsPath: (*loop).eventStream}
 	for _, path := range cfg.Paths {
 		r[path] = (*loop).webSocket
 	}

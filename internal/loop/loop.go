@@ -166,6 +166,8 @@ func (l *loop) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 		l.handshake(c, in)
 	case talking:
 		l.frames(c, in, l.out[:0])
+	case streaming:
+		l.stray(c)
 	case leaving:
 		// Our last word is said. What still comes is taken, so that the kernel does
 		// not answer it with a reset that could overtake that word.

@@ -62,7 +62,7 @@ func TestFromTickToClient(t *testing.T) {
 	}
 	e.wantClosed("peer_close", "1000", 2)
 	until(t, func() bool { return e.Conns() == 0 && e.table.Subscriptions() == 0 }, "both to be gone")
-	if st := e.Stats(); st.Loop[Accepted] != 2 || st.Loop[Upgraded] != 2 || st.Loop[Commands] != 4 || st.Count[fanout.Snapshots] != 1 || st.Count[fanout.UpdateRows] != 4 {
+	if st := e.Stats(); st.Loop[Accepted] != 2 || st.Loop[WebSockets] != 2 || st.Loop[Commands] != 4 || st.Count[fanout.Snapshots] != 1 || st.Count[fanout.UpdateRows] != 4 {
 		t.Errorf("stats = %+v", st)
 	}
 }

@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,4 +22,11 @@ func send(fd int32, p []byte) int {
 		return 0
 	}
 	return int(n)
+}
+
+// ackedWithin reports whether the peer of a socket has acknowledged anything in a time (tcp(7),
+// TCP_INFO).
+func ackedWithin(fd int, since time.Duration) bool {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	return err == nil && time.Duration(info.Last_ack_recv)*time.Millisecond <= since
 }

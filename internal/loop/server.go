@@ -15,6 +15,7 @@
 //	http.go          requests, and the routes that answer them; pages and refusals
 //	health.go        health checks of platforms that know one port only
 //	websocket.go     the route of the WebSocket
+//	sse.go           the route of server-sent events
 //	echo.go          a server that sends back what it gets, for conformance suites
 //	frames.go        what comes on a WebSocket: messages, commands, control frames
 //	session.go       what tokens say, when they end, and how many connections a user has
@@ -159,7 +160,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	s := &Server{
 		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
 		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions), turned: turnedLog{log: cfg.Log},
-		notFound: &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at " + cfg.Paths[0]},
+		notFound: &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at " + cfg.Paths[0] + ", events are at " + EventsPath},
 	}
 	if cfg.Verifier != nil {
 		s.wrongTokens = guard.NewPrefixLimit(wrongTokens, time.Now())

@@ -121,7 +121,8 @@ type Counter uint8
 const (
 	Accepted       Counter = iota
 	AcceptFailures         // Of all loops: a loop does not see them.
-	Upgraded
+	WebSockets
+	Streams
 	Pages
 	HealthChecks
 	Commands
@@ -137,7 +138,8 @@ const (
 var Metrics = [Counters]fanout.Metric{
 	Accepted:       {Name: "connections_accepted_total", Help: "Connections accepted."},
 	AcceptFailures: {Name: "accept_failures_total", Help: "Times that accepting a connection failed. The loop tries again half a second later, and new connections wait."},
-	Upgraded:       {Name: "connections_opened_total", Help: "Connections that became WebSockets."},
+	WebSockets:     {Name: "connections_opened_total", Help: "Connections that were opened for messages.", Label: "transport", Value: "websocket"},
+	Streams:        {Name: "connections_opened_total", Label: "transport", Value: "sse"},
 	Pages:          {Name: "pages_total", Help: "Requests for the live board."},
 	HealthChecks:   {Name: "health_checks_total", Help: "Requests for -health-path on the client port."},
 	Commands:       {Name: "commands_total", Help: "Client messages, by whether they were commands.", Label: "result", Value: "ok"},

@@ -25,6 +25,9 @@ const (
 // DefaultPath is where clients find the WebSocket.
 const DefaultPath = "/ws"
 
+// EventsPath is where clients find streams of events.
+const EventsPath = "/sse"
+
 // Validate returns all numbers that no operator would want, those of the guard and the shards
 // included, or nil. Each error begins with the name of a field.
 func (c *Config) Validate() error {

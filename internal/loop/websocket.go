@@ -5,6 +5,7 @@ package loop
 import (
 	"fmt"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/httphead"
 	"tickedge/internal/protocol"
@@ -13,11 +14,7 @@ import (
 
 // webSocket opens a WebSocket for commands.
 func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
-	if !l.server.cfg.Origins.Allow(req.Origin, req.Host) {
-		if x := l.away.add(byOrigin); x != nil {
-			x.what, x.more = shownHost(req.Origin), []any{"host", shownHost(req.Host), "why", l.server.cfg.Origins.Why(req.Origin, req.Host)}
-		}
-		l.refuse(c, &req, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
+	if l.foreign(c, &req) {
 		return
 	}
 	// Before the upgrade, so that a page whose WebSocket was refused can find out why: browsers do not tell, but any
@@ -30,37 +27,48 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 		l.refuse(c, &req, refusal)
 		return
 	}
-	out := l.upgrade(c, &req, asked.protocol)
-	if asked.claims.User != "" {
-		l.begin(c, &asked.claims)
-	}
+	l.opened(c, talking, WebSockets, &asked.claims)
+	out := wsproto.AppendUpgrade(l.out[:0], &req, asked.protocol)
 	out = l.shard.Open(c.id, fanout.WebSocket, c.name, asked.Interval, out)
 	if len(asked.Topics) > 0 {
-		out = l.opening(c, asked.Topics, out)
+		out = l.opening(c, &asked.Query, out)
 	}
 	l.frames(c, rest, out)
 }
 
-// upgrade makes a conn one that talks in frames, and returns the 101 that says so, with the
-// sub-protocol that is chosen, if one is.
-func (l *loop) upgrade(c *conn, req *httphead.Request, protocol string) (out []byte) {
-	l.shed(c)
-	c.stage = talking
-	l.counts.Loop[Upgraded]++
-	if l.debug() {
-		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.remote())
+// foreign refuses the request of a page that may not connect, and reports whether it is one.
+func (l *loop) foreign(c *conn, req *httphead.Request) bool {
+	if l.server.cfg.Origins.Allow(req.Origin, req.Host) {
+		return false
 	}
-	return wsproto.AppendUpgrade(l.out[:0], req, protocol)
+	if x := l.away.add(byOrigin); x != nil {
+		x.what, x.more = shownHost(req.Origin), []any{"host", shownHost(req.Host), "why", l.server.cfg.Origins.Why(req.Origin, req.Host)}
+	}
+	l.refuse(c, req, &httphead.Refusal{Status: 403, Reason: "this page (Origin) may not connect here"})
+	return true
+}
+
+// opened has a conn enter a stage in which it is served, with what its token says.
+func (l *loop) opened(c *conn, in stage, as Counter, claims *auth.Claims) {
+	l.shed(c)
+	c.stage = in
+	l.counts.Loop[as]++
+	if l.debug() {
+		l.server.cfg.Log.Debug("connection opened", "conn_id", connName(c.name), "remote", c.remote(), "transport", Metrics[as].Value)
+	}
+	if claims.User != "" {
+		l.begin(c, claims)
+	}
 }
 
 // opening subscribes the topics of the request's query, as if a command had come.
-func (l *loop) opening(c *conn, names [][]byte, out []byte) []byte {
-	if limit := l.server.cfg.Shard.MaxTopics; len(names) > limit {
+func (l *loop) opening(c *conn, q *httphead.Query, out []byte) []byte {
+	if limit := l.server.cfg.Shard.MaxTopics; len(q.Topics) > limit {
 		out, _ = l.shard.Refuse(c.id, &protocol.CommandError{
 			Code: protocol.ErrTooManyTopics, Reason: fmt.Sprintf("more than %d topics in the query", limit),
 		}, out)
 		return out
 	}
-	out, _ = l.carryOut(c, &protocol.Command{Op: protocol.OpSubscribe, Topics: names}, out)
+	out, _ = l.carryOut(c, &protocol.Command{Op: protocol.OpSubscribe, Topics: q.Topics}, out)
 	return out
 }

@@ -94,6 +94,26 @@ func TestExampleFile(t *testing.T) {
 	}
 }
 
+// The version is one that was asked for, in whatever word.
+func TestVersionIsTold(t *testing.T) {
+	for _, args := range [][]string{{"-version"}, {"--version=true"}, {"-version=1"}, {"-version=T"}, {"version"}} {
+		// A port that can't be bound, lest an edge runs.
+		var out, errs bytes.Buffer
+		if code := Main(context.Background(), append(args, "-listen", "192.0.2.1:1"), nil, &out, &errs); code != app.OK || !strings.HasPrefix(out.String(), "edge ") || errs.Len() > 0 {
+			t.Errorf("%s: code %d, %s%s", args, code, out.String(), errs.String())
+		}
+	}
+}
+
+// Two ports that can be had are no mistake.
+func TestPortsOfTwoAddresses(t *testing.T) {
+	for _, args := range []string{"-listen 127.0.0.1:9 -admin 127.0.0.2:9", "-listen 0.0.0.0:9 -admin [::1]:9", "-listen :0 -admin :0", "-admin="} {
+		if code, _, stderr := program(t, strings.Fields(args)...); code != app.OK {
+			t.Errorf("%s: code %d, %s", args, code, stderr)
+		}
+	}
+}
+
 // Help goes to stdout, with code 0, and names all flags however wide the terminal is.
 func TestHelp(t *testing.T) {
 	for _, columns := range []string{"", "45", "80", "200"} {

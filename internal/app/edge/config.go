@@ -6,7 +6,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -88,6 +91,9 @@ func (c *Config) validate() error {
 	if c.admin != "" && !app.IsHostPort(c.admin) {
 		errs.bad("-admin is %s, want host:port such as 127.0.0.1:8081, or nothing", flags.Quote(c.admin))
 	}
+	if samePort(c.loop.Listen, c.admin) {
+		errs.bad("-admin is %s and -listen is %s: want another port for one of them", c.admin, c.loop.Listen)
+	}
 	if c.loop.MaxConns < 0 {
 		errs.bad("-max-conns is %d, want 0 or more", c.loop.MaxConns)
 	}
@@ -125,6 +131,23 @@ func (c *Config) validate() error {
 	errs.add(c.validateTokens())
 	errs.add(c.validateEffect())
 	return errors.Join(errs...)
+}
+
+// samePort reports whether two listeners can't both be had, as far as that shows in their
+// addresses.
+func samePort(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	n, err := strconv.ParseUint(portA, 10, 16)
+	m, other := strconv.ParseUint(portB, 10, 16)
+	if errors.Join(errA, errB, err, other) != nil || n == 0 || n != m {
+		return false
+	}
+	covers := func(host, other string) bool {
+		ip, _ := netip.ParseAddr(other)
+		return host == other || host == "" || host == "::" || host == "0.0.0.0" && ip.Is4()
+	}
+	return covers(hostA, hostB) || covers(hostB, hostA)
 }
 
 // upToAnHour bounds times of the drain: who supervises an edge does not wait for longer.
@@ -183,7 +206,12 @@ func named(err error, flags *strings.Replacer) error {
 func (c *Config) readLists() error {
 	var errs problems
 	of := func(name string, err error) {
-		if err != nil {
+		if err == nil {
+			return
+		}
+		if secret := c.flags.Unshown(name); secret != nil {
+			errs.add(secret)
+		} else {
 			errs.add(errors.New("-" + name + ": " + strings.ReplaceAll(err.Error(), "\n", "\n-"+name+": ")))
 		}
 	}
@@ -262,7 +290,7 @@ func (c *Config) tokenSources() (given []string) {
 // fill sets what depends on other flags or on this host. The error says that the host can't
 // hold as many connections.
 func (c *Config) fill() error {
-	c.page = c.page || c.demo && c.flags.From("page").Kind == flags.FromDefault
+	c.page = c.hasBoard()
 	fillBurst(&c.loop.Guard.Total, 2*c.loop.Guard.Total.PerSecond)
 	fillBurst(&c.loop.Guard.PerPrefix, 10*c.loop.Guard.PerPrefix.PerSecond)
 	fillBurst(&c.newTopics, max(8*c.newTopics.PerSecond, 4*c.loop.Shard.MaxTopics))
@@ -285,6 +313,12 @@ func (c *Config) fill() error {
 		c.loop.MaxConns = min(room, guard.ConnsMax)
 	}
 	return nil
+}
+
+// hasBoard reports whether there is the live board: where it is asked for, and with -demo unless
+// that goes without.
+func (c *Config) hasBoard() bool {
+	return c.page || c.demo && c.flags.From("page").Kind == flags.FromDefault
 }
 
 // fillBurst sets the burst of a rate for which none was said.

@@ -196,7 +196,7 @@ func (c *Config) print(w io.Writer) {
 				return []string{before + "?xxxxx"}
 			}
 		}
-		return []string{flags.Hide(value)}
+		return []string{flags.HideValue(value)}
 	})
 	c.flags.WriteOrigins(w)
 	c.printSecrets(w)

@@ -209,6 +209,9 @@ func TestFlagsWithoutEffectAreTold(t *testing.T) {
 		"-new-topics-rate-per-ip 0 -new-topics-burst-per-ip 300":     "-new-topics-burst-per-ip is set and -new-topics-rate-per-ip is not",
 		"-redis-tls-ca ca.pem":                                       "no redis URL uses TLS",
 		"-demo -redis redis://h":                                     "-demo brings its own Redis",
+		"-redis a=redis://h":                                         "-redis: redis source: the last redis source has to be without patterns",
+		"-listen :8081":                                              "-admin is 127.0.0.1:8081 and -listen is :8081: want another port for one of them",
+		"-listen 127.0.0.1:9 -admin 0.0.0.0:9":                       "-admin is 0.0.0.0:9 and -listen is 127.0.0.1:9: want another port",
 	} {
 		code, _, stderr := program(t, strings.Fields(args)...)
 		if code != app.Usage || !strings.Contains(stderr, want) {

@@ -42,12 +42,17 @@ const pathsMax = 16
 func (c *Config) readPaths() error {
 	var errs problems
 	at := make(map[string]string) // Who answers at a path.
-	if c.page || c.demo {
+	if c.hasBoard() {
 		at["/"] = "the live board (-page, -demo)"
 	}
+	at[loop.EventsPath] = "the stream of events"
 	take := func(name, path, what string) (clean string) {
 		clean, err := httphead.ParsePath(path)
 		if err != nil {
+			if secret := c.flags.Unshown(name); secret != nil {
+				errs.add(secret)
+				return ""
+			}
 			errs.bad("-%s: %q %w", name, path, err)
 			return ""
 		}

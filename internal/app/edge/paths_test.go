@@ -44,6 +44,7 @@ func TestPathsThatCanNotBe(t *testing.T) {
 		"-path /":                        "-path=/\n",
 		"-path /ws/,/%77s -path /prices": "-path=/ws,/prices\n",
 		"-health-path / -max-head 64":    "-health-path=/\n",
+		"-demo -page=false -path /":      "-path=/\n",
 		"-page -health-path /well/":      "-health-path=/well\n",
 	} {
 		c, err := Parse(strings.Fields(args))

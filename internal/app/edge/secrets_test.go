@@ -38,6 +38,11 @@ func TestNoPasswordIsShown(t *testing.T) {
 				{"-redis-channel", "redis://u:" + p + "@h"},
 				{"-origin", "https://u:" + redistest.Percent(p) + "@h,*"},
 				{"EDGE_ADMIN", "redis://u:" + p + "@h"},
+				{"-origin", "https://u:" + p + "@h"},
+				{"-path", "https://u:" + p + "@h"},
+				{"-topics", "https://u:" + p + "@h"},
+				{"-trust-proxy", "https://u:" + p + "@h"},
+				{"EDGE_ADMIN_HOST", "https://u:" + p + "@h"},
 				{"-redis://u:" + p + "@h"},
 				{"redis://u:" + p + "@h"},
 			} {

@@ -113,10 +113,12 @@ func (c *cluster) Room() int {
 // is busy answers within some milliseconds.
 const stallMin = 300 * time.Millisecond
 
-// stalls reports whether a node has not answered for a while, though it is asked.
+// stalls reports whether a node has not answered for a while, though it is asked: a command, or
+// to be greeted.
 func (n *node) stalls(now time.Time) bool {
 	answers, owed := n.wants.unanswered()
-	if !owed || answers != n.answers {
+	greeted := n.stop == nil || n.connected.Load()
+	if !owed && greeted || answers != n.answers {
 		n.answers, n.answered = answers, now
 	}
 	return now.Sub(n.answered) > stallMin
@@ -185,7 +187,7 @@ func (c *cluster) start(n *node) {
 		return
 	}
 	ctx, stop := context.WithCancel(c.ctx)
-	n.stop = stop
+	n.stop, n.answered = stop, time.Now()
 	s := n.server // The next one has its own run.
 	c.all.Go(func() { s.Run(ctx) })
 }

@@ -417,7 +417,7 @@ func TestClusterFrozenPrimary(t *testing.T) {
 	l.same()
 }
 
-// A node that does not answer holds up the topics of no other.
+// A node that does not answer holds up the topics of no other, whether it is connected or is still to be.
 func TestClusterPausedPrimaryHoldsUpNobody(t *testing.T) {
 	const one = `{"seq":1}`
 	t.Parallel()
@@ -441,13 +441,16 @@ func TestClusterPausedPrimaryHoldsUpNobody(t *testing.T) {
 	s.Owner(s.Slot("{"+other+"}")).Do("SET", "price:{"+other+"}", one)
 	cfg := inSlots(s.URL())
 	cfg.Timeout = time.Minute // It is not missed before that.
-	r := run(t, cfg, limits)
-	r.acquire("T0")
-	r.eventually("the feed is up", func() bool { return r.table.SourceState(0).Up })
+	connected, yet := run(t, cfg, limits), run(t, cfg, limits)
+	connected.acquire("T0")
+	connected.eventually("a node is subscribed to", func() bool { return connected.Stats().Channels == 1 })
+	yet.eventually("the slots are known", func() bool { return yet.table.SourceState(0).Up })
 	paused.Do("CLIENT", "PAUSE", "600000") // The other nodes don't miss it.
-	r.acquire(madeUp...)
-	r.acquire(other)
-	r.eventually("the value of a topic of another node", func() bool { return r.value(other) == one })
+	for _, r := range []*rig{connected, yet} {
+		r.acquire(madeUp...)
+		r.acquire(other)
+		r.eventually("the value of a topic of another node", func() bool { return r.value(other) == one })
+	}
 }
 
 func TestClusterWithTLS(t *testing.T) {
