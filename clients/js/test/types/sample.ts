@@ -1,0 +1,28 @@
+import {Client, ConnError, type State, type Update} from '@tickedge/client';
+import {SSESocket} from '@tickedge/client/sse';
+import Drop, {ReconnectingWebSocket} from '@tickedge/client/reconnecting';
+
+interface Price { p: number; ts: number }
+
+const client = new Client(new URL('wss://example.com/ws'), {
+  WebSocket: globalThis.WebSocket, fallback: SSESocket, token: async (signal) => (await fetch('/token', {signal})).text(),
+  onError: (e) => console.error(e.code, e.status, e.reason),
+});
+const sub = client.subscribe<Price>(['AAPL'], (u) => { const p: number | undefined = u.value?.p; void p; }, (u) => show(u.state));
+const ended: Promise<ConnError | undefined> = sub.closed;
+// @ts-expect-error there is no such state
+show('gone');
+// @ts-expect-error topics are strings
+client.subscribe([1]);
+// @ts-expect-error the interval is a number
+new Client('ws://x', {interval: '500'});
+
+for await (const u of client.subscribe<Price>(new Set(['AAPL']))) {
+  const update: Update<Price> = u;
+  void update;
+}
+const drop: ReconnectingWebSocket = new Drop(async () => 'wss://example.com/ws', 'tickedge.v1', {maxBackoff: 1000});
+drop.addEventListener('open', () => drop.send('{"op":"subscribe","topics":["AAPL"]}'));
+void ended;
+
+function show(state: State): void { void state; }
