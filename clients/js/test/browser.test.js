@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import {createServer} from 'node:http';
+import {existsSync, readFileSync} from 'node:fs';
+import {chromium} from 'playwright-core';
+import {Edge, PATIENCE, SYMBOLS, WebSocket, quick, within} from './harness.js';
+
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const skip = !existsSync(executablePath) && 'there is no chromium';
+const args = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const KILLS = 10;
+
+async function serve(t) {
+  const root = new URL('..', import.meta.url);
+  const server = createServer((q, a) => {
+    const {pathname} = new URL(q.url, 'http://x');
+    try {
+      const body = readFileSync(new URL('.' + pathname, root));
+      a.writeHead(200, {'Content-Type': pathname.endsWith('.js') ? 'text/javascript' : 'text/html'}).end(body);
+    } catch { a.writeHead(404).end(); }
+  });
+  await new Promise((r) => server.listen(0, '127.0.0.1', r));
+  t.after(() => { server.closeAllConnections(); server.close(); });
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+test(`a page with 200 subscribers of 50 topics survives ${KILLS} kills of the edge`, {skip}, async (t) => {
+  const page = await serve(t), origin = ['-origin', page];
+  let e = await Edge.start(t, undefined, ...origin);
+  const {address, url} = e;
+  const browser = await chromium.launch({executablePath, args, chromiumSandbox: false, timeout: PATIENCE});
+  t.after(() => browser.close());
+  const tab = await browser.newPage(), errors = [];
+  tab.setDefaultTimeout(PATIENCE);
+  tab.on('pageerror', (error) => errors.push(error.message));
+  await tab.goto(`${page}/test/page.html?edge=${encodeURIComponent(url)}`);
+  const live = (made) => tab.waitForFunction((made) => { const r = window.report?.(); return r && r.made > made && r.live === 50 && r.open === 1; }, made);
+  await live(0);
+  const heap = async () => {
+    const cdp = await tab.context().newCDPSession(tab);
+    await cdp.send('HeapProfiler.collectGarbage');
+    const {usedSize} = await cdp.send('Runtime.getHeapUsage');
+    await cdp.detach();
+    return usedSize;
+  };
+  const before = await heap();
+  for (let i = 0; i < KILLS; i++) {
+    const {made} = await tab.evaluate(() => window.report());
+    await e.kill();
+    e = await Edge.start(t, address, ...origin);
+    await live(made);
+  }
+  // Whatever another client has seen by now, the page has it, or newer.
+  const witness = new Map(), c = quick(t, url);
+  await within(new Promise((ok) => c.subscribe(SYMBOLS, (u) => { witness.set(u.topic, u.n); if (witness.size === 50) ok(); })), 'a witness');
+  c.close();
+  await tab.waitForFunction((seen) => { const {newest} = window.report(); return seen.every(([s, n]) => newest[s] >= n); }, [...witness]);
+  const after = await heap(), r = await tab.evaluate(() => window.report());
+  t.diagnostic(`${r.calls} calls, ${r.made} WebSockets, heap ${before} to ${after} bytes`);
+  assert.equal(r.duplicates, 0);
+  assert.equal(r.open, 1);
+  assert.ok(after < before + (2 << 20), `the heap grew from ${before} to ${after}`);
+  await tab.evaluate(() => window.end());
+  await tab.waitForFunction(() => window.report().open === 0);
+  assert.deepEqual(errors, []);
+});
+
+test('the chart page of the README draws', {skip}, async (t) => {
+  const page = await serve(t), e = await Edge.start(t, undefined, '-origin', page);
+  const browser = await chromium.launch({executablePath, args, chromiumSandbox: false, timeout: PATIENCE});
+  t.after(() => browser.close());
+  const tab = await browser.newPage();
+  tab.setDefaultTimeout(PATIENCE);
+  await tab.goto(`${page}/examples/chart.html?edge=${encodeURIComponent(e.url)}&topic=S0`);
+  await tab.waitForFunction(() => document.querySelector('polyline').points.length > 3 && document.querySelector('output').textContent.includes('live'));
+});
