@@ -20,6 +20,7 @@ export class Session {
   credit = BURST; credited = now();
   lastID = 0; pauseUntil = 0; greeted = 0; status = 0; maxTopics = MOST; patience = 0; heard = now(); due = Infinity;
   renewAt = Infinity; fresh = ''; renewing = false; probed = false;
+  ready = false; // For commands.
   bye; over;
 
   constructor(core, WS, token) {
@@ -54,7 +55,7 @@ export class Session {
     try {
       if (typeof data !== 'string') throw 0;
       m = JSON.parse(data);
-      if (!this.greeted && m.t !== 'hello' && m.t !== 'bye') throw 0;
+      if (!this.ready && m.t !== 'hello' && m.t !== 'bye') throw 0;
       this.handle(m);
     } catch {
       this.end({reason: 'a message of the edge is not what the protocol says'});
@@ -100,11 +101,13 @@ export class Session {
       const reason = `the edge speaks version ${m.v} of the protocol, and this client version 1`;
       return this.end({reason, fatal: new ConnError(reason)});
     }
+    this.ready = true;
+    if (m.early) return; // Of a transport that hears of the edge later.
     const beat = m.heartbeat > 0 ? Math.min(m.heartbeat, LONGEST) : LONGEST;
     this.patience = beat * 2.25 + 1000;
     this.maxTopics = m.max_topics > 0 ? Math.min(m.max_topics, MOST) : MOST;
     if (!this.greeted) this.renewAt = now() + c.token.lead();
-    if (!m.early || !this.greeted) this.greeted = now();
+    this.greeted ||= now();
     c.conn++; // n counts from here.
     c.up = true;
     c.lost = undefined;
@@ -193,10 +196,10 @@ export class Session {
   /** probe has the edge give a sign of life. late says that this side was stopped, and what has come is still to be read. */
   probe(late) {
     const t = now();
-    if (this.probed || this.over || !this.greeted && !late) return;
+    if (this.probed || this.over || !this.ready && !late) return;
     this.probed = true;
     this.heard = late ? t - this.patience + PROBE : Math.min(this.heard, t - this.patience + PROBE);
-    if (this.greeted && this.pay(1, t)) this.write({op: 'ping'});
+    if (this.ready && this.pay(1, t)) this.write({op: 'ping'});
     this.core.poke();
   }
 
@@ -222,7 +225,7 @@ export class Session {
       if (t - at > ANSWER) this.end({reason: 'the edge does not answer commands', silent: true});
       wake = Math.min(wake, at + ANSWER + 1);
     }
-    if (this.over || !this.greeted || this.pending.size >= PENDING || this.bye) return wake;
+    if (this.over || !this.ready || this.pending.size >= PENDING || this.bye) return wake;
     if (t < this.pauseUntil) return Math.min(wake, this.pauseUntil);
     const [cmd, at] = this.next(t);
     if (!cmd) return Math.min(wake, at);

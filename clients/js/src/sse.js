@@ -13,6 +13,7 @@ export class SSESocket {
   #base; #token; #resumable;
   #topics = new Map(); // Name → whether a row of it is held.
   #waiting = []; // Commands that the next stream answers.
+  #asked = []; // Those that the one that is being opened answers.
   #resume = ''; #stream; #next; #timer; #greeted = false; #bye;
 
   constructor(url, protocols = []) {
@@ -86,18 +87,21 @@ export class SSESocket {
 
   async #open() {
     this.#next?.abort();
+    const cmds = this.#asked = [...this.#asked, ...this.#waiting.splice(0)];
     if (!this.#topics.size) { // There is no stream without topics.
       this.#stream?.abort();
       this.#stream = undefined;
-      return this.#answer(this.#waiting.splice(0), {});
+      this.#next = undefined;
+      return this.#answer(cmds.splice(0), {});
     }
-    const stream = this.#next = new AbortController(), cmds = this.#waiting.splice(0), mine = () => this.readyState < 2 && (this.#next === stream || this.#stream === stream);
+    const stream = this.#next = new AbortController();
+    const mine = () => this.readyState < 2 && (this.#next === stream || this.#stream === stream);
     const headers = {Accept: 'text/event-stream'};
     if (this.#token) headers.Authorization = 'Bearer ' + this.#token;
     const held = [];
     try {
       const r = await SSESocket.fetch(this.#query(), {headers, cache: 'no-store', signal: stream.signal});
-      if (!mine()) return this.#put(cmds);
+      if (!mine()) return;
       if (!r.ok) {
         const after = Number.parseInt(r.headers.get('Retry-After') ?? '', 10);
         const reason = (await r.text()).split('\n')[0].slice(0, 1000) || 'HTTP ' + r.status;
@@ -117,15 +121,10 @@ export class SSESocket {
         if (id && id !== this.#resume && mine()) this.#say({t: 'resume', token: this.#resume = id});
       });
       if (mine()) this.#end(this.#bye?.code ?? 1006, this.#bye?.reason ?? 'the stream has ended', undefined, this.#bye?.retry_ms);
-    } catch (e) {
+    } catch {
       if (mine()) this.#end(1006, 'the stream failed');
-    } finally {
-      this.#put(cmds);
     }
   }
-
-  /** put has commands answered by a later stream that theirs has not answered. */
-  #put(cmds) { this.#waiting.unshift(...cmds.splice(0)); }
 
   #hear(m) {
     if (m.t === 'bye') this.#bye = m;
