@@ -43,7 +43,7 @@ export class Session {
     const code = bye && !(e.code >= 1000 && e.code !== 1005 && e.code !== 1006) ? bye.code : e.code;
     this.finish({
       ...e, code, status: e.status || this.status, lived: this.greeted && Math.max(now() - this.greeted, 1),
-      reason: e.reason || bye?.reason || (code && code !== 1006 ? 'closed by the edge' : 'the connection failed'),
+      reason: e.reason || bye?.reason || (this.status ? 'refused by the edge' : code && code !== 1006 ? 'closed by the edge' : 'the connection failed'),
       after: Number.isFinite(bye?.retry_ms) ? bye.retry_ms : e.after,
     });
   }
