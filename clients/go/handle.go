@@ -133,7 +133,6 @@ func (s *session) answer(m message) {
 		return
 	}
 	delete(s.pending, id)
-	delete(s.pendingSince, id)
 	s.c.poke()
 	switch {
 	case m.T == "error":

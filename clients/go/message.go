@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 )
 
 // message is any message of the edge. Members whose type depends on the kind are kept as they are.
@@ -77,4 +78,6 @@ type command struct {
 	Since  string   `json:"since,omitempty"`
 	Token  string   `json:"token,omitempty"`
 	ID     uint64   `json:"id"`
+
+	sent time.Time
 }

@@ -34,11 +34,11 @@ func (s *session) plan(now time.Time) (payload []byte, wake time.Time, err error
 		return nil, time.Time{}, s.ended
 	}
 	wake = s.renewAt
-	for _, sent := range s.pendingSince {
-		if now.Sub(sent) > answerTimeout {
+	for _, cmd := range s.pending {
+		if now.Sub(cmd.sent) > answerTimeout {
 			return nil, wake, errUnanswered
 		}
-		wake = sooner(wake, sent.Add(answerTimeout+time.Millisecond))
+		wake = sooner(wake, cmd.sent.Add(answerTimeout+time.Millisecond))
 	}
 	if len(s.pending) >= maxPending || s.bye != nil {
 		return nil, wake, nil
@@ -158,8 +158,8 @@ func (s *session) pay(charge float64, now time.Time) bool {
 func (s *session) written(cmd command, now time.Time) {
 	c := s.c
 	s.lastID = cmd.ID
+	cmd.sent = now
 	s.pending[cmd.ID] = cmd
-	s.pendingSince[cmd.ID] = now
 	switch cmd.Op {
 	case "auth":
 		s.fresh = ""

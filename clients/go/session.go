@@ -31,14 +31,13 @@ type session struct {
 	maxTopics int
 	greeted   time.Time
 
-	pending      map[uint64]command
-	pendingSince map[uint64]time.Time
-	lastID       uint64
-	credit       float64 // Of commands.
-	credited     time.Time
-	pauseUntil   time.Time // No commands before.
-	bye          *message
-	ended        error
+	pending    map[uint64]command
+	lastID     uint64
+	credit     float64 // Of commands.
+	credited   time.Time
+	pauseUntil time.Time // No commands before.
+	bye        *message
+	ended      error
 
 	renewAt  time.Time
 	renewing bool
@@ -131,7 +130,7 @@ func (c *Client) connect() ending {
 	c.conn++
 	s := &session{
 		c: c, ws: ws, credit: chargeBurst, credited: time.Now(), renewAt: renewal(time.Now(), c.token.exp),
-		pending: make(map[uint64]command), pendingSince: make(map[uint64]time.Time),
+		pending: make(map[uint64]command),
 	}
 	c.mu.Unlock()
 	err = s.open(dialing)

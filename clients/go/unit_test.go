@@ -86,7 +86,7 @@ func TestPace(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Unix(1000, 0)
-	s := &session{c: c, pending: make(map[uint64]command), pendingSince: make(map[uint64]time.Time), credit: chargeBurst, credited: now}
+	s := &session{c: c, pending: make(map[uint64]command), credit: chargeBurst, credited: now}
 	m, err := parse([]byte(`{"t":"hello","v":1,"heartbeat":1000,"max_topics":4096}`))
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,6 @@ func TestPace(t *testing.T) {
 			t.Fatalf("after %d topics and %v it is too fast", sent, now.Sub(time.Unix(1000, 0)))
 		}
 		clear(s.pending)
-		clear(s.pendingSince)
 		sent += len(cmd.Topics)
 	}
 }
@@ -181,7 +180,7 @@ func FuzzHandle(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &session{c: c, pending: make(map[uint64]command), pendingSince: make(map[uint64]time.Time), credit: chargeBurst}
+		s := &session{c: c, pending: make(map[uint64]command), credit: chargeBurst}
 		c.mu.Lock()
 		now := time.Now()
 		for _, payload := range []string{`{"t":"hello","v":1,"heartbeat":1000,"max_topics":5}`, one, two, one} {

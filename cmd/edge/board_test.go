@@ -254,7 +254,7 @@ func TestBoardSortsFiltersAndRemoves(t *testing.T) {
 	filter("c")
 
 	// What is taken away is what is shown, and one that follows adds to what Undo brings back.
-	b.says("Remove the 2 shown", "#clear")
+	b.says("Remove these 2", "#clear")
 	b.click("#clear")
 	b.is("A,NONE", shown)
 	redistest.Eventually(t, "the edge is told", func() bool { return p.has("unsubscribe C2,C10", &p.heard) })

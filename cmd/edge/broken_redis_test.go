@@ -43,7 +43,7 @@ const (
 	ownShare    = 2
 	// brokenPlays is how often a breakage may cost the link that is to survive it: on a
 	// machine that stands still a link may be lost without any.
-	brokenPlays = 3
+	brokenPlays = 10
 	// claimMax is how much address space an edge may take beyond what it has at first. What
 	// a reply claims and never sends shows there and not in its memory.
 	claimMax = 1 << 30

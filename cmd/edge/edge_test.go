@@ -177,6 +177,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 				e.dial("").next("hello")
 			}
 			e.term(says)
+			time.Sleep(200 * time.Millisecond) // Sooner, it would be the same signal from another side.
 			if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}

@@ -16,6 +16,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ import (
 	"github.com/coder/websocket"
 
 	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/contracttest"
 	"tickedge/internal/logtest"
 )
 
@@ -252,11 +255,31 @@ func (c *client) read() (message, error) {
 	if err != nil {
 		return message{}, err
 	}
+	received(c.t, b)
 	var m message
 	if err := json.Unmarshal(b, &m); err != nil {
 		c.t.Fatalf("not JSON: %q", b)
 	}
 	return m, nil
+}
+
+// checked counts the payloads by how they begin, which is their kind: to look at all of a test that loads an edge would take
+// more time than its clients have.
+var checked sync.Map
+
+const checkedMost = 100
+
+// received holds a payload against the published schemas, one of the first of its kind. Any goroutine of a test may call it.
+func received(t *testing.T, payload []byte) {
+	t.Helper()
+	kind := payload[:min(len(payload), len(`{"t":"snapshot"`))]
+	n, _ := checked.LoadOrStore(string(kind), new(atomic.Int64))
+	if n.(*atomic.Int64).Add(1) > checkedMost {
+		return
+	}
+	if _, err := contracttest.Received(payload); err != nil {
+		t.Error(err)
+	}
 }
 
 // next reads a message and demands its type. The news of feeds, which depends on when the

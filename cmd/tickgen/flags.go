@@ -100,7 +100,7 @@ func parse(args []string) (*config, error) {
 	if flags.Asked(err) {
 		return c, err
 	}
-	return c, c.flags.Conceal(c.flags.Locate(errors.Join(err, c.validate())), args)
+	return c, c.flags.Locate(c.flags.Conceal(errors.Join(err, c.validate()), args))
 }
 
 // What errors of configurations begin with, and the flag in front of it.
@@ -172,7 +172,7 @@ func (c *config) print(w io.Writer) {
 		case "redis":
 			return []string{c.redis.String()}
 		}
-		return []string{flags.Hide(value)}
+		return []string{flags.HideValue(value)}
 	})
 	c.flags.WriteOrigins(w)
 	if c.replay != "" {

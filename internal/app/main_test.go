@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,6 +33,10 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(programEnv); name != "" {
 		if os.Getenv(readerEnv) != "" {
 			lastWords = patience
+		}
+		oneIntent = 0
+		if name == "stops" {
+			oneIntent = time.Hour
 		}
 		Main(func(ctx context.Context, _ []string, _ io.Reader, stdout, stderr io.Writer) int {
 			return programs[name](ctx, stdout, stderr)
@@ -75,6 +80,20 @@ var programs = map[string]func(ctx context.Context, stdout, stderr io.Writer) in
 		<-ctx.Done()
 		return OK
 	},
+	// stops after the second signal.
+	"stops": func(ctx context.Context, stdout, stderr io.Writer) int {
+		slog.SetDefault(LogConfig{Level: "info", Format: "text"}.Logger(stderr))
+		signals := make(chan os.Signal, 2)
+		signal.Notify(signals, os.Interrupt)
+		fmt.Fprintln(stdout, "ready")
+		<-ctx.Done()
+		<-signals
+		fmt.Fprintln(stdout, "stopping")
+		<-signals
+		fmt.Fprintln(stdout, "told again")
+		_, _ = os.Stdin.Read(make([]byte, 1)) // Until its end.
+		return OK
+	},
 	// waits for the first signal, and then for ever.
 	"waits": func(ctx context.Context, stdout, stderr io.Writer) int {
 		slog.SetDefault(LogConfig{Level: "info", Format: "text"}.Logger(stderr))
@@ -96,12 +115,20 @@ type child struct {
 
 func startChild(t *testing.T, program string, stderr *os.File) *child {
 	t.Helper()
+	return startChildWith(t, program, nil, stderr)
+}
+
+func startChildWith(t *testing.T, program string, stdin, stderr *os.File) *child {
+	t.Helper()
 	c := &child{Cmd: exec.Command(os.Args[0]), t: t, done: make(chan error, 1)}
 	c.Env = append(os.Environ(), programEnv+"="+program)
 	if t.Name() == "TestSecondSignalIsTold" || strings.HasPrefix(t.Name(), "TestLastLines") {
 		c.Env = append(c.Env, readerEnv+"=1")
 	}
 	c.Stderr = stderr
+	if stdin != nil {
+		c.Stdin = stdin
+	}
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -268,5 +295,31 @@ func TestSecondSignalIsTold(t *testing.T) {
 	p.ends()
 	if text := string(said); strings.Count(text, "about to end") != manyLines || !strings.Contains(text, "a second time") {
 		t.Errorf("it said …%q", text[max(0, len(text)-200):])
+	}
+}
+
+// Who stops a process may have two ways to say so at a time.
+func TestSignalTwiceAtATime(t *testing.T) {
+	read, write := pipe(t)
+	stdin, hold := pipe(t)
+	p := startChildWith(t, "stops", stdin, write)
+	for _, want := range []string{"ready\n", "stopping\n", "told again\n"} {
+		if line, err := p.stdout.ReadString('\n'); err != nil || line != want {
+			t.Fatalf("%q, %v, want %q", line, err, want)
+		}
+		if want == "told again\n" {
+			break
+		}
+		if err := p.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hold.Close()
+	said, err := io.ReadAll(read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state := p.ends(); state.ExitCode() != OK || len(said) > 0 {
+		t.Errorf("%v, and it said %q", state, said)
 	}
 }

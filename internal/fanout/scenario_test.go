@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"tickedge/internal/contracttest"
 	"tickedge/internal/guard"
 	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
@@ -37,7 +39,8 @@ type scenario struct {
 	feeds int // Sources: fx:*,crypto:* and all others if there are two.
 	piece int // In place of pieceMax.
 
-	newRate, newBurst, snapshotRate, snapshotBurst int      // Of sources; 0 is no limit.
+	newRate, newBurst, snapshotRate, snapshotBurst int // Of sources; 0 is no limit.
+	seen                                           *contracttest.Seen
 	lines                                          []string // Commands and comments.
 	want                                           []string // All lines as they stand in the file.
 }
@@ -47,12 +50,17 @@ func TestScenarios(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("there are no scenarios", err)
 	}
+	var seen contracttest.Seen
+	cases, ran := 0, 0
 	for _, file := range files {
 		base := strings.TrimSuffix(filepath.Base(file), ".txt")
 		var all []string
 		for _, sc := range readScenarios(t, file) {
 			var got []string
+			sc.seen = &seen
+			cases++
 			t.Run(base+"/"+sc.name, func(t *testing.T) {
+				ran++
 				got = sc.run(t, 0)
 				if !*rewrite {
 					compareLines(t, got, sc.want)
@@ -70,6 +78,11 @@ func TestScenarios(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+	// A loop says bye. Some cases alone (-run) need not see all else.
+	want := slices.DeleteFunc(slices.Clone(contracttest.Server), func(kind string) bool { return kind == "bye" })
+	if missing := seen.Missing(want); cases == ran && len(missing) > 0 {
+		t.Errorf("no scenario has %q", missing)
 	}
 }
 
@@ -175,6 +188,11 @@ func (sc *scenario) run(t *testing.T, age time.Duration) []string {
 	}
 	p.sink.onFrames = func(id ConnID, frames []byte) {
 		for _, m := range decode(t, frames) {
+			if m.raw != nil {
+				if err := sc.seen.Receive(m.raw); err != nil {
+					t.Error(err)
+				}
+			}
 			if m.TS != 0 && m.TS != p.now.UnixMilli() {
 				t.Errorf("%s: %s has the time %d", sc.name, m, m.TS)
 			}

@@ -352,6 +352,8 @@ type message struct {
 	Since     int64
 	Feed      string
 	Tick, Lag int64
+
+	raw []byte // The payload; nil for a ping.
 }
 
 // rejected is a topic that a command could not have: its name or its place.
@@ -400,6 +402,9 @@ func decode(t testing.TB, b []byte) (list []message) {
 		payload := b[head : head+n]
 		b = b[head+n:]
 		m := message{T: "ping"}
+		if op == 0x81 {
+			m.raw = payload
+		}
 		switch {
 		case op == 0x89 && n == 0:
 		case op == 0x81 && strings.Trim(string(payload), `"`) == "pong":

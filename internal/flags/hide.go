@@ -12,7 +12,8 @@ import (
 
 // Conceal returns an error without the users and passwords of URLs that are in args, in the file,
 // or in variables of the environment with the prefix. An error quotes the value of a flag that
-// can't be right, and somebody may have given it a URL that was meant for another one.
+// can't be right, and somebody may have given it a URL that was meant for another one. It goes before
+// [Set.Locate], which takes out what is left by its looks.
 func (s *Set) Conceal(err error, args []string) error {
 	if err == nil {
 		return nil
@@ -25,8 +26,9 @@ func (s *Set) Conceal(err error, args []string) error {
 	}
 	text := err.Error()
 	for _, value := range values {
+		// The whole goes first: a piece may be a part of the password, and what is left of it not be found any more.
 		pieces := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r <= ' ' })
-		for _, piece := range append(pieces, value) {
+		for _, piece := range append([]string{value}, pieces...) {
 			_, rest, ok := strings.Cut(piece, "://")
 			at := strings.LastIndexByte(rest, '@')
 			if !ok || at <= 0 {

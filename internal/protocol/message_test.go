@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"tickedge/internal/contracttest"
 )
 
 // payloadText checks that a payload is one valid JSON value.
@@ -48,10 +50,25 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 		{AppendPong(nil, &Command{ID: []byte("6")}, 1732181744001), `{"t":"pong","id":6,"ts":1732181744001}`},
 		{AppendBye(nil, CodeRestart, "draining", 4200), `{"t":"bye","code":1012,"reason":"draining","retry_ms":4200}`},
 	}
+	var seen contracttest.Seen
+	for _, head := range [][]byte{AppendSnapshotHead(nil, 1), AppendUpdateHead(nil, 1)} {
+		if err := seen.Receive(append(head, `{"s":"AAPL","n":0,"v":null}]}`...)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := seen.Receive(AppendPong(nil, &Command{Word: QuotedWord}, 1)); err != nil {
+		t.Error(err)
+	}
 	for _, tt := range tests {
+		if err := seen.Receive(tt.got); err != nil {
+			t.Error(err)
+		}
 		if got := payloadText(t, tt.got); got != tt.want {
 			t.Errorf("\n got %s\nwant %s", got, tt.want)
 		}
+	}
+	if missing := seen.Missing(contracttest.Server); len(missing) > 0 {
+		t.Errorf("%q are published and not appended here", missing)
 	}
 }
 

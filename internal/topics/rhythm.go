@@ -142,14 +142,10 @@ func (t *Table) goStale(s *shard, local uint32, why Why) {
 }
 
 // excuse ends what GoStale has begun where no row comes of it, as the source has none that is
-// newer. Who has a row may have an old one, and is told that it is no more than that. The
-// caller holds s.mu.
+// newer. Its clients are told that the topic is silent, and no more than that: they may have an
+// old row or none. The caller holds s.mu.
 func (t *Table) excuse(s *shard, local uint32) {
-	switch tp := &s.topics[local]; {
-	case tp.why == Silent:
-	case tp.rowless:
-		t.freshen(s, local)
-	default:
+	if s.topics[local].why != Silent {
 		t.goStale(s, local, Silent)
 	}
 }

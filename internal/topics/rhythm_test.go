@@ -287,7 +287,7 @@ func TestGoStale(t *testing.T) {
 }
 
 // Why a topic is stale is told with it, and told again when that changes. Where the source has
-// nothing newer, a topic without a row is fresh, and one with a row as stale as any.
+// nothing newer, a topic is as stale as one that is silent.
 func TestStaleFor(t *testing.T) {
 	w := watch(t, 0, time.Second)
 	why := func(stale bool, want Why, news bool, what string) {
@@ -315,8 +315,10 @@ func TestStaleFor(t *testing.T) {
 	refuse(Unserved)
 	why(true, Unserved, true, "it is refused for something else")
 	w.tb.Absent("A")
-	why(false, Silent, false, "there is no value")
-	if now, total := w.tb.StaleTopics(); now != 0 || total != 1 {
+	why(true, Silent, true, "there is no value")
+	w.tb.Absent("A")
+	why(true, Silent, true, "there is still none")
+	if now, total := w.tb.StaleTopics(); now != 1 || total != 1 {
 		t.Errorf("%d are stale, %d were", now, total)
 	}
 

@@ -67,7 +67,7 @@ func Parse(args []string) (*Config, error) {
 	if flags.Asked(err) {
 		return c, err
 	}
-	return c, c.flags.Conceal(c.flags.Locate(errors.Join(err, c.validate(), c.fill())), args)
+	return c, c.flags.Locate(c.flags.Conceal(errors.Join(err, c.validate(), c.fill()), args))
 }
 
 // read sets c from args, environment and file. Ranges are for validate to look at.

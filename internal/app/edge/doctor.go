@@ -41,7 +41,7 @@ func examine(args []string, stdout, stderr io.Writer) int {
 	}
 	// The edge refuses a maximum that this host can't hold. To the doctor that is an answer
 	// and no mistake, so it does not fill in what the host allows.
-	if err = c.flags.Conceal(c.flags.Locate(errors.Join(err, c.validate())), args); err != nil {
+	if err = c.flags.Locate(c.flags.Conceal(errors.Join(err, c.validate()), args)); err != nil {
 		return misused(stderr, "edge doctor", c, err)
 	}
 	warn(stderr, "edge doctor", c)

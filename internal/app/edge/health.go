@@ -48,13 +48,17 @@ func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (
 	case *timeout <= 0:
 		return misused(stderr, "edge healthcheck", c, fmt.Errorf("-timeout is %v, want more than 0s", *timeout))
 	}
+	addr, err := askAt(c.admin)
+	if err != nil {
+		return misused(stderr, "edge healthcheck", c, err)
+	}
 	path := "/readyz"
 	if *live {
 		path = "/healthz"
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	said, err := ask(ctx, c.admin, path)
+	said, err := ask(ctx, addr, path)
 	if err != nil {
 		fmt.Fprintln(stderr, "edge healthcheck:", err)
 		return app.Failed
@@ -63,15 +67,11 @@ func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (
 	return app.OK
 }
 
-// ask returns what the admin port answers to a GET of path, if that is 200.
-func ask(ctx context.Context, admin, path string) (said string, err error) {
-	addr, err := askAt(admin)
-	if err != nil {
-		return "", err
-	}
+// ask returns what the admin port at addr answers to a GET of path, if that is 200.
+func ask(ctx context.Context, addr, path string) (said string, err error) {
 	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+path, nil)
 	if err != nil {
-		return "", fmt.Errorf("-admin is %q: %w", admin, err)
+		return "", fmt.Errorf("-admin is %q: %w", addr, err)
 	}
 	// It is the edge that is asked, whatever proxy the environment names.
 	client := http.Client{

@@ -25,6 +25,7 @@ func TestPathsThatCanNotBe(t *testing.T) {
 		{"", "-page -path /", []string{"-path: / is where the live board (-page, -demo) is, want another path"}},
 		{"", "-demo -health-path /", []string{"-health-path: / is where the live board (-page, -demo) is"}},
 		{"", "-path /a,/b -health-path /%62/", []string{"-health-path: /b is where the WebSocket (-path) is"}},
+		{"", "-path /ws,/sse", []string{"-path: /sse is where the stream of events is, want another path"}},
 		{"", "-max-head 7", []string{"-max-head is 7, want 8 to 64 KiB"}},
 		{"", "-max-head 65536", []string{"-max-head is 65536, want 8 to 64 KiB"}},
 	} {

@@ -36,6 +36,7 @@ func TestNoPasswordIsShown(t *testing.T) {
 				{"-listen", "redis://u:" + p + "@h"},
 				{"-interval", "redis://u:" + p + "@h"},
 				{"-redis-channel", "redis://u:" + p + "@h"},
+				{"-redis-channel", "redis://u:a@# " + p + "@h"}, // An @ and a blank in the password.
 				{"-origin", "https://u:" + redistest.Percent(p) + "@h,*"},
 				{"EDGE_ADMIN", "redis://u:" + p + "@h"},
 				{"-origin", "https://u:" + p + "@h"},

@@ -279,13 +279,13 @@ func (c *cluster) Run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			text := err.Error()
-			c.lastError.Store(&text)
 			if !failing {
 				c.log.Error("redis feed: nobody says who owns the slots of the cluster",
 					append([]any{"error", err, "hint", hint(err)}, panics.Attrs(err)...)...)
 			}
 			failing = true
+			text := err.Error()
+			c.lastError.Store(&text)
 		case failing:
 			failing = false
 			c.log.Info("redis feed: the slots of the cluster are known again")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,7 @@ const (
 //	retrier   has what was refused asked for again
 type link struct {
 	s     *server
+	veil  veil
 	conn  net.Conn      // For messages. Once greeted, it is read by the receiver and written by the writer alone.
 	in    *resp.Reader  // Reads from conn by way of the link.
 	at    int64         // When the receiver has read last.
@@ -55,6 +57,9 @@ type link struct {
 	fetched chan []repair // From the fetcher to the writer.
 	pings   pings
 	written uint64 // Commands but pings. Of the writer.
+	// up notes, once, that the link has come to work: it is greeted and, where one subscription brings
+	// all, has that. A link that fails before is one more attempt, and the outage goes on.
+	up func()
 }
 
 // runLink runs one link. It calls up when the connection works, and returns why
@@ -75,6 +80,7 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	}
 	defer conn.Close()
 	l := newLink(s, conn)
+	l.veil = veil{base.Password}
 	if err := l.greet(base); err != nil {
 		if l.heard.Load() == 0 {
 			err = noWord(conn, err)
@@ -87,7 +93,9 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	l.fetcher = fetcher{s: s, get: get, waiting: make(chan struct{}, waitingMax), after: nothing, hand: l.hand, look: l.look}
 	s.pings.Store(&l.pings)
 	defer s.pings.Store(nil)
-	up()
+	if l.up = sync.OnceFunc(up); !s.wants.blanket {
+		l.up()
+	}
 	l.look()
 
 	return runAll(ctx, cancel, l.receive, l.write, l.fetcher.run, l.watch, l.follow, s.retry)
@@ -168,13 +176,8 @@ func (l *link) authenticate(user, password string) error {
 		args = []string{user, password}
 	}
 	err := l.ask(resp.OK, "auth", args...)
-	var broken *resp.Error
-	var said redisError
-	switch {
-	case errors.As(err, &broken):
+	if broken := (*resp.Error)(nil); errors.As(err, &broken) {
 		return fmt.Errorf("auth: %w", &resp.Error{What: broken.What, Near: "(not shown)"})
-	case errors.As(err, &said):
-		return fmt.Errorf("auth: %w", redisError(conceal(string(said), password)))
 	}
 	return err
 }
@@ -186,13 +189,19 @@ func (l *link) ask(want resp.Kind, name string, args ...string) error {
 	}
 	switch e, err := l.in.Next(); {
 	case err != nil:
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, l.veil.hide(err))
 	case e.Kind == resp.Refusal:
-		return fmt.Errorf("%s: %w", name, redisError(e.Payload))
+		return fmt.Errorf("%s: %w", name, l.said(e))
 	case e.Kind != want:
-		return fmt.Errorf("%s: %w", name, errUnexpected(e))
+		return fmt.Errorf("%s: %w", name, l.veil.hide(errUnexpected(e)))
 	}
 	return nil
+}
+
+// said is a refusal, without the password: what is between us and Redis may repeat it long after it
+// was sent, as the answer to something else.
+func (l *link) said(e resp.Event) redisError {
+	return redisError(conceal(string(e.Payload), l.veil...))
 }
 
 // errUnexpected is the error of a connection on which something came that was not due.
@@ -207,11 +216,11 @@ func (l *link) receive(context.Context) error {
 	for {
 		e, err := l.in.Next()
 		if err != nil {
-			return fmt.Errorf("receive: %w", err)
+			return fmt.Errorf("receive: %w", l.veil.hide(err))
 		}
 		switch e.Kind {
 		case resp.Refusal:
-			if err := l.refused(redisError(e.Payload)); err != nil {
+			if err := l.refused(l.said(e)); err != nil {
 				return fmt.Errorf("receive: %w", err)
 			}
 			l.look()
@@ -220,8 +229,11 @@ func (l *link) receive(context.Context) error {
 				return err
 			}
 		case resp.OK:
-			return fmt.Errorf("receive: %w", errUnexpected(e))
+			return fmt.Errorf("receive: %w", l.veil.hide(errUnexpected(e)))
 		default:
+			if e.Kind == resp.PSubscribe {
+				l.up()
+			}
 			if l.s.receive(e, l.at) && !counted {
 				counted = true
 				l.s.counters[broker.Gaps].Add(1)

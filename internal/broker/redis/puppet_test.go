@@ -241,11 +241,15 @@ func TestPatternIsNotAnswered(t *testing.T) {
 	r.eventually("a third link", func() bool {
 		s.mu.Lock() // What is confirmed is so after refused has become 2.
 		up = up || refused < 2 && r.table.Health().Up
+		n := s.asked["psubscribe channel:prices:*"]
 		s.mu.Unlock()
-		return r.Stats().Counts[broker.Connects] == 3
+		return n == 3
 	})
 	if up {
 		t.Error("up without a subscription")
+	}
+	if n := r.log.Count("feed up"); n > 1 {
+		t.Errorf("the log says %d times that the feed is up", n)
 	}
 	if e := r.Stats().LastError; e != errUnanswered.Error() {
 		t.Errorf("last error = %q", e)

@@ -165,13 +165,13 @@ func (s *server) cure(c broker.Cause, err error) string {
 
 // rarely is when to say something again that lasts, such as how many topics are refused: that each
 // of them is, is no news. The zero value is ready, and may be used from any goroutine.
-type rarely struct{ last atomic.Int64 }
+type rarely struct{ last atomic.Pointer[time.Time] } // With the monotonic clock: that of the day may be set back.
 
 // sayEvery is the time between two lines about the same.
 const sayEvery = 10 * time.Second
 
 // now reports whether it is to be said now.
 func (r *rarely) now() bool {
-	last, now := r.last.Load(), time.Now().UnixMilli()
-	return now-last >= sayEvery.Milliseconds() && r.last.CompareAndSwap(last, now)
+	last, now := r.last.Load(), time.Now()
+	return (last == nil || now.Sub(*last) >= sayEvery) && r.last.CompareAndSwap(last, &now)
 }

@@ -328,6 +328,18 @@ func TestRealRedisRefusesAll(t *testing.T) {
 			r.eventually("down", func() bool { return !r.table.Health().Up })
 			r.acquire("NEW")
 			r.eventually("the error says why", func() bool { return strings.Contains(r.Stats().LastError, c.said) })
+			if c.mode != "" {
+				refusals := func() (n uint64) {
+					for _, m := range r.Stats().Refusals {
+						n += m
+					}
+					return n
+				}
+				r.eventually("it is refused again and again", func() bool { return refusals() > 4 })
+				if n := r.log.Count("feed down"); n != 1 || r.log.Count("feed up") != 1 {
+					t.Errorf("the log says %d times that it is down, and %d times that it is up", n, r.log.Count("feed up"))
+				}
+			}
 			if _, stale := r.why("OLD"); stale {
 				t.Error("stale, and that the feed is down says it all")
 			}

@@ -153,8 +153,6 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		if !upped.IsZero() && time.Since(upped) >= backoffMax {
 			wait.reset()
 		}
-		text := err.Error()
-		s.lastError.Store(&text)
 		if broken := (*resp.Error)(nil); errors.As(err, &broken) {
 			s.counters[broker.Broken].Add(1)
 		}
@@ -176,6 +174,8 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 			s.log.Debug("feed still down", "address", s.addr, "error", err,
 				"retry_in", d.Round(time.Millisecond))
 		}
+		text := err.Error()
+		s.lastError.Store(&text) // Behind the log: who sees it finds it there.
 		sleep(ctx, d)
 	}
 }

@@ -82,6 +82,7 @@ type streamLink struct {
 	ended   streamID // Where the stream ended behind the newest pipeline for values. Of the fetcher.
 	pings   pings    // Of a sort: one is open while the reader is not at the end of the stream.
 	upToNow atomic.Bool
+	up      func() // Notes, once, that the stream was read: that may not be permitted.
 }
 
 func (st *stream) runLink(ctx context.Context, up func()) error {
@@ -107,7 +108,7 @@ func (st *stream) runLink(ctx context.Context, up func()) error {
 	defer st.forgo()
 	st.pings.Store(&l.pings)
 	defer st.pings.Store(nil)
-	up()
+	l.up = sync.OnceFunc(up)
 	return runAll(ctx, cancel, l.follow, l.run, l.fetcher.run, l.watch, l.server.retry)
 }
 
@@ -139,6 +140,7 @@ func (l *streamLink) run(ctx context.Context) error {
 			read, end = read+n, at
 		}
 		l.pings.answered(time.Now(), ping)
+		l.up()
 		l.upToNow.Store(true)
 		l.look()
 		if read == 0 {
@@ -168,24 +170,9 @@ func (l *streamLink) await(ctx context.Context) error {
 // readOn reads the next entries, in one step with the state of the stream. It says how
 // many there were, and whether they were all.
 func (l *streamLink) readOn(ctx context.Context) (n int, end bool, err error) {
-	pipe := l.read.TxPipeline()
-	info := pipe.XInfoStream(ctx, l.key)
-	read := pipe.XRead(ctx, &goredis.XReadArgs{Streams: []string{l.key, l.at.String()}, Count: streamMax, Block: -1})
-	execute(ctx, pipe) // Every command has its own error.
-	l.heard.Add(1)
-	state, err := streamStateOf(info)
-	if goredis.IsExecAbortError(err) { // Because of the other command.
-		err = cmp.Or(read.Err(), err)
-	}
+	state, entries, err := l.next(ctx)
 	if err != nil {
 		return 0, false, err
-	}
-	if err := read.Err(); err != nil && !errors.Is(err, goredis.Nil) {
-		return 0, false, err
-	}
-	var entries []goredis.XMessage
-	if streams := read.Val(); len(streams) > 0 {
-		entries = streams[0].Messages
 	}
 	if !l.began {
 		l.added = state.added

@@ -268,6 +268,39 @@ func TestStreamOfWrongType(t *testing.T) {
 	r.eventually("that says what to do", func() bool { return r.log.Count("a stream a stream") == 1 })
 }
 
+// A Redis that is full refuses every transaction, also of those who only read. What is in the
+// stream is read all the same, and so are the values of topics that are wanted now.
+func TestStreamOfFullRedis(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	r := run(t, streamed(s.URL()), limits)
+	add(s, "NEW", "1")
+	r.acquire("AAPL")
+	r.settled()
+	s.Do("CONFIG", "SET", "maxmemory", "1")
+	r.acquire("NEW")
+	r.eventually("the value of a new topic", func() bool { return r.value("NEW") == "1" })
+	s.Do("CONFIG", "SET", "maxmemory", "0")
+	c := s.Client()
+	defer c.Close()
+	if _, err := c.TxPipelined(t.Context(), func(tx goredis.Pipeliner) error {
+		tx.Do(t.Context(), "XADD", "ticks", "*", "topic", "AAPL", "value", "2")
+		return tx.ConfigSet(t.Context(), "maxmemory", "1").Err() // It is full again before the entry is read.
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("an entry", func() bool { return r.value("AAPL") == "2" })
+	if st := r.Stats(); st.Counts[broker.Connects] != 1 || st.Counts[broker.Gaps] != 0 || !r.table.Health().Up {
+		t.Errorf("stats = %+v", st)
+	}
+	s.Do("CONFIG", "SET", "maxmemory", "0")
+	add(s, "AAPL", "3")
+	r.eventually("another entry", func() bool { return r.value("AAPL") == "3" })
+	if st := r.Stats(); st.Counts[broker.Connects] != 1 || st.Counts[broker.Gaps] != 0 {
+		t.Errorf("stats = %+v", st)
+	}
+}
+
 func TestStreamID(t *testing.T) {
 	for _, bad := range []string{"", "1", "-", "1-", "-1", "a-1", "1-a", "1-2-3", "18446744073709551616-0"} {
 		if id, err := parseStreamID(bad); err == nil {

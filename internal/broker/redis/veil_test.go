@@ -147,3 +147,37 @@ func TestConceal(t *testing.T) {
 		}
 	}
 }
+
+// What is between an edge and Redis may repeat a password as the answer to a later command, as one
+// that has sent its own answer to AUTH before that of Redis does.
+func TestWhoRepeatsPasswordsLate(t *testing.T) {
+	t.Parallel()
+	refusal := "-ERR bad line: auth " + secret + "\r\n"
+	for name, repeat := range map[string]func(command string) (reply string, answered bool){
+		"SELECT":      func(c string) (string, bool) { return refusal, c == "select" },
+		"PING":        func(c string) (string, bool) { return refusal, c == "ping" },
+		"SUBSCRIBE":   func(c string) (string, bool) { return refusal, c == "subscribe" },
+		"a status":    func(c string) (string, bool) { return "+OK " + secret + "\r\n", c == "subscribe" },
+		"a bulk":      func(c string) (string, bool) { return bulkOf("auth " + secret), c == "select" },
+		"no reply":    func(c string) (string, bool) { return "AUTH " + secret + "\r\n", c == "subscribe" },
+		"GETRANGE":    func(c string) (string, bool) { return refusal, c == "getrange" },
+		"another one": func(c string) (string, bool) { return "+OK\r\n" + refusal, c == "auth" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newPuppet(t, func(_ *puppetConn, args []string) (string, bool) {
+				if reply, answered := repeat(args[0]); answered {
+					return reply, true
+				}
+				return "+OK\r\n", args[0] == "auth" || args[0] == "select"
+			})
+			cfg := At("redis://u:" + secret + "@" + s.listener.Addr().String() + "/1")
+			cfg.Timeout = time.Second
+			r := run(t, cfg, limits) // Whose log must not hold the password.
+			r.acquire("AAPL")
+			r.eventually("it is said", func() bool { return r.log.Count("level=ERROR")+r.log.Count("level=WARN") > 0 })
+			if all := fmt.Sprintf("%+v", r.Stats()); strings.Contains(all, secret) {
+				t.Errorf("the password is in %s", all)
+			}
+		})
+	}
+}

@@ -29,13 +29,21 @@ func begin(ctx context.Context, c config) (*tickedge.Client, *tickedge.Subscript
 	return client, sub, ctx, stop, err
 }
 
+// unbegun says why nothing was tried: what was given is wrong, unless it was ended that early.
+func unbegun(parent context.Context, stderr io.Writer, err error) int {
+	if code := fail(stderr, err); parent.Err() != nil {
+		return code
+	}
+	return exitUsage
+}
+
 // get prints each value once, in the order of the symbols.
 func get(parent context.Context, c config, stdout, stderr io.Writer) int {
 	client, sub, ctx, stop, err := begin(parent, c)
 	defer stop()
 	defer client.Close()
 	if err != nil {
-		return fail(stderr, err)
+		return unbegun(parent, stderr, err)
 	}
 	last := make(map[string]tickedge.Update)
 	have, settled := 0, 0
@@ -108,7 +116,7 @@ func watch(parent context.Context, c config, stdout, stderr io.Writer) int {
 	defer stop()
 	defer client.Close()
 	if err != nil {
-		return fail(stderr, err)
+		return unbegun(parent, stderr, err)
 	}
 	show := newTable(c.symbols)
 	_, _, terminal := size(stdout)
@@ -130,10 +138,12 @@ func watch(parent context.Context, c config, stdout, stderr io.Writer) int {
 		err = collect(ctx, sub, seen)
 	}
 	switch {
-	case errors.Is(err, errTimeout) && len(had) == len(c.symbols) && all(had):
-		return exitOK
 	case errors.Is(err, errTimeout):
-		fmt.Fprintf(stderr, "tickedge: no value in time of %s\n", clean(strings.Join(missing(c.symbols, had), ", ")))
+		none := missing(c.symbols, had)
+		if len(none) == 0 {
+			return exitOK
+		}
+		fmt.Fprintf(stderr, "tickedge: no value in time of %s\n", clean(strings.Join(none, ", ")))
 		return exitMissing
 	case parent.Err() != nil:
 		return exitOK
@@ -161,15 +171,6 @@ func collect(ctx context.Context, sub *tickedge.Subscription, seen func(tickedge
 		}
 	}
 	return nil
-}
-
-func all(had map[string]bool) bool {
-	for _, yes := range had {
-		if !yes {
-			return false
-		}
-	}
-	return true
 }
 
 func missing(symbols []string, had map[string]bool) (none []string) {

@@ -5,8 +5,10 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -42,15 +44,20 @@ func New(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// address is a free port of 127.0.0.1.
+// address is a free port of 127.0.0.1. It is none of those that the kernel gives to clients: one of them could have it
+// while a server is down that is to come back to it.
 func address(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(22_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func portOf(addr string) string {
