@@ -8,8 +8,6 @@ import {ASKED, HELD, REFUSED, Topic, UNASKED, isDown} from './topic.js';
 
 export {ConnError};
 
-const DEFAULTS = {handshakeTimeout: 10_000, minBackoff: 1000, maxBackoff: 30_000, resume: true};
-
 /** Client is one connection to an edge, kept open, and what was asked for on it. It connects with the first subscription. */
 export class Client {
   #core;
@@ -25,49 +23,47 @@ export class Client {
   get error() { return this.#core.error; }
 
   /** Whether there is a connection. */
-  get connected() { return this.#core.up; }
+  get connected() { return !!this.#core.session?.greeted; }
 
   /** close ends all subscriptions and the connection. Twice is no error. */
-  close() { this.#core.close(); }
+  close() { this.#core.fail(); }
 }
 
 function endpoint(url, o) {
   const u = new URL(url, globalThis.location?.href);
   u.protocol = u.protocol.replace('http', 'ws');
-  if (!/^wss?:$/.test(u.protocol)) throw new TypeError('tickedge: want a URL such as wss://example.com/ws');
-  if (o.interval !== undefined && !(o.interval >= 100 && o.interval <= 60_000)) {
-    throw new RangeError('tickedge: want an interval of 100 to 60000 ms');
-  }
+  if (!u.protocol.startsWith('ws')) throw new TypeError('tickedge: want a URL such as wss://host/ws');
+  const {interval = 100} = o;
+  if (!(interval >= 100 && interval <= 60_000)) throw new RangeError('tickedge: want 100 to 60000 ms');
   if (u.pathname === '/') u.pathname = '/ws';
   u.hash = '';
-  const more = [u.search.slice(1), o.interval && 'interval=' + Math.round(o.interval), o.resume && 'resume='];
-  u.search = more.filter(Boolean).join('&');
+  if (o.interval) u.searchParams.append('interval', Math.round(o.interval));
+  if (o.resume) u.searchParams.append('resume', '');
   return u.href;
 }
 
 class Core {
   topics = new Map(); leaving = new Set(); feeds = new Map();
-  up = false; // A hello was heard, and the connection has not ended.
   conn = 0; // Number of the connection, from 1.
-  lost; // Why there is no connection, if up is false and there was an attempt.
+  lost; // Why there is no connection, from the first attempt on.
   resume = ''; from = 0; // The newest token of resumption, and the connection that has brought it.
-  changed = 0; // Rises whenever a topic comes.
-  seen = -1; // Connections are opened for what came after this.
+  parked = false; // No connection is opened before there are other topics.
   tries = 0; again = false; blocked = 0;
-  ended = false; error; busy = false; session; timer; poked = false; pausing; listening = false;
+  ended = false; error; busy = false; session; timer; poked = false; pausing;
 
   constructor(url, options = {}) {
-    const o = this.options = {...DEFAULTS, WebSocket: globalThis.WebSocket, ...options};
-    if (!o.WebSocket && !o.fallback) throw new TypeError('tickedge: there is no WebSocket here: pass one as an option');
-    o.maxBackoff = Math.max(o.maxBackoff, o.minBackoff);
+    const {WebSocket = globalThis.WebSocket, token, handshakeTimeout = 10_000, minBackoff = 1000, maxBackoff = 30_000, resume = true} = options;
+    const o = this.options = {...options, WebSocket, handshakeTimeout, minBackoff, maxBackoff, resume};
+    if (!WebSocket && !o.fallback) throw new TypeError('tickedge: there is no WebSocket here');
     this.url = endpoint(url, o);
-    this.token = new Token(typeof o.token === 'string' ? () => o.token : o.token);
+    this.renewable = typeof token === 'function';
+    this.token = new Token(token && !this.renewable ? () => token : token);
   }
 
   subscribe(topics, onValue, onState) {
     if (this.ended) throw this.error ?? new Error('tickedge: the client is closed');
     const names = new Set(typeof topics === 'string' ? [topics] : topics);
-    if (!names.size) throw new TypeError('tickedge: no topics to subscribe');
+    if (!names.size) throw new TypeError('tickedge: no topics');
     for (const name of names) if (typeof name !== 'string') throw new TypeError('tickedge: a topic is a string');
     const sub = new Subscription(this, onValue, onState);
     for (const name of names) {
@@ -75,27 +71,23 @@ class Core {
       if (!t) {
         this.topics.set(name, t = new Topic(name));
         t.told = this.state(t);
-        this.changed++;
+        this.parked &&= t.phase !== UNASKED;
       }
       sub._add(t);
-      sub._put(t.subs.get(sub));
     }
-    this.listen(true);
     this.poke();
     return sub;
   }
 
   left(sub, slots) {
-    for (const t of this.topics.size ? [...slots.values()].map((s) => s.topic) : []) {
+    for (const {topic: t} of slots.values()) {
       t.subs.delete(sub);
-      if (t.subs.size || this.topics.get(t.name) !== t) continue;
+      if (t.subs.size || this.ended) continue;
       this.topics.delete(t.name);
       if (t.phase === ASKED || t.phase === HELD) this.leaving.add(t.name);
     }
     this.poke();
   }
-
-  close() { this.fail(); }
 
   /** fail ends all subscriptions, and everything that comes later. */
   fail(error) {
@@ -104,13 +96,11 @@ class Core {
     this.error = error;
     this.listen(false);
     clearTimeout(this.timer);
+    this.token.stop?.abort();
     this.pausing?.();
-    this.session?.end({code: 1000, reason: 'closed'});
-    const subs = new Set([...this.topics.values()].flatMap((t) => [...t.subs.keys()]));
-    this.topics.clear();
-    for (const s of subs) s._finish(error);
-    if (error && this.options.onError) call(this.options.onError, error);
-    else if (error) console.error(error);
+    this.session?.end({});
+    for (const t of this.topics.values()) for (const sub of t.subs.keys()) sub._finish(error);
+    if (error) call(this.options.onError ?? console.error, error);
   }
 
   /** poke has the client look soon at what is to be done. */
@@ -123,10 +113,11 @@ class Core {
   work() {
     if (this.ended) return;
     clearTimeout(this.timer);
+    this.listen(this.session || this.topics.size);
     if (this.session) {
       const wake = this.session.work();
-      if (!this.ended) this.timer = setTimeout(() => this.work(), Math.min(Math.max(wake - now(), 1), 2 ** 30));
-    } else if (!this.busy && this.topics.size && this.changed > this.seen) {
+      if (!this.ended) this.timer = setTimeout(() => this.work(), Math.min(wake - now(), 2 ** 30));
+    } else if (!this.busy && this.topics.size && !this.parked) {
       this.busy = true;
       this.connect();
     }
@@ -137,29 +128,29 @@ class Core {
     const o = this.options;
     // Where WebSockets have never been open the other transport has its turns.
     const other = o.fallback && (!o.WebSocket || this.blocked >= 2);
-    let e;
+    let e, tried;
     try {
       const text = await this.token.current(this.again);
       if (this.ended) return;
+      tried = true;
       this.session = new Session(this, other ? o.fallback : o.WebSocket, text);
       this.poke();
       e = await this.session.ended;
     } catch (error) {
-      e = {reason: error.message, lived: 0, fatal: error instanceof ConnError ? error : undefined};
+      e = {reason: error.message, fatal: error instanceof ConnError ? error : undefined};
     }
     clearTimeout(this.timer);
-    const tried = this.session;
     this.session = undefined;
     if (this.ended) return;
-    if (tried && !e.status && !e.lived) this.blocked = other ? 1 : this.blocked + 1;
-    if (tried && e.lived && !other) this.blocked = -Infinity;
+    if (e.lived) this.blocked = other ? 2 : -Infinity;
+    else if (tried && !e.status) this.blocked = other ? 1 : this.blocked + 1;
     if (e.lived >= STABLE) this.tries = 0;
-    const v = judge({...e, tries: this.tries++, again: this.again, token: !!o.token && typeof o.token !== 'string'}, o);
+    const v = judge({...e, tries: this.tries++, again: this.again, token: this.renewable}, o);
     this.again ||= e.lived > 0;
     const unasked = this.drop(v);
     if (v.never) return this.fail(v.never);
-    this.seen = v.park && !unasked ? this.changed : -1;
-    if (this.seen < 0) await this.pause(v);
+    this.parked = v.park && !unasked;
+    if (!this.parked) await this.pause(v);
     this.busy = false;
     this.poke();
   }
@@ -167,7 +158,6 @@ class Core {
   /** drop forgets the connection. It returns whether there were topics that it had not come to. */
   drop(v) {
     let waiting = false;
-    this.up = false;
     this.lost = v;
     if (v.badToken) this.token.bad = v.badToken;
     this.feeds.clear();
@@ -182,51 +172,44 @@ class Core {
 
   /** pause waits. What the edge has asked for is not cut short by the page. */
   pause({pause, asked}) {
-    const offline = globalThis.navigator?.onLine === false, ms = offline ? Math.max(pause, this.options.maxBackoff) : pause;
+    const {minBackoff, maxBackoff} = this.options, offline = globalThis.navigator?.onLine === false;
     return new Promise((done) => {
-      let timer = setTimeout(done, ms);
+      let timer = setTimeout(done, offline ? Math.max(pause, maxBackoff) : pause);
       this.pausing = (hasten) => {
         if (hasten && asked && !offline) return;
         clearTimeout(timer);
-        if (hasten) timer = setTimeout(done, Math.min(pause, jitter(this.options.minBackoff)));
-        else done();
+        timer = setTimeout(done, hasten ? Math.min(pause, jitter(minBackoff)) : 0);
       };
-    }).then(() => { this.pausing = undefined; });
+    });
   }
 
   /** hasten follows from a page that is seen again, or a network that is back, or gone. */
-  hasten = (event) => {
-    if (event.type === 'visibilitychange' && globalThis.document?.visibilityState !== 'visible') return;
-    if (event.type !== 'offline') this.pausing?.(true);
+  hasten = ({type}) => {
+    if (type === 'visibilitychange' && document.hidden) return;
+    if (type !== 'offline') this.pausing?.(true);
     this.session?.probe();
   };
 
+  /** listen is while there is something to be told of. Adding or removing twice is no error. */
   listen(on) {
-    if (this.listening === on) return;
-    this.listening = on;
-    const how = on ? 'addEventListener' : 'removeEventListener';
-    for (const type of ['online', 'offline']) globalThis[how]?.(type, this.hasten);
-    globalThis.document?.[how]?.('visibilitychange', this.hasten);
+    for (const type of ['online', 'offline', 'visibilitychange']) globalThis[on ? 'addEventListener' : 'removeEventListener']?.(type, this.hasten);
   }
 
   resumes(t) { return t.covered && this.resume !== ''; }
 
-  /** state is what subscribers are to be told of a topic now. */
+  /** state is what subscribers are to be told of a topic now: state, reason and code. */
   state(t) {
-    const is = (state, reason = '', code = 0) => ({state, reason, code});
-    if (t.phase === REFUSED) return is('rejected', t.reason, t.code);
-    if (!this.up && this.lost) return is('reconnecting', this.lost.reason, this.lost.code);
-    if (t.lost) return is('reconnecting', 'subscribing again');
-    if (isDown(this.feeds, t.name)) return is('down', 'the edge has lost the source of the ticks');
-    if (t.stale) return is('stale', t.reason, t.code);
-    return is(t.fresh ? 'live' : 'waiting');
+    const {lost} = this;
+    if (t.phase === REFUSED) return ['rejected', t.reason, t.code];
+    if (lost) return ['reconnecting', lost.reason, lost.code];
+    if (isDown(this.feeds, t.name)) return ['down', 'the edge has lost the source', 0];
+    return t.stale ? ['stale', t.reason, t.code] : [t.fresh ? 'live' : 'waiting', '', 0];
   }
 
   /** review tells the subscribers of a topic if its state has changed. */
   review(t) {
-    if (!t) return;
-    const is = this.state(t), {told} = t;
-    if (is.state === told.state && is.code === told.code && is.reason === told.reason) return;
+    const is = this.state(t);
+    if ('' + is === '' + t.told) return;
     t.told = is;
     for (const [sub, slot] of t.subs) sub._put(slot);
   }

@@ -3,11 +3,9 @@
 /** ConnError ends a client: the edge has refused it, and would do so again. */
 export class ConnError extends Error {
   constructor(reason, code = 0, status = 0) {
-    super(`tickedge: ${code || status || ''} ${reason}`.replace('  ', ' '));
-    this.name = 'ConnError';
-    this.code = code; // Of the close, or 0.
-    this.status = status; // Of the HTTP answer that refused the handshake, or 0.
-    this.reason = reason;
+    super('tickedge: ' + reason);
+    // The code is that of the close, the status that of the HTTP answer that refused the handshake, or 0.
+    Object.assign(this, {name: 'ConnError', code, status, reason});
   }
 }
 
@@ -16,10 +14,6 @@ export const LONGEST = 600_000; // Whatever an edge says.
 
 export const now = () => performance.now();
 export const jitter = (ms) => Math.random() * ms;
-export const backoff = (o, tries) => Math.min(o.maxBackoff, o.minBackoff * 2 ** Math.max(0, tries));
-
-/** never says whether a close code forbids to come back. */
-export const never = (code) => [1002, 1003, 1007, 1008, 1009].includes(code) || code >= 4500 && code < 5000;
 
 /**
  * judge says what follows from the end of a connection, or of an attempt: e has code, status, reason, after (what the edge
@@ -27,22 +21,22 @@ export const never = (code) => [1002, 1003, 1007, 1008, 1009].includes(code) || 
  * one can be had), fatal.
  */
 export function judge(e, o, random = jitter) {
-  const {code = 0, status = 0, reason, lived = 0} = e, asked = e.after >= 0;
-  const v = {code: code === 1006 ? status : code || status, reason, asked, pause: random(backoff(o, e.tries))};
-  const end = () => { v.never = new ConnError(reason, status ? 0 : code, status); };
-  if (e.fatal) v.never = e.fatal;
-  else if (status === 401 || code === 4501) { if (e.token) v.badToken = 'refused'; else end(); }
+  const {code = 0, status = 0, reason, lived = 0, tries} = e, asked = e.after >= 0;
+  const backoff = (n) => random(Math.min(o.maxBackoff, o.minBackoff * 2 ** n));
+  const v = {code: code === 1006 ? status : code || status, reason, asked, pause: backoff(tries), never: e.fatal};
+  const end = () => { v.never ??= new ConnError(reason, status ? 0 : code, status); };
+  if (status === 401 || code === 4501) { if (e.token) v.badToken = 'refused'; else end(); }
   // What was connected before has met a proxy whose edge is just restarted.
   else if (status) { if ([400, 403, 404, 405, 426, 431, 505].includes(status) && !e.again) end(); }
-  else if (never(code)) end();
+  else if ([1002, 1003, 1007, 1008, 1009].includes(code) || code >= 4500 && code < 5000) end();
   else if (code === 4001) v.pause += 1500;
   else if (code === 4003) v.park = true;
   else if (code === 4004 && lived >= STABLE) v.pause = 0;
   // A browser does not say why a handshake failed: it may be the token.
-  else if (!lived && e.tries % 4 === 1) v.badToken = e.token && 'suspect';
+  else if (!lived && tries % 4 === 1) v.badToken = e.token && 'suspect';
   if (asked) {
     v.pause = Math.min(e.after, LONGEST);
-    if (lived < STABLE && e.tries > 2) v.pause = Math.max(v.pause, random(backoff(o, e.tries - 2)));
+    if (lived < STABLE && tries > 2) v.pause = Math.max(v.pause, backoff(tries - 2));
   }
   return v;
 }

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Edges take 8 KiB of a request's head by default, of which a token and cookies need their part.
+const LONGEST = 5000;
+const MESSAGE = 1 << 22; // Characters of an event; edges have less.
+
 /**
  * SSESocket has the shape of a WebSocket, and speaks with the edge's /sse: for a client's option `fallback`, where WebSockets
  * can't connect. What is subscribed is the query of a stream; a change opens another one, and closes the old one then.
@@ -14,7 +18,7 @@ export class SSESocket {
   #topics = new Map(); // Name → whether a row of it is held.
   #waiting = []; // Commands that the next stream answers.
   #asked = []; // Those that the one that is being opened answers.
-  #resume = ''; #stream; #next; #timer; #greeted = false; #bye;
+  #resume = ''; #stream; #next; #timer; #bye;
 
   constructor(url, protocols = []) {
     const u = new URL(url);
@@ -76,11 +80,22 @@ export class SSESocket {
     this.#timer ??= setTimeout(() => { this.#timer = undefined; this.#open(); }, SSESocket.settle);
   }
 
+  /** cut gives up the topics that a URL has no room for, and returns them. */
+  #cut() {
+    let room = LONGEST;
+    const over = [...this.#topics.keys()].filter((s) => (room -= encodeURIComponent(s).length + 1) < 0);
+    for (const s of over) this.#topics.delete(s);
+    return over.map((topic) => ({topic, code: 431, reason: 'no room for it in the URL of a stream'}));
+  }
+
   #query() {
     const u = new URL(this.#base), list = (names) => names.map(encodeURIComponent).join(',');
-    const names = [...this.#topics.keys()], fresh = names.filter((s) => !this.#topics.get(s));
+    const names = [...this.#topics.keys()], fresh = list(names.filter((s) => !this.#topics.get(s)));
     let q = u.search + (u.search ? '&' : '?') + 'topics=' + list(names);
-    if (this.#resumable && this.#resume) q += `&resume=${encodeURIComponent(this.#resume)}&fresh=${list(fresh)}`;
+    // Without the token all rows come again, which harms nobody.
+    if (this.#resumable && this.#resume && q.length + fresh.length < LONGEST + 1000) {
+      q += `&resume=${encodeURIComponent(this.#resume)}&fresh=${fresh}`;
+    }
     u.search = '';
     return u.href + q;
   }
@@ -94,7 +109,7 @@ export class SSESocket {
       this.#next = undefined;
       return this.#answer(cmds.splice(0), {});
     }
-    const stream = this.#next = new AbortController();
+    const stream = this.#next = new AbortController(), cut = this.#cut();
     const mine = () => this.readyState < 2 && (this.#next === stream || this.#stream === stream);
     const headers = {Accept: 'text/event-stream'};
     if (this.#token) headers.Authorization = 'Bearer ' + this.#token;
@@ -104,19 +119,24 @@ export class SSESocket {
       if (!mine()) return;
       if (!r.ok) {
         const after = Number.parseInt(r.headers.get('Retry-After') ?? '', 10);
-        const reason = (await r.text()).split('\n')[0].slice(0, 1000) || 'HTTP ' + r.status;
+        const {value} = await r.body?.getReader().read() ?? {}; // What is behind it is not waited for.
+        const reason = new TextDecoder().decode(value).split('\n')[0].slice(0, 1000) || 'HTTP ' + r.status;
         return mine() && this.#end(1006, reason, r.status, Number.isFinite(after) ? after * 1000 : undefined);
       }
       await read(r.body, (data, id) => {
         if (!mine()) return;
         const m = JSON.parse(data);
         if (this.#next === stream) {
-          if (m.t !== 'ack') { if (m.t === 'bye') this.#bye = m; held.push(m); return; }
+          if (m.t !== 'ack') {
+            if (m.t === 'bye') this.#bye = m;
+            if (held.push(m) > 16) throw new Error('no ack');
+            return;
+          }
           this.#stream?.abort();
           this.#stream = stream;
           this.#next = undefined;
           for (const h of held.splice(0)) this.#hear(h);
-          this.#answer(cmds.splice(0), m);
+          this.#answer(cmds.splice(0), {...m, cut});
         } else this.#hear(m);
         if (id && id !== this.#resume && mine()) this.#say({t: 'resume', token: this.#resume = id});
       });
@@ -135,31 +155,40 @@ export class SSESocket {
 
   #answer(cmds, ack) {
     const rejected = ack.rejected ?? [], names = [...this.#topics.keys()];
-    const of = rejected.map((r) => ({...r, topic: r.topic ?? names[r.index]}));
+    const of = [...rejected.map((r) => ({...r, topic: r.topic ?? names[r.index]})), ...ack.cut ?? []];
+    const asked = new Set(cmds.flatMap(({op, topics}) => op === 'auth' ? names : topics));
     for (const {op, id, topics} of cmds) {
       const m = {t: 'ack', id, op, topics: ack.topics ?? 0};
-      if (op === 'auth') m.rejected = of; else m.rejected = of.filter((r) => topics.includes(r.topic));
+      m.rejected = op === 'auth' ? of : of.filter((r) => topics.includes(r.topic));
       if (ack.resumed !== undefined) m.resumed = ack.resumed;
       this.#say(m);
     }
-    for (const r of of) this.#topics.delete(r.topic);
+    for (const {topic, reason} of of) {
+      this.#topics.delete(topic);
+      // One that the stream before had.
+      if (!asked.has(topic)) this.#say({t: 'unsubscribed', topics: [topic], reason});
+    }
   }
 }
 
 /** read parses a stream as the HTML standard says, and calls on with each event's data and the last id. */
 export async function read(body, on) {
   const reader = body.getReader(), decoder = new TextDecoder();
-  let rest = '', data = [], id = '', cr = false;
+  let rest = '', data = [], size = 0, id = '', cr = false;
   const line = (text) => {
     if (text === '') {
       if (data.length) on(data.join('\n'), id);
       data = [];
+      size = 0;
       return;
     }
     const colon = text.indexOf(':'), field = colon < 0 ? text : text.slice(0, colon);
     const value = colon < 0 ? '' : text.slice(colon + 1).replace(/^ /, '');
-    if (field === 'data') data.push(value);
-    else if (field === 'id' && !value.includes('\0')) id = value;
+    if (field === 'data') {
+      data.push(value);
+      size += value.length + 1;
+    }
+    if (field === 'id' && !value.includes('\0')) id = value;
   };
   for (;;) {
     const {done, value} = await reader.read();
@@ -170,7 +199,7 @@ export async function read(body, on) {
     cr = text.endsWith('\r');
     const lines = (rest + text).split(/\r\n|\r|\n/);
     rest = lines.pop();
-    if (rest.length > 1 << 24) throw new Error('a line without end');
     for (const l of lines) line(l);
+    if (rest.length + size > MESSAGE) throw new Error('an event without end');
   }
 }

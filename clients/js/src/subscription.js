@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-const report = (e) => { // To where uncaught errors of the page go; it never stops the client.
-  if (globalThis.reportError) reportError(e);
-  else console.error(e);
-};
+// To where uncaught errors of the page go; elsewhere they might end the program.
+const report = (e) => { globalThis.document ? reportError(e) : console.error(e); };
 
-/** call calls a function of the user, whose errors harm nobody else. */
+/** call calls a function of the user, if there is one. Its errors harm nobody else. */
 export function call(f, arg) {
   try {
-    const r = f(arg);
-    if (typeof r?.then === 'function') r.then(undefined, report);
+    f?.(arg)?.then?.(undefined, report);
   } catch (e) {
     report(e);
   }
@@ -17,7 +14,8 @@ export function call(f, arg) {
 
 /** Subscription is some topics of a client. It holds the newest value of each that was not taken yet, and no more. */
 export class Subscription {
-  #core; #cb; #onState;
+  #core; #onValue; #onState;
+  #pull; // It is an iterator.
   #slots = new Map();
   #queue = new Set(); // Slots with news; the oldest news first.
   #waiting = [];
@@ -26,8 +24,9 @@ export class Subscription {
   #told;
   #scheduled = false;
 
-  constructor(core, cb, onState) {
-    this.#core = core; this.#cb = cb; this.#onState = onState;
+  constructor(core, onValue, onState) {
+    this.#core = core; this.#onValue = onValue; this.#onState = onState;
+    this.#pull = !onValue && !onState;
     /** Resolves when the subscription has ended: with a ConnError if the client has, else with undefined. */
     this.closed = new Promise((r) => { this.#told = r; });
   }
@@ -42,15 +41,15 @@ export class Subscription {
   }
 
   [Symbol.asyncIterator]() {
-    if (this.#cb || this.#onState) throw new TypeError('this subscription has callbacks');
+    if (!this.#pull) throw new TypeError('tickedge: this subscription has callbacks');
     return {
-      next: () => new Promise((ok, no) => { this.#waiting.push({ok, no}); this.#serve(); }),
+      next: () => new Promise((ok, no) => { this.#waiting.push([ok, no]); this.#serve(); }),
       return: async (value) => { this.unsubscribe(); return {done: true, value}; },
     };
   }
 
   _add(topic) {
-    const slot = {topic, fresh: topic.has, conflated: 0, state: 'waiting', code: 0, reason: ''};
+    const slot = {topic, fresh: topic.conn > 0, conflated: 0, told: 'waiting,,0'};
     this.#slots.set(topic.name, slot);
     topic.subs.set(this, slot);
     this._put(slot);
@@ -68,36 +67,29 @@ export class Subscription {
     if (this.#over) return;
     this.#over = true;
     this.#error = error;
-    if (!error) this.#queue.clear();
+    if (!error) {
+      this.#queue.clear();
+      this.#onValue = this.#onState = undefined; // Also for the callback that is running.
+    }
     this.#serve();
     this.#told(error);
   }
 
-  #take() {
-    for (const slot of this.#queue) {
-      this.#queue.delete(slot);
-      const {topic: t} = slot, {state, code, reason} = t.told, changed = slot.state !== state || slot.code !== code || slot.reason !== reason;
-      if (!slot.fresh && !changed) continue; // It has changed and changed back.
-      const u = {
-        topic: t.name, state, value: t.value, isNew: slot.fresh, n: t.n, conflated: slot.conflated, at: t.at,
-        code, reason, temporary: t.temporary,
-      };
-      Object.assign(slot, {fresh: false, conflated: 0, state, code, reason});
-      return [u, changed];
-    }
-  }
-
   #serve() {
-    const callbacks = this.#cb || this.#onState;
-    let got;
-    while ((callbacks || this.#waiting.length) && (got = this.#take())) {
-      const [u, changed] = got;
-      if (!callbacks) { this.#waiting.shift().ok({done: false, value: u}); continue; }
-      if (u.isNew && this.#cb) call(this.#cb, u);
-      if (changed && this.#onState) call(this.#onState, u);
+    for (const slot of this.#queue) {
+      if (this.#pull && !this.#waiting.length) break;
+      this.#queue.delete(slot);
+      const {topic: t, fresh: isNew, conflated} = slot, [state, reason, code] = t.told, told = '' + t.told;
+      const changed = told !== slot.told; // Else it may have changed and changed back.
+      if (!isNew && !changed) continue;
+      Object.assign(slot, {fresh: false, conflated: 0, told});
+      const {value, n, at} = t, u = {topic: t.name, state, value, isNew, n, conflated, at, code, reason, temporary: t.retryAt > 0};
+      if (this.#pull) this.#waiting.shift()[0]({done: false, value: u});
+      if (isNew) call(this.#onValue, u);
+      if (changed) call(this.#onState, u);
     }
     if (!this.#over) return;
-    for (const {ok, no} of this.#waiting.splice(0)) {
+    for (const [ok, no] of this.#waiting.splice(0)) {
       if (this.#error) no(this.#error); else ok({done: true, value: undefined});
       this.#error = undefined;
     }

@@ -5,7 +5,7 @@ import {ConnError} from './retry.js';
 /** expiry reads exp of a JWT, which the edge verifies: Unix milliseconds, or 0 if there is none. */
 export function expiry(jwt) {
   try {
-    const exp = JSON.parse(atob(jwt.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).exp;
+    const {exp} = JSON.parse(atob(jwt.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
     return exp > 0 && exp < 2 ** 40 ? Math.floor(exp) * 1000 : 0;
   } catch {
     return 0;
@@ -17,17 +17,21 @@ export class Token {
   text = '';
   exp = 0;
   bad = false;
+  stop; // Of the call that is under way.
+  #asked;
 
   constructor(get) { this.get = get; }
 
-  /** ask calls the callback, for 30 seconds at most. */
-  async ask() {
-    const stop = new AbortController();
-    let timer;
+  /** ask calls the callback, for 30 seconds at most, and not twice at a time. */
+  ask() { return this.#asked ??= this.#ask().finally(() => { this.#asked = undefined; }); }
+
+  async #ask() {
+    const stop = this.stop = new AbortController(), timer = setTimeout(() => stop.abort(), 30_000);
     try {
-      const late = new Promise((_, no) => { timer = setTimeout(() => no(new Error('the callback takes too long')), 30_000); });
+      const late = new Promise((_, no) => { stop.signal.onabort = () => no(new Error('the callback is late')); });
       const text = String(await Promise.race([this.get(stop.signal), late]) ?? '').trim();
-      if (!/^[!-~]+$/.test(text)) throw new Error('it is empty, or has characters that no token has');
+      // Other characters may not stand in a handshake, and browsers would show the whole of it in their error.
+      if (!/^[\w.~+-]+$/.test(text)) throw new Error('malformed');
       return text;
     } catch (e) {
       throw new Error('no token: ' + (e?.message ?? e));
@@ -43,8 +47,8 @@ export class Token {
   async current(again) {
     if (!this.get) return '';
     if (this.text && !this.bad && (!this.exp || this.exp - Date.now() > 1000)) return this.text;
-    const text = await this.ask(), same = text === this.text && this.bad === 'refused';
-    if (same) {
+    const text = await this.ask();
+    if (text === this.text && this.bad === 'refused') {
       const reason = 'the token was refused, and there is no other';
       throw again ? new Error(reason) : new ConnError(reason, 0, 401);
     }
@@ -54,7 +58,7 @@ export class Token {
 
   /** lead is in how many ms to renew: when a third of what is left remains, a minute at most. Infinity is never. */
   lead() {
-    if (!this.get || !this.exp) return Infinity;
+    if (!this.exp) return Infinity;
     const left = this.exp - Date.now();
     return Math.max(left - Math.min(left / 3, 60_000), 1000);
   }

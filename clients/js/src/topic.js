@@ -3,72 +3,60 @@
 // Where a topic is on the present connection.
 export const UNASKED = 0, ASKED = 1, HELD = 2, REFUSED = 3;
 
+/** bytes is the length of a text in UTF-8. */
 export const bytes = (text) => new TextEncoder().encode(text).length;
 
-const plausible = (name) => name !== '' && bytes(name) <= 64 && !/[\ud800-\udfff]/u.test(name);
+/** plausible says whether a name may be sent. No name of a topic needs an escape in JSON, so that those of a command fit into it. */
+const plausible = (name) => name !== '' && bytes(name) <= 64 && JSON.stringify(name).length === name.length + 2;
 
 /** Topic is what all subscriptions of a name share. */
 export class Topic {
   subs = new Map(); // Subscription → what it has not taken yet.
-  phase = UNASKED;
   id = 0; // The command that asked for it.
-  has = false;
   value = undefined;
   n = 0;
   at = 0;
-  conn = 0; // The connection that the value is from.
+  conn = 0; // The connection that the value is from, from 1; 0 is none.
   fresh = false; // The value is the newest: it is of this connection, or the edge has resumed it.
   covered = false; // The value, and what the token of resumption stands for, leave out nothing between them.
-  lost = false; // Held before, and not again yet.
-  stale = false;
-  code = 0;
-  reason = '';
-  retryAt = 0; // Of refused ones; 0 is never.
-  temporary = false;
-  full = false; // The connection has as many topics as it may have.
 
   constructor(name) {
     this.name = name;
-    if (!plausible(name)) this.refuse(422, 'not a topic name: 1 to 64 bytes of UTF-8');
+    this.again();
+    if (!plausible(name)) this.refuse(422, 'not a topic name');
   }
 
-  refuse(code, reason, retryAt = 0, temporary = false) {
-    Object.assign(this, {phase: REFUSED, code, reason, retryAt, temporary, full: false, stale: false, lost: false});
+  /** refuse is for a topic that the edge does not give. It is asked for again at retryAt; 0 is not on this connection. */
+  refuse(code = 0, reason = '', retryAt = 0) {
+    Object.assign(this, {phase: REFUSED, code, reason, retryAt, stale: false});
   }
 
-  again() { Object.assign(this, {phase: UNASKED, code: 0, reason: '', retryAt: 0, temporary: false, full: false}); }
+  again() {
+    this.refuse();
+    this.phase = UNASKED;
+  }
 
   /** lose begins anew for the next connection. */
   lose() {
-    this.lost ||= this.phase === HELD;
-    this.fresh = this.stale = false;
-    if (this.phase !== REFUSED || this.code !== 422) this.again();
+    this.fresh = false;
+    if (this.code !== 422 || this.phase !== REFUSED) this.again();
   }
 }
 
 /** isDown says whether feeds, a Map of patterns to whether they are down, have the topic down. '' is all other topics. */
 export function isDown(feeds, name) {
-  let matched = false;
-  for (const [patterns, down] of feeds) {
-    for (const p of patterns ? patterns.split(',') : []) {
-      if (!glob(p.trim(), name)) continue;
-      matched = true;
-      if (down) return true;
-    }
-  }
-  return !matched && !!feeds.get('');
+  const of = [...feeds].filter(([patterns]) => patterns.split(',').some((p) => glob(p.trim(), name)));
+  return of.length ? of.some(([, down]) => down) : !!feeds.get('');
 }
 
 /** glob says whether a name matches a pattern, in which * is any run of characters and all else itself. */
 export function glob(pattern, name) {
-  const [first, ...parts] = pattern.split('*');
-  if (!parts.length) return pattern === name;
-  if (!name.startsWith(first)) return false;
-  const last = parts.pop();
-  let at = first.length;
-  for (const p of parts) {
+  const parts = pattern.split('*'), last = parts.pop();
+  if (!parts.length) return last === name;
+  let at = 0;
+  for (const [i, p] of parts.entries()) {
     const found = name.indexOf(p, at);
-    if (found < 0) return false;
+    if (i ? found < 0 : found) return false;
     at = found + p.length;
   }
   return name.length - at >= last.length && name.endsWith(last);

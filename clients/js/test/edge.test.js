@@ -20,7 +20,7 @@ function watch(c, topics = 'S0') {
   return w;
 }
 
-for (const [name, options] of [['WebSocket', {}], ['server-sent events', {WebSocket: undefined, fallback: SSESocket}]]) {
+for (const [name, options] of [['WebSocket', {}], ['server-sent events', {WebSocket: null, fallback: SSESocket}]]) {
   test(`over ${name}: an edge that is killed, and started again on its port`, async (t) => {
     const e = await Edge.start(t), c = quick(t, e.url, options), w = watch(c, SYMBOLS);
     await w.fresh();

@@ -11,7 +11,7 @@ async function standin(t) {
   const streams = new Log();
   const server = createServer((request, response) => {
     const s = {
-      query: new URL(request.url, 'http://x').searchParams, headers: request.headers, response,
+      path: request.url, query: new URL(request.url, 'http://x').searchParams, headers: request.headers, response,
       closed: new Promise((r) => response.once('close', r)),
       say: (m, id) => response.write(`event: ${m.t}\n${id ? `id: ${id}\n` : ''}data: ${JSON.stringify(m)}\n\n`),
       begin: (ack, id) => {
@@ -28,7 +28,7 @@ async function standin(t) {
   return {url: `http://127.0.0.1:${server.address().port}/`, accept: (i) => streams.until('stream ' + i, () => true, i), streams};
 }
 
-const options = {WebSocket: undefined, fallback: SSESocket};
+const options = {WebSocket: null, fallback: SSESocket};
 
 test('a change of topics opens a stream with the token, then closes the old one', async (t) => {
   const s = await standin(t), c = quick(t, s.url, {...options, interval: 500}), got = new Log();
@@ -86,4 +86,33 @@ test('refusals: 503 comes back, 401 asks for another token, 403 ends', async (t)
   assert.equal(await refuse(2, 403), 'Bearer token1');
   const error = await told.until('the error', () => true);
   assert.deepEqual([error.status, error.reason], [403, 'because']);
+});
+
+test('topics for which a URL has no room are rejected, and the token is left out where it has none for it', async (t) => {
+  const s = await standin(t), c = quick(t, s.url, options), got = new Log();
+  const names = Array.from({length: 256}, (_, i) => `${i}`.padEnd(30, 'x'));
+  c.subscribe(names, null, got.add);
+  const p = await s.accept(0), has = p.query.get('topics').split(',');
+  assert.ok(has.length > 100 && has.length < 256, `${has.length}`);
+  p.begin();
+  const last = await got.until('rejected', (u) => u.topic === names.at(-1) && u.state === 'rejected');
+  assert.equal(last.code, 431);
+  p.rows('snapshot', 'ONE', [names[0], 1, 1]);
+  await got.until('live', (u) => u.state === 'live');
+  c.subscribe('B', () => {});
+  const q = await s.accept(1);
+  assert.equal(q.query.has('resume'), false);
+  assert.ok(q.path.length < 7000);
+});
+
+test('a topic that a new stream does not give, and the old one did, is told', async (t) => {
+  const s = await standin(t), c = quick(t, s.url, options), got = new Log();
+  c.subscribe('A', null, got.add);
+  const p = await s.accept(0);
+  p.begin();
+  p.rows('snapshot', 'ONE', ['A', 1, 1]);
+  await got.until('live', (u) => u.state === 'live');
+  c.subscribe('B', null, got.add);
+  (await s.accept(1)).begin({rejected: [{topic: 'A', code: 429, reason: 'too fast'}]});
+  assert.deepEqual(await got.until('rejected', (u) => u.topic === 'A' && u.state === 'rejected').then((u) => u.reason), 'too fast');
 });

@@ -35,6 +35,37 @@ test('subscribers share a subscription; rows come once, with the ticks between t
   assert.equal(await last.closed, undefined);
 });
 
+test('nothing is called behind an unsubscribe, also from within a callback', async (t) => {
+  const s = await Standin.start(t), c = quick(t, s.url), calls = [], other = new Log();
+  const sub = c.subscribe(['A', 'B'], (u) => { calls.push(u.topic); sub.unsubscribe(); }, (u) => calls.push(u.state));
+  c.subscribe(['A', 'B'], other.add);
+  const p = await s.accept(0);
+  p.ack(await p.hear());
+  p.rows('snapshot', ['A', 1, 1], ['B', 1, 1]);
+  await other.until('B', (u) => u.topic === 'B');
+  p.rows('update', ['A', 2, 2]);
+  await other.until('A', (u) => u.n === 2);
+  assert.deepEqual(calls, ['A']);
+  assert.equal(p.heard.all.length, 1, 'the other one has both');
+});
+
+test('a topic that is given up and wanted again in one breath comes with a snapshot', async (t) => {
+  const s = await Standin.start(t), c = quick(t, s.url), got = new Log(), one = c.subscribe('A', () => {}), p = await s.accept(0);
+  p.ack(await p.hear());
+  one.unsubscribe();
+  c.subscribe('A', got.add);
+  const un = await p.hear(), sub = await p.hear();
+  assert.deepEqual([un.op, sub.op, un.topics, sub.topics], ['unsubscribe', 'subscribe', ['A'], ['A']]);
+  p.say({t: 'error', id: un.id, code: 429, reason: 'too fast'}); // So the edge still has it, and no snapshot comes.
+  p.ack(sub);
+  const un2 = await p.hear(), sub2 = await p.hear();
+  assert.deepEqual([un2.op, sub2.op], ['unsubscribe', 'subscribe']);
+  p.ack(un2);
+  p.ack(sub2);
+  p.rows('snapshot', ['A', 7, 7]);
+  assert.equal((await got.until('A', () => true)).value, 7);
+});
+
 test('a callback that throws stops nobody', async (t) => {
   const s = await Standin.start(t), c = quick(t, s.url), got = new Log(), reported = new Log(), {error} = console;
   console.error = reported.add;
@@ -164,6 +195,56 @@ test('bye says when to come back, and counts where the close frame is missing', 
   await s.accept(1);
 });
 
+test('listeners of the page are there while there is something to hear of', async (t) => {
+  const listeners = new Map();
+  const names = ['addEventListener', 'removeEventListener'], before = names.map((n) => globalThis[n]);
+  globalThis.addEventListener = (type, f) => listeners.set(type, (listeners.get(type) ?? new Set()).add(f));
+  globalThis.removeEventListener = (type, f) => listeners.get(type)?.delete(f);
+  t.after(() => names.forEach((n, i) => { globalThis[n] = before[i]; }));
+  const count = () => [...listeners.values()].reduce((n, l) => n + l.size, 0);
+  const s = await Standin.start(t), clients = Array.from({length: 5}, () => quick(t, s.url)), got = new Log();
+  const subs = clients.map((c) => c.subscribe('A', null, got.add));
+  for (let i = 0; i < 5; i++) { const p = await s.accept(i); p.ack(await p.hear()); p.rows('snapshot', ['A', 1, 1]); }
+  for (let i = 0; i < 5; i++) await got.until('live ' + i, state('live'), i);
+  assert.equal(count(), 15);
+  for (const c of clients.slice(1)) c.close();
+  assert.equal(count(), 3);
+  subs[0].unsubscribe(); // The connection is still there, until the edge closes it as idle.
+  s.peers.all.forEach((p) => p.ws.close(4003, 'idle'));
+  await Promise.all(s.peers.all.map((p) => p.closed));
+  for (let i = 0; count() && i < 1000; i++) await new Promise((r) => setTimeout(r, 10));
+  assert.equal(count(), 0);
+});
+
+test('a page that is seen again, or a network that is back, ends a pause and asks a connection for a sign of life', async (t) => {
+  const target = new EventTarget(), names = ['addEventListener', 'removeEventListener', 'document'], before = names.map((n) => globalThis[n]);
+  globalThis.addEventListener = (...a) => target.addEventListener(...a);
+  globalThis.removeEventListener = (...a) => target.removeEventListener(...a);
+  globalThis.document = {hidden: true};
+  t.after(() => names.forEach((n, i) => { globalThis[n] = before[i]; }));
+  const s = await Standin.start(t), c = quick(t, s.url, {minBackoff: 600_000, maxBackoff: 600_000}), got = new Log();
+  c.subscribe('A', null, got.add);
+  const p = await s.accept(0);
+  p.ack(await p.hear());
+  target.dispatchEvent(new Event('visibilitychange'));
+  globalThis.document.hidden = false;
+  target.dispatchEvent(new Event('visibilitychange'));
+  assert.deepEqual(await p.hear(), {op: 'ping'});
+  p.say({t: 'pong', ts: 1});
+  p.rows('snapshot', ['A', 1, 1]);
+  await got.until('live', state('live'));
+  c.subscribe('B', () => {});
+  await p.hear(); // No other ping came before.
+  const random = Math.random;
+  t.after(() => { Math.random = random; });
+  Math.random = () => 0.5; // Five minutes.
+  p.ws.terminate();
+  await got.until('reconnecting', state('reconnecting'));
+  Math.random = () => 0;
+  target.dispatchEvent(new Event('online'));
+  await s.accept(1);
+});
+
 test('a silent socket is noticed', async (t) => {
   const s = await Standin.start(t, {silent: true}), c = quick(t, s.url, {handshakeTimeout: 1000});
   c.subscribe('A', () => {});
@@ -245,6 +326,23 @@ test('tokens are brought with the handshake and renewed before exp', async (t) =
   assert.equal(asked, 3);
 });
 
+test('a token is asked for once at a time, and no more when the client is closed', async (t) => {
+  const s = await Standin.start(t), signals = new Log(), c = quick(t, s.url, {token: (signal) => { signals.add(signal); return new Promise(() => {}); }});
+  c.subscribe('A', () => {});
+  const signal = await signals.until('the callback', () => true);
+  c.close();
+  assert.equal(signal.aborted, true);
+  assert.equal(signals.all.length, 1);
+});
+
+test('a token that no handshake can have is not in the error', async (t) => {
+  const s = await Standin.start(t), got = new Log(), c = quick(t, s.url, {token: () => 'secret"token'});
+  c.subscribe('A', null, got.add);
+  const {reason} = await got.until('reconnecting', state('reconnecting'));
+  assert.match(reason, /^no token: /);
+  assert.ok(!reason.includes('secret'));
+});
+
 test('a token that is refused, and no other, ends the client', async (t) => {
   let tries = 0;
   const s = await Standin.start(t, {verifyClient: (_, done) => { tries++; done(false, 401, 'no'); }}), told = new Log();
@@ -270,10 +368,28 @@ test('the drop-in WebSocket opens again, and keeps what was sent meanwhile', asy
   p.ws.close(4503, 'rate');
   await got.until('closed', (e) => e.code === 4503, Math.max(0, from - 2));
   assert.equal(ws.readyState, 3);
+  const opened = got.all.length;
   ws.reconnect();
   p = await s.accept(2);
+  await got.until('open', (e) => e.type === 'open', opened);
   ws.close();
   await p.closed;
-  await got.until('closed', (e) => e.code === 1000 || e.code === 1005, from);
+  await got.until('closed', (e) => e.code === 1000, from);
+  assert.equal(ws.readyState, 3);
   assert.equal(s.peers.all.length, 3);
+});
+
+test('the drop-in WebSocket is closed while it opens, and within its listeners', async (t) => {
+  const s = await Standin.start(t), got = new Log(), asked = new Log();
+  const ws = new ReconnectingWebSocket(() => new Promise((ok) => asked.add(() => ok(s.url))), [], {WebSocket, minBackoff: 1, maxBackoff: 1});
+  ws.onclose = got.add;
+  (await asked.until('the URL is asked for', () => true))();
+  ws.close();
+  assert.equal(ws.readyState, 3);
+  ws.reconnect();
+  (await asked.until('the URL is asked for again', () => true, 1))();
+  ws.onclose = (e) => { got.add(e); ws.close(); };
+  (await s.accept(0)).ws.terminate();
+  assert.equal((await got.until('closed', () => true)).code, 1006);
+  assert.deepEqual([ws.readyState, asked.all.length, s.peers.all.length], [3, 2, 1]);
 });
