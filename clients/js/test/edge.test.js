@@ -97,6 +97,37 @@ test('where no WebSocket opens, events are read', async (t) => {
   await w.states.until('live', live);
 });
 
+// No release gives tokens of resumption yet.
+test('an edge resumes: the topics whose rows are held are asked for with its token', {skip: !process.env.TICKEDGE_RESUME}, async (t) => {
+  const e = await Edge.start(t), wire = new Log();
+  class Watched extends WebSocket {
+    constructor(...a) {
+      super(...a);
+      this.on('message', (m) => wire.add({ws: this, ...JSON.parse(m)}));
+    }
+    send(text) { wire.add({ws: this, sent: JSON.parse(text)}); super.send(text); }
+  }
+  const w = watch(quick(t, e.url, {WebSocket: Watched}), [...SYMBOLS, 'NOSUCH']);
+  for (let i = 0; i < 3; i++) {
+    const from = wire.all.length, states = w.states.all.length;
+    const {ws, token} = await wire.until('a token', (m) => m.t === 'resume', from);
+    ws.terminate();
+    const {sent} = await wire.until('a subscribe with it', (m) => m.sent?.since, from);
+    assert.equal(sent.since, token);
+    assert.ok(!sent.topics.includes('NOSUCH'));
+    const {resumed} = await wire.until('its ack', (m) => m.t === 'ack' && m.ws !== ws && m.id === sent.id, from);
+    assert.equal(resumed, true);
+    for (const s of SYMBOLS) await w.states.until(s + ' is live', (u) => live(u) && u.topic === s, states);
+    await w.fresh(100);
+  }
+  const seen = new Map();
+  for (const u of w.values.all) {
+    const value = JSON.stringify(u.value);
+    assert.notEqual(value, seen.get(u.topic), 'a value comes once');
+    seen.set(u.topic, value);
+  }
+});
+
 test('a closed client leaves nothing behind', async (t) => {
   const e = await Edge.start(t), c = quick(t, e.url), w = watch(c);
   await w.fresh();

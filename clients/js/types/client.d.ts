@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 /** How much a value can be relied on. */
 export type State =
   /** No value came yet on this connection. One that was there before is in `value`. */

@@ -1,3 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+export type {Command, Message, Row} from './messages.js';
+
 export interface ReconnectingOptions {
   /** Where there is no global WebSocket. */
   WebSocket?: new (url: string, protocols?: string | string[]) => any;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import type {Socket} from './client.js';
 
 /** Has the shape of a WebSocket, and speaks with the edge's /sse by `fetch`. For a client's option `fallback`. */

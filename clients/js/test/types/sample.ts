@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
 import {Client, ConnError, type State, type Update} from '@tickedge/client';
 import {SSESocket} from '@tickedge/client/sse';
-import Drop, {ReconnectingWebSocket} from '@tickedge/client/reconnecting';
+import Drop, {ReconnectingWebSocket, type Command, type Message} from '@tickedge/client/reconnecting';
 
 interface Price { p: number; ts: number }
 
@@ -23,6 +25,12 @@ for await (const u of client.subscribe<Price>(new Set(['AAPL']))) {
 }
 const drop: ReconnectingWebSocket = new Drop(async () => 'wss://example.com/ws', 'tickedge.v1', {maxBackoff: 1000});
 drop.addEventListener('open', () => drop.send('{"op":"subscribe","topics":["AAPL"]}'));
+drop.onmessage = (e) => {
+  const m: Message<Price> = JSON.parse(e.data);
+  if (m.t === 'update') for (const row of m.d) { const p: number = row.v.p; void p; }
+};
+const command: Command = {op: 'subscribe', topics: ['AAPL'], id: 1};
+drop.send(JSON.stringify(command));
 void ended;
 
 function show(state: State): void { void state; }
