@@ -6,7 +6,7 @@ import {gzipSync} from 'node:zlib';
 import {buildSync} from 'esbuild';
 import {Client, ConnError} from '../src/client.js';
 import {judge} from '../src/retry.js';
-import {expiry} from '../src/token.js';
+import {Token, expiry} from '../src/token.js';
 import {glob, isDown} from '../src/topic.js';
 import {read} from '../src/sse.js';
 
@@ -62,6 +62,22 @@ test('exp of a token', () => {
   const jwt = (claims) => `x.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.y`;
   assert.equal(expiry(jwt({exp: 1000.9, sub: '币>>>???'})), 1_000_000);
   for (const bad of [jwt({}), jwt({exp: 'x'}), jwt({exp: -1}), 'opaque', '', 'a.b.c']) assert.equal(expiry(bad), 0, bad);
+});
+
+test('a token is renewed before it ends', (t) => {
+  const start = Date.now(), token = new Token(() => ''), {now} = Date;
+  t.after(() => { Date.now = now; });
+  Date.now = () => start;
+  for (const [left, want] of [[3000, 2000], [60_000, 40_000], [600_000, 540_000], [1000, 1000], [-5000, 1000]]) {
+    token.exp = start + left;
+    assert.equal(token.lead(), want);
+  }
+  token.exp = 0;
+  assert.equal(token.lead(), Infinity);
+  for (const [left, want] of [[60_000, 5000], [8000, 2000], [0, 1000]]) {
+    token.exp = start + left;
+    assert.equal(token.after(), want);
+  }
 });
 
 test('what can not be used is told', () => {

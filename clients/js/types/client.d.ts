@@ -32,7 +32,7 @@ export interface Update<V = unknown> {
   /** Of docs/PROTOCOL.md, a close code or an HTTP status; 0 if there is none. */
   code: number;
   reason: string;
-  /** Of a rejected topic: the client asks again within seconds. */
+  /** Of a rejected topic: the client asks again, within seconds or minutes. */
   temporary: boolean;
 }
 
@@ -58,8 +58,8 @@ export interface Socket {
 export type SocketClass = new (url: string, protocols?: string[]) => Socket;
 
 export interface Options {
-  /** The class of sockets, where there is no global WebSocket. */
-  WebSocket?: SocketClass | undefined;
+  /** The class of sockets, where there is no global WebSocket. null for none: then `fallback` alone is used. */
+  WebSocket?: SocketClass | null | undefined;
   /** The class to use where no WebSocket ever opens: SSESocket of '@tickedge/client/sse'. */
   fallback?: SocketClass;
   /** A token, or what returns one: it is called before a connection if need be, and again before `exp`. 30 s at most. */
