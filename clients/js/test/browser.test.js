@@ -38,12 +38,17 @@ test(`a page with 200 subscribers of 50 topics survives ${KILLS} kills of the ed
   await tab.goto(`${page}/test/page.html?edge=${encodeURIComponent(url)}`);
   const live = (made) => tab.waitForFunction((made) => { const r = window.report?.(); return r && r.made > made && r.live === 50 && r.open === 1; }, made);
   await live(0);
+  const cdp = await tab.context().newCDPSession(tab);
   const heap = async () => {
-    const cdp = await tab.context().newCDPSession(tab);
     await cdp.send('HeapProfiler.collectGarbage');
-    const {usedSize} = await cdp.send('Runtime.getHeapUsage');
-    await cdp.detach();
-    return usedSize;
+    return (await cdp.send('Runtime.getHeapUsage')).usedSize;
+  };
+  /** alive counts the objects of a class that are still there. */
+  const alive = async (of) => {
+    const {result: {objectId}} = await cdp.send('Runtime.evaluate', {expression: `Promise.resolve(${of}).then((c) => c.prototype)`, awaitPromise: true});
+    const {objects} = await cdp.send('Runtime.queryObjects', {prototypeObjectId: objectId});
+    const {result} = await cdp.send('Runtime.callFunctionOn', {objectId: objects.objectId, functionDeclaration: 'function() { return this.length }', returnByValue: true});
+    return result.value;
   };
   const before = await heap(), began = performance.now();
   for (let i = 0; i < KILLS; i++) {
@@ -59,14 +64,17 @@ test(`a page with 200 subscribers of 50 topics survives ${KILLS} kills of the ed
   await live(0);
   // Whatever another client has seen by now, the page has it, or newer.
   const witness = new Map(), c = quick(t, url);
-  await within(new Promise((ok) => c.subscribe(SYMBOLS, (u) => { witness.set(u.topic, u.n); if (witness.size === 50) ok(); })), 'a witness');
+  await within(new Promise((ok) => c.subscribe(SYMBOLS, (u) => { witness.set(u.topic, u.value.ts); if (witness.size === 50) ok(); })), 'a witness');
   c.close();
-  await tab.waitForFunction((seen) => { const {newest} = window.report(); return seen.every(([s, n]) => newest[s] >= n); }, [...witness]);
+  await tab.waitForFunction((seen) => { const {newest} = window.report(); return seen.every(([s, ts]) => newest[s] >= ts); }, [...witness]);
   const after = await heap(), r = await tab.evaluate(() => window.report());
   t.diagnostic(`${KILLS} kills in ${Math.round((killed - began) / 1000)} s: ${r.calls} calls, ${r.made} WebSockets, heap ${before} to ${after} bytes`);
   assert.equal(r.duplicates, 0);
   assert.equal(r.open, 1);
-  assert.ok(after < before + (2 << 20), `the heap grew from ${before} to ${after}`);
+  assert.ok(after < before + (1 << 20), `the heap grew from ${before} to ${after}`);
+  const left = [];
+  for (const of of ['Counted', "import('/src/session.js').then((m) => m.Session)", "import('/src/topic.js').then((m) => m.Topic)"]) left.push(await alive(of));
+  assert.deepEqual(left, [1, 1, 50], 'WebSockets, sessions and topics');
   await tab.evaluate(() => window.end());
   await tab.waitForFunction(() => window.report().open === 0);
   assert.deepEqual(errors, []);

@@ -3,7 +3,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import {Edge, Log, SYMBOLS, WebSocket, proxy, quick, within} from './harness.js';
-import {SSESocket} from '../src/sse.js';
+import {SSESocket, read} from '../src/sse.js';
 
 const live = (u) => u.state === 'live';
 const again = (u) => u.state === 'reconnecting';
@@ -126,6 +126,34 @@ test('an edge resumes: the topics whose rows are held are asked for with its tok
     assert.notEqual(value, seen.get(u.topic), 'a value comes once');
     seen.set(u.topic, value);
   }
+});
+
+test('an edge resumes streams of events: a lost one, and with other topics', {skip: !process.env.TICKEDGE_RESUME}, async (t) => {
+  const e = await Edge.start(t), p = await proxy(t, e.address, 1e9), wire = new Log(), {fetch} = SSESocket;
+  t.after(() => { SSESocket.fetch = fetch; });
+  SSESocket.fetch = async (url, options) => {
+    const r = await fetch(url, options), [a, b] = r.body.tee(), {searchParams} = new URL(url);
+    read(b, (data, id) => wire.add({id, query: searchParams, ...JSON.parse(data)})).catch(() => {});
+    return new Response(a, r);
+  };
+  const c = quick(t, p.url, {WebSocket: null, fallback: SSESocket}), w = watch(c, SYMBOLS.slice(0, 10));
+  const resumed = async (from, fresh) => {
+    const ack = await wire.until('an ack of a stream that goes on', (m) => m.t === 'ack' && m.query.get('resume'), from);
+    assert.deepEqual([ack.resumed, ack.query.get('fresh')], [true, fresh]);
+  };
+  await wire.until('an id', (m) => m.id);
+  let from = wire.all.length, states = w.states.all.length;
+  for (const s of p.sockets) s.destroy();
+  await resumed(from, '');
+  for (const s of SYMBOLS.slice(0, 10)) await w.states.until(s + ' is live', (u) => live(u) && u.topic === s, states);
+  from = wire.all.length;
+  await wire.until('an id', (m) => m.id, from);
+  from = wire.all.length;
+  states = w.states.all.length;
+  const more = watch(c, 'S10');
+  await resumed(from, 'S10');
+  await more.fresh(1);
+  assert.equal(w.states.all.length, states, 'those that stay do not notice');
 });
 
 test('a closed client leaves nothing behind', async (t) => {
