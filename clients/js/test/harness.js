@@ -28,12 +28,40 @@ function binary() {
   return built;
 }
 
-/** Edge is a running edge with a simulated market. */
+/** Redis is a redis-server of a test's own, that outlives the edges that read it. */
+export class Redis {
+  static async start(t) {
+    const r = new Redis(), free = createServer();
+    await new Promise((ok) => free.listen(0, '127.0.0.1', ok));
+    const {port} = free.address();
+    await new Promise((ok) => free.close(ok));
+    r.process = spawn('redis-server', ['--bind', '127.0.0.1', '--port', String(port), '--save', '', '--appendonly', 'no'], {stdio: ['ignore', 'pipe', 'inherit']});
+    t.after(() => r.process.kill('SIGKILL'));
+    await within(new Promise((ok, no) => {
+      createInterface(r.process.stdout).on('line', (line) => { if (/ready to accept connections/i.test(line)) ok(); });
+      r.process.once('exit', () => no(new Error('redis-server has ended')));
+    }), 'redis-server listens');
+    r.url = `redis://127.0.0.1:${port}`;
+    r.socket = connect(port, '127.0.0.1').on('error', () => {});
+    r.socket.resume();
+    t.after(() => r.socket.destroy());
+    return r;
+  }
+
+  /** publish makes a value the newest of its topic. */
+  publish(topic, value) {
+    const v = JSON.stringify(value), command = (...parts) => `*${parts.length}\r\n` + parts.map((p) => `$${p.length}\r\n${p}\r\n`).join('');
+    this.socket.write(command('MULTI') + command('SET', 'price:' + topic, v) + command('PUBLISH', 'channel:prices:' + topic, v) + command('EXEC'));
+  }
+}
+
+/** Edge is a running edge with a simulated market, or a Redis. */
 export class Edge {
   /** start runs one at an address, such as 127.0.0.1:0, and waits until it listens. */
   static async start(t, listen = '127.0.0.1:0', ...args) {
     const e = new Edge();
-    e.process = spawn(binary(), ['-demo', '-demo-symbols', SYMBOLS.join(','), '-listen', listen, '-admin', '127.0.0.1:0', '-log-format', 'json', '-drain', '100ms', ...args],
+    const market = args.includes('-redis') ? [] : ['-demo', '-demo-symbols', SYMBOLS.join(',')];
+    e.process = spawn(binary(), [...market, '-listen', listen, '-admin', '127.0.0.1:0', '-log-format', 'json', '-drain', '100ms', ...args],
       {stdio: ['ignore', 'ignore', 'pipe']});
     e.gone = new Promise((r) => e.process.once('exit', r));
     t.after(async () => { e.signal('SIGCONT'); await e.kill(); });
