@@ -104,7 +104,11 @@ export class ReconnectingWebSocket extends EventTarget {
       if (typeof e.data === 'string' && e.data.startsWith('{"t":"bye"')) try { this.#after = JSON.parse(e.data).retry_ms; } catch { /* Not ours. */ }
       this.#emit(event('message', {data: e.data}));
     };
-    ws.onerror = (e) => this.#emit(event('error', {message: e.message}));
+    ws.onerror = (e) => {
+      this.#emit(event('error', {message: e.message}));
+      // Where the page may open none, no close follows.
+      setTimeout(() => { if (this.#ws === ws && ws.readyState === 3) this.#end(ws, closing(1006, '', false)); });
+    };
     ws.onclose = (e) => this.#end(ws, closing(e.code, e.reason, e.wasClean));
   }
 

@@ -31,7 +31,10 @@ export class Session {
     this.renewAt = now() + core.token.lead();
     const ws = this.ws = token ? new WS(core.url, ['tickedge.v1', 'bearer.' + token]) : new WS(core.url);
     ws.onmessage = (e) => this.hear(e.data);
-    ws.onerror = (e) => { this.status = +/response: (\d{3})/.exec(e?.message)?.[1]; };
+    ws.onerror = ({message}) => {
+      this.status = +/response: (\d{3})/.exec(message)?.[1];
+      if (ws.readyState === 3) this.end({}); // Where the page may open none, no close follows.
+    };
     ws.onclose = (e) => this.end(e);
   }
 
@@ -171,11 +174,9 @@ export class Session {
     const t = now(), heard = t - this.patience + PROBE;
     this.probed = true;
     this.heard = late ? heard : Math.min(this.heard, heard);
-    if (this.ready && this.pay(1, t)) this.write('{"op":"ping"}');
+    if (this.ready && this.pay(1, t)) this.ws.send('{"op":"ping"}');
     this.core.poke();
   }
-
-  write(text) { try { this.ws.send(text); } catch { this.end({}); } }
 
   /** work writes what is to be written, and returns when to look again. */
   work() {
@@ -207,7 +208,7 @@ export class Session {
     const charge = cmd.op === 'auth' ? BURST : Math.min(cost, BURST);
     if (!this.pay(charge, t)) return Math.min(wake, t + (charge - this.credit) / RATE * 1000 + 1);
     this.written(cmd, t);
-    this.write(text);
+    this.ws.send(text);
     return 0;
   }
 

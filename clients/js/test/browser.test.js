@@ -16,6 +16,10 @@ async function serve(t) {
   const root = new URL('..', import.meta.url);
   const server = createServer((q, a) => {
     const {pathname} = new URL(q.url, 'http://x');
+    if (pathname === '/blocked') { // A page that may open no WebSocket.
+      a.writeHead(200, {'Content-Type': 'text/html', 'Content-Security-Policy': 'connect-src http:'}).end('<!doctype html>');
+      return;
+    }
     try {
       const body = readFileSync(new URL('.' + pathname, root));
       a.writeHead(200, {'Content-Type': pathname.endsWith('.js') ? 'text/javascript' : 'text/html'}).end(body);
@@ -93,4 +97,23 @@ test('the chart page of the README draws', {skip}, async (t) => {
   await tab.goto(`${page}/examples/chart.html?edge=${encodeURIComponent(e.url)}&topic=S0`);
   await tab.waitForFunction(() => document.querySelector('polyline').points.length > 3 && document.querySelector('output').textContent.includes('live'));
   if (process.env.SCREENSHOT) await tab.screenshot({path: process.env.SCREENSHOT});
+});
+
+test('a page that may open no WebSocket reads events', {skip}, async (t) => {
+  const page = await serve(t), e = await Edge.start(t, undefined, '-origin', page);
+  const browser = await chromium.launch({executablePath, args: FLAGS, chromiumSandbox: false, timeout: PATIENCE});
+  t.after(() => browser.close());
+  const tab = await browser.newPage();
+  tab.setDefaultTimeout(PATIENCE);
+  await tab.goto(page + '/blocked');
+  const got = await tab.evaluate(async (edge) => {
+    const {Client} = await import('/src/client.js'), {SSESocket} = await import('/src/sse.js');
+    let made = 0;
+    class Counted extends WebSocket { constructor(...a) { made++; super(...a); } }
+    const client = new Client(edge, {WebSocket: Counted, fallback: SSESocket, minBackoff: 10, maxBackoff: 10}), topics = new Set();
+    for await (const u of client.subscribe(['S0', 'S1'])) if (u.state === 'live' && topics.add(u.topic).size === 2) break;
+    client.close();
+    return [made, [...topics].sort()];
+  }, e.url);
+  assert.deepEqual(got, [2, ['S0', 'S1']]);
 });
