@@ -52,7 +52,8 @@ class Core {
   ended = false; error; busy = false; session; timer; poked = false; pausing;
 
   constructor(url, options = {}) {
-    const {WebSocket = globalThis.WebSocket, token, handshakeTimeout = 10_000, minBackoff = 1000, maxBackoff = 30_000, resume = true} = options;
+    const {WebSocket = globalThis.WebSocket, token, handshakeTimeout = 10_000, resume = true} = options;
+    const {minBackoff = 1000, maxBackoff = 30_000} = options;
     const o = this.options = {...options, WebSocket, handshakeTimeout, minBackoff, maxBackoff, resume};
     if (!WebSocket && !o.fallback) throw new TypeError('tickedge: there is no WebSocket here');
     this.url = endpoint(url, o);
@@ -192,7 +193,8 @@ class Core {
 
   /** listen is while there is something to be told of. Adding or removing twice is no error. */
   listen(on) {
-    for (const type of ['online', 'offline', 'visibilitychange']) globalThis[on ? 'addEventListener' : 'removeEventListener']?.(type, this.hasten);
+    const how = on ? 'addEventListener' : 'removeEventListener';
+    for (const type of ['online', 'offline', 'visibilitychange']) globalThis[how]?.(type, this.hasten);
   }
 
   resumes(t) { return t.covered && this.resume !== ''; }

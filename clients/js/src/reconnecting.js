@@ -18,7 +18,8 @@ export class ReconnectingWebSocket extends EventTarget {
   static CONNECTING = 0; static OPEN = 1; static CLOSING = 2; static CLOSED = 3;
   CONNECTING = 0; OPEN = 1; CLOSING = 2; CLOSED = 3;
   onopen = null; onmessage = null; onclose = null; onerror = null;
-  #url; #protocols; #o; #ws; #queue = []; #tries = -1; #timer; #over = false; #again = false; #opened = 0; #after; #binary = 'blob';
+  #url; #protocols; #o; #ws; #queue = []; #tries = -1; #timer;
+  #over = false; #again = false; #opened = 0; #after; #binary = 'blob';
 
   constructor(url, protocols = [], options = {}) {
     super();
@@ -82,7 +83,8 @@ export class ReconnectingWebSocket extends EventTarget {
     this.#tries++;
     this.#opened = 0;
     this.#after = undefined;
-    const attempt = this.#timer = setTimeout(() => this.#end(undefined, closing(1006, 'the handshake takes too long', false)), this.#o.handshakeTimeout);
+    const late = () => this.#end(undefined, closing(1006, 'the handshake takes too long', false));
+    const attempt = this.#timer = setTimeout(late, this.#o.handshakeTimeout);
     let ws;
     try {
       const [url, protocols] = await Promise.all([get(this.#url), get(this.#protocols)]);
@@ -101,7 +103,9 @@ export class ReconnectingWebSocket extends EventTarget {
       this.#emit(event('open'));
     };
     ws.onmessage = (e) => {
-      if (typeof e.data === 'string' && e.data.startsWith('{"t":"bye"')) try { this.#after = JSON.parse(e.data).retry_ms; } catch { /* Not ours. */ }
+      if (typeof e.data === 'string' && e.data.startsWith('{"t":"bye"')) {
+        try { this.#after = JSON.parse(e.data).retry_ms; } catch { /* Not ours. */ }
+      }
       this.#emit(event('message', {data: e.data}));
     };
     ws.onerror = (e) => {
@@ -122,7 +126,8 @@ export class ReconnectingWebSocket extends EventTarget {
     if (!this.#over) {
       const lived = this.#opened && Math.max(now() - this.#opened, 1);
       if (lived >= STABLE) this.#tries = 0;
-      const v = judge({code: e.code, reason: e.reason, lived, again: this.#again, tries: this.#tries, after: this.#after}, this.#o, jitter);
+      const {code, reason} = e;
+      const v = judge({code, reason, lived, again: this.#again, tries: this.#tries, after: this.#after}, this.#o, jitter);
       // Closed as idle, or in order by the other side: it is for the page to call reconnect.
       if (v.never || v.park || e.code === 1000) this.#over = true;
       else this.#timer = setTimeout(() => this.#connect(), v.pause);
