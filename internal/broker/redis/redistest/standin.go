@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Standin stands in for a Redis, a sentinel, or the only node of a Redis Cluster. It
@@ -251,6 +253,12 @@ func (s *Standin) take(points []Point) *Play {
 	return p
 }
 
+func (s *Standin) isArmed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.armed != nil
+}
+
 func (s *Standin) accept() {
 	for {
 		conn, err := s.listener.Accept()
@@ -313,6 +321,7 @@ func (c *standinConn) writeOn() {
 		select {
 		case <-c.due:
 		case <-c.ended:
+			c.rearm()
 			return
 		}
 		c.s.mu.Lock()
@@ -326,6 +335,17 @@ func (c *standinConn) writeOn() {
 			}
 			what.play.begin()
 			what.play.breakage.Play(w, what.bytes)
+		}
+	}
+}
+
+// rearm leaves what was to be played on a connection that has ended before to another one.
+func (c *standinConn) rearm() {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	for _, what := range c.sendings {
+		if p := what.play; p != nil && !p.began && c.s.armed == nil {
+			c.s.armed = p
 		}
 	}
 }
@@ -357,12 +377,24 @@ func (c *standinConn) serve() {
 			return
 		}
 		<-c.gate
+		if c.s.isArmed() && c.gone(r) {
+			return
+		}
 		c.await(args)
 		c.s.mu.Lock()
 		points := c.points(args)
 		c.send(sending{c.reply(args), c.s.take(points)})
 		c.s.mu.Unlock()
 	}
+}
+
+// gone reports whether the client has given up, as one does that is held for long. What is to be broken is
+// for the next one then.
+func (c *standinConn) gone(r *bufio.Reader) bool {
+	defer c.SetReadDeadline(time.Time{})
+	c.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := r.Peek(1)
+	return err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // points are the points that the reply to a command is at. The caller holds s.mu.

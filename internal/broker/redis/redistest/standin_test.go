@@ -4,9 +4,13 @@ package redistest
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -141,5 +145,41 @@ func TestStandinBreaks(t *testing.T) {
 		if got := of(at, "OK").Outcome(at); got != want {
 			t.Errorf("%s: %v", at, got)
 		}
+	}
+}
+
+// Who has given up while it was held does not get what is to be broken for the next one.
+func TestStandinHolds(t *testing.T) {
+	s := StartStandin(t)
+	s.Hold()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetDeadline(time.Now().Add(Patience)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(c, "*1\r\n$4\r\nPING\r\n")
+		return c
+	}
+	accepted := func(n, open int) {
+		Eventually(t, fmt.Sprintf("%d connections, %d of them open", n, open), func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.accepted == n && len(s.conns) == open
+		})
+	}
+	c := dial()
+	accepted(1, 1)
+	c.Close()
+	p := s.Break(Greeting, Breakage{Name: "broken", Play: func(w *Wire, _ []byte) { w.Write([]byte("-BROKEN\r\n")) }}, nil)
+	s.Release()
+	accepted(1, 0)
+	c = dial()
+	defer c.Close()
+	reply := make([]byte, len("-BROKEN\r\n"))
+	if _, err := io.ReadFull(c, reply); err != nil || string(reply) != "-BROKEN\r\n" || !p.Began() {
+		t.Errorf("%q, %v, it began: %v", reply, err, p.Began())
 	}
 }
