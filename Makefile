@@ -43,8 +43,10 @@ test-product: ## those of the product alone
 test-bench: ## those of bench alone
 	$(GO) -C bench test -race -timeout 20m -p $(HALF) ./...
 
-test-clients: ## those of the clients alone
+test-clients: ## those of the clients alone (TICKEDGE_LONG=1: more kills of the edge below a page)
 	$(GO) -C clients/go test -race -timeout 20m -p $(HALF) ./...
+	$(GO) build -o bin/ ./cmd/edge
+	cd clients/js && npm run check && TICKEDGE_EDGE=$(CURDIR)/bin/edge npm test
 
 .PHONY: check
 check: fmt vet lint test ## what CI runs

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import {Client, ConnError, type State, type Update} from '@tickedge/client';
+import {SSESocket} from '@tickedge/client/sse';
+import Drop, {ReconnectingWebSocket, type Command, type Message} from '@tickedge/client/reconnecting';
+
+interface Price { p: number; ts: number }
+
+const client = new Client(new URL('wss://example.com/ws'), {
+  WebSocket: globalThis.WebSocket, fallback: SSESocket, token: async (signal) => (await fetch('/token', {signal})).text(),
+  onError: (e) => console.error(e.code, e.status, e.reason),
+});
+const sub = client.subscribe<Price>(['AAPL'], (u) => { const p: number | undefined = u.value?.p; void p; }, (u) => show(u.state));
+const ended: Promise<ConnError | undefined> = sub.closed;
+// @ts-expect-error there is no such state
+show('gone');
+// @ts-expect-error topics are strings
+client.subscribe([1]);
+// @ts-expect-error the interval is a number
+new Client('ws://x', {interval: '500'});
+
+for await (const u of client.subscribe<Price>(new Set(['AAPL']))) {
+  const update: Update<Price> = u;
+  void update;
+}
+const drop: ReconnectingWebSocket = new Drop(async () => 'wss://example.com/ws', 'tickedge.v1', {maxBackoff: 1000});
+drop.addEventListener('open', () => drop.send('{"op":"subscribe","topics":["AAPL"]}'));
+drop.onmessage = (e) => {
+  const m: Message<Price> = JSON.parse(e.data);
+  if (m.t === 'update') for (const row of m.d) { const p: number = row.v.p; void p; }
+};
+const command: Command = {op: 'subscribe', topics: ['AAPL'], id: 1};
+drop.send(JSON.stringify(command));
+void ended;
+
+function show(state: State): void { void state; }
