@@ -6,12 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,48 +193,6 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
-// haproxy runs our example, without TLS, before two edges, and returns where.
-func haproxy(t *testing.T, edges [2]*edge) (addr string) {
-	t.Helper()
-	path, err := exec.LookPath("haproxy")
-	if err != nil {
-		t.Fatal("haproxy is missing: make deps")
-	}
-	text, err := os.ReadFile(filepath.Join("..", "..", "deploy", "haproxy", "haproxy.cfg"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = free.Addr().String()
-	free.Close()
-	servers := ""
-	for i, e := range edges {
-		_, port, _ := net.SplitHostPort(e.admin)
-		servers += fmt.Sprintf("\tserver edge%d %s port %s\n", i, e.addr, port)
-	}
-	config := string(text)
-	for pattern, with := range map[string]string{`bind :443 .*`: "bind " + addr, `\tserver edge1 .*\n`: servers} {
-		changed := regexp.MustCompile(pattern).ReplaceAllString(config, with)
-		if changed == config {
-			t.Fatalf("the example has no %s", pattern)
-		}
-		config = changed
-	}
-	file := filepath.Join(t.TempDir(), "haproxy.cfg")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, "-db", "-f", file)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	return addr
-}
-
 // Behind a balancer that asks /readyz, with the drain delay of our examples, nobody who comes or
 // comes back finds a port that is closed.
 func TestRestartBehindABalancer(t *testing.T) {
@@ -252,7 +205,7 @@ func TestRestartBehindABalancer(t *testing.T) {
 		edges[i] = start(t, "-redis", redis.URL(), "-proxy-protocol", "-drain-delay", "5s", "-drain", "2s")
 		redistest.Eventually(t, "it is ready", func() bool { code, _ := edges[i].get("/readyz"); return code == http.StatusOK })
 	}
-	addr := haproxy(t, edges)
+	addr := haproxy(t, edges[:], nil)
 	come := func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
