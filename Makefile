@@ -48,6 +48,10 @@ test-clients: ## those of the clients alone (TICKEDGE_LONG=1: more kills of the 
 	$(GO) build -o bin/ ./cmd/edge
 	cd clients/js && npm run check && TICKEDGE_EDGE=$(CURDIR)/bin/edge npm test
 
+.PHONY: board
+board: ## put the client of clients/js into the live board (internal/app/edge/client.js), after a change of it
+	cd clients/js && npm run board
+
 .PHONY: check
 check: fmt vet lint test ## what CI runs
 

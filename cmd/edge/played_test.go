@@ -28,6 +28,7 @@ type played struct {
 	header http.Header
 	page   []byte
 	addr   string
+	names  http.HandlerFunc // Answers /topics.
 
 	mu      sync.Mutex
 	server  *http.Server
@@ -85,6 +86,10 @@ func (p *played) close() {
 }
 
 func (p *played) serve(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/topics" && p.names != nil {
+		p.names(w, r)
+		return
+	}
 	if r.URL.Path != "/ws" {
 		for _, name := range []string{"Content-Type", "Content-Security-Policy", "Referrer-Policy"} {
 			w.Header().Set(name, p.header.Get(name))

@@ -25,6 +25,10 @@ export class Client {
   /** Whether there is a connection. */
   get connected() { return !!this.#core.session?.greeted; }
 
+  /** The least time between two updates of a topic, in ms. Another one is asked of the edge at once. */
+  get interval() { return this.#core.options.interval; }
+  set interval(ms) { this.#core.every(ms); }
+
   /** close ends all subscriptions and the connection. Twice is no error. */
   close() { this.#core.fail(); }
 }
@@ -37,7 +41,7 @@ function endpoint(url, o) {
   if (!(interval >= 100 && interval <= 60_000)) throw new RangeError('tickedge: want 100 to 60000 ms');
   if (u.pathname === '/') u.pathname = '/ws';
   u.hash = '';
-  if (o.interval) u.searchParams.append('interval', Math.round(o.interval));
+  if (o.interval) u.searchParams.append('interval', interval);
   if (o.resume) u.searchParams.append('resume', '');
   return u.href;
 }
@@ -49,17 +53,29 @@ class Core {
   resume = ''; from = 0; // The newest token of resumption, and the connection that has brought it.
   parked = false; // No connection is opened before there are other topics.
   tries = 0; again = false; blocked = 0;
-  ended = false; error; busy = false; session; timer; poked = false; pausing;
+  ended = false; error; busy = false; session; timer; poked = false; waiting; pausing;
 
   constructor(url, options = {}) {
     const {WebSocket = globalThis.WebSocket, token, handshakeTimeout = 10_000, resume = true} = options;
     const {minBackoff = 1000, maxBackoff = 30_000} = options;
-    const o = this.options = {...options, WebSocket, handshakeTimeout, minBackoff, maxBackoff, resume};
-    if (!WebSocket && !o.fallback) throw new TypeError('tickedge: there is no WebSocket here');
-    this.url = endpoint(url, o);
+    this.options = {...options, WebSocket, handshakeTimeout, minBackoff, maxBackoff, resume};
+    if (!WebSocket && !options.fallback) throw new TypeError('tickedge: there is no WebSocket here');
+    this.at = url;
+    this.every(options.interval);
     this.renewable = typeof token === 'function';
     this.token = new Token(token && !this.renewable ? () => token : token);
   }
+
+  every(interval) {
+    interval &&= Math.round(interval);
+    this.url = endpoint(this.at, {...this.options, interval});
+    this.options.interval = interval;
+    if (this.session) this.session.pace = interval;
+    this.poke();
+  }
+
+  /** tell tells of the connection, and why the one before was lost. */
+  tell(state, pause) { if (!this.ended) call(this.options.onConnection, {...this.lost, state, pause}); }
 
   subscribe(topics, onValue, onState) {
     if (this.ended) throw this.error ?? new Error('tickedge: the client is closed');
@@ -98,7 +114,7 @@ class Core {
     this.listen(false);
     clearTimeout(this.timer);
     this.token.stop?.abort();
-    this.pausing?.();
+    clearTimeout(this.waiting);
     this.session?.end({});
     for (const t of this.topics.values()) for (const sub of t.subs.keys()) sub._finish(error);
     if (error) call(this.options.onError ?? console.error, error);
@@ -130,6 +146,7 @@ class Core {
     // Where WebSockets have never been open the other transport has its turns.
     const other = o.fallback && (!o.WebSocket || this.blocked >= 2);
     let e, tried;
+    this.tell('connecting');
     try {
       const text = await this.token.current(this.again);
       if (this.ended) return;
@@ -153,6 +170,7 @@ class Core {
     this.parked = v.park && !unasked;
     if (!this.parked) await this.pause(v);
     this.busy = false;
+    if (this.parked || !this.topics.size) this.tell('idle');
     this.poke();
   }
 
@@ -175,19 +193,20 @@ class Core {
   pause({pause, asked}) {
     const {minBackoff, maxBackoff} = this.options, offline = globalThis.navigator?.onLine === false;
     return new Promise((done) => {
-      let timer = setTimeout(done, offline ? Math.max(pause, maxBackoff) : pause);
-      this.pausing = (hasten) => {
-        if (hasten && asked && !offline) return;
-        clearTimeout(timer);
-        timer = setTimeout(done, hasten ? Math.min(pause, jitter(minBackoff)) : 0);
+      const wait = (ms) => {
+        clearTimeout(this.waiting);
+        this.waiting = setTimeout(() => { this.pausing = undefined; done(); }, ms);
+        this.tell('waiting', ms);
       };
+      this.pausing = () => asked && !offline || wait(Math.min(pause, jitter(minBackoff)));
+      wait(offline ? Math.max(pause, maxBackoff) : pause);
     });
   }
 
   /** hasten follows from a page that is seen again, or a network that is back, or gone. */
   hasten = ({type}) => {
     if (type === 'visibilitychange' && document.hidden) return;
-    if (type !== 'offline') this.pausing?.(true);
+    if (type !== 'offline') this.pausing?.();
     this.session?.probe();
   };
 

@@ -20,7 +20,7 @@ export class Session {
   pending = new Map(); // id → command, with the time at which it was sent.
   credit = BURST; credited = now();
   lastID = 0; pauseUntil = 0; greeted = 0; maxTopics = Infinity; heard = now(); due = Infinity;
-  fresh = ''; probed = false;
+  fresh = ''; pace = 0; probed = false;
   ready = false; // For commands.
   status; bye; over;
 
@@ -110,6 +110,7 @@ export class Session {
     this.greeted ||= now();
     c.conn++; // n counts from here.
     c.lost = undefined;
+    c.tell('connected');
     c.reviewAll();
   }
 
@@ -137,8 +138,11 @@ export class Session {
     const c = this.core, cmd = this.pending.get(m.id);
     if (!cmd) return;
     this.pending.delete(m.id);
-    const {op} = cmd, bad = m.t === 'error', asked = list(cmd.topics).map((s) => c.topics.get(s));
-    if (bad && passing(m)) this.pauseUntil = this.soon();
+    const {op} = cmd, bad = m.t === 'error', passes = bad && passing(m), asked = list(cmd.topics).map((s) => c.topics.get(s));
+    if (passes) {
+      this.pauseUntil = this.soon();
+      if (op === 'interval') this.pace ||= cmd.ms;
+    }
     if (op === 'auth') {
       if (!bad) c.token.set(cmd.token);
       this.renewAt = now() + (bad ? c.token.after() : c.token.lead());
@@ -146,7 +150,7 @@ export class Session {
       if (!bad) for (const t of c.topics.values()) if (t.phase === REFUSED && t.code === 403) t.again();
     }
     // Those that are wanted again are asked for behind it: while they are held the edge would send no snapshot.
-    for (const name of op === 'unsubscribe' && bad && passing(m) ? cmd.topics : []) {
+    for (const name of op === 'unsubscribe' && passes ? cmd.topics : []) {
       c.leaving.add(name);
       c.topics.get(name)?.again();
     }
@@ -155,7 +159,7 @@ export class Session {
       if (!bad) {
         t.phase = HELD;
         t.fresh ||= cmd.since && m.resumed;
-      } else if (passing(m)) t.phase = UNASKED;
+      } else if (passes) t.phase = UNASKED;
       else t.refuse(m.code, m.reason);
     }
     for (const r of list(m.rejected)) {
@@ -216,6 +220,7 @@ export class Session {
   next(t) {
     const c = this.core, due = [];
     if (this.fresh) return [{op: 'auth', token: this.fresh}];
+    if (this.pace) return [{op: 'interval', ms: this.pace}];
     if (c.leaving.size) return [{op: 'unsubscribe', topics: [...c.leaving].slice(0, NAMES)}];
     let wake = Infinity, room = this.maxTopics;
     for (const x of c.topics.values()) {
@@ -237,17 +242,18 @@ export class Session {
   }
 
   written(cmd, t) {
-    const c = this.core;
+    const c = this.core, {op} = cmd;
     this.lastID = cmd.id;
     this.pending.set(cmd.id, cmd);
     cmd.at = t;
-    if (cmd.op === 'auth') this.fresh = '';
+    if (op === 'auth') this.fresh = '';
+    if (op === 'interval') this.pace = 0;
     for (const name of list(cmd.topics)) {
-      if (cmd.op === 'unsubscribe') c.leaving.delete(name);
+      if (op === 'unsubscribe') c.leaving.delete(name);
       else Object.assign(c.topics.get(name), {phase: ASKED, id: cmd.id, retryAt: 0});
     }
     // There is room now.
-    if (cmd.op === 'unsubscribe') for (const x of c.topics.values()) if (x.phase === REFUSED && x.code === 413) x.again();
+    if (op === 'unsubscribe') for (const x of c.topics.values()) if (x.phase === REFUSED && x.code === 413) x.again();
     c.reviewAll();
   }
 

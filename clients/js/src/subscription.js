@@ -41,7 +41,7 @@ export class Subscription {
   }
 
   [Symbol.asyncIterator]() {
-    if (!this.#pull) throw new TypeError('tickedge: this subscription has callbacks');
+    if (!this.#pull) throw new TypeError('tickedge: it has callbacks');
     return {
       next: () => new Promise((ok, no) => { this.#waiting.push([ok, no]); this.#serve(); }),
       return: async (value) => { this.unsubscribe(); return {done: true, value}; },

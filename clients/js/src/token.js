@@ -49,7 +49,7 @@ export class Token {
     if (this.text && !this.bad && (!this.exp || this.exp - Date.now() > 1000)) return this.text;
     const text = await this.ask();
     if (text === this.text && this.bad === 'refused') {
-      const reason = 'the token was refused, and there is no other';
+      const reason = 'the token was refused';
       throw again ? new Error(reason) : new ConnError(reason, 0, 401);
     }
     this.set(text);

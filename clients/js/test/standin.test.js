@@ -183,6 +183,68 @@ test('closed as idle it comes back for something new, and not before', async (t)
   assert.deepEqual((await q.hear()).topics, ['A', 'B']);
 });
 
+test('the connection is told of', async (t) => {
+  const s = await Standin.start(t), got = new Log(), c = quick(t, s.url, {minBackoff: 600_000, maxBackoff: 600_000, onConnection: got.add});
+  const sub = c.subscribe('A', () => {}), p = await s.accept(0);
+  await got.until('connected', state('connected'));
+  p.ack(await p.hear());
+  p.say({t: 'bye', code: 1012, reason: 'draining', retry_ms: 1});
+  p.ws.close(1012, 'draining');
+  const q = await s.accept(1);
+  q.ack(await q.hear());
+  const {pause, asked, code, reason} = got.all.find(state('waiting'));
+  assert.deepEqual([pause, asked, code, reason], [1, true, 1012, 'draining']);
+  sub.unsubscribe();
+  q.ack(await q.hear());
+  q.ws.close(4003, 'idle');
+  await got.until('idle', state('idle'));
+  c.subscribe('B', () => {});
+  const r = await s.accept(2);
+  r.ack(await r.hear());
+  const told = ['connecting', 'connected', 'waiting', 'connecting', 'connected', 'idle', 'connecting', 'connected'];
+  assert.deepEqual(got.all.map((x) => x.state), told);
+  c.close();
+  await r.closed;
+  assert.equal(got.all.length, told.length, 'nothing behind close');
+});
+
+test('another interval is asked for on this connection, again where it was too fast, and with the next one', async (t) => {
+  const s = await Standin.start(t), c = quick(t, s.url, {interval: 1000});
+  c.subscribe('A', () => {});
+  const p = await s.accept(0);
+  p.ack(await p.hear());
+  assert.equal(p.request.url, '/ws?interval=1000&resume=');
+  for (const ms of [99, 60_001, 0, NaN]) assert.throws(() => { c.interval = ms; }, RangeError);
+  assert.equal(c.interval, 1000);
+  c.interval = 249.6;
+  const first = await p.hear();
+  assert.deepEqual([first.op, first.ms, c.interval], ['interval', 250, 250]);
+  p.say({t: 'error', id: first.id, code: 429, reason: 'too fast'});
+  const again = await p.hear();
+  assert.deepEqual([again.op, again.ms], ['interval', 250]);
+  p.ack(again, {ms: 250});
+  p.ws.close(1012, 'restart');
+  const q = await s.accept(1);
+  assert.equal(q.request.url, '/ws?interval=250&resume=');
+  assert.equal((await q.hear()).op, 'subscribe');
+});
+
+test('a socket may say more of its end than a WebSocket does', async (t) => {
+  const s = await Standin.start(t), got = new Log(), told = new Log();
+  let tries = 0;
+  class Told extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      const status = [503, 403][tries++];
+      queueMicrotask(() => this.onclose({code: 1006, reason: 'said', status, after: 1}));
+    }
+  }
+  quick(t, s.url, {WebSocket: Told, minBackoff: 600_000, maxBackoff: 600_000, onConnection: got.add, onError: told.add}).subscribe('A', () => {});
+  const {pause, code, reason} = await got.until('waiting', state('waiting'));
+  assert.deepEqual([pause, code, reason], [1, 503, 'said']);
+  assert.equal((await told.until('the error', () => true)).status, 403);
+});
+
 test('bye says when to come back, and counts where the close frame is missing', async (t) => {
   const s = await Standin.start(t), c = quick(t, s.url, {minBackoff: 50_000, maxBackoff: 50_000}), got = new Log();
   c.subscribe('A', null, got.add);

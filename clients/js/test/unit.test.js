@@ -2,8 +2,10 @@
 
 import test from 'node:test';
 import assert from 'node:assert/strict';
+import {readFileSync} from 'node:fs';
 import {gzipSync} from 'node:zlib';
 import {buildSync} from 'esbuild';
+import {board, target} from '../board.js';
 import {Client, ConnError} from '../src/client.js';
 import {judge} from '../src/retry.js';
 import {Token, expiry} from '../src/token.js';
@@ -17,6 +19,10 @@ test('the core has 6 KiB at most, minified by esbuild and compressed', (t) => {
   const size = gzipSync(contents, {level: 9}).length;
   t.diagnostic(`${size} bytes`);
   assert.ok(size <= 6 << 10, `${size} bytes`);
+});
+
+test('the live board of the edge has this client', () => {
+  assert.equal(readFileSync(target, 'utf8'), board(), 'npm run board');
 });
 
 test('what follows from the end of a connection', () => {

@@ -45,7 +45,11 @@ export interface Subscription<V = unknown> extends AsyncIterable<Update<V>> {
   unsubscribe(): void;
 }
 
-/** The part of a WebSocket that the client uses. */
+/**
+ * The part of a WebSocket that the client uses. The event of onclose may say what those of WebSockets don't: `status`, the
+ * HTTP answer to the handshake, and `after`, the ms to wait before the next attempt. A class in front of WebSocket can find
+ * out both, and count what comes.
+ */
 export interface Socket {
   readonly readyState: number;
   onmessage: ((event: any) => any) | null;
@@ -56,6 +60,22 @@ export interface Socket {
 }
 
 export type SocketClass = new (url: string, protocols?: string[]) => Socket;
+
+/** What a client does about its connection. */
+export interface Connection {
+  /**
+   * A connection is being made; there is one; the client waits before the next attempt; it waits for topics, as there are none
+   * that an edge takes. The end of all is told by `onError`.
+   */
+  state: 'connecting' | 'connected' | 'waiting' | 'idle';
+  /** Why the one before was lost: a close code or an HTTP status, or 0. Undefined where none was. */
+  code?: number;
+  reason?: string;
+  /** ms until the next attempt, in the state 'waiting'. It is told again when it becomes shorter. */
+  pause?: number;
+  /** The edge has asked for this pause. */
+  asked?: boolean;
+}
 
 export interface Options {
   /** The class of sockets, where there is no global WebSocket. null for none: then `fallback` alone is used. */
@@ -74,6 +94,8 @@ export interface Options {
   maxBackoff?: number;
   /** Ask only for what has changed after a reconnect, where the edge can: true. */
   resume?: boolean;
+  /** Called with each change of the connection, never before the client has topics. It returns before the client goes on. */
+  onConnection?: (connection: Connection) => void;
   /** What ended the client. Without it the error is written to the console. */
   onError?: (error: ConnError) => void;
 }
@@ -103,6 +125,12 @@ export class Client {
   ): Subscription<V>;
   readonly error: ConnError | undefined;
   readonly connected: boolean;
+  /**
+   * The option `interval`, undefined without it. Setting another one asks the edge for it on this connection, or over
+   * server-sent events on the next one. Throws a RangeError for what is not 100 to 60000.
+   */
+  get interval(): number | undefined;
+  set interval(ms: number);
   /** Ends all subscriptions and the connection. Twice is no error. */
   close(): void;
 }

@@ -13,7 +13,15 @@ import (
 )
 
 //go:embed page.html
-var page string
+var pageText string
+
+// The client of clients/js, which "make board" makes into one script.
+//
+//go:embed client.js
+var clientText string
+
+// page is the live board with the client in it. Its one script is one of the page, so that the page stays one file.
+var page = strings.Replace(pageText, "/* @tickedge/client */\n", clientText, 1)
 
 // pageFor is a page that connects to the WebSocket at a path.
 func pageFor(text, path string) string {

@@ -5,10 +5,13 @@ package edge
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -108,13 +111,35 @@ func TestPageIsSmall(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal.Reason)
 	}
-	if n := len(boardPage(page).Answer(&req)); n > 28<<10 {
+	if n := len(boardPage(page).Answer(&req)); n > 32<<10 {
 		t.Errorf("the page has %d bytes zipped", n)
 	}
 	for _, bad := range []string{" title=", "innerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=", "http://", "https://"} {
 		if i := strings.Index(strings.ReplaceAll(page, "http://www.w3.org/2000/svg", ""), bad); i >= 0 {
 			t.Errorf("the page has %q", bad)
 		}
+	}
+}
+
+// The board has the client as it is in clients/js, and once.
+func TestPageHasTheClient(t *testing.T) {
+	m := regexp.MustCompile(`(?m)^// Code generated .* Of ([\w. ]+): sha256 ([0-9a-f]{64})\n`).FindStringSubmatch(clientText)
+	if m == nil {
+		t.Fatalf("client.js begins with %.200s", clientText)
+	}
+	sum := sha256.New()
+	for _, name := range strings.Fields(m[1]) {
+		source, err := os.ReadFile(filepath.Join("..", "..", "..", "clients", "js", "src", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum.Write(source)
+	}
+	if got := fmt.Sprintf("%x", sum.Sum(nil)); got != m[2] {
+		t.Error("the client has changed: make board")
+	}
+	if strings.Count(page, clientText) != 1 || strings.Count(page, "<script") != 1 || strings.Contains(page, "/* @tickedge/client */") {
+		t.Error("the page does not have the client in its one script")
 	}
 }
 
