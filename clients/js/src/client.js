@@ -36,7 +36,7 @@ export class Client {
 function endpoint(url, o) {
   const u = new URL(url, globalThis.location?.href);
   u.protocol = u.protocol.replace('http', 'ws');
-  if (!u.protocol.startsWith('ws')) throw new TypeError('tickedge: want a URL such as wss://host/ws');
+  if (!u.protocol.startsWith('ws')) throw new TypeError('tickedge: want a URL like wss://host/ws');
   const {interval = 100} = o;
   if (!(interval >= 100 && interval <= 60_000)) throw new RangeError('tickedge: want 100 to 60000 ms');
   if (u.pathname === '/') u.pathname = '/ws';
@@ -59,7 +59,7 @@ class Core {
     const {WebSocket = globalThis.WebSocket, token, handshakeTimeout = 10_000, resume = true} = options;
     const {minBackoff = 1000, maxBackoff = 30_000} = options;
     this.options = {...options, WebSocket, handshakeTimeout, minBackoff, maxBackoff, resume};
-    if (!WebSocket && !options.fallback) throw new TypeError('tickedge: there is no WebSocket here');
+    if (!WebSocket && !options.fallback) throw new TypeError('tickedge: no WebSocket here');
     this.at = url;
     this.every(options.interval);
     this.renewable = typeof token === 'function';

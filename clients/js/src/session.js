@@ -20,7 +20,7 @@ export class Session {
   pending = new Map(); // id → command, with the time at which it was sent.
   credit = BURST; credited = now();
   lastID = 0; pauseUntil = 0; greeted = 0; maxTopics = Infinity; heard = now(); due = Infinity;
-  fresh = ''; pace = 0; probed = false;
+  fresh = ''; pace; probed = false;
   ready = false; // For commands.
   status; bye; over;
 

@@ -9,7 +9,11 @@ interface Price { p: number; ts: number }
 const client = new Client(new URL('wss://example.com/ws'), {
   WebSocket: globalThis.WebSocket, fallback: SSESocket, token: async (signal) => (await fetch('/token', {signal})).text(),
   onError: (e) => console.error(e.code, e.status, e.reason),
+  onConnection: ({state, pause}) => { if (state === 'waiting') void (pause satisfies number | undefined); },
 });
+const interval: number | undefined = client.interval;
+client.interval = 250;
+void interval;
 const sub = client.subscribe<Price>(['AAPL'], (u) => { const p: number | undefined = u.value?.p; void p; }, (u) => show(u.state));
 const ended: Promise<ConnError | undefined> = sub.closed;
 // @ts-expect-error there is no such state
