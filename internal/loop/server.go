@@ -173,7 +173,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	s := &Server{
 		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
 		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions), turned: turnedLog{log: cfg.Log},
-		notFound: &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at " + cfg.Paths[0] + ", events are at " + EventsPath},
+		notFound: &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at " + cfg.Paths[0] + ", events are at " + EventsPath + ", values at " + PricesPath},
 	}
 	if cfg.Verifier != nil {
 		s.wrongTokens = guard.NewPrefixLimit(wrongTokens, time.Now())
