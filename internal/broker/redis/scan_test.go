@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func TestListOfManyKeys(t *testing.T) {
 		all               bool
 	}{{1, 1 << 20, 1200, false}, {1000, 10, 10, false}, {1000, 1 << 20, 12_000, true}} {
 		n := 0
-		all, err := cfg.list(context.Background(), scanLimits{count: 1000, pages: tt.pages}, func(string) bool {
+		all, err := cfg.list(t.Context(), scanLimits{count: 1000, pages: tt.pages}, func(string) bool {
 			n++
 			return n < tt.most
 		})
@@ -149,10 +150,19 @@ func TestListEnds(t *testing.T) {
 	fillKeys(t, s, "price:%s", 5000)
 	cfg := plain(s).Config
 	ctx, cancel := context.WithCancel(t.Context())
-	n := 0
-	slow := scanLimits{count: 100, pages: 1000, pause: time.Hour}
-	if all, err := cfg.list(ctx, slow, func(string) bool { n++; cancel(); return true }); all || !errors.Is(err, context.Canceled) || n > 1000 {
-		t.Errorf("%d topics, all: %v, error: %v", n, all, err)
+	defer cancel()
+	var seen atomic.Bool
+	ended := make(chan error, 1)
+	go func() {
+		slow := scanLimits{count: 100, pages: 1000, pause: time.Hour}
+		_, err := cfg.list(ctx, slow, func(string) bool { seen.Store(true); return true })
+		ended <- err
+	}()
+	redistest.Eventually(t, "the first page", func() bool { return seen.Load() })
+	redistest.Eventually(t, "it to be counted", func() bool { return strings.Contains(s.Do("INFO", "commandstats"), "cmdstat_scan:calls=1,") })
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("error: %v", err)
 	}
 	s.Freeze()
 	defer s.Thaw()
