@@ -100,6 +100,10 @@ type Config struct {
 	FetchWait  time.Duration
 	Requests   *guard.PrefixLimit
 	ListTopics bool
+	// SourceNames returns names that are listed beside those that are held, in any order and not to be
+	// changed, and whether the source has no more. It is called once a second at most, and only if
+	// somebody asks; it waits for nothing. Nil lists those that are held.
+	SourceNames func() (names []string, all bool)
 
 	Shard fanout.Config
 	Log   *slog.Logger
