@@ -193,14 +193,14 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	const upgrade = "Host: e\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-	open := start(t, "-demo", "-demo-symbols", "AAPL", "-origin", "https://app.example", "-list-topics", "-fetch-timeout", "20s")
-	closed := start(t, "-demo", "-jwt-secret-file", secret, "-list-topics")
+	open := start(t, "-demo", "-demo-symbols", "AAPL", "-origin", "https://app.example", "-list-topics", "source", "-fetch-timeout", "20s")
+	closed := start(t, "-demo", "-jwt-secret-file", secret, "-list-topics", "held")
 	crowded := start(t, "-demo", "-max-conns-per-ip", "1")
 	full := start(t, "-demo", "-max-conns", "1")
 	crowded.dial("").next("hello")
 	full.dial("").next("hello")
 	unfed := start(t, "-redis", "redis://127.0.0.1:1", "-ready-needs-feed")
-	limited := start(t, "-demo", "-request-rate-per-ip", "1", "-request-burst-per-ip", "1", "-list-topics")
+	limited := start(t, "-demo", "-request-rate-per-ip", "1", "-request-burst-per-ip", "1", "-list-topics", "held")
 	const get = " HTTP/1.1\r\nHost: e\r\nOrigin: https://app.example\r\n"
 	res, _ := answer(t, open.addr, "GET /prices?topics=AAPL"+get+"\r\n")
 	tag := "If-None-Match: *, " + res.Header.Get("ETag") + "\r\n"

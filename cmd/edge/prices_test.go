@@ -16,7 +16,7 @@ func TestPricesOfRedis(t *testing.T) {
 	redis := startRedis(t)
 	redis.cli("SET", "price:AAPL", `{"p":189.9}`)
 	redis.cli("SET", "price:BAD", `no JSON`)
-	e := start(t, "-redis", redis.URL(), "-list-topics", "-fetch-timeout", "20s")
+	e := start(t, "-redis", redis.URL(), "-list-topics", "held", "-fetch-timeout", "20s")
 	get := func(target string, fields ...string) (*http.Response, string) {
 		t.Helper()
 		return answer(t, e.addr, "GET "+target+" HTTP/1.1\r\nHost: e\r\n"+strings.Join(append(fields, ""), "\r\n")+"\r\n")
@@ -59,4 +59,24 @@ func TestPricesOfRedis(t *testing.T) {
 			t.Errorf("%s, with Redis gone: %s %q", topic, res.Status, body)
 		}
 	}
+}
+
+// With -list-topics source /topics has what Redis has, and while that is not permitted what is held.
+func TestTopicsOfRedis(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	redis.cli("SET", "price:AAPL", "1")
+	redis.cli("SET", "price:a b", "1")
+	redis.cli("SET", "other", "1")
+	redis.cli("ACL", "SETUSER", "edge", "on", ">"+tokenSecret, "~price:*", "&channel:prices:*", "+ping", "+getrange", "+subscribe", "+unsubscribe")
+	topics := func(e *edge) string {
+		_, body := answer(t, e.addr, "GET /topics HTTP/1.1\r\nHost: e\r\n\r\n")
+		return body
+	}
+	e := start(t, "-redis", redis.URL(), "-list-topics", "source")
+	redistest.Eventually(t, "the names of Redis", func() bool { return topics(e) == `{"topics":["AAPL"]}` })
+	e = start(t, "-redis", strings.Replace(redis.URL(), "://", "://edge:"+tokenSecret+"@", 1), "-list-topics", "source")
+	e.dial("?topics=AAPL").await("snapshot")
+	redistest.Eventually(t, "what is held", func() bool { return topics(e) == `{"topics":["AAPL"],"truncated":true}` })
+	redistest.Eventually(t, "the cure", func() bool { return e.stderr.Count("+scan") > 0 })
 }

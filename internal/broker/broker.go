@@ -22,6 +22,17 @@ type Config interface {
 	Files() int
 }
 
+// Lister is a [Config] of a broker that can tell which topics have a value there.
+type Lister interface {
+	// List calls each with the topics, in no order and some of them twice, until it is false or ctx
+	// ends. They are names of the broker: what is no name of a topic is among them. It takes its
+	// time, so as not to be felt by others, but not for ever. all reports whether they were all; with
+	// an error they were not, and some may have been told. The error holds no credentials.
+	List(ctx context.Context, each func(topic string) (more bool)) (all bool, err error)
+	// Cure says what an operator can do about an error of List.
+	Cure(err error) string
+}
+
 // Source brings the ticks of the topics that it is told to. It owns its connections and all
 // goroutines about them. All but Run may be called from any goroutine, and wait for nothing.
 //

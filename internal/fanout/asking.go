@@ -201,6 +201,6 @@ func (s *Shard) Newest(id ConnID) (seq uint64) {
 	return seq
 }
 
-// Spent notes that a sink has written n bytes from within [Sink.Due], which count for how much
-// a turn may do.
+// Spent notes that a sink has written or read through n bytes from within [Sink.Due], which count
+// for how much a turn may do.
 func (s *Shard) Spent(n int) { s.written += n }

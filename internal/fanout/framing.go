@@ -70,13 +70,17 @@ func (f Framing) ping(dst []byte) []byte {
 	}
 }
 
+// streamRetryMin is how long a client of a stream waits at least before it comes back, in
+// milliseconds: where nobody answers a browser tries again in the same time, again and again.
+const streamRetryMin = 1000
+
 // close appends what says that nothing follows, why, and when to come back. retryMS of 0 is no
 // advice.
 func (f Framing) close(dst []byte, code protocol.Code, reason string, retryMS int) []byte {
 	switch f {
 	case Events, PlainEvents:
 		if retryMS > 0 {
-			dst = sse.AppendRetry(dst, retryMS)
+			dst = sse.AppendRetry(dst, max(retryMS, retryMS%streamRetryMin+streamRetryMin))
 		}
 		return dst
 	default: // WebSocket

@@ -100,7 +100,7 @@ func TestPongsAreNotAcknowledgements(t *testing.T) {
 func TestByeOfAStream(t *testing.T) {
 	w := newWorld(t, testConfig(), 10, 0)
 	id, _ := w.stream(Events, "A")
-	want := "data: {\"t\":\"bye\",\"code\":1012,\"reason\":\"draining\",\"retry_ms\":700}\nevent: bye\n\nretry: 700\n\n"
+	want := "data: {\"t\":\"bye\",\"code\":1012,\"reason\":\"draining\",\"retry_ms\":700}\nevent: bye\n\nretry: 1700\n\n"
 	if got := string(w.shard.Bye(id, Drain, 700, nil)); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

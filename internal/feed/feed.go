@@ -65,6 +65,7 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 	var scopes []string
 	for i, sc := range cfg {
 		s := &source{Table: table, feed: f, index: i, patterns: sc.Patterns, versionField: sc.VersionField}
+		s.lister, _ = sc.Broker.(broker.Lister)
 		var err error
 		if s.Source, err = sc.Broker.Source(s, log.With("source", s.name())); err != nil {
 			return nil, fmt.Errorf("feed: %w", err)

@@ -22,7 +22,8 @@ type source struct {
 	patterns      []string
 	versionField  string // "" if values need no version.
 	counters      broker.Counters
-	lagTold       time.Time // When it was told that it is behind.
+	lagTold       time.Time     // When it was told that it is behind.
+	lister        broker.Lister // Nil if the broker can't list its topics.
 }
 
 // name is the patterns of a source, or * for the one that takes the rest.

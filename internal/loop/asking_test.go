@@ -5,6 +5,7 @@ package loop
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -108,4 +109,28 @@ func TestTopicsAreNotListed(t *testing.T) {
 	if p := wantProblem(t, res, body, 404, 404); !strings.Contains(p.Detail, "-list-topics") {
 		t.Errorf("%+v", p)
 	}
+}
+
+// Names of the source stand beside those that are held, once, and on each page that there may be more.
+func TestTopicsOfTheSource(t *testing.T) {
+	var all atomic.Bool
+	e := serve(t, func(c *Config) {
+		c.ListTopics = true
+		c.SourceNames = func() ([]string, bool) { return []string{"C", "A", "B"}, all.Load() }
+	})
+	e.hold("B", "D")
+	e.publish("B", `1`)
+	e.publish("D", `1`)
+	c := dialRaw(t, e.Addr())
+	if _, body := c.get("/topics"); body != `{"topics":["A","B","C","D"],"truncated":true}` {
+		t.Errorf("%q", body)
+	}
+	if _, body := c.get("/topics?limit=2"); body != `{"topics":["A","B"],"next":"B","truncated":true}` {
+		t.Errorf("%q", body)
+	}
+	all.Store(true)
+	until(t, func() bool {
+		_, body := c.get("/topics?after=B")
+		return body == `{"topics":["C","D"]}`
+	}, "all names")
 }

@@ -28,7 +28,7 @@ func TestPaths(t *testing.T) {
 	} {
 		upgrade := strings.Replace(upgradeRequest(""), "/ws ", tc.target+" ", 1)
 		c, res, body := e.ask("", upgrade)
-		if res.StatusCode != tc.status || tc.status == 404 && body != "not found: the WebSocket is at /feed, events are at /sse" {
+		if res.StatusCode != tc.status || tc.status == 404 && body != "not found: the WebSocket is at /feed, events are at /sse, values at /prices" {
 			t.Errorf("%s: %s %q, want %d", tc.target, res.Status, body, tc.status)
 		}
 		if c != nil {

@@ -53,7 +53,7 @@ const (
 
 // tryNames answers a request for names if there is a list of them that is new enough.
 func (l *loop) tryNames(c *conn, a *ask, end bool) (answered bool) {
-	names, ok := l.server.listed(l.now)
+	names, truncated, ok := l.server.listed(l.now)
 	if !ok && !end {
 		l.shard.Await(c.id, namesLook)
 		return false
@@ -63,7 +63,7 @@ func (l *loop) tryNames(c *conn, a *ask, end bool) (answered bool) {
 		return true
 	}
 	l.counts.Loop[NamesAnswered]++
-	body := a.names.appendPage(l.asks.body[:0], names)
+	body := a.names.appendPage(l.asks.body[:0], names, truncated)
 	l.asks.body = body[:0]
 	out := httphead.BeginResponse(l.out[:0], 200, "application/json", len(body), a.last)
 	out = append(l.appendCORS(append(out, "Cache-Control: no-store\r\n"...), a), "\r\n"...)
@@ -76,7 +76,7 @@ func (l *loop) tryNames(c *conn, a *ask, end bool) (answered bool) {
 
 // appendPage appends one page of a sorted list. The work is bounded by its length and that of the
 // token's list: what lies between two patterns is passed over at once.
-func (n *namesAsk) appendPage(dst []byte, names []string) []byte {
+func (n *namesAsk) appendPage(dst []byte, names []string, truncated bool) []byte {
 	prefix, after := string(n.prefix), string(n.after)
 	at, found := slices.BinarySearch(names, max(prefix, after))
 	if found && after >= prefix {
@@ -95,49 +95,57 @@ func (n *namesAsk) appendPage(dst []byte, names []string) []byte {
 			continue
 		}
 		if shown == n.most {
-			return protocol.AppendNamesEnd(dst, last)
+			return protocol.AppendNamesEnd(dst, last, truncated)
 		}
 		dst = protocol.AppendName(dst, name)
 		last = name
 		shown++
 		at++
 	}
-	return protocol.AppendNamesEnd(dst, "")
+	return protocol.AppendNamesEnd(dst, "", truncated)
 }
 
-// nameList is the names of the table in order, as of a moment ago. It is made by a goroutine of its
-// own when it is asked for, one at a time, which no loop waits for.
+// nameList is the names of the table in order, as of a moment ago, and those of the source if these
+// are listed. It is made by a goroutine of its own when it is asked for, one at a time, which no loop
+// waits for.
 type nameList struct {
 	sync.Mutex
-	names  []string // Not changed.
-	good   time.Time
-	making bool
+	names     []string // Not changed.
+	truncated bool     // The source may have more.
+	good      time.Time
+	making    bool
 }
 
 // listed returns the names if they are new enough, or has them made.
-func (s *Server) listed(now time.Time) (names []string, ok bool) {
+func (s *Server) listed(now time.Time) (names []string, truncated, ok bool) {
 	n := &s.names
 	n.Lock()
 	defer n.Unlock()
 	if now.Before(n.good) {
-		return n.names, true
+		return n.names, n.truncated, true
 	}
 	if !n.making {
 		n.making = true
 		s.finished.Go(func() { s.makeNames(len(n.names)) })
 	}
-	return nil, false
+	return nil, false, false
 }
 
 // makeNames makes the list. With many names it is good for longer, so that making it is not all
 // that a processor does.
 func (s *Server) makeNames(about int) {
 	begin := time.Now()
-	names := s.table.AppendNames(make([]string, 0, about+about/8))
+	names, all := s.table.AppendNames(make([]string, 0, about+about/8)), true
+	if s.cfg.SourceNames != nil {
+		var more []string
+		more, all = s.cfg.SourceNames()
+		names = append(names, more...)
+	}
 	slices.Sort(names)
+	names = slices.Compact(names)
 	end := time.Now()
 	s.names.Lock()
 	defer s.names.Unlock()
-	s.names.names, s.names.making = names, false
+	s.names.names, s.names.truncated, s.names.making = names, !all, false
 	s.names.good = end.Add(max(namesAge, 10*end.Sub(begin)))
 }

@@ -154,6 +154,7 @@ const (
 
 var (
 	badWait  = &httphead.Refusal{Status: 400, Reason: "wait is a time of at most 30s, such as 10s or 500ms"}
+	star     = []byte("*")
 	noTopics = &httphead.Refusal{Status: 400, Reason: "no topics: want /prices?topics=AAPL,MSFT or /prices/AAPL"}
 )
 
@@ -179,7 +180,7 @@ func (l *loop) read(a *ask, req *httphead.Request, asked *asked, name []byte) *h
 	a.maxAge = asked.Interval / 1000
 	a.none = req.AppendNoneMatch(a.none)
 	a.fetchBy = l.now.Add(l.server.cfg.FetchWait)
-	if d > 0 && len(a.none) > 0 {
+	if d > 0 && len(a.none) > 0 && !httphead.ListsTag(a.none, star) { // Nothing is new to a star.
 		a.waitBy = l.now.Add(max(d, l.server.cfg.Shard.Interval))
 	}
 	if end := asked.claims.Expires; !end.IsZero() {

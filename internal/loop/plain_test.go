@@ -286,6 +286,23 @@ func TestNothingIsAwaitedWithoutValue(t *testing.T) {
 	}
 }
 
+// Nothing is new to a star, and a tag says which topics of a list have no value.
+func TestStarsAndTagsOfLists(t *testing.T) {
+	e := serveHeld(t, map[string]string{"A": "7"})
+	begin := time.Now()
+	if res, _ := dialRaw(t, e.Addr()).get("/prices/A?wait=30s", "If-None-Match: *"); res.StatusCode != 304 {
+		t.Errorf("%s, want 304", res.Status)
+	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("answered after %v", took)
+	}
+	one, _ := dialRaw(t, e.Addr()).get("/prices?topics=A,not+a+name")
+	two, _ := dialRaw(t, e.Addr()).get("/prices?topics=not+a+name,A")
+	if tag := one.Header.Get("ETag"); tag == "" || tag == two.Header.Get("ETag") {
+		t.Errorf("both have the tag %s", tag)
+	}
+}
+
 // raceDetector is whether the test runs under it.
 var raceDetector bool
 

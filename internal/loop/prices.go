@@ -116,16 +116,20 @@ func (l *loop) tagOf(dst []byte, a *ask, sights []fanout.Sight) []byte {
 		_, _ = h.Write(sum) // It takes everything.
 		_, _ = h.Write(value)
 	}
+	hashed := 0
 	for i := range sights {
 		if row := sights[i].Row; row != nil {
 			part(len(row.Value()), row.Value())
+			hashed += len(row.Value())
 		} else {
 			part(-sights[i].Code, nil) // No value is that long.
 		}
 	}
 	for _, r := range a.rejected {
 		part(-r.Code, nil)
+		part(r.Index, nil)
 	}
+	l.shard.Spent(hashed) // It takes time, whatever comes of it.
 	l.asks.sum = h.Sum(sum[:0])
 	dst = base64.RawURLEncoding.AppendEncode(append(dst, '"'), l.asks.sum[:16])
 	return append(dst, '"')

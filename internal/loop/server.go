@@ -100,6 +100,10 @@ type Config struct {
 	FetchWait  time.Duration
 	Requests   *guard.PrefixLimit
 	ListTopics bool
+	// SourceNames returns names that are listed beside those that are held, in any order and not to be
+	// changed, and whether the source has no more. It is called once a second at most, and only if
+	// somebody asks; it waits for nothing. Nil lists those that are held.
+	SourceNames func() (names []string, all bool)
 
 	Shard fanout.Config
 	Log   *slog.Logger
@@ -173,7 +177,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	s := &Server{
 		cfg: cfg, table: table, fail: make(chan error, cfg.Loops),
 		guard: guard.New(cfg.Guard, time.Now()), sessions: newSessions(cfg.MaxSessions), turned: turnedLog{log: cfg.Log},
-		notFound: &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at " + cfg.Paths[0] + ", events are at " + EventsPath},
+		notFound: &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at " + cfg.Paths[0] + ", events are at " + EventsPath + ", values at " + PricesPath},
 	}
 	if cfg.Verifier != nil {
 		s.wrongTokens = guard.NewPrefixLimit(wrongTokens, time.Now())

@@ -45,10 +45,15 @@ func AppendProblem(dst []byte, status int, title string, code int, detail string
 // AppendNamesEnd appends.
 const NamesHead = `{"topics":[`
 
-// AppendNamesEnd ends the names. next is where to go on, empty if these were the last ones.
-func AppendNamesEnd(dst []byte, next string) []byte {
-	if next == "" {
-		return append(dst, NamesEnd...)
+// AppendNamesEnd ends the names. next is where to go on, empty if these were the last ones. truncated
+// says that the source may have more than are listed, on any page.
+func AppendNamesEnd(dst []byte, next string, truncated bool) []byte {
+	dst = append(dst, ']')
+	if next != "" {
+		dst = appendText(dst, `,"next":`, next)
 	}
-	return append(appendText(dst, `],"next":`, next), '}')
+	if truncated {
+		dst = append(dst, `,"truncated":true`...)
+	}
+	return append(dst, '}')
 }

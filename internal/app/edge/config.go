@@ -41,6 +41,7 @@ type Config struct {
 	redis        sources
 	paths        paths
 	healthPath   string
+	listTopics   string
 	versionField string
 	newTopics    guard.Rate
 	requests     guard.Rate
@@ -100,6 +101,9 @@ func (c *Config) validate() error {
 	}
 	if c.backlogTotal < 0 || c.backlogTotal > backlogTotalMax {
 		errs.bad("-max-backlog-total is %d, want 1 to %d MiB, or 0 for an eighth of the memory", c.backlogTotal, backlogTotalMax)
+	}
+	if l := c.listTopics; l != "" && l != listHeld && l != listSource {
+		errs.bad("-list-topics is %s, want %s, %s or nothing", flags.Quote(l), listHeld, listSource)
 	}
 	errs.add(upToAnHour("-drain-delay", c.drainDelay))
 	errs.add(upToAnHour("-drain", c.drain))
@@ -294,7 +298,7 @@ func (c *Config) tokenSources() (given []string) {
 // fill sets what depends on other flags or on this host. The error says that the host can't
 // hold as many connections.
 func (c *Config) fill() error {
-	c.page = c.hasBoard()
+	c.page, c.loop.ListTopics = c.hasBoard(), c.listTopics != ""
 	fillBurst(&c.loop.Guard.Total, 2*c.loop.Guard.Total.PerSecond)
 	fillBurst(&c.loop.Guard.PerPrefix, 10*c.loop.Guard.PerPrefix.PerSecond)
 	fillBurst(&c.requests, 10*c.requests.PerSecond)
@@ -346,6 +350,13 @@ const (
 func (c *Config) fileReserve() int {
 	sources, _ := c.feed()
 	n := loop.FileReserve(max(1, c.loop.Loops)) + sources.Files() + spareFiles
+	if c.listTopics == listSource {
+		most := 0 // They are listed one after the other.
+		for _, s := range sources {
+			most = max(most, s.Broker.Files())
+		}
+		n += most
+	}
 	if c.admin != "" {
 		n += admin.Files
 	}

@@ -27,6 +27,12 @@ const envPrefix = "EDGE"
 // flags of its processes.
 const secretEnv = envPrefix + "_JWT_SECRET"
 
+// What -list-topics may be.
+const (
+	listHeld   = "held"
+	listSource = "source"
+)
+
 // newConfig returns the defaults, and the flags that are bound to them. Durations take a unit,
 // such as 500ms, 10s or 2m. commands may stand in place of flags.
 func newConfig(commands ...string) *Config {
@@ -101,7 +107,7 @@ func (c *Config) clientFlags(fs *flags.Set, shard *fanout.Config) {
 	fs.IntVar(&shard.MaxValueless, "max-valueless", 128, "topics of a client that are known to have no value and are not in -topics, beyond which it only gets topics that the edge has a value of; 0 is no limit. Raise it, or set -topics, if topics get their first value late in the day")
 	fs.DurationVar(&c.loop.KeepAlive, "keep-alive", loop.DefaultKeepAlive, "how long a connection of plain HTTP may be without a request, up to 1h")
 	fs.DurationVar(&c.loop.FetchWait, "fetch-timeout", loop.DefaultFetchWait, "how long a request of plain HTTP waits for a value that the edge does not hold, before it gets 503; 100ms to 30s")
-	fs.BoolVar(&c.loop.ListTopics, "list-topics", false, "answer /topics with the names of topics that the edge holds, as far as the client's token allows them")
+	fs.StringVar(&c.listTopics, "list-topics", "", "answer /topics, as far as the client's token allows the names: `held` for those of topics that the edge holds, source for all that Redis has a key of too, found by SCAN; empty for not at all")
 	fs.StringVar(&c.existing, "topics", "", "`patterns` of the topics that exist, by commas, such as AAPL,fx:*: the limits of topics that are new, or have no value, do not count them. Set it where many clients share an address")
 }
 

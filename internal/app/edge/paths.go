@@ -49,6 +49,7 @@ func (c *Config) readPaths() error {
 		at["/"] = "the live board (-page, -demo)"
 	}
 	at[loop.EventsPath] = "the stream of events"
+	at[loop.PricesPath], at[loop.TopicsPath] = "the list of values", "the list of topics"
 	take := func(name, path, what string) (clean string) {
 		clean, err := httphead.ParsePath(path)
 		if err != nil {

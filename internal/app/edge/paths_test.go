@@ -25,6 +25,8 @@ func TestPathsThatCanNotBe(t *testing.T) {
 		{"", "-page -path /", []string{"-path: / is where the live board (-page, -demo) is, want another path"}},
 		{"", "-demo -health-path /", []string{"-health-path: / is where the live board (-page, -demo) is"}},
 		{"", "-path /a,/b -health-path /%62/", []string{"-health-path: /b is where the WebSocket (-path) is"}},
+		{"", "-path /prices", []string{"-path: /prices is where the list of values is, want another path"}},
+		{"", "-health-path /topics/", []string{"-health-path: /topics is where the list of topics is, want another path"}},
 		{"", "-path /ws,/sse", []string{"-path: /sse is where the stream of events is, want another path"}},
 		{"", "-max-head 7", []string{"-max-head is 7, want 8 to 64 KiB"}},
 		{"", "-max-head 65536", []string{"-max-head is 65536, want 8 to 64 KiB"}},
@@ -43,7 +45,7 @@ func TestPathsThatCanNotBe(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                               "-path=/ws\n",
 		"-path /":                        "-path=/\n",
-		"-path /ws/,/%77s -path /prices": "-path=/ws,/prices\n",
+		"-path /ws/,/%77s -path /prices/ws": "-path=/ws,/prices/ws\n",
 		"-health-path / -max-head 64":    "-health-path=/\n",
 		"-demo -page=false -path /":      "-path=/\n",
 		"-page -health-path /well/":      "-health-path=/well\n",

@@ -288,6 +288,11 @@ func (e *edge) startTokens() (err error) {
 func (e *edge) startServer() (err error) {
 	cfg, now, snapshots := e.cfg.loop, time.Now(), e.cfg.snapshotRate/fanout.SnapshotUnit
 	cfg.Log, cfg.Verifier, cfg.Ready = e.log, e.verifier, &e.isReady
+	if e.cfg.listTopics == listSource {
+		catalog := e.feed.NewCatalog()
+		cfg.SourceNames = catalog.Names
+		e.working.Go(func() { panics.Keep(e.work, panics.Feed, e.log, catalog.Run) })
+	}
 	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics
 	cfg.Requests = guard.NewPrefixLimit(e.cfg.requests, now)
 	cfg.Shard.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)

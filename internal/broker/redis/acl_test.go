@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 )
 
@@ -23,16 +24,30 @@ func TestLeastPermissions(t *testing.T) {
 			user(n, "+ssubscribe", "+sunsubscribe", "+cluster|slots", "+cluster|info")
 		}
 		s.Owner(s.Slot("{AAPL}")).Do("SET", "price:{AAPL}", one)
-		r := run(t, inSlots(as(s.URL())), limits)
+		cfg := inSlots(as(s.URL()))
+		r := run(t, cfg, limits)
 		r.acquire("AAPL")
 		r.eventually("the value", func() bool { return r.value("AAPL") == one })
+		for i, n := range s.Nodes() {
+			if listed, _, err := listAll(cfg.Config); len(listed) > 1 || causeOf(err) != broker.NotPermitted {
+				t.Errorf("%q is listed with SCAN at %d of the nodes: %v", listed, i, err)
+			}
+			n.Do("ACL", "SETUSER", "edge", "+scan")
+		}
+		wantListed(t, cfg.Config, "AAPL")
 	})
 	t.Run("sentinel", func(t *testing.T) {
 		s := redistest.StartSentinel(t, 0, "", "")
 		user(s.Primary(), "+subscribe", "+unsubscribe", "+role")
 		s.Primary().Do("SET", "price:AAPL", one)
-		r := run(t, patient(as(s.URL())), limits)
+		cfg := patient(as(s.URL()))
+		r := run(t, cfg, limits)
 		r.acquire("AAPL")
 		r.eventually("the value", func() bool { return r.value("AAPL") == one })
+		if listed, all, err := listAll(cfg.Config); all || len(listed) > 0 || !strings.Contains(cfg.Cure(err), "+scan") {
+			t.Errorf("%q is listed without a permission: %v", listed, err)
+		}
+		s.Primary().Do("ACL", "SETUSER", "edge", "+scan")
+		wantListed(t, cfg.Config, "AAPL")
 	})
 }

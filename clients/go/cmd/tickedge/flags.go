@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -62,7 +63,10 @@ func parse(args []string, getenv func(string) string) (config, error) {
 			c.help = true
 			return c, nil
 		}
-		if err != nil {
+		if err != nil { // That a duration is none is told without how one is written.
+			if text, none := strings.CutSuffix(err.Error(), ": parse error"); none {
+				err = errors.New(text + ": want a time such as 3s")
+			}
 			return c, err
 		}
 		rest := fs.Args()
@@ -103,9 +107,14 @@ func (c *config) complete(words []string, given map[string]bool, getenv func(str
 	}
 	c.command = words[0]
 	for _, word := range words[1:] {
-		if !slices.Contains(c.symbols, word) {
-			c.symbols = append(c.symbols, word)
+		for symbol := range strings.SplitSeq(word, ",") { // No name has a comma.
+			if symbol != "" && !slices.Contains(c.symbols, symbol) {
+				c.symbols = append(c.symbols, symbol)
+			}
 		}
+	}
+	if len(c.symbols) == 0 {
+		return errors.New("there are commas alone, and no symbol")
 	}
 	if c.command != "watch" && c.timeout == 0 {
 		c.timeout = getTimeout
@@ -115,6 +124,9 @@ func (c *config) complete(words []string, given map[string]bool, getenv func(str
 	}
 	if c.url == "" {
 		c.url = defaultURL
+	}
+	if u, err := url.Parse(c.url); err != nil || schemes[u.Scheme] == "" || u.Host == "" { // Not shown: it may have a token.
+		return errors.New("-url or " + urlEnv + " is not the URL of an edge: want one such as " + defaultURL)
 	}
 	if c.token == "" && c.tokenFile == "" {
 		c.token, c.tokenFile = strings.TrimSpace(getenv(tokenEnv)), getenv(tokenFileEnv)
@@ -166,12 +178,12 @@ func usage() string {
 
   tickedge get [flags] SYMBOL…     print the newest value of each, and end
   tickedge watch [flags] SYMBOL…   show the newest values until Ctrl-C
-  tickedge prices [flags] SYMBOL…  the same as get by one request of plain HTTP
+  tickedge prices [flags] SYMBOL…  print what there is now, by one request
 
 `)
 	b.WriteString(wrap(`On a terminal all print a table, which watch redraws; otherwise, and with -json, a JSON object a line, with
 		topic, state, value, n, conflated and ts, and code and reason where something is wrong. A value is what was published.
-		Flags may stand behind symbols too; behind -- all are symbols.`, 0) + "\n\n")
+		The lines of prices have no ts. Flags may stand behind symbols too; behind -- all are symbols.`, 0) + "\n\n")
 	fs := new(config).flags()
 	fs.VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)

@@ -212,7 +212,7 @@ func TestUsage(t *testing.T) {
 		"can't be read":        {"get", "A", "-token-file", "/nonexistent"},
 		"is empty":             {"get", "A", ""},
 		"invalid value":        {"get", "A", "-timeout", "soon"},
-		"want ws:// or wss://": {"watch", "A", "-url", "localhost:8080"},
+		"want one such as":     {"watch", "A", "-url", "localhost:8080"},
 	} {
 		if r := try(t.Context(), noEnv, args...); r.code != exitUsage || !strings.Contains(r.err, want) || strings.Contains(r.err, "hush") || r.out != "" {
 			t.Errorf("%q: %+v", args, r)

@@ -16,6 +16,19 @@ import (
 	tickedge "tickedge/clients/go"
 )
 
+// schemes are those of an edge's URL, with that of its plain HTTP.
+var schemes = map[string]string{"ws": "http", "wss": "https", "http": "http", "https": "https"}
+
+// reasons are what the code of a symbol without a value means, as docs/PROTOCOL.md has it.
+var reasons = map[int]string{
+	http.StatusForbidden:             "the token, or the source, does not permit it",
+	http.StatusNotFound:              "the source has no value of it",
+	http.StatusRequestEntityTooLarge: "too many at once",
+	http.StatusUnprocessableEntity:   "it is not the name of a topic, or its value can't be passed on",
+	http.StatusTooManyRequests:       "too many new ones, try again later",
+	http.StatusServiceUnavailable:    "the source has not answered, or is down",
+}
+
 // answerMax bounds what is read of an answer: the edge's have 1 MiB, and the names that are missing.
 const answerMax = 4 << 20
 
@@ -56,7 +69,7 @@ func prices(parent context.Context, c config, stdout, stderr io.Writer) int {
 		if m.Index != nil && *m.Index >= 0 && *m.Index < len(c.symbols) {
 			name = c.symbols[*m.Index]
 		}
-		fmt.Fprintf(stderr, "tickedge: %s: %d %s\n", clean(name), m.Code, strings.ToLower(cmp.Or(http.StatusText(m.Code), "no value")))
+		fmt.Fprintf(stderr, "tickedge: %s: %d %s\n", clean(name), m.Code, cmp.Or(reasons[m.Code], "no value"))
 	}
 	if len(a.D) < len(c.symbols) {
 		return exitMissing
@@ -101,7 +114,7 @@ func (c *config) ask(ctx context.Context) (a answered, err error) {
 	}
 	bad := json.Unmarshal(body, &a)
 	if res.StatusCode != http.StatusOK {
-		return a, fmt.Errorf("the edge answers with %s: %s", res.Status, cmp.Or(a.Detail, fmt.Sprintf("%.200s", body)))
+		return a, fmt.Errorf("the edge answers with %s: %s", res.Status, cmp.Or(a.Detail, fmt.Sprintf("%.200s", strings.TrimSpace(string(body)))))
 	}
 	if bad != nil {
 		return a, fmt.Errorf("the answer is none of an edge: %w", bad)
@@ -112,14 +125,10 @@ func (c *config) ask(ctx context.Context) (a answered, err error) {
 // pricesURL is where prices are, beside the WebSocket of -url.
 func (c *config) pricesURL() (string, error) {
 	u, err := url.Parse(c.url)
-	scheme := ""
-	if err == nil {
-		scheme = map[string]string{"ws": "http", "wss": "https", "http": "http", "https": "https"}[u.Scheme]
+	if err != nil {
+		return "", err // Does not happen: it was parsed before.
 	}
-	if scheme == "" || u.Host == "" {
-		return "", errors.New("the URL of the edge is none: want one such as " + defaultURL)
-	}
-	u.Scheme, u.User, u.Fragment = scheme, nil, ""
+	u.Scheme, u.User, u.Fragment = schemes[u.Scheme], nil, ""
 	if i := strings.LastIndexByte(strings.TrimSuffix(u.Path, "/"), '/'); !strings.HasSuffix(u.Path, "/prices") {
 		u.Path = u.Path[:max(i, 0)] + "/prices"
 	}

@@ -40,7 +40,7 @@ func TestPrices(t *testing.T) {
 	for _, at := range []string{ws + "/feed/ws", url + "/feed/prices", ws + "/feed/ws/"} {
 		r := try(t.Context(), noEnv, "prices", "-url", at, "B", "A", "NONE", "\x1b", "-timeout", "1m")
 		want := `{"topic":"B","state":"live","value":{"p":1.10},"n":7,"conflated":0}` + "\n" + `{"topic":"A","state":"live","value":"\u001b[31m","n":1,"conflated":0}` + "\n"
-		if r.code != exitMissing || r.out != want || r.err != "tickedge: NONE: 404 not found\ntickedge: ·: 422 unprocessable entity\n" {
+		if r.code != exitMissing || r.out != want || r.err != "tickedge: NONE: 404 the source has no value of it\ntickedge: ·: 422 it is not the name of a topic, or its value can't be passed on\n" {
 			t.Errorf("%s: %+v", at, r)
 		}
 	}
@@ -58,11 +58,13 @@ func TestPricesThatCanNotBeHad(t *testing.T) {
 	if r := try(t.Context(), noEnv, "prices", "-url", url+"/ws", "-token-file", file, "B", "A"); r.code != exitOK {
 		t.Errorf("%+v", r)
 	}
+	if r := try(t.Context(), noEnv, "prices", "-url", "ftp://h/ws", "B"); r.code != exitUsage || !strings.Contains(r.err, "not the URL of an edge") {
+		t.Errorf("%+v", r)
+	}
 	for want, args := range map[string][]string{
 		"the edge answers with 401 Unauthorized: a token is wanted": {"-url", url + "/ws", "B"},
 		"404 Not Found: not found: the WebSocket is at /ws":         {"-url", url + "/a/ws", "-token", "secret", "B"},
 		"out of time":                 {"-url", url + "/ws", "-token", "secret", "-timeout", "300ms", "LATE"},
-		"the URL of the edge is none": {"-url", "ftp://h/ws", "B"},
 		"the edge can't be asked":     {"-url", "ws://127.0.0.1:1/ws", "B"},
 	} {
 		r := try(t.Context(), noEnv, append([]string{"prices"}, args...)...)
