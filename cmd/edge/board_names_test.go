@@ -28,7 +28,7 @@ func TestBoardOffersNames(t *testing.T) {
 	for i := range 70 {
 		names = append(names, fmt.Sprintf("N%02d", i))
 	}
-	e := start(t, "-demo", "-list-topics", "-demo-symbols", strings.Join(append(names, "fx:EUR", "fx:GBP"), ","))
+	e := start(t, "-demo", "-list-topics", "held", "-demo-symbols", strings.Join(append(names, "fx:EUR", "fx:GBP"), ","))
 	ctx := openBrowser(t)
 	b := board{t, ctx}
 	if err := chromedp.Do(ctx, chromedp.Navigate("http://"+e.addr+"/?topics="+strings.Join(append(names, "fx:EUR", "fx:GBP"), ","))); err != nil {

@@ -75,7 +75,7 @@ class Core {
   }
 
   /** tell tells of the connection, and why the one before was lost. */
-  tell(state, pause) { if (!this.ended) call(this.options.onConnection, {...this.lost, state, pause}); }
+  tell(state, pause) { call(this.options.onConnection, {...this.lost, state, pause}); }
 
   subscribe(topics, onValue, onState) {
     if (this.ended) throw this.error ?? new Error('tickedge: the client is closed');
