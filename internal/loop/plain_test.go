@@ -200,7 +200,7 @@ func TestPriceThatDoesNotCome(t *testing.T) {
 	if p := wantProblem(t, res, body, 503, 503); p.Detail != "the source of the topic is down" || e.table.Held() != held {
 		t.Errorf("%+v, %d topics held", p, e.table.Held())
 	}
-	if res, body := c.get("/prices/HELD"); res.StatusCode != 200 || body != `{"s":"HELD","n":1,"v":1}` || res.Header.Get("Tickedge-Feed") != "down" {
+	if res, body := c.get("/prices/HELD?interval=60000"); res.StatusCode != 200 || body != `{"s":"HELD","n":1,"v":1}` || res.Header.Get("Tickedge-Feed") != "down" || res.Header.Get("Cache-Control") != "no-cache" {
 		t.Errorf("%s %v %q", res.Status, res.Header, body)
 	}
 }

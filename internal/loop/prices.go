@@ -73,10 +73,10 @@ func (l *loop) tryPrices(c *conn, a *ask, end bool) (answered bool) {
 		l.awaitNews(c, a)
 		return false
 	}
-	if a.maxAge > 0 && a.passing(sights) {
+	feedDown := l.feedDown(sights)
+	if feedDown || a.maxAge > 0 && a.passing(sights) { // It may soon be over, and a cache would go on with it.
 		a.maxAge = 0
 	}
-	feedDown := l.feedDown(sights)
 	switch {
 	case none:
 		l.noPrice(c, a, sights)
