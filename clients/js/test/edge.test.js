@@ -97,7 +97,6 @@ test('where no WebSocket opens, events are read', async (t) => {
   await w.states.until('live', live);
 });
 
-// No release gives tokens of resumption yet.
 test('an edge resumes: the topics whose rows are held are asked for with its token', async (t) => {
   const e = await Edge.start(t), wire = new Log();
   class Watched extends WebSocket {
@@ -108,6 +107,7 @@ test('an edge resumes: the topics whose rows are held are asked for with its tok
     send(text) { wire.add({ws: this, sent: JSON.parse(text)}); super.send(text); }
   }
   const w = watch(quick(t, e.url, {WebSocket: Watched}), [...SYMBOLS, 'NOSUCH']);
+  for (const s of SYMBOLS) await w.states.until(s + ' is live', (u) => live(u) && u.topic === s);
   for (let i = 0; i < 3; i++) {
     const from = wire.all.length, states = w.states.all.length;
     const {ws, token} = await wire.until('a token', (m) => m.t === 'resume', from);

@@ -43,12 +43,12 @@ func TestPathsThatCanNotBe(t *testing.T) {
 		os.Unsetenv("EDGE_PATH")
 	}
 	for args, want := range map[string]string{
-		"":                               "-path=/ws\n",
-		"-path /":                        "-path=/\n",
+		"":                                  "-path=/ws\n",
+		"-path /":                           "-path=/\n",
 		"-path /ws/,/%77s -path /prices/ws": "-path=/ws,/prices/ws\n",
-		"-health-path / -max-head 64":    "-health-path=/\n",
-		"-demo -page=false -path /":      "-path=/\n",
-		"-page -health-path /well/":      "-health-path=/well\n",
+		"-health-path / -max-head 64":       "-health-path=/\n",
+		"-demo -page=false -path /":         "-path=/\n",
+		"-page -health-path /well/":         "-health-path=/well\n",
 	} {
 		c, err := Parse(strings.Fields(args))
 		var out strings.Builder

@@ -64,8 +64,8 @@ func TestPricesThatCanNotBeHad(t *testing.T) {
 	for want, args := range map[string][]string{
 		"the edge answers with 401 Unauthorized: a token is wanted": {"-url", url + "/ws", "B"},
 		"404 Not Found: not found: the WebSocket is at /ws":         {"-url", url + "/a/ws", "-token", "secret", "B"},
-		"out of time":                 {"-url", url + "/ws", "-token", "secret", "-timeout", "300ms", "LATE"},
-		"the edge can't be asked":     {"-url", "ws://127.0.0.1:1/ws", "B"},
+		"out of time":             {"-url", url + "/ws", "-token", "secret", "-timeout", "300ms", "LATE"},
+		"the edge can't be asked": {"-url", "ws://127.0.0.1:1/ws", "B"},
 	} {
 		r := try(t.Context(), noEnv, append([]string{"prices"}, args...)...)
 		text := strings.Join(strings.Fields(r.err), " ")
