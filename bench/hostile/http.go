@@ -49,6 +49,8 @@ func httpInputs(p *plan) []input {
 				return r.edge.dial(i, kinds(strings.Repeat(head("GET /prices?topics="+names+" HTTP/1.1", hostField), 100)))
 			})
 		})
+	all.add("304, ended", "PROTOCOL.md", "a long poll of a star, to which nothing is new",
+		web(head("GET /prices?topics=X&wait=30s HTTP/1.1", hostField, "If-None-Match: *", "Connection: close")))
 	all.add("200, closed; 1 × pipelined", "SECURITY.md", fmt.Sprintf("%d requests behind a long poll", pollsAtOnce), pipelinedPolls)
 	all.add(fmt.Sprintf("%d × 200, %[1]d × ended; %[1]d × keep_alive", p.idlers), "OPERATIONS.md", fmt.Sprintf("%d conns ask once and stay", p.idlers), idlers)
 	all.add(fmt.Sprintf("%d × waits; %[1]d × peer_gone or peer_reset", p.idlers), "SECURITY.md", fmt.Sprintf("%d conns wait for a change, and go", p.idlers), abandonedPolls)
