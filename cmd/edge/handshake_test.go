@@ -175,7 +175,7 @@ func TestTokenAsSubprotocol(t *testing.T) {
 	})()`)
 	redistest.Eventually(t, "the board is live", func() bool { return value(t, ctx, pageState) == "live" })
 	said := tap.String()
-	if strings.Contains(said, "token=") || strings.Count(said, "Sec-WebSocket-Protocol: tickedge.v1, bearer."+token) < 2 || !strings.Contains(said, "GET /feed?topics=AAPL&interval=") {
+	if strings.Contains(said, "token=") || strings.Count(said, "Sec-WebSocket-Protocol: tickedge.v1, bearer."+token) < 2 || !strings.Contains(said, "GET /feed?interval=") {
 		t.Errorf("the browser said\n%s", said)
 	}
 	if log := e.stderr.String(); strings.Contains(log, token) || strings.Contains(log, "bearer.") || !strings.Contains(log, "connection opened") {
