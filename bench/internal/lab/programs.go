@@ -12,18 +12,28 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
+
+// given are the addresses that freeAddr has returned: the kernel may name one twice that nobody has
+// taken yet.
+var given sync.Map
 
 // freeAddr is an address of 127.0.0.1 that nothing listens on now. Conns of bench come
 // from other addresses of the loopback, so none of them takes it meanwhile.
 func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("lab: %w", err)
+	for {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", fmt.Errorf("lab: %w", err)
+		}
+		addr := ln.Addr().String()
+		ln.Close()
+		if _, again := given.LoadOrStore(addr, true); !again {
+			return addr, nil
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
 }
 
 // Redis starts a redis-server from PATH, which keeps nothing on disk, and returns its
