@@ -64,17 +64,9 @@ func (s *Shard) visitAsking(id ConnID, c *conn) {
 		c.flush = s.now + lookAfter
 	}
 	s.scheduleAsking(id, c)
-	if s.draining && !s.drainAt(id).after(s.now) {
-		s.Evict(id, Drain)
+	left, over := s.timeUp(id, c)
+	if over {
 		return
-	}
-	if s.times.age > 0 && s.now-c.since >= s.ageAt(id) {
-		s.Evict(id, MaxAge)
-		return
-	}
-	left := s.sink.Backlog(id)
-	if c.flags&backlogged != 0 || left > 0 {
-		s.progress(id, c, left)
 	}
 	switch {
 	case left > 0 && s.now-c.backlog >= s.times.slow:

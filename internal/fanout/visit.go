@@ -27,17 +27,9 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	}
 	flush := !c.flush.after(s.now)
 	s.schedule(id, c)
-	if s.draining && !s.drainAt(id).after(s.now) {
-		s.Evict(id, Drain)
+	left, over := s.timeUp(id, c)
+	if over {
 		return
-	}
-	if s.times.age > 0 && s.now-c.since >= s.ageAt(id) {
-		s.Evict(id, MaxAge)
-		return
-	}
-	left := s.sink.Backlog(id)
-	if c.flags&backlogged != 0 || left > 0 {
-		s.progress(id, c, left)
 	}
 	// A client that takes bytes is alive, and its pong may be behind more of them.
 	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong && s.now-c.backlog >= s.times.pong && s.pongLate(id, c) && !s.acked(id, c) {
@@ -88,6 +80,24 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		s.wrote(id, c, len(out))
 		s.sink.Write(id, out)
 	}
+}
+
+// timeUp ends a conn whose time is up, whatever it is for: over reports that it did. Else it takes
+// note of how far the conn's backlog is, of which bytes are left.
+func (s *Shard) timeUp(id ConnID, c *conn) (left int, over bool) {
+	if s.draining && !s.drainAt(id).after(s.now) {
+		s.Evict(id, Drain)
+		return 0, true
+	}
+	if s.times.age > 0 && s.now-c.since >= s.ageAt(id) {
+		s.Evict(id, MaxAge)
+		return 0, true
+	}
+	left = s.sink.Backlog(id)
+	if c.flags&backlogged != 0 || left > 0 {
+		s.progress(id, c, left)
+	}
+	return left, false
 }
 
 // readMax is as much as a snapshot of 256 topics of 4 KiB.
