@@ -20,8 +20,9 @@ var pageText string
 //go:embed client.js
 var clientText string
 
-// page is the live board with the client in it. Its one script is one of the page, so that the page stays one file.
-var page = strings.Replace(pageText, "/* @tickedge/client */\n", clientText, 1)
+// page returns the live board with the client in it. Its one script is one of the page, so that the page stays one
+// file. An edge without a board does not make it.
+func page() string { return strings.Replace(pageText, "/* @tickedge/client */\n", clientText, 1) }
 
 // pageFor is a page that connects to the WebSocket at a path.
 func pageFor(text, path string) string {

@@ -49,7 +49,7 @@ func TestPageContrast(t *testing.T) {
 		"warn": "card field warnbg", "accent": "bg card", "on": "accent", "bg": "ink", "edge": "bg card field",
 	}
 	for _, theme := range []string{":root {", ":root[data-theme=dark] {"} {
-		_, block, ok := strings.Cut(page, theme)
+		_, block, ok := strings.Cut(page(), theme)
 		block, _, _ = strings.Cut(block, "}")
 		colours := map[string]string{}
 		for _, m := range regexp.MustCompile(`--(\w+): (#\w+)`).FindAllStringSubmatch(block, -1) {
@@ -71,7 +71,7 @@ func TestPageContrast(t *testing.T) {
 		}
 	}
 	// What is made paler, or lies under something, has a contrast that this test does not know.
-	for _, rule := range regexp.MustCompile(`[^{}]*\{[^{}]*opacity: \.[^{}]*\}`).FindAllString(page, -1) {
+	for _, rule := range regexp.MustCompile(`[^{}]*\{[^{}]*opacity: \.[^{}]*\}`).FindAllString(page(), -1) {
 		if !strings.Contains(rule, ".area") && !strings.Contains(rule, "50%") {
 			t.Errorf("%s makes something paler", strings.TrimSpace(rule))
 		}
@@ -111,11 +111,11 @@ func TestPageIsSmall(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal.Reason)
 	}
-	if n := len(boardPage(page).Answer(&req)); n > 32<<10 {
+	if n := len(boardPage(page()).Answer(&req)); n > 32<<10 {
 		t.Errorf("the page has %d bytes zipped", n)
 	}
 	for _, bad := range []string{" title=", "innerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=", "http://", "https://"} {
-		if i := strings.Index(strings.ReplaceAll(page, "http://www.w3.org/2000/svg", ""), bad); i >= 0 {
+		if i := strings.Index(strings.ReplaceAll(page(), "http://www.w3.org/2000/svg", ""), bad); i >= 0 {
 			t.Errorf("the page has %q", bad)
 		}
 	}
@@ -138,7 +138,7 @@ func TestPageHasTheClient(t *testing.T) {
 	if got := fmt.Sprintf("%x", sum.Sum(nil)); got != m[2] {
 		t.Error("the client has changed: make board")
 	}
-	if strings.Count(page, clientText) != 1 || strings.Count(page, "<script") != 1 || strings.Contains(page, "/* @tickedge/client */") {
+	if strings.Count(page(), clientText) != 1 || strings.Count(page(), "<script") != 1 || strings.Contains(page(), "/* @tickedge/client */") {
 		t.Error("the page does not have the client in its one script")
 	}
 }
@@ -146,7 +146,7 @@ func TestPageHasTheClient(t *testing.T) {
 // The board is told where the WebSocket is.
 func TestPageFor(t *testing.T) {
 	for path, want := range map[string]string{"/ws": `data-path="/ws"`, "/prices/ws": `data-path="/prices/ws"`, "/a&'b": `data-path="/a&amp;&#39;b"`} {
-		text := pageFor(page, path)
+		text := pageFor(page(), path)
 		if strings.Count(text, want) != 1 || strings.Count(text, " data-path=") != 1 {
 			t.Errorf("%s: %q is not in %.60s", path, want, text)
 		}
