@@ -180,43 +180,54 @@ func slowBody(r *run) string {
 	})
 }
 
-// quietTopic is one that has a value and no ticks, with the tag of its value.
-func quietTopic(r *run) (path, tag string, err error) {
+// quietPoll is a request that waits for news of a topic that has a value and never ticks.
+func quietPoll(r *run) (request string, err error) {
 	names, err := r.edge.setFresh(1)
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
-	path = "/prices/" + names[0]
+	path := "/prices/" + names[0]
 	p, err := r.edge.connect(0, 0)
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	defer p.Close()
 	if _, err := io.WriteString(p, head("GET "+path+" HTTP/1.1", hostField, "Connection: close")); err != nil {
-		return "", "", err
+		return "", err
 	}
 	res, err := http.ReadResponse(bufio.NewReader(p), nil)
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
-	if tag = res.Header.Get("ETag"); res.StatusCode != http.StatusOK || tag == "" {
+	tag := res.Header.Get("ETag")
+	if res.StatusCode != http.StatusOK || tag == "" {
 		err = fmt.Errorf("%s: %s", path, res.Status)
 	}
-	return path, tag, errors.Join(err, res.Body.Close())
+	return head("GET "+path+"?wait=30s HTTP/1.1", hostField, "If-None-Match: "+tag), errors.Join(err, res.Body.Close())
 }
 
 // pipelinedPolls sends far more behind a request that waits than a head may have.
 func pipelinedPolls(r *run) string {
-	path, tag, err := quietTopic(r)
+	poll, err := quietPoll(r)
 	if err != nil {
 		return err.Error()
 	}
 	before := r.edge.closings()
-	poll := head("GET "+path+"?wait=30s HTTP/1.1", hostField, "If-None-Match: "+tag)
 	what := r.edge.dial(0, func(p *peer) string { return p.web([]byte(plain() + strings.Repeat(poll, pollsAtOnce))).String() })
 	// What is sent to a conn that is closed is answered with a reset.
 	what = strings.NewReplacer("ended", "closed", "reset", "closed").Replace(what)
 	return what + "; " + r.edge.closed(before, 1, patience, "pipelined")
+}
+
+// ask connects a peer and has it send a request.
+func (all peers) ask(r *run, i int, request string) error {
+	p, err := r.edge.connect(i, 0)
+	if err != nil {
+		return err
+	}
+	all[i] = p
+	_, err = io.WriteString(p, request)
+	return err
 }
 
 // idlers ask for a price and then for nothing.
@@ -224,15 +235,10 @@ func idlers(r *run) string {
 	before := r.edge.closings()
 	all := make(peers, r.plan.idlers)
 	what := crowd(len(all), 64, func(i int) string {
-		p, err := r.edge.connect(i, 0)
-		if err != nil {
+		if err := all.ask(r, i, plain()); err != nil {
 			return err.Error()
 		}
-		all[i] = p
-		if _, err := io.WriteString(p, plain()); err != nil {
-			return err.Error()
-		}
-		status, err := response(bufio.NewReader(p))
+		status, err := response(bufio.NewReader(all[i]))
 		if err != nil {
 			return err.Error()
 		}
@@ -251,20 +257,14 @@ func idlers(r *run) string {
 
 // abandonedPolls wait for a change of a topic that never ticks, and are reset.
 func abandonedPolls(r *run) string {
-	path, tag, err := quietTopic(r)
+	poll, err := quietPoll(r)
 	if err != nil {
 		return err.Error()
 	}
 	before := r.edge.closings()
-	poll := head("GET "+path+"?wait=30s HTTP/1.1", hostField, "If-None-Match: "+tag)
 	all := make(peers, r.plan.idlers)
 	what := crowd(len(all), 64, func(i int) string {
-		p, err := r.edge.connect(i, 0)
-		if err != nil {
-			return err.Error()
-		}
-		all[i] = p
-		if _, err := io.WriteString(p, poll); err != nil {
+		if err := all.ask(r, i, poll); err != nil {
 			return err.Error()
 		}
 		return "waits"

@@ -9,12 +9,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // NginxFile is the file in the run's directory that an nginx of Nginx serves as its only one.
@@ -56,13 +54,7 @@ func (l *Lab) Nginx() (*Server, error) {
 	}
 	p, err := l.Start(Spec{
 		Name: "nginx", Path: path, Args: []string{"-c", l.Path("nginx.conf"), "-e", "stderr", "-p", l.Dir},
-		Ready: func() error {
-			c, err := net.DialTimeout("tcp", addr, time.Second)
-			if err != nil {
-				return err
-			}
-			return c.Close()
-		},
+		Ready: dials(addr),
 	})
 	if err != nil {
 		return nil, err

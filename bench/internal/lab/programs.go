@@ -224,17 +224,22 @@ func (l *Lab) Yardstick(name, dir string, args ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.Start(Spec{Name: name, Path: path, Args: append([]string{"-listen", addr}, args...), Ready: func() error {
+	p, err := l.Start(Spec{Name: name, Path: path, Args: append([]string{"-listen", addr}, args...), Ready: dials(addr)})
+	if err != nil {
+		return nil, err
+	}
+	return &Server{Addr: addr, Procs: []*Proc{p}}, nil
+}
+
+// dials returns the look at a program that is ready when it takes connections.
+func dials(addr string) func() error {
+	return func() error {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err != nil {
 			return err
 		}
 		return c.Close()
-	}})
-	if err != nil {
-		return nil, err
 	}
-	return &Server{Addr: addr, Procs: []*Proc{p}}, nil
 }
 
 // StopServer ends all processes of a server.
