@@ -18,8 +18,12 @@ import (
 type Config interface {
 	// Source returns a source that tells its owner. It does not connect before it is run.
 	Source(Owner, *slog.Logger) (Source, error)
+	// Publisher returns a publisher, whose connections close when ctx ends. It does not connect yet.
+	Publisher(context.Context, *slog.Logger) (Publisher, error)
 	// Files is how many descriptors the source has at a time at most.
 	Files() int
+	// String is where the broker is, without passwords.
+	String() string
 }
 
 // Lister is a [Config] of a broker that can tell which topics have a value there.
@@ -40,6 +44,9 @@ type Lister interface {
 // begins to hear a topic, or may have missed something, it takes the topic's mark, fetches the
 // newest value and hands it to Repair: a value that was fetched never overtakes an older tick
 // that is still on its way.
+//
+// A value that is null, or the [Tombstone] of a version, withdraws its topic. Sources pass it on as
+// any other; one whose broker tells that a value was deleted makes a tick of null of that.
 type Source interface {
 	// Apply tells which topics are wanted, and which are not wanted any more.
 	Apply([]topics.Change)
@@ -155,19 +162,42 @@ func (s *Stats) Add(o Stats) {
 	}
 }
 
-// Tick is one value on its way into a broker.
+// Tick is one value on its way into a broker, and what became of it.
 type Tick struct {
 	Topic string
-	Value []byte // JSON.
+	// Value is one JSON value. null withdraws the topic: it is a tombstone.
+	Value []byte
+	// Ver is the tick's version, see [Stamp]. 0 is none: the value is written as it is, whatever the
+	// broker holds.
+	Ver  int64
+	Fate Fate // Set by [Publisher.Publish].
 }
+
+// Fate is what became of a tick that was to be written.
+type Fate uint8
+
+const (
+	Taken      Fate = iota // The broker has it.
+	Outdated               // The broker holds a version that is as high or higher, and has refused it.
+	Superseded             // A newer tick of the same topic was written in its place.
+	Flawed                 // It can't be written, see [CheckTick].
+)
 
 // Publisher writes ticks into a broker: who fetches the newest value of a topic after its tick
 // was heard gets that value or a newer one. Publish is called by one goroutine at a time.
+//
+// A tick with a version is written only if the broker holds none as high for its topic: the broker
+// compares and writes in one step, so a publisher that was frozen and wakes up does no harm. What
+// others have written without a version gives way to any.
 type Publisher interface {
-	// Publish writes ticks, again and again until the broker has taken them. It is false when
-	// ctx ended before. What the broker may have taken twice is the same value twice.
+	// Publish writes ticks, again and again until the broker has taken or refused each, and sets
+	// their fates. It is false when ctx ended before. Ticks of one topic are in their order; of
+	// those with a version a publisher may write the newest alone. What the broker may have taken
+	// twice is the same value twice.
 	Publish(ctx context.Context, ticks []Tick) bool
 	// Connected reports whether the last attempt went through. It may be called from any
 	// goroutine.
 	Connected() bool
+	// Close is to be called when nothing is published any more.
+	Close()
 }

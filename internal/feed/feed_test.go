@@ -4,6 +4,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -29,6 +30,12 @@ func (p *puppet) Source(o broker.Owner, _ *slog.Logger) (broker.Source, error) {
 }
 
 func (p *puppet) Files() int { return 3 }
+
+func (p *puppet) String() string { return "puppet" }
+
+func (p *puppet) Publisher(context.Context, *slog.Logger) (broker.Publisher, error) {
+	return nil, errors.New("a puppet is not written to")
+}
 
 type puppetSource struct{ p *puppet }
 

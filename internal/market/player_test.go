@@ -33,6 +33,7 @@ func (p *paper) Publish(ctx context.Context, ticks []broker.Tick) bool {
 }
 
 func (p *paper) Connected() bool { return true }
+func (p *paper) Close()          {}
 
 // script is so many ticks without pauses, of two topics in turn.
 type script struct {

@@ -24,6 +24,7 @@ import (
 //
 // The ticks of a batch share their transaction: MULTI and EXEC around every tick made
 // tickgen a third slower and cost Redis half as much CPU again, a script more than that.
+// Ticks with versions go through a script, as many as come together at once.
 type Publisher struct {
 	cfg     Config
 	up      *upstream
@@ -34,6 +35,11 @@ type Publisher struct {
 
 	connected atomic.Bool // The last transaction went through.
 	down      bool        // The last transaction failed, and that was logged.
+}
+
+// Publisher implements [broker.Config].
+func (c Config) Publisher(ctx context.Context, log *slog.Logger) (broker.Publisher, error) {
+	return NewPublisher(ctx, c, log)
 }
 
 // NewPublisher returns a publisher whose connections close when ctx ends. It does not connect yet.
@@ -62,8 +68,8 @@ func (p *Publisher) Connected() bool { return p.connected.Load() }
 func (p *Publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
 	address := cmp.Or(strings.Join(p.up.addrs, ","), p.up.opts.Addr)
 	var wait backoff
-	for {
-		err := p.try(ctx, ticks)
+	for again := false; ; again = true {
+		err := p.try(ctx, ticks, again)
 		if ctx.Err() != nil {
 			return false
 		}
@@ -88,40 +94,6 @@ func (p *Publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
 		p.log.Info("publisher up", "address", address)
 	}
 	return true
-}
-
-// try writes ticks once.
-func (p *Publisher) try(ctx context.Context, ticks []broker.Tick) error {
-	pipe := p.client.TxPipeline()
-	if p.up.kind == sharded {
-		pipe = p.client.Pipeline() // Each tick is a transaction by itself: a script.
-	}
-	for _, t := range ticks {
-		p.add(ctx, pipe, t)
-	}
-	_, err := pipe.Exec(ctx)
-	return err
-}
-
-// inShard sets and publishes one tick in a Redis Cluster, where a transaction over many
-// topics is not possible, because they are in different slots.
-const inShard = `redis.call('SET',KEYS[1],ARGV[1]) return redis.call('SPUBLISH',KEYS[2],ARGV[1])`
-
-// add adds what writes one tick.
-func (p *Publisher) add(ctx context.Context, pipe goredis.Pipeliner, t broker.Tick) {
-	key, channel := p.key.name(t.Topic), p.channel.name(t.Topic)
-	if p.up.kind == sharded {
-		pipe.Process(ctx, goredis.NewIntCmd(ctx, "eval", inShard, 2, key, channel, t.Value))
-		return
-	}
-	pipe.Process(ctx, goredis.NewStatusCmd(ctx, "set", key, t.Value))
-	if p.cfg.Mode == ModeStream {
-		// About as many as are to be kept: to the entry it would cost far more.
-		pipe.Process(ctx, goredis.NewStringCmd(ctx, "xadd", p.cfg.Stream, "maxlen", "~", p.cfg.Entries, "*",
-			streamTopic, t.Topic, streamValue, t.Value))
-		return
-	}
-	pipe.Process(ctx, goredis.NewIntCmd(ctx, "publish", channel, t.Value))
 }
 
 // client returns a client of the servers of a publisher. Its connections close when ctx ends.

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package redis
+
+import (
+	"context"
+	"strconv"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"tickedge/internal/broker"
+)
+
+// try writes ticks once, and sets the fate of each. again says that they may have been written
+// before: what Redis has then in the tick's own version is the tick.
+func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) error {
+	pipe := p.client.TxPipeline()
+	if p.up.kind == sharded {
+		pipe = p.client.Pipeline() // Each tick is a transaction by itself: a script.
+	}
+	var asked []fenced
+	for i := 0; i < len(ticks); {
+		n, err := p.addFenced(ctx, pipe, ticks[i:], &asked)
+		if n > 0 {
+			i += n
+			continue
+		}
+		if ticks[i].Fate = broker.Taken; err != nil {
+			ticks[i].Fate = broker.Flawed
+		} else {
+			p.add(ctx, pipe, ticks[i])
+		}
+		i++
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	for _, f := range asked {
+		if err := f.fates(again); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inShard sets and publishes one tick in a Redis Cluster, where a transaction over many
+// topics is not possible, because they are in different slots.
+const inShard = `redis.call('SET',KEYS[1],ARGV[1]) return redis.call('SPUBLISH',KEYS[2],ARGV[1])`
+
+// add adds what writes one tick without a version.
+func (p *Publisher) add(ctx context.Context, pipe goredis.Pipeliner, t broker.Tick) {
+	key, channel := p.key.name(t.Topic), p.channel.name(t.Topic)
+	if p.up.kind == sharded {
+		pipe.Process(ctx, goredis.NewIntCmd(ctx, "eval", inShard, 2, key, channel, t.Value))
+		return
+	}
+	pipe.Process(ctx, goredis.NewStatusCmd(ctx, "set", key, t.Value))
+	if p.cfg.Mode == ModeStream {
+		// About as many as are to be kept: to the entry it would cost far more.
+		pipe.Process(ctx, goredis.NewStringCmd(ctx, "xadd", p.cfg.Stream, "maxlen", "~", p.cfg.Entries, "*",
+			streamTopic, t.Topic, streamValue, t.Value))
+		return
+	}
+	pipe.Process(ctx, goredis.NewIntCmd(ctx, "publish", channel, t.Value))
+}
+
+// fence writes each tick whose version is above that of the value that its key holds: key, then
+// version, value and channel or topic. The version of a value stands at its end, where [broker.Stamp]
+// has put it, and is compared as digits: a number of Lua would make two of what are nanoseconds the
+// same. In a value that another publisher wrote it may be anywhere. It returns the fates: 0 is
+// written, 1 older than what there is, 2 the same version as that.
+const fence = `local fates = {}
+for i = 1, tonumber(ARGV[1]) do
+  local key, ver, value, to = KEYS[i], ARGV[3*i-1], ARGV[3*i], ARGV[3*i+1]
+  local held, have = redis.pcall('GET', key), nil
+  if type(held) == 'string' then
+    have = string.match(held, '[,{]"ver":([1-9]%d*)}$')
+    if not have and string.find(held, '"ver"', 1, true) then
+      local ok, t = pcall(cjson.decode, held)
+      local v = ok and type(t) == 'table' and t.ver
+      if type(v) == 'number' then have = string.format('%.0f', v) else have = type(v) == 'string' and string.match(v, '^[1-9]%d*$') end
+    end
+  end
+  if have and (#have > #ver or #have == #ver and have >= ver) then
+    fates[i] = have == ver and 2 or 1
+  else
+    redis.call('SET', key, value)
+`
+
+// How a tick is told of by the fence, behind which it is closed.
+const (
+	fenceChannel = fence + "redis.call('PUBLISH', to, value)" + fenceEnd
+	fenceShard   = fence + "redis.call('SPUBLISH', KEYS[2], value)" + fenceEnd
+	fenceStream  = fence + "redis.call('XADD', KEYS[#KEYS], 'MAXLEN', '~', ARGV[#ARGV], '*', '" + streamTopic + "', to, '" + streamValue + "', value)" + fenceEnd
+	fenceEnd     = "\n    fates[i] = 0\n  end\nend\nreturn fates"
+)
+
+// fencedMax bounds the ticks of one script. Redis serves nobody else meanwhile.
+const fencedMax = 100
+
+// fenced are ticks whose fates a script returns.
+type fenced struct {
+	ticks []broker.Tick
+	cmd   *goredis.IntSliceCmd
+}
+
+// addFenced adds what writes the first of ticks, which have versions, up to one that has none or
+// can't be written, and returns how many they are; 0 with an error if the first can't be written.
+func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks []broker.Tick, asked *[]fenced) (n int, err error) {
+	most := fencedMax
+	if p.up.kind == sharded {
+		most = 1
+	}
+	var keys, argv []any
+	for n < min(most, len(ticks)) && ticks[n].Ver != 0 {
+		t := ticks[n]
+		value, flaw := broker.Stamp(t.Value, t.Ver)
+		if flaw != nil {
+			err = flaw
+			break
+		}
+		to := p.channel.name(t.Topic)
+		if p.cfg.Mode == ModeStream {
+			to = t.Topic
+		}
+		keys = append(keys, p.key.name(t.Topic))
+		argv = append(argv, strconv.FormatInt(t.Ver, 10), value, to)
+		n++
+	}
+	if n == 0 {
+		return 0, err
+	}
+	script := fenceChannel
+	argv = append([]any{n}, argv...)
+	switch {
+	case p.up.kind == sharded:
+		script = fenceShard
+		keys = append(keys, p.channel.name(ticks[0].Topic))
+	case p.cfg.Mode == ModeStream:
+		script = fenceStream
+		keys = append(keys, p.cfg.Stream)
+		argv = append(argv, p.cfg.Entries)
+	}
+	args := append([]any{"eval", script, len(keys)}, append(keys, argv...)...)
+	cmd := goredis.NewIntSliceCmd(ctx, args...)
+	pipe.Process(ctx, cmd)
+	*asked = append(*asked, fenced{ticks[:n], cmd})
+	return n, nil
+}
+
+// fates sets the fates of the ticks.
+func (f fenced) fates(again bool) error {
+	said, err := f.cmd.Result()
+	if err != nil {
+		return err
+	}
+	for i := range f.ticks {
+		switch {
+		case i < len(said) && said[i] == 0, i < len(said) && said[i] == 2 && again:
+			f.ticks[i].Fate = broker.Taken
+		default:
+			f.ticks[i].Fate = broker.Outdated
+		}
+	}
+	return nil
+}
