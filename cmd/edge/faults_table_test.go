@@ -59,7 +59,7 @@ func no(why string) fault { return fault{why: why} }
 const (
 	oneServer  = "there is one server, and nobody to take over"
 	noStream   = "there is no stream"
-	likeOne    = "a connection to one of several servers is one to a server: the cells of redis channels have it"
+	likeOne    = "a connection to one of several servers is as one to a single server, whose cell has it"
 	allAsWhole = "what is subscribed is permitted as a whole"
 )
 

@@ -46,8 +46,10 @@ type fault struct {
 	// lossy holds if the broker may forget ticks that it has handed out. Only versions keep
 	// rows from going back then.
 	lossy bool
-	// gapless holds if an edge can know that it has missed nothing.
-	gapless bool
+	// gaps are what an edge counts.
+	gaps gaps
+	// forgotten holds if nobody knows the values of what was missed. Topics are stale then, until they tick.
+	forgotten bool
 	// second are flags of the second edge, beside those for versions.
 	second []string
 	// moreTime is what docs/FEED.md grants on top of currentWithin.
@@ -60,6 +62,15 @@ type fault struct {
 	// why says in place of prepare why there is nothing to do.
 	why string
 }
+
+// gaps are what an edge counts of a fault.
+type gaps uint8
+
+const (
+	someGaps gaps = iota // It may have missed something.
+	gapless              // It can know that it has missed nothing.
+	anyGaps              // It depends on where the edge is connected.
+)
 
 // notice is what clients are told of a fault.
 type notice uint8
@@ -147,6 +158,9 @@ func (f *fault) run(t *testing.T) {
 	r.struck = time.Now()
 	strike(r)
 	healed := time.Now()
+	if f.forgotten {
+		r.forgotten()
+	}
 	took := r.eventually("quiet topics are current", healed, currentWithin+f.moreTime, func() bool { return r.current(quiet()) })
 	if f.told != nothing {
 		r.toldUp(healed)
@@ -156,7 +170,7 @@ func (f *fault) run(t *testing.T) {
 	r.stored(all)
 	r.eventually("all topics are current", time.Now(), 2*time.Second, func() bool { return r.current(all) })
 	for i, e := range r.edges {
-		if now := sum(t, e, "edge_feed_gaps_total"); now > gaps[i] == f.gapless {
+		if now := sum(t, e, "edge_feed_gaps_total"); f.gaps != anyGaps && now > gaps[i] == (f.gaps == gapless) {
 			t.Errorf("edge_feed_gaps_total is %v, and was %v before the fault", now, gaps[i])
 		}
 	}
@@ -284,6 +298,22 @@ func (r *faultRun) toldDown() {
 		}
 		l.mu.Unlock()
 	}
+}
+
+// forgotten demands that all clients are told that their quiet topics are stale, and has these tick.
+func (r *faultRun) forgotten() {
+	r.t.Helper()
+	r.eventually("quiet topics are told as stale", time.Now(), currentWithin, func() bool {
+		return r.each(func(l *listener) bool {
+			for _, topic := range l.topics {
+				if slices.Contains(quiet(), topic) && !slices.ContainsFunc(l.stale, func(n staleNotice) bool { return n.topic == topic }) {
+					return false
+				}
+			}
+			return true
+		})
+	})
+	r.tick(quiet())
 }
 
 // ofEitherEdge are two quiet topics, of which each edge has another.
