@@ -48,6 +48,8 @@ func Stamp(value []byte, ver int64) ([]byte, error) {
 		return nil, fmt.Errorf("the value has another version in its member %s than the tick, which has %d", VersionMember, ver)
 	case f != NoVersion:
 		return nil, errors.New("the value is " + f.String())
+	case hasVersionMember(string(value)):
+		return nil, fmt.Errorf("the member %s of the value is no version: want a whole number above 0", VersionMember)
 	}
 	body := bytes.TrimSpace(value)
 	if body[0] != '{' {
@@ -66,6 +68,13 @@ func Stamp(value []byte, ver int64) ([]byte, error) {
 		return nil, errors.New("the value is, with its version, " + TooBig.String())
 	}
 	return out, nil
+}
+
+// hasVersionMember reports whether a value, which is valid, has the member, whatever is in it.
+func hasVersionMember(value string) bool {
+	seek := newSeeker(VersionMember)
+	seekJSON(value, &seek)
+	return seek.found > 0
 }
 
 // Tombstone is the value by which a topic is withdrawn with a version. Without one it is null.

@@ -21,6 +21,7 @@ type source struct {
 	index         int
 	patterns      []string
 	versionField  string // "" if values need no version.
+	versioned     bool   // They need one even so.
 	counters      broker.Counters
 	lagTold       time.Time     // When it was told that it is behind.
 	lister        broker.Lister // Nil if the broker can't list its topics.
@@ -67,7 +68,11 @@ func (s *source) anew(topic, value string, m topics.Meta) {
 }
 
 func (s *source) Inspect(value string) (topics.Version, broker.Flaw) {
-	return broker.InspectVersion(value, s.versionField)
+	v, f := inspect(value, s.versionField)
+	if s.versioned && f == broker.Flawless && !v.Set {
+		f = broker.NoVersion
+	}
+	return v, f
 }
 
 func (s *source) Drop(topic, value string, size int64, f broker.Flaw) {
