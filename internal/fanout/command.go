@@ -189,7 +189,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 	//
 	// Clients that ask for what exists are not to suffer from those that ask for what does not.
 	known := false
-	if !held || s.table.Seq(topic) == 0 {
+	if s.valueless(topic, held) {
 		if known = rights.exists(name); !known {
 			if r := s.doubt(id, c, topic, name, held, rights, d); r.Code != 0 {
 				return r
@@ -200,6 +200,11 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 		return reject(name, protocol.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
 	}
 	return protocol.Rejected{}
+}
+
+// valueless reports whether a topic that was found in the table, or was not, has no value.
+func (s *Shard) valueless(topic topics.ID, held bool) bool {
+	return !held || s.table.Seq(topic) == 0 || s.table.IsAbsent(topic)
 }
 
 // doubts is what one subscribe knows of topics without a value. Those that its conn has and
