@@ -32,7 +32,10 @@ func (s *source) name() string { return cmp.Or(scope(s.patterns), "*") }
 
 func (s *source) Now() int64 { return s.feed.clock.now() }
 
-func (s *source) Tick(topic, value string, at int64) {
+func (s *source) Tick(topic, value string, at int64) { s.tick(topic, value, at, one, one) }
+
+// tick is Tick for one of the halves of a [Pair], of which these are up.
+func (s *source) tick(topic, value string, at int64, of, up halves) {
 	version, flaw := s.Inspect(value)
 	if flaw != broker.Flawless {
 		s.Drop(topic, value, int64(len(value)), flaw)
@@ -47,7 +50,7 @@ func (s *source) Tick(topic, value string, at int64) {
 	case topics.Repeated:
 		s.counters[broker.Repeated].Add(1)
 	case topics.Older:
-		if mark, held := s.Table.Mark(topic); held && s.feed.droughts.over(topic, mark, m.At) {
+		if mark, held := s.Table.Mark(topic); held && s.feed.droughts.over(topic, mark, m.At, of, up) {
 			s.anew(topic, value, m)
 			return
 		}
@@ -89,7 +92,15 @@ type excerpt string
 func (e excerpt) LogValue() slog.Value { return slog.StringValue(broker.Excerpt(string(e))) }
 
 func (s *source) Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome {
-	outcome := s.Table.Repair(topic, value, mark, m)
+	return s.repaired(s.Table.Repair(topic, value, mark, m))
+}
+
+// merge is Repair for a half of a [Pair].
+func (s *source) merge(topic, value string, m topics.Meta, settles bool) topics.Outcome {
+	return s.repaired(s.Table.Merge(topic, value, m, settles))
+}
+
+func (s *source) repaired(outcome topics.Outcome) topics.Outcome {
 	switch outcome {
 	case topics.Committed:
 		s.counters[broker.Repairs].Add(1)
