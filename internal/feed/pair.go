@@ -127,6 +127,15 @@ func (p *pair) Stats() (all broker.Stats) {
 	return all
 }
 
+// state says how both are.
+func (p *pair) state() (of []Half) {
+	ups := halves(p.ups.Load())
+	for i, name := range p.names {
+		of = append(of, Half{name, ups&(one<<i) != 0})
+	}
+	return of
+}
+
 // set says what is said of a topic that was wanted, or is now. The caller holds mu.
 func (p *pair) set(topic string, was, now pairTopic) {
 	for i := range now.said {

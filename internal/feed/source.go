@@ -133,6 +133,13 @@ type Stats struct {
 type SourceStats struct {
 	broker.Stats
 	Topics string // The patterns of the topics that it takes; "" if it takes the rest.
+	Halves []Half // Of a [Pair], both brokers.
+}
+
+// Half is how one of the two brokers of a [Pair] is.
+type Half struct {
+	Broker string // Where it is, without passwords.
+	Up     bool   // Its values are current.
 }
 
 // Stats may be called from any goroutine.
@@ -142,7 +149,10 @@ func (f *Feed) Stats() (all Stats) {
 		all.Flaws[i] = f.flaws[i].Load()
 	}
 	for _, s := range f.sources {
-		of := SourceStats{s.Source.Stats(), scope(s.patterns)}
+		of := SourceStats{Stats: s.Source.Stats(), Topics: scope(s.patterns)}
+		if p, is := s.Source.(*pair); is {
+			of.Halves = p.state()
+		}
 		s.counters.AddTo(&of.Stats)
 		all.Sources = append(all.Sources, of)
 		all.Add(of.Stats)

@@ -360,7 +360,7 @@ func BenchmarkPublish(b *testing.B) {
 		b.Run(fmt.Sprint("wanted ", wanted), func(b *testing.B) {
 			c := Private()
 			p, _ := c.Publisher(context.Background(), slog.New(slog.DiscardHandler))
-			s, _ := c.Source(deaf{newOwner()}, nil)
+			s, _ := c.Source(deaf{newOwner()}, slog.New(slog.DiscardHandler))
 			ctx, end := context.WithCancel(context.Background())
 			defer end()
 			go s.Run(ctx)
