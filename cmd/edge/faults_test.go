@@ -137,7 +137,7 @@ func (f *fault) run(t *testing.T) {
 	all := every(1, 0)
 	r.tick(all)
 	for i, flags := range [][]string{nil, append(f.second, "-tick-version-field", "seq")} {
-		flags = slices.Concat([]string{"-redis", up.url, "-feed-timeout", faultTimeout.String(), "-heartbeat", beat.String()}, up.flags, flags)
+		flags = slices.Concat([]string{"-source", up.url, "-feed-timeout", faultTimeout.String(), "-heartbeat", beat.String()}, up.flags, flags)
 		e := start(t, flags...)
 		r.edges = append(r.edges, e)
 		for client := range clientsPerEdge {

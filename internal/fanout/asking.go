@@ -115,7 +115,7 @@ func (s *Shard) want(id ConnID, name []byte, rights *Rights, d *doubts) protocol
 		return reject(name, protocol.ErrBadTopic, badTopic)
 	}
 	if !rights.Allowed.Allows(name) {
-		return forbid(name)
+		return rights.forbid(name)
 	}
 	topic, held, i := s.Find(&c.Cursor, name)
 	switch {
