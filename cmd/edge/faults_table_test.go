@@ -17,6 +17,7 @@ var rigs = []rig{
 	{"redis stream", redisStream},
 	{"redis sentinel", redisSentinel},
 	{"redis cluster", redisCluster},
+	{"two redis", pairOfRedis},
 }
 
 // rig is one way to set up a broker.

@@ -137,7 +137,7 @@ func (c Config) Source(owner broker.Owner, log *slog.Logger) (broker.Source, err
 	if err != nil {
 		return nil, err
 	}
-	return newSource(st, owner), nil
+	return newSource(st, owner, log), nil
 }
 
 // Publisher implements [broker.Config].

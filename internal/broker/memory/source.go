@@ -4,6 +4,7 @@ package memory
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type event struct {
 type source struct {
 	store *store
 	owner broker.Owner
+	log   *slog.Logger
 	wake  chan struct{} // Has an element when there are events.
 
 	// Under the lock of store.
@@ -51,8 +53,8 @@ type source struct {
 	counters broker.Counters
 }
 
-func newSource(st *store, owner broker.Owner) *source {
-	return &source{store: st, owner: owner, wake: make(chan struct{}, 1), last: make(map[string]int)}
+func newSource(st *store, owner broker.Owner, log *slog.Logger) *source {
+	return &source{store: st, owner: owner, log: log, wake: make(chan struct{}, 1), last: make(map[string]int)}
 }
 
 // put leaves an event. The caller holds the store's lock.
@@ -95,6 +97,7 @@ func (s *source) Run(ctx context.Context) {
 	defer s.leave()
 	s.counters[broker.Connects].Add(1)
 	s.owner.SetUp(true)
+	s.log.Info("feed up", "address", Scheme)
 	var events []event
 	for ctx.Err() == nil {
 		if events = s.take(events); len(events) == 0 {
