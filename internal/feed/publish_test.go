@@ -140,7 +140,8 @@ func TestPairPublisher(t *testing.T) {
 				t.Errorf("fates = %v, want %v", fatesOf(ticks), want)
 			}
 		}
-		publish(ticksOf("A"), broker.Taken) // This one is on its way to b for good.
+		publish(ticksOf("A"), broker.Taken)
+		synctest.Wait() // It is on its way to b for good.
 		publish(ticksOf("-", "B", "C")[1:], broker.Taken, broker.Taken)
 		publish([]broker.Tick{{Topic: "B", Value: []byte(`{}`), Ver: 4}}, broker.Taken)
 		publish([]broker.Tick{{Topic: "D", Value: []byte("1")}, {Topic: "D", Value: []byte("null")}, {Topic: "D", Value: []byte(`{"ver":7}`)}},
