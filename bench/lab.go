@@ -30,7 +30,7 @@ type labConfig struct {
 	mode string
 	load
 	rate     float64 // Ticks per second.
-	redis    string  // URL.
+	source   string  // URL of the broker.
 	edgeArgs []string
 	rounds   int           // How often each thing is measured, in modes with the flag for it.
 	every    time.Duration // Between two reports, and thus how exact the time of connecting is; 0 is reportEvery.
@@ -218,7 +218,7 @@ func (s *session) ticks(rate float64) error {
 	if err != nil {
 		return err
 	}
-	s.redis = url
+	s.source = url
 	if rate > 0 {
 		_, err = s.lab.Ticks(url, s.universe, rate)
 	}

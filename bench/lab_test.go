@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -209,11 +211,59 @@ func TestFeed(t *testing.T) {
 	var res feedResult
 	labBench(t, &res, "feed", "-topics", "2", "-interval", "500ms", "-set")
 	w := &res.Whole
-	if res.Ticks < 100 || res.Hold.Rows == 0 || w.Sent != w.Ticks || w.Lost != 0 || w.Unheard != 0 || res.PerTick == 0 || res.Bytes == 0 || res.RedisCPU == 0 {
+	if res.Ticks < 100 || res.Hold.Rows == 0 || w.Sent != w.Ticks || w.Lost != 0 || w.Unheard != 0 || res.PerTick == 0 || res.Bytes == 0 || res.BrokerCPU == 0 {
 		t.Errorf("%+v", res)
 	}
 	if len(res.Series) == 0 || res.Thirds[0] == 0 {
 		t.Errorf("samples: %+v", res.Series)
+	}
+}
+
+// A few topics of many that tick are wanted, in rounds.
+func TestFeedOfBusyTopics(t *testing.T) {
+	var res feedsResult
+	labBench(t, &res, "feed", "-topics", "2", "-interval", "500ms", "-busy", "400", "-ver", "-rounds", "2")
+	if len(res.Sources) != 1 || len(res.Sources[0].Rounds) != 2 || res.Sources[0].PerTick.Median == 0 {
+		t.Fatalf("%+v", res)
+	}
+	for _, r := range res.Sources[0].Rounds {
+		w := &r.Whole
+		if r.Ticks < 100 || w.Wanted*4 < w.Sent-4 || w.Wanted*4 > w.Sent+4 || w.Ticks != w.Wanted || w.Unheard != w.Sent-w.Wanted || w.Lost != 0 || w.Wrong != 0 || !r.Ver || r.Host == 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+func TestWrongRows(t *testing.T) {
+	edge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		names := strings.Split(r.URL.Query().Get("topics"), ",")
+		if len(names) > 256 {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		fmt.Fprint(w, `{"d":[{"s":"T0","n":1,"v":"old"}`)
+		for _, name := range names {
+			if name != "T0" && name != "T300" {
+				fmt.Fprintf(w, `,{"s":%q,"n":1,"v":{"p":%s}}`, name, name[1:])
+			}
+		}
+		fmt.Fprint(w, `],"missing":[]}`)
+	}))
+	defer edge.Close()
+	file := filepath.Join(t.TempDir(), lastFile)
+	var text strings.Builder
+	for i := range 400 {
+		fmt.Fprintf(&text, "T%[1]d\t{\"p\":%[1]d}\n", i)
+	}
+	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	server := &lab.Server{Addr: strings.TrimPrefix(edge.URL, "http://")}
+	if n, row, err := wrongRows(t.Context(), server, file); n != 2 || row != `T300 is "", and was published as "{\"p\":300}"` || err != nil {
+		t.Errorf("%d, %s, %v", n, row, err)
+	}
+	edge.Close()
+	if _, _, err := wrongRows(t.Context(), server, file); err == nil {
+		t.Error("no error without an edge")
 	}
 }
 
@@ -238,6 +288,10 @@ func TestLabModesWrongFlags(t *testing.T) {
 		{"fanout -nonsense", "not defined: -nonsense"},
 		{"feed -universe 200000", "have 100000 at most"},
 		{"feed -for 500ms", "want 1s or more"},
+		{"feed -source kafka", "such as -source redis,nats"},
+		{"feed -source memory", "bench publish"},
+		{"feed -source nats -set", "want -source redis"},
+		{"feed -busy 10", "such as -busy 100000"},
 	} {
 		code, _, stderr := bench(strings.Fields(c.args)...)
 		if code != exitUsage || !strings.Contains(stderr, c.want) {

@@ -29,9 +29,10 @@ type layer struct {
 // stack, so that the shares add up.
 var edgeLayers = []layer{
 	{"collector", []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart", "runtime.gcMarkTermination"}},
-	{"system calls of reading Redis", []string{"internal/poll.(*FD).Read"}},
+	{"system calls of reading", []string{"internal/poll.(*FD).Read"}},
 	{"reading messages", []string{"tickedge/internal/resp."}},
 	{"go-redis", []string{"github.com/redis/go-redis"}},
+	{"nats.go", []string{"github.com/nats-io/nats.go"}},
 	{"is it JSON, is it UTF-8", []string{"tickedge/internal/broker.Inspect"}},
 	{"the topic table", []string{"tickedge/internal/topics."}},
 	{"the rest of the feed", []string{"tickedge/internal/feed.", "tickedge/internal/broker"}},
