@@ -5,10 +5,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"tickedge/bench/internal/chart"
@@ -25,7 +27,21 @@ func runFanout(args []string, stdout, stderr io.Writer) int {
 	f := newLabFlags(c)
 	c.serversFlag(f, targetNames()...)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is held")
-	return c.run(f, args, stdout, stderr, nil, (*session).fanout)
+	f.StringVar(&c.kind, "source", lab.Redis, "broker of the ticks, one of "+strings.Join(lab.BrokerKinds, ",")+"; the usual designs know Redis alone")
+	return c.run(f, args, stdout, stderr, c.checkSource, (*session).fanout)
+}
+
+// checkSource checks the flag -source of modes with one broker and several servers.
+func (c *labConfig) checkSource() error {
+	if !slices.Contains(lab.BrokerKinds, c.kind) {
+		return fmt.Errorf("-source %s: want one of %s, such as -source nats", c.kind, strings.Join(lab.BrokerKinds, ","))
+	}
+	for _, t := range c.targets {
+		if c.kind != lab.Redis && t.feed && t.dir != edgeTarget.dir {
+			return fmt.Errorf("-source %s: %s knows Redis alone: want servers without it, such as -servers edge,floor,gnet", c.kind, t.name)
+		}
+	}
+	return nil
 }
 
 // fanout holds the same conns at one server after the other, in rounds. Redis and the
@@ -83,6 +99,7 @@ type fanoutResult struct {
 	conclusion
 	Conns   int            `json:"conns"`
 	Topics  int            `json:"topics"`
+	Source  string         `json:"source"` // Kind of broker.
 	Rate    float64        `json:"ticks_per_second"`
 	Rounds  int            `json:"rounds"`
 	Seconds float64        `json:"seconds_per_round"`
@@ -134,7 +151,7 @@ func fanoutRoundOf(res *result) fanoutRound {
 
 // newFanoutResult has an empty place for each round of each server.
 func newFanoutResult(c *labConfig) *fanoutResult {
-	f := &fanoutResult{Conns: c.conns, Topics: c.topics, Rate: c.rate, Rounds: c.rounds, Seconds: c.hold.Seconds()}
+	f := &fanoutResult{Conns: c.conns, Topics: c.topics, Source: cmp.Or(c.kind, lab.Redis), Rate: c.rate, Rounds: c.rounds, Seconds: c.hold.Seconds()}
 	add := func(name string) {
 		f.Servers = append(f.Servers, fanoutServer{Name: name, Rounds: make([]fanoutRound, c.rounds)})
 	}
@@ -215,8 +232,8 @@ func netOfFeed(edge, feed []fanoutRound) []float64 {
 }
 
 func (f *fanoutResult) headline() string {
-	return fmt.Sprintf("%d conns with %d topics each, %.0f ticks/s, %d rounds of %.1f s; medians of rounds (min-max)",
-		f.Conns, f.Topics, f.Rate, f.Rounds, f.Seconds)
+	return fmt.Sprintf("%d conns with %d topics each, %.0f ticks/s from %s, %d rounds of %.1f s; medians of rounds (min-max)",
+		f.Conns, f.Topics, f.Rate, f.Source, f.Rounds, f.Seconds)
 }
 
 func (f *fanoutResult) tables() []*table {
@@ -247,6 +264,9 @@ func (f *fanoutResult) addGoals(r *report) {
 		return
 	}
 	under := fmt.Sprintf(" (%d topics per conn, %.0f ticks/s)", f.Topics, f.Rate)
+	if f.Source != lab.Redis {
+		under = strings.TrimSuffix(under, ")") + " from " + f.Source + ")"
+	}
 	if edge.NetToFloor != nil && f.Topics == topicsOfGoals {
 		behind := f.wasBehind(edgeName, feedName, floorName)
 		r.atMost(limit{"CPU per frame, net of feed" + under, *edge.NetToFloor, "%.2f", " × floor", frameGoal, frameFar, behind})

@@ -8,8 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -219,54 +217,6 @@ func TestFeed(t *testing.T) {
 	}
 }
 
-// A few topics of many that tick are wanted, in rounds.
-func TestFeedOfBusyTopics(t *testing.T) {
-	var res feedsResult
-	labBench(t, &res, "feed", "-topics", "2", "-interval", "500ms", "-busy", "400", "-ver", "-rounds", "2")
-	if len(res.Sources) != 1 || len(res.Sources[0].Rounds) != 2 || res.Sources[0].PerTick.Median == 0 {
-		t.Fatalf("%+v", res)
-	}
-	for _, r := range res.Sources[0].Rounds {
-		w := &r.Whole
-		if r.Ticks < 100 || w.Wanted*4 < w.Sent-4 || w.Wanted*4 > w.Sent+4 || w.Ticks != w.Wanted || w.Unheard != w.Sent-w.Wanted || w.Lost != 0 || w.Wrong != 0 || !r.Ver || r.Host == 0 {
-			t.Errorf("%+v", r)
-		}
-	}
-}
-
-func TestWrongRows(t *testing.T) {
-	edge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		names := strings.Split(r.URL.Query().Get("topics"), ",")
-		if len(names) > 256 {
-			w.WriteHeader(http.StatusBadRequest)
-		}
-		fmt.Fprint(w, `{"d":[{"s":"T0","n":1,"v":"old"}`)
-		for _, name := range names {
-			if name != "T0" && name != "T300" {
-				fmt.Fprintf(w, `,{"s":%q,"n":1,"v":{"p":%s}}`, name, name[1:])
-			}
-		}
-		fmt.Fprint(w, `],"missing":[]}`)
-	}))
-	defer edge.Close()
-	file := filepath.Join(t.TempDir(), lastFile)
-	var text strings.Builder
-	for i := range 400 {
-		fmt.Fprintf(&text, "T%[1]d\t{\"p\":%[1]d}\n", i)
-	}
-	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	server := &lab.Server{Addr: strings.TrimPrefix(edge.URL, "http://")}
-	if n, row, err := wrongRows(t.Context(), server, file); n != 2 || row != `T300 is "", and was published as "{\"p\":300}"` || err != nil {
-		t.Errorf("%d, %s, %v", n, row, err)
-	}
-	edge.Close()
-	if _, _, err := wrongRows(t.Context(), server, file); err == nil {
-		t.Error("no error without an edge")
-	}
-}
-
 func TestLabModesWrongFlags(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"density -conns 0", "such as -conns 10000"},
@@ -286,11 +236,18 @@ func TestLabModesWrongFlags(t *testing.T) {
 		{"http -clients 0", "-clients 0: want 1 or more"},
 		{"http -request-topics 257", "want 1 to 256"},
 		{"fanout -nonsense", "not defined: -nonsense"},
+		{"fanout -source kafka", "such as -source nats"},
+		{"fanout -source nats", "such as -servers edge,floor,gnet"},
 		{"feed -universe 200000", "have 100000 at most"},
 		{"feed -for 500ms", "want 1s or more"},
 		{"feed -source kafka", "such as -source redis,nats"},
 		{"feed -source memory", "bench publish"},
 		{"feed -source nats -set", "want -source redis"},
+		{"publish -lines 0", "such as -lines 1000"},
+		{"publish -clients 0", "such as -clients 4"},
+		{"publish -source kafka", "such as -source redis,memory"},
+		{"size -before HEAD;ls", "such as -before 2526696"},
+		{"size -source redis,", "such as -source redis,memory"},
 		{"feed -busy 10", "such as -busy 100000"},
 	} {
 		code, _, stderr := bench(strings.Fields(c.args)...)

@@ -25,9 +25,11 @@ const (
 	NATSWildcard  = "nats-wildcard" // Core, one subscription for all there is.
 	JetStream     = "jetstream"     // A stream in memory, of the newest message of each subject.
 	JetStreamFile = "jetstream-file"
+
+	Memory = "memory" // Inside of an edge. There is no [Broker] of it.
 )
 
-// BrokerKinds are all of them.
+// BrokerKinds are those that are programs of their own.
 var BrokerKinds = []string{Redis, NATS, NATSWildcard, JetStream, JetStreamFile}
 
 const (

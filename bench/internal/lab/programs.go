@@ -20,6 +20,10 @@ import (
 // taken yet.
 var given sync.Map
 
+// FreeAddr is an address of 127.0.0.1 that nothing listens on now, for a port that an edge is told by a
+// flag.
+func (l *Lab) FreeAddr() (string, error) { return freeAddr() }
+
 // freeAddr is an address of 127.0.0.1 that nothing listens on now. Conns of bench come
 // from other addresses of the loopback, so none of them takes it meanwhile.
 func freeAddr() (string, error) {
@@ -93,7 +97,7 @@ func (l *Lab) Ticks(source string, n int, rate float64) (*Proc, error) {
 
 // sourceFlag is the flag for the URL of a broker: older programs know that of Redis alone.
 func sourceFlag(url string) string {
-	if strings.HasPrefix(url, "nats://") {
+	if strings.HasPrefix(url, "nats://") || url == Memory {
 		return "-source"
 	}
 	return "-redis"
