@@ -123,7 +123,7 @@ var effects = []struct {
 
 // validate returns all that is wrong with c, or nil.
 func (c *config) validate() error {
-	errs := []error{flags.Named(redis.Validate(c.redis), flagErrors...)}
+	errs := []error{flags.Named(c.redis.Validate(), flagErrors...)}
 	if c.replay == "" {
 		errs = append(errs, flags.Named(c.market.Validate(), flagErrors...))
 	} else if err := c.readReplay(); err != nil {

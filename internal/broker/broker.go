@@ -181,6 +181,7 @@ const (
 	Outdated               // The broker holds a version that is as high or higher, and has refused it.
 	Superseded             // A newer tick of the same topic was written in its place.
 	Flawed                 // It can't be written, see [CheckTick].
+	Unknown                // Whoever was to write it has ended before it was known: it may be written, or not.
 )
 
 // Publisher writes ticks into a broker: who fetches the newest value of a topic after its tick

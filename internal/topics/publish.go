@@ -88,6 +88,28 @@ func (t *Table) Mark(name string) (mark uint64, ok bool) {
 // that ends what [Table.GoStale] has begun, or that clients may lack who have resumed. None says
 // anything about the topic's rhythm.
 func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
+	return t.repair(name, value, m, func(seq uint64) bool { return seq != mark }, true)
+}
+
+// Merge is [Table.Repair] for a topic that is read from two brokers, whose values all have versions: these say which
+// is the newer, whatever has come since a fetch began. settles says that nothing of the topic may have been missed of either.
+func (t *Table) Merge(name, value string, m Meta, settles bool) Outcome {
+	return t.repair(name, value, m, func(uint64) bool { return false }, settles)
+}
+
+// Settle notes that nothing of a topic can be missed from now on, as what [Table.Merge] did not settle has no value
+// in the other broker.
+func (t *Table) Settle(name string) {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if local, ok := s.ids[name]; ok {
+		t.settle(s, local)
+	}
+}
+
+// repair is Repair. passed says of the sequence of the topic's row whether that is newer for sure.
+func (t *Table) repair(name, value string, m Meta, passed func(seq uint64) bool, settles bool) Outcome {
 	s := t.shardOf(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,8 +119,10 @@ func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 	}
 	tp, sl := &s.topics[local], s.slot(local)
 	lacking := s.settled(local).Load() == disputed || t.sources[t.sourceOf(name)].disputed.Load()
-	defer t.settle(s, local) // Behind the row, if there is one.
-	if sl.seq.Load() != mark {
+	if settles {
+		defer t.settle(s, local) // Behind the row, if there is one.
+	}
+	if passed(sl.seq.Load()) {
 		return Unchanged
 	}
 	if old := sl.row.Load(); old != nil {
@@ -164,7 +188,13 @@ func (t *Table) Offered() (n uint64) {
 
 // Absent notes that a source of ticks has looked for the value of a topic, and there is none.
 // It is so until the topic has a row. Whatever [Table.GoStale] has begun is over.
-func (t *Table) Absent(name string) {
+func (t *Table) Absent(name string) { t.absent(name, true) }
+
+// MergeAbsent is [Table.Absent] for what [Table.Merge] is for: the topic is known to have no value in one of the
+// brokers, and the other may have one.
+func (t *Table) MergeAbsent(name string) { t.absent(name, false) }
+
+func (t *Table) absent(name string, settles bool) {
 	s := t.shardOf(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,10 +204,14 @@ func (t *Table) Absent(name string) {
 	}
 	t.excuse(s, local)
 	if !s.topics[local].rowless { // What was missed, if anything was, nobody can say before the next tick.
-		s.settled(local).Store(blind)
+		if settles {
+			s.settled(local).Store(blind)
+		}
 		return
 	}
-	t.settle(s, local)
+	if settles {
+		t.settle(s, local)
+	}
 	s.setAbsent(local, true)
 	t.ledger.restand(s.topics[local].place, unreadBit, 0)
 }

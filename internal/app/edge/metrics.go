@@ -5,6 +5,7 @@ package edge
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -112,12 +113,20 @@ var metricTable = []metric{
 			to.put(float64(s.ticks.Refusals[c]), c.Label())
 		}
 	}},
-	{"feed_broken_total", "Connections given up because what came was not what Redis sends.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Broken] })},
+	{"feed_broken_total", "Connections given up because what came was not what the broker sends.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Broken] })},
 	{"feed_connected", "1 while a source of the feed is connected, by the patterns of its topics.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return oneIf(of.Connected) })},
 	{"feed_current", "1 while the values of a source of the feed are current, which is what clients are told and /readyz says.", "source", sourcesOf(func(s *scrape, i int, _ *feed.SourceStats) float64 { return oneIf(s.table.SourceState(i).Up) })},
+	{"feed_half_current", "1 while the values of one of the two brokers of a source are current, the first or the second of URL|URL.", "source half", func(s *scrape, to sink) {
+		for i := range s.ticks.Sources {
+			of := &s.ticks.Sources[i]
+			for k, half := range of.Halves {
+				to.put(oneIf(half.Up), cmp.Or(of.Topics, "*"), strconv.Itoa(k+1))
+			}
+		}
+	}},
 	{"feed_behind", "Topics that keep a source of the feed from being current: wanted when the gap began, and not read since.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return float64(of.Behind) })},
 	{"feed_lag_seconds", "How old a message may be that a source of the feed receives now; 0 while it is not connected.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return of.Lag.Seconds() })},
-	{"feed_channels", "Redis channels subscribed, as Redis has confirmed them.", "", one(func(s *scrape) int64 { return s.ticks.Channels })},
+	{"feed_channels", "Subscriptions that the brokers have confirmed.", "", one(func(s *scrape) int64 { return s.ticks.Channels })},
 	{"feed_topics", "Topics that are to be subscribed.", "", one(func(s *scrape) int64 { return s.ticks.Held })},
 }
 
