@@ -77,7 +77,10 @@ func TestSize(t *testing.T) {
 	if len(res.Edges) != 2 {
 		t.Fatalf("%+v", res)
 	}
-	for _, e := range res.Edges {
+	for i, e := range res.Edges {
+		if strings.Contains(e.Ran, "/tree-") != (i == 0) {
+			t.Errorf("%s ran %s", e.Name, e.Ran)
+		}
 		if e.Bytes < 5e6 || e.RSS.Median < 5e6 || e.Files.Median < 5 || len(e.Rounds) != 2 {
 			t.Errorf("%+v", e)
 		}

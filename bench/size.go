@@ -30,6 +30,7 @@ type sizeResult struct {
 // sizedEdge is an edge that waits.
 type sizedEdge struct {
 	Name   string    `json:"name"`
+	Ran    string    `json:"program"` // That ran.
 	Bytes  int64     `json:"binary_bytes"`
 	RSS    spread    `json:"rss_bytes"`
 	Files  spread    `json:"fds"`
@@ -125,6 +126,9 @@ func (s *session) sizeRound(e *sizedEdge) error {
 		return err
 	}
 	sample, err := server.Procs[0].Sample()
+	if err == nil {
+		e.Ran, err = os.Readlink(fmt.Sprintf("/proc/%d/exe", server.Procs[0].PID))
+	}
 	e.Rounds, e.files = append(e.Rounds, sample.RSS), append(e.files, float64(sample.FDs))
 	err = errors.Join(err, s.lab.Failed(), s.lab.StopServer(server))
 	if broker != nil {
