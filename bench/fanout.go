@@ -27,14 +27,14 @@ func runFanout(args []string, stdout, stderr io.Writer) int {
 	f := newLabFlags(c)
 	c.serversFlag(f, targetNames()...)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is held")
-	f.StringVar(&c.kind, "source", lab.Redis, "broker of the ticks, one of "+strings.Join(lab.BrokerKinds, ",")+"; the usual designs know Redis alone")
+	f.StringVar(&c.kind, "source", lab.Redis, "broker of the ticks, one of "+strings.Join(allKinds, ",")+"; the usual designs know Redis alone")
 	return c.run(f, args, stdout, stderr, c.checkSource, (*session).fanout)
 }
 
 // checkSource checks the flag -source of modes with one broker and several servers.
 func (c *labConfig) checkSource() error {
-	if !slices.Contains(lab.BrokerKinds, c.kind) {
-		return fmt.Errorf("-source %s: want one of %s, such as -source nats", c.kind, strings.Join(lab.BrokerKinds, ","))
+	if !slices.Contains(allKinds, c.kind) {
+		return fmt.Errorf("-source %s: want one of %s, such as -source nats", c.kind, strings.Join(allKinds, ","))
 	}
 	for _, t := range c.targets {
 		if c.kind != lab.Redis && t.feed && t.dir != edgeTarget.dir {
@@ -77,11 +77,45 @@ func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment
 	if err != nil {
 		return r, err
 	}
-	res, err := s.holdAt(found[0], s.labConfig, conns, topics, watch)
+	hold := s.holdAt
+	if s.kind == lab.Memory && found[0].dir == edgeTarget.dir {
+		hold = s.holdPosted
+	}
+	res, err := hold(found[0], s.labConfig, conns, topics, watch)
 	if err != nil {
 		return r, err
 	}
 	return fanoutRoundOf(res), nil
+}
+
+// holdPosted is holdAt of an edge with a broker of its own, to which ticks are posted: all topics in each
+// request.
+func (s *session) holdPosted(t target, set *labConfig, conns, topics int, watch func(server *lab.Server, moment int) error) (*result, error) {
+	of := *set
+	url, err := s.backOffice(&of)
+	if err != nil {
+		return nil, err
+	}
+	over, ended := make(chan struct{}), make(chan *posted, 1)
+	started := false
+	res, err := s.holdAt(t, &of, conns, topics, func(server *lab.Server, moment int) error {
+		if moment == atStart {
+			started = true
+			go func() { ended <- post(url, 1, s.universe, s.universe, s.rate, over) }()
+		}
+		if moment == atEnd {
+			close(over)
+		}
+		if watch != nil {
+			return watch(server, moment)
+		}
+		return nil
+	})
+	if started && err == nil {
+		p := <-ended
+		res.Problems = append(res.Problems, p.problems...)
+	}
+	return res, err
 }
 
 // coverage is how many conns with so many random topics of a universe it takes to

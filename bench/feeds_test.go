@@ -117,16 +117,16 @@ func TestPost(t *testing.T) {
 		}
 	}))
 	defer office.Close()
-	p := post(office.URL, 2, 5, 3, over)
+	p := post(office.URL, 2, 5, 3, 0, over)
 	if n := asked.Load(); len(p.problems) > 0 || n < 5 || p.results[resultTaken] != uint64(4*n) || p.results["outdated"] != uint64(n) || p.times.N() != uint64(n) {
 		t.Errorf("%d requests: %+v", n, p)
 	}
 	asked.Store(100)
-	if p := post(office.URL, 2, 5, 3, nil); len(p.problems) != 2 || !strings.Contains(p.problems[0], "4 lines to 5") {
+	if p := post(office.URL, 2, 5, 3, 0, nil); len(p.problems) != 2 || !strings.Contains(p.problems[0], "4 lines to 5") {
 		t.Errorf("%q", p.problems)
 	}
 	office.Close()
-	if p := post(office.URL, 1, 5, 3, nil); len(p.problems) != 1 {
+	if p := post(office.URL, 1, 5, 3, 0, nil); len(p.problems) != 1 {
 		t.Errorf("%q", p.problems)
 	}
 }

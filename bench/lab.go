@@ -215,6 +215,10 @@ func guarded(l *lab.Lab, measure func() (outcome, error)) (res outcome, err erro
 
 // ticks starts a broker, and a source of ticks if rate is above 0.
 func (s *session) ticks(rate float64) error {
+	if s.kind == lab.Memory { // They are posted to each edge.
+		s.source = lab.Memory
+		return nil
+	}
 	broker, err := s.lab.Broker(cmp.Or(s.kind, lab.Redis))
 	if err != nil {
 		return err

@@ -32,15 +32,19 @@ type posted struct {
 	problems []string
 }
 
-// post publishes lines in requests over some conns, each of which goes on when it is answered, until
-// over is closed. A conn ends with its first problem.
-func post(url string, conns, lines, universe int, over <-chan struct{}) *posted {
+// post publishes lines in requests over some conns, each of which goes on when it is answered, or later if
+// there is a rate of lines a second for all of them, until over is closed. A conn ends with its first
+// problem.
+func post(url string, conns, lines, universe int, rate float64, over <-chan struct{}) *posted {
 	all := &posted{results: map[string]uint64{}}
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	for i := range conns {
 		group.Go(func() {
 			p := &poster{url: url, client: http.Client{Timeout: postPatience, Transport: &http.Transport{}}, results: map[string]uint64{}}
+			if rate > 0 {
+				p.every = time.Duration(float64(time.Second) * float64(conns*lines) / rate)
+			}
 			err := p.run(linesOf(i*lines, lines, universe), lines, over)
 			p.client.CloseIdleConnections()
 			mu.Lock()
@@ -61,6 +65,7 @@ func post(url string, conns, lines, universe int, over <-chan struct{}) *posted 
 // poster is one conn. Owned by one goroutine.
 type poster struct {
 	url     string
+	every   time.Duration // The least time between two requests.
 	client  http.Client
 	results map[string]uint64
 	times   hist.Hist
@@ -68,11 +73,11 @@ type poster struct {
 }
 
 func (p *poster) run(body []byte, lines int, over <-chan struct{}) error {
-	for {
+	for due := time.Now(); ; due = due.Add(p.every) {
 		select {
 		case <-over:
 			return nil
-		default:
+		case <-time.After(time.Until(due)):
 		}
 		began := time.Now()
 		if err := p.once(body); err != nil {

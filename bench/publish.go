@@ -65,7 +65,7 @@ type publishConfig struct {
 func runPublish(args []string, stdout, stderr io.Writer) int {
 	c, p := newLab("publish", 200, 8*time.Second, "-loops 1"), &publishConfig{}
 	f := newLabFlags(c)
-	f.StringVar(&p.sources, "source", lab.Memory+","+lab.Redis, "`list` of brokers out of "+strings.Join(append(slices.Clone(lab.BrokerKinds), lab.Memory), ","))
+	f.StringVar(&p.sources, "source", lab.Memory+","+lab.Redis, "`list` of brokers out of "+strings.Join(allKinds, ","))
 	f.IntVar(&p.clients, "clients", 4, "conns that post, each again as soon as it is answered")
 	f.IntVar(&p.lines, "lines", 1000, "values in a request")
 	f.IntVar(&c.rounds, roundsFlag, 3, "how often each broker has its turn")
@@ -115,14 +115,10 @@ func (s *session) publishRound(p *publishConfig, kind string) (r publishRound, e
 		}
 		set.source = broker.URL
 	}
-	api, err := s.lab.FreeAddr()
+	url, err := s.backOffice(&set)
 	if err != nil {
 		return r, err
 	}
-	if err := s.lab.WriteFile("api-keys", []byte(apiKeyName+":"+apiKey+"\n")); err != nil {
-		return r, err
-	}
-	set.edgeArgs = append(slices.Clone(s.edgeArgs), "-api", api, "-api-key-file", s.lab.Path("api-keys"))
 	cs := *s
 	cs.labConfig = &set
 	held, err := cs.holdBeside(func(server *lab.Server, over <-chan struct{}) error {
@@ -130,7 +126,7 @@ func (s *session) publishRound(p *publishConfig, kind string) (r publishRound, e
 		if err != nil {
 			return err
 		}
-		posted := post("http://"+api+"/publish", p.clients, p.lines, s.universe, over)
+		posted := post(url, p.clients, p.lines, s.universe, 0, over)
 		after, err := publishMarkOf(server, broker)
 		if err != nil {
 			return err
@@ -146,6 +142,16 @@ func (s *session) publishRound(p *publishConfig, kind string) (r publishRound, e
 		err = s.lab.Stop(broker.Proc)
 	}
 	return r, err
+}
+
+// backOffice has an edge open the port of its back office, and returns the URL that takes values.
+func (s *session) backOffice(set *labConfig) (url string, err error) {
+	addr, err := s.lab.FreeAddr()
+	if err != nil {
+		return "", err
+	}
+	set.edgeArgs = append(slices.Clone(s.edgeArgs), "-api", addr, "-api-key-file", s.lab.Path("api-keys"))
+	return "http://" + addr + "/publish", s.lab.WriteFile("api-keys", []byte(apiKeyName+":"+apiKey+"\n"))
 }
 
 // publishMark is what was used up to a moment.

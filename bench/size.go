@@ -48,7 +48,7 @@ func runSize(args []string, stdout, stderr io.Writer) int {
 	f := newLabFlags(c)
 	f.Lookup("for").Usage = "how long an edge waits before its memory is read"
 	before := f.String("before", "", "`commit` to compare with")
-	sources := f.String("source", lab.Redis, "`list` of brokers out of "+strings.Join(append(slices.Clone(lab.BrokerKinds), lab.Memory), ","))
+	sources := f.String("source", lab.Redis, "`list` of brokers out of "+strings.Join(allKinds, ","))
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each edge is started")
 	kinds := []string{}
 	return c.run(f, args, stdout, stderr, func() error {
@@ -60,11 +60,14 @@ func runSize(args []string, stdout, stderr io.Writer) int {
 	}, func(s *session) (outcome, error) { return s.size(*before, kinds) })
 }
 
+// allKinds are those of brokers, the one in memory included.
+var allKinds = append(slices.Clone(lab.BrokerKinds), lab.Memory)
+
 // checkKinds checks a flag -source that knows the memory broker too.
 func checkKinds(list string, kinds []string) error {
 	for _, kind := range kinds {
-		if kind != lab.Memory && !slices.Contains(lab.BrokerKinds, kind) {
-			return fmt.Errorf("-source %s: want some of %s, such as -source redis,memory", list, strings.Join(append(slices.Clone(lab.BrokerKinds), lab.Memory), ","))
+		if !slices.Contains(allKinds, kind) {
+			return fmt.Errorf("-source %s: want some of %s, such as -source redis,memory", list, strings.Join(allKinds, ","))
 		}
 	}
 	return nil
