@@ -98,6 +98,7 @@ type Count uint8
 
 const (
 	Ticks         Count = iota // Messages that became the newest value of their topic.
+	Tombstones                 // Those of Ticks and Repairs that delisted their topic, or said again that it is.
 	Unwanted                   // Messages of topics that nobody wanted any more.
 	Older                      // Values dropped because their version was below that of the row.
 	Repeated                   // Messages dropped because they were the row.

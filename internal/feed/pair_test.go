@@ -55,8 +55,20 @@ func (tw *twin) want(name string) {
 	tw.sources[0].Source.Apply(tw.table.Changes(0, nil, 100))
 }
 
-// value is a value of a version.
-func value(ver int64) string { return fmt.Sprintf(`{"p":1,"ver":%d}`, ver) }
+// value is a value of a version: each fifth is a tombstone.
+func value(ver int64) string {
+	if ver%5 == 0 {
+		return string(broker.Tombstone(ver))
+	}
+	return fmt.Sprintf(`{"p":1,"ver":%d}`, ver)
+}
+
+// gone reports whether a topic's row is a tombstone, whose version does not show.
+func (tw *twin) gone(name string) bool {
+	id, held := tw.ids[name]
+	row := tw.table.Row(id)
+	return held && row != nil && row.Delisted()
+}
 
 // ver is the version of a topic's row, 0 if there is none.
 func (tw *twin) ver(name string) (ver int64) {
@@ -121,20 +133,20 @@ func TestPairTakesTheNewer(t *testing.T) {
 		}
 	}
 	mark, _ := b.Mark("T")
-	a.Tick("T", value(15), 1)
-	v, _ := b.Inspect(value(20))
-	if b.Repair("T", value(20), mark, topics.Meta{Version: v}) != topics.Committed { // The other has ticked since the mark.
+	a.Tick("T", value(16), 1)
+	v, _ := b.Inspect(value(21))
+	if b.Repair("T", value(21), mark, topics.Meta{Version: v}) != topics.Committed { // The other has ticked since the mark.
 		t.Error("a newer value was not taken")
 	}
-	want(20)
-	a.Tick("T", value(16), 1)
-	want(20)
-	if tw.repair(0, "T", 19) != topics.Older || tw.repair(0, "T", 20) != topics.Unchanged {
+	want(21)
+	a.Tick("T", value(17), 1)
+	want(21)
+	if tw.repair(0, "T", 19) != topics.Older || tw.repair(0, "T", 21) != topics.Unchanged {
 		t.Error("an older value, or the same, was taken")
 	}
-	a.Tick("T", value(21), 1)
-	b.Tick("T", value(21), 1)
-	want(21)
+	a.Tick("T", value(22), 1)
+	b.Tick("T", value(22), 1)
+	want(22)
 	st := tw.Stats()
 	if st.Counts[broker.Older] != 2 || st.Counts[broker.Repeated] != 1 || st.Counts[broker.Repairs] != 1 {
 		t.Errorf("counts = %v", st.Counts)
@@ -145,7 +157,7 @@ func TestPairTakesTheNewer(t *testing.T) {
 			t.Errorf("%s: %v", v, flaw)
 		}
 	}
-	if want(21); tw.Stats().Flaws[broker.NoVersion] != 5 {
+	if want(22); tw.Stats().Flaws[broker.NoVersion] != 5 {
 		t.Errorf("flaws = %v", tw.Stats().Flaws)
 	}
 }
@@ -203,23 +215,77 @@ func TestPairBeginsAnew(t *testing.T) {
 		a    func(tw *twin, n int64) // What the other does each second.
 		anew bool
 	}{
-		"goes on":    {func(tw *twin, n int64) { tw.half[0].Tick("T", value(1000+n), n*1000) }, false},
+		"goes on":    {func(tw *twin, n int64) { tw.half[0].Tick("T", value(1001+5*n), n*1000) }, false},
 		"is silent":  {func(*twin, int64) {}, false},
 		"is down":    {func(tw *twin, n int64) { tw.half[0].SetUp(false) }, true},
-		"is as new":  {func(tw *twin, n int64) { tw.half[0].Tick("T", value(n), n*1000) }, true},
-		"fetches it": {func(tw *twin, n int64) { tw.repair(0, "T", 1000) }, false},
+		"is as new":  {func(tw *twin, n int64) { tw.half[0].Tick("T", value(1+5*n), n*1000) }, true},
+		"fetches it": {func(tw *twin, n int64) { tw.repair(0, "T", 1001) }, false},
 	} {
 		tw := newTwin(t, "T")
 		tw.half[0].SetUp(true)
 		tw.half[1].SetUp(true)
-		tw.half[0].Tick("T", value(1000), 0)
+		tw.half[0].Tick("T", value(1001), 0)
 		for n := int64(1); n <= 40; n++ {
 			c.a(tw, n)
-			tw.half[1].Tick("T", value(n), n*1000)
+			tw.half[1].Tick("T", value(1+5*n), n*1000)
 		}
 		if anew := tw.ver("T") < 1000; anew != c.anew {
 			t.Errorf("the other %s: the row has version %d", name, tw.ver("T"))
 		}
+	}
+}
+
+// A topic is settled when both have been read, and not while one may have what the other has not.
+func TestPairSettles(t *testing.T) {
+	for name, c := range map[string]struct {
+		does func(tw *twin, a, b *puppet)
+		want bool
+	}{
+		"one is read":                          {func(tw *twin, a, b *puppet) { tw.repair(0, "T", 1) }, false},
+		"both are read":                        {func(tw *twin, a, b *puppet) { tw.repair(0, "T", 1); tw.repair(1, "T", 1) }, true},
+		"one has it, the other none":           {func(tw *twin, a, b *puppet) { tw.repair(0, "T", 1); b.Absent("T") }, true},
+		"one has none, the other has it":       {func(tw *twin, a, b *puppet) { b.Absent("T"); tw.repair(0, "T", 1) }, true},
+		"both have none":                       {func(tw *twin, a, b *puppet) { b.Absent("T"); a.Absent("T") }, true},
+		"one has none, the other is down":      {func(tw *twin, a, b *puppet) { b.SetUp(false); a.Absent("T"); a.Tick("T", value(1), 1) }, false},
+		"the same, and it is up and not read":  {func(tw *twin, a, b *puppet) { b.SetUp(false); a.Absent("T"); b.SetUp(true) }, false},
+		"both are read, one is in doubt":       {func(tw *twin, a, b *puppet) { tw.repair(0, "T", 1); tw.repair(1, "T", 1); a.Doubt("T") }, false},
+		"both are read, one refuses":           {func(tw *twin, a, b *puppet) { tw.repair(0, "T", 1); tw.repair(1, "T", 1); a.GoStale("T", 0, 1) }, false},
+		"in doubt, and the other is read anew": {func(tw *twin, a, b *puppet) { tw.repair(0, "T", 1); a.Doubt("T"); tw.repair(1, "T", 1) }, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			tw := newTwin(t, "T")
+			up := broker.Stats{Connected: true}
+			for _, h := range tw.half {
+				h.SetUp(true)
+			}
+			c.does(tw, tw.half[0], tw.half[1])
+			for _, h := range tw.half {
+				h.SetUp(true)
+				time.Sleep(time.Second)
+				up.Heard = time.Now()
+				h.Stats = up
+			}
+			tw.measure(time.Now())
+			tw.table.Stamp(tw.clock.both)
+			if o := tw.table.Offer(); o == nil || tw.table.Settled(tw.ids["T"], o) != c.want {
+				t.Errorf("%s: settled is not %v, offer %v", name, c.want, o)
+			}
+		})
+	}
+}
+
+// A tombstone that is fetched counts with its version, though the row is one already.
+func TestPairRaisesTombstones(t *testing.T) {
+	tw := newTwin(t, "T")
+	tw.half[0].Tick("T", value(10), 1)
+	tw.repair(1, "T", 20)
+	tw.half[0].Tick("T", value(16), 1)
+	if !tw.gone("T") {
+		t.Errorf("an older value came back: version %d", tw.ver("T"))
+	}
+	tw.half[0].Tick("T", value(21), 1)
+	if tw.gone("T") {
+		t.Error("the topic is gone, and has a newer value")
 	}
 }
 
@@ -383,7 +449,7 @@ func (w *world) stamp() {
 			continue
 		}
 		for _, p := range w.sent[name] {
-			if p.at.Before(heard) && p.ver > w.ver(name) {
+			if p.at.Before(heard) && p.ver > w.ver(name) && !w.gone(name) {
 				w.t.Fatalf("a token says that all of %s is known up to %v, and version %d of %v is not: the row has %d", name, heard, p.ver, p.at, w.ver(name))
 			}
 		}
@@ -420,7 +486,9 @@ func (w *world) step(names []string) {
 		w.stamp()
 	}
 	for name := range w.ids {
-		if ver := w.ver(name); ver < w.shown[name] {
+		if ver := w.ver(name); w.gone(name) {
+			continue
+		} else if ver < w.shown[name] {
 			w.t.Fatalf("%s goes back from version %d to %d", name, w.shown[name], ver)
 		} else {
 			w.shown[name] = ver
@@ -469,8 +537,10 @@ func (w *world) end(names []string) {
 		}
 	}
 	for _, name := range names {
-		if sent := w.sent[name]; len(sent) > 0 && w.ver(name) != sent[len(sent)-1].ver {
-			w.t.Errorf("%s ends with version %d, want %d", name, w.ver(name), sent[len(sent)-1].ver)
+		if sent := w.sent[name]; len(sent) > 0 {
+			if last := sent[len(sent)-1].ver; w.gone(name) != (last%5 == 0) || !w.gone(name) && w.ver(name) != last {
+				w.t.Errorf("%s ends with version %d, want %d", name, w.ver(name), last)
+			}
 		}
 		if at, why := w.table.StaleFor(w.ids[name]); at != 0 && why != topics.Silent {
 			w.t.Errorf("%s is stale for %v, and served", name, why)

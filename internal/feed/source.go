@@ -41,10 +41,10 @@ func (s *source) tick(topic, value string, at int64, of, up halves) {
 		s.Drop(topic, value, int64(len(value)), flaw)
 		return
 	}
-	m := topics.Meta{At: at, Version: version}
+	value, m := rowValue(value), topics.Meta{At: at, Version: version}
 	switch s.Table.Publish(topic, value, m) {
 	case topics.Committed:
-		s.counters[broker.Ticks].Add(1)
+		s.committed(broker.Ticks, value)
 	case topics.Unwanted:
 		s.counters[broker.Unwanted].Add(1)
 	case topics.Repeated:
@@ -64,13 +64,16 @@ func (s *source) anew(topic, value string, m topics.Meta) {
 	s.counters[broker.VersionResets].Add(1)
 	m.Version = topics.Version{}
 	if s.Table.Publish(topic, value, m) == topics.Committed {
-		s.counters[broker.Ticks].Add(1)
+		s.committed(broker.Ticks, value)
 	}
 	s.feed.log.Warn("feed: versions begin anew", "topic", topic, "value", excerpt(value),
 		"hint", fmt.Sprintf("all versions were older for %v; let the publisher's numbers rise over its restarts, as a time does", anewAfter))
 }
 
 func (s *source) Inspect(value string) (topics.Version, broker.Flaw) {
+	if v, is := tombstone(value, s.versionField); is && (v.Set || !s.versioned) {
+		return v, broker.Flawless
+	}
 	v, f := inspect(value, s.versionField)
 	if s.versioned && f == broker.Flawless && !v.Set {
 		f = broker.NoVersion
@@ -92,18 +95,20 @@ type excerpt string
 func (e excerpt) LogValue() slog.Value { return slog.StringValue(broker.Excerpt(string(e))) }
 
 func (s *source) Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome {
-	return s.repaired(s.Table.Repair(topic, value, mark, m))
+	value = rowValue(value)
+	return s.repaired(value, s.Table.Repair(topic, value, mark, m))
 }
 
 // merge is Repair for a half of a [Pair].
 func (s *source) merge(topic, value string, m topics.Meta, settles bool) topics.Outcome {
-	return s.repaired(s.Table.Merge(topic, value, m, settles))
+	value = rowValue(value)
+	return s.repaired(value, s.Table.Merge(topic, value, m, settles))
 }
 
-func (s *source) repaired(outcome topics.Outcome) topics.Outcome {
+func (s *source) repaired(value string, outcome topics.Outcome) topics.Outcome {
 	switch outcome {
 	case topics.Committed:
-		s.counters[broker.Repairs].Add(1)
+		s.committed(broker.Repairs, value)
 	case topics.Older:
 		s.counters[broker.Older].Add(1)
 	}

@@ -60,7 +60,7 @@ type Config struct {
 	check          bool
 
 	// Lists, see readLists.
-	symbols, existing, origin, tokenTypes, trusted, adminHost string
+	symbols, existing, private, origin, tokenTypes, trusted, adminHost string
 }
 
 // Parse reads flags, environment and file, and the files that they name. The error is
@@ -224,6 +224,9 @@ func (c *Config) readLists() error {
 	of("trust-proxy", err)
 	c.loop.Existing, err = auth.ParsePatterns(c.existing)
 	of("topics", err)
+	c.loop.Private, err = auth.ParsePrivate(c.private)
+	of("private", err)
+	c.tokens.Private = c.loop.Private
 	c.tokens.Types = strings.Split(c.tokenTypes, ",")
 	for i, typ := range c.tokens.Types {
 		c.tokens.Types[i] = strings.TrimSpace(typ)

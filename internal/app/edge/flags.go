@@ -121,7 +121,8 @@ func (c *Config) accessFlags(fs *flags.Set, tokens *auth.Config, guard *guard.Co
 	fs.StringVar(&tokens.Audience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
 	fs.StringVar(&c.tokenTypes, "jwt-type", strings.Join(auth.DefaultTypes(), ","), "`list` of what typ of a token may be, by commas, none for tokens without it; set it to at+jwt if the issuer writes that")
 	fs.DurationVar(&tokens.Leeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and edge may differ, at most 5m")
-	fs.StringVar(&tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; a token without it may have all")
+	fs.StringVar(&tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; a token without it may have all that is not private")
+	fs.StringVar(&c.private, "private", auth.DefaultPrivate, "`prefixes` of names that are private, by commas: a token has them name by name, or as its user's own, and no pattern does; no list shows them. Empty for none")
 	fs.BoolVar(&tokens.AllowNoExp, "jwt-allow-no-exp", false, "take tokens without exp, which never end")
 	fs.IntVar(&c.loop.MaxSessions, "max-sessions-per-user", 0, "connections of one user (sub), of which the newest stay; 0 is no limit. Needs tokens")
 

@@ -91,6 +91,7 @@ var metricTable = []metric{
 	{"guard_sources_forgotten_total", "Sources whose rate was forgotten because there were too many others.", "", one(func(s *scrape) uint64 { return s.guard.Forgotten })},
 
 	{"feed_ticks_total", "Ticks taken from the feed.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Ticks] })},
+	{"feed_tombstones_total", "Tombstones among the ticks and the fetched values: topics that were delisted.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Tombstones] })},
 	{"feed_unwanted_total", "Messages of topics that nobody wanted any more.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Unwanted] })},
 	{"feed_invalid_total", "Values dropped, by what is wrong with them.", "reason", func(s *scrape, to sink) {
 		for flaw := broker.Flawless + 1; flaw < broker.Flaws; flaw++ {

@@ -44,6 +44,7 @@ var mistakesOf = map[string]mistake{
 	"tick-version-field": {"a.#", "such as seq or meta.ts"},
 	"demo-symbols":       {"A,B C", `"B C"`},
 	"topics":             {"B C", "such as fx:*"},
+	"private":            {"alerts:*", "such as alerts: (without a star)"},
 	"list-topics":        {"true", "want held, source or nothing"},
 	"origin":             {"app.example.com", "want for example https://app.example.com"},
 	"jwt-secret-file":    {"/no/such", "no such file"},
