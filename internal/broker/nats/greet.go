@@ -18,8 +18,8 @@ var errNoTLS = errors.New("the server does not speak TLS")
 // returns the connection for nats.go, which is to be told to leave TLS alone (a dialer with a method
 // SkipTLSHandshake that is true). config holds the server's name. The caller sets a deadline, and closes
 // conn if there is an error.
-func greet(conn net.Conn, config *tls.Config, secure bool, take func(*wireMessage)) (*tap, error) {
-	t := newTap(conn, take)
+func greet(conn net.Conn, config *tls.Config, secure bool) (*tap, error) {
+	t := newTap(conn)
 	// Byte by byte, as what comes next may be TLS.
 	for t.end == 0 || t.in[t.end-1] != '\n' {
 		if t.end == len(t.in) {

@@ -56,10 +56,11 @@ func (g *greeter) Dial(network, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.tap, err = greet(c, g.config, g.secure, g.take); err != nil {
+	if g.tap, err = greet(c, g.config, g.secure); err != nil {
 		c.Close()
 		return nil, err
 	}
+	g.tap.deliver(g.take)
 	return g.tap, nil
 }
 
@@ -127,11 +128,11 @@ func TestGreet(t *testing.T) {
 // Who does not greet as NATS does is refused, whatever is said.
 func TestGreetRefuses(t *testing.T) {
 	for _, text := range []string{"-ERR unknown command\r\n", "INFO {\r\n", "HTTP/1.1 400 Bad Request\r\n", strings.Repeat("INFO ", tapBuffer)} {
-		if _, err := greet(&stream{Reader: strings.NewReader(text)}, nil, false, nil); !errors.Is(err, errWire) {
+		if _, err := greet(&stream{Reader: strings.NewReader(text)}, nil, false); !errors.Is(err, errWire) {
 			t.Errorf("%.40q: %v", text, err)
 		}
 	}
-	if _, err := greet(&stream{Reader: strings.NewReader("INFO {}")}, nil, false, nil); !errors.Is(err, io.EOF) {
+	if _, err := greet(&stream{Reader: strings.NewReader("INFO {}")}, nil, false); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 }

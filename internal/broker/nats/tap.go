@@ -9,6 +9,8 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 const (
@@ -27,7 +29,8 @@ var errWire = errors.New("the server sends what is no NATS")
 // wireMessage is a message of a subscription of the tap. All of it is parts of a buffer, good until take
 // returns.
 type wireMessage struct {
-	sub     int // Number of the subscription.
+	sub     int  // Number of the subscription.
+	fresh   bool // It is the first since something was read.
 	subject []byte
 	reply   []byte
 	header  []byte // With its first line; nil if there is none.
@@ -45,7 +48,7 @@ type wireMessage struct {
 // that has too much to write ends the connection. nats.go is to be told of no deadlines for reading.
 type tap struct {
 	net.Conn
-	take func(*wireMessage) // Set before the first Read, and called by it alone.
+	take atomic.Pointer[func(*wireMessage)] // Called by Read alone.
 
 	in   []byte // Read, and not passed on yet: in[at:end].
 	at   int
@@ -55,18 +58,26 @@ type tap struct {
 	skip int  // Bytes that are left out: what was taken, and the rest of a long message.
 	m    wireMessage
 
-	mu sync.Mutex // Held while writing.
+	timeout time.Duration // Of a write; 0 is none.
+	mu      sync.Mutex    // Held while writing.
 }
 
 // newTap returns a connection for nats.go. conn is what it would have without, greeting included.
-func newTap(conn net.Conn, take func(*wireMessage)) *tap {
-	return &tap{Conn: conn, take: take, in: make([]byte, tapBuffer)}
-}
+func newTap(conn net.Conn) *tap { return &tap{Conn: conn, in: make([]byte, tapBuffer)} }
 
-// Write implements net.Conn for nats.go. A write is of whole commands.
+// deliver says who takes messages. It is to be called before anything is subscribed.
+func (t *tap) deliver(take func(*wireMessage)) { t.take.Store(&take) }
+
+// Write implements net.Conn for nats.go, and is for commands about subscriptions of the tap. A write is of
+// whole commands.
 func (t *tap) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.timeout > 0 {
+		if err := t.Conn.SetWriteDeadline(time.Now().Add(t.timeout)); err != nil {
+			return 0, err
+		}
+	}
 	return t.Conn.Write(p)
 }
 
@@ -102,6 +113,7 @@ func (t *tap) Read(p []byte) (int, error) {
 		}
 		n, err := t.Conn.Read(t.in[t.end:])
 		t.end += n
+		t.m.fresh = true
 		if err != nil && n == 0 {
 			return 0, err // It is told again by the next read.
 		}
@@ -167,7 +179,12 @@ func (t *tap) next() error {
 			t.m.header = body[:header]
 		}
 		t.skip = i + whole + len("\r\n")
-		t.take(&t.m)
+		take := t.take.Load()
+		if take == nil {
+			return fmt.Errorf("%w: a message that nobody has asked for", errWire)
+		}
+		(*take)(&t.m)
+		t.m.fresh = false
 	}
 }
 

@@ -31,7 +31,8 @@ func (s *stream) Write(p []byte) (int, error) { return s.wrote.Write(p) }
 // tapped reads a stream to its end, and returns what was taken, what nats.go got, and why it ended.
 func tapped(r io.Reader, each int) (taken []string, passed string, err error) {
 	var out strings.Builder
-	t := newTap(&stream{Reader: r}, func(m *wireMessage) {
+	t := newTap(&stream{Reader: r})
+	t.deliver(func(m *wireMessage) {
 		taken = append(taken, fmt.Sprintf("%d %s %s %q %.20q %d", m.sub, m.subject, m.reply, m.header, m.payload, m.size))
 		fmt.Fprintf(&out, "<%d>", m.sub)
 	})
@@ -105,7 +106,8 @@ func TestTapUnderNATS(t *testing.T) {
 	var own *tap
 	nc, err := natsgo.Connect(s.ClientURL(), natsgo.NoReconnect(), natsgo.SetCustomDialer(dialFunc(func(network, addr string) (net.Conn, error) {
 		c, err := net.Dial(network, addr)
-		own = newTap(c, func(m *wireMessage) { seen[m.sub]++ })
+		own = newTap(c)
+		own.deliver(func(m *wireMessage) { seen[m.sub]++ })
 		return own, err
 	})))
 	if err != nil {
@@ -170,7 +172,8 @@ func BenchmarkTap(b *testing.B) {
 	}
 	n := 0
 	loop := &again{text: text.Bytes(), left: b.N * text.Len() / 1000}
-	t := newTap(&stream{Reader: loop}, func(m *wireMessage) { n += m.sub & 1 })
+	t := newTap(&stream{Reader: loop})
+	t.deliver(func(m *wireMessage) { n += m.sub & 1 })
 	b.ReportAllocs()
 	b.ResetTimer()
 	if _, err := t.Read(make([]byte, 1)); err != io.EOF {
