@@ -18,6 +18,10 @@ var rigs = []rig{
 	{"redis sentinel", redisSentinel},
 	{"redis cluster", redisCluster},
 	{"two redis", pairOfRedis},
+	{"nats", natsCore},
+	{"nats stream", natsStreams},
+	{"nats stream, Debian", natsOnDebian},
+	{"nats stream, three servers", natsThree},
 }
 
 // rig is one way to set up a broker.

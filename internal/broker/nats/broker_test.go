@@ -99,7 +99,7 @@ func TestBroker(t *testing.T) {
 }
 
 func streamRig(t *testing.T, direct bool) *brokertest.Rig {
-	s, o := startServer(t, t.TempDir(), -1)
+	s, _ := startServer(t, t.TempDir(), -1)
 	nc := dialServer(t, s)
 	js := makeStream(t, nc, direct)
 	g := newGate(t, s.Addr().String())
@@ -125,12 +125,11 @@ func streamRig(t *testing.T, direct bool) *brokertest.Rig {
 		},
 		Without: map[string]string{"forbidden": "the stream is permitted as a whole; what is forbidden of its values is in TestForbiddenValue"},
 	}
-	_ = o
 	return rig
 }
 
 func coreRig(t *testing.T, options string) *brokertest.Rig {
-	s, o := startServer(t, "", -1)
+	s, _ := startServer(t, "", -1)
 	g := newGate(t, s.Addr().String())
 	rig := &brokertest.Rig{
 		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?mode=core%s", secret, g.listener.Addr(), options), Timeout: 5 * time.Second},
@@ -148,14 +147,7 @@ func coreRig(t *testing.T, options string) *brokertest.Rig {
 			t.Error(err)
 		}
 	}
-	if options == "" {
-		rig.Forbid = func(topic string) func() {
-			permit(t, s, o, nil, []string{topic})
-			return func() { permit(t, s, o, nil, nil) }
-		}
-	} else {
-		rig.Without["forbidden"] = "the subjects of all topics are permitted as one"
-	}
+	rig.Without["forbidden"] = "nobody holds values without a stream; TestForbiddenTopic has it"
 	for _, name := range []string{"snapshot", "heard is stored", "many topics", "outage", "wanted during an outage", "wanted again",
 		"fates", "two publishers", "any sequence of two publishers", "without versions", "tombstones", "one topic in a batch", "many topics in a batch",
 		"sees no older value", "retries"} {

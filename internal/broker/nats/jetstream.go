@@ -53,11 +53,12 @@ type streamLink struct {
 	getter getter
 	probes probes
 
-	number  uint64       // Of the newest message of the consumer. Of the reader.
-	at      int64        // When something was read last. Of the reader.
-	over    bool         // The link has ended: what was read and not taken is not taken any more. Of source.mu.
-	alive   atomic.Int64 // When the consumer was heard last, in Unix milliseconds.
-	emptied uint64       // How many messages the stream had when it was looked at last.
+	consumer string       // Its name.
+	number   uint64       // Of the newest message of the consumer. Of the reader.
+	at       int64        // When something was read last. Of the reader.
+	over     bool         // The link has ended: what was read and not taken is not taken any more. Of source.mu.
+	alive    atomic.Int64 // When the consumer was heard last, in Unix milliseconds.
+	emptied  uint64       // How many messages the stream had when it was looked at last.
 }
 
 func newStreamLink(s *source, c *conn, stream string) *streamLink {
@@ -95,6 +96,7 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 	if err != nil {
 		return err
 	}
+	defer l.leave()
 	up(l.c.ConnectedAddr(), "jetstream "+l.stream)
 	if pending == 0 {
 		l.s.arrive(info.State.Last)
@@ -130,14 +132,22 @@ func (l *streamLink) consume(ctx context.Context, inbox string, from uint64) (pe
 		"config": map[string]any{
 			"deliver_subject": inbox, "deliver_policy": "by_start_sequence", "opt_start_seq": from, "ack_policy": "none",
 			"replay_policy": "instant", "flow_control": true, "idle_heartbeat": l.heartbeat().Nanoseconds(),
-			"mem_storage": true, "num_replicas": 1, "inactive_threshold": (30 * time.Second).Nanoseconds(),
+			"mem_storage": true, "num_replicas": 1, "inactive_threshold": (5 * time.Second).Nanoseconds(),
 		},
 	}
 	var answer struct {
+		Name    string `json:"name"`
 		Pending uint64 `json:"num_pending"`
 	}
 	err = l.s.ask(ctx, l.c, "CONSUMER.CREATE."+l.stream, request, &answer)
+	l.consumer = answer.Name
 	return answer.Pending, err
+}
+
+// leave has the server end the consumer now, where there is a connection still.
+func (l *streamLink) leave() {
+	_ = l.c.Publish(api+"CONSUMER.DELETE."+l.stream+"."+l.consumer, nil)
+	_ = l.c.FlushTimeout(100 * time.Millisecond)
 }
 
 // heartbeat is how often a consumer says that there is nothing.
