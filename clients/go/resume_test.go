@@ -144,11 +144,26 @@ func TestParked(t *testing.T) {
 	}
 }
 
+// A hello that does not come ends the connection and not the client.
+func TestNoHello(t *testing.T) {
+	leaks(t)
+	s := newStandin(t)
+	sub := subscribe(t, quick(t, s.url, Options{HandshakeTimeout: 50 * time.Millisecond}), "A")
+	next(t, sub, "no hello", func(u Update) bool { return u.State == Reconnecting && strings.Contains(u.Reason, "silent") })
+	select {
+	case p := <-s.peers:
+		close(p.ended)
+	case <-time.After(patience):
+		t.Error("it does not come back")
+	}
+}
+
 // What is no message of the protocol, is too long, or does not come, ends the connection and not the client.
 func TestBadEdges(t *testing.T) {
 	leaks(t)
 	s := newStandin(t)
-	sub := subscribe(t, quick(t, s.url, Options{HandshakeTimeout: 200 * time.Millisecond}), "A")
+	// Until the test accepts the next connection, nothing new is told: it would take the place of what was told of the last.
+	sub := subscribe(t, quick(t, s.url, Options{HandshakeTimeout: patience}), "A")
 	const hello = `{"t":"hello","v":1,"conn":"1","interval":500,"heartbeat":%d,"max_topics":1}`
 	for what, hellos := range map[string][2]string{
 		"no hello":        {`{"t":"heartbeat"}`, "did not begin with hello"},

@@ -14,20 +14,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// go-redis has a line for each failed dial, and there are many here.
-func init() { redis.SetLogger(silence{}) }
-
-type silence struct{}
-
-func (silence) Printf(context.Context, string, ...any) {}
-
 // publishers are those of topicsInAll topics. Each tick has a number, seq, that rises by one
-// within its topic, and is set and published in one transaction. Who is not answered
-// writes the same tick again, until it is.
+// within its topic. Who is not answered writes the same tick again, until it is.
 //
 // The loud topics tick all the time. The quiet ones tick when a test says so, and not
 // again: what an edge has missed of them it must fetch.
@@ -77,7 +67,7 @@ func (p *publishers) run(ctx context.Context, stop <-chan struct{}) {
 	}
 }
 
-// tick publishes the next tick of each topic, and returns when Redis has taken all. On
+// tick publishes the next tick of each topic, and returns when the broker has taken all. On
 // every attempt the commands of first go before the ticks, in the same transaction:
 // nobody can see the ones without the others.
 func (p *publishers) tick(ctx context.Context, topics []int, first ...[]any) error {
@@ -85,12 +75,8 @@ func (p *publishers) tick(ctx context.Context, topics []int, first ...[]any) err
 	for i, topic := range topics {
 		values[i] = fmt.Sprintf(`{"p":%d.5,"seq":%d}`, topic, p.seq[topic].Add(1))
 	}
-	write := p.transaction
-	if p.up.sharded {
-		write = p.scripts
-	}
 	for {
-		err := write(ctx, topics, values, first)
+		err := p.up.write(ctx, topics, values, first)
 		if err == nil {
 			return nil
 		}
@@ -102,50 +88,10 @@ func (p *publishers) tick(ctx context.Context, topics []int, first ...[]any) err
 	}
 }
 
-func (p *publishers) transaction(ctx context.Context, topics []int, values []string, first [][]any) error {
-	_, err := p.up.client.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-		for _, command := range first {
-			tx.Do(ctx, command...)
-		}
-		for i, topic := range topics {
-			tx.Set(ctx, p.up.key(topic), values[i], 0)
-			if p.up.stream != "" {
-				tx.XAdd(ctx, &redis.XAddArgs{Stream: p.up.stream, Values: []any{"topic", topicName(topic), "value", values[i]}})
-			} else {
-				tx.Publish(ctx, p.up.channel(topic), values[i])
-			}
-		}
-		return nil
-	})
-	return err
-}
-
-// scripts are the transactions of a cluster, one for each tick.
-func (p *publishers) scripts(ctx context.Context, topics []int, values []string, _ [][]any) error {
-	const script = `redis.call('SET',KEYS[1],ARGV[1]) return redis.call('SPUBLISH',KEYS[2],ARGV[1])`
-	client := p.up.client.(*redis.ClusterClient)
-	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for i, topic := range topics {
-			pipe.Eval(ctx, script, []string{p.up.key(topic), p.up.channel(topic)}, values[i])
-		}
-		return nil
-	})
-	if err != nil {
-		client.ReloadState(ctx) // From a primary that is dead, go-redis does not go on to the new one.
-	}
-	return err
-}
-
-// stored is the number that Redis holds of a topic.
-func (p *publishers) stored(topic int) (uint64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	value, err := p.up.client.Get(ctx, p.up.key(topic)).Bytes()
-	if err != nil {
-		return 0, err
-	}
+// seqIn is the number of a value.
+func seqIn(value []byte) (uint64, error) {
 	var v struct{ Seq uint64 }
-	err = json.Unmarshal(value, &v)
+	err := json.Unmarshal(value, &v)
 	return v.Seq, err
 }
 
@@ -161,6 +107,7 @@ type listener struct {
 	opening []string       // Types of the first messages.
 	updates int
 	feeds   []feedNotice
+	stale   []staleNotice
 	beat    string        // The state of the feed in the newest heartbeat.
 	at      time.Time     // When the newest frame came.
 	silence time.Duration // The longest time between two frames.
@@ -178,6 +125,9 @@ func (n feedNotice) String() string {
 	const form = "15:04:05.000"
 	return fmt.Sprintf("%s at %s since %s", n.state, n.at.UTC().Format(form), n.since.UTC().Format(form))
 }
+
+// staleNotice is what was said of a topic that is stale.
+type staleNotice struct{ topic, code int }
 
 const openingMax = 6
 
@@ -208,6 +158,8 @@ func (l *listener) take(frame []byte, err error) error {
 	var m struct {
 		T, State, Feed string
 		Since          int64
+		Code           int
+		Topics         json.RawMessage // A number in an ack.
 		D              []struct {
 			S string
 			V struct{ Seq uint64 }
@@ -232,6 +184,13 @@ func (l *listener) take(frame []byte, err error) error {
 		l.updates++
 	case "heartbeat":
 		l.beat = m.Feed
+	case "stale":
+		var names []string
+		_ = json.Unmarshal(m.Topics, &names)
+		for _, name := range names {
+			topic, _ := strconv.Atoi(name[1:])
+			l.stale = append(l.stale, staleNotice{topic, m.Code})
+		}
 	case "feed":
 		l.feeds = append(l.feeds, feedNotice{m.State, time.UnixMilli(m.Since), now})
 	}

@@ -89,7 +89,7 @@ func networkLost(t *testing.T) (*upstream, func(*faultRun)) {
 	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Protocol: 2, DisableIdentity: true, MaxRetries: -1})
 	t.Cleanup(func() { client.Close() })
 	redistest.Eventually(t, "redis-server answers", func() bool { return client.Ping(t.Context()).Err() == nil })
-	return &upstream{url: "redis://" + redisIP + ":6379", client: client}, func(r *faultRun) {
+	return &upstream{url: "redis://" + redisIP + ":6379", target: &redisTarget{client: client}}, func(r *faultRun) {
 		there("rule", "add", "pref", "1", "from", edgeIP, "blackhole")
 		there("rule", "add", "pref", "2", "to", edgeIP, "blackhole")
 		r.tick(quiet())

@@ -9,10 +9,13 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"tickedge/internal/broker/redis/redistest"
 )
 
 // relay passes connections on to a Redis, or to what else is at an address, until it is told not to.
@@ -21,7 +24,9 @@ type relay struct {
 	listener *net.TCPListener
 	// passing is held for writing while nothing may pass.
 	passing  sync.RWMutex
-	dropping bool // The test's own.
+	dropping bool // The test's own, as is holding.
+	holding  bool
+	waiting  atomic.Int32 // Parts of connections that may not pass.
 
 	mu       sync.Mutex
 	to       string
@@ -53,6 +58,7 @@ func newRelay(t *testing.T, to string) *relay {
 		if r.dropping {
 			r.heal()
 		}
+		r.release()
 		listener.Close()
 		r.cut()
 		wg.Wait()
@@ -60,7 +66,8 @@ func newRelay(t *testing.T, to string) *relay {
 	return r
 }
 
-func (r *relay) url() string { return "redis://" + r.listener.Addr().String() }
+func (r *relay) url() string  { return "redis://" + r.addr() }
+func (r *relay) addr() string { return r.listener.Addr().String() }
 
 // pass passes one connection on, both ways, until an end of it closes.
 func (r *relay) pass(edge *net.TCPConn) {
@@ -87,7 +94,7 @@ func (r *relay) pass(edge *net.TCPConn) {
 	var wg sync.WaitGroup
 	for _, way := range [][2]net.Conn{{edge, redis}, {redis, edge}} {
 		wg.Go(func() {
-			_, _ = io.Copy(gated{way[1], &r.passing}, way[0]) // Whatever ended it ends the other way too.
+			_, _ = io.Copy(gated{way[1], r}, way[0]) // Whatever ended it ends the other way too.
 			way[0].Close()
 			way[1].Close()
 		})
@@ -98,13 +105,31 @@ func (r *relay) pass(edge *net.TCPConn) {
 // gated is a writer that waits while nothing may pass.
 type gated struct {
 	io.Writer
-	gate *sync.RWMutex
+	relay *relay
 }
 
 func (g gated) Write(b []byte) (int, error) {
-	g.gate.RLock()
-	defer g.gate.RUnlock()
+	g.relay.waiting.Add(1)
+	defer g.relay.waiting.Add(-1)
+	g.relay.passing.RLock()
+	defer g.relay.passing.RUnlock()
 	return g.Writer.Write(b)
+}
+
+// hold keeps what is on its way from now on, until release, and returns when there is something.
+func (r *relay) hold() {
+	r.t.Helper()
+	r.passing.Lock()
+	r.holding = true
+	redistest.Eventually(r.t, "something is on its way", func() bool { return r.waiting.Load() > 0 })
+}
+
+// release passes on what was held, if anything is.
+func (r *relay) release() {
+	if r.holding {
+		r.holding = false
+		r.passing.Unlock()
+	}
 }
 
 // refuse closes each new connection at once, until admit.

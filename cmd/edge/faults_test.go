@@ -9,15 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"tickedge/internal/broker/redis/redistest"
 )
 
 var longFaults = flag.Bool("long-faults", false, "faults that last as long as an operator's, 10 s and not 3 s, and no patience with the machine: it has to be quiet")
@@ -47,19 +42,34 @@ func slack() time.Duration {
 type fault struct {
 	name string
 	told notice
-	// lossy holds if Redis may forget ticks that it has handed out. Only versions keep
+	// lossy holds if the broker may forget ticks that it has handed out. Only versions keep
 	// rows from going back then.
 	lossy bool
-	// gapless holds if an edge can know that it has missed nothing.
-	gapless bool
+	// gaps are what an edge counts.
+	gaps gaps
+	// forgotten holds if nobody knows the values of what was missed. Topics are stale then, until they tick.
+	forgotten bool
 	// second are flags of the second edge, beside those for versions.
 	second []string
 	// moreTime is what docs/FEED.md grants on top of currentWithin.
 	moreTime time.Duration
-	// prepare starts a Redis. strike does the harm, has the quiet topics tick while the
+	// long holds if it is done with -long-faults alone, as others cover most of it.
+	long bool
+	// prepare starts a broker. strike does the harm, has the quiet topics tick while the
 	// edges can't hear it, and returns when the harm is over.
 	prepare func(t *testing.T) (up *upstream, strike func(*faultRun))
+	// why says in place of prepare why there is nothing to do.
+	why string
 }
+
+// gaps are what an edge counts of a fault.
+type gaps uint8
+
+const (
+	someGaps gaps = iota // It may have missed something.
+	gapless              // It can know that it has missed nothing.
+	anyGaps              // It depends on where the edge is connected.
+)
 
 // notice is what clients are told of a fault.
 type notice uint8
@@ -70,61 +80,39 @@ const (
 	atLength                // That it is down, and up again.
 )
 
-// clusterTime is what a cluster may take longer: its nodes are asked who owns what.
-const clusterTime = 6 * time.Second
-
-var byPattern = []string{"-redis-mode", "pattern"}
-
-var faults = []fault{
-	{name: "restart with its data", told: atLength, prepare: restartKept},
-	{name: "restart without its data", told: atLength, second: byPattern, prepare: restartEmpty},
-	{name: "connections killed", told: inPassing, second: byPattern, prepare: connectionsKilled},
-	{name: "output buffer limit", told: inPassing, second: byPattern, prepare: outputBufferLimit},
-	{name: "frozen", told: atLength, prepare: frozen},
-	{name: "packets dropped", told: atLength, second: byPattern, prepare: packetsDropped},
-	{name: "stream, connections killed", told: inPassing, gapless: true, prepare: readersKilled},
-	{name: "stream, trimmed", told: atLength, prepare: streamTrimmed},
-	{name: "sentinel, primary frozen", told: atLength, lossy: true, prepare: primaryFrozen},
-	{name: "sentinel, primary killed", told: atLength, lossy: true, prepare: primaryKilled},
-	{name: "cluster, primary killed", told: atLength, lossy: true, moreTime: clusterTime, prepare: shardKilled},
-	{name: "cluster, failover", told: nothing, moreTime: clusterTime, prepare: shardHandedOver},
-	{name: "cluster, slots moved", told: nothing, moreTime: clusterTime, prepare: slotsMoved},
-}
-
 // After a fault every client holds the newest value of each of its topics within the
 // time that is documented, and none has seen a value go back. During the fault clients
 // hear something at least once a second or so, and are told that the feed is down.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	for _, f := range faults {
+	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
+			if t.Parallel(); f.long && !*longFaults {
+				t.Skip("with -long-faults alone")
+			}
 			f.run(t)
 		})
 	}
 }
 
-// upstream is the Redis of one fault, or several that are one.
+// upstream is the broker of one fault.
 type upstream struct {
-	url    string // The edges' way to it.
-	client redis.UniversalClient
-	flags  []string // More flags of the edges.
-	stream string   // Its key, if ticks go into one.
-	// sharded holds for a cluster: channels are those of SPUBLISH, in their keys' slots.
-	sharded bool
+	target
+	url   string   // The edges' way to it.
+	flags []string // More flags of the edges.
 }
 
-func (u *upstream) channel(topic int) string { return "channel:prices:" + u.inName(topic) }
-func (u *upstream) key(topic int) string     { return "price:" + u.inName(topic) }
-
-func (u *upstream) inName(topic int) string {
-	if u.sharded {
-		return "{" + topicName(topic) + "}"
-	}
-	return topicName(topic)
+// target is how publishers reach a broker. It is not what is under test, but for a broker that
+// only our publisher makes whole.
+type target interface {
+	// write writes values of topics once, all of them or, with an error, some. The commands of first
+	// go before them in the same transaction.
+	write(ctx context.Context, topics []int, values []string, first [][]any) error
+	// stored is the number that the broker holds of a topic. It is false if the broker holds nothing.
+	stored(ctx context.Context, topic int) (seq uint64, held bool, err error)
 }
 
-// faultRun is one fault, two edges on its Redis, one of which knows versions, and the
+// faultRun is one fault, two edges on its broker, one of which knows versions, and the
 // clients of both.
 type faultRun struct {
 	t          *testing.T
@@ -149,7 +137,7 @@ func (f *fault) run(t *testing.T) {
 	all := every(1, 0)
 	r.tick(all)
 	for i, flags := range [][]string{nil, append(f.second, "-tick-version-field", "seq")} {
-		flags = slices.Concat([]string{"-redis", up.url, "-feed-timeout", faultTimeout.String(), "-heartbeat", beat.String()}, up.flags, flags)
+		flags = slices.Concat([]string{"-source", up.url, "-feed-timeout", faultTimeout.String(), "-heartbeat", beat.String()}, up.flags, flags)
 		e := start(t, flags...)
 		r.edges = append(r.edges, e)
 		for client := range clientsPerEdge {
@@ -169,6 +157,9 @@ func (f *fault) run(t *testing.T) {
 	r.struck = time.Now()
 	strike(r)
 	healed := time.Now()
+	if f.forgotten {
+		r.forgotten()
+	}
 	took := r.eventually("quiet topics are current", healed, currentWithin+f.moreTime, func() bool { return r.current(quiet()) })
 	if f.told != nothing {
 		r.toldUp(healed)
@@ -178,7 +169,7 @@ func (f *fault) run(t *testing.T) {
 	r.stored(all)
 	r.eventually("all topics are current", time.Now(), 2*time.Second, func() bool { return r.current(all) })
 	for i, e := range r.edges {
-		if now := sum(t, e, "edge_feed_gaps_total"); now > gaps[i] == f.gapless {
+		if now := sum(t, e, "edge_feed_gaps_total"); f.gaps != anyGaps && now > gaps[i] == (f.gaps == gapless) {
 			t.Errorf("edge_feed_gaps_total is %v, and was %v before the fault", now, gaps[i])
 		}
 	}
@@ -196,7 +187,7 @@ func (r *faultRun) listen(edge, first int) *listener {
 	return l
 }
 
-// tick has topics tick once, and returns when Redis has taken it.
+// tick has topics tick once, and returns when the broker has taken it.
 func (r *faultRun) tick(topics []int, first ...[]any) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -271,16 +262,18 @@ func (r *faultRun) missing() string {
 	return b.String()
 }
 
-// stored demands that Redis holds what was published last.
+// stored demands that the broker holds what was published last, unless it holds nothing of any topic.
 func (r *faultRun) stored(topics []int) {
 	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	for _, topic := range topics {
-		seq, err := r.publishers.stored(topic)
+		seq, held, err := r.publishers.up.stored(ctx, topic)
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if want := r.publishers.seq[topic].Load(); seq != want {
-			r.t.Errorf("Redis holds %d of %s, the last that was published is %d", seq, topicName(topic), want)
+		if want := r.publishers.seq[topic].Load(); held && seq != want {
+			r.t.Errorf("the broker holds %d of %s, the last that was published is %d", seq, topicName(topic), want)
 		}
 	}
 }
@@ -303,210 +296,5 @@ func (r *faultRun) toldDown() {
 			r.t.Errorf("a new client's first messages are %v; the first about the feed is %v", l.opening, l.feeds[0])
 		}
 		l.mu.Unlock()
-	}
-}
-
-// toldUp waits until all clients know that the feed is up again.
-func (r *faultRun) toldUp(healed time.Time) {
-	r.t.Helper()
-	r.eventually("all clients were told that the feed is up", healed, currentWithin+r.fault.moreTime+time.Second, func() bool {
-		return r.each(func(l *listener) bool {
-			if len(l.feeds) == 0 {
-				return false
-			}
-			last := l.feeds[len(l.feeds)-1]
-			return last.state == "up" && r.sinceStruck(last)
-		})
-	})
-}
-
-// sinceStruck reports whether a change is one that the fault made, in whole milliseconds.
-func (r *faultRun) sinceStruck(n feedNotice) bool {
-	return !n.since.Before(r.struck.Truncate(time.Millisecond)) && !n.since.After(n.at)
-}
-
-// each reports whether ok holds for all clients.
-func (r *faultRun) each(ok func(*listener) bool) bool {
-	for _, l := range r.listeners {
-		l.mu.Lock()
-		holds := ok(l)
-		l.mu.Unlock()
-		if !holds {
-			return false
-		}
-	}
-	return true
-}
-
-// eachOf is each for the clients of one edge.
-func (r *faultRun) eachOf(versioned bool, ok func(*listener) bool) bool {
-	return r.each(func(l *listener) bool { return l.versioned != versioned || ok(l) })
-}
-
-// judge looks at what has to hold all the time, and returns the longest time that a
-// client was without a frame.
-func (r *faultRun) judge() (silence time.Duration) {
-	r.t.Helper()
-	// A heartbeat is due at the first visit after its time, and visits are half a
-	// second apart.
-	most := beat + 500*time.Millisecond + time.Second + 2*r.late.get()
-	if !*longFaults {
-		most += 2*time.Second + 2*r.late.get() // The edge is late too, and so are its clients.
-	}
-	for i, l := range r.listeners {
-		l.mu.Lock()
-		if l.failure != nil {
-			r.t.Errorf("client %d: %v", i, l.failure)
-		}
-		if l.versioned || !r.fault.lossy {
-			for _, row := range l.back {
-				r.t.Errorf("client %d saw %s", i, row)
-			}
-		}
-		if l.silence > most {
-			r.t.Errorf("client %d was without a frame for %v, want at most %v", i, l.silence, most)
-		}
-		silence = max(silence, l.silence)
-		l.mu.Unlock()
-	}
-	return silence
-}
-
-// gaps is edge_feed_gaps_total of each edge.
-func (r *faultRun) gaps() (gaps []float64) {
-	for _, e := range r.edges {
-		gaps = append(gaps, sum(r.t, e, "edge_feed_gaps_total"))
-	}
-	return gaps
-}
-
-// sum adds up a metric over its labels.
-func sum(t *testing.T, e *edge, name string) (total float64) {
-	t.Helper()
-	_, body := e.get("/metrics")
-	found := false
-	for line := range strings.Lines(body) {
-		rest, ok := strings.CutPrefix(line, name)
-		if !ok || rest[0] != ' ' && rest[0] != '{' {
-			continue
-		}
-		v, err := strconv.ParseFloat(strings.TrimSpace(rest[strings.LastIndexByte(rest, ' '):]), 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		total, found = total+v, true
-	}
-	if !found {
-		t.Fatalf("no metric %s", name)
-	}
-	return total
-}
-
-// standalone is a server that publishers reach directly, and edges by url.
-func standalone(t *testing.T, s *redistest.Server, url string) *upstream {
-	client := redis.NewClient(&redis.Options{
-		Addr: s.Addr(), Protocol: 2, DisableIdentity: true, MaxRetries: -1, DialerRetries: 1,
-		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
-	})
-	t.Cleanup(func() { client.Close() })
-	return &upstream{url: url, client: client}
-}
-
-func restartKept(t *testing.T) (*upstream, func(*faultRun)) {
-	// What is not in the file is not handed out either.
-	return restart(t, redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--dir", t.TempDir()))
-}
-
-func restartEmpty(t *testing.T) (*upstream, func(*faultRun)) { return restart(t, redistest.Start(t)) }
-
-func restart(t *testing.T, s *redistest.Server) (*upstream, func(*faultRun)) {
-	relay := newRelay(t, s.Addr())
-	return standalone(t, s, relay.url()), func(r *faultRun) {
-		relay.refuse() // So that the edges can't be there before the ticks that they are to miss.
-		s.Kill()
-		r.toldDown()
-		if *longFaults {
-			r.lasts()
-		}
-		s.Start()
-		r.tick(quiet())
-		relay.admit()
-	}
-}
-
-func connectionsKilled(t *testing.T) (*upstream, func(*faultRun)) {
-	s := redistest.Start(t)
-	return standalone(t, s, s.URL()), func(r *faultRun) {
-		r.tick(quiet(), []any{"CLIENT", "KILL", "TYPE", "pubsub"})
-	}
-}
-
-// Redis cuts off subscribers that do not take their messages fast enough.
-func outputBufferLimit(t *testing.T) (*upstream, func(*faultRun)) {
-	s := redistest.Start(t, "--client-output-buffer-limit", "pubsub 1mb 0 0")
-	up := standalone(t, s, s.URL())
-	return up, func(r *faultRun) {
-		flood := strings.Repeat("x", 2<<20)
-		var first [][]any
-		for edge := range r.edges { // They have different topics.
-			first = append(first, []any{"PUBLISH", up.channel(edge * topicsPerClient), flood})
-		}
-		r.tick(quiet(), first...)
-	}
-}
-
-func frozen(t *testing.T) (*upstream, func(*faultRun)) {
-	s := redistest.Start(t)
-	return standalone(t, s, s.URL()), func(r *faultRun) {
-		s.Freeze()
-		defer s.Thaw() // If the test fails, too.
-		// Redis finds the ticks in its sockets when it goes on, and the edges gone.
-		var ticked sync.WaitGroup
-		ticked.Go(func() { r.tick(quiet()) })
-		r.toldDown()
-		r.lasts()
-		s.Thaw()
-		ticked.Wait()
-	}
-}
-
-func packetsDropped(t *testing.T) (*upstream, func(*faultRun)) {
-	s := redistest.Start(t)
-	relay := newRelay(t, s.Addr())
-	return standalone(t, s, relay.url()), func(r *faultRun) {
-		relay.drop()
-		r.tick(quiet())
-		r.toldDown()
-		r.lasts()
-		relay.heal()
-	}
-}
-
-func stream(t *testing.T, s *redistest.Server, url string) *upstream {
-	up := standalone(t, s, url)
-	up.stream = "ticks"
-	up.flags = []string{"-redis-mode", "stream", "-redis-stream", up.stream}
-	return up
-}
-
-// Who reads a stream goes on where it was.
-func readersKilled(t *testing.T) (*upstream, func(*faultRun)) {
-	s := redistest.Start(t)
-	return stream(t, s, s.URL()), func(r *faultRun) {
-		r.tick(quiet(), []any{"CLIENT", "KILL", "TYPE", "normal"}) // All but the own connection.
-	}
-}
-
-// Entries that the edges have not read yet are gone when they come back.
-func streamTrimmed(t *testing.T) (*upstream, func(*faultRun)) {
-	s := redistest.Start(t)
-	relay := newRelay(t, s.Addr())
-	up := stream(t, s, relay.url())
-	return up, func(r *faultRun) {
-		relay.cut()
-		r.toldDown()
-		r.tick(quiet())
-		s.Do("XTRIM", up.stream, "MAXLEN", 0)
-		relay.admit()
 	}
 }

@@ -36,7 +36,15 @@ const patience = redistest.Patience
 // binary is the edge under test, built once.
 var binary string
 
+// roles are what this program is in a process that a test has started, by the variable of the environment that asks for it.
+var roles = make(map[string]func(job string) (code int))
+
 func TestMain(m *testing.M) {
+	for env, play := range roles {
+		if job := os.Getenv(env); job != "" {
+			os.Exit(play(job))
+		}
+	}
 	flag.Parse()
 	runMore()
 	os.Exit(testMain(m))

@@ -3,12 +3,15 @@
 package redis
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"strconv"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"tickedge/internal/broker"
+	"tickedge/internal/topics"
 )
 
 // try writes ticks once, and sets the fate of each. again says that they may have been written
@@ -24,6 +27,9 @@ func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) er
 		if n > 0 {
 			i += n
 			continue
+		}
+		if err == nil {
+			err = broker.CheckTick(ticks[i])
 		}
 		if ticks[i].Fate = broker.Taken; err != nil {
 			ticks[i].Fate = broker.Flawed
@@ -103,6 +109,8 @@ const (
 	fenceEnd     = " end\nreturn fates"
 )
 
+var errTopic = errors.New("the topic is not valid: want " + topics.NameRule)
+
 // fencedMax bounds the ticks of one script. Redis serves nobody else meanwhile.
 const fencedMax = 100
 
@@ -123,8 +131,8 @@ func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks
 	for n < min(most, len(ticks)) && ticks[n].Ver != 0 {
 		t := ticks[n]
 		value, flaw := broker.Stamp(t.Value, t.Ver)
-		if flaw != nil {
-			err = flaw
+		if flaw != nil || !topics.ValidName(t.Topic) {
+			err = cmp.Or(flaw, errTopic)
 			break
 		}
 		to := p.channel.name(t.Topic)
