@@ -4,6 +4,7 @@ package nats
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -17,12 +18,14 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"tickedge/internal/broker"
+	"tickedge/internal/panics"
 )
 
 // conn is one connection to one server. It is never repaired: whatever fails ends it. What the server
 // says of it comes on channels, in goroutines of nats.go.
 type conn struct {
 	*natsgo.Conn
+	tap    *tap
 	failed chan error // Has why the connection has to end, once.
 	lame   chan struct{}
 	denied func(subject string, publish bool) // A subject is not permitted.
@@ -40,14 +43,11 @@ func (u *upstream) dial(ctx context.Context, name string, denied func(subject st
 	o := natsgo.GetDefaultOptions()
 	o.Servers, o.Name, o.AllowReconnect, o.IgnoreDiscoveredServers = u.servers, name, false, true
 	o.Timeout, o.FlusherTimeout, o.PingInterval, o.MaxPingsOut = u.timeout, u.timeout, max(u.timeout/3, 10*time.Millisecond), 3
-	o.CustomDialer = dialer{ctx, u.timeout}
+	o.CustomDialer, o.SkipHostLookup = &dialer{ctx, u.timeout, secure, u.secure, c}, true // Certificates have names.
 	o.AsyncErrorCB = func(_ *natsgo.Conn, sub *natsgo.Subscription, err error) { c.said(sub, err) }
 	o.DisconnectedErrCB = func(nc *natsgo.Conn, err error) { c.fail(lost(nc, err)) }
 	o.ClosedCB = func(nc *natsgo.Conn) { c.fail(lost(nc, nil)) }
 	o.LameDuckModeHandler = func(*natsgo.Conn) { lame() }
-	if secure != nil {
-		o.Secure, o.TLSConfig = true, secure
-	}
 	if err := u.credentials(&o); err != nil {
 		return nil, err
 	}
@@ -114,13 +114,32 @@ func (c *conn) said(sub *natsgo.Subscription, err error) {
 
 var errSlow = errors.New("messages came faster than they were taken, and some were dropped")
 
+// deliver has the messages of subscriptions of the tap taken, on the goroutine that reads. A panic ends the
+// connection.
+func (c *conn) deliver(take func(*wireMessage)) {
+	c.tap.deliver(func(m *wireMessage) {
+		defer func() {
+			if p := recover(); p != nil {
+				c.fail(panics.Caught(panics.Feed, p))
+			}
+		}()
+		take(m)
+	})
+}
+
 // dialer is that of nats.go. Its connections end with ctx.
 type dialer struct {
 	ctx     context.Context
 	timeout time.Duration
+	config  *tls.Config // Nil is the usual.
+	secure  bool
+	c       *conn // Which gets the tap.
 }
 
-func (d dialer) Dial(network, address string) (net.Conn, error) {
+// SkipTLSHandshake tells nats.go that connections speak TLS already where they have to.
+func (*dialer) SkipTLSHandshake() bool { return true }
+
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(d.ctx, d.timeout)
 	defer cancel()
 	to := net.Dialer{}
@@ -128,8 +147,20 @@ func (d dialer) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(d.ctx, func() { nc.Close() })
-	return &bound{Conn: nc, stop: stop}, nil
+	of := &bound{Conn: nc, stop: context.AfterFunc(d.ctx, func() { nc.Close() })}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if d.config != nil {
+		config = d.config.Clone()
+	}
+	config.ServerName, _, _ = net.SplitHostPort(address)
+	_ = nc.SetDeadline(time.Now().Add(d.timeout)) // It fails only if the connection has ended.
+	if d.c.tap, err = greet(of, config, d.secure || d.config != nil); err != nil {
+		of.Close()
+		return nil, err
+	}
+	_ = nc.SetDeadline(time.Time{})
+	d.c.tap.timeout = d.timeout
+	return d.c.tap, nil
 }
 
 // bound is a connection that ends with a context.

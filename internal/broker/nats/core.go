@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,33 +18,30 @@ import (
 )
 
 const (
-	// queueMax bounds the messages that nats.go has read and the receiver has not taken. Beyond it some are
-	// dropped, which is a gap.
-	queueMax = 65536
 	// subscribeMax bounds the topics that are subscribed with one flush.
 	subscribeMax = 500
 )
 
 // coreLink is a link without a stream: each topic is a subscription, or one brings all. Nobody keeps
-// newest values but publishers that answer questions for them. All messages come through one channel, in
-// the order in which they were received, and so does what has to wait for those before it.
+// newest values but publishers that answer questions for them. Messages are taken by the goroutine that
+// reads, in their order: when a flush has come back, all that was received before it was taken.
 type coreLink struct {
-	s        *source
-	c        *conn
-	messages chan *natsgo.Msg
-	probes   probes
-	live     atomic.Int64  // Subscriptions that the server has.
-	unheard  atomic.Int64  // Nobody answers questions until then, in Unix nanoseconds.
-	mute     chan struct{} // Closed when questions are not permitted.
-	silence  func()        // Closes it.
+	s       *source
+	c       *conn
+	probes  probes
+	at      int64         // When something was read last. Of the reader.
+	live    atomic.Int64  // Subscriptions that the server has.
+	unheard atomic.Int64  // Nobody answers questions until then, in Unix nanoseconds.
+	mute    chan struct{} // Closed when questions are not permitted.
+	silence func()        // Closes it.
 
-	mu     sync.Mutex
-	behind map[string]func() // What is to be done behind the messages before it, by the name of its marker.
-	last   uint64
+	subs []*want // By the number of their subscription, those that were ended included until the number is used again. Of source.mu.
+	free []int   // Numbers to be used again. Of source.mu.
+	over bool    // The link has ended: what was read and not taken is not taken any more. Of source.mu.
 }
 
 func newCoreLink(s *source, c *conn) *coreLink {
-	l := &coreLink{s: s, c: c, messages: make(chan *natsgo.Msg, queueMax), behind: make(map[string]func()), mute: make(chan struct{})}
+	l := &coreLink{s: s, c: c, mute: make(chan struct{})}
 	l.silence = sync.OnceFunc(func() { close(l.mute) })
 	return l
 }
@@ -55,8 +51,14 @@ func (l *coreLink) heard() time.Time                { return l.probes.heard() }
 func (l *coreLink) channels() int64                 { return l.live.Load() }
 
 func (l *coreLink) run(ctx context.Context, cancel context.CancelCauseFunc, up func(address, how string)) error {
+	defer func() {
+		l.s.mu.Lock()
+		defer l.s.mu.Unlock()
+		l.over = true
+	}()
+	l.c.deliver(l.take)
 	if l.s.wildcard {
-		if _, err := l.c.ChanSubscribe(l.s.subjects.all(), l.messages); err != nil {
+		if _, err := l.c.tap.Write(subscribe(nil, l.s.subjects.all(), 0)); err != nil {
 			return fmt.Errorf("subscribe: %w", err)
 		}
 		l.live.Store(1)
@@ -66,7 +68,7 @@ func (l *coreLink) run(ctx context.Context, cancel context.CancelCauseFunc, up f
 	}
 	up(l.c.ConnectedAddr(), "core")
 	l.s.begin(l, true, true)
-	return l.c.runAll(ctx, cancel, l.receive, l.work, l.beat)
+	return l.c.runAll(ctx, cancel, l.work, l.beat)
 }
 
 // flush waits until the server has taken all that was written.
@@ -79,57 +81,34 @@ func (l *coreLink) flush(ctx context.Context) error {
 	return nil
 }
 
-// receive takes messages.
-func (l *coreLink) receive(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case m := <-l.messages:
-			if m.Sub == nil {
-				l.reach(m.Subject)
-			} else {
-				l.take(m)
-			}
-		}
-	}
-}
-
-func (l *coreLink) take(m *natsgo.Msg) {
+// take takes a message, on the goroutine that reads.
+func (l *coreLink) take(m *wireMessage) {
 	s := l.s
+	if m.fresh {
+		l.at = s.owner.Now()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.wants[m.Subject]
-	if w == nil {
+	if l.over {
+		return
+	}
+	var w *want
+	if s.wildcard {
+		w = s.wants[string(m.subject)]
+	} else if m.sub < len(l.subs) {
+		w = l.subs[m.sub]
+	}
+	if w == nil || w.gone {
 		s.counters[broker.Unwanted].Add(1)
 		return
 	}
 	w.ticked = true
-	s.owner.Tick(w.topic, unsafe.String(unsafe.SliceData(m.Data), len(m.Data)), s.owner.Now())
-}
-
-// after has something done when the receiver has taken all that was received by now. It is false when ctx
-// ends before there is room.
-func (l *coreLink) after(ctx context.Context, do func()) bool {
-	l.mu.Lock()
-	l.last++
-	name := strconv.FormatUint(l.last, 10)
-	l.behind[name] = do
-	l.mu.Unlock()
-	select {
-	case l.messages <- &natsgo.Msg{Subject: name}:
-		return true
-	case <-ctx.Done():
-		return false
+	value := unsafe.String(unsafe.SliceData(m.payload), len(m.payload))
+	if m.size > int64(len(m.payload)) {
+		s.owner.Drop(w.topic, value, m.size, broker.TooBig)
+		return
 	}
-}
-
-func (l *coreLink) reach(name string) {
-	l.mu.Lock()
-	do := l.behind[name]
-	delete(l.behind, name)
-	l.mu.Unlock()
-	do()
+	s.owner.Tick(w.topic, value, l.at)
 }
 
 // work subscribes topics and asks for their newest values.
@@ -141,9 +120,7 @@ func (l *coreLink) work(ctx context.Context) error {
 		s.gone = nil
 		taken := s.take(subscribeMax)
 		s.mu.Unlock()
-		for _, w := range gone {
-			l.drop(w)
-		}
+		l.drop(gone)
 		if len(taken) == 0 {
 			select {
 			case <-ctx.Done():
@@ -159,40 +136,62 @@ func (l *coreLink) work(ctx context.Context) error {
 	}
 }
 
-// drop ends a subscription. Its want is not in the source any more.
-func (l *coreLink) drop(w *want) {
-	if sub, ok := w.subscription.(*natsgo.Subscription); ok {
-		_ = sub.Unsubscribe() // It fails only if the connection has ended.
-		l.live.Add(-1)
+// drop ends subscriptions. Their wants are not in the source any more.
+func (l *coreLink) drop(gone []*want) {
+	var text []byte
+	l.s.mu.Lock()
+	for _, w := range gone {
+		text = l.end(text, w)
 	}
+	l.s.mu.Unlock()
+	if len(text) > 0 {
+		_, _ = l.c.tap.Write(text) // It fails only if the connection has ended.
+	}
+}
+
+// end appends what ends a subscription. The caller holds source.mu.
+func (l *coreLink) end(text []byte, w *want) []byte {
+	if w.subscription == 0 {
+		return text
+	}
+	n := w.subscription - 1
+	w.subscription, l.subs[n] = 0, nil
+	l.free = append(l.free, n)
+	l.live.Add(-1)
+	return unsubscribe(text, n)
 }
 
 // subscribe subscribes topics, and returns when the server has taken that.
 func (l *coreLink) subscribe(ctx context.Context, taken []*want) error {
 	if !l.s.wildcard {
+		var text []byte
+		l.s.mu.Lock()
 		for _, w := range taken {
-			if err := l.subscribeOne(w); err != nil {
-				return err
-			}
+			text = l.begin(text, w)
+		}
+		l.s.mu.Unlock()
+		if _, err := l.c.tap.Write(text); err != nil {
+			return fmt.Errorf("subscribe: %w", err)
 		}
 	}
 	return l.flush(ctx)
 }
 
-func (l *coreLink) subscribeOne(w *want) error {
-	s := l.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.isBusy(w) || w.subscription != nil {
-		return nil
+// begin appends what subscribes a topic. The caller holds source.mu.
+func (l *coreLink) begin(text []byte, w *want) []byte {
+	if !l.s.isBusy(w) || w.subscription != 0 {
+		return text
 	}
-	sub, err := l.c.ChanSubscribe(w.subject, l.messages)
-	if err != nil {
-		return fmt.Errorf("subscribe: %w", err)
+	n := len(l.subs)
+	if last := len(l.free) - 1; last >= 0 {
+		n, l.free = l.free[last], l.free[:last]
+		l.subs[n] = w
+	} else {
+		l.subs = append(l.subs, w)
 	}
-	w.subscription = sub
+	w.subscription = n + 1
 	l.live.Add(1)
-	return nil
+	return subscribe(text, w.subject, n)
 }
 
 // newest asks for the newest values of topics that were just subscribed, and has the answers taken behind
@@ -205,7 +204,7 @@ func (l *coreLink) newest(ctx context.Context, taken []*want) {
 		wg.Go(func() {
 			values := l.values(ctx, part)
 			if l.flush(ctx) == nil { // All that was published before the answer has been received now.
-				l.after(ctx, func() { l.settle(part, values) })
+				l.settle(part, values)
 			}
 		})
 	}
@@ -334,10 +333,8 @@ func (l *coreLink) denied(subject string, publish bool) {
 	case s.wildcard && subject == s.subjects.all():
 		l.c.fail(fmt.Errorf("not permitted: permissions violation for subscription to %q", subject))
 	case w != nil:
-		if sub, ok := w.subscription.(*natsgo.Subscription); ok {
-			_ = sub.Unsubscribe()
-			l.live.Add(-1)
-			w.subscription = nil
+		if text := l.end(nil, w); text != nil {
+			go func() { _, _ = l.c.tap.Write(text) }() // It fails only if the connection has ended.
 		}
 		if w.state == refused {
 			delete(s.waiting, w)
@@ -361,7 +358,7 @@ func (l *coreLink) beat(ctx context.Context) error {
 				if err := l.flush(ctx); err != nil {
 					return err
 				}
-				l.after(ctx, func() { l.probes.answered(time.Now()) })
+				l.probes.answered(time.Now())
 			} else if l.probes.overdue(now, l.s.timeout) {
 				return errSlow
 			}

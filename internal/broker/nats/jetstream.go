@@ -25,8 +25,7 @@ var (
 )
 
 const (
-	// pendingMax and pendingBytes bound what nats.go has read of the stream and the receiver has not taken.
-	pendingMax   = 262_144
+	// pendingBytes bounds what nats.go has read for a subscription of its own and nobody has taken.
 	pendingBytes = 64 << 20
 )
 
@@ -55,7 +54,9 @@ type streamLink struct {
 	probes probes
 
 	consumer string       // Its name.
-	number   uint64       // Of the newest message of the consumer. Of the receiver.
+	number   uint64       // Of the newest message of the consumer. Of the reader.
+	at       int64        // When something was read last. Of the reader.
+	over     bool         // The link has ended: what was read and not taken is not taken any more. Of source.mu.
 	alive    atomic.Int64 // When the consumer was heard last, in Unix milliseconds.
 	emptied  uint64       // How many messages the stream had when it was looked at last.
 }
@@ -81,11 +82,13 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 		return err
 	}
 	inbox := natsgo.NewInbox()
-	sub, err := l.c.Subscribe(inbox, l.receive)
-	if err == nil {
-		err = sub.SetPendingLimits(pendingMax, pendingBytes)
-	}
-	if err != nil {
+	defer func() {
+		l.s.mu.Lock()
+		defer l.s.mu.Unlock()
+		l.over = true
+	}()
+	l.c.deliver(l.receive)
+	if _, err := l.c.tap.Write(subscribe(nil, inbox, 0)); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	l.alive.Store(time.Now().UnixMilli())
@@ -159,18 +162,28 @@ func (l *streamLink) heartbeat() time.Duration {
 	return max(min(time.Second, l.s.timeout/4), 100*time.Millisecond)
 }
 
-// receive takes what the consumer sends. nats.go calls it for one message after the other.
-func (l *streamLink) receive(m *natsgo.Msg) {
-	l.alive.Store(time.Now().UnixMilli())
-	value := unsafe.String(unsafe.SliceData(m.Data), len(m.Data))
-	if len(m.Header) > 0 {
-		if m.Header.Get("Status") == "100" {
-			l.control(m)
+// receive takes what the consumer sends, on the goroutine that reads.
+func (l *streamLink) receive(m *wireMessage) {
+	if m.fresh {
+		l.at = l.s.owner.Now()
+		l.alive.Store(time.Now().UnixMilli())
+	}
+	value, size := unsafe.String(unsafe.SliceData(m.payload), len(m.payload)), m.size
+	if len(m.header) > 0 {
+		h, err := natsgo.DecodeHeadersMsg(m.header)
+		if err != nil {
+			l.c.fail(errForeign)
 			return
 		}
-		value = valueOf(m.Header, value)
+		if h.Get("Status") == "100" {
+			l.control(h, string(m.reply))
+			return
+		}
+		if value = valueOf(h, value); value == "null" {
+			size = int64(len(value))
+		}
 	}
-	d, ok := parseDelivered(m.Reply)
+	d, ok := parseDelivered(unsafe.String(unsafe.SliceData(m.reply), len(m.reply)))
 	switch {
 	case !ok:
 		l.c.fail(errForeign)
@@ -180,14 +193,19 @@ func (l *streamLink) receive(m *natsgo.Msg) {
 		return
 	}
 	l.number = d.consumer
-	l.s.take1(m.Subject, value, d)
+	l.take(unsafe.String(unsafe.SliceData(m.subject), len(m.subject)), value, size, d)
 	l.probes.reached(d.stream, d.pending == 0)
 }
 
-// take1 takes a message of the stream.
-func (s *source) take1(subject, value string, d delivered) {
+// take takes a message of the stream, whose subject and value are parts of a buffer. The value is its
+// beginning, if size is more.
+func (l *streamLink) take(subject, value string, size int64, d delivered) {
+	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if l.over {
+		return
+	}
 	s.place.last = d.stream
 	s.place.floors.heard(subject, d.stream)
 	if d.pending == 0 && !s.caught {
@@ -200,7 +218,11 @@ func (s *source) take1(subject, value string, d delivered) {
 		s.counters[broker.Unwanted].Add(1)
 	case d.stream > w.seq:
 		w.seq, w.ticked = d.stream, true
-		s.owner.Tick(w.topic, value, s.owner.Now())
+		if size > int64(len(value)) {
+			s.owner.Drop(w.topic, value, size, broker.TooBig)
+			return
+		}
+		s.owner.Tick(w.topic, value, l.at)
 	}
 }
 
@@ -213,16 +235,16 @@ func valueOf(h natsgo.Header, value string) string {
 }
 
 // control takes a heartbeat, or the question whether all that came before it was taken.
-func (l *streamLink) control(m *natsgo.Msg) {
-	if m.Reply != "" {
-		_ = m.Respond(nil)
+func (l *streamLink) control(h natsgo.Header, reply string) {
+	if reply != "" {
+		_ = l.c.Publish(reply, nil)
 		return
 	}
-	if stalled := m.Header.Get("Nats-Consumer-Stalled"); stalled != "" {
+	if stalled := h.Get("Nats-Consumer-Stalled"); stalled != "" {
 		_ = l.c.Publish(stalled, nil)
 		return
 	}
-	if last, ok := parseUint(m.Header.Get("Nats-Last-Consumer")); ok && last != l.number {
+	if last, ok := parseUint(h.Get("Nats-Last-Consumer")); ok && last != l.number {
 		l.c.fail(errGap)
 		return
 	}

@@ -80,7 +80,8 @@ type want struct {
 	retryAt        time.Time
 	leader         bool // Its value is to be asked of the stream's leader.
 	trial          bool // It was subscribed again after it was refused, and a word of that may be under way.
-	subscription   any  // What the link has of it.
+	gone           bool // It is not wanted any more.
+	subscription   int  // One above the number of its subscription on the link; 0 is none.
 }
 
 // state is how far a topic is on a link.
@@ -185,7 +186,8 @@ func (s *source) forget(w *want) {
 	delete(s.waiting, w)
 	s.blame(w, broker.NoCause)
 	delete(s.wants, w.subject)
-	if w.subscription != nil {
+	w.gone = true
+	if w.subscription != 0 {
 		s.gone = append(s.gone, w)
 	}
 }
@@ -367,7 +369,7 @@ func (s *source) ended() {
 	begins := !s.open
 	s.link, s.caught, s.gone = nil, false, nil
 	for _, w := range s.wants {
-		w.subscription, w.trial = nil, false
+		w.subscription, w.trial = 0, false
 		if w.state == busy {
 			s.again(w)
 		}
