@@ -149,10 +149,10 @@ func redisStream() map[harm]fault {
 	cells := inStream.cells()
 	for _, h := range []harm{restartedKept, frozen, packetsLost, passwordChanged} {
 		f := cells[h]
-		f.gapless = true
+		f.gaps = gapless
 		cells[h] = f
 	}
-	cells[connectionsKilled] = fault{told: inPassing, gapless: true, prepare: readersKilled}
+	cells[connectionsKilled] = fault{told: inPassing, gaps: gapless, prepare: readersKilled}
 	cells[tooSlow] = no("who reads a stream asks for each part of it, and nothing is pushed")
 	cells[topicForbidden] = no(allAsWhole)
 	cells[streamEmptied] = fault{told: atLength, prepare: streamTrimmed}

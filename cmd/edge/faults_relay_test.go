@@ -66,7 +66,8 @@ func newRelay(t *testing.T, to string) *relay {
 	return r
 }
 
-func (r *relay) url() string { return "redis://" + r.listener.Addr().String() }
+func (r *relay) url() string  { return "redis://" + r.addr() }
+func (r *relay) addr() string { return r.listener.Addr().String() }
 
 // pass passes one connection on, both ways, until an end of it closes.
 func (r *relay) pass(edge *net.TCPConn) {

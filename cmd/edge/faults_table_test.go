@@ -17,6 +17,11 @@ var rigs = []rig{
 	{"redis stream", redisStream},
 	{"redis sentinel", redisSentinel},
 	{"redis cluster", redisCluster},
+	{"two redis", pairOfRedis},
+	{"nats", natsCore},
+	{"nats stream", natsStreams},
+	{"nats stream, Debian", natsOnDebian},
+	{"nats stream, three servers", natsThree},
 }
 
 // rig is one way to set up a broker.
@@ -59,7 +64,7 @@ func no(why string) fault { return fault{why: why} }
 const (
 	oneServer  = "there is one server, and nobody to take over"
 	noStream   = "there is no stream"
-	likeOne    = "a connection to one of several servers is one to a server: the cells of redis channels have it"
+	likeOne    = "a connection to one of several servers is as one to a single server, whose cell has it"
 	allAsWhole = "what is subscribed is permitted as a whole"
 )
 

@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -46,8 +45,10 @@ type fault struct {
 	// lossy holds if the broker may forget ticks that it has handed out. Only versions keep
 	// rows from going back then.
 	lossy bool
-	// gapless holds if an edge can know that it has missed nothing.
-	gapless bool
+	// gaps are what an edge counts.
+	gaps gaps
+	// forgotten holds if nobody knows the values of what was missed. Topics are stale then, until they tick.
+	forgotten bool
 	// second are flags of the second edge, beside those for versions.
 	second []string
 	// moreTime is what docs/FEED.md grants on top of currentWithin.
@@ -60,6 +61,15 @@ type fault struct {
 	// why says in place of prepare why there is nothing to do.
 	why string
 }
+
+// gaps are what an edge counts of a fault.
+type gaps uint8
+
+const (
+	someGaps gaps = iota // It may have missed something.
+	gapless              // It can know that it has missed nothing.
+	anyGaps              // It depends on where the edge is connected.
+)
 
 // notice is what clients are told of a fault.
 type notice uint8
@@ -127,7 +137,7 @@ func (f *fault) run(t *testing.T) {
 	all := every(1, 0)
 	r.tick(all)
 	for i, flags := range [][]string{nil, append(f.second, "-tick-version-field", "seq")} {
-		flags = slices.Concat([]string{"-redis", up.url, "-feed-timeout", faultTimeout.String(), "-heartbeat", beat.String()}, up.flags, flags)
+		flags = slices.Concat([]string{"-source", up.url, "-feed-timeout", faultTimeout.String(), "-heartbeat", beat.String()}, up.flags, flags)
 		e := start(t, flags...)
 		r.edges = append(r.edges, e)
 		for client := range clientsPerEdge {
@@ -147,6 +157,9 @@ func (f *fault) run(t *testing.T) {
 	r.struck = time.Now()
 	strike(r)
 	healed := time.Now()
+	if f.forgotten {
+		r.forgotten()
+	}
 	took := r.eventually("quiet topics are current", healed, currentWithin+f.moreTime, func() bool { return r.current(quiet()) })
 	if f.told != nothing {
 		r.toldUp(healed)
@@ -156,7 +169,7 @@ func (f *fault) run(t *testing.T) {
 	r.stored(all)
 	r.eventually("all topics are current", time.Now(), 2*time.Second, func() bool { return r.current(all) })
 	for i, e := range r.edges {
-		if now := sum(t, e, "edge_feed_gaps_total"); now > gaps[i] == f.gapless {
+		if now := sum(t, e, "edge_feed_gaps_total"); f.gaps != anyGaps && now > gaps[i] == (f.gaps == gapless) {
 			t.Errorf("edge_feed_gaps_total is %v, and was %v before the fault", now, gaps[i])
 		}
 	}
@@ -284,128 +297,4 @@ func (r *faultRun) toldDown() {
 		}
 		l.mu.Unlock()
 	}
-}
-
-// ofEitherEdge are two quiet topics, of which each edge has another.
-func ofEitherEdge() []int { return []int{quiet()[0], quiet()[topicsPerClient/2]} }
-
-// forbidden demands that clients are told of topics that their edges may not have any more, and that the
-// other topics go on.
-func (r *faultRun) forbidden(topics []int) {
-	r.t.Helper()
-	for _, topic := range topics {
-		r.toldStale(topic, 403)
-	}
-	r.tick(quiet())
-	others := slices.DeleteFunc(quiet(), func(topic int) bool { return slices.Contains(topics, topic) })
-	r.eventually("the other topics are current", time.Now(), currentWithin, func() bool { return r.current(others) })
-	if r.current(topics) {
-		r.t.Error("what is forbidden is shown")
-	}
-}
-
-// toldStale waits until those of all clients who have a topic were told that it is stale, with a code.
-func (r *faultRun) toldStale(topic, code int) {
-	r.t.Helper()
-	r.eventually(fmt.Sprintf("%s is told as stale with code %d", topicName(topic), code), time.Now(), currentWithin, func() bool {
-		return r.each(func(l *listener) bool {
-			return !slices.Contains(l.topics, topic) || slices.Contains(l.stale, staleNotice{topic, code})
-		})
-	})
-}
-
-// toldUp waits until all clients know that the feed is up again.
-func (r *faultRun) toldUp(healed time.Time) {
-	r.t.Helper()
-	r.eventually("all clients were told that the feed is up", healed, currentWithin+r.fault.moreTime+time.Second, func() bool {
-		return r.each(func(l *listener) bool {
-			if len(l.feeds) == 0 {
-				return false
-			}
-			last := l.feeds[len(l.feeds)-1]
-			return last.state == "up" && r.sinceStruck(last)
-		})
-	})
-}
-
-// sinceStruck reports whether a change is one that the fault made, in whole milliseconds.
-func (r *faultRun) sinceStruck(n feedNotice) bool {
-	return !n.since.Before(r.struck.Truncate(time.Millisecond)) && !n.since.After(n.at)
-}
-
-// each reports whether ok holds for all clients.
-func (r *faultRun) each(ok func(*listener) bool) bool {
-	for _, l := range r.listeners {
-		l.mu.Lock()
-		holds := ok(l)
-		l.mu.Unlock()
-		if !holds {
-			return false
-		}
-	}
-	return true
-}
-
-// eachOf is each for the clients of one edge.
-func (r *faultRun) eachOf(versioned bool, ok func(*listener) bool) bool {
-	return r.each(func(l *listener) bool { return l.versioned != versioned || ok(l) })
-}
-
-// judge looks at what has to hold all the time, and returns the longest time that a
-// client was without a frame.
-func (r *faultRun) judge() (silence time.Duration) {
-	r.t.Helper()
-	// A heartbeat is due at the first visit after its time, and visits are half a
-	// second apart.
-	most := beat + 500*time.Millisecond + time.Second + 2*r.late.get()
-	if !*longFaults {
-		most += 2*time.Second + 2*r.late.get() // The edge is late too, and so are its clients.
-	}
-	for i, l := range r.listeners {
-		l.mu.Lock()
-		if l.failure != nil {
-			r.t.Errorf("client %d: %v", i, l.failure)
-		}
-		if l.versioned || !r.fault.lossy {
-			for _, row := range l.back {
-				r.t.Errorf("client %d saw %s", i, row)
-			}
-		}
-		if l.silence > most {
-			r.t.Errorf("client %d was without a frame for %v, want at most %v", i, l.silence, most)
-		}
-		silence = max(silence, l.silence)
-		l.mu.Unlock()
-	}
-	return silence
-}
-
-// gaps is edge_feed_gaps_total of each edge.
-func (r *faultRun) gaps() (gaps []float64) {
-	for _, e := range r.edges {
-		gaps = append(gaps, sum(r.t, e, "edge_feed_gaps_total"))
-	}
-	return gaps
-}
-
-// sum adds up a metric over its labels.
-func sum(t *testing.T, e *edge, name string) (total float64) {
-	t.Helper()
-	_, body := e.get("/metrics")
-	found := false
-	for line := range strings.Lines(body) {
-		rest, ok := strings.CutPrefix(line, name)
-		if !ok || rest[0] != ' ' && rest[0] != '{' {
-			continue
-		}
-		v, err := strconv.ParseFloat(strings.TrimSpace(rest[strings.LastIndexByte(rest, ' '):]), 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		total, found = total+v, true
-	}
-	if !found {
-		t.Fatalf("no metric %s", name)
-	}
-	return total
 }

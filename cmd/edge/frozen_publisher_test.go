@@ -189,7 +189,7 @@ func TestFrozenPublisher(t *testing.T) {
 			t.Logf("the seed is %d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))
 			r := rig.start(t)
-			flags := append([]string{"-redis", r.up.url}, r.up.flags...)
+			flags := append([]string{"-source", r.up.url}, r.up.flags...)
 			watching, late := start(t, flags...), start(t, flags...)
 			rounds := 3
 			if *longFaults {

@@ -85,7 +85,7 @@ func BenchmarkPatterns(b *testing.B) {
 	for i := range list {
 		list[i] = fmt.Sprintf("T%d", i)
 	}
-	p, _ := newPatterns(list)
+	p, _ := newPatterns(list, nil)
 	topic := []byte("T777")
 	b.ReportAllocs()
 	for b.Loop() {

@@ -74,6 +74,8 @@ type Config struct {
 	// TopicsClaim is the claim that limits topics. The default is
 	// [DefaultTopicsClaim].
 	TopicsClaim string
+	// Private says which names are private, so that they are kept of a claim that has patterns too.
+	Private *Private
 	// AllowNoExp takes tokens without exp, which are good for ever.
 	AllowNoExp bool
 }

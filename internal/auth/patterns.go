@@ -20,7 +20,7 @@ const patternsMax = 1000
 // each.
 type Patterns struct {
 	// text has the names in order, and behind them the prefixes in order. None of
-	// them begins with a prefix other than itself.
+	// them begins with a prefix other than itself, but for names that are private.
 	text  string
 	ends  []uint16 // Where each ends in text, which is less than 64 KiB.
 	names int      // How many of them are names.
@@ -36,12 +36,12 @@ func ParsePatterns(list string) (*Patterns, error) {
 		if s = strings.TrimSpace(s); s == "" {
 			continue
 		}
-		if _, ok := newPatterns([]string{s}); !ok {
+		if _, ok := newPatterns([]string{s}, nil); !ok {
 			return nil, fmt.Errorf("%q is no topic, nor the beginning of one with a star behind it, such as fx:*; a topic is %s", s, topics.NameRule)
 		}
 		all = append(all, s)
 	}
-	p, ok := newPatterns(all)
+	p, ok := newPatterns(all, nil)
 	if !ok {
 		return nil, fmt.Errorf("%d patterns, want %d at most: use prefixes", len(all), patternsMax)
 	}
@@ -50,8 +50,9 @@ func ParsePatterns(list string) (*Patterns, error) {
 
 // newPatterns makes a set of a token's list. It reports false if that is too long, or
 // if a pattern is not a topic name, nor the beginning of one with a star behind it. A
-// star elsewhere is not a wildcard, and whoever wrote it thought otherwise.
-func newPatterns(list []string) (_ *Patterns, ok bool) {
+// star elsewhere is not a wildcard, and whoever wrote it thought otherwise. Names that are private
+// are kept beside prefixes that they begin with, which do not allow them.
+func newPatterns(list []string, private *Private) (_ *Patterns, ok bool) {
 	if len(list) > patternsMax {
 		return nil, false
 	}
@@ -71,12 +72,12 @@ func newPatterns(list []string) (_ *Patterns, ok bool) {
 		}
 	}
 	prefixes = withoutCovered(prefixes)
-	if len(prefixes) > 0 && prefixes[0] == "" {
-		return nil, true
-	}
 	cover := pack(nil, prefixes)
 	slices.Sort(names)
-	names = slices.DeleteFunc(slices.Compact(names), func(s string) bool { return cover.Allows([]byte(s)) })
+	names = slices.DeleteFunc(slices.Compact(names), func(s string) bool { return cover.Allows([]byte(s)) && !private.Has([]byte(s)) })
+	if len(prefixes) > 0 && prefixes[0] == "" && len(names) == 0 {
+		return nil, true
+	}
 	return pack(names, prefixes), true
 }
 

@@ -29,7 +29,7 @@ func TestPatternsAllow(t *testing.T) {
 		{[]string{strings.Repeat("A", topics.NameMax)}, strings.Repeat("A", topics.NameMax), "A"},
 		{[]string{strings.Repeat("A", topics.NameMax) + "*"}, strings.Repeat("A", topics.NameMax), "A"},
 	} {
-		p, ok := newPatterns(c.list)
+		p, ok := newPatterns(c.list, nil)
 		if !ok {
 			t.Fatalf("%q is refused", c.list)
 		}
@@ -48,7 +48,7 @@ func TestPatternsAllow(t *testing.T) {
 
 // Names are those that the set has whole.
 func TestPatternsNames(t *testing.T) {
-	p, _ := newPatterns([]string{"AAPL", "FX:*", "FX:EUR", "MSFT"})
+	p, _ := newPatterns([]string{"AAPL", "FX:*", "FX:EUR", "MSFT"}, nil)
 	for topic, want := range map[string]bool{"AAPL": true, "MSFT": true, "FX:EUR": false, "FX:GBP": false, "A": false, "ZZ": false} {
 		if p.Names([]byte(topic)) != want {
 			t.Errorf("%s: %v", topic, !want)
@@ -110,7 +110,7 @@ func TestPatternsRefused(t *testing.T) {
 		{strings.Repeat("A", topics.NameMax+1) + "*"},
 		make([]string, patternsMax+1),
 	} {
-		if _, ok := newPatterns(list); ok {
+		if _, ok := newPatterns(list, nil); ok {
 			t.Errorf("%.100q is taken", list)
 		}
 	}
@@ -121,7 +121,7 @@ func TestPatternsMax(t *testing.T) {
 	for i := range list {
 		list[i] = fmt.Sprintf("T%d", i)
 	}
-	p, ok := newPatterns(list)
+	p, ok := newPatterns(list, nil)
 	if !ok {
 		t.Fatal("refused")
 	}
@@ -130,7 +130,7 @@ func TestPatternsMax(t *testing.T) {
 			t.Errorf("%s is not allowed", s)
 		}
 	}
-	if _, ok := newPatterns(append(list, "X")); ok {
+	if _, ok := newPatterns(append(list, "X"), nil); ok {
 		t.Error("one more is taken")
 	}
 }
@@ -157,7 +157,7 @@ func TestPatternsAgainstThePlainWay(t *testing.T) {
 				list[i] += "*"
 			}
 		}
-		p, ok := newPatterns(list)
+		p, ok := newPatterns(list, nil)
 		if !ok {
 			t.Fatalf("%q is refused", list)
 		}
@@ -185,7 +185,7 @@ func TestPatternsAgainstThePlainWay(t *testing.T) {
 
 func TestPatternsAllocateNothing(t *testing.T) {
 	long := strings.Repeat("A", topics.NameMax-1)
-	p, _ := newPatterns([]string{long + "B", long + "C", "B*", "C*"})
+	p, _ := newPatterns([]string{long + "B", long + "C", "B*", "C*"}, nil)
 	topic := []byte(long + "C")
 	if n := testing.AllocsPerRun(100, func() {
 		if !p.Allows(topic) {
@@ -205,7 +205,7 @@ func TestPatternsNext(t *testing.T) {
 		{[]string{"B", "FX:*", "Z"}, "A", "B"}, {[]string{"B", "FX:*", "Z"}, "C", "FX:"}, {[]string{"B", "FX:*", "Z"}, "FY", "Z"}, {[]string{"B", "FX:*", "Z"}, "ZZ", ""},
 		{[]string{"FX:*"}, "A", "FX:"}, {[]string{"A"}, "B", ""}, {[]string{}, "A", ""},
 	} {
-		p, ok := newPatterns(c.list)
+		p, ok := newPatterns(c.list, nil)
 		if !ok {
 			t.Fatalf("%q is refused", c.list)
 		}

@@ -40,7 +40,7 @@ type Claims struct {
 	// Expires is when the conn has to end unless it shows another token: exp and the
 	// leeway. It is zero for a token without exp.
 	Expires time.Time
-	// Topics are the topics that the conn may have; nil is all.
+	// Topics are the topics that the conn may have; nil is all. Ask a [Grant], for names may be private.
 	Topics *Patterns
 }
 
@@ -195,7 +195,7 @@ func (v *Verifier) verify(token []byte, now time.Time, slowToo bool) (Claims, er
 		claims.Expires = time.Unix(int64(*p.Exp), 0).Add(v.cfg.Leeway)
 	}
 	if list, ok := p.Rest[v.cfg.TopicsClaim]; ok {
-		if claims.Topics, ok = parseTopics(list); !ok {
+		if claims.Topics, ok = parseTopics(list, v.cfg.Private); !ok {
 			return Claims{}, BadTopics
 		}
 	}
@@ -366,7 +366,7 @@ func validUser(s string) bool {
 }
 
 // parseTopics parses the claim that limits topics.
-func parseTopics(value jsontext.Value) (*Patterns, bool) {
+func parseTopics(value jsontext.Value, private *Private) (*Patterns, bool) {
 	if value.Kind() != '[' { // A null would unmarshal too, and an empty set is not what it says.
 		return nil, false
 	}
@@ -374,7 +374,7 @@ func parseTopics(value jsontext.Value) (*Patterns, bool) {
 	if json.Unmarshal(value, &list) != nil {
 		return nil, false
 	}
-	return newPatterns(list)
+	return newPatterns(list, private)
 }
 
 // Bearer returns the token in the value of an Authorization field (RFC 6750, 2.1). It is

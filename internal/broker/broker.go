@@ -98,6 +98,7 @@ type Count uint8
 
 const (
 	Ticks         Count = iota // Messages that became the newest value of their topic.
+	Tombstones                 // Those of Ticks and Repairs that delisted their topic, or said again that it is.
 	Unwanted                   // Messages of topics that nobody wanted any more.
 	Older                      // Values dropped because their version was below that of the row.
 	Repeated                   // Messages dropped because they were the row.
@@ -181,6 +182,7 @@ const (
 	Outdated               // The broker holds a version that is as high or higher, and has refused it.
 	Superseded             // A newer tick of the same topic was written in its place.
 	Flawed                 // It can't be written, see [CheckTick].
+	Unknown                // Whoever was to write it has ended before it was known: it may be written, or not.
 )
 
 // Publisher writes ticks into a broker: who fetches the newest value of a topic after its tick

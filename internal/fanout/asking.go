@@ -115,7 +115,7 @@ func (s *Shard) want(id ConnID, name []byte, rights *Rights, d *doubts) protocol
 		return reject(name, protocol.ErrBadTopic, badTopic)
 	}
 	if !rights.Allowed.Allows(name) {
-		return forbid(name)
+		return rights.forbid(name)
 	}
 	topic, held, i := s.Find(&c.Cursor, name)
 	switch {
@@ -125,7 +125,7 @@ func (s *Shard) want(id ConnID, name []byte, rights *Rights, d *doubts) protocol
 		return reject(name, protocol.ErrTooManyTopics, s.tooManyTopics)
 	}
 	known := false
-	if !held || s.table.Seq(topic) == 0 {
+	if s.valueless(topic, held) {
 		if !s.table.SourceUp(string(name)) {
 			return reject(name, protocol.ErrNotNow, "the source of the topic is down")
 		}
@@ -151,7 +151,7 @@ func (s *Shard) GiveUp(id ConnID) { s.Release(&s.conn(id).Cursor) }
 // Sight is what there is of a topic now.
 type Sight struct {
 	ID     topics.ID
-	Row    *topics.Row // Nil if it has none.
+	Row    *topics.Row // Nil if it has none, or is delisted.
 	Code   int         // Why not, as in errors; 0 if one may still come.
 	Reason string
 }
@@ -160,15 +160,21 @@ type Sight struct {
 func (s *Shard) AppendSights(dst []Sight, id ConnID) []Sight {
 	for _, e := range s.sets.entries(s.conn(id).topics) {
 		sight := Sight{ID: e.id(), Row: s.table.Row(e.id())}
-		if sight.Row == nil {
+		switch row := sight.Row; {
+		case row == nil:
 			sight.Code, sight.Reason = s.whyNone(e.id())
+		case row.Delisted():
+			sight.Row = nil
+			if sight.Code, sight.Reason = s.whyNone(e.id()); sight.Code == protocol.ErrNoValue {
+				sight.Reason = "the topic is delisted: its source has withdrawn it"
+			}
 		}
 		dst = append(dst, sight)
 	}
 	return dst
 }
 
-// whyNone says why a topic without a row has none, as far as that is known.
+// whyNone says why a topic without a value has none, as far as that is known.
 func (s *Shard) whyNone(id topics.ID) (code int, reason string) {
 	if s.table.Withdrawn(id) {
 		return protocol.ErrNotNow, "the edge is full of topics, try again in some minutes"

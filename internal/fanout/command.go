@@ -16,9 +16,13 @@ type Patterns interface {
 	Names(topic []byte) bool  // It is in the set by its whole name.
 }
 
+// Names is a set of names.
+type Names interface{ Has(name []byte) bool }
+
 // Rights is what a client may have, as its loop knows while a command is carried out.
 type Rights struct {
 	Allowed  Patterns               // The topics that its token allows.
+	Private  Names                  // The names that are private, for the words of a refusal; nil is none.
 	Existing Patterns               // The topics that are known to exist, whoever asks for them.
 	Refusal  *protocol.CommandError // Of auth: why the newer token is not taken. Nil if it is.
 }
@@ -96,7 +100,7 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 			e.ID = cmd.ID
 			return c.tellError(e, dst)
 		}
-		ack.Rejected = s.withdraw(id, c, rights.Allowed)
+		ack.Rejected = s.withdraw(id, c, &rights)
 	}
 	s.emptied(id, c, had)
 	ack.Topics = int(c.topics.n)
@@ -171,7 +175,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 		return reject(name, protocol.ErrBadTopic, badTopic)
 	}
 	if !rights.Allowed.Allows(name) {
-		return forbid(name)
+		return rights.forbid(name)
 	}
 	topic, held, i := s.Find(&c.Cursor, name)
 	if i >= 0 {
@@ -189,7 +193,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 	//
 	// Clients that ask for what exists are not to suffer from those that ask for what does not.
 	known := false
-	if !held || s.table.Seq(topic) == 0 {
+	if s.valueless(topic, held) {
 		if known = rights.exists(name); !known {
 			if r := s.doubt(id, c, topic, name, held, rights, d); r.Code != 0 {
 				return r
@@ -200,6 +204,11 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 		return reject(name, protocol.ErrTooManyTopics, "the edge holds its maximum of topics, try again later")
 	}
 	return protocol.Rejected{}
+}
+
+// valueless reports whether a topic that was found in the table, or was not, has no value.
+func (s *Shard) valueless(topic topics.ID, held bool) bool {
+	return !held || s.table.Seq(topic) == 0 || s.table.IsAbsent(topic)
 }
 
 // doubts is what one subscribe knows of topics without a value. Those that its conn has and
@@ -253,10 +262,10 @@ func (s *Shard) countValueless(c *conn, rights *Rights) (n int) {
 
 // withdraw takes away the topics that the conn's token does not allow any more, and
 // returns them.
-func (s *Shard) withdraw(id ConnID, c *conn, allowed Patterns) (gone []protocol.Rejected) {
+func (s *Shard) withdraw(id ConnID, c *conn, rights *Rights) (gone []protocol.Rejected) {
 	for _, e := range s.sets.entries(c.topics) {
-		if name := []byte(s.table.Name(e.id())); !allowed.Allows(name) {
-			gone = append(gone, forbid(name))
+		if name := []byte(s.table.Name(e.id())); !rights.Allowed.Allows(name) {
+			gone = append(gone, rights.forbid(name))
 		}
 	}
 	for _, r := range gone {
@@ -284,7 +293,11 @@ func (c *conn) tellError(e *protocol.CommandError, dst []byte) []byte {
 	return c.framing().end(protocol.AppendError(c.framing().begin(dst), e), len(dst))
 }
 
-func forbid(name []byte) protocol.Rejected {
+// forbid says nothing of whether there is such a topic.
+func (r *Rights) forbid(name []byte) protocol.Rejected {
+	if r.Private != nil && r.Private.Has(name) {
+		return reject(name, protocol.ErrForbidden, "this name is private: it takes a token of its user, or one that has the whole name")
+	}
 	return reject(name, protocol.ErrForbidden, "the token does not allow this topic")
 }
 

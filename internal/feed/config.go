@@ -5,6 +5,7 @@ package feed
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -30,16 +31,31 @@ type SourceConfig struct {
 	Broker       broker.Config // What the source reads from.
 }
 
-// urlBegins is where a URL does, at the beginning or behind the patterns.
-var urlBegins = regexp.MustCompile(`(?:^|=)([A-Za-z][A-Za-z0-9+.-]*://)`)
+// urlBegins is where a URL does, at the beginning or behind the patterns. That of memory may be without its ://.
+var urlBegins = regexp.MustCompile(`(?:^|=)([A-Za-z][A-Za-z0-9+.-]*://|memory(?:\?[^/]*)?(?:$|\|(?:[A-Za-z][A-Za-z0-9+.-]*://|memory)))`)
 
-// ParseSource takes [pattern[,pattern…]=]URL apart. What is wrong with the parts is for
+// secondBegins is where the second URL of a pair does.
+var secondBegins = regexp.MustCompile(`\|(?:[A-Za-z][A-Za-z0-9+.-]*://|memory(?:$|\?|\|))`)
+
+// HasURL reports whether a URL begins in s, as [ParseSource] finds it.
+func HasURL(s string) bool { return urlBegins.MatchString(s) }
+
+// SplitURL takes URL|URL apart. A | that stands before anything else is part of a URL, and wrong there.
+func SplitURL(s string) (urls []string) {
+	from := 0
+	for _, at := range secondBegins.FindAllStringIndex(s, -1) {
+		urls, from = append(urls, s[from:at[0]]), at[0]+1
+	}
+	return append(urls, s[from:])
+}
+
+// ParseSource takes [pattern[,pattern…]=]URL[|URL] apart. What is wrong with the parts is for
 // [Config.Validate] and the broker to say.
 //
 // Names of topics may have an = in them, and so may what is behind the :// of a URL. So the first
 // scheme with its :// is where the URL begins: if that is more than was meant, what is taken for
 // a pattern never holds a part of a password.
-func ParseSource(s string) (patterns []string, url string) {
+func ParseSource(s string) (patterns []string, urls string) {
 	at := 0
 	if begins := urlBegins.FindStringSubmatchIndex(s); begins != nil {
 		at = begins[2]
@@ -52,10 +68,27 @@ func ParseSource(s string) (patterns []string, url string) {
 	return strings.Split(s[:at-1], ","), s[at:]
 }
 
+// Brokers are those of all sources, each half of a [Pair] by itself.
+func (c Config) Brokers() iter.Seq[broker.Config] {
+	return func(yield func(broker.Config) bool) {
+		for _, s := range c {
+			of := []broker.Config{s.Broker}
+			if p, is := s.Broker.(Pair); is {
+				of = p[:]
+			}
+			for _, b := range of {
+				if b != nil && !yield(b) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Files is how many descriptors the sources have at a time at most.
 func (c Config) Files() (n int) {
-	for _, s := range c {
-		n += s.Broker.Files()
+	for b := range c.Brokers() {
+		n += b.Files()
 	}
 	return n
 }
@@ -69,16 +102,16 @@ const scopeMax = 32 << 10
 func (c Config) Validate() error {
 	switch {
 	case len(c) == 0:
-		return errors.New("redis URL is missing, want for example redis://127.0.0.1:6379")
+		return errors.New("source is missing, want for example redis://127.0.0.1:6379")
 	case len(c) > topics.SourcesMax:
-		return fmt.Errorf("redis sources are %d, want at most %d", len(c), topics.SourcesMax)
+		return fmt.Errorf("sources are %d, want at most %d", len(c), topics.SourcesMax)
 	}
 	var errs []error
 	bad := func(i int, err error) {
 		if len(c) > 1 {
-			err = fmt.Errorf("redis source %d: %w", i+1, err)
+			err = fmt.Errorf("source %d: %w", i+1, err)
 		} else {
-			err = fmt.Errorf("redis source: %w", err)
+			err = fmt.Errorf("source: %w", err)
 		}
 		errs = append(errs, err)
 	}
@@ -98,9 +131,9 @@ func (c Config) Validate() error {
 		}
 		switch last := i == len(c)-1; {
 		case last && len(s.Patterns) > 0:
-			bad(i, errors.New("the last redis source has to be without patterns, and takes the topics that no other does"))
+			bad(i, errors.New("the last source has to be without patterns, and takes the topics that no other does"))
 		case !last && len(s.Patterns) == 0:
-			bad(i, errors.New("only the last redis source may be without patterns: want for example fx:*,crypto:*=redis://host:6379"))
+			bad(i, errors.New("only the last source may be without patterns: want for example fx:*,crypto:*=redis://host:6379"))
 		}
 		if f := s.VersionField; f != "" && !fields[f] && !broker.ValidVersionField(f) {
 			fields[f] = true // Said once of sources that are alike.

@@ -34,12 +34,14 @@ type droughts struct {
 type drought struct {
 	since int64
 	mark  uint64 // From table.Mark: a row since then ends the drought.
+	by    halves // Who has told older versions since.
 }
 
 // over notes that a tick of a topic was dropped for its version, at a time and with the
 // topic's mark. It is true, and the drought forgotten, if there was nothing else for
-// [anewAfter].
-func (d *droughts) over(topic string, mark uint64, at int64) bool {
+// [anewAfter]. A half of a [Pair] does not begin anew while the other is up and has not told
+// older versions too: it may only be behind, and what the other had then is the newest.
+func (d *droughts) over(topic string, mark uint64, at int64, of, up halves) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.newer == nil || at-d.turn >= droughtKept.Milliseconds() {
@@ -50,10 +52,11 @@ func (d *droughts) over(topic string, mark uint64, at int64) bool {
 		was, ok = d.older[topic]
 		delete(d.older, topic)
 	}
-	switch {
-	case !ok || was.mark != mark:
-		was = drought{at, mark}
-	case at-was.since >= anewAfter.Milliseconds():
+	if !ok || was.mark != mark {
+		was = drought{since: at, mark: mark}
+	}
+	was.by |= of
+	if was.by&up == up && at-was.since >= anewAfter.Milliseconds() {
 		delete(d.newer, topic)
 		return true
 	}

@@ -44,6 +44,7 @@ const handMax = 500
 // both in a transaction. The other way round, a fetch between the two finds the
 // older value, and a topic that then falls quiet keeps it.
 type Feed struct {
+	router
 	sources []*source
 	table   *topics.Table
 	log     *slog.Logger
@@ -61,11 +62,12 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("feed: %w", err)
 	}
-	f := &Feed{table: table, log: log, more: make(chan struct{}, 1), clock: clock{time.Now()}}
+	f := &Feed{router: cfg.router(), table: table, log: log, more: make(chan struct{}, 1), clock: clock{time.Now()}}
 	var scopes []string
 	for i, sc := range cfg {
 		s := &source{Table: table, feed: f, index: i, patterns: sc.Patterns, versionField: sc.VersionField}
 		s.lister, _ = sc.Broker.(broker.Lister)
+		_, s.versioned = sc.Broker.(Pair)
 		var err error
 		if s.Source, err = sc.Broker.Source(s, log.With("source", s.name())); err != nil {
 			return nil, fmt.Errorf("feed: %w", err)
@@ -160,20 +162,6 @@ func (f *Feed) measure(now time.Time) {
 			"hint", "give the edge or the broker more CPU, or divide the topics among several brokers; "+
 				"a broker cuts off who is behind, Redis by client-output-buffer-limit pubsub")
 	}
-}
-
-// route is the index of the source that takes a topic: the first with a pattern that
-// matches, or the last.
-func (f *Feed) route(topic string) int {
-	last := len(f.sources) - 1
-	for i := range last {
-		for _, p := range f.sources[i].patterns {
-			if match(p, topic) {
-				return i
-			}
-		}
-	}
-	return last
 }
 
 // signal puts an element into a channel of capacity 1 unless it has one.

@@ -21,6 +21,7 @@ type source struct {
 	index         int
 	patterns      []string
 	versionField  string // "" if values need no version.
+	versioned     bool   // They need one even so.
 	counters      broker.Counters
 	lagTold       time.Time     // When it was told that it is behind.
 	lister        broker.Lister // Nil if the broker can't list its topics.
@@ -31,22 +32,25 @@ func (s *source) name() string { return cmp.Or(scope(s.patterns), "*") }
 
 func (s *source) Now() int64 { return s.feed.clock.now() }
 
-func (s *source) Tick(topic, value string, at int64) {
+func (s *source) Tick(topic, value string, at int64) { s.tick(topic, value, at, one, one) }
+
+// tick is Tick for one of the halves of a [Pair], of which these are up.
+func (s *source) tick(topic, value string, at int64, of, up halves) {
 	version, flaw := s.Inspect(value)
 	if flaw != broker.Flawless {
 		s.Drop(topic, value, int64(len(value)), flaw)
 		return
 	}
-	m := topics.Meta{At: at, Version: version}
+	value, m := rowValue(value), topics.Meta{At: at, Version: version}
 	switch s.Table.Publish(topic, value, m) {
 	case topics.Committed:
-		s.counters[broker.Ticks].Add(1)
+		s.committed(broker.Ticks, value)
 	case topics.Unwanted:
 		s.counters[broker.Unwanted].Add(1)
 	case topics.Repeated:
 		s.counters[broker.Repeated].Add(1)
 	case topics.Older:
-		if mark, held := s.Table.Mark(topic); held && s.feed.droughts.over(topic, mark, m.At) {
+		if mark, held := s.Table.Mark(topic); held && s.feed.droughts.over(topic, mark, m.At, of, up) {
 			s.anew(topic, value, m)
 			return
 		}
@@ -60,14 +64,21 @@ func (s *source) anew(topic, value string, m topics.Meta) {
 	s.counters[broker.VersionResets].Add(1)
 	m.Version = topics.Version{}
 	if s.Table.Publish(topic, value, m) == topics.Committed {
-		s.counters[broker.Ticks].Add(1)
+		s.committed(broker.Ticks, value)
 	}
 	s.feed.log.Warn("feed: versions begin anew", "topic", topic, "value", excerpt(value),
 		"hint", fmt.Sprintf("all versions were older for %v; let the publisher's numbers rise over its restarts, as a time does", anewAfter))
 }
 
 func (s *source) Inspect(value string) (topics.Version, broker.Flaw) {
-	return broker.InspectVersion(value, s.versionField)
+	if v, is := tombstone(value, s.versionField); is && (v.Set || !s.versioned) {
+		return v, broker.Flawless
+	}
+	v, f := inspect(value, s.versionField)
+	if s.versioned && f == broker.Flawless && !v.Set {
+		f = broker.NoVersion
+	}
+	return v, f
 }
 
 func (s *source) Drop(topic, value string, size int64, f broker.Flaw) {
@@ -84,10 +95,20 @@ type excerpt string
 func (e excerpt) LogValue() slog.Value { return slog.StringValue(broker.Excerpt(string(e))) }
 
 func (s *source) Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome {
-	outcome := s.Table.Repair(topic, value, mark, m)
+	value = rowValue(value)
+	return s.repaired(value, s.Table.Repair(topic, value, mark, m))
+}
+
+// merge is Repair for a half of a [Pair].
+func (s *source) merge(topic, value string, m topics.Meta, settles bool) topics.Outcome {
+	value = rowValue(value)
+	return s.repaired(value, s.Table.Merge(topic, value, m, settles))
+}
+
+func (s *source) repaired(value string, outcome topics.Outcome) topics.Outcome {
 	switch outcome {
 	case topics.Committed:
-		s.counters[broker.Repairs].Add(1)
+		s.committed(broker.Repairs, value)
 	case topics.Older:
 		s.counters[broker.Older].Add(1)
 	}
@@ -117,6 +138,13 @@ type Stats struct {
 type SourceStats struct {
 	broker.Stats
 	Topics string // The patterns of the topics that it takes; "" if it takes the rest.
+	Halves []Half // Of a [Pair], both brokers.
+}
+
+// Half is how one of the two brokers of a [Pair] is.
+type Half struct {
+	Broker string // Where it is, without passwords.
+	Up     bool   // Its values are current.
 }
 
 // Stats may be called from any goroutine.
@@ -126,7 +154,10 @@ func (f *Feed) Stats() (all Stats) {
 		all.Flaws[i] = f.flaws[i].Load()
 	}
 	for _, s := range f.sources {
-		of := SourceStats{s.Source.Stats(), scope(s.patterns)}
+		of := SourceStats{Stats: s.Source.Stats(), Topics: scope(s.patterns)}
+		if p, is := s.Source.(*pair); is {
+			of.Halves = p.state()
+		}
 		s.counters.AddTo(&of.Stats)
 		all.Sources = append(all.Sources, of)
 		all.Add(of.Stats)

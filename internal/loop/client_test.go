@@ -214,9 +214,10 @@ type message struct {
 	MaxTopics int             `json:"max_topics"`
 	Topics    json.RawMessage `json:"topics"`
 	Rejected  []struct {
-		Topic string
-		Index int
-		Code  int
+		Topic  string
+		Index  int
+		Code   int
+		Reason string
 	} `json:"rejected"`
 	Resumed json.RawMessage `json:"resumed"`
 	Token   string          `json:"token"`

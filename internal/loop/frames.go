@@ -158,15 +158,17 @@ func (l *loop) carryOut(c *conn, cmd *protocol.Command, out []byte) (_ []byte, w
 	if !ok {
 		return out, why
 	}
-	rights := fanout.Rights{Existing: l.server.cfg.Existing}
+	var refusal *protocol.CommandError
 	if cmd.Op == protocol.OpAuth {
-		rights.Refusal = l.authorize(c, cmd.Token)
+		refusal = l.authorize(c, cmd.Token)
 	}
+	var user string
 	var allowed *auth.Patterns // All.
 	if c.more != nil {
-		allowed = c.more.topics
+		user, allowed = c.more.user, c.more.topics
 	}
-	rights.Allowed = allowed
+	rights := l.rights(user, allowed)
+	rights.Refusal = refusal
 	return l.shard.Command(c.id, cmd, rights, out), 0
 }
 

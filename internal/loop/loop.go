@@ -9,6 +9,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/panics"
 	"tickedge/internal/protocol"
@@ -51,6 +52,7 @@ type loop struct {
 
 	shutting shutting
 	asks     asks
+	granted  auth.Grant // To who is being answered.
 
 	published struct {
 		sync.Mutex // For stats, which other goroutines read.

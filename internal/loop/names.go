@@ -18,13 +18,13 @@ import (
 type namesAsk struct {
 	prefix, after []byte
 	most          int
-	allowed       *auth.Patterns // The names that its token allows.
+	allowed       auth.Grant // The names that its token allows.
 }
 
 var badNames = &httphead.Refusal{Status: 400, Reason: "limit is a whole number from 1 to 1000"}
 
 // read reads the query of a request for names.
-func (n *namesAsk) read(req *httphead.Request, allowed *auth.Patterns) (r *httphead.Refusal) {
+func (n *namesAsk) read(req *httphead.Request, allowed auth.Grant) (r *httphead.Refusal) {
 	n.allowed, n.most = allowed, namesDefault
 	if n.prefix, _, r = req.Parameter("prefix"); r != nil {
 		return r
@@ -131,7 +131,7 @@ func (s *Server) listed(now time.Time) (names []string, truncated, ok bool) {
 	return nil, false, false
 }
 
-// makeNames makes the list. With many names it is good for longer, so that making it is not all
+// makeNames makes the list, in which no name is private. With many names it is good for longer, so that making it is not all
 // that a processor does.
 func (s *Server) makeNames(about int) {
 	begin := time.Now()
@@ -141,6 +141,7 @@ func (s *Server) makeNames(about int) {
 		more, all = s.cfg.SourceNames()
 		names = append(names, more...)
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return s.cfg.Private.Has([]byte(name)) })
 	slices.Sort(names)
 	names = slices.Compact(names)
 	end := time.Now()

@@ -128,7 +128,7 @@ func (l *loop) plain(c *conn, req *httphead.Request, kind plainKind, name []byte
 	if extra := fanout.RequestCharge(0, len(names)); extra > 0 && !l.charge(c, a, extra) {
 		return
 	}
-	a.rejected = l.shard.Want(c.id, names, l.rights(&asked.claims), a.rejected)
+	a.rejected = l.shard.Want(c.id, names, l.rights(asked.claims.User, asked.claims.Topics), a.rejected)
 	l.answerOrKeep(c, a)
 }
 
@@ -161,7 +161,7 @@ var (
 // read reads what a request says beside its topics, and looks at how many these are.
 func (l *loop) read(a *ask, req *httphead.Request, asked *asked, name []byte) *httphead.Refusal {
 	if a.kind == topicList {
-		return a.names.read(req, asked.claims.Topics)
+		return a.names.read(req, l.server.grant(asked.claims.User, asked.claims.Topics))
 	}
 	if most := l.server.cfg.Shard.MaxTopics; len(asked.Topics) > most {
 		return tooManyNames(most)

@@ -65,7 +65,7 @@ type problem struct {
 	Detail string
 }
 
-func wantProblem(t *testing.T, res *http.Response, body string, status, code int) (p problem) {
+func wantProblem(t testing.TB, res *http.Response, body string, status, code int) (p problem) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(body), &p); err != nil || res.StatusCode != status || p.Status != status || p.Code != code ||
 		p.Title == "" || p.Detail == "" || res.Header.Get("Content-Type") != "application/problem+json" || res.Header.Get("Cache-Control") != "no-store" {
@@ -84,7 +84,7 @@ type list struct {
 	}
 }
 
-func parseList(t *testing.T, body string) (l list) {
+func parseList(t testing.TB, body string) (l list) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(body), &l); err != nil || l.D == nil || l.Missing == nil {
 		t.Fatalf("%q: %v", body, err)

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/httphead"
 	"tickedge/internal/protocol"
@@ -35,11 +34,6 @@ type asks struct {
 	tag    []byte
 	hash   hash.Hash
 	sum    []byte
-}
-
-// rights are those of a request.
-func (l *loop) rights(claims *auth.Claims) fanout.Rights {
-	return fanout.Rights{Existing: l.server.cfg.Existing, Allowed: claims.Topics}
 }
 
 // tryPrices answers a request for rows if all that it asks for is there or is known not to come,

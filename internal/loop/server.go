@@ -92,6 +92,7 @@ type Config struct {
 	Verifier      *auth.Verifier // Of the tokens that everybody needs; nil if nobody does.
 	MaxSessions   int            // Connections of one user, of which the newest stay; 0 is no limit.
 	Existing      *auth.Patterns // The topics that exist, whoever asks for them; nil is all.
+	Private       *auth.Private  // The names that are private; nil is none. The verifier has to know the same.
 
 	// Of plain HTTP: how long a connection may be without a request, how long a value that the edge
 	// does not hold is awaited, the requests of one client, and whether names are listed. Times of

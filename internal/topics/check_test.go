@@ -198,7 +198,7 @@ func checkNames(t testing.TB, tb *Table, index int) {
 		switch {
 		case seq > tb.Watermark():
 			t.Fatalf("%q: sequence %d is above the watermark %d", name, seq, tb.Watermark())
-		case (seq == 0) != (row == nil) || (row == nil) != tp.rowless:
+		case (seq == 0) != (row == nil) || (row == nil || row.Delisted()) != tp.rowless:
 			t.Fatalf("%q: sequence %d with row %v, without a row: %v", name, seq, row, tp.rowless)
 		case row == nil && tp.n != 0:
 			t.Fatalf("%q: %d ticks and no row", name, tp.n)

@@ -48,7 +48,7 @@ type ledger struct {
 	queues     []queue
 	bare, idle list
 	waiting    int // Topics that the feeds were not told of.
-	lacking    int // Topics without a row, those that linger included.
+	lacking    int // Topics without a value, those that linger included.
 
 	// withdrawn is how many topics were, and are held still. It is written under the lock.
 	withdrawn atomic.Int64
@@ -246,6 +246,28 @@ func (l *ledger) row(place uint32) (newPlace uint32, by uint64) {
 	}
 	l.leave(place)
 	return 0, by
+}
+
+// delist notes that a topic that had a value has none any more. Nobody is known who has asked for it
+// first: it gives way with all others of which that is so.
+func (l *ledger) delist(place uint32, id ID, name string, source uint8) (newPlace uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lacking++
+	if place == 0 {
+		place = l.enter(entry{id: id, name: name, source: source})
+	}
+	kind := l.entries[place].kind
+	l.take(place)
+	switch kind {
+	case idle:
+		l.linger(place, bare)
+	case due:
+		l.put(place, waiting, l.asker(askerKey{source: source, standing: absent}))
+	default:
+		l.put(place, rowless, l.asker(askerKey{source: source, standing: absent}))
+	}
+	return place
 }
 
 // changes appends to dst all drops of a feed, and then at most so many topics that are

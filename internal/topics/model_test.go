@@ -42,6 +42,9 @@ type modelTopic struct {
 	stale       uint64    // The sequence at which it went stale.
 }
 
+// rowless is whether the topic has no value: no row, or a row that says so.
+func (tp *modelTopic) rowless() bool { return tp.seq == 0 || tp.value == Delisted }
+
 func (m *model) subscriptions() (sum int64) {
 	for _, tp := range m.topics {
 		sum += int64(tp.subscribers)
@@ -74,14 +77,14 @@ func (m *model) giveUp(tp *modelTopic) {
 func (m *model) sweep(now time.Time, linger time.Duration) {
 	pressed := func() bool { return len(m.topics) > m.max-m.max/8 }
 	for {
-		oldest := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 && tp.seq == 0 })
+		oldest := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 && tp.rowless() })
 		if oldest == nil || now.Sub(oldest.idleSince) < linger && !pressed() {
 			break
 		}
 		m.giveUp(oldest)
 	}
 	for _, tp := range m.topics {
-		if tp.subscribers == 0 && tp.seq > 0 && now.Sub(tp.idleSince) >= linger {
+		if tp.subscribers == 0 && !tp.rowless() && now.Sub(tp.idleSince) >= linger {
 			m.giveUp(tp)
 		}
 	}
@@ -111,7 +114,7 @@ func (tp *modelTopic) standing() (s int) {
 // mustGiveWay are the topics one of which gives way to a new one of an asker: one, or one of
 // each asker that has as many as another. None if there is none.
 func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
-	if tp := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 && tp.seq == 0 }); tp != nil {
+	if tp := m.oldest(func(tp *modelTopic) bool { return tp.subscribers == 0 && tp.rowless() }); tp != nil {
 		return []*modelTopic{tp}
 	}
 	mine := (&modelTopic{known: isKnown}).standing()
@@ -123,7 +126,7 @@ func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 	for st := 0; st <= mine; st++ {
 		counts, most := make(map[uint64]int), 0
 		for _, tp := range m.topics {
-			if tp.subscribers > 0 && tp.seq == 0 && tp.standing() == st {
+			if tp.subscribers > 0 && tp.rowless() && tp.standing() == st {
 				counts[tp.by]++
 				most = max(most, counts[tp.by])
 			}
@@ -145,7 +148,7 @@ func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 			}
 			of := func(told bool) *modelTopic {
 				return m.oldest(func(tp *modelTopic) bool {
-					return tp.by == asker && tp.standing() == st && tp.told == told && tp.subscribers > 0 && tp.seq == 0
+					return tp.by == asker && tp.standing() == st && tp.told == told && tp.subscribers > 0 && tp.rowless()
 				})
 			}
 			oldest := of(true)
@@ -164,15 +167,24 @@ func (m *model) mustGiveWay(by uint64, isKnown bool) (any []*modelTopic) {
 
 func (m *model) store(tp *modelTopic, value string, v Version, now time.Time) {
 	m.watermark++
-	tp.absent = false
-	if tp.seq == 0 && tp.subscribers == 0 { // Now it lingers behind those with a row.
+	gone := value == Delisted
+	switch {
+	case gone != tp.rowless() && tp.subscribers == 0: // Now it lingers behind those that are like it.
 		for _, other := range m.topics {
-			if other.seq > 0 && other.subscribers == 0 && other.idleSince.After(tp.idleSince) {
+			if other.rowless() == gone && other.subscribers == 0 && other.idleSince.After(tp.idleSince) {
 				tp.idleSince = other.idleSince
 			}
 		}
 		tp.since = m.next()
+	case gone && !tp.rowless(): // Nobody knows who has asked for it first.
+		tp.by, tp.known, tp.since = 0, false, m.next()
+	case gone && !tp.absent && tp.subscribers > 0:
+		tp.since = m.next()
 	}
+	if gone && !v.Set {
+		v = tp.version
+	}
+	tp.absent = gone
 	tp.seq, tp.value, tp.version, tp.seen, tp.stale = m.watermark, value, v, now, 0
 }
 
@@ -252,7 +264,7 @@ func runProgram(t testing.TB, limit int, code []byte) {
 
 func (p *program) step(op, arg byte) {
 	name := p.names[arg%programNames]
-	value := fmt.Sprint(arg / programNames % 3) // Few values, so that some are equal.
+	value := [...]string{"0", "1", Delisted}[arg/programNames%3] // Few values, so that some are equal.
 	v := Version{Whole: int64(arg / programNames / 3), Set: arg/programNames/3 > 0}
 	switch op % programOps {
 	case 0, 1:
@@ -281,7 +293,7 @@ func (p *program) step(op, arg byte) {
 	case 13:
 		p.logf("%s is absent", name)
 		p.table.Absent(name)
-		if tp, ok := p.model.topics[name]; ok && tp.seq == 0 && !tp.absent {
+		if tp, ok := p.model.topics[name]; ok && tp.rowless() && !tp.absent {
 			if tp.absent = true; tp.subscribers > 0 {
 				tp.since = p.model.next()
 			}
@@ -343,7 +355,7 @@ func (p *program) acquire(name string, by uint64, isKnown bool) {
 	switch {
 	case tp.subscribers == 0:
 		tp.by, tp.known, tp.since = by, isKnown, p.model.next()
-	case isKnown && !tp.known && tp.seq == 0:
+	case isKnown && !tp.known && tp.rowless():
 		tp.known, tp.since = true, p.model.next()
 	}
 	tp.subscribers++
@@ -392,6 +404,8 @@ func (p *program) publish(name, value string, v Version) {
 		want = Older
 	case v == tp.version && tp.value == value:
 		want = Repeated
+	case v == tp.version && tp.value == Delisted:
+		want = Older
 	}
 	if got != want {
 		p.fatalf("want %v", want)
@@ -409,7 +423,7 @@ func (p *program) watch() {
 	p.model.watch(p.now)
 	seen := make(map[uint64]bool)
 	for name, tp := range p.model.topics {
-		if tp.stale > 0 || p.now.Sub(tp.seen) <= modelStale {
+		if tp.stale > 0 || tp.value == Delisted || p.now.Sub(tp.seen) <= modelStale {
 			continue
 		}
 		p.model.announce()
@@ -455,9 +469,14 @@ func (p *program) repair(name, value string, v Version) {
 	switch {
 	case !ok:
 		want = Unwanted
-	case tp.seq != p.marks[name] || tp.seq > 0 && tp.value == value:
+	case tp.seq != p.marks[name]:
 		want = Unchanged
-	case v.Set && tp.version.Set && v.Whole < tp.version.Whole:
+	case tp.seq > 0 && tp.value == value:
+		if want = Unchanged; v.Compare(tp.version) > 0 {
+			tp.version = v
+		}
+	case v.Set && tp.version.Set && v.Whole < tp.version.Whole,
+		v.Set && v == tp.version && tp.value == Delisted:
 		want = Older
 	}
 	if got != want {
@@ -497,7 +516,7 @@ func (p *program) changes(most int) {
 	for _, tp := range p.model.topics {
 		switch {
 		case tp.told:
-		case tp.seq > 0:
+		case !tp.rowless():
 			withRow++
 			wait++
 		default:
@@ -531,7 +550,7 @@ func (p *program) changes(most int) {
 			p.fatalf("%v is told again, or is not wanted", change)
 		}
 		tp.told, tp.since = true, p.model.next()
-		if tp.seq == 0 {
+		if tp.rowless() {
 			told[asker{tp.by, tp.standing()}]++
 		}
 	}
@@ -569,7 +588,7 @@ func (p *program) compare() {
 	}
 	rowless := 0
 	for _, tp := range p.model.topics {
-		if tp.seq == 0 {
+		if tp.rowless() {
 			rowless++
 		}
 	}
@@ -578,7 +597,7 @@ func (p *program) compare() {
 	}
 	for _, tp := range p.model.withdrawn {
 		id := tp.id
-		if !p.table.Withdrawn(id) || p.table.Name(id) != tp.name || p.table.Row(id) != nil || p.table.Seq(id) != 0 || p.table.Stale(id) != 0 {
+		if !p.table.Withdrawn(id) || p.table.Name(id) != tp.name || !tp.rowless() || p.table.Seq(id) != tp.seq || p.table.Stale(id) != 0 {
 			p.fatalf("%s was withdrawn, id %d is %q: %v", tp.name, id, p.table.Name(id), p.table.Withdrawn(id))
 		}
 	}

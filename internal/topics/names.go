@@ -2,8 +2,8 @@
 
 package topics
 
-// AppendNames appends the names of all topics that the table holds and that have a row, in no
-// order. Those without one may have been made up. It takes 10 ms or so for 100,000 of them, and
+// AppendNames appends the names of all topics that the table holds and that have a value, in no
+// order. Those without one may have been made up, or are delisted. It takes 10 ms or so for 100,000 of them, and
 // no lock for longer than a microsecond, so some may have come or gone meanwhile.
 func (t *Table) AppendNames(dst []string) []string {
 	for i := range t.shards {

@@ -19,6 +19,13 @@ const (
 	Unchanged                // Of a repair: it is the row's value, or the topic got a row since the mark.
 )
 
+// Delisted is the value by which its source withdraws a topic: a tombstone. It becomes the topic's
+// row as any other value does, so that clients hear of it, and the row stays for as long as the table
+// holds the topic: who comes later, or comes back, is told the same. But it is no value. The topic is
+// rowless and absent from then on, and never goes stale for silence; the next value makes it live again.
+// Of a tombstone without a version the row keeps the version that it had.
+const Delisted = "null"
+
 // Publish commits one tick of a topic: value becomes the topic's newest row and
 // its count rises by one. It does nothing if nobody wants the topic, and if the versions
 // of tick and row say that the tick is an older one, or is the row. value must be valid
@@ -33,12 +40,19 @@ func (t *Table) Publish(name, value string, m Meta) Outcome {
 	}
 	tp, sl := &s.topics[local], s.slot(local)
 	if m.Version.Set && tp.version.Set {
+		row := sl.row.Load()
 		switch order := m.Version.Compare(tp.version); {
 		case order < 0:
 			return Older
-		case order == 0 && string(sl.row.Load().Value()) == value:
+		case order > 0 || row == nil:
+		case string(row.Value()) == value:
 			return Repeated
+		case row.Delisted(): // Whoever has delisted it knew of that value.
+			return Older
 		}
+	}
+	if tp.delisted(sl) {
+		tp.last = 0 // The time without a value is none between two ticks.
 	}
 	tp.learn(m.At)
 	s.tickAt = max(s.tickAt, m.At)
@@ -53,16 +67,36 @@ func (t *Table) Publish(name, value string, m Meta) Outcome {
 
 // renew makes a value the newest row of a topic. The caller holds s.mu.
 func (t *Table) renew(s *shard, local uint32, name, value string, m Meta) {
-	tp := &s.topics[local]
-	tp.version = m.Version
+	tp, gone := &s.topics[local], value == Delisted
+	if !gone || m.Version.Set {
+		tp.version = m.Version
+	}
 	if tp.stale {
 		t.freshen(s, local)
 	}
-	if tp.rowless {
+	switch {
+	case gone:
+		t.delist(s, local)
+	case tp.rowless:
 		t.firstRow(s, local)
 	}
 	t.store(s.slot(local), newRow(name, value, tp.n))
 }
+
+// delist notes that the row that a topic is about to have is no value. The caller holds s.mu.
+func (t *Table) delist(s *shard, local uint32) {
+	tp := &s.topics[local]
+	s.setAbsent(local, true)
+	if tp.rowless {
+		t.ledger.restand(tp.place, unreadBit, 0)
+		return
+	}
+	tp.rowless = true
+	tp.place = t.ledger.delist(tp.place, idOf(local, s.index), tp.name, t.sourceOf(tp.name))
+}
+
+// delisted reports whether the row of a topic is no value.
+func (tp *topic) delisted(sl *slot) bool { return tp.rowless && sl.row.Load() != nil }
 
 // Mark returns the state of a topic for a later [Table.Repair]. It is false for a
 // topic that nobody wants.
@@ -88,6 +122,28 @@ func (t *Table) Mark(name string) (mark uint64, ok bool) {
 // that ends what [Table.GoStale] has begun, or that clients may lack who have resumed. None says
 // anything about the topic's rhythm.
 func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
+	return t.repair(name, value, m, func(seq uint64) bool { return seq != mark }, true)
+}
+
+// Merge is [Table.Repair] for a topic that is read from two brokers, whose values all have versions: these say which
+// is the newer, whatever has come since a fetch began. settles says that nothing of the topic may have been missed of either.
+func (t *Table) Merge(name, value string, m Meta, settles bool) Outcome {
+	return t.repair(name, value, m, func(uint64) bool { return false }, settles)
+}
+
+// Settle notes that nothing of a topic can be missed from now on, as what [Table.Merge] did not settle has no value
+// in the other broker.
+func (t *Table) Settle(name string) {
+	s := t.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if local, ok := s.ids[name]; ok {
+		t.settle(s, local)
+	}
+}
+
+// repair is Repair. passed says of the sequence of the topic's row whether that is newer for sure.
+func (t *Table) repair(name, value string, m Meta, passed func(seq uint64) bool, settles bool) Outcome {
 	s := t.shardOf(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,15 +153,21 @@ func (t *Table) Repair(name, value string, mark uint64, m Meta) Outcome {
 	}
 	tp, sl := &s.topics[local], s.slot(local)
 	lacking := s.settled(local).Load() == disputed || t.sources[t.sourceOf(name)].disputed.Load()
-	defer t.settle(s, local) // Behind the row, if there is one.
-	if sl.seq.Load() != mark {
+	if settles {
+		defer t.settle(s, local) // Behind the row, if there is one.
+	}
+	if passed(sl.seq.Load()) {
 		return Unchanged
 	}
 	if old := sl.row.Load(); old != nil {
 		switch {
 		case string(old.Value()) == value && tp.why == Silent && !lacking: // Else its clients have to hear that it is current.
+			if m.Version.Compare(tp.version) > 0 {
+				tp.version = m.Version // Two tombstones differ in nothing else.
+			}
 			return Unchanged
-		case m.Version.Set && m.Version.Compare(tp.version) < 0:
+		case m.Version.Set && m.Version.Compare(tp.version) < 0,
+			old.Delisted() && value != Delisted && m.Version.Set && m.Version == tp.version:
 			t.excuse(s, local)
 			return Older
 		}
@@ -163,8 +225,14 @@ func (t *Table) Offered() (n uint64) {
 }
 
 // Absent notes that a source of ticks has looked for the value of a topic, and there is none.
-// It is so until the topic has a row. Whatever [Table.GoStale] has begun is over.
-func (t *Table) Absent(name string) {
+// It is so until the topic has a value. Whatever [Table.GoStale] has begun is over.
+func (t *Table) Absent(name string) { t.absent(name, true) }
+
+// MergeAbsent is [Table.Absent] for what [Table.Merge] is for: the topic is known to have no value in one of the
+// brokers, and the other may have one.
+func (t *Table) MergeAbsent(name string) { t.absent(name, false) }
+
+func (t *Table) absent(name string, settles bool) {
 	s := t.shardOf(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,10 +242,14 @@ func (t *Table) Absent(name string) {
 	}
 	t.excuse(s, local)
 	if !s.topics[local].rowless { // What was missed, if anything was, nobody can say before the next tick.
-		s.settled(local).Store(blind)
+		if settles {
+			s.settled(local).Store(blind)
+		}
 		return
 	}
-	t.settle(s, local)
+	if settles {
+		t.settle(s, local)
+	}
 	s.setAbsent(local, true)
 	t.ledger.restand(s.topics[local].place, unreadBit, 0)
 }

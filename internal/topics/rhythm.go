@@ -16,7 +16,7 @@ import (
 //
 // where gap is the longest time between two of its ticks, which each tick takes a
 // [gapDecay]th off. A topic that has ticked less than [rhythmTicks] times has no rhythm
-// yet and is not stale. It is fresh again with its next row. A topic of which the feed gets
+// yet and is not stale, nor is one that is delisted. It is fresh again with its next row. A topic of which the feed gets
 // no values is stale at once, see [Table.GoStale]; that it has another reason then is a [Why].
 const (
 	gapDecay    = 32
@@ -85,7 +85,7 @@ func (t *Table) watchFrom(s *shard, local uint32, at int64) (more bool) {
 	for ; local < end; local++ {
 		tp := &s.topics[local]
 		switch {
-		case tp.state != wanted || tp.stale:
+		case tp.state != wanted || tp.stale || tp.delisted(s.slot(local)):
 		case tp.last == 0:
 			// It never had a row. Its time counts from its subscription, which was
 			// within the last second.
@@ -143,9 +143,16 @@ func (t *Table) goStale(s *shard, local uint32, why Why) {
 
 // excuse ends what GoStale has begun where no row comes of it, as the source has none that is
 // newer. Its clients are told that the topic is silent, and no more than that: they may have an
-// old row or none. The caller holds s.mu.
+// old row or none. Of one that is delisted they are told that again. The caller holds s.mu.
 func (t *Table) excuse(s *shard, local uint32) {
-	if s.topics[local].why != Silent {
+	tp := &s.topics[local]
+	switch {
+	case tp.why == Silent:
+	case tp.delisted(s.slot(local)):
+		tp.n++
+		s.offered += uint64(tp.subscribers)
+		t.renew(s, local, tp.name, Delisted, Meta{})
+	default:
 		t.goStale(s, local, Silent)
 	}
 }

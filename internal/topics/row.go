@@ -36,6 +36,9 @@ func (r *Row) JSON() []byte {
 // Value returns the source's JSON value, byte for byte as it was published.
 func (r *Row) Value() []byte { return r.JSON()[r.valueAt : r.size-1 : r.size-1] }
 
+// Delisted reports whether the topic has no value any more, see [Delisted].
+func (r *Row) Delisted() bool { return string(r.Value()) == Delisted }
+
 // newRow encodes a row once, for all who will be sent it. The name needs no
 // escaping, see [ValidName].
 func newRow(name, value string, n uint64) *Row {

@@ -137,6 +137,7 @@ type Table struct {
 // shard holds the topics whose id ends in its index. Lock order: shard.mu or feeding, then
 // commit or ledger.mu. Never two shards at a time.
 type shard struct {
+	index  uint64
 	mu     sync.Mutex
 	ids    map[string]uint32 // name → local index
 	topics []topic           // by local index
@@ -160,7 +161,7 @@ type topic struct {
 	state       state
 	stale       bool // It has a stale mark.
 	why         Why  // Why it has that. Silent while it has none.
-	rowless     bool // It never had a row.
+	rowless     bool // It never had a row, or is delisted: its row is no value.
 }
 
 const topicSizeMax = 64 // Ten million of them are the most that a table holds, and as many again that are withdrawn.
@@ -191,7 +192,7 @@ func New(cfg Config) *Table {
 	t.SetSources([]string{""})
 	for i := range t.shards {
 		s := &t.shards[i]
-		s.ids = make(map[string]uint32)
+		s.index, s.ids = uint64(i), make(map[string]uint32)
 		// One shard may get all names if the hash wants it so, and have as many withdrawn.
 		s.chunks = make([]atomic.Pointer[chunk], 2*cfg.Max>>chunkBits+1)
 	}

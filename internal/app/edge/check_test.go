@@ -62,12 +62,12 @@ func TestCheckSaysWhatIsFromWhere(t *testing.T) {
 		"# from the environment: -interval (EDGE_INTERVAL)\n" +
 		"# from the file: -drain (" + file + ":1), -redis (" + file + ":2)\n" +
 		"# secret of tokens: from EDGE_JWT_SECRET in the environment\n" +
-		"# password of Redis: from " + file + ":2\n"
+		"# password of a source: from " + file + ":2\n"
 	if code != app.OK || stderr != "" || !strings.HasSuffix(stdout, want) || strings.Contains(stdout, "hunter2") || strings.Contains(stdout, aSecret) ||
-		!strings.Contains(stdout, "-redis=fx:*=redis://:xxxxx@a\n-redis=redis://b\n") || !strings.Contains(stdout, "-drain=3s\n") {
+		!strings.Contains(stdout, "-source=fx:*=redis://:xxxxx@a\n-source=redis://b\n") || !strings.Contains(stdout, "-drain=3s\n") {
 		t.Errorf("code %d, want at the end\n%s and got\n%s%s", code, want, stdout, stderr)
 	}
-	if _, stdout, _ = program(t, "-redis", "redis://:hunter2@a"); !strings.Contains(stdout, "# password of Redis: from -redis on the command line, where all users of this host can read it") {
+	if _, stdout, _ = program(t, "-redis", "redis://:hunter2@a"); !strings.Contains(stdout, "# password of a source: from -redis on the command line, where all users of this host can read it") {
 		t.Errorf("the command line is not warned of:\n%s", stdout)
 	}
 }

@@ -16,10 +16,10 @@ import (
 	"tickedge/internal/admin"
 	"tickedge/internal/app"
 	"tickedge/internal/auth"
+	"tickedge/internal/broker/memory"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/doctor"
 	"tickedge/internal/fanout"
-	"tickedge/internal/feed"
 	"tickedge/internal/flags"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
@@ -33,12 +33,14 @@ type Config struct {
 	flags  *flags.Set
 	loop   loop.Config // With those of the shards and the guard.
 	table  topics.Config
-	broker redis.Config // Of each source of the feed, but for its URL.
+	redis  redis.Config // Of each source of the feed that is one, but for its URL.
 	tokens auth.Config
 	market market.Config
 	log    app.LogConfig
 
-	redis        sources
+	sources      sources
+	olderSources sources // Those of -redis.
+	demoBroker   memory.Config
 	paths        paths
 	healthPath   string
 	listTopics   string
@@ -58,7 +60,7 @@ type Config struct {
 	check          bool
 
 	// Lists, see readLists.
-	symbols, existing, origin, tokenTypes, trusted, adminHost string
+	symbols, existing, private, origin, tokenTypes, trusted, adminHost string
 }
 
 // Parse reads flags, environment and file, and the files that they name. The error is
@@ -121,19 +123,10 @@ func (c *Config) validate() error {
 	if most := c.loop.Shard.MaxTopics; c.newTopics.PerSecond > 0 && c.newTopics.Burst != 0 && c.newTopics.Burst < most {
 		errs.bad("-new-topics-burst-per-ip is %d, want -max-topics (%d) or more: a client may ask for as many at first", c.newTopics.Burst, most)
 	}
-	if c.demo && c.redis.given {
-		errs.bad("-demo brings its own Redis: leave -redis out, or -demo")
-	}
 	if c.demo {
 		errs.add(flags.Named(c.market.Validate(), marketErrors...))
 	}
-	sources, brokers := c.feed()
-	errs.add(flags.Named(sources.Validate(), redisErrors...))
-	if len(brokers) == 0 {
-		brokers = []redis.Config{c.broker} // What is wrong beside that is said at once.
-		brokers[0].URL = defaultRedis
-	}
-	errs.add(flags.Named(redis.Validate(brokers...), redisErrors...))
+	errs.add(c.validateSources())
 	errs.add(c.validateTokens())
 	errs.add(c.validateEffect())
 	return errors.Join(errs...)
@@ -188,8 +181,7 @@ var (
 
 // What errors of configurations that know no fields begin with, and the flag in front of it.
 var (
-	redisErrors = []string{
-		"redis source", "-redis", "redis URL", "-redis", "redis-sentinel URL", "-redis", "redis-cluster URL", "-redis",
+	settingErrors = []string{
 		"redis mode", "-redis-mode", "redis stream", "-redis-stream", "the redis stream", "-redis-stream", "redis timeout", "-feed-timeout",
 		"redis channel", "-redis-channel", "redis key", "-redis-key", "tick version field", "-tick-version-field",
 		"redis TLS files", "-redis-tls-ca, -redis-tls-cert or -redis-tls-key", "redis TLS authorities", "-redis-tls-ca",
@@ -232,6 +224,9 @@ func (c *Config) readLists() error {
 	of("trust-proxy", err)
 	c.loop.Existing, err = auth.ParsePatterns(c.existing)
 	of("topics", err)
+	c.loop.Private, err = auth.ParsePrivate(c.private)
+	of("private", err)
+	c.tokens.Private = c.loop.Private
 	c.tokens.Types = strings.Split(c.tokenTypes, ",")
 	for i, typ := range c.tokens.Types {
 		c.tokens.Types[i] = strings.TrimSpace(typ)
@@ -245,19 +240,6 @@ func (c *Config) readLists() error {
 		c.market.Symbols = market.DefaultSymbols()
 	}
 	return errors.Join(errs...)
-}
-
-// feed is where ticks come from: a source for each -redis, with a broker that is alike but for its
-// URL. They are all Redis. Another broker is told apart here, by the scheme of its URL.
-func (c *Config) feed() (f feed.Config, brokers []redis.Config) {
-	for _, source := range c.redis.list {
-		patterns, url := feed.ParseSource(string(source))
-		b := c.broker
-		b.URL = url
-		brokers = append(brokers, b)
-		f = append(f, feed.SourceConfig{Patterns: patterns, VersionField: c.versionField, Broker: b})
-	}
-	return f, brokers
 }
 
 // validateTokens looks at the flags that say who may connect.
@@ -339,8 +321,7 @@ func fillBurst(r *guard.Rate, burst int) {
 
 // What is kept free of open files beside the loops, the sources of the feed and the admin port.
 const (
-	jwksFiles = 2  // A fetch, see connFiles in package redis.
-	demoFiles = 16 // The other ends of all connections of the feed, and the publisher.
+	jwksFiles = 2 // A fetch, see connFiles in package redis.
 	// spareFiles are for what has no number of its own: the log, the Go runtime, names that
 	// are looked up, keys, certificates and /proc that are read.
 	spareFiles = 128
@@ -348,7 +329,7 @@ const (
 
 // fileReserve is how many open files are kept for everything that is no client.
 func (c *Config) fileReserve() int {
-	sources, _ := c.feed()
+	sources := c.feed()
 	n := loop.FileReserve(max(1, c.loop.Loops)) + sources.Files() + spareFiles
 	if c.listTopics == listSource {
 		most := 0 // They are listed one after the other.
@@ -362,9 +343,6 @@ func (c *Config) fileReserve() int {
 	}
 	if c.tokens.JWKSURL != "" {
 		n += jwksFiles
-	}
-	if c.demo {
-		n += demoFiles
 	}
 	return n
 }

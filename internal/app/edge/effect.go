@@ -18,9 +18,10 @@ var effects = []struct {
 	as    string
 }{
 	{"demo-*", func(c *Config) bool { return !c.demo }, "-demo is not set, and it is what has a simulated market"},
+	{"redis-*", func(c *Config) bool { return !c.hasRedis() }, "no source is a Redis"},
 	{"admin-host", func(c *Config) bool { return c.admin == "" }, "-admin is empty, so there is no admin port"},
 	{"ready-needs-feed", func(c *Config) bool { return c.admin == "" && c.healthPath == "" }, "-admin is empty, and so is -health-path: set the one at which it is asked whether the edge is ready"},
-	{"redis-channel", func(c *Config) bool { return c.broker.Mode == redis.ModeStream }, "-redis-mode is stream, and a stream brings all ticks"},
+	{"redis-channel", func(c *Config) bool { return c.redis.Mode == redis.ModeStream }, "-redis-mode is stream, and a stream brings all ticks"},
 	{"stale-floor", func(c *Config) bool { return c.table.StaleAfter > 0 }, "-stale-after is set, and holds whatever the gaps of a topic are"},
 	{"command-burst", func(c *Config) bool { return c.loop.Shard.CommandRate == 0 }, "-command-rate is 0, so commands have no limit"},
 	{"jwt-jwks-refresh", func(c *Config) bool { return len(c.tokenSources()) == 1 && c.tokens.JWKSURL == "" }, "-jwt-jwks-url is not set, and other keys are not fetched"},

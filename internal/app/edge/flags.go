@@ -13,13 +13,10 @@ import (
 	"tickedge/internal/auth"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/fanout"
-	"tickedge/internal/feed"
 	"tickedge/internal/flags"
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 )
-
-const defaultRedis = "redis://127.0.0.1:6379"
 
 const envPrefix = "EDGE"
 
@@ -58,19 +55,21 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.DurationVar(&c.loop.RetrySpread, "retry-spread", 10*time.Second, "time over which clients come back that were refused with 503, as the edge is full, going down or without keys for tokens; raise it with the number of clients")
 
 	fs.Group("Feed")
-	c.redis = sources{list: []sourceFlag{defaultRedis}}
-	fs.Var(&c.redis, "redis", "`[patterns=]URL` of Redis, as often as there are independent ones (or with blanks between): "+
-		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port; rediss for TLS. "+
-		"Topics go to the first with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
-	fs.StringVar(&c.broker.Channel, "redis-channel", redis.DefaultChannel, "Pub/Sub channel of a topic")
-	fs.StringVar(&c.broker.Key, "redis-key", redis.DefaultKey, "key of a topic's newest value")
-	fs.StringVar((*string)(&c.broker.Mode), "redis-mode", string(redis.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
-	fs.StringVar(&c.broker.Stream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
-	fs.StringVar(&c.broker.TLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
-	fs.StringVar(&c.broker.TLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
-	fs.StringVar(&c.broker.TLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
+	c.sources = sources{list: []sourceFlag{defaultSource}}
+	fs.Var(&c.sources, "source", "`[patterns=]URL` of a broker, as often as there are several (or with blanks between): "+
+		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port (rediss for TLS); "+
+		"memory inside of this process. URL|URL are two that have the same ticks, of which the newer version counts. "+
+		"Topics go to the first source with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
+	fs.Var(&c.olderSources, "redis", "`[patterns=]URL`: the older spelling of -source")
+	fs.StringVar(&c.redis.Channel, "redis-channel", redis.DefaultChannel, "Pub/Sub channel of a topic")
+	fs.StringVar(&c.redis.Key, "redis-key", redis.DefaultKey, "key of a topic's newest value")
+	fs.StringVar((*string)(&c.redis.Mode), "redis-mode", string(redis.ModeChannel), "how ticks come: `channel` (topics that clients want), pattern (one subscription for all) or stream")
+	fs.StringVar(&c.redis.Stream, "redis-stream", "", "`key` of the stream that -redis-mode stream reads: entries with the fields topic and value")
+	fs.StringVar(&c.redis.TLS.CA, "redis-tls-ca", "", "`file` with the authorities of certificates of Redis, in PEM; empty for those of the system")
+	fs.StringVar(&c.redis.TLS.Cert, "redis-tls-cert", "", "`file` with the certificate that is shown to Redis, in PEM, read again for each connection")
+	fs.StringVar(&c.redis.TLS.Key, "redis-tls-key", "", "`file` with the key of -redis-tls-cert")
 	fs.StringVar(&c.versionField, "tick-version-field", "", "`member` of values that numbers them, such as seq or meta.ts: older ones are dropped, and those without")
-	fs.DurationVar(&c.broker.Timeout, "feed-timeout", redis.DefaultTimeout, "silence after which Redis is taken for dead and dialled anew")
+	fs.DurationVar(&c.redis.Timeout, "feed-timeout", redis.DefaultTimeout, "silence after which a broker is taken for dead and dialled anew")
 
 	fs.DurationVar(&c.table.StaleFloor, "stale-floor", 10*time.Second, "clients are told that a topic is stale when it has no tick for 4 times its longest gap, and for this time at least; 0 is never")
 	fs.DurationVar(&c.table.StaleAfter, "stale-after", 0, "the same for all topics after this time, whatever their gaps are; 0 is learned for each from its ticks")
@@ -78,7 +77,7 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.DurationVar(&c.table.ResumeTolerance, "resume-tolerance", 2*time.Second, "by how much the clocks of edges may differ between which clients move, at most 1m; who resumes is sent again what came in so long before")
 
 	fs.Group("Demo")
-	fs.BoolVar(&c.demo, "demo", false, "run with an embedded Redis and a simulated market instead of -redis")
+	fs.BoolVar(&c.demo, "demo", false, "run with a simulated market inside of the process instead of -source")
 	fs.StringVar(&c.symbols, "demo-symbols", "", "symbols, separated by commas; empty is a list of well-known ones")
 	fs.Float64Var(&c.market.Rate, "demo-rate", 200, "ticks per second, all symbols together")
 	fs.Float64Var(&c.market.Volatility, "demo-volatility", 20, "how much faster prices move than in reality")
@@ -107,7 +106,7 @@ func (c *Config) clientFlags(fs *flags.Set, shard *fanout.Config) {
 	fs.IntVar(&shard.MaxValueless, "max-valueless", 128, "topics of a client that are known to have no value and are not in -topics, beyond which it only gets topics that the edge has a value of; 0 is no limit. Raise it, or set -topics, if topics get their first value late in the day")
 	fs.DurationVar(&c.loop.KeepAlive, "keep-alive", loop.DefaultKeepAlive, "how long a connection of plain HTTP may be without a request, up to 1h")
 	fs.DurationVar(&c.loop.FetchWait, "fetch-timeout", loop.DefaultFetchWait, "how long a request of plain HTTP waits for a value that the edge does not hold, before it gets 503; 100ms to 30s")
-	fs.StringVar(&c.listTopics, "list-topics", "", "answer /topics, as far as the client's token allows the names: `held` for those of topics that the edge holds, source for all that Redis has a key of too, found by SCAN; empty for not at all")
+	fs.StringVar(&c.listTopics, "list-topics", "", "answer /topics, as far as the client's token allows the names: `held` for those of topics that the edge holds, source for all that their brokers have a value of too (Redis: found by SCAN); empty for not at all")
 	fs.StringVar(&c.existing, "topics", "", "`patterns` of the topics that exist, by commas, such as AAPL,fx:*: the limits of topics that are new, or have no value, do not count them. Set it where many clients share an address")
 }
 
@@ -122,7 +121,8 @@ func (c *Config) accessFlags(fs *flags.Set, tokens *auth.Config, guard *guard.Co
 	fs.StringVar(&tokens.Audience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
 	fs.StringVar(&c.tokenTypes, "jwt-type", strings.Join(auth.DefaultTypes(), ","), "`list` of what typ of a token may be, by commas, none for tokens without it; set it to at+jwt if the issuer writes that")
 	fs.DurationVar(&tokens.Leeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and edge may differ, at most 5m")
-	fs.StringVar(&tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; a token without it may have all")
+	fs.StringVar(&tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; a token without it may have all that is not private")
+	fs.StringVar(&c.private, "private", auth.DefaultPrivate, "`prefixes` of names that are private, by commas: a token has them name by name, or as its user's own, and no pattern does; no list shows them. Empty for none")
 	fs.BoolVar(&tokens.AllowNoExp, "jwt-allow-no-exp", false, "take tokens without exp, which never end")
 	fs.IntVar(&c.loop.MaxSessions, "max-sessions-per-user", 0, "connections of one user (sub), of which the newest stay; 0 is no limit. Needs tokens")
 
@@ -151,59 +151,20 @@ func (c *Config) operatorFlags(fs *flags.Set) {
 	fs.Common(&c.check)
 }
 
-// sources is the value of -redis.
-type sources struct {
-	list  []sourceFlag
-	given bool
-}
-
-// sourceFlag is one -redis. It shows no passwords.
-type sourceFlag string
-
-func (s sourceFlag) String() string {
-	_, url := feed.ParseSource(string(s))
-	return strings.TrimSuffix(string(s), url) + redis.Config{URL: url}.String()
-}
-
-func (s *sources) String() string {
-	var all []string
-	for _, source := range s.list {
-		all = append(all, source.String())
-	}
-	return strings.Join(all, " ")
-}
-
-// Set adds what is given to what was given before. It finds no mistakes: their errors would
-// be shown with the URL.
-func (s *sources) Set(text string) error {
-	if !s.given {
-		s.list, s.given = nil, true // They take the default's place.
-	}
-	for i, one := range strings.Fields(text) {
-		if last := len(s.list) - 1; i > 0 && !strings.Contains(one, "://") {
-			s.list[last] += sourceFlag(" " + one) // The blank is in a URL, which is refused for it.
-			continue
-		}
-		s.list = append(s.list, sourceFlag(one))
-	}
-	return nil
-}
-
-// Several says to package flags that each Set adds to what there is.
-func (s *sources) Several() {}
-
-// print writes the effective configuration as flags, without the password of Redis and
+// print writes the effective configuration as flags, without passwords of sources and
 // the query of the JWKS URL. Comments say what is from where.
 func (c *Config) print(w io.Writer) {
 	c.flags.WriteValues(w, func(name, value string) []string {
 		switch name {
 		case "check", "version", "config":
 			return nil
-		case "redis":
+		case "source":
 			if c.demo {
 				return nil // It brings its own.
 			}
-			return strings.Fields(value)
+			return strings.Fields(c.given().String())
+		case "redis":
+			return nil // Shown as what it is the older spelling of.
 		case "jwt-jwks-url":
 			if before, _, has := strings.Cut(value, "?"); has {
 				return []string{before + "?xxxxx"}
@@ -223,29 +184,30 @@ func (c *Config) printSecrets(w io.Writer) {
 	case c.tokens.SecretFile != "":
 		fmt.Fprintf(w, "# secret of tokens: from the file %s\n", c.tokens.SecretFile)
 	}
-	if slices.ContainsFunc(c.redis.list, func(s sourceFlag) bool { return s.String() != string(s) }) {
-		where := "-redis on the command line, where all users of this host can read it: better " + envPrefix + "_REDIS or -config"
-		if from := c.flags.From("redis"); from.Where != "" {
+	if slices.ContainsFunc(c.given().list, func(s sourceFlag) bool { return s.String() != string(s) }) {
+		flag, _ := c.flags.Spelled("source", "redis")
+		where := "-" + flag + " on the command line, where all users of this host can read it: better " + envPrefix + "_SOURCE or -config"
+		if from := c.flags.From(flag); from.Where != "" {
 			where = from.Where
 		}
-		fmt.Fprintf(w, "# password of Redis: from %s\n", where)
+		fmt.Fprintf(w, "# password of a source: from %s\n", where)
 	}
-	for _, file := range []string{c.tokens.SecretFile, c.tokens.KeyFile, c.broker.TLS.CA, c.broker.TLS.Cert, c.broker.TLS.Key} {
+	for _, file := range []string{c.tokens.SecretFile, c.tokens.KeyFile, c.redis.TLS.CA, c.redis.TLS.Cert, c.redis.TLS.Key} {
 		if file != "" {
 			fmt.Fprintf(w, "# read and found good: %s\n", file)
 		}
 	}
 	if c.tokens.JWKSURL != "" {
-		fmt.Fprintln(w, "# not asked: -jwt-jwks-url and Redis")
+		fmt.Fprintln(w, "# not asked: -jwt-jwks-url and the sources")
 	}
 }
 
 // help writes what -h shows.
 func (c *Config) help(w io.Writer) {
-	c.flags.WriteHelp(w, `edge brings the newest ticks from Redis to WebSocket clients at /ws (-path).
+	c.flags.WriteHelp(w, `edge brings the newest ticks from a broker to WebSocket clients at /ws (-path).
 
   edge -demo                      try it: http://localhost:8080/
-  edge -redis redis://host:6379   run it
+  edge -source redis://host:6379  run it
   edge -check                     say what is set, and what is wrong
   edge doctor -max-conns 100000   say what this host can hold, and what to
                                   change (-json)

@@ -5,6 +5,7 @@ package edge
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,7 +52,7 @@ var metricTable = []metric{
 	}},
 	{"subscriptions", "Subscriptions of all connections.", "", one(func(s *scrape) int64 { return s.table.Subscriptions() })},
 	{"topics", "Topics held, those that linger without subscribers included.", "", one(func(s *scrape) int64 { return s.table.Held() })},
-	{"topics_rowless", "Topics held that never had a value, those that linger included.", "", one(func(s *scrape) int { return s.table.Rowless() })},
+	{"topics_rowless", "Topics held that have no value, those that linger included.", "", one(func(s *scrape) int { return s.table.Rowless() })},
 	{"topics_waiting", "Topics of which the feed was not told yet, as it has enough to subscribe.", "", one(func(s *scrape) int { return s.table.Waiting() })},
 	{"topics_reclaimed_total", "Topics given up to make room for others: without a value and taken from those who had them, or lingering.", "state", by(func(s *scrape) map[string]uint64 {
 		withdrawn, lingering := s.table.Reclaimed()
@@ -90,6 +91,7 @@ var metricTable = []metric{
 	{"guard_sources_forgotten_total", "Sources whose rate was forgotten because there were too many others.", "", one(func(s *scrape) uint64 { return s.guard.Forgotten })},
 
 	{"feed_ticks_total", "Ticks taken from the feed.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Ticks] })},
+	{"feed_tombstones_total", "Tombstones among the ticks and the fetched values: topics that were delisted.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Tombstones] })},
 	{"feed_unwanted_total", "Messages of topics that nobody wanted any more.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Unwanted] })},
 	{"feed_invalid_total", "Values dropped, by what is wrong with them.", "reason", func(s *scrape, to sink) {
 		for flaw := broker.Flawless + 1; flaw < broker.Flaws; flaw++ {
@@ -112,12 +114,20 @@ var metricTable = []metric{
 			to.put(float64(s.ticks.Refusals[c]), c.Label())
 		}
 	}},
-	{"feed_broken_total", "Connections given up because what came was not what Redis sends.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Broken] })},
+	{"feed_broken_total", "Connections given up because what came was not what the broker sends.", "", one(func(s *scrape) uint64 { return s.ticks.Counts[broker.Broken] })},
 	{"feed_connected", "1 while a source of the feed is connected, by the patterns of its topics.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return oneIf(of.Connected) })},
 	{"feed_current", "1 while the values of a source of the feed are current, which is what clients are told and /readyz says.", "source", sourcesOf(func(s *scrape, i int, _ *feed.SourceStats) float64 { return oneIf(s.table.SourceState(i).Up) })},
+	{"feed_half_current", "1 while the values of one of the two brokers of a source are current, the first or the second of URL|URL.", "source half", func(s *scrape, to sink) {
+		for i := range s.ticks.Sources {
+			of := &s.ticks.Sources[i]
+			for k, half := range of.Halves {
+				to.put(oneIf(half.Up), cmp.Or(of.Topics, "*"), strconv.Itoa(k+1))
+			}
+		}
+	}},
 	{"feed_behind", "Topics that keep a source of the feed from being current: wanted when the gap began, and not read since.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return float64(of.Behind) })},
 	{"feed_lag_seconds", "How old a message may be that a source of the feed receives now; 0 while it is not connected.", "source", sourcesOf(func(_ *scrape, _ int, of *feed.SourceStats) float64 { return of.Lag.Seconds() })},
-	{"feed_channels", "Redis channels subscribed, as Redis has confirmed them.", "", one(func(s *scrape) int64 { return s.ticks.Channels })},
+	{"feed_channels", "Subscriptions that the brokers have confirmed.", "", one(func(s *scrape) int64 { return s.ticks.Channels })},
 	{"feed_topics", "Topics that are to be subscribed.", "", one(func(s *scrape) int64 { return s.ticks.Held })},
 }
 

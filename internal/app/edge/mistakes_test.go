@@ -32,6 +32,7 @@ const aSecret = "open-sesame-open-sesame-open-sesame"
 // mistakesOf are the flags for which any text is a value of the right kind.
 var mistakesOf = map[string]mistake{
 	"listen":             {"8080", `is "8080", want host:port such as :8080`},
+	"source":             {"http://host", "want redis://[user:password@]host[:port][/db]"},
 	"redis":              {"http://host", "want redis://[user:password@]host[:port][/db]"},
 	"redis-channel":      {"prices", "want {topic} in it exactly once"},
 	"redis-key":          {"price", "want {topic} in it exactly once"},
@@ -43,6 +44,7 @@ var mistakesOf = map[string]mistake{
 	"tick-version-field": {"a.#", "such as seq or meta.ts"},
 	"demo-symbols":       {"A,B C", `"B C"`},
 	"topics":             {"B C", "such as fx:*"},
+	"private":            {"alerts:*", "such as alerts: (without a star)"},
 	"list-topics":        {"true", "want held, source or nothing"},
 	"origin":             {"app.example.com", "want for example https://app.example.com"},
 	"jwt-secret-file":    {"/no/such", "no such file"},
@@ -116,7 +118,7 @@ func eachFlag(t *testing.T, do func(t *testing.T, name string, m mistake, args [
 		seen++
 		t.Run(name, func(t *testing.T) {
 			f := c.flags.Lookup(name)
-			if name == "redis" {
+			if name == "redis" || name == "source" {
 				do(t, name, mistakesOf[name], nil)
 				return
 			}
@@ -209,8 +211,8 @@ func TestFlagsWithoutEffectAreTold(t *testing.T) {
 		"-conn-burst-per-ip 5":                                       "-conn-burst-per-ip is set and -conn-rate-per-ip is not",
 		"-new-topics-rate-per-ip 0 -new-topics-burst-per-ip 300":     "-new-topics-burst-per-ip is set and -new-topics-rate-per-ip is not",
 		"-redis-tls-ca ca.pem":                                       "no redis URL uses TLS",
-		"-demo -redis redis://h":                                     "-demo brings its own Redis",
-		"-redis a=redis://h":                                         "-redis: redis source: the last redis source has to be without patterns",
+		"-demo -redis redis://h":                                     "-demo brings its own broker: leave -redis out",
+		"-redis a=redis://h":                                         "-redis: source: the last source has to be without patterns",
 		"-listen :8081":                                              "-admin is 127.0.0.1:8081 and -listen is :8081: want another port for one of them",
 		"-listen 127.0.0.1:9 -admin 0.0.0.0:9":                       "-admin is 0.0.0.0:9 and -listen is 127.0.0.1:9: want another port",
 	} {

@@ -35,6 +35,8 @@ import (
 	"tickedge/internal/admin"
 	"tickedge/internal/app"
 	"tickedge/internal/auth"
+	"tickedge/internal/broker"
+	"tickedge/internal/broker/memory"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/fanout"
 	"tickedge/internal/feed"
@@ -153,8 +155,7 @@ type edge struct {
 	log *slog.Logger
 
 	ops       *admin.Port      // Nil without an admin port.
-	embedded  *redis.Embedded  // Nil without -demo.
-	publisher *redis.Publisher // The same.
+	publisher broker.Publisher // Nil without -demo.
 	work      context.Context  // Of the goroutines that are waited for.
 	endWork   context.CancelFunc
 	working   sync.WaitGroup
@@ -214,9 +215,6 @@ func (e *edge) close() {
 	if e.publisher != nil {
 		e.publisher.Close()
 	}
-	if e.embedded != nil {
-		e.embedded.Close()
-	}
 	if e.ops != nil {
 		e.ops.Close()
 	}
@@ -231,21 +229,17 @@ func (e *edge) listenAdmin() (err error) {
 	return app.ListenHint(err, "-admin", e.cfg.admin, "perhaps another edge: several can share the port of -listen, and each needs an admin port of its own, or none (-admin=)")
 }
 
-// startDemo publishes simulated ticks to a Redis of its own.
+// startDemo publishes simulated ticks to a broker of its own.
 func (e *edge) startDemo() (err error) {
 	if !e.cfg.demo {
 		return nil
 	}
-	if e.embedded, err = redis.StartEmbedded(); err != nil {
-		return err
-	}
-	e.cfg.redis.list = []sourceFlag{sourceFlag(e.embedded.URL())}
+	e.cfg.demoBroker = memory.Private() // Other edges of this process have others.
 	ticks, err := market.New(e.cfg.market)
 	if err != nil {
 		return err
 	}
-	_, brokers := e.cfg.feed()
-	if e.publisher, err = redis.NewPublisher(e.work, brokers[0], e.log); err != nil {
+	if e.publisher, err = e.cfg.demoBroker.Publisher(e.work, e.log); err != nil {
 		return err
 	}
 	player := market.NewPlayer(e.publisher)
@@ -268,8 +262,7 @@ func (e *edge) startFeed() (err error) {
 	table := e.cfg.table
 	table.Start, table.Exists = now, func(by uint64) { e.newTopics.Return(guard.Prefix(by)) }
 	e.table = topics.New(table)
-	sources, _ := e.cfg.feed()
-	if e.feed, err = feed.New(sources, e.table, e.log); err == nil {
+	if e.feed, err = feed.New(e.cfg.feed(), e.table, e.log); err == nil {
 		e.working.Go(func() { e.feed.Run(e.work) })
 	}
 	return err

@@ -78,15 +78,15 @@ func TestLineEndsInTheEnvironment(t *testing.T) {
 	t.Setenv("EDGE_REDIS", "redis://u:p@h:1\r\n")
 	t.Setenv("EDGE_JWT_JWKS_URL", "https://h/keys\n")
 	c, err := Parse(nil)
-	if err != nil || c.tokens.JWKSURL != "https://h/keys" || fmt.Sprint(c.redis.list) != "[redis://u:xxxxx@h:1]" {
-		t.Errorf("%v, %v", c.redis.list, err)
+	if err != nil || c.tokens.JWKSURL != "https://h/keys" || fmt.Sprint(c.given().list) != "[redis://u:xxxxx@h:1]" {
+		t.Errorf("%v, %v", c.given().list, err)
 	}
 }
 
 // A blank in a URL is said to be one, and is not the end of it.
 func TestBlankInAURL(t *testing.T) {
 	text, code := shown(t, []string{"-redis", "redis://u:1 23@h"})
-	if code != app.Usage || !strings.Contains(text, "a blank as it is. In the user or the password write it as %20") || strings.Contains(text, "redis source 2") {
+	if code != app.Usage || !strings.Contains(text, "a blank as it is. In the user or the password write it as %20") || strings.Contains(text, "source 2") {
 		t.Errorf("code %d:\n%s", code, text)
 	}
 }

@@ -187,6 +187,15 @@ func (w *world) shows(name, value string) {
 	w.eventually(fmt.Sprintf("%s shows %s", name, value), func() bool { return w.value(name) == value })
 }
 
+// hears has a topic tick until a tick is shown: the first ones may come before the subscription.
+func (w *world) hears(name string) {
+	w.t.Helper()
+	w.eventually(name+" ticks", func() bool {
+		w.write(name, numbered(1))
+		return w.value(name) != ""
+	})
+}
+
 // write publishes a value as another program does.
 func (w *world) write(topic, value string) {
 	w.t.Helper()

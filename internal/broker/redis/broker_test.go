@@ -24,6 +24,49 @@ func TestBroker(t *testing.T) {
 			brokertest.Publisher(t, start)
 		})
 	}
+	t.Run("cluster", func(t *testing.T) {
+		c := redistest.StartCluster(t, 3, 0, nil)
+		start := func(t *testing.T) *brokertest.Rig { return clusterRig(t, c) }
+		brokertest.Source(t, start)
+		brokertest.Publisher(t, start)
+	})
+}
+
+// clusterRig is a cluster of several tests, which is empty when one begins.
+func clusterRig(t *testing.T, c *redistest.Cluster) *brokertest.Rig {
+	const addresses = "nodes tell clients their own addresses, so nothing can stand in between: cmd/edge does harm to nodes"
+	for _, n := range c.Nodes() {
+		n.Do("FLUSHALL")
+	}
+	client := c.Client()
+	t.Cleanup(func() { client.Close() })
+	return &brokertest.Rig{
+		Config: inSlots(c.URL()).Config,
+		Write: func(topic, value string) {
+			err := client.Eval(context.Background(), inShard, []string{"price:{" + topic + "}", "channel:prices:{" + topic + "}"}, value).Err()
+			if err != nil {
+				t.Error(err)
+			}
+		},
+		Stored: func(topic string) string { return storedAt(t, client, "price:{"+topic+"}") },
+		Without: map[string]string{
+			"outage":                    addresses,
+			"wanted during an outage":   addresses,
+			"ends during an outage":     addresses,
+			"retries":                   addresses,
+			"gives up with its context": addresses,
+			"forbidden":                 "as of one server",
+		},
+	}
+}
+
+// storedAt is what a key holds, "" for nothing.
+func storedAt(t *testing.T, client goredis.UniversalClient, key string) string {
+	value, err := client.Get(context.Background(), key).Result()
+	if err != nil && err != goredis.Nil {
+		t.Error(err)
+	}
+	return value
 }
 
 const brokerStream = "ticks"
@@ -59,13 +102,7 @@ func brokerRig(t *testing.T, mode Mode) *brokertest.Rig {
 			t.Error(err)
 		}
 	}
-	rig.Stored = func(topic string) string {
-		value, err := client.Get(context.Background(), "price:"+topic).Result()
-		if err != nil && err != goredis.Nil {
-			t.Error(err)
-		}
-		return value
-	}
+	rig.Stored = func(topic string) string { return storedAt(t, client, "price:"+topic) }
 	return rig
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package redis is Redis as a broker: a source in all its kinds, and a publisher. It alone knows
-// go-redis. [Embedded] is a Redis inside the process.
+// go-redis.
 package redis
 
 import (
@@ -87,10 +87,24 @@ const (
 	ModeStream Mode = "stream"
 )
 
-// Validate returns all that is wrong with the sources of one feed, or nil. It never repeats a
-// URL, which may hold a password. What is wrong with several is said once, and files for TLS
-// may be given to all if one of them has a use for them.
-func Validate(sources ...Config) error {
+// IsURL reports whether a URL is one for this package, right or wrong.
+func IsURL(url string) bool {
+	scheme, _, ok := strings.Cut(url, "://")
+	return ok && isScheme(strings.ToLower(scheme))
+}
+
+// ValidateURL returns what is wrong with the URL, or nil. It never repeats it, as it may hold a password.
+func (c Config) ValidateURL() error {
+	_, err := c.upstream()
+	return err
+}
+
+// Validate returns all that is wrong with c, or nil.
+func (c Config) Validate() error { return errors.Join(c.ValidateURL(), ValidateSettings(c)) }
+
+// ValidateSettings returns all that is wrong with the sources of one feed beside their URLs, or nil. What is
+// wrong with several is said once, and files for TLS may be given to all if one of them has a use for them.
+func ValidateSettings(sources ...Config) error {
 	var errs []error
 	said := map[string]bool{}
 	say := func(err error) {
@@ -100,12 +114,8 @@ func Validate(sources ...Config) error {
 		}
 	}
 	secure := false
-	for i, c := range sources {
+	for _, c := range sources {
 		u, err := c.upstream()
-		if err != nil && len(sources) > 1 {
-			err = fmt.Errorf("redis source %d: %w", i+1, err)
-		}
-		say(err)
 		secure = secure || err == nil && u.opts.TLSConfig != nil
 	}
 	for _, c := range sources {

@@ -14,10 +14,10 @@ import (
 )
 
 func TestValidate(t *testing.T) {
-	if err := Validate(Config{URL: "redis://h"}); err != nil {
+	if err := (Config{URL: "redis://h"}).Validate(); err != nil {
 		t.Error(err)
 	}
-	err := Validate(Config{Channel: "c", Key: "{topic}{topic}", Timeout: -1})
+	err := (Config{Channel: "c", Key: "{topic}{topic}", Timeout: -1}).Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -30,14 +30,14 @@ func TestValidate(t *testing.T) {
 
 func TestURL(t *testing.T) {
 	for _, u := range []string{"redis://h", "redis://u:p@h:1/2", "rediss://h", "unix:///tmp/redis.sock", "unix://u:p@/r.sock?db=1", "redis://h?read_timeout=3"} {
-		if err := Validate(Config{URL: u}); err != nil {
+		if err := (Config{URL: u}).Validate(); err != nil {
 			t.Errorf("%s: %v", u, err)
 		}
 	}
 	// Each of these makes the parser quote the password, or could.
 	for _, u := range []string{"redis://u:" + secret + "/x@h", "redis://u:1/" + secret + "@h", "http://" + secret, secret,
 		"redis://h/" + secret, "redis://h?db=" + secret, "redis://h?" + secret + "=1", "redis://u:%zz" + secret + "@h", "redis://[" + secret} {
-		err := Validate(Config{URL: u})
+		err := (Config{URL: u}).Validate()
 		if err == nil {
 			t.Errorf("%s: no error", u)
 		} else if strings.Contains(err.Error(), secret) {

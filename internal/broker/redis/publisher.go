@@ -45,7 +45,7 @@ func (c Config) Publisher(ctx context.Context, log *slog.Logger) (broker.Publish
 // NewPublisher returns a publisher whose connections close when ctx ends. It does not connect yet.
 func NewPublisher(ctx context.Context, cfg Config, log *slog.Logger) (*Publisher, error) {
 	cfg = cfg.withDefaults()
-	if err := Validate(cfg); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("publisher: %w", err)
 	}
 	p := &Publisher{cfg: cfg, log: log}

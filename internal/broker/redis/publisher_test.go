@@ -5,14 +5,12 @@ package redis
 import (
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/logtest"
-	"tickedge/internal/market"
 )
 
 // ticks are n ticks from a number on, of two topics in turn.
@@ -198,53 +196,4 @@ func TestPublisherGetsThroughAnOutage(t *testing.T) {
 	if log.Count("publisher down") != 1 || log.Count("publisher up") != 1 {
 		t.Error("want one line for each change")
 	}
-}
-
-// The whole of a demonstration: the market, the server in the process, the feed.
-func TestEmbedded(t *testing.T) {
-	g, d := resources(t)
-	e, err := StartEmbedded()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Run("feed", func(t *testing.T) {
-		cfg := At(e.URL())
-		cfg.Timeout = 1500 * time.Millisecond // A busy machine is not silent for as long.
-		r := run(t, cfg, limits)
-		r.acquire(market.DefaultSymbols()...)
-		to, _ := newPublisher(t, cfg)
-		m, err := market.New(market.Config{Symbols: market.DefaultSymbols(), Rate: 2000, Volatility: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := market.NewPlayer(to)
-		var playing sync.WaitGroup
-		playing.Go(func() { p.Run(t.Context(), m) })
-		t.Cleanup(playing.Wait)
-		r.eventually("all symbols tick", func() bool {
-			for name := range r.ids {
-				if row := r.table.Row(r.ids[name]); row == nil || row.N == 0 {
-					return false
-				}
-			}
-			return true
-		})
-		p.Pause()
-		ping := r.Stats().Counts[broker.Connects]
-		begin := time.Now()
-		r.eventually("pongs keep a quiet connection", func() bool { return time.Since(begin) > 3*cfg.Timeout })
-		if st := r.Stats(); st.Counts[broker.Connects] != ping || st.Flaws[broker.NotJSON]+st.Flaws[broker.NotUTF8]+st.Flaws[broker.TooBig] > 0 {
-			t.Errorf("stats = %+v", st)
-		}
-		// Out of subscriber mode and into it again.
-		for name := range r.ids {
-			r.release(name)
-		}
-		r.table.Sweep(time.Now().Add(time.Hour))
-		r.eventually("nothing is subscribed", func() bool { return r.Stats().Channels == 0 })
-		r.acquire("AAPL")
-		r.eventually("the newest value is fetched", func() bool { return r.value("AAPL") != "" })
-	})
-	e.Close()
-	returnsTo(t, g, d)
 }

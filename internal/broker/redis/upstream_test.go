@@ -103,12 +103,12 @@ func TestValidateSources(t *testing.T) {
 		{[]string{"redis-cluster://h"}, Config{Channel: "{x}:{topic}", Key: "{x}{topic}"}, nil},
 		{[]string{"rediss://h"}, Config{TLS: TLSFiles{ca.File, cert, key}}, nil},
 
-		{nil, Config{}, []string{"URL is missing"}},
-		{[]string{"a=redis://h"}, Config{}, []string{"the last redis source has to be without patterns"}},
-		{[]string{"redis://h", "redis://h"}, Config{}, []string{"redis source 1: only the last redis source may be without patterns"}},
-		{[]string{"a=", "b*=http://" + secret, "redis://h"}, Config{}, []string{"redis source 1: redis URL is missing", "redis source 2: redis URL is not valid"}},
+		{nil, Config{}, []string{"source is missing"}},
+		{[]string{"a=redis://h"}, Config{}, []string{"the last source has to be without patterns"}},
+		{[]string{"redis://h", "redis://h"}, Config{}, []string{"source 1: only the last source may be without patterns"}},
+		{[]string{"a=", "b*=http://" + secret, "redis://h"}, Config{}, []string{"redis URL is missing", "redis URL is not valid"}},
 		{[]string{"a,,*,a b," + strings.Repeat("x", 65) + "=redis://h", "a=redis://h", "redis://h"}, Config{},
-			[]string{"is empty", `"*" takes all`, "is not valid: want 1 to 64 bytes", `redis source 2: pattern "a" is there already`}},
+			[]string{"is empty", `"*" takes all`, "is not valid: want 1 to 64 bytes", `source 2: pattern "a" is there already`}},
 		{many, Config{}, []string{"sources are 65, want at most 64"}},
 		{[]string{"x=redis://h", "redis-cluster://h"}, Config{}, []string{`redis channel is "channel:prices:{topic}" and redis key is "price:{topic}"`, "price:{{topic}}"}},
 		{[]string{"redis-cluster://h"}, Config{Channel: "{a}{topic}", Key: "{b}{topic}"}, []string{"in one slot"}},
@@ -121,13 +121,15 @@ func TestValidateSources(t *testing.T) {
 	} {
 		var all []Config
 		var f feed.Config
+		var urls error
 		for _, s := range c.sources {
 			var patterns []string
 			patterns, c.cfg.URL = feed.ParseSource(s)
 			all = append(all, c.cfg)
+			urls = errors.Join(urls, c.cfg.ValidateURL())
 			f = append(f, feed.SourceConfig{Patterns: patterns, Broker: c.cfg})
 		}
-		err := errors.Join(f.Validate(), Validate(all...))
+		err := errors.Join(f.Validate(), urls, ValidateSettings(all...))
 		if err == nil && len(c.want) > 0 || err != nil && len(c.want) == 0 {
 			t.Errorf("%q: %v", c.sources, err)
 			continue

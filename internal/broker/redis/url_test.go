@@ -81,7 +81,7 @@ func TestRandomPasswords(t *testing.T) {
 				if err != nil && written != password {
 					t.Fatalf("seed %d, %s: %q, escaped, is refused: %v", seed, f.name, password, err)
 				}
-				shown := fmt.Sprint(Config{URL: f.url(written)}, " ", err, " ", Validate(Config{URL: f.url(written)}))
+				shown := fmt.Sprint(Config{URL: f.url(written)}, " ", err, " ", Config{URL: f.url(written)}.Validate())
 				for _, part := range parts {
 					if strings.Contains(shown, part) {
 						t.Fatalf("seed %d, %s: %q is shown: %s", seed, f.name, password, shown)
