@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tickedge/internal/broker"
+	"tickedge/internal/broker/nats"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/flags"
 	"tickedge/internal/market"
@@ -59,7 +60,7 @@ func newConfig() *config {
 	c := &config{flags: flags.New("tickgen", "TICKGEN", nil, programCommands)}
 	fs := c.flags
 	fs.Group("Broker")
-	fs.StringVar(&c.source, "source", defaultSource, "`URL` of the broker: redis://, unix://, redis-sentinel:// or redis-cluster://, rediss in place of redis for TLS; "+
+	fs.StringVar(&c.source, "source", defaultSource, "`URL` of the broker: redis://, unix://, redis-sentinel:// or redis-cluster://, rediss in place of redis for TLS; nats://host:4222, tls:// for TLS; "+
 		"a Redis Cluster needs names such as -redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
 	fs.StringVar(&c.redisURL, "redis", "", "`URL`: the older spelling of -source")
 	fs.BoolVar(&c.versions, "versions", true, "give each value that is an object a version, its member ver")
@@ -123,6 +124,7 @@ var effects = []struct {
 }{
 	{"symbols n rate volatility seed", func(c *config) bool { return c.replay != "" }, "-replay is set, so there are no simulated ticks"},
 	{"loop", func(c *config) bool { return c.replay == "" }, "-loop needs -replay FILE, as simulated ticks never end"},
+	{"redis-*", func(c *config) bool { _, url := c.from(); return nats.Is(url) }, "the source is no Redis"},
 	{"stream-entries", func(c *config) bool { return c.redis.Stream == "" }, "-redis-stream is not set"},
 	{"redis-channel", func(c *config) bool { return c.redis.Stream != "" }, "-redis-stream is set, and ticks are added to it in place of publishing them"},
 }
@@ -156,7 +158,7 @@ const defaultSource = "redis://127.0.0.1:6379"
 
 // errScheme says which brokers there are. It does not repeat the URL, which may hold a password.
 var errScheme = errors.New("source URL is not valid: want redis://[user:password@]host[:port][/db] (rediss:// for TLS), unix:///path, " +
-	"redis-sentinel://host:port,host:port/master, or redis-cluster://host:port,host:port")
+	"redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port, or nats://[user:password@]host[:port] (tls:// for TLS)")
 
 // from is the flag by which the broker is given.
 func (c *config) from() (flag, url string) {
@@ -169,6 +171,9 @@ func (c *config) from() (flag, url string) {
 // broker is where ticks are published to. Its scheme says what that is.
 func (c *config) broker() broker.Config {
 	_, url := c.from()
+	if nats.Is(url) {
+		return nats.Config{URL: url}
+	}
 	b := c.redis
 	b.URL = url
 	return b
@@ -179,9 +184,12 @@ func (c *config) validateSource() error {
 	flag, url := c.from()
 	_, twice := c.flags.Spelled("source", "redis")
 	errs := []error{twice}
-	named := append([]string{"source", flag, "redis URL", flag, "redis-sentinel URL", flag, "redis-cluster URL", flag}, flagErrors...)
+	named := append([]string{"source", flag, "redis URL", flag, "redis-sentinel URL", flag, "redis-cluster URL", flag, "nats URL", flag}, flagErrors...)
 	r := c.redis
 	switch {
+	case nats.Is(url):
+		r.URL = defaultSource
+		errs = append(errs, nats.Config{URL: url}.Validate())
 	case redis.IsURL(url) || url == "":
 		r.URL = url
 		errs = append(errs, r.ValidateURL())
