@@ -75,7 +75,7 @@ func (s *session) density() (outcome, error) {
 	}
 	for _, state := range []string{idleState, fanoutState} {
 		if state == fanoutState {
-			if _, err := s.lab.Ticks(s.redis, s.universe, s.rate); err != nil {
+			if _, err := s.lab.Ticks(s.source, s.universe, s.rate); err != nil {
 				return nil, err
 			}
 		}

@@ -5,10 +5,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"tickedge/bench/internal/chart"
@@ -25,7 +27,21 @@ func runFanout(args []string, stdout, stderr io.Writer) int {
 	f := newLabFlags(c)
 	c.serversFlag(f, targetNames()...)
 	f.IntVar(&c.rounds, roundsFlag, 5, "how often each server is held")
-	return c.run(f, args, stdout, stderr, nil, (*session).fanout)
+	f.StringVar(&c.kind, "source", lab.Redis, "broker of the ticks, one of "+strings.Join(allKinds, ",")+"; the usual designs know Redis alone")
+	return c.run(f, args, stdout, stderr, c.checkSource, (*session).fanout)
+}
+
+// checkSource checks the flag -source of modes with one broker and several servers.
+func (c *labConfig) checkSource() error {
+	if !slices.Contains(allKinds, c.kind) {
+		return fmt.Errorf("-source %s: want one of %s, such as -source nats", c.kind, strings.Join(allKinds, ","))
+	}
+	for _, t := range c.targets {
+		if c.kind != lab.Redis && t.feed && t.dir != edgeTarget.dir {
+			return fmt.Errorf("-source %s: %s knows Redis alone: want servers without it, such as -servers edge,floor,gnet", c.kind, t.name)
+		}
+	}
+	return nil
 }
 
 // fanout holds the same conns at one server after the other, in rounds. Redis and the
@@ -61,11 +77,45 @@ func (s *session) fanoutRound(name string, watch func(server *lab.Server, moment
 	if err != nil {
 		return r, err
 	}
-	res, err := s.holdAt(found[0], s.labConfig, conns, topics, watch)
+	hold := s.holdAt
+	if s.kind == lab.Memory && found[0].dir == edgeTarget.dir {
+		hold = s.holdPosted
+	}
+	res, err := hold(found[0], s.labConfig, conns, topics, watch)
 	if err != nil {
 		return r, err
 	}
 	return fanoutRoundOf(res), nil
+}
+
+// holdPosted is holdAt of an edge with a broker of its own, to which ticks are posted: all topics in each
+// request.
+func (s *session) holdPosted(t target, set *labConfig, conns, topics int, watch func(server *lab.Server, moment int) error) (*result, error) {
+	of := *set
+	url, err := s.backOffice(&of)
+	if err != nil {
+		return nil, err
+	}
+	over, ended := make(chan struct{}), make(chan *posted, 1)
+	started := false
+	res, err := s.holdAt(t, &of, conns, topics, func(server *lab.Server, moment int) error {
+		if moment == atStart {
+			started = true
+			go func() { ended <- post(url, 1, s.universe, s.universe, s.rate, over) }()
+		}
+		if moment == atEnd {
+			close(over)
+		}
+		if watch != nil {
+			return watch(server, moment)
+		}
+		return nil
+	})
+	if started && err == nil {
+		p := <-ended
+		res.Problems = append(res.Problems, p.problems...)
+	}
+	return res, err
 }
 
 // coverage is how many conns with so many random topics of a universe it takes to
@@ -83,6 +133,7 @@ type fanoutResult struct {
 	conclusion
 	Conns   int            `json:"conns"`
 	Topics  int            `json:"topics"`
+	Source  string         `json:"source"` // Kind of broker.
 	Rate    float64        `json:"ticks_per_second"`
 	Rounds  int            `json:"rounds"`
 	Seconds float64        `json:"seconds_per_round"`
@@ -134,7 +185,7 @@ func fanoutRoundOf(res *result) fanoutRound {
 
 // newFanoutResult has an empty place for each round of each server.
 func newFanoutResult(c *labConfig) *fanoutResult {
-	f := &fanoutResult{Conns: c.conns, Topics: c.topics, Rate: c.rate, Rounds: c.rounds, Seconds: c.hold.Seconds()}
+	f := &fanoutResult{Conns: c.conns, Topics: c.topics, Source: cmp.Or(c.kind, lab.Redis), Rate: c.rate, Rounds: c.rounds, Seconds: c.hold.Seconds()}
 	add := func(name string) {
 		f.Servers = append(f.Servers, fanoutServer{Name: name, Rounds: make([]fanoutRound, c.rounds)})
 	}
@@ -215,8 +266,8 @@ func netOfFeed(edge, feed []fanoutRound) []float64 {
 }
 
 func (f *fanoutResult) headline() string {
-	return fmt.Sprintf("%d conns with %d topics each, %.0f ticks/s, %d rounds of %.1f s; medians of rounds (min-max)",
-		f.Conns, f.Topics, f.Rate, f.Rounds, f.Seconds)
+	return fmt.Sprintf("%d conns with %d topics each, %.0f ticks/s from %s, %d rounds of %.1f s; medians of rounds (min-max)",
+		f.Conns, f.Topics, f.Rate, f.Source, f.Rounds, f.Seconds)
 }
 
 func (f *fanoutResult) tables() []*table {
@@ -247,6 +298,9 @@ func (f *fanoutResult) addGoals(r *report) {
 		return
 	}
 	under := fmt.Sprintf(" (%d topics per conn, %.0f ticks/s)", f.Topics, f.Rate)
+	if f.Source != lab.Redis {
+		under = strings.TrimSuffix(under, ")") + " from " + f.Source + ")"
+	}
 	if edge.NetToFloor != nil && f.Topics == topicsOfGoals {
 		behind := f.wasBehind(edgeName, feedName, floorName)
 		r.atMost(limit{"CPU per frame, net of feed" + under, *edge.NetToFloor, "%.2f", " × floor", frameGoal, frameFar, behind})

@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"tickedge/bench/internal/lab"
+	"tickedge/bench/internal/procfs"
 )
 
 const (
@@ -31,72 +33,102 @@ const (
 	feedReached = 0.98
 )
 
+// feedConfig is what the flags of this mode say.
+type feedConfig struct {
+	sources  string
+	kinds    []string // Of brokers.
+	set, ver bool
+	busy     int // Topics that tick.
+}
+
 func runFeed(args []string, stdout, stderr io.Writer) int {
-	c := newLab("feed", 400, 15*time.Second, "-loops 1")
+	c, d := newLab("feed", 400, 15*time.Second, "-loops 1"), &feedConfig{}
 	c.apart = true
 	f := newLabFlags(c)
 	for name, value := range map[string]string{"topics": "250", "universe": "100000", "rate": "200000", "interval": "5s"} {
 		setDefault(f, name, value)
 	}
+	f.Lookup("universe").Usage = "topics that are wanted"
 	f.Lookup("rate").Usage = "messages per second, all topics together"
 	f.Lookup("interval").Usage = "window of the edge; a long one leaves the CPU to the feed"
-	set := f.Bool("set", false, "SET each topic's key and PUBLISH in one MULTI, as publishers should; else PUBLISH only")
-	return c.run(f, args, stdout, stderr, func() error {
-		if c.conns*c.topics < c.universe {
-			return fmt.Errorf("-universe %d: %d conns with %d topics each have %d at most between them, and all are to be subscribed",
-				c.universe, c.conns, c.topics, c.conns*c.topics)
-		}
-		if c.hold < time.Second {
-			return fmt.Errorf("-for %v: want 1s or more, or there is no profile", c.hold)
-		}
-		return nil
-	}, func(s *session) (outcome, error) { return s.feed(*set) })
+	f.StringVar(&d.sources, "source", lab.Redis, "`list` of brokers out of "+strings.Join(lab.BrokerKinds, ",")+"; several take turns")
+	f.IntVar(&c.rounds, roundsFlag, 1, "how often each broker has its turn")
+	f.IntVar(&d.busy, "busy", 0, "topics that tick, of which those of -universe are wanted; 0 is the same number")
+	f.BoolVar(&d.ver, "ver", false, "values have versions, as those of tickgen do")
+	f.BoolVar(&d.set, "set", false, "SET each topic's key and PUBLISH in one MULTI, as publishers should; else PUBLISH only")
+	return c.run(f, args, stdout, stderr, func() error { return d.validate(c) }, func(s *session) (outcome, error) { return s.feeds(d) })
 }
 
-// feed lets conns subscribe to all topics between them, and messages flow to them through
-// the one connection that the edge has for them.
-func (s *session) feed(set bool) (outcome, error) {
-	redis, url, err := s.lab.Redis()
+func (d *feedConfig) validate(c *labConfig) error {
+	var all []error
+	if d.kinds = strings.Split(d.sources, ","); slices.ContainsFunc(d.kinds, func(k string) bool { return !slices.Contains(lab.BrokerKinds, k) }) {
+		all = append(all, fmt.Errorf("-source %s: want some of %s, such as -source redis,nats; into the memory broker values come by bench publish",
+			d.sources, strings.Join(lab.BrokerKinds, ",")))
+	}
+	if d.set && d.sources != lab.Redis {
+		all = append(all, errors.New("-set: want -source redis, as no other has keys"))
+	}
+	if d.busy == 0 {
+		d.busy = c.universe
+	}
+	if d.busy < c.universe {
+		all = append(all, fmt.Errorf("-busy %d: want -universe or more, which are wanted of them, such as -busy %d", d.busy, c.universe))
+	}
+	if c.conns*c.topics < c.universe {
+		all = append(all, fmt.Errorf("-universe %d: %d conns with %d topics each have %d at most between them, and all are to be subscribed",
+			c.universe, c.conns, c.topics, c.conns*c.topics))
+	}
+	if c.hold < time.Second {
+		all = append(all, fmt.Errorf("-for %v: want 1s or more, or there is no profile", c.hold))
+	}
+	return errors.Join(all...)
+}
+
+// feed lets conns subscribe to all topics between them, and messages flow to them from one broker.
+// name is for the files of the run.
+func (s *session) feed(d *feedConfig, kind, name string) (*feedResult, error) {
+	broker, err := s.lab.Broker(kind)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.lab.BuildPublisher(); err != nil {
 		return nil, err
 	}
-	s.redis = url
 	of := *s.labConfig
-	of.edgeArgs = append([]string{"-max-topics-total", strconv.Itoa(max(100_000, 2*s.universe))}, s.edgeArgs...)
+	of.source = broker.URL
+	// What the rows are in the end is asked for by one client.
+	of.edgeArgs = append([]string{"-max-topics-total", strconv.Itoa(max(100_000, 2*s.universe)), "-command-rate", "0"}, s.edgeArgs...)
 	server, err := edgeTarget.start(s.lab, &of)
 	if err != nil {
 		return nil, err
 	}
-	w := &feedWatch{session: s, redis: redis, server: server, awaited: make(chan awaited, 1)}
-	if set {
-		w.args = []string{"-set"}
-	}
+	w := &feedWatch{session: s, config: d, broker: broker, server: server, name: name, awaited: make(chan awaited, 1)}
 	// What is found out before holding takes seconds, in which reports wait in a channel.
 	s.every = time.Second
-	s.progress("feed: %d conns subscribe to %d topics", s.conns, s.universe)
+	s.progress("%s: %d conns subscribe to %d topics", name, s.conns, s.universe)
 	hold, err := s.hold(server, s.conns, s.topics, w.look)
 	if err != nil {
 		return nil, err
 	}
 	res := &feedResult{
-		Conns: s.conns, Topics: s.topics, Universe: s.universe, WindowMS: s.window.Milliseconds(), Asked: s.rate, Set: set,
-		Seconds: w.end.at.Sub(w.begin.at).Seconds(), SubscribeSeconds: w.subscribed.Seconds(), Series: w.series,
+		Kind: kind, Conns: s.conns, Topics: s.topics, Universe: s.universe, Busy: d.busy, WindowMS: s.window.Milliseconds(), Asked: s.rate, Set: d.set,
+		Ver: d.ver, Seconds: w.end.at.Sub(w.begin.at).Seconds(), SubscribeSeconds: w.subscribed.Seconds(), Series: w.series,
 		Published: w.end.published - w.begin.published, Ticks: w.end.ticks - w.begin.ticks,
-		EdgeCPU: w.end.edge - w.begin.edge, RedisCPU: w.end.redis - w.begin.redis, PublisherCPU: w.end.publisher - w.begin.publisher,
+		EdgeCPU: w.end.edge - w.begin.edge, BrokerCPU: w.end.broker - w.begin.broker, PublisherCPU: w.end.publisher - w.begin.publisher,
+		Host:  ratio(100*float64(w.end.busy-w.begin.busy), float64(w.end.all-w.begin.all)),
 		Bytes: w.end.bytes - w.begin.bytes, Objects: w.end.objects - w.begin.objects, Cycles: w.end.cycles - w.begin.cycles,
-		Whole: w.whole, Profile: w.profile, Hold: hold,
+		BrokerRSS: w.end.brokerRSS, Whole: w.whole, Profile: w.profile, Hold: hold, profile: w.profileFile(),
 	}
 	res.conclude()
-	return res, s.lab.StopServer(server)
+	return res, errors.Join(s.lab.StopServer(server), s.lab.Stop(broker.Proc))
 }
 
 // feedMark is what has come, and what it cost, up to a moment.
 type feedMark struct {
 	flow
-	edge, redis, publisher time.Duration // CPU.
+	edge, broker, publisher time.Duration // CPU.
+	busy, all               time.Duration // Of the host's processors.
+	brokerRSS               int64
 }
 
 // feedSample is the edge at one moment of the measurement.
@@ -109,25 +141,31 @@ type feedSample struct {
 
 // feedWhole is what became of all messages of a run.
 type feedWhole struct {
-	Sent     uint64 `json:"sent"`     // As Redis has answered.
-	Unheard  uint64 `json:"unheard"`  // Nobody had subscribed to them.
+	Sent     uint64 `json:"sent"`     // As the broker has answered.
+	Wanted   uint64 `json:"wanted"`   // Those of them of topics that are wanted.
+	Unheard  uint64 `json:"unheard"`  // Nobody had subscribed to them, as Redis says.
 	Ticks    uint64 `json:"ticks"`    // As the edge counts, as what follows.
 	Unwanted uint64 `json:"unwanted"` // Their topics had no subscriber any more.
 	Dropped  uint64 `json:"dropped"`  // For their value or its version.
 	Gaps     uint64 `json:"gaps"`
-	Lost     int64  `json:"lost"` // The rest.
+	Lost     int64  `json:"lost"` // The rest of those wanted. A stream has given newer ones in their place.
+
+	Wrong int    `json:"wrong"`               // Topics whose row is not what was published last, when nothing comes any more.
+	Row   string `json:"wrong_row,omitempty"` // One of them.
 
 	Forgone uint64        `json:"forgone"`    // The publisher came too late to send them.
-	Blocked time.Duration `json:"blocked_ns"` // The time that it waited for Redis.
+	Blocked time.Duration `json:"blocked_ns"` // The time that it waited for the broker.
 }
 
 // feedWatch measures beside a hold. Owned by the goroutine of the hold, but for what
 // the goroutines that it starts say when they end.
 type feedWatch struct {
 	*session
-	redis  *lab.Proc
+	config *feedConfig
+	broker *lab.Broker
 	server *lab.Server
-	args   []string // Of the publisher.
+	name   string
+	before uint64 // What the broker had counted before the publisher.
 
 	awaited    chan awaited
 	subscribed time.Duration // All channels, since the first connect.
@@ -163,7 +201,17 @@ func (w *feedWatch) start() error {
 	w.subscribed = a.took
 	w.progress("feed: all are subscribed after %.1f s; %.0f messages a second", w.subscribed.Seconds(), w.rate)
 	var err error
-	if w.publisher, err = w.lab.Publisher(w.session.redis, w.universe, w.rate, w.args...); err != nil {
+	if w.before, err = w.broker.Published(); err != nil {
+		return err
+	}
+	args := []string{"-wanted", strconv.Itoa(w.universe), "-last", w.lab.Path(lastFile)}
+	if w.config.set {
+		args = append(args, "-set")
+	}
+	if w.config.ver {
+		args = append(args, "-ver")
+	}
+	if w.publisher, err = w.lab.Publisher(w.broker.URL, w.config.busy, w.rate, args...); err != nil {
 		return err
 	}
 	if err := pause(w.ctx, feedSettle); err != nil {
@@ -191,7 +239,11 @@ func (w *feedWatch) finish() (err error) {
 	if err := w.publisher.Result(&w.whole); err != nil {
 		return err
 	}
-	return w.account()
+	if err := w.account(); err != nil {
+		return err
+	}
+	w.whole.Wrong, w.whole.Row, err = wrongRows(w.ctx, w.server, w.lab.Path(lastFile))
+	return err
 }
 
 // account waits until the edge has taken what was sent, or takes nothing any more.
@@ -206,8 +258,11 @@ func (w *feedWatch) account() error {
 		of := &w.whole
 		of.Ticks, of.Unwanted, of.Gaps = m.Count("edge_feed_ticks_total"), m.Count("edge_feed_unwanted_total"), m.Count("edge_feed_gaps_total")
 		of.Dropped = m.Count("edge_feed_invalid_total") + m.Count("edge_feed_older_total") + m.Count("edge_feed_repeated_total")
-		taken := of.Unheard + of.Ticks + of.Unwanted + of.Dropped
-		of.Lost = int64(of.Sent) - int64(taken)
+		taken := of.Ticks + of.Dropped
+		if w.config.busy == w.universe {
+			taken += of.Unheard + of.Unwanted
+		}
+		of.Lost = int64(of.Wanted) - int64(taken)
 		if taken != before {
 			before, last = taken, time.Now()
 		}
@@ -226,26 +281,33 @@ type awaited struct {
 	err  error
 }
 
-// awaitChannels waits until Redis has confirmed all channels.
+// awaitChannels waits until the broker has confirmed all channels, where there is one for each topic.
 func (w *feedWatch) awaitChannels() (a awaited) {
 	began := time.Now()
 	channels := 0
 	a.err = until(w.ctx, feedPatience, feedLook, func() (bool, error) {
 		m, err := w.server.Metrics()
-		channels, a.took = int(m["edge_feed_channels"]), time.Since(began)
-		return channels == w.universe, err
+		of := "edge_feed_channels"
+		if w.broker.Kind == lab.NATSWildcard || w.broker.Streams() {
+			of = "edge_feed_topics"
+		}
+		channels, a.took = int(m[of]), time.Since(began)
+		return channels == w.universe && m.Sum("edge_feed_behind") == 0, err
 	}, func() error {
-		return fmt.Errorf("%d of %d channels are subscribed after %v", channels, w.universe, feedPatience)
+		return fmt.Errorf("%d of %d topics are subscribed after %v", channels, w.universe, feedPatience)
 	})
 	return a
 }
 
 func (w *feedWatch) mark() (m feedMark, err error) {
-	var errs [4]error
+	var errs [6]error
 	m.flow, errs[0] = w.flow()
 	m.edge, errs[1] = w.server.CPU()
-	m.redis, errs[2] = w.redis.CPU()
+	m.broker, errs[2] = w.broker.CPU()
 	m.publisher, errs[3] = w.publisher.CPU()
+	m.busy, m.all, errs[4] = procfs.Busy()
+	of, err := w.broker.Sample()
+	m.brokerRSS, errs[5] = of.RSS, err
 	return m, errors.Join(errs[:]...)
 }
 
@@ -257,10 +319,10 @@ type flow struct {
 	lag                    time.Duration // As the edge sees it.
 }
 
-// flow asks Redis before and after the edge, and takes the mean: meanwhile hundreds of
-// messages pass.
+// flow asks the broker before and after the edge, and takes the mean: meanwhile hundreds of
+// messages pass. Those of topics that are wanted come at even distances.
 func (w *feedWatch) flow() (f flow, err error) {
-	before, err := lab.Published(w.session.redis)
+	before, err := w.broker.Published()
 	if err != nil {
 		return f, err
 	}
@@ -269,8 +331,8 @@ func (w *feedWatch) flow() (f flow, err error) {
 		return f, err
 	}
 	f.at = time.Now()
-	after, err := lab.Published(w.session.redis)
-	f.published, f.ticks = (before+after)/2, m.Count("edge_feed_ticks_total")
+	after, err := w.broker.Published()
+	f.published, f.ticks = (before+after)/2-w.before, m.Count("edge_feed_ticks_total")
 	f.bytes, f.objects, f.cycles = m.Count("go_memstats_alloc_bytes_total"), m.Count("go_memstats_mallocs_total"), m.Count("go_gc_duration_seconds_count")
 	for name, value := range m {
 		if base, _, _ := strings.Cut(name, "{"); base == "edge_feed_lag_seconds" {
@@ -291,13 +353,13 @@ func (w *feedWatch) sample() error {
 		Seconds: f.at.Sub(w.begin.at).Seconds(), RSS: p.RSS, EdgeLag: float64(f.lag) / float64(time.Millisecond),
 		// By Little's law. More may be counted as taken than as published, by the
 		// time that counting takes.
-		Behind: max(0, 1000*(float64(f.published)-float64(f.ticks))/w.rate),
+		Behind: max(0, 1000*(float64(f.published)-float64(f.ticks)*float64(w.config.busy)/float64(w.universe))/w.rate),
 	})
 	return err
 }
 
 // profileFile is what the edge spent its CPU on, in the run's directory.
-const profileFile = "edge-cpu.pprof"
+func (w *feedWatch) profileFile() string { return w.name + "-edge-cpu.pprof" }
 
 func (w *feedWatch) takeProfile(seconds int) error {
 	ctx, cancel := context.WithTimeout(w.ctx, time.Duration(seconds)*time.Second+feedPatience)
@@ -306,9 +368,9 @@ func (w *feedWatch) takeProfile(seconds int) error {
 	if err != nil {
 		return err
 	}
-	if err := w.lab.WriteFile(profileFile, b); err != nil {
+	if err := w.lab.WriteFile(w.profileFile(), b); err != nil {
 		return err
 	}
-	w.profile, err = edgeShares(ctx, w.lab.Path(profileFile))
+	w.profile, err = edgeShares(ctx, w.lab.Path(w.profileFile()))
 	return err
 }

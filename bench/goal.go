@@ -37,6 +37,9 @@ const (
 	nginxGoal                     = 0.5           // Answers per second, to a static file of nginx.
 	feedLagGoal, feedLagFar       = 100.0, 20.0   // Ms, at the worst moment.
 	feedCPUGoal, feedCPUFar       = 4.0, 2.5      // µs per message, clients included: 80 and 50 % of a core for 200,000/s.
+	brokerGoal                    = 1.3           // CPU per message from another broker, to that from Redis.
+	publishGoal                   = 100_000.0     // Values per second that are posted into the memory broker.
+	binaryGoal, idleGoal          = 8.0, 3.0      // MB that brokers added to an edge and its RSS without clients.
 
 	// goroutinesMore is how many more there may be with conns than without: those of
 	// the metrics port, which has been asked meanwhile, and of the runtime.

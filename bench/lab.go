@@ -30,7 +30,8 @@ type labConfig struct {
 	mode string
 	load
 	rate     float64 // Ticks per second.
-	redis    string  // URL.
+	kind     string  // Of broker, in modes with the flag for it; empty is Redis.
+	source   string  // URL of the broker.
 	edgeArgs []string
 	rounds   int           // How often each thing is measured, in modes with the flag for it.
 	every    time.Duration // Between two reports, and thus how exact the time of connecting is; 0 is reportEvery.
@@ -212,15 +213,19 @@ func guarded(l *lab.Lab, measure func() (outcome, error)) (res outcome, err erro
 	return measure()
 }
 
-// ticks starts a Redis, and a source of ticks if rate is above 0.
+// ticks starts a broker, and a source of ticks if rate is above 0.
 func (s *session) ticks(rate float64) error {
-	_, url, err := s.lab.Redis()
+	if s.kind == lab.Memory { // They are posted to each edge.
+		s.source = lab.Memory
+		return nil
+	}
+	broker, err := s.lab.Broker(cmp.Or(s.kind, lab.Redis))
 	if err != nil {
 		return err
 	}
-	s.redis = url
+	s.source = broker.URL
 	if rate > 0 {
-		_, err = s.lab.Ticks(url, s.universe, rate)
+		_, err = s.lab.Ticks(s.source, s.universe, rate)
 	}
 	return err
 }

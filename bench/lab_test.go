@@ -209,7 +209,7 @@ func TestFeed(t *testing.T) {
 	var res feedResult
 	labBench(t, &res, "feed", "-topics", "2", "-interval", "500ms", "-set")
 	w := &res.Whole
-	if res.Ticks < 100 || res.Hold.Rows == 0 || w.Sent != w.Ticks || w.Lost != 0 || w.Unheard != 0 || res.PerTick == 0 || res.Bytes == 0 || res.RedisCPU == 0 {
+	if res.Ticks < 100 || res.Hold.Rows == 0 || w.Sent != w.Ticks || w.Lost != 0 || w.Unheard != 0 || res.PerTick == 0 || res.Bytes == 0 || res.BrokerCPU == 0 {
 		t.Errorf("%+v", res)
 	}
 	if len(res.Series) == 0 || res.Thirds[0] == 0 {
@@ -236,8 +236,19 @@ func TestLabModesWrongFlags(t *testing.T) {
 		{"http -clients 0", "-clients 0: want 1 or more"},
 		{"http -request-topics 257", "want 1 to 256"},
 		{"fanout -nonsense", "not defined: -nonsense"},
+		{"fanout -source kafka", "such as -source nats"},
+		{"fanout -source nats", "such as -servers edge,floor,gnet"},
 		{"feed -universe 200000", "have 100000 at most"},
 		{"feed -for 500ms", "want 1s or more"},
+		{"feed -source kafka", "such as -source redis,nats"},
+		{"feed -source memory", "bench publish"},
+		{"feed -source nats -set", "want -source redis"},
+		{"publish -lines 0", "such as -lines 1000"},
+		{"publish -clients 0", "such as -clients 4"},
+		{"publish -source kafka", "such as -source redis,memory"},
+		{"size -before HEAD;ls", "such as -before 2526696"},
+		{"size -source redis,", "such as -source redis,memory"},
+		{"feed -busy 10", "such as -busy 100000"},
 	} {
 		code, _, stderr := bench(strings.Fields(c.args)...)
 		if code != exitUsage || !strings.Contains(stderr, c.want) {

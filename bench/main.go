@@ -19,8 +19,9 @@
 //	report.go    report.md of a run
 //	goal.go      what the edge is meant to reach
 //	all.go       all modes, one after the other
-//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, http.go, scale.go, soak.go, feed.go: a mode
-//	             each, from its flags to what it adds to the report; feed_result.go is the second half of the last
+//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, http.go, scale.go, soak.go, feed.go,
+//	             publish.go, size.go: a mode each, from its flags to what it adds to the report; feed_result.go is the second
+//	             half of feed.go, feed_rows.go what it looks up in the end, feeds.go several brokers in turns
 //	profile.go   what an edge spends its CPU on
 package main
 
@@ -56,7 +57,9 @@ var modes = []mode{
 	{"http", "requests for rows over plain HTTP beside conns, and what nginx would make of them", runHTTP},
 	{"scale", "100,000 conns on one host, and how many of them it can give every frame", runScale},
 	{"soak", "clients that come and go, and whether anything of them is left at the edge", runSoak},
-	{"feed", "100,000 topics and 200,000 messages a second through one Pub/Sub connection", runFeed},
+	{"feed", "100,000 topics and 200,000 messages a second through one connection to a broker", runFeed},
+	{"publish", "values that a client posts to the back office, into the memory broker and others", runPublish},
+	{"size", "binary and memory of an edge without clients, beside those of another commit", runSize},
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -29,12 +29,13 @@ type layer struct {
 // stack, so that the shares add up.
 var edgeLayers = []layer{
 	{"collector", []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart", "runtime.gcMarkTermination"}},
-	{"system calls of reading Redis", []string{"internal/poll.(*FD).Read"}},
-	{"reading messages", []string{"tickedge/internal/resp."}},
+	{"system calls of reading", []string{"internal/poll.(*FD).Read"}},
+	{"reading messages", []string{"tickedge/internal/resp.", "tickedge/internal/broker/nats.(*tap).parse", "tickedge/internal/broker/nats.(*tap).passed"}},
 	{"go-redis", []string{"github.com/redis/go-redis"}},
 	{"is it JSON, is it UTF-8", []string{"tickedge/internal/broker.Inspect"}},
 	{"the topic table", []string{"tickedge/internal/topics."}},
 	{"the rest of the feed", []string{"tickedge/internal/feed.", "tickedge/internal/broker"}},
+	{"nats.go", []string{"github.com/nats-io/nats%2ego"}}, // Behind the feed, as its goroutine reads for that.
 	{"clients: visits, frames, sockets", []string{"tickedge/internal/loop.", "tickedge/internal/fanout.", "github.com/panjf2000/gnet"}},
 	{"the Go scheduler", []string{"runtime.mcall", "runtime.schedule", "runtime.findRunnable", "runtime.mstart", "runtime.sysmon", "runtime.goexit0", "runtime.morestack"}},
 	{"the rest", []string{""}},

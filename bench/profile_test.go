@@ -54,7 +54,7 @@ func TestSharesOf(t *testing.T) {
 		sum += s.Percent
 	}
 	for of, want := range map[string]float64{
-		"system calls of reading Redis": 10, "go-redis": 20, "reading messages": 20,
+		"system calls of reading": 10, "go-redis": 20, "reading messages": 20,
 		"the topic table": 30, "collector": 10, "the rest": 10, "is it JSON, is it UTF-8": 0,
 	} {
 		if p, ok := got[of]; !ok || p < want-0.01 || p > want+0.01 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -210,8 +211,8 @@ func TestReportOfSoak(t *testing.T) {
 
 func TestReportOfFeed(t *testing.T) {
 	res := &feedResult{
-		Universe: 1000, Asked: 1000, Seconds: 10, Published: 9900, Ticks: 9900, EdgeCPU: 30 * time.Millisecond, RedisCPU: 5 * time.Second,
-		Whole: feedWhole{Sent: 12_000, Ticks: 12_000}, Profile: []share{{"collector", 40}, {"the rest", 60}}, Hold: &result{},
+		Kind: lab.Redis, Universe: 1000, Busy: 1000, Asked: 1000, Seconds: 10, Published: 9900, Ticks: 9900, EdgeCPU: 30 * time.Millisecond, BrokerCPU: 5 * time.Second,
+		Whole: feedWhole{Sent: 12_000, Wanted: 12_000, Ticks: 12_000}, Profile: []share{{"collector", 40}, {"the rest", 60}}, Hold: &result{},
 	}
 	for i, lag := range []float64{1, 3, 2, 90} {
 		res.Series = append(res.Series, feedSample{Seconds: float64(i), Behind: lag, RSS: int64(100e6 + 4e6*i)})
@@ -230,12 +231,12 @@ func TestReportOfFeed(t *testing.T) {
 
 	// What is slow is the source; and what is bad is told.
 	res.Published, res.Ticks, res.Problems = 9000, 9000, nil
-	res.Whole = feedWhole{Sent: 12_000, Ticks: 11_000, Unheard: 1, Dropped: 2, Gaps: 3, Lost: 994, Blocked: 1500 * time.Millisecond}
+	res.Whole = feedWhole{Sent: 12_000, Wanted: 12_000, Ticks: 11_000, Unheard: 1, Dropped: 2, Gaps: 3, Lost: 994, Blocked: 1500 * time.Millisecond}
 	res.conclude()
 	text := reported(t, testConfig("feed"), res)
 	wantLines(t, text, "| messages taken of 1000 topics through one connection | 900/s | ≥ 980/s |  | unknown: BEHIND |",
 		"| messages lost of 1000 topics through one connection | 994 of 12000 | none |  | NO |")
-	for _, want := range []string{"900 messages a second were published of 1000: redis-server used 50 % of a core", "waited for Redis 1.5 s"} {
+	for _, want := range []string{"900 messages a second were published of 1000: redis-server used 50 % of a core", "waited for it 1.5 s"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)
 		}
@@ -244,6 +245,40 @@ func TestReportOfFeed(t *testing.T) {
 		if !strings.Contains(strings.Join(res.Problems, "\n"), want) {
 			t.Errorf("there is no %q in %q", want, res.Problems)
 		}
+	}
+}
+
+func TestReportOfFeeds(t *testing.T) {
+	run := func(kind string, cpu time.Duration, whole feedWhole) *feedResult {
+		res := &feedResult{Kind: kind, Universe: 1000, Busy: 1000, Asked: 1000, Seconds: 10, Published: 9900, Ticks: 9900, EdgeCPU: cpu, Whole: whole, Host: 98, Hold: &result{},
+			Profile: []share{{"nats.go", 50}}}
+		res.conclude()
+		return res
+	}
+	all := feedWhole{Sent: 12_000, Wanted: 12_000, Ticks: 12_000}
+	late := feedWhole{Sent: 12_000, Wanted: 12_000, Ticks: 11_000, Lost: 1000}
+	res := &feedsResult{Rounds: 2, Seconds: 10, Sources: []feedSource{
+		{Kind: lab.Redis, Rounds: []*feedResult{run(lab.Redis, 20*time.Millisecond, all), run(lab.Redis, 40*time.Millisecond, all)}},
+		{Kind: lab.JetStream, Rounds: []*feedResult{run(lab.JetStream, 30*time.Millisecond, late), run(lab.JetStream, 52*time.Millisecond, late)}},
+	}}
+	res.conclude()
+	if !res.Good {
+		t.Error(res.Problems)
+	}
+	text := reported(t, testConfig("feed"), res)
+	wantLines(t, text, "| CPU per message from jetstream | 1.40 (1.30-1.50) × redis | ≤ 1.30 × redis |  | NO |",
+		"| newest values missing from jetstream | 0 | none |  | yes |", "| nats.go | 50.0 | 1.52 |", "![CPU per message by source](cpu.svg)")
+	if want := "jetstream in round 2: without CPU to spare: the machine, 98 % of all processors"; !slices.Contains(res.notes, want) {
+		t.Errorf("there is no %q in %q", want, res.notes)
+	}
+	// Of a stream what counts is the newest value, of the others each message.
+	late.Wrong, late.Row = 3, "T1 is old"
+	if r := run(lab.JetStream, 0, late); len(r.Problems) != 1 || r.Problems[0] != "3 topics have not the value that was published last: T1 is old" {
+		t.Error(r.Problems)
+	}
+	late.Wrong = 0
+	if r := run(lab.NATS, 0, late); len(r.Problems) != 1 || r.Problems[0] != "1000 messages were lost" {
+		t.Error(r.Problems)
 	}
 }
 

@@ -108,7 +108,7 @@ func (s *session) saturate(feedRate float64) (_ outcome, err error) {
 // own, but bench needs every bit of its own.
 func (s *session) saturateRound(cpu *unix.CPUSet, t target, rate float64) (r saturateRound, err error) {
 	if t.feed {
-		ticks, err := s.lab.Ticks(s.redis, s.universe, rate)
+		ticks, err := s.lab.Ticks(s.source, s.universe, rate)
 		if err != nil {
 			return r, err
 		}

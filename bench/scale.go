@@ -144,7 +144,7 @@ func edgesFor(conns, room int) int {
 // beside what it owes to the first, which is what the mode storm looks at.
 func (s *session) scalePoint(conns, edges int, hold time.Duration) (*scalePoint, error) {
 	args := []string{"-interval", s.window.String(), "-loops", strconv.Itoa(max(1, runtime.NumCPU()/edges))}
-	server, err := s.lab.Edge(s.redis, edges, append(args, s.edgeArgs...)...)
+	server, err := s.lab.Edge(s.source, edges, append(args, s.edgeArgs...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ func (s *session) scalePoint(conns, edges int, hold time.Duration) (*scalePoint,
 
 // tickAt starts the source of ticks and returns when they come to each edge.
 func (s *session) tickAt(server *lab.Server) (*lab.Proc, error) {
-	source, err := s.lab.Ticks(s.redis, s.universe, s.rate)
+	source, err := s.lab.Ticks(s.source, s.universe, s.rate)
 	if err != nil {
 		return nil, err
 	}

@@ -71,13 +71,13 @@ func (t target) start(l *lab.Lab, s *labConfig) (*lab.Server, error) {
 	window := []string{"-interval", s.window.String()}
 	switch {
 	case t.dir == edgeTarget.dir:
-		server, err := l.Edge(s.redis, 1, append(window, s.edgeArgs...)...)
+		server, err := l.Edge(s.source, 1, append(window, s.edgeArgs...)...)
 		if err == nil {
 			server.Events = t.events
 		}
 		return server, err
 	case t.feed:
-		return l.Yardstick(t.name, t.dir, append(window, "-redis", s.redis)...)
+		return l.Yardstick(t.name, t.dir, append(window, "-redis", s.source)...)
 	}
 	args := append(window, "-rate", strconv.FormatFloat(s.rate, 'f', -1, 64),
 		"-universe", strconv.Itoa(s.universe), "-topic-name", lab.TopicPattern)

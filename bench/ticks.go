@@ -80,7 +80,7 @@ func (s *session) tickRates(rates []float64) (outcome, error) {
 		of := &res.Rates[i]
 		of.Asked = rates[i]
 		s.progress("ticks: round %d of %d, %.0f ticks/s", round+1, s.rounds, of.Asked)
-		source, err := s.lab.Ticks(s.redis, s.universe, of.Asked)
+		source, err := s.lab.Ticks(s.source, s.universe, of.Asked)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -109,10 +110,109 @@ func TestReplies(t *testing.T) {
 	}
 }
 
+// Those that are wanted come at even distances, with versions as they are asked for, and the last
+// value of each is told.
+func TestRingOfNATS(t *testing.T) {
+	c := &config{topics: 10, wanted: 2, name: "T%d", seed: 1, nats: true, subject: "md.", ver: true}
+	for _, c.acked = range []bool{false, true} {
+		r := newRing(c)
+		at := time.UnixMicro(1_700_000_000_123_456)
+		text, n := r.take(9, at)
+		if n != 9 || r.wanted != 1 {
+			t.Fatalf("%d, %d of them wanted", n, r.wanted)
+		}
+		reply, seen := "", map[string]string{}
+		if c.acked {
+			reply = natsInbox + " "
+		}
+		for lines := strings.Split(strings.TrimSuffix(string(text), "\r\n"), "\r\n"); len(lines) > 0; lines = lines[2:] {
+			topic, rest, _ := strings.Cut(strings.TrimPrefix(lines[0], "PUB md."), " ")
+			if rest != fmt.Sprint(reply, len(lines[1])) {
+				t.Fatalf("%q", lines)
+			}
+			var v struct{ TS, Ver int64 }
+			if err := json.Unmarshal([]byte(lines[1]), &v); err != nil || v.TS != at.UnixMilli() || v.Ver != at.UnixMicro() || !strings.HasSuffix(lines[1], `,"ver":1700000000123456}`) {
+				t.Fatalf("%s: %v", lines[1], err)
+			}
+			seen[topic] = lines[1]
+		}
+		last := string(r.last())
+		topic, value, _ := strings.Cut(strings.TrimSpace(last), "\t")
+		if len(seen) != 9 || strings.Count(last, "\n") != 1 || topic != "T0" && topic != "T1" || seen[topic] != value {
+			t.Errorf("last values %q of %q", last, seen)
+		}
+		if r.take(9, at); r.wanted != 2 {
+			t.Errorf("%d of 10 are wanted", r.wanted)
+		}
+	}
+}
+
+// conn is what a server says, and takes what it is told.
+type conn struct {
+	io.Reader
+	told bytes.Buffer
+}
+
+func (c *conn) Write(b []byte) (int, error) { return c.told.Write(b) }
+
+func TestRepliesOfNATS(t *testing.T) {
+	var r replies
+	ack := `{"stream":"PRICES","seq":1}`
+	c := &conn{Reader: strings.NewReader("INFO {}\r\nPONG\r\nPING\r\nMSG _INBOX.publisher 1 27\r\n" + ack + "\r\nMSG _INBOX.publisher 1 27\r\n" + ack + "\r\n")}
+	if err := r.readNATS(c); r.published.Load() != 2 || r.pongs.Load() != 1 || c.told.String() != "PONG\r\n" || !errors.Is(err, io.EOF) {
+		t.Errorf("%d, %d, %q, %v", r.published.Load(), r.pongs.Load(), &c.told, err)
+	}
+	for text, want := range map[string]string{
+		"-ERR 'Authorization Violation'\r\n": "Authorization", "MSG _INBOX.publisher 1 99999999\r\n": "99999999",
+		"MSG _INBOX.publisher 1 34\r\n" + `{"error":{"code":503},"seq":0,"x":1}` + "\r\n": "503", "MSG _INBOX.publisher 1 27\r\n{": "EOF",
+	} {
+		if err := r.readNATS(&conn{Reader: strings.NewReader(text)}); r.published.Load() != 2 || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %d, %v", text, r.published.Load(), err)
+		}
+	}
+}
+
+// What is not acknowledged is bounded, and goes on when it is.
+func TestUnacked(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var answers replies
+	written := writes(make(chan int, 100))
+	w := &writer{commands: newRing(&config{topics: 1000, name: "T%d", nats: true}), rate: 1e6, answers: &answers, unacked: 30, conn: written}
+	ended := make(chan error, 1)
+	go func() { ended <- w.write(ctx) }()
+	for range 3 {
+		n := 0
+		for n < 30 {
+			n += <-written
+		}
+		if n != 30 {
+			t.Errorf("%d are not acknowledged", n)
+		}
+		answers.published.Add(30)
+	}
+	cancel()
+	if err := <-ended; err != nil || w.Blocked == 0 {
+		t.Errorf("blocked for %v, %v", w.Blocked, err)
+	}
+}
+
+// writes tells how many messages were written each time.
+type writes chan int
+
+func (w writes) Write(b []byte) (int, error) {
+	select {
+	case w <- bytes.Count(b, []byte("PUB ")):
+	default: // Nobody looks any more.
+	}
+	return len(b), nil
+}
+
 func TestWrongFlags(t *testing.T) {
 	for args, want := range map[string]string{
 		"-rate 0": "such as -rate 1000", "-topics 0": "such as -topics 1000", "-topic-name X": "such as -topic-name SYM",
-		"-redis localhost": "redis://host:port", "-redis redis://:secret@a:1": "redis://host:port", "now": "not a flag", "-nonsense": "not defined",
+		"-source localhost": "redis://host:port", "-source redis://:secret@a:1": "redis://host:port", "now": "not a flag", "-nonsense": "not defined",
+		"-source kafka://a:1": "redis://host:port", "-source nats://a:1?subject=md.*": "nats://host:port", "-source nats://a:1 -set": "no keys", "-topics 9 -wanted 10": "such as -wanted 100",
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(t.Context(), strings.Fields(args), &stdout, &stderr); code != exitUsage || !strings.Contains(stderr.String(), want) || strings.Contains(stderr.String(), "secret") {
@@ -180,7 +280,7 @@ func TestPublishesAndAccounts(t *testing.T) {
 			heard <- n - 1 // Without the last one.
 		}()
 		var stdout, stderr bytes.Buffer
-		if code := run(ctx, strings.Fields("-topics 4 -topic-name T%d -rate 2000 -redis redis://"+addr+args), &stdout, &stderr); code != exitGood {
+		if code := run(ctx, strings.Fields("-topics 4 -topic-name T%d -rate 2000 -source redis://"+addr+args), &stdout, &stderr); code != exitGood {
 			t.Fatalf("%d, %s", code, &stderr)
 		}
 		cancel()
@@ -223,13 +323,13 @@ func TestFails(t *testing.T) {
 	}()
 	for _, want := range []string{"NOAUTH", ""} {
 		var stdout, stderr bytes.Buffer
-		if code := run(t.Context(), []string{"-topics", "2", "-redis", "redis://" + ln.Addr().String()}, &stdout, &stderr); code != exitFailed || !strings.Contains(stderr.String(), want) {
+		if code := run(t.Context(), []string{"-topics", "2", "-source", "redis://" + ln.Addr().String()}, &stdout, &stderr); code != exitFailed || !strings.Contains(stderr.String(), want) {
 			t.Errorf("%d, %s", code, &stderr)
 		}
 	}
 	ln.Close()
 	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), []string{"-topics", "2", "-redis", "redis://" + ln.Addr().String()}, &stdout, &stderr); code != exitFailed || !strings.Contains(stderr.String(), "connect") {
+	if code := run(t.Context(), []string{"-topics", "2", "-source", "redis://" + ln.Addr().String()}, &stdout, &stderr); code != exitFailed || !strings.Contains(stderr.String(), "connect") {
 		t.Errorf("%d, %s", code, &stderr)
 	}
 }

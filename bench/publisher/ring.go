@@ -9,60 +9,105 @@ import (
 	"time"
 )
 
-// Where the edge looks for ticks if it is told nothing else.
+// Where the edge looks for ticks in Redis if it is told nothing else.
 const (
 	channelPrefix = "channel:prices:"
 	keyPrefix     = "price:"
 )
 
-// timeSize is how many digits Unix milliseconds have, until the year 2286.
-const timeSize = 13
+// Values end with a time in Unix milliseconds, which has so many digits until the year 2286, and
+// perhaps with a version in microseconds.
+const (
+	timeSize   = len("1234567890123")
+	versionKey = `,"ver":`
+	versionAt  = timeSize + len(versionKey)
+	versionEnd = versionAt + timeSize + 3
+)
 
 // ring is the commands of one round over all topics, as they are written. The topics
-// follow one another in an order drawn by chance, so that neither Redis nor the edge finds
-// the next one where it has just been. Owned by one goroutine.
+// follow one another in an order drawn by chance, so that neither the broker nor the edge finds
+// the next one where it has just been; those that are wanted come at even distances. Owned by one
+// goroutine.
 type ring struct {
-	text []byte
-	of   []tick
-	next int // The tick that comes next.
+	text   []byte
+	of     []tick
+	ver    bool
+	next   int    // The tick that comes next.
+	wanted uint64 // Messages taken that are wanted.
 }
 
 // tick is the commands of one topic.
 type tick struct {
-	end   int // In text. They begin where those before end.
-	times [2]int
+	name         string
+	end          int // In text. They begin where those before end.
+	value, size  int // The value in the message.
+	times        [2]int
+	wanted, sent bool
 }
 
 func newRing(c *config) *ring {
-	r := &ring{of: make([]tick, 0, c.topics)}
+	r := &ring{of: make([]tick, 0, c.topics), ver: c.ver}
 	rng := rand.New(rand.NewPCG(c.seed, 1))
-	for _, i := range rng.Perm(c.topics) {
-		name := fmt.Sprintf(c.name, i)
-		cents := 1000 + rng.IntN(100_000)
-		price := func(cents int) string { return fmt.Sprintf("%d.%02d", cents/100, cents%100) }
-		head := fmt.Sprintf(`{"p":%s,"b":%s,"a":%s,"ts":`, price(cents), price(cents-1), price(cents+1))
-		value := head + "0000000000000}"
-		var t tick
-		if c.set {
-			r.add("MULTI")
-			r.add("SET", keyPrefix+name, value)
-			t.times[1] = r.lastTime()
-		}
-		r.add("PUBLISH", channelPrefix+name, value)
-		t.times[0] = r.lastTime()
-		if c.set {
-			r.add("EXEC")
+	wanted, others := rng.Perm(c.wanted), rng.Perm(c.topics-c.wanted)
+	for turn := range c.topics {
+		t := tick{wanted: (turn+1)*c.wanted/c.topics > turn*c.wanted/c.topics}
+		if t.wanted {
+			t.name, wanted = fmt.Sprintf(c.name, wanted[0]), wanted[1:]
 		} else {
-			t.times[1] = t.times[0]
+			t.name, others = fmt.Sprintf(c.name, c.wanted+others[0]), others[1:]
 		}
-		t.end = len(r.text)
-		r.of = append(r.of, t)
+		r.add(c, t, value(rng, c.ver))
 	}
 	return r
 }
 
-// add appends a command, in the form that Redis takes (RESP2, an array of strings).
-func (r *ring) add(words ...string) {
+// value is a value, whose times are not set.
+func value(rng *rand.Rand, ver bool) string {
+	cents := 1000 + rng.IntN(100_000)
+	price := func(cents int) string { return fmt.Sprintf("%d.%02d", cents/100, cents%100) }
+	text := fmt.Sprintf(`{"p":%s,"b":%s,"a":%s,"ts":0000000000000`, price(cents), price(cents-1), price(cents+1))
+	if ver {
+		text += versionKey + "0000000000000000"
+	}
+	return text + "}"
+}
+
+// add appends the commands of a tick.
+func (r *ring) add(c *config, t tick, value string) {
+	tail := timeSize + len("}\r\n")
+	if c.ver {
+		tail = versionEnd + len("}\r\n")
+	}
+	switch {
+	case c.nats:
+		reply := ""
+		if c.acked {
+			reply = natsInbox + " "
+		}
+		r.text = fmt.Appendf(r.text, "PUB %s%s %s%d\r\n%s\r\n", c.subject, t.name, reply, len(value), value)
+		t.times[0] = len(r.text) - tail
+		t.times[1] = t.times[0]
+	case c.set:
+		r.command("MULTI")
+		r.command("SET", keyPrefix+t.name, value)
+		t.times[1] = len(r.text) - tail
+		fallthrough
+	default:
+		r.command("PUBLISH", channelPrefix+t.name, value)
+		t.times[0] = len(r.text) - tail
+		if c.set {
+			r.command("EXEC")
+		} else {
+			t.times[1] = t.times[0]
+		}
+	}
+	t.size, t.end = len(value), len(r.text)
+	t.value = t.times[0] + tail - len("\r\n") - t.size
+	r.of = append(r.of, t)
+}
+
+// command appends a command, in the form that Redis takes (RESP2, an array of strings).
+func (r *ring) command(words ...string) {
 	r.text = append(r.text, '*')
 	r.text = strconv.AppendInt(r.text, int64(len(words)), 10)
 	for _, w := range words {
@@ -73,10 +118,6 @@ func (r *ring) add(words ...string) {
 	}
 	r.text = append(r.text, "\r\n"...)
 }
-
-// lastTime is where the time stands in the command that was added last: at the end of its
-// value.
-func (r *ring) lastTime() int { return len(r.text) - len("}\r\n") - timeSize }
 
 // take returns the commands of the next n ticks, dated now, and how many these are: fewer
 // at the end of the ring. They are good until the next call.
@@ -89,11 +130,19 @@ func (r *ring) take(n int, now time.Time) (text []byte, taken int) {
 		from = r.of[r.next-1].end
 	}
 	of := r.of[r.next:min(r.next+n, len(r.of))]
-	var digits [timeSize]byte
-	strconv.AppendInt(digits[:0], now.UnixMilli(), 10)
+	var digits [timeSize + 3]byte
+	strconv.AppendInt(digits[:0], now.UnixMicro(), 10)
 	for i := range of {
-		copy(r.text[of[i].times[0]:], digits[:])
-		copy(r.text[of[i].times[1]:], digits[:])
+		for _, at := range of[i].times {
+			copy(r.text[at:], digits[:timeSize])
+			if r.ver {
+				copy(r.text[at+versionAt:], digits[:])
+			}
+		}
+		of[i].sent = true
+		if of[i].wanted {
+			r.wanted++
+		}
 	}
 	r.next += len(of)
 	return r.text[from:of[len(of)-1].end], len(of)

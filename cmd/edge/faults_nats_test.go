@@ -201,11 +201,12 @@ func (m natsMode) cells() map[harm]fault {
 	}
 	if m.jetStream {
 		// The stream is read on from where one was.
-		for _, h := range []harm{restartedKept, connectionsKilled, tooSlow, frozen, packetsLost, passwordChanged} {
+		for _, h := range []harm{restartedKept, connectionsKilled, frozen, packetsLost, passwordChanged} {
 			f := cells[h]
 			f.gaps = gapless
 			cells[h] = f
 		}
+		cells[tooSlow] = fault{told: nothing, gaps: anyGaps, prepare: m.slowConsumer} // Flow control may keep it from being cut off.
 		cells[topicForbidden] = no(allAsWhole)
 		cells[streamEmptied] = fault{told: nothing, gaps: anyGaps, prepare: m.purged}
 		cells[streamAnew] = fault{told: nothing, gaps: anyGaps, moreTime: refusedTime, prepare: m.recreated}
@@ -350,5 +351,6 @@ func (m natsMode) recreated(t *testing.T) (*upstream, func(*faultRun)) {
 			t.Error(err)
 		}
 		r.tick(quiet())
+		r.ticksOn() // What was deleted is not stored any more.
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/flags"
 	"tickedge/internal/market"
@@ -19,7 +20,10 @@ import (
 // config is what the flags, the environment and the file say.
 type config struct {
 	flags    *flags.Set
+	source   string
+	redisURL string // Of -redis.
 	redis    redis.Config
+	versions bool
 	market   market.Config
 	symbols  string
 	speed    float64
@@ -30,16 +34,16 @@ type config struct {
 	check    bool
 }
 
-const usageHead = `tickgen publishes market ticks to a Redis, simulated or recorded ones.
+const usageHead = `tickgen publishes market ticks to a broker, simulated or recorded ones.
 
-  tickgen -redis redis://127.0.0.1:6379
+  tickgen -source redis://127.0.0.1:6379
   tickgen -n 5000 -rate 100000 -for 1m
   tickgen -replay ticks.jsonl -loop -speed 10
   tickgen -check                  say what is set, and what is wrong
   tickgen version                 say which version this is
   tickgen completion bash         make a shell complete flags (zsh, fish)
 
-For each tick it sets the topic's key and publishes on the topic's channel, in one transaction. The member ts of a simulated value never falls, so it can be its version.
+For each tick it sets the topic's newest value and publishes it, in one step. Values that are objects get a version, their last member ver: microseconds since 1970 that never fall. The broker refuses an older one.
 
 While it runs it takes commands on standard input, one a line:
   ` + commandForms + `
@@ -54,9 +58,11 @@ var programCommands = []string{"completion", "help", "version"}
 func newConfig() *config {
 	c := &config{flags: flags.New("tickgen", "TICKGEN", nil, programCommands)}
 	fs := c.flags
-	fs.Group("Redis")
-	fs.StringVar(&c.redis.URL, "redis", "redis://127.0.0.1:6379", "`URL` of Redis: redis://, unix://, redis-sentinel:// or redis-cluster://, rediss in place of redis for TLS; "+
-		"a cluster needs names such as -redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
+	fs.Group("Broker")
+	fs.StringVar(&c.source, "source", defaultSource, "`URL` of the broker: redis://, unix://, redis-sentinel:// or redis-cluster://, rediss in place of redis for TLS; "+
+		"a Redis Cluster needs names such as -redis-channel 'channel:prices:{{topic}}' -redis-key 'price:{{topic}}'")
+	fs.StringVar(&c.redisURL, "redis", "", "`URL`: the older spelling of -source")
+	fs.BoolVar(&c.versions, "versions", true, "give each value that is an object a version, its member ver")
 	fs.StringVar(&c.redis.Channel, "redis-channel", redis.DefaultChannel, "`template` of a topic's Pub/Sub channel")
 	fs.StringVar(&c.redis.Key, "redis-key", redis.DefaultKey, "`template` of the key of a topic's newest value")
 	fs.StringVar(&c.redis.Stream, "redis-stream", "", "`key` of a stream that ticks are added to, in place of publishing them")
@@ -87,7 +93,7 @@ func newConfig() *config {
 func parse(args []string) (*config, error) {
 	c := newConfig()
 	err := c.flags.Parse(args)
-	c.redis.URL = flags.Line(c.redis.URL)
+	c.source, c.redisURL = flags.Line(c.source), flags.Line(c.redisURL)
 	if c.redis.Stream != "" {
 		c.redis.Mode = redis.ModeStream
 	}
@@ -105,7 +111,7 @@ func parse(args []string) (*config, error) {
 
 // What errors of configurations begin with, and the flag in front of it.
 var flagErrors = []string{
-	"redis URL", "-redis", "redis-sentinel URL", "-redis", "redis-cluster URL", "-redis", "redis channel", "-redis-channel", "redis key", "-redis-key",
+	"redis channel", "-redis-channel", "redis key", "-redis-key",
 	"symbol", "-symbols", "generated symbols", "-n", "the market has no symbols", "-symbols", "rate", "-rate", "volatility", "-volatility",
 }
 
@@ -123,7 +129,7 @@ var effects = []struct {
 
 // validate returns all that is wrong with c, or nil.
 func (c *config) validate() error {
-	errs := []error{flags.Named(c.redis.Validate(), flagErrors...)}
+	errs := []error{c.validateSource()}
 	if c.replay == "" {
 		errs = append(errs, flags.Named(c.market.Validate(), flagErrors...))
 	} else if err := c.readReplay(); err != nil {
@@ -146,6 +152,46 @@ func (c *config) validate() error {
 	return errors.Join(errs...)
 }
 
+const defaultSource = "redis://127.0.0.1:6379"
+
+// errScheme says which brokers there are. It does not repeat the URL, which may hold a password.
+var errScheme = errors.New("source URL is not valid: want redis://[user:password@]host[:port][/db] (rediss:// for TLS), unix:///path, " +
+	"redis-sentinel://host:port,host:port/master, or redis-cluster://host:port,host:port")
+
+// from is the flag by which the broker is given.
+func (c *config) from() (flag, url string) {
+	if which, _ := c.flags.Spelled("source", "redis"); which == "redis" {
+		return "-redis", c.redisURL
+	}
+	return "-source", c.source
+}
+
+// broker is where ticks are published to. Its scheme says what that is.
+func (c *config) broker() broker.Config {
+	_, url := c.from()
+	b := c.redis
+	b.URL = url
+	return b
+}
+
+// validateSource returns what is wrong with the broker, or nil.
+func (c *config) validateSource() error {
+	flag, url := c.from()
+	_, twice := c.flags.Spelled("source", "redis")
+	errs := []error{twice}
+	named := append([]string{"source", flag, "redis URL", flag, "redis-sentinel URL", flag, "redis-cluster URL", flag}, flagErrors...)
+	r := c.redis
+	switch {
+	case redis.IsURL(url) || url == "":
+		r.URL = url
+		errs = append(errs, r.ValidateURL())
+	default:
+		r.URL = defaultSource
+		errs = append(errs, errScheme)
+	}
+	return flags.Named(errors.Join(append(errs, redis.ValidateSettings(r))...), named...)
+}
+
 // readReplay opens the recording, and with -check reads all of it.
 func (c *config) readReplay() error {
 	f, err := os.Open(c.replay)
@@ -163,14 +209,16 @@ func (c *config) readReplay() error {
 	return err
 }
 
-// print writes the effective configuration as flags, without the password of Redis.
+// print writes the effective configuration as flags, without passwords.
 func (c *config) print(w io.Writer) {
 	c.flags.WriteValues(w, func(name, value string) []string {
 		switch name {
 		case "check", "version", "config":
 			return nil
+		case "source":
+			return []string{c.broker().String()}
 		case "redis":
-			return []string{c.redis.String()}
+			return nil // Shown as what it is the older spelling of.
 		}
 		return []string{flags.HideValue(value)}
 	})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command tickgen publishes market ticks to a Redis, simulated or recorded ones, for
+// Command tickgen publishes market ticks to a broker, simulated or recorded ones, for
 // demonstrations and load. See tickgen -h.
 package main
 
@@ -87,12 +87,15 @@ func publish(ctx context.Context, c *config, stdin io.Reader, stderr io.Writer) 
 	v := app.BuildVersion()
 	log.Info("starting", "version", v.Version, "commit", v.Commit, "go", v.Go)
 	redis.RouteLog(log)
-	publisher, err := redis.NewPublisher(ctx, c.redis, log)
+	publisher, err := c.broker().Publisher(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer publisher.Close()
 	player := market.NewPlayer(publisher)
+	if c.versions {
+		player.PutVersions()
+	}
 	if err := player.SetSpeed(c.speed); err != nil {
 		return err
 	}

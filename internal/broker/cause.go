@@ -23,6 +23,7 @@ const (
 	TooManyClients       // The server has as many clients as it takes.
 	Unreachable          // The server was not reached, or did not answer.
 	OtherCause           // Anything else that the broker says.
+	Unconfirmed          // Ticks may have been missed, and nobody has the newest value.
 	Causes               // Their number.
 )
 
@@ -43,6 +44,7 @@ var causes = [Causes]struct {
 	TooManyClients: {"too_many_clients", topics.Unserved},
 	Unreachable:    {"unreachable", topics.Unserved},
 	OtherCause:     {"other", topics.Unserved},
+	Unconfirmed:    {"unconfirmed", topics.Unserved},
 }
 
 // Label is the name of c in metrics and in the log.

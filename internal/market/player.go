@@ -3,6 +3,7 @@
 package market
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ const (
 // Player publishes ticks at their pace.
 type Player struct {
 	to      broker.Publisher
+	clock   *broker.Clock // Nil if ticks get no versions.
 	changed chan struct{} // Has an element when Run has to look at state again.
 
 	mu    sync.Mutex
@@ -60,6 +62,23 @@ type State struct {
 // NewPlayer returns a player at speed 1.
 func NewPlayer(to broker.Publisher) *Player {
 	return &Player{to: to, changed: make(chan struct{}, 1), state: State{Speed: SpeedMin}}
+}
+
+// PutVersions has each tick whose value is an object get a version, or keep the one that it has in its
+// member [broker.VersionMember]. It is called before Run.
+func (p *Player) PutVersions() { p.clock = new(broker.Clock) }
+
+// version is the version that a value is to get, 0 for none.
+func (p *Player) version(value []byte, now time.Time) int64 {
+	if p.clock == nil || len(value) == 0 || value[0] != '{' {
+		return 0
+	}
+	if bytes.Contains(value, []byte(`"`+broker.VersionMember+`"`)) {
+		if v, f := broker.InspectVersion(string(value), broker.VersionMember); f == broker.Flawless {
+			return v.Whole
+		}
+	}
+	return p.clock.Next(now)
 }
 
 // State may be called from any goroutine.
@@ -113,7 +132,7 @@ func (p *Player) Run(ctx context.Context, ticks Ticks) error {
 		for err == nil && len(batch) < playMax && pace.take(next.After) {
 			at := len(arena)
 			arena = append(arena, next.Value...) // Moves at times; what it leaves stays as it is.
-			batch = append(batch, broker.Tick{Topic: next.Topic, Value: arena[at:len(arena):len(arena)]})
+			batch = append(batch, broker.Tick{Topic: next.Topic, Value: arena[at:len(arena):len(arena)], Ver: p.version(arena[at:], now)})
 			next, err = ticks.Next(now)
 		}
 		if len(batch) > 0 {

@@ -469,8 +469,12 @@ func (p *program) repair(name, value string, v Version) {
 	switch {
 	case !ok:
 		want = Unwanted
-	case tp.seq != p.marks[name] || tp.seq > 0 && tp.value == value:
+	case tp.seq != p.marks[name]:
 		want = Unchanged
+	case tp.seq > 0 && tp.value == value:
+		if want = Unchanged; v.Compare(tp.version) > 0 {
+			tp.version = v
+		}
 	case v.Set && tp.version.Set && v.Whole < tp.version.Whole,
 		v.Set && v == tp.version && tp.value == Delisted:
 		want = Older

@@ -39,8 +39,12 @@ func sourceRoot() (string, error) {
 }
 
 // Use makes Build return a program that is there already, in place of the one in a
-// directory of the source tree.
+// directory of the source tree. With an empty path it is that one again.
 func (l *Lab) Use(dir, path string) {
+	if path == "" {
+		delete(l.given, dir)
+		return
+	}
 	if l.given == nil {
 		l.given = map[string]string{}
 	}
@@ -60,4 +64,26 @@ func (l *Lab) Build(dir string) (string, error) {
 		return "", fmt.Errorf("lab: build %s: %w\n%s", dir, err, text)
 	}
 	return out, nil
+}
+
+// BuildAt builds the program in a directory as it was in a commit, and returns its path, in the run's
+// directory.
+func (l *Lab) BuildAt(commit, dir string) (string, error) {
+	fail := func(err error, text []byte) (string, error) {
+		return "", fmt.Errorf("lab: build %s of %s: %w\n%s", dir, commit, err, text)
+	}
+	tree := l.Path("tree-" + commit)
+	if err := os.MkdirAll(tree, 0o755); err != nil {
+		return "", fmt.Errorf("lab: %w", err)
+	}
+	git := exec.CommandContext(l.ctx, "git", "archive", "--output", l.Path(commit+".tar"), commit)
+	git.Dir = l.Root
+	if text, err := git.CombinedOutput(); err != nil {
+		return fail(err, text)
+	}
+	if text, err := exec.CommandContext(l.ctx, "tar", "-xf", l.Path(commit+".tar"), "-C", tree).CombinedOutput(); err != nil {
+		return fail(err, text)
+	}
+	of := &Lab{Dir: l.Dir, Root: tree, ctx: l.ctx}
+	return of.Build(dir)
 }

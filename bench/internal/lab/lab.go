@@ -7,7 +7,7 @@
 //
 //	lab.go       Lab: a run's directory and its processes
 //	proc.go      Proc: one process from its start to its end
-//	programs.go  how each program is started, and when it is ready
+//	programs.go  how each program is started, and when it is ready; broker.go: the same of brokers
 //	build.go     building programs from the source tree
 //	manifest.go  manifest.json: what was measured, where and how
 //	kernel.go    the kernel's memory; numbers from an edge's /metrics

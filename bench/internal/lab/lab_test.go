@@ -133,6 +133,53 @@ func TestPublisher(t *testing.T) {
 	}
 }
 
+// What a publisher says in the end is what a NATS has counted, and stored.
+func TestBrokers(t *testing.T) {
+	if !HasTools("nats-server") {
+		t.Skip("there is no nats-server (make deps)")
+	}
+	for _, kind := range BrokerKinds {
+		l := open(t)
+		b, err := l.Broker(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := b.Published()
+		if err != nil || b.Streams() && before != 0 || b.Streams() != strings.Contains(b.URL, "jetstream") || (kind == NATSWildcard) != strings.Contains(b.URL, "wildcard=true") {
+			t.Fatal(b.URL, err)
+		}
+		last := l.Path("last")
+		p, err := l.Publisher(b.URL, 10, 1000, "-ver", "-last", last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+			if n, err := b.Published(); err != nil || time.Now().After(deadline) {
+				t.Fatal(kind, n, err)
+			} else if n > 100 {
+				break
+			}
+		}
+		if err := l.Stop(p); err != nil {
+			t.Fatal(err)
+		}
+		var res struct{ Sent, Wanted uint64 }
+		if err := p.Result(&res); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := b.Published(); n-before != res.Sent || res.Wanted != res.Sent || err != nil {
+			t.Errorf("%s: it says %+v, the server %d, %v", kind, res, n, err)
+		}
+		text, err := os.ReadFile(last)
+		if err != nil || strings.Count(string(text), "\n") != 10 || !strings.Contains(string(text), "GEN-000007\t{") {
+			t.Errorf("last values %s, %v", text, err)
+		}
+	}
+	if _, err := open(t).Broker("kafka"); err == nil || !strings.Contains(err.Error(), "want one of redis,nats") {
+		t.Error(err)
+	}
+}
+
 func TestStartThatFails(t *testing.T) {
 	never := func() error { return errors.New("no answer") }
 	l := open(t)

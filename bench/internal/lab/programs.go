@@ -20,6 +20,10 @@ import (
 // taken yet.
 var given sync.Map
 
+// FreeAddr is an address of 127.0.0.1 that nothing listens on now, for a port that an edge is told by a
+// flag.
+func (l *Lab) FreeAddr() (string, error) { return freeAddr() }
+
 // freeAddr is an address of 127.0.0.1 that nothing listens on now. Conns of bench come
 // from other addresses of the loopback, so none of them takes it meanwhile.
 func freeAddr() (string, error) {
@@ -77,18 +81,26 @@ func pong(addr string) error {
 // TopicPattern gives the names of the topics of Ticks, with the numbers from 0.
 const TopicPattern = "GEN-%06d"
 
-// Ticks starts a tickgen for n topics at rate ticks per second in all.
-func (l *Lab) Ticks(redis string, n int, rate float64) (*Proc, error) {
+// Ticks starts a tickgen for n topics at rate ticks per second in all. source is the URL of a broker.
+func (l *Lab) Ticks(source string, n int, rate float64) (*Proc, error) {
 	path, err := l.Build("cmd/tickgen")
 	if err != nil {
 		return nil, err
 	}
 	// Its own generated symbols begin with 1, and the numbers of the topics with 0.
-	args := []string{"-redis", redis, "-rate", strconv.FormatFloat(rate, 'f', -1, 64), "-symbols", fmt.Sprintf(TopicPattern, 0)}
+	args := []string{sourceFlag(source), source, "-rate", strconv.FormatFloat(rate, 'f', -1, 64), "-symbols", fmt.Sprintf(TopicPattern, 0)}
 	if n > 1 {
 		args = append(args, "-n", strconv.Itoa(n-1))
 	}
 	return l.Start(Spec{Name: "tickgen", Path: path, Args: args})
+}
+
+// sourceFlag is the flag for the URL of a broker: older programs know that of Redis alone.
+func sourceFlag(url string) string {
+	if strings.HasPrefix(url, "nats://") || url == Memory {
+		return "-source"
+	}
+	return "-redis"
 }
 
 // publisherDir is the program that publishes faster than a tickgen.
@@ -102,13 +114,13 @@ func (l *Lab) BuildPublisher() error {
 
 // Publisher starts a publisher of messages of n topics, with the names of Ticks, at rate
 // messages per second in all. args are more flags of it.
-func (l *Lab) Publisher(redis string, n int, rate float64, args ...string) (*Proc, error) {
+func (l *Lab) Publisher(source string, n int, rate float64, args ...string) (*Proc, error) {
 	path, err := l.Build(publisherDir)
 	if err != nil {
 		return nil, err
 	}
 	return l.Start(Spec{Name: "publisher", Path: path, Args: append([]string{
-		"-redis", redis, "-topics", strconv.Itoa(n), "-topic-name", TopicPattern, "-rate", strconv.FormatFloat(rate, 'f', -1, 64),
+		"-source", source, "-topics", strconv.Itoa(n), "-topic-name", TopicPattern, "-rate", strconv.FormatFloat(rate, 'f', -1, 64),
 	}, args...)})
 }
 
@@ -178,7 +190,7 @@ func (l *Lab) EdgeConns(args ...string) (int, error) {
 
 // Edge starts n edges on one port. A client then finds one of them by the kernel's
 // choice.
-func (l *Lab) Edge(redis string, n int, args ...string) (*Server, error) {
+func (l *Lab) Edge(source string, n int, args ...string) (*Server, error) {
 	path, err := l.Build("cmd/edge")
 	if err != nil {
 		return nil, err
@@ -199,7 +211,7 @@ func (l *Lab) Edge(redis string, n int, args ...string) (*Server, error) {
 		}
 		p, err := l.Start(Spec{
 			Name: "edge", Path: path,
-			Args: append([]string{"-listen", addr, "-admin", admin, "-redis", redis, "-drain", "0s"}, args...),
+			Args: append([]string{"-listen", addr, "-admin", admin, sourceFlag(source), source, "-drain", "0s"}, args...),
 			Ready: func() error {
 				_, err := page(admin, "/readyz")
 				return err

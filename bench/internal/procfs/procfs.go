@@ -111,3 +111,19 @@ func DelayedAcks() (float64, error) {
 	}
 	return *stat.DelayedACKs, nil
 }
+
+// Busy is the time that the processors of this host have worked since its start, of all the time
+// that they have had. What the host of a virtual machine took is time that they worked.
+func Busy() (busy, all time.Duration, err error) {
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0, 0, fmt.Errorf("procfs: %w", err)
+	}
+	stat, err := fs.Stat()
+	if err != nil {
+		return 0, 0, fmt.Errorf("procfs: %w", err)
+	}
+	c := stat.CPUTotal
+	worked, idle := c.User+c.Nice+c.System+c.IRQ+c.SoftIRQ+c.Steal, c.Idle+c.Iowait
+	return time.Duration(worked * float64(time.Second)), time.Duration((worked + idle) * float64(time.Second)), nil
+}

@@ -9,6 +9,7 @@ import (
 
 	"tickedge/internal/broker"
 	"tickedge/internal/broker/memory"
+	"tickedge/internal/broker/nats"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/feed"
 	"tickedge/internal/flags"
@@ -18,7 +19,7 @@ const defaultSource = "redis://127.0.0.1:6379"
 
 // errScheme says which brokers there are. It does not repeat the URL, which may hold a password.
 var errScheme = errors.New("source URL is not valid: want redis://[user:password@]host[:port][/db] (rediss:// for TLS), unix:///path, " +
-	"redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port, or memory")
+	"redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port, nats://[user:password@]host[:port] (tls:// for TLS), or memory")
 
 // broker returns what reads from, and writes to, the broker at a URL: its scheme says which that is.
 func (c *Config) brokerAt(url string) (broker.Config, error) {
@@ -27,6 +28,9 @@ func (c *Config) brokerAt(url string) (broker.Config, error) {
 		return nil, errors.New("source URL is missing, want for example " + defaultSource)
 	case memory.Is(url):
 		b := memory.Config{URL: url}
+		return b, b.Validate()
+	case nats.Is(url):
+		b := nats.Config{URL: url, Timeout: c.redis.Timeout}
 		return b, b.Validate()
 	case redis.IsURL(url):
 		b := c.redis
@@ -85,7 +89,7 @@ func (c *Config) feed() feed.Config {
 
 // given is the list of sources, by either spelling.
 func (c *Config) given() *sources {
-	if c.olderSources.given {
+	if which, _ := c.flags.Spelled("source", "redis"); which == "redis" {
 		return &c.olderSources
 	}
 	return &c.sources
@@ -93,18 +97,16 @@ func (c *Config) given() *sources {
 
 // validateSources returns what is wrong with the sources, or nil.
 func (c *Config) validateSources() error {
-	flag := "-source"
-	if c.olderSources.given {
-		flag = "-redis"
-	}
+	flag, err := c.flags.Spelled("source", "redis")
+	flag = "-" + flag
 	var errs problems
 	switch {
-	case c.sources.given && c.olderSources.given:
-		errs.bad("-source and -redis are set, and -redis is the older spelling of -source: leave it out, and give all sources by -source")
+	case err != nil:
+		errs.add(err)
 	case c.demo && c.given().given:
 		errs.bad("-demo brings its own broker: leave %s out, or -demo", flag)
 	}
-	named := append([]string{"source", flag, "redis URL", flag, "redis-sentinel URL", flag, "redis-cluster URL", flag, "memory URL", flag}, settingErrors...)
+	named := append([]string{"source", flag, "redis URL", flag, "redis-sentinel URL", flag, "redis-cluster URL", flag, "nats URL", flag, "nats timeout", "-feed-timeout", "memory URL", flag}, settingErrors...)
 	sources, err := c.parse()
 	errs.add(flags.Named(errors.Join(sources.Validate(), err), named...))
 	errs.add(flags.Named(redis.ValidateSettings(c.redises(sources)...), named...))
@@ -165,6 +167,9 @@ func (s sourceFlag) String() string {
 func shownURL(url string) string {
 	if b := (memory.Config{URL: url}); b.Validate() == nil {
 		return url
+	}
+	if nats.Is(url) {
+		return nats.Config{URL: url}.String()
 	}
 	return redis.Config{URL: url}.String()
 }

@@ -22,13 +22,18 @@ type owner struct {
 	mu    sync.Mutex
 	said  []string
 	told  chan struct{} // Has an element when something was said.
+	calls chan struct{} // Has one when something is about to be.
 	hold  sync.Mutex
 	field string
 }
 
-func newOwner() *owner { return &owner{told: make(chan struct{}, 1)} }
+func newOwner() *owner { return &owner{told: make(chan struct{}, 1), calls: make(chan struct{}, 1)} }
 
 func (o *owner) say(s string) {
+	select {
+	case o.calls <- struct{}{}:
+	default:
+	}
 	o.hold.Lock()
 	defer o.hold.Unlock()
 	o.mu.Lock()
@@ -249,6 +254,10 @@ func TestSlowOwner(t *testing.T) {
 	for i := range 3 * pendingMax {
 		publish(t, p, fmt.Sprint("A=", i))
 	}
+	for range pendingMax { // Topics that come and go.
+		want(s, "C", "Q")
+		want(s, "-C", "-Q")
+	}
 	want(s, "C", "Q")
 	publish(t, p, "B=1", "Q=1", "C=1", "B=2", "Q=2", "A=1000000", "C=2")
 	st := s.Stats()
@@ -273,7 +282,12 @@ func TestHeardWaitsForTheOwner(t *testing.T) {
 	want(s, "A")
 	o.until(t, "absent A")
 	o.hold.Lock()
+	select {
+	case <-o.calls:
+	default:
+	}
 	publish(t, p, "A=1")
+	<-o.calls
 	after := time.Now()
 	publish(t, p, "A=2")
 	if heard := s.Stats().Heard; heard.After(after) {

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nats
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+
+	"tickedge/internal/broker"
+	"tickedge/internal/broker/brokertest"
+	"tickedge/internal/logtest"
+)
+
+const (
+	secret     = "sesame"
+	testStream = "TICKS"
+	patience   = time.Minute
+)
+
+// startServer starts a server in this process, with JetStream in a folder if one is given. The user edge has
+// some permissions, or all; publisher has all.
+func startServer(t testing.TB, dir string, port int) (*server.Server, *server.Options) {
+	t.Helper()
+	o := &server.Options{
+		Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: dir != "", StoreDir: dir,
+		Users: []*server.User{{Username: "edge", Password: secret}, {Username: "publisher", Password: secret}},
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the server does not start")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s, o
+}
+
+// dialServer connects a user that may have everything.
+func dialServer(t testing.TB, s *server.Server) *natsgo.Conn {
+	t.Helper()
+	nc, err := natsgo.Connect(s.ClientURL(), natsgo.UserInfo("publisher", secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// makeStream makes the stream of the topics.
+func makeStream(t testing.TB, nc *natsgo.Conn, direct bool) natsgo.JetStreamContext {
+	t.Helper()
+	js, err := nc.JetStream()
+	if err == nil {
+		_, err = js.AddStream(&natsgo.StreamConfig{Name: testStream, Subjects: []string{"md.>"}, MaxMsgsPerSubject: 1, AllowDirect: direct})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// permit leaves the edge all but some subjects, and cuts nobody off.
+func permit(t *testing.T, s *server.Server, o *server.Options, publish, subscribe []string) {
+	t.Helper()
+	with := o.Clone()
+	with.Users = []*server.User{
+		{Username: "edge", Password: secret, Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: publish}, Subscribe: &server.SubjectPermission{Deny: subscribe}}},
+		{Username: "publisher", Password: secret},
+	}
+	if err := s.ReloadOptions(with); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What all brokers promise, with a stream and without.
+func TestBroker(t *testing.T) {
+	for name, start := range map[string]brokertest.Start{
+		"stream":           func(t *testing.T) *brokertest.Rig { return streamRig(t, true) },
+		"stream by leader": func(t *testing.T) *brokertest.Rig { return streamRig(t, false) },
+		"core":             func(t *testing.T) *brokertest.Rig { return coreRig(t, "") },
+		"core, wildcard":   func(t *testing.T) *brokertest.Rig { return coreRig(t, "&wildcard=true") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Source(t, start)
+			brokertest.Publisher(t, start)
+		})
+	}
+}
+
+func streamRig(t *testing.T, direct bool) *brokertest.Rig {
+	s, _ := startServer(t, t.TempDir(), -1)
+	nc := dialServer(t, s)
+	js := makeStream(t, nc, direct)
+	g := newGate(t, s.Addr().String())
+	u, _ := newSubjects("md.{topic}")
+	rig := &brokertest.Rig{
+		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=md.{topic}&mode=jetstream&stream=%s", secret, g.listener.Addr(), testStream), Timeout: 5 * time.Second},
+		Outage:  g.outage,
+		Blanket: true,
+		Write: func(topic, value string) {
+			if _, err := js.Publish(u.of(topic), []byte(value)); err != nil {
+				t.Error(err)
+			}
+		},
+		Stored: func(topic string) string {
+			m, err := js.GetLastMsg(testStream, u.of(topic))
+			if err != nil {
+				if err != natsgo.ErrMsgNotFound {
+					t.Error(err)
+				}
+				return ""
+			}
+			return string(m.Data)
+		},
+		Without: map[string]string{"forbidden": "the stream is permitted as a whole; what is forbidden of its values is in TestForbiddenValue"},
+	}
+	return rig
+}
+
+func coreRig(t *testing.T, options string) *brokertest.Rig {
+	s, _ := startServer(t, "", -1)
+	g := newGate(t, s.Addr().String())
+	rig := &brokertest.Rig{
+		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?mode=core%s", secret, g.listener.Addr(), options), Timeout: 5 * time.Second},
+		Outage:  g.outage,
+		Blanket: options != "",
+		Without: make(map[string]string),
+	}
+	nc := dialServer(t, s)
+	u, _ := newSubjects(DefaultSubject)
+	rig.Write = func(topic, value string) {
+		if err := nc.Publish(u.of(topic), []byte(value)); err != nil {
+			t.Error(err)
+		}
+		if err := nc.FlushTimeout(patience); err != nil {
+			t.Error(err)
+		}
+	}
+	rig.Without["forbidden"] = "nobody holds values without a stream; TestForbiddenTopic has it"
+	for _, name := range []string{"snapshot", "heard is stored", "many topics", "outage", "wanted during an outage", "wanted again",
+		"fates", "two publishers", "any sequence of two publishers", "without versions", "tombstones", "one topic in a batch", "many topics in a batch",
+		"sees no older value", "retries"} {
+		rig.Without[name] = "nobody holds values without a stream"
+	}
+	return rig
+}
+
+// gate passes connections on to a server, unless it is closed.
+type gate struct {
+	listener net.Listener
+	mu       sync.Mutex
+	closed   bool
+	conns    map[net.Conn]struct{}
+}
+
+func newGate(t *testing.T, to string) *gate {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{listener: l, conns: make(map[net.Conn]struct{})}
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go g.pass(near, to)
+		}
+	}()
+	t.Cleanup(func() { l.Close(); g.outage() })
+	return g
+}
+
+func (g *gate) pass(near net.Conn, to string) {
+	defer near.Close()
+	far, err := net.Dial("tcp", to)
+	if err != nil || !g.enter(near, far) {
+		return
+	}
+	defer far.Close()
+	go func() {
+		_, _ = io.Copy(far, near)
+		far.Close()
+	}()
+	_, _ = io.Copy(near, far)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.conns, near)
+	delete(g.conns, far)
+}
+
+func (g *gate) enter(conns ...net.Conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range conns {
+		if g.closed {
+			c.Close()
+			continue
+		}
+		g.conns[c] = struct{}{}
+	}
+	return !g.closed
+}
+
+func (g *gate) outage() (over func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	for c := range g.conns {
+		c.Close()
+	}
+	clear(g.conns)
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.closed = false
+	}
+}
+
+func newLogger(t testing.TB) *slog.Logger { l, _ := logtest.New(t); return l }
+
+func newLog(t testing.TB) *logtest.Log {
+	_, log := logtest.New(t)
+	return log
+}
+
+var _ broker.Publisher = (*publisher)(nil)
+var _ = context.Background
+var _ = newLog
+
+type nobody struct{ broker.Owner }
+
+func (*nobody) SetUp(bool) {}
+func (*nobody) Now() int64 { return 0 }
+func (*nobody) More()      {}

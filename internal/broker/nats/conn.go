@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nats
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"tickedge/internal/broker"
+	"tickedge/internal/panics"
+)
+
+// conn is one connection to one server. It is never repaired: whatever fails ends it. What the server
+// says of it comes on channels, in goroutines of nats.go.
+type conn struct {
+	*natsgo.Conn
+	tap    *tap
+	failed chan error // Has why the connection has to end, once.
+	lame   chan struct{}
+	denied func(subject string, publish bool) // A subject is not permitted.
+}
+
+// dial connects to one of the servers, which are tried in random order, within the timeout each. The
+// connection ends with ctx.
+func (u *upstream) dial(ctx context.Context, name string, denied func(subject string, publish bool)) (*conn, error) {
+	c := &conn{failed: make(chan error, 1), lame: make(chan struct{}), denied: denied}
+	lame := sync.OnceFunc(func() { close(c.lame) })
+	secure, err := u.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	o := natsgo.GetDefaultOptions()
+	o.Servers, o.Name, o.AllowReconnect, o.IgnoreDiscoveredServers = u.servers, name, false, true
+	o.Timeout, o.FlusherTimeout, o.PingInterval, o.MaxPingsOut = u.timeout, u.timeout, max(u.timeout/3, 10*time.Millisecond), 3
+	o.CustomDialer, o.SkipHostLookup = &dialer{ctx, u.timeout, secure, u.secure, c}, true // Certificates have names.
+	o.AsyncErrorCB = func(_ *natsgo.Conn, sub *natsgo.Subscription, err error) { c.said(sub, err) }
+	o.DisconnectedErrCB = func(nc *natsgo.Conn, err error) { c.fail(lost(nc, err)) }
+	o.ClosedCB = func(nc *natsgo.Conn) { c.fail(lost(nc, nil)) }
+	o.LameDuckModeHandler = func(*natsgo.Conn) { lame() }
+	if err := u.credentials(&o); err != nil {
+		return nil, err
+	}
+	if c.Conn, err = o.Connect(); err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return c, nil
+}
+
+// credentials reads who we are.
+func (u *upstream) credentials(o *natsgo.Options) error {
+	switch {
+	case u.user != nil:
+		password, has := u.user.Password()
+		if !has {
+			o.Token = u.user.Username()
+			return nil
+		}
+		o.User, o.Password = u.user.Username(), password
+	case u.creds != "":
+		return natsgo.UserCredentials(u.creds)(o)
+	case u.nkey != "":
+		with, err := natsgo.NkeyOptionFromSeed(u.nkey)
+		if err != nil {
+			return fmt.Errorf("the NKey of the option nkey: %w", err)
+		}
+		return with(o)
+	}
+	return nil
+}
+
+// lost is why a connection has ended.
+func lost(nc *natsgo.Conn, err error) error {
+	if err == nil {
+		err = nc.LastError()
+	}
+	if err == nil {
+		err = errors.New("the server has closed the connection")
+	}
+	return err
+}
+
+func (c *conn) fail(err error) {
+	select {
+	case c.failed <- err:
+	default:
+	}
+}
+
+// violation is what a server says of a subject that is not permitted.
+var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
+
+// said takes what the server says beside messages.
+func (c *conn) said(sub *natsgo.Subscription, err error) {
+	switch m := violation.FindStringSubmatch(err.Error()); {
+	case m != nil:
+		c.denied(m[2], strings.EqualFold(m[1], "publish"))
+	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil:
+		c.fail(errSlow)
+	default:
+		c.fail(err)
+	}
+}
+
+var errSlow = errors.New("messages came faster than they were taken, and some were dropped")
+
+// deliver has the messages of subscriptions of the tap taken, on the goroutine that reads. A panic ends the
+// connection.
+func (c *conn) deliver(take func(*wireMessage)) {
+	c.tap.deliver(func(m *wireMessage) {
+		defer func() {
+			if p := recover(); p != nil {
+				c.fail(panics.Caught(panics.Feed, p))
+			}
+		}()
+		take(m)
+	})
+}
+
+// dialer is that of nats.go. Its connections end with ctx.
+type dialer struct {
+	ctx     context.Context
+	timeout time.Duration
+	config  *tls.Config // Nil is the usual.
+	secure  bool
+	c       *conn // Which gets the tap.
+}
+
+// SkipTLSHandshake tells nats.go that connections speak TLS already where they have to.
+func (*dialer) SkipTLSHandshake() bool { return true }
+
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(d.ctx, d.timeout)
+	defer cancel()
+	to := net.Dialer{}
+	nc, err := to.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	of := &bound{Conn: nc, stop: context.AfterFunc(d.ctx, func() { nc.Close() })}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if d.config != nil {
+		config = d.config.Clone()
+	}
+	config.ServerName, _, _ = net.SplitHostPort(address)
+	_ = nc.SetDeadline(time.Now().Add(d.timeout)) // It fails only if the connection has ended.
+	if d.c.tap, err = greet(of, config, d.secure || d.config != nil); err != nil {
+		of.Close()
+		return nil, err
+	}
+	_ = nc.SetDeadline(time.Time{})
+	d.c.tap.timeout = d.timeout
+	return d.c.tap, nil
+}
+
+// bound is a connection that ends with a context.
+type bound struct {
+	net.Conn
+	stop func() bool
+}
+
+func (b *bound) Close() error {
+	b.stop()
+	return b.Conn.Close()
+}
+
+// hint says what an operator can do about an error of a connection.
+func hint(err error) string {
+	text := strings.ToLower(err.Error())
+	has := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(text, p) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case has("authorization violation", "authentication"):
+		return "correct user and password, token, NKey or credentials file in the URL; the server's log says who was refused"
+	case has("expired"):
+		return "issue new credentials, and put them into the file of the option creds: it is read for each connection"
+	case has("revoked"):
+		return "the credentials were revoked: issue new ones"
+	case errors.Is(err, errSlow):
+		return "give the edge more CPU, or read only what is wanted: mode=core without wildcard"
+	case has("maximum connections", "max_connections", "maximum account"):
+		return "raise max_connections of the server, or of its account"
+	case has("stale connection"):
+		return "the server did not answer pings: it or the network was busy; raise -feed-timeout if that is usual"
+	case has("tls", "certificate", "x509", "first record does not look like"):
+		return "use tls:// if the server wants TLS and nats:// if it has none; the authority of its certificate goes into the option tls_ca"
+	case errors.Is(err, errNoStream), has("stream not found"):
+		return "create the stream (nats stream add), or use mode=core"
+	case has("jetstream not enabled", "no responders", "10039", "10076"):
+		return "enable JetStream for the server and the account, or use mode=core"
+	case has("permissions violation", "not permitted"):
+		return "permit the subjects that docs/FEED.md lists for the user"
+	case errors.Is(err, os.ErrDeadlineExceeded), has("timeout", "deadline"):
+		return "the server does not answer: look at it, and at routes and firewalls"
+	case has("connection refused", "no such host", "no route", "no servers"):
+		return "start NATS, or correct -source"
+	}
+	return "see the log of NATS"
+}
+
+// causeOf is why a broker refuses a topic, by an error.
+func causeOf(err error) broker.Cause {
+	text := strings.ToLower(err.Error())
+	switch {
+	case strings.Contains(text, "permission"):
+		return broker.NotPermitted
+	case strings.Contains(text, "no responders"), strings.Contains(text, "503"):
+		return broker.Down
+	}
+	return broker.Unreachable
+}
+
+const (
+	backoffMin = 100 * time.Millisecond
+	backoffMax = 5 * time.Second
+)
+
+// backoff gives the times to wait between attempts: random up to a bound that doubles, so that a
+// thousand edges do not come back to a restarted server at the same time.
+type backoff struct{ bound time.Duration }
+
+func (b *backoff) next() time.Duration {
+	b.bound = min(max(b.bound*2, backoffMin), backoffMax)
+	return rand.N(b.bound) + 1
+}
+
+func (b *backoff) reset() { b.bound = 0 }
+
+// sleep waits for d. It is false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// signal puts an element into a channel of capacity 1 unless it has one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nats
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"tickedge/internal/broker"
+)
+
+const (
+	// flightMax bounds the messages and questions that a stream has not answered yet.
+	flightMax = 512
+	// knownMax bounds the subjects of which the newest message is remembered, twice at most.
+	knownMax = 1 << 18
+
+	expectSequence = "Nats-Expected-Last-Subject-Sequence"
+	// wrongSequence is what a stream says when the newest message of the subject is another.
+	wrongSequence = 10071
+	// wrongSequenceConstant is the same where it has to be 0.
+	wrongSequenceConstant = 10164
+)
+
+// holds is what a stream holds of a subject: its newest message, and the version in it.
+type holds struct {
+	seq uint64
+	ver int64
+}
+
+// known is what is known of subjects. What has not been used while as many others were is forgotten.
+type known struct{ newer, former map[string]holds }
+
+func newKnown() known { return known{newer: make(map[string]holds)} }
+
+func (k *known) of(subject string) (h holds, ok bool) {
+	if h, ok = k.newer[subject]; ok {
+		return h, true
+	}
+	if h, ok = k.former[subject]; ok {
+		k.set(subject, h)
+	}
+	return h, ok
+}
+
+func (k *known) set(subject string, h holds) {
+	if len(k.newer) >= knownMax {
+		k.newer, k.former = make(map[string]holds), k.newer
+	}
+	k.newer[subject] = h
+}
+
+func (k *known) forget(subject string) {
+	delete(k.newer, subject)
+	delete(k.former, subject)
+}
+
+// listen subscribes the answers of the stream.
+func (w *writer) listen() error {
+	w.inbox = natsgo.NewInbox() + "."
+	sub, err := w.c.Subscribe(w.inbox+"*", func(m *natsgo.Msg) {
+		a := answer{token: m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], data: m.Data}
+		if m.Header.Get("Status") == "503" {
+			a.err = natsgo.ErrNoResponders
+		}
+		select {
+		case w.said <- a:
+		default: // An answer that is not awaited any more.
+		}
+	})
+	if err == nil {
+		err = sub.SetPendingLimits(8*flightMax, pendingBytes)
+	}
+	return err
+}
+
+// fence writes what is left of items into the stream, each tick with a version on the condition that the
+// newest message of its subject is the one whose version it is above: the stream refuses it if another
+// publisher has written meanwhile. Then that is looked at anew.
+func (p *publisher) fence(ctx context.Context, items *[]*item) error {
+	for len(*items) > 0 {
+		if err := p.learn(ctx, *items); err != nil {
+			return err
+		}
+		left := (*items)[:0]
+		for _, it := range *items {
+			if !p.isOutdated(it) {
+				left = append(left, it)
+			}
+		}
+		*items = left
+		if err := p.send(ctx, items); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isOutdated sets the fate of a tick of which the stream has as high a version.
+func (p *publisher) isOutdated(it *item) bool {
+	h, _ := p.known.of(it.subject)
+	if it.tick.Ver == 0 || h.ver < it.tick.Ver {
+		return false
+	}
+	it.tick.Fate = broker.Outdated
+	if h.ver == it.tick.Ver && it.sent {
+		it.tick.Fate = broker.Taken
+	}
+	return true
+}
+
+// learn asks the stream's leader what it holds of the subjects of which that is not known.
+func (p *publisher) learn(ctx context.Context, items []*item) error {
+	var ask []*item
+	for _, it := range items {
+		if _, ok := p.known.of(it.subject); !ok && it.tick.Ver > 0 {
+			ask = append(ask, it)
+		}
+	}
+	return p.link.each(ctx, p.timeout, len(ask), func(i int, to string) error {
+		body, _ := json.Marshal(map[string]string{"last_by_subj": ask[i].subject}) // Strings.
+		return p.link.c.PublishRequest(api+"STREAM.MSG.GET."+p.link.stream, to, body)
+	}, func(i int, data []byte) error {
+		f := leaderAnswer(&natsgo.Msg{Data: data})
+		if f.err != nil {
+			return f.err
+		}
+		p.known.set(ask[i].subject, holds{f.seq, versionOf(f.value)})
+		return nil
+	})
+}
+
+// versionOf is the version of a value as the fence compares it: a fraction does not count.
+func versionOf(value string) int64 {
+	v, flaw := broker.InspectVersion(value, broker.VersionMember)
+	if flaw != broker.Flawless || v.Whole < 0 {
+		return 0
+	}
+	if v.Nano > 0 && v.Whole < math.MaxInt64 {
+		return v.Whole + 1 // Only what is above it may be written.
+	}
+	return v.Whole
+}
+
+// send writes items, and leaves those that the stream has refused as it holds another message.
+func (p *publisher) send(ctx context.Context, items *[]*item) error {
+	all := *items
+	var again []*item
+	err := p.link.each(ctx, p.timeout, len(all), func(i int, to string) error {
+		it := all[i]
+		m := &natsgo.Msg{Subject: it.subject, Reply: to, Data: it.value}
+		if it.tick.Ver > 0 {
+			h, _ := p.known.of(it.subject)
+			m.Header = natsgo.Header{expectSequence: []string{strconv.FormatUint(h.seq, 10)}}
+		}
+		it.sent = true
+		return p.link.c.PublishMsg(m)
+	}, func(i int, data []byte) error {
+		it := all[i]
+		var ack struct {
+			Seq   uint64    `json:"seq"`
+			Error *apiError `json:"error"`
+		}
+		if err := json.Unmarshal(data, &ack); err != nil {
+			return err
+		}
+		switch {
+		case ack.Error != nil && it.tick.Ver > 0 && (ack.Error.ErrCode == wrongSequence || ack.Error.ErrCode == wrongSequenceConstant):
+			p.known.forget(it.subject)
+			it.sent = false
+			again = append(again, it)
+		case ack.Error != nil:
+			return ack.Error
+		default:
+			it.tick.Fate, it.sent = broker.Taken, true
+			if it.tick.Ver > 0 {
+				p.known.set(it.subject, holds{ack.Seq, it.tick.Ver})
+			} else {
+				p.known.forget(it.subject)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		for _, it := range all { // What was taken of them is not known.
+			p.known.forget(it.subject)
+		}
+		return err
+	}
+	*items = again
+	return nil
+}
+
+// each asks n questions, many at a time, and takes their answers, which come in any order. It fails if none
+// comes for the timeout.
+func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask func(i int, to string) error, take func(i int, data []byte) error) error {
+	w.round++
+	round := strconv.FormatUint(w.round, 36) + "-"
+	late := time.NewTimer(timeout)
+	defer late.Stop()
+	for asked, answered := 0, 0; answered < n; {
+		for asked < n && asked-answered < flightMax {
+			if err := ask(asked, w.inbox+round+strconv.Itoa(asked)); err != nil {
+				return err
+			}
+			asked++
+		}
+		select {
+		case a := <-w.said:
+			number, ok := strings.CutPrefix(a.token, round)
+			i, err := strconv.Atoi(number)
+			if !ok || err != nil || i >= asked {
+				continue // Of a round before.
+			}
+			if a.err != nil {
+				return a.err
+			}
+			if err := take(i, a.data); err != nil {
+				return err
+			}
+			answered++
+			late.Reset(timeout)
+		case err := <-w.c.failed:
+			return err
+		case <-late.C:
+			return errors.New("timeout: the stream does not answer")
+		case <-ctx.Done():
+			return fmt.Errorf("publish: %w", ctx.Err())
+		}
+	}
+	return nil
+}

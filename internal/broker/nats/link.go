@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nats
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"tickedge/internal/broker"
+	"tickedge/internal/panics"
+)
+
+const (
+	// beatEvery is the time between two looks at a link: how far it is behind, what is to be tried again.
+	beatEvery = time.Second
+	// lookEvery is the time between two looks for a stream, where there is none and one would be read.
+	lookEvery = 10 * time.Second
+)
+
+var (
+	errNoStream = errors.New("there is no stream with the subjects of the topics")
+	errStream   = errors.New("a stream with the subjects of the topics was made")
+)
+
+// api is the subject of a request to JetStream.
+const api = "$JS.API."
+
+// apiError is what JetStream says in place of an answer.
+type apiError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
+
+// ask asks JetStream, for at most the timeout.
+func (s *upstream) ask(ctx context.Context, c *conn, what string, request, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	var body []byte
+	if request != nil {
+		var err error
+		if body, err = json.Marshal(request); err != nil {
+			return err
+		}
+	}
+	m, err := c.RequestWithContext(ctx, api+what, body)
+	if err != nil {
+		return fmt.Errorf("JetStream, %s: %w", what, err)
+	}
+	var said struct {
+		Error *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &said); err != nil {
+		return fmt.Errorf("JetStream, %s: %w", what, err)
+	}
+	if said.Error != nil {
+		return said.Error
+	}
+	return json.Unmarshal(m.Data, answer)
+}
+
+// find returns the name of the stream that has the topics, and "" if there is none and none is wanted.
+func (s *upstream) find(ctx context.Context, c *conn) (stream string, err error) {
+	if s.mode == core {
+		return "", nil
+	}
+	if s.stream != "" {
+		var info streamInfo
+		err := s.ask(ctx, c, "STREAM.INFO."+s.stream, nil, &info)
+		if said := (*apiError)(nil); errors.As(err, &said) && said.Code == 404 && s.mode == auto {
+			return "", nil
+		}
+		return s.stream, err
+	}
+	var names struct {
+		Streams []string `json:"streams"`
+	}
+	err = s.ask(ctx, c, "STREAM.NAMES", map[string]any{"subject": s.subjects.all()}, &names)
+	said := (*apiError)(nil)
+	switch {
+	case err == nil && len(names.Streams) > 0:
+		return names.Streams[0], nil
+	case err == nil && s.mode == jetstream:
+		return "", errNoStream
+	case err != nil && (s.mode == jetstream || !errors.Is(err, natsgo.ErrNoResponders) && !errors.As(err, &said)):
+		return "", err
+	}
+	return "", nil
+}
+
+// runLink runs one link. It calls up when the connection works, and returns why it ended, with its goroutines
+// ended and its sockets closed.
+func (s *source) runLink(ctx context.Context, up func(address, how string)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var of struct {
+		sync.Mutex
+		denied func(subject string, publish bool)
+	}
+	c, err := s.dial(ctx, "tickedge edge", func(subject string, publish bool) {
+		of.Lock()
+		denied := of.denied
+		of.Unlock()
+		if denied != nil {
+			denied(subject, publish)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	refusal := make(chan string, 1)
+	of.Lock()
+	of.denied = func(subject string, _ bool) {
+		select {
+		case refusal <- subject:
+		default:
+		}
+	}
+	of.Unlock()
+	stream, err := s.findPermitted(ctx, c, refusal)
+	if err != nil {
+		return err
+	}
+	if stream == "" {
+		l := newCoreLink(s, c)
+		of.Lock()
+		of.denied = l.denied
+		of.Unlock()
+		return l.run(ctx, cancel, up)
+	}
+	l := newStreamLink(s, c, stream)
+	of.Lock()
+	of.denied = l.denied
+	of.Unlock()
+	return l.run(ctx, cancel, up)
+}
+
+// findPermitted is find, which is not waited for when it is not permitted to ask.
+func (s *source) findPermitted(ctx context.Context, c *conn, refusal chan string) (stream string, err error) {
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var subject string
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case subject = <-refusal:
+			cancel()
+		case <-asking.Done():
+		}
+	}()
+	stream, err = s.find(asking, c)
+	cancel()
+	<-ended
+	if subject == "" || err == nil {
+		return stream, err
+	}
+	if s.mode == auto && s.stream == "" {
+		return "", nil // As where there is no JetStream.
+	}
+	return "", fmt.Errorf("not permitted: permissions violation for publish to %q", subject)
+}
+
+// runAll runs the goroutines of a link until the first of them fails, the connection does, or ctx ends.
+func (c *conn) runAll(ctx context.Context, cancel context.CancelCauseFunc, runs ...func(context.Context) error) error {
+	var wg sync.WaitGroup
+	runs = append(runs, c.watch)
+	for _, run := range runs {
+		wg.Go(func() {
+			if err := panics.Try(panics.Feed, func() error { return run(ctx) }); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// watch ends a link when the connection has failed, or its server asks for it.
+func (c *conn) watch(ctx context.Context) error {
+	select {
+	case err := <-c.failed:
+		return err
+	case <-c.lame:
+		return errLame
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// probes are questions how far a link is behind: when the newest that was answered was asked, and since
+// when one is open.
+type probes struct {
+	mu     sync.Mutex
+	met    time.Time // When the newest that was answered was asked.
+	took   time.Duration
+	asked  time.Time // When the one that is open was asked; zero if none is.
+	target uint64    // What it waits for, once it is known.
+}
+
+// ask notes a question, unless one is open.
+func (p *probes) ask(now time.Time) (asked bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.asked.IsZero() {
+		return false
+	}
+	p.asked, p.target = now, 0
+	return true
+}
+
+// answered notes that all was received that was published before the question that is open was asked.
+func (p *probes) answered(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.meet(now)
+}
+
+func (p *probes) meet(now time.Time) {
+	if !p.asked.IsZero() {
+		p.met, p.took, p.asked = p.asked, now.Sub(p.asked), time.Time{}
+	}
+}
+
+func (p *probes) lag(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.asked.IsZero() {
+		return max(p.took, now.Sub(p.asked))
+	}
+	return p.took
+}
+
+func (p *probes) heard() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.met
+}
+
+// overdue reports whether the open question is older than it may be.
+func (p *probes) overdue(now time.Time, timeout time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.asked.IsZero() && now.Sub(p.asked) > timeout
+}
+
+var errSilent = errors.New("timeout: the server has not answered for -feed-timeout")
+
+// commit takes the newest value of a want that is busy into the owner's table. The caller holds s.mu.
+func (s *source) commit(w *want, value string) {
+	version, flaw := s.owner.Inspect(value)
+	if flaw != broker.Flawless {
+		if w.cause != broker.BadValue { // Said once, however often it is read.
+			s.owner.Drop(w.topic, value, int64(len(value)), flaw)
+		}
+		s.deny(w, broker.BadValue, "the newest value can't be passed on: it is "+flaw.String(), false)
+		return
+	}
+	s.owner.Repair(w.topic, value, w.mark, meta(s.owner, version))
+	s.finish(w)
+}

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nats
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tickedge/internal/broker"
+	"tickedge/internal/panics"
+	"tickedge/internal/topics"
+)
+
+const (
+	// roomMax bounds the topics that wait to be subscribed and read, or are under way.
+	roomMax = 2000
+	// retriesMax bounds the topics in a second that are asked for again because they were refused.
+	retriesMax = 500
+	// failsMax is how often a topic may fail without a word why before its clients are told.
+	failsMax = 4
+	// levels is how many times the wait of a refused topic doubles: 1 s, 2, 4, and each 8 s.
+	levels = 4
+	// tellRefused is the time between two log lines about topics that are refused.
+	tellRefused = 10 * time.Second
+)
+
+// source is a source of NATS in any mode. What is wanted of it outlives its links: a map of topics, each
+// in one state. Lock order: source.mu, then the owner's.
+type source struct {
+	*upstream
+	owner broker.Owner
+	log   *slog.Logger
+
+	counters broker.Counters
+	refusals [broker.Causes]atomic.Uint64
+
+	mu      sync.Mutex       // A method that takes or returns a *want is called with it held.
+	wants   map[string]*want // By subject.
+	due     []*want          // To be asked for, in order. Some are not in wants, or not due, any more.
+	dues    int              // Wants that are due or busy.
+	waiting map[*want]struct{}
+	gone    []*want // Subscriptions that are to be ended.
+	causes  [broker.Causes]int64
+	open    bool // A gap is open.
+	behind  int  // Wants that the gap waits for.
+	up      bool // The owner was told so.
+	caught  bool // The link has come to the end of what there was when it began.
+	link    link // Nil while there is none.
+	lastErr string
+	told    time.Time // When it was logged that topics are refused.
+
+	place place // Where a stream was read to.
+
+	wake chan struct{} // Has an element when something is due.
+}
+
+// link is a connection that works, in one of the modes.
+type link interface {
+	lag(now time.Time) time.Duration
+	heard() time.Time
+	channels() int64
+}
+
+// want is one topic that is wanted.
+type want struct {
+	topic, subject string
+	state          state
+	behind         bool         // The gap waits for it.
+	ticked         bool         // It has had a tick since the mark was taken.
+	read           bool         // Its value was read once, or known to be none.
+	mark           uint64       // For the owner's Repair.
+	seq            uint64       // Of the newest message that the owner was told of, in a stream.
+	fails          int          // How often it failed in a row.
+	refusals       int          // How often it was refused in a row.
+	cause          broker.Cause // Why it is refused.
+	retryAt        time.Time
+	leader         bool // Its value is to be asked of the stream's leader.
+	trial          bool // It was subscribed again after it was refused, and a word of that may be under way.
+	gone           bool // It is not wanted any more.
+	subscription   int  // One above the number of its subscription on the link; 0 is none.
+}
+
+// state is how far a topic is on a link.
+type state uint8
+
+const (
+	due     state = iota // It is to be asked for.
+	busy                 // It is being asked for.
+	refused              // It was refused, or failed, and is asked for again when its time has come.
+	done                 // It is subscribed where it has to be, and its value was read.
+)
+
+func newSource(u *upstream, owner broker.Owner, log *slog.Logger) *source {
+	return &source{upstream: u, owner: owner, log: log, wants: make(map[string]*want), waiting: make(map[*want]struct{}),
+		open: true, wake: make(chan struct{}, 1)}
+}
+
+// Run implements [broker.Source].
+func (s *source) Run(ctx context.Context) {
+	var wait backoff
+	down := false
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := panics.Try(panics.Feed, func() error {
+			return s.runLink(ctx, func(address, how string) {
+				down = false
+				s.log.Info("feed up", "address", address, "mode", how)
+			})
+		})
+		s.ended()
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > backoffMax {
+			wait.reset()
+		}
+		d := wait.next()
+		if errors.Is(err, errLame) {
+			d = 0
+		}
+		s.mu.Lock()
+		s.lastErr = err.Error()
+		s.mu.Unlock()
+		if !down {
+			down = true
+			s.log.Error("feed down", "address", s.shown, "error", err, "hint", hint(err), "retry_in", d.Round(time.Millisecond))
+		}
+		sleep(ctx, d)
+	}
+}
+
+var errLame = errors.New("the server is about to shut down, and asks its clients to go to another")
+
+// Apply implements [broker.Source].
+func (s *source) Apply(changes []topics.Change) {
+	for _, c := range changes {
+		subject := s.subjects.of(c.Topic)
+		s.mu.Lock() // Per change: the receiver must get its turn among many of them.
+		w := s.wants[subject]
+		switch {
+		case c.Wanted && w == nil:
+			w = &want{topic: c.Topic, subject: subject}
+			s.wants[subject] = w
+			s.owner.Doubt(w.topic)
+			s.enqueue(w)
+		case c.Wanted: // It was taken up again before its end was told.
+			s.owner.Doubt(w.topic)
+			s.again(w)
+		case w != nil:
+			s.forget(w)
+		}
+		s.mu.Unlock()
+	}
+	signal(s.wake)
+}
+
+// enqueue has a want asked for.
+func (s *source) enqueue(w *want) {
+	w.state = due
+	s.dues++
+	s.due = append(s.due, w)
+}
+
+// again has a want asked for once more, whatever state it is in.
+func (s *source) again(w *want) {
+	switch w.state {
+	case due:
+		return
+	case busy:
+		s.dues--
+	case refused:
+		delete(s.waiting, w)
+	}
+	s.enqueue(w)
+}
+
+func (s *source) forget(w *want) {
+	s.settle(w)
+	if w.state == due || w.state == busy {
+		s.dues--
+	}
+	delete(s.waiting, w)
+	s.blame(w, broker.NoCause)
+	delete(s.wants, w.subject)
+	w.gone = true
+	if w.subscription != 0 {
+		s.gone = append(s.gone, w)
+	}
+}
+
+// settle notes that no gap waits for a want any more.
+func (s *source) settle(w *want) {
+	if w.behind {
+		w.behind = false
+		s.behind--
+	}
+}
+
+// blame notes why a topic is refused. It is true if it was not before.
+func (s *source) blame(w *want, c broker.Cause) (first bool) {
+	first = w.cause == broker.NoCause && c != broker.NoCause
+	if w.cause != broker.NoCause {
+		s.causes[w.cause]--
+	}
+	if w.cause = c; c != broker.NoCause {
+		s.causes[c]++
+	}
+	return first
+}
+
+// take returns wants to be asked for, up to limit, which are busy then, with their marks taken. The caller
+// holds s.mu.
+func (s *source) take(limit int) (taken []*want) {
+	for len(s.due) > 0 && len(taken) < limit {
+		w := s.due[0]
+		s.due[0] = nil
+		s.due = s.due[1:]
+		if s.wants[w.subject] != w || w.state != due {
+			continue
+		}
+		mark, held := s.owner.Mark(w.topic)
+		if !held { // The table has let it go, and will say so.
+			w.state = done
+			s.dues--
+			s.settle(w)
+			continue
+		}
+		w.state, w.mark, w.ticked = busy, mark, false
+		taken = append(taken, w)
+	}
+	if len(s.due) == 0 {
+		s.due = nil
+	}
+	return taken
+}
+
+// isBusy reports whether a want is still the one that is being asked for.
+func (s *source) isBusy(w *want) bool { return s.wants[w.subject] == w && w.state == busy }
+
+// finish ends the asking of a want that was served.
+func (s *source) finish(w *want) {
+	s.dues--
+	w.state, w.read, w.leader, w.trial, w.fails, w.refusals = done, true, false, false, 0, 0
+	s.blame(w, broker.NoCause)
+	s.settle(w)
+	s.owner.More()
+	s.look()
+}
+
+// deny has a want wait until it is asked for again, and makes its topic stale.
+// Where only its value is refused, a tick since the mark says more.
+func (s *source) deny(w *want, c broker.Cause, err string, all bool) {
+	s.refusals[c].Add(1)
+	w.refusals++
+	w.trial = false
+	s.wait(w, w.refusals)
+	first := s.blame(w, c)
+	s.settle(w)
+	if mark, held := s.owner.Mark(w.topic); held && (all || mark == w.mark) {
+		s.owner.GoStale(w.topic, mark, c)
+	}
+	if first && time.Since(s.told) > tellRefused {
+		s.told = time.Now()
+		s.log.Warn("nats feed: topics are refused", "cause", c.Label(), "error", err, "topic", w.topic, "hint", hint(errors.New(err)))
+	}
+	s.look()
+}
+
+// fail has a want asked for again in a while. Its clients hear of that if it lasts.
+func (s *source) fail(w *want, c broker.Cause, err string) {
+	s.counters[broker.FetchFailures].Add(1)
+	w.fails++
+	s.wait(w, w.fails)
+	if w.fails < failsMax || w.behind {
+		return
+	}
+	first := s.blame(w, c)
+	if first && w.mark == s.markOf(w) {
+		s.owner.GoStale(w.topic, w.mark, c)
+	}
+	if time.Since(s.told) > tellRefused {
+		s.told = time.Now()
+		s.log.Warn("nats feed: newest values not fetched", "error", err, "topic", w.topic, "hint", hint(errors.New(err)))
+	}
+}
+
+func (s *source) markOf(w *want) uint64 {
+	mark, _ := s.owner.Mark(w.topic)
+	return mark
+}
+
+func (s *source) wait(w *want, times int) {
+	if w.state == due || w.state == busy {
+		s.dues--
+		s.owner.More()
+	}
+	w.state = refused
+	w.retryAt = time.Now().Add(time.Second<<min(times-1, levels-1) - 100*time.Millisecond)
+	s.waiting[w] = struct{}{}
+}
+
+// retry has what was refused asked for again whose time has come. It is called each second.
+func (s *source) retry(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for w := range s.waiting {
+		if n == retriesMax {
+			break
+		}
+		if now.After(w.retryAt) {
+			n++
+			delete(s.waiting, w)
+			s.enqueue(w)
+		}
+	}
+	if n > 0 {
+		signal(s.wake)
+	}
+}
+
+// look tells the owner that values are current, if they are. The caller holds s.mu.
+func (s *source) look() {
+	if s.link == nil || !s.caught || s.behind > 0 || s.up {
+		return
+	}
+	s.open, s.up = false, true
+	s.owner.SetUp(true)
+}
+
+// begin notes that a link works. anew says that ticks were missed, or may have been: all that is wanted is
+// asked for.
+func (s *source) begin(l link, caught, anew bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counters[broker.Connects].Add(1)
+	missed := false
+	for _, w := range s.wants {
+		if anew {
+			missed = missed || w.read
+			w.seq = 0
+			if w.state == done {
+				s.again(w)
+			}
+		}
+		switch {
+		case w.state == busy:
+			s.again(w)
+		case w.state == done:
+			s.settle(w)
+		}
+	}
+	if missed {
+		s.counters[broker.Gaps].Add(1)
+	}
+	s.link, s.caught = l, caught
+	s.look()
+	signal(s.wake)
+}
+
+// ended notes that the link, if there was one, has ended. A gap begins if values were current.
+func (s *source) ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	begins := !s.open
+	s.link, s.caught, s.gone = nil, false, nil
+	for _, w := range s.wants {
+		w.subscription, w.trial = 0, false
+		if w.state == busy {
+			s.again(w)
+		}
+		if begins && w.cause == broker.NoCause && !w.behind {
+			w.behind = true
+			s.behind++
+		}
+	}
+	if s.up {
+		s.up, s.open = false, true
+		s.owner.SetUp(false)
+	}
+}
+
+// Room implements [broker.Source].
+func (s *source) Room() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(0, roomMax-s.dues)
+}
+
+// Stats implements [broker.Source].
+func (s *source) Stats() (st broker.Stats) {
+	s.counters.AddTo(&st)
+	for i := range s.refusals {
+		st.Refusals[i] = s.refusals[i].Load()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.Held, st.Refused, st.LastError = int64(len(s.wants)), s.causes, s.lastErr
+	if s.open {
+		st.Behind = int64(s.behind)
+	}
+	if s.link != nil {
+		st.Connected, st.Lag, st.Channels = true, s.link.lag(time.Now()), s.link.channels()
+		if s.up {
+			st.Heard = s.link.heard()
+		}
+	}
+	return st
+}
