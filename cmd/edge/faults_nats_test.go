@@ -8,11 +8,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
+
+	"tickedge/internal/broker"
+	"tickedge/internal/broker/nats"
 )
 
 // Where the ticks are in NATS.
@@ -83,14 +88,49 @@ func (n *natsTarget) stored(_ context.Context, topic int) (seq uint64, held bool
 	return seq, true, err
 }
 
+// natsPublisherTarget publishes by our publisher, which answers those who ask for newest values.
+type natsPublisherTarget struct{ publisher broker.Publisher }
+
+func (n natsPublisherTarget) write(ctx context.Context, topics []int, values []string, _ [][]any) error {
+	ticks := make([]broker.Tick, len(topics))
+	for i, topic := range topics {
+		seq, err := seqIn([]byte(values[i]))
+		if err != nil {
+			return err
+		}
+		ticks[i] = broker.Tick{Topic: topicName(topic), Value: []byte(values[i]), Ver: int64(seq)}
+	}
+	if !n.publisher.Publish(ctx, ticks) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (natsPublisherTarget) stored(context.Context, int) (seq uint64, held bool, err error) {
+	return 0, false, nil
+}
+
+// oneAtATime is a target that has one writer at a time.
+type oneAtATime struct {
+	mu sync.Mutex
+	target
+}
+
+func (o *oneAtATime) write(ctx context.Context, topics []int, values []string, first [][]any) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.target.write(ctx, topics, values, first)
+}
+
 // natsMode is how ticks are in NATS.
 type natsMode struct {
 	natsConfig
-	wildcard bool
+	answered bool // By our publisher, where no stream keeps values.
 }
 
 var (
 	natsCoreMode  = natsMode{}
+	natsAskMode   = natsMode{answered: true}
 	natsJetStream = natsMode{natsConfig: natsConfig{jetStream: true}}
 	natsDebian    = natsMode{natsConfig: natsConfig{jetStream: true, debian: true}}
 )
@@ -105,11 +145,19 @@ func (m natsMode) query() string {
 
 // at is a server that publishers reach directly, and edges at an address.
 func (m natsMode) at(t *testing.T, s *natsServer, addr string) *upstream {
+	url := fmt.Sprintf("nats://%s:%s@%s%s", edgeUser, edgePassword, addr, m.query())
+	if m.answered {
+		p, err := nats.Config{URL: s.url(natsPublisher, natsSecret) + m.query(), Timeout: time.Second}.Publisher(t.Context(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &upstream{target: &oneAtATime{target: natsPublisherTarget{p}}, url: url}
+	}
 	to := &natsTarget{nc: natsConn(t, s.url(natsPublisher, natsSecret))}
 	if m.jetStream {
 		to.js = jetStream(t, to.nc, 1)
 	}
-	return &upstream{target: to, url: fmt.Sprintf("nats://%s:%s@%s%s", edgeUser, edgePassword, addr, m.query())}
+	return &upstream{target: to, url: url}
 }
 
 // jetStream makes the stream, which keeps the newest value of each topic.
@@ -152,6 +200,14 @@ func (m natsMode) cells() map[harm]fault {
 		replicaBehind:     no(oneServer),
 	}
 	if m.jetStream {
+		// The stream is read on from where one was.
+		for _, h := range []harm{restartedKept, connectionsKilled, frozen, packetsLost, passwordChanged} {
+			f := cells[h]
+			f.gaps = gapless
+			cells[h] = f
+		}
+		cells[tooSlow] = fault{told: nothing, gaps: anyGaps, prepare: m.slowConsumer} // Flow control may keep it from being cut off.
+		cells[topicForbidden] = no(allAsWhole)
 		cells[streamEmptied] = fault{told: nothing, gaps: anyGaps, prepare: m.purged}
 		cells[streamAnew] = fault{told: nothing, gaps: anyGaps, moreTime: refusedTime, prepare: m.recreated}
 	} else {
@@ -159,6 +215,9 @@ func (m natsMode) cells() map[harm]fault {
 	}
 	return cells
 }
+
+// Our publisher has the values, whatever becomes of the server.
+func natsAnswered() map[harm]fault { return natsAskMode.cells() }
 
 func natsOnDebian() map[harm]fault { return natsDebian.cells() }
 func natsStreams() map[harm]fault  { return natsJetStream.cells() }
@@ -189,7 +248,7 @@ func (m natsMode) restart(then func(*natsServer)) func(t *testing.T) (*upstream,
 			}
 			then(s)
 			s.start()
-			if to := up.target.(*natsTarget); to.js != nil {
+			if to, is := up.target.(*natsTarget); is && to.js != nil {
 				r.eventually("there is a stream", time.Now(), patience, func() bool { return addStream(to.js, 1) == nil })
 			}
 			r.tick(quiet())
@@ -214,18 +273,17 @@ func (m natsMode) slowConsumer(t *testing.T) (*upstream, func(*faultRun)) {
 	c.pending = "2MB"
 	s := startNATS(t, c)
 	relay := newRelay(t, s.addr)
-	up := m.at(t, s, relay.addr())
-	return up, func(r *faultRun) {
-		to := up.target.(*natsTarget)
+	nc := natsConn(t, s.url(natsPublisher, natsSecret))
+	return m.at(t, s, relay.addr()), func(r *faultRun) {
 		flood := []byte(strings.Repeat("x", 512<<10))
 		relay.passing.Lock()
 		for range 64 {
 			for edge := range r.edges { // They have different topics.
-				if err := to.nc.Publish(natsPrefix+topicName(edge*topicsPerClient), flood); err != nil {
+				if err := nc.Publish(natsPrefix+topicName(edge*topicsPerClient), flood); err != nil {
 					t.Error(err)
 				}
 			}
-			_ = to.nc.Flush()
+			_ = nc.Flush()
 		}
 		relay.refuse()
 		relay.passing.Unlock()
@@ -293,5 +351,6 @@ func (m natsMode) recreated(t *testing.T) (*upstream, func(*faultRun)) {
 			t.Error(err)
 		}
 		r.tick(quiet())
+		r.ticksOn() // What was deleted is not stored any more.
 	}
 }

@@ -18,10 +18,11 @@ var rigs = []rig{
 	{"redis sentinel", redisSentinel},
 	{"redis cluster", redisCluster},
 	{"two redis", pairOfRedis},
-	{"nats", natsCore},
-	{"nats stream", natsStreams},
-	{"nats stream, Debian", natsOnDebian},
-	{"nats stream, three servers", natsThree},
+	{"nats core", natsCore},
+	{"nats core with a publisher", natsAnswered},
+	{"nats jetstream", natsStreams},
+	{"nats jetstream of Debian", natsOnDebian},
+	{"nats jetstream of three", natsThree},
 }
 
 // rig is one way to set up a broker.

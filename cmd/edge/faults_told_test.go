@@ -19,7 +19,7 @@ func (r *faultRun) forgotten() {
 	r.eventually("quiet topics are told as stale", time.Now(), currentWithin, func() bool {
 		return r.each(func(l *listener) bool {
 			for _, topic := range l.topics {
-				if slices.Contains(quiet(), topic) && !slices.ContainsFunc(l.stale, func(n staleNotice) bool { return n.topic == topic }) {
+				if _, shown := l.held[topic]; shown && slices.Contains(quiet(), topic) && !slices.ContainsFunc(l.stale, func(n staleNotice) bool { return n.topic == topic }) {
 					return false
 				}
 			}
@@ -27,6 +27,18 @@ func (r *faultRun) forgotten() {
 		})
 	})
 	r.tick(quiet())
+}
+
+// ticksOn waits until each loud topic has ticked again.
+func (r *faultRun) ticksOn() {
+	r.t.Helper()
+	before := make(map[int]uint64)
+	for _, topic := range loud() {
+		before[topic] = r.publishers.seq[topic].Load()
+	}
+	r.eventually("loud topics tick on", time.Now(), patience, func() bool {
+		return !slices.ContainsFunc(loud(), func(topic int) bool { return r.publishers.seq[topic].Load() < before[topic]+2 })
+	})
 }
 
 // ofEitherEdge are two quiet topics, of which each edge has another.

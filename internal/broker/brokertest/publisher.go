@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -291,7 +290,7 @@ func givesUp(t *testing.T, rig *Rig) {
 
 // A publisher that is closed leaves nothing behind.
 func publisherEnds(t *testing.T, rig *Rig) {
-	before := runtime.NumGoroutine()
+	before := goroutines()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	p, err := rig.Config.Publisher(ctx, slog.New(slog.DiscardHandler))
