@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -230,6 +231,8 @@ func (g *gate) outage() (over func()) {
 	}
 }
 
+func newLogger(t testing.TB) *slog.Logger { l, _ := logtest.New(t); return l }
+
 func newLog(t testing.TB) *logtest.Log {
 	_, log := logtest.New(t)
 	return log
@@ -238,3 +241,9 @@ func newLog(t testing.TB) *logtest.Log {
 var _ broker.Publisher = (*publisher)(nil)
 var _ = context.Background
 var _ = newLog
+
+type nobody struct{ broker.Owner }
+
+func (*nobody) SetUp(bool) {}
+func (*nobody) Now() int64 { return 0 }
+func (*nobody) More()      {}

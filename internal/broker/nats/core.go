@@ -247,7 +247,7 @@ func (l *coreLink) collect(ctx context.Context, part []*want) (map[string]string
 		q.Subjects = append(q.Subjects, w.subject)
 	}
 	body, _ := json.Marshal(q) // Strings.
-	inbox := l.c.NewRespInbox()
+	inbox := natsgo.NewInbox()
 	sub, err := l.c.SubscribeSync(inbox)
 	if err != nil {
 		return nil, err

@@ -65,7 +65,7 @@ func (k *known) forget(subject string) {
 
 // listen subscribes the answers of the stream.
 func (w *writer) listen() error {
-	w.inbox = w.c.NewRespInbox() + "."
+	w.inbox = natsgo.NewInbox() + "."
 	sub, err := w.c.Subscribe(w.inbox+"*", func(m *natsgo.Msg) {
 		a := answer{token: m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], data: m.Data}
 		if m.Header.Get("Status") == "503" {

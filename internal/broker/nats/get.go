@@ -45,7 +45,7 @@ func newGetter(l *streamLink) getter {
 
 // listen subscribes the answers.
 func (g *getter) listen() error {
-	g.inbox = g.l.c.NewRespInbox() + "."
+	g.inbox = natsgo.NewInbox() + "."
 	sub, err := g.l.c.Subscribe(g.inbox+"*", g.answer)
 	if err == nil {
 		err = sub.SetPendingLimits(4*getsMax, pendingBytes)

@@ -81,7 +81,7 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 	if err := l.getter.listen(); err != nil {
 		return err
 	}
-	inbox := l.c.NewRespInbox()
+	inbox := natsgo.NewInbox()
 	defer func() {
 		l.s.mu.Lock()
 		defer l.s.mu.Unlock()
@@ -115,6 +115,13 @@ func (s *source) locate(stream string, info streamInfo) (from uint64, anew bool)
 	}
 	*p = place{stream: stream, created: info.Created, last: info.State.Last, known: true, floors: newFloors()}
 	return p.last, true
+}
+
+// reachedTo is the sequence up to which all was received.
+func (s *source) reachedTo() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.place.last
 }
 
 // arrive notes that there is nothing up to a sequence that was not received.
@@ -284,13 +291,15 @@ func (l *streamLink) beat(ctx context.Context) error {
 
 // examine asks where the stream ends, and finds out whether it is what it was.
 func (l *streamLink) examine(ctx context.Context) error {
-	var info streamInfo
-	if err := l.s.ask(ctx, l.c, "STREAM.INFO."+l.stream, nil, &info); err != nil {
-		return err
-	}
 	s := l.s
 	s.mu.Lock()
-	last, created := s.place.last, s.place.created
+	last, created := s.place.last, s.place.created // Before the question: messages come meanwhile.
+	s.mu.Unlock()
+	var info streamInfo
+	if err := s.ask(ctx, l.c, "STREAM.INFO."+l.stream, nil, &info); err != nil {
+		return err
+	}
+	s.mu.Lock()
 	purged := info.State.Messages < l.emptied/2
 	if l.emptied = info.State.Messages; purged {
 		for _, w := range s.wants { // Which have a value still, and which have none any more.
@@ -303,13 +312,13 @@ func (l *streamLink) examine(ctx context.Context) error {
 	s.mu.Unlock()
 	switch {
 	case info.Created != created:
-		return errAnew
+		return fmt.Errorf("%w: %s, %s", errAnew, created, info.Created)
 	case info.State.Last < last:
 		return errBack
 	case purged:
 		s.log.Warn("nats feed: the stream was emptied, newest values are read anew", "stream", l.stream, "messages", info.State.Messages)
 	}
-	l.probes.expect(info.State.Last, last)
+	l.probes.expect(info.State.Last, s.reachedTo())
 	return nil
 }
 
