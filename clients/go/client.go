@@ -171,7 +171,7 @@ func (c *Client) Subscribe(ctx context.Context, topics ...string) (*Subscription
 			c.topics[name] = t
 			c.changed++
 		}
-		l := &slot{topic: t, fresh: t.has, told: standing{state: Waiting}}
+		l := &slot{topic: t, fresh: t.value != nil, told: standing{state: Waiting}}
 		s.slots[name], t.subs[s] = l, l
 		s.put(l)
 	}

@@ -79,6 +79,37 @@ func TestConflation(t *testing.T) {
 	}
 }
 
+// A topic that is delisted has a state of its own, and no value until the next one.
+func TestDelisted(t *testing.T) {
+	leaks(t)
+	s := newStandin(t)
+	c := quick(t, s.url, Options{})
+	sub := subscribe(t, c, "A", "B")
+	p := s.accept()
+	p.ack(p.hear(), "")
+	p.rows("snapshot", `{"s":"A","n":1,"v":1}`, `{"s":"B","n":0,"v":null}`)
+	delisted := func(topic string) func(Update) bool {
+		return func(u Update) bool { return u.Topic == topic && u.State == Delisted }
+	}
+	if u := next(t, sub, "that B is delisted", delisted("B")); u.Value != nil || u.New {
+		t.Errorf("%+v", u)
+	}
+	p.rows("update", `{"s":"A","n":5,"v":2}`, `{"s":"A","n":9,"v":null}`)
+	if u := next(t, sub, "that A is delisted", delisted("A")); u.Value != nil || u.New || u.N != 9 || u.Conflated != 0 || u.Err() != nil {
+		t.Errorf("%+v", u)
+	}
+	late := subscribe(t, c, "A")
+	if u := next(t, late, "that A is delisted", delisted("A")); u.Value != nil || u.New {
+		t.Errorf("who comes later has %+v", u)
+	}
+	p.rows("update", `{"s":"A","n":10,"v":3}`)
+	for _, sub := range []*Subscription{sub, late} {
+		if u := next(t, sub, "a value", live); string(u.Value) != "3" || !u.New || u.Conflated != 0 {
+			t.Errorf("%+v", u)
+		}
+	}
+}
+
 // Subscriptions of a topic share it on the wire. It is given up with the last of them.
 func TestSharing(t *testing.T) {
 	leaks(t)

@@ -101,6 +101,9 @@ func (s *session) row(r row, at time.Time) {
 	if t == nil || t.phase != asked && t.phase != held || r.V == nil {
 		return
 	}
+	if string(r.V) == "null" { // The topic is delisted.
+		r.V = nil
+	}
 	same := t.has && t.conn == c.conn && t.n == r.N
 	var missed uint64
 	if t.has && t.conn == c.conn && r.N > t.n {
@@ -114,6 +117,10 @@ func (s *session) row(r row, at time.Time) {
 	t.fresh, t.stale, t.lost = true, false, false
 	if !same {
 		for sub, l := range t.subs {
+			if r.V == nil { // That is told by the state. What counts is begun anew.
+				l.fresh, l.conflated = false, 0
+				continue
+			}
 			if l.fresh {
 				l.conflated++ // The value before this one was not taken.
 			}

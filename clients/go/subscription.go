@@ -17,6 +17,7 @@ type State string
 const (
 	Waiting      State = "waiting"      // No value came yet on this connection. One that was there before is in Value.
 	Live         State = "live"         // Value is the newest.
+	Delisted     State = "delisted"     // The source has withdrawn the topic: it has no value, until one comes.
 	Stale        State = "stale"        // No tick came for longer than is to be expected, or the edge can't get the topic; see Code.
 	Down         State = "down"         // The edge has lost the source of the ticks.
 	Reconnecting State = "reconnecting" // The client has lost the edge. Reason says why.
@@ -28,7 +29,7 @@ type Update struct {
 	Topic string
 	State State
 
-	// Value is the newest value that came, as it was published; nil if none did. It is the caller's own.
+	// Value is the newest value that came, as it was published; nil if none did, or the topic is delisted. It is the caller's own.
 	Value json.RawMessage
 	// New says that this subscription has not had the value before. Other updates tell of a state.
 	New bool

@@ -29,7 +29,7 @@ type topic struct {
 	id    uint64 // The command that asked for it.
 
 	value   json.RawMessage
-	has     bool
+	has     bool // A row came. Without a value, it says that the topic is delisted.
 	n       uint64
 	at      time.Time
 	conn    uint64 // The connection that the value is from.
@@ -84,6 +84,8 @@ func (c *Client) state(t *topic) standing {
 		return standing{state: Stale, code: t.code, reason: t.reason}
 	case !t.fresh:
 		return standing{state: Waiting}
+	case t.has && t.value == nil:
+		return standing{state: Delisted}
 	}
 	return standing{state: Live}
 }

@@ -43,6 +43,19 @@ func TestBoardSaysWhatIsSo(t *testing.T) {
 	b.says("Its source refuses it.", "#more-body p")
 	b.click("#shut")
 
+	// What is delisted has no price, and no null for one.
+	p.say(`{"t":"update","ts":1732181755000,"d":[{"s":"C1","n":900,"v":null}]}`)
+	b.says("delisted", row("C1", "[data-word]"))
+	b.says("Its source has withdrawn it.", row("C1", "[data-note]"))
+	if said := b.get(`document.querySelector('` + row("C1", "[data-price]") + `').textContent`); strings.TrimSpace(said) != "" {
+		t.Errorf("the price of a topic that is delisted is %q", said)
+	}
+	b.click(row("C1", "[data-more]"))
+	b.says("The source has withdrawn the topic", "#more-body p")
+	b.click("#shut")
+	p.say(`{"t":"update","ts":1732181756000,"d":[{"s":"C1","n":901,"v":{"p":7.25}}]}`)
+	b.says("7.25", row("C1", "[data-price]"))
+
 	b.do(`document.querySelector('#topic').value = ','; document.querySelector('#add button').click()`)
 	b.says("That is no name of a topic", "#toasts")
 	b.do(`document.querySelector('#topic').value = Array.from({ length: 1100 }, (_, i) => 'T' + i).join(); document.querySelector('#add button').click()`)

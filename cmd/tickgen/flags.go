@@ -160,7 +160,7 @@ var errScheme = errors.New("source URL is not valid: want redis://[user:password
 
 // from is the flag by which the broker is given.
 func (c *config) from() (flag, url string) {
-	if c.flags.Changed("redis") {
+	if which, _ := c.flags.Spelled("source", "redis"); which == "redis" {
 		return "-redis", c.redisURL
 	}
 	return "-source", c.source
@@ -177,10 +177,8 @@ func (c *config) broker() broker.Config {
 // validateSource returns what is wrong with the broker, or nil.
 func (c *config) validateSource() error {
 	flag, url := c.from()
-	var errs []error
-	if c.flags.Changed("redis") && c.flags.Changed("source") {
-		errs = append(errs, errors.New("-source and -redis are set, and -redis is the older spelling of -source: leave it out"))
-	}
+	_, twice := c.flags.Spelled("source", "redis")
+	errs := []error{twice}
 	named := append([]string{"source", flag, "redis URL", flag, "redis-sentinel URL", flag, "redis-cluster URL", flag}, flagErrors...)
 	r := c.redis
 	switch {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -114,7 +115,7 @@ func TestReplayEnds(t *testing.T) {
 	os.WriteFile(file, []byte(`{"topic":"AAPL","ts":1,"v":{"p": 1}}`+"\n"+`{"topic":"AAPL","ts":2,"v":{"p": 2}}`+"\n"), 0o600)
 	p := start(t, "-redis", s.URL(), "-replay", file)
 	p.exits(t, 0)
-	if got := s.Do("GET", "price:AAPL"); got != `{"p": 2}` {
+	if got := s.Do("GET", "price:AAPL"); !regexp.MustCompile(`^\{"p": 2,"ver":\d{16}\}$`).MatchString(got) {
 		t.Errorf("key = %s", got)
 	}
 
@@ -222,8 +223,8 @@ func TestNoPasswordIsShown(t *testing.T) {
 // A final line end in the environment is none of the URL.
 func TestLineEndInTheEnvironment(t *testing.T) {
 	t.Setenv("TICKGEN_REDIS", "redis://:p@h\n")
-	if c, err := parse(nil); err != nil || c.redis.URL != "redis://:p@h" {
-		t.Errorf("%s, %v", c.redis, err)
+	if c, err := parse(nil); err != nil || c.redisURL != "redis://:p@h" {
+		t.Errorf("%s, %v", c.broker(), err)
 	}
 }
 

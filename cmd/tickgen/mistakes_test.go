@@ -26,6 +26,7 @@ type mistake struct{ value, says string }
 
 // mistakesOf are the flags for which any text is a value of the right kind.
 var mistakesOf = map[string]mistake{
+	"source":        {"http://host", "want redis://[user:password@]host[:port][/db]"},
 	"redis":         {"http://host", "want redis://[user:password@]host[:port][/db]"},
 	"redis-channel": {"prices", "want {topic} in it exactly once"},
 	"redis-key":     {"price", "want {topic} in it exactly once"},
@@ -137,7 +138,7 @@ func TestCheck(t *testing.T) {
 	t.Setenv("TICKGEN_REDIS", "redis://u:hunter2@h")
 	t.Setenv("TICKGEN_RAET", "5")
 	code, stdout, stderr := check("-replay", ticks)
-	if code != 0 || strings.Contains(stdout, "hunter2") || !strings.Contains(stdout, "-redis=redis://u:xxxxx@h\n") ||
+	if code != 0 || strings.Contains(stdout, "hunter2") || !strings.Contains(stdout, "-source=redis://u:xxxxx@h\n") ||
 		!strings.HasSuffix(stdout, "# from the environment: -redis (TICKGEN_REDIS)\n# read and found good: "+ticks+"\n") ||
 		stderr != "tickgen: warning: TICKGEN_RAET in the environment is no variable of tickgen; did you mean TICKGEN_RATE?\n" {
 		t.Errorf("code %d:\n%s%s", code, stdout, stderr)
@@ -152,7 +153,7 @@ func TestCheck(t *testing.T) {
 // What is asked for goes to stdout.
 func TestCommandsOfTheProgram(t *testing.T) {
 	for args, want := range map[string]string{
-		"version": "tickgen 0.", "-version": "tickgen 0.", "help": "\n  -rate ticks ", "-h": "\n  -replay file ", "completion bash": "complete -o default -W 'completion help version -redis",
+		"version": "tickgen 0.", "-version": "tickgen 0.", "help": "\n  -rate ticks ", "-h": "\n  -replay file ", "completion bash": "complete -o default -W 'completion help version -source -redis",
 	} {
 		var out, errs logtest.Log
 		if code := run(context.Background(), strings.Fields(args), strings.NewReader(""), &out, &errs); code != 0 || errs.String() != "" || out.Count(want) == 0 {

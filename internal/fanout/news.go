@@ -100,7 +100,7 @@ func (cs *Cursors) Stale(c *Cursor, watermark uint64, dst []byte) []byte {
 }
 
 // withdrawnReason is what clients are told.
-const withdrawnReason = "the edge is full of topics, and this one never had a value: subscribe again in some minutes"
+const withdrawnReason = "the edge is full of topics, and this one has no value: subscribe again in some minutes"
 
 // anyWithdrawn reports whether a cursor has topics that were withdrawn.
 func (cs *Cursors) anyWithdrawn(c *Cursor) bool {

@@ -129,6 +129,19 @@ func (s *Set) Changed(name string) bool {
 	return s.from[name].Kind != FromDefault && !s.from[name].failed && f.Value.String() != f.DefValue
 }
 
+// Spelled returns which of two spellings of a flag counts, each with its dash cut off: the one that is given, and if
+// both are that of the command line, before the environment, before the file. Both from one place are an error.
+func (s *Set) Spelled(name, older string) (which string, err error) {
+	a, b := s.from[name].Kind, s.from[older].Kind
+	switch {
+	case b == FromDefault || a != FromDefault && a < b:
+		return name, nil
+	case a == b:
+		return name, fmt.Errorf("-%s and -%s are set, and -%[2]s is the older spelling of -%[1]s: leave it out, and give all by -%[1]s", name, older)
+	}
+	return older, nil
+}
+
 // NoEffect returns that flags which are set have no effect, and why, or nil if none is set. names
 // has blanks between them; one with a star stands for all that begin like it.
 func (s *Set) NoEffect(names, why string) error {

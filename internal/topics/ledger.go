@@ -48,7 +48,7 @@ type ledger struct {
 	queues     []queue
 	bare, idle list
 	waiting    int // Topics that the feeds were not told of.
-	lacking    int // Topics without a row, those that linger included.
+	lacking    int // Topics without a value, those that linger included.
 
 	// withdrawn is how many topics were, and are held still. It is written under the lock.
 	withdrawn atomic.Int64

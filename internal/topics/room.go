@@ -116,7 +116,7 @@ func (t *Table) Reclaimed() (withdrawn, lingering uint64) {
 	return t.takenAway.Load(), t.givenUp.Load()
 }
 
-// Rowless is how many topics there are that never had a row, those that linger included.
+// Rowless is how many topics there are that have no value (no row, or one that delists it), those that linger included.
 func (t *Table) Rowless() int {
 	t.ledger.mu.Lock()
 	defer t.ledger.mu.Unlock()

@@ -36,7 +36,7 @@ export class Client {
 function endpoint(url, o) {
   const u = new URL(url, globalThis.location?.href);
   u.protocol = u.protocol.replace('http', 'ws');
-  if (!u.protocol.startsWith('ws')) throw new TypeError('tickedge: want a URL like wss://host/ws');
+  if (!u.protocol.startsWith('ws')) throw new TypeError('tickedge: want wss://host/ws');
   const {interval = 100} = o;
   if (!(interval >= 100 && interval <= 60_000)) throw new RangeError('tickedge: want 100 to 60000 ms');
   if (u.pathname === '/') u.pathname = '/ws';
@@ -223,8 +223,8 @@ class Core {
     const {lost} = this;
     if (t.phase === REFUSED) return ['rejected', t.reason, t.code];
     if (lost) return ['reconnecting', lost.reason, lost.code];
-    if (isDown(this.feeds, t.name)) return ['down', 'the edge has lost the source', 0];
-    return t.stale ? ['stale', t.reason, t.code] : [t.fresh ? 'live' : 'waiting', '', 0];
+    if (isDown(this.feeds, t.name)) return ['down', 'the source is lost', 0];
+    return t.stale ? ['stale', t.reason, t.code] : [t.fresh ? t.value === null ? 'delisted' : 'live' : 'waiting', '', 0];
   }
 
   /** review tells the subscribers of a topic if its state has changed. */

@@ -48,7 +48,7 @@ export class Session {
     status ||= this.status || 0;
     this.finish({
       code: bye?.code || code, status, fatal, after: bye?.retry_ms ?? after,
-      reason: reason || bye?.reason || (status ? 'refused by the edge' : 'the connection ended'),
+      reason: reason || bye?.reason || (status ? 'refused' : 'the connection ended'),
       lived: this.greeted && Math.max(now() - this.greeted, 1),
     });
   }
@@ -61,7 +61,7 @@ export class Session {
       if (!this.ready && m.t !== 'hello' && m.t !== 'bye') throw 0;
       this.handle(m);
     } catch {
-      this.end({reason: 'malformed message'});
+      this.end({reason: 'malformed'});
     }
     this.core.poke();
   }
@@ -102,7 +102,7 @@ export class Session {
 
   hello(m) {
     const c = this.core;
-    if (m.v !== 1) return this.end({fatal: new ConnError('the edge does not speak version 1')});
+    if (m.v !== 1) return this.end({fatal: new ConnError('the edge speaks another version')});
     this.ready = true;
     if (m.early) return; // Of a transport that hears of the edge later.
     this.patience = Math.min(+m.heartbeat || LONGEST, LONGEST) * 2.25 + 1000;
@@ -127,7 +127,8 @@ export class Session {
     if (!same) {
       for (const [sub, slot] of t.subs) {
         slot.conflated += missed + slot.fresh; // The value before this one may not have been taken.
-        slot.fresh = true;
+        slot.fresh = r.v !== null; // Else it is delisted, which is told by the state.
+        slot.conflated *= slot.fresh;
         sub._put(slot);
       }
     }

@@ -49,7 +49,7 @@ export class Subscription {
   }
 
   _add(topic) {
-    const slot = {topic, fresh: topic.conn > 0, conflated: 0, told: 'waiting,,0'};
+    const slot = {topic, fresh: topic.value != null, conflated: 0, told: 'waiting,,0'};
     this.#slots.set(topic.name, slot);
     topic.subs.set(this, slot);
     this._put(slot);
@@ -83,7 +83,7 @@ export class Subscription {
       const changed = told !== slot.told; // Else it may have changed and changed back.
       if (!isNew && !changed) continue;
       Object.assign(slot, {fresh: false, conflated: 0, told});
-      const {value, n, at} = t, u = {topic: t.name, state, value, isNew, n, conflated, at, code, reason, temporary: t.retryAt > 0};
+      const {n, at} = t, u = {topic: t.name, state, value: t.value ?? undefined, isNew, n, conflated, at, code, reason, temporary: t.retryAt > 0};
       if (this.#pull) this.#waiting.shift()[0]({done: false, value: u});
       if (isNew) call(this.#onValue, u);
       if (changed) call(this.#onState, u);

@@ -28,7 +28,7 @@ export class Token {
   async #ask() {
     const stop = this.stop = new AbortController(), timer = setTimeout(() => stop.abort(), 30_000);
     try {
-      const late = new Promise((_, no) => { stop.signal.onabort = () => no(new Error('the callback is late')); });
+      const late = new Promise((_, no) => { stop.signal.onabort = () => no(new Error('late')); });
       const text = String(await Promise.race([this.get(stop.signal), late]) ?? '').trim();
       // Other characters may not stand in a handshake, and browsers would show the whole of it in their error.
       if (!/^[\w.~+-]+$/.test(text)) throw new Error('malformed');

@@ -13,7 +13,7 @@ const plausible = (name) => name !== '' && bytes(name) <= 64 && JSON.stringify(n
 export class Topic {
   subs = new Map(); // Subscription → what it has not taken yet.
   id = 0; // The command that asked for it.
-  value;
+  value; // null if it is delisted.
   n = 0;
   at = 0;
   conn = 0; // The connection that the value is from, from 1; 0 is none.

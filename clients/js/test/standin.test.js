@@ -82,6 +82,26 @@ test('a callback that throws stops nobody', async (t) => {
   await got.until('A again', (u) => u.n === 2);
 });
 
+test('a topic that is delisted has a state of its own and no value', async (t) => {
+  const s = await Standin.start(t), c = quick(t, s.url), values = new Log(), states = new Log(), late = new Log();
+  c.subscribe(['A', 'B'], values.add, states.add);
+  const p = await s.accept(0);
+  p.ack(await p.hear());
+  p.rows('snapshot', ['A', 1, 1], ['B', 0, null]);
+  await states.until('B is delisted', state('delisted', 'B'));
+  await values.until('A', (u) => u.topic === 'A');
+  p.rows('update', ['A', 2, null]);
+  const u = await states.until('A is delisted', state('delisted', 'A'));
+  assert.deepEqual([u.value, u.isNew, u.n, u.code, u.reason], [undefined, false, 2, 0, '']);
+  c.subscribe('A', late.add, late.add);
+  assert.equal((await late.until('who comes later', state('delisted', 'A'))).value, undefined);
+  p.rows('update', ['A', 3, {p: 3}]);
+  const v = await values.until('the next value', (u) => u.topic === 'A' && u.n === 3);
+  assert.deepEqual([v.state, v.isNew, v.value], ['live', true, {p: 3}]);
+  assert.deepEqual(values.all.map((u) => u.n), [1, 3], 'no value is told of a topic that has none');
+  assert.equal(late.all.length, 3, 'delisted, a value, and live');
+});
+
 test('states of a topic', async (t) => {
   const s = await Standin.start(t), c = quick(t, s.url), got = new Log();
   c.subscribe(['A', 'fx:B', 'bad name', '', 'x'.repeat(65)], null, got.add);

@@ -6,6 +6,8 @@ export type State =
   | 'waiting'
   /** `value` is the newest. */
   | 'live'
+  /** The source has withdrawn the topic: it has no value, until one comes. */
+  | 'delisted'
   /** No tick came for longer than is to be expected, or the edge can't get the topic: see `code`. */
   | 'stale'
   /** The edge has lost the source of the ticks. */
@@ -19,7 +21,7 @@ export type State =
 export interface Update<V = unknown> {
   topic: string;
   state: State;
-  /** The newest value that came; undefined if none did. All subscribers are given the same object: do not change it. */
+  /** The newest value that came; undefined if none did, or the topic is delisted. All subscribers are given the same object: do not change it. */
   value: V | undefined;
   /** This subscription has not had the value before. Other updates tell of a state. */
   isNew: boolean;

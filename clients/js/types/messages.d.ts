@@ -3,7 +3,8 @@
 // The messages of the protocol, version 1, for pages that speak it themselves. docs/PROTOCOL.md says what they mean, and a
 // test holds them to docs/schemas. An edge may send others, and further members: pass over them.
 
-/** A topic's newest value. `n` is how many ticks of it that edge has seen; compare it within one connection only. */
+/** A topic's newest value. `n` is how many ticks of it that edge has seen; compare it within one connection only.
+ * `v` is null where the topic is delisted, whatever V is: it has no value until another row comes. */
 export interface Row<V = unknown> { s: string; n: number; v: V }
 
 /** A topic that a command could not have: its name, or its place among those of the command where that can't be shown. */

@@ -185,10 +185,7 @@ func (c *Config) printSecrets(w io.Writer) {
 		fmt.Fprintf(w, "# secret of tokens: from the file %s\n", c.tokens.SecretFile)
 	}
 	if slices.ContainsFunc(c.given().list, func(s sourceFlag) bool { return s.String() != string(s) }) {
-		flag := "source"
-		if c.olderSources.given {
-			flag = "redis"
-		}
+		flag, _ := c.flags.Spelled("source", "redis")
 		where := "-" + flag + " on the command line, where all users of this host can read it: better " + envPrefix + "_SOURCE or -config"
 		if from := c.flags.From(flag); from.Where != "" {
 			where = from.Where

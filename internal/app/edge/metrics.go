@@ -52,7 +52,7 @@ var metricTable = []metric{
 	}},
 	{"subscriptions", "Subscriptions of all connections.", "", one(func(s *scrape) int64 { return s.table.Subscriptions() })},
 	{"topics", "Topics held, those that linger without subscribers included.", "", one(func(s *scrape) int64 { return s.table.Held() })},
-	{"topics_rowless", "Topics held that never had a value, those that linger included.", "", one(func(s *scrape) int { return s.table.Rowless() })},
+	{"topics_rowless", "Topics held that have no value, those that linger included.", "", one(func(s *scrape) int { return s.table.Rowless() })},
 	{"topics_waiting", "Topics of which the feed was not told yet, as it has enough to subscribe.", "", one(func(s *scrape) int { return s.table.Waiting() })},
 	{"topics_reclaimed_total", "Topics given up to make room for others: without a value and taken from those who had them, or lingering.", "state", by(func(s *scrape) map[string]uint64 {
 		withdrawn, lingering := s.table.Reclaimed()

@@ -89,7 +89,7 @@ func (c *Config) feed() feed.Config {
 
 // given is the list of sources, by either spelling.
 func (c *Config) given() *sources {
-	if c.olderSources.given {
+	if which, _ := c.flags.Spelled("source", "redis"); which == "redis" {
 		return &c.olderSources
 	}
 	return &c.sources
@@ -97,14 +97,12 @@ func (c *Config) given() *sources {
 
 // validateSources returns what is wrong with the sources, or nil.
 func (c *Config) validateSources() error {
-	flag := "-source"
-	if c.olderSources.given {
-		flag = "-redis"
-	}
+	flag, err := c.flags.Spelled("source", "redis")
+	flag = "-" + flag
 	var errs problems
 	switch {
-	case c.sources.given && c.olderSources.given:
-		errs.bad("-source and -redis are set, and -redis is the older spelling of -source: leave it out, and give all sources by -source")
+	case err != nil:
+		errs.add(err)
 	case c.demo && c.given().given:
 		errs.bad("-demo brings its own broker: leave %s out, or -demo", flag)
 	}

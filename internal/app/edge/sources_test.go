@@ -27,6 +27,11 @@ func TestSources(t *testing.T) {
 			t.Errorf("%s: code %d, want %q:\n%s%s", args, code, want, stdout, stderr)
 		}
 	}
+	t.Setenv("EDGE_REDIS", "redis://env")
+	if code, stdout, _ := program(t, "-source", "memory"); code != app.OK || !strings.Contains(stdout, "-source=memory\n") {
+		t.Errorf("the command line does not go before the environment: code %d:\n%s", code, stdout)
+	}
+	t.Setenv("EDGE_REDIS", "")
 	for _, env := range []string{"fx:*=redis://a memory", "fx:*=redis://a\nmemory"} {
 		t.Setenv("EDGE_SOURCE", env)
 		if code, stdout, stderr := program(t); code != app.OK || !strings.Contains(stdout, "-source=fx:*=redis://a\n-source=memory\n") {

@@ -88,7 +88,7 @@ func get(parent context.Context, c config, stdout, stderr io.Writer) int {
 
 // final says that no value is to be awaited.
 func final(u tickedge.Update) bool {
-	return u.State == tickedge.Rejected && !u.Temporary || u.State == tickedge.Stale && u.Code != 0 && u.Code != 503
+	return u.State == tickedge.Delisted || u.State == tickedge.Rejected && !u.Temporary || u.State == tickedge.Stale && u.Code != 0 && u.Code != 503
 }
 
 // why says why there is no value.
@@ -96,6 +96,8 @@ func why(u tickedge.Update, err error) string {
 	switch {
 	case u.Reason != "":
 		return reason(u)
+	case u.State == tickedge.Delisted:
+		return "delisted: its source has withdrawn it"
 	case errors.Is(err, errTimeout):
 		return "no value in time"
 	}
