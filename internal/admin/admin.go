@@ -16,7 +16,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -46,7 +45,7 @@ const (
 // Port is an admin port.
 type Port struct {
 	server   *http.Server
-	listener *listener
+	listener *Listener
 	names    Names // By which it may be called, beside addresses.
 	log      *slog.Logger
 	refused  [refusals]atomic.Uint64
@@ -65,18 +64,11 @@ var refusedLabels = [refusals]string{"host", "origin", "busy"}
 // Listen binds the port, so that a port in use is found before clients are. 0.0.0.0 is
 // all addresses of IPv4, an empty host and [::] those of IPv6 too.
 func Listen(addr string, names Names, log *slog.Logger) (*Port, error) {
-	network, host := "tcp", ""
-	if h, _, err := net.SplitHostPort(addr); err == nil {
-		host = h
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
-		network = "tcp4" // Package net would take 0.0.0.0 for all of IPv6 too.
-	}
-	ln, err := net.Listen(network, addr)
+	ln, host, err := Bind(addr)
 	if err != nil {
 		return nil, fmt.Errorf("admin port: %w", err)
 	}
-	return &Port{listener: newListener(ln), names: names.and(host).and("localhost").andOwn(), log: log}, nil
+	return &Port{listener: ln, names: names.Called(host), log: log}, nil
 }
 
 // Addr is where the port listens.
@@ -99,7 +91,7 @@ func (p *Port) Serve(metrics prometheus.Collector, ready func() (warning string,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    16 << 10,
-		ConnState:         p.listener.note,
+		ConnState:         p.listener.Note,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	go func() {
@@ -184,7 +176,7 @@ func (p *Port) guard(next http.Handler) http.Handler {
 func (p *Port) why(r *http.Request) (refusal int, text string) {
 	site := r.Header.Get("Sec-Fetch-Site")
 	switch {
-	case !p.names.allow(r.Host):
+	case !p.names.Allow(r.Host):
 		return refusedHost, fmt.Sprintf("the admin port is not known as %q: use its address, or name it with -admin-host", clip(r.Host))
 	case r.Header["Origin"] != nil, site != "" && site != "none" && site != "same-origin":
 		return refusedOrigin, "web pages may not ask the admin port (Origin, Sec-Fetch-Site): open its address itself"

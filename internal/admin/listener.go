@@ -5,6 +5,7 @@ package admin
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -17,8 +18,8 @@ const maxConns = 32
 // that is just accepted.
 const Files = maxConns + 2
 
-// listener is the listener of the admin port, and the connections that it has.
-type listener struct {
+// Listener is the listener of a port for operators, and the connections that it has.
+type Listener struct {
 	net.Listener
 
 	mu    sync.Mutex
@@ -31,12 +32,28 @@ type conn struct {
 	since time.Time
 }
 
-func newListener(ln net.Listener) *listener {
-	return &listener{Listener: ln, conns: make(map[net.Conn]conn)}
+// Bind listens on host:port. 0.0.0.0 is all addresses of IPv4, an empty host and [::] those of IPv6 too.
+func Bind(addr string) (ln *Listener, host string, err error) {
+	network := "tcp"
+	if h, _, err := net.SplitHostPort(addr); err == nil {
+		host = h
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		network = "tcp4" // Package net would take 0.0.0.0 for all of IPv6 too.
+	}
+	bound, err := net.Listen(network, addr)
+	if err != nil {
+		return nil, "", err
+	}
+	return newListener(bound), host, nil
+}
+
+func newListener(ln net.Listener) *Listener {
+	return &Listener{Listener: ln, conns: make(map[net.Conn]conn)}
 }
 
 // Accept implements [net.Listener].
-func (l *listener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -54,7 +71,7 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // expendable is the connection that is missed least: one between two requests, or else one
 // without a request yet, or else any; of these the one that has been so for longest.
-func (l *listener) expendable() (victim net.Conn) {
+func (l *Listener) expendable() (victim net.Conn) {
 	rank := func(s http.ConnState) int {
 		switch s {
 		case http.StateIdle:
@@ -73,8 +90,8 @@ func (l *listener) expendable() (victim net.Conn) {
 	return victim
 }
 
-// note takes down what a connection does from now on: [http.Server.ConnState].
-func (l *listener) note(c net.Conn, state http.ConnState) {
+// Note takes down what a connection does from now on: [http.Server.ConnState].
+func (l *Listener) Note(c net.Conn, state http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, ok := l.conns[c]; !ok {

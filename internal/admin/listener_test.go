@@ -33,7 +33,7 @@ func TestAdminClosesTheLeastMissed(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range states {
-			l.note(c, s)
+			l.Note(c, s)
 		}
 		return c
 	}
@@ -43,8 +43,8 @@ func TestAdminClosesTheLeastMissed(t *testing.T) {
 	}
 	waiting1, idle1 := add(), add(http.StateActive, http.StateIdle)
 	waiting2, idle2 := add(), add(http.StateActive, http.StateIdle)
-	l.note(idle1, http.StateActive)
-	l.note(idle1, http.StateIdle) // It is the younger one now.
+	l.Note(idle1, http.StateActive)
+	l.Note(idle1, http.StateIdle) // It is the younger one now.
 	open := func(c net.Conn) bool { l.mu.Lock(); defer l.mu.Unlock(); _, ok := l.conns[c]; return ok }
 	for i, victim := range slices.Concat([]net.Conn{idle2, idle1, waiting1, waiting2}, active) {
 		if !open(victim) {
@@ -55,7 +55,7 @@ func TestAdminClosesTheLeastMissed(t *testing.T) {
 		if _, err := victim.Write([]byte{0}); open(victim) || !errors.Is(err, io.ErrClosedPipe) {
 			t.Fatalf("victim %d is still there: %v", i, err)
 		}
-		l.note(victim, http.StateClosed)
+		l.Note(victim, http.StateClosed)
 		if len(l.conns) != maxConns {
 			t.Fatalf("%d connections", len(l.conns))
 		}

@@ -53,9 +53,13 @@ func (h Names) andOwn() Names {
 	return h.and(own).and(first)
 }
 
-// allow reports whether a request may be for this host (RFC 9110, 7.2). An address can be
+// Called returns the names by which a port that listens on a host may be called: these, the host itself,
+// localhost and those of this machine.
+func (h Names) Called(host string) Names { return h.and(host).and("localhost").andOwn() }
+
+// Allow reports whether a request may be for this host (RFC 9110, 7.2). An address can be
 // no name that somebody else has made stand for ours, and who sends no Host is no browser.
-func (h Names) allow(host string) bool {
+func (h Names) Allow(host string) bool {
 	name := host
 	if before, _, err := net.SplitHostPort(host); err == nil {
 		name = before

@@ -25,6 +25,7 @@ const (
 	StreamInput                        // It has a stream of events, and sent something.
 	KeepAlive                          // It asks, and has asked for nothing for too long.
 	Pipelined                          // It asks, and sent too much behind a request that was not answered yet.
+	Operator                           // An operator has ended it. The code and the text may be his own, see [Shard.ByeWith].
 
 	reasons
 )
@@ -53,6 +54,7 @@ var reasonTable = [Reasons]struct {
 	StreamInput:      {"stream_input", protocol.CodePolicy, "a stream of events takes nothing"},
 	KeepAlive:        {"keep_alive", 0, ""},
 	Pipelined:        {"pipelined", 0, ""},
+	Operator:         {"operator", protocol.CodeOperator, "ended by an operator"},
 }
 
 // String is the reason as a metric label.

@@ -275,9 +275,20 @@ func (s *Shard) Closing(id ConnID) {
 
 // Bye appends our last word to an open conn. retryMS of 0 is no advice.
 func (s *Shard) Bye(id ConnID, r Reason, retryMS int, dst []byte) []byte {
+	return s.ByeWith(id, r.Code(), r.Text(), retryMS, dst)
+}
+
+// ByeWith is Bye with a code and a text of the caller's.
+func (s *Shard) ByeWith(id ConnID, code protocol.Code, text string, retryMS int, dst []byte) []byte {
 	f := s.conn(id).framing()
-	dst = f.end(protocol.AppendBye(f.begin(dst), r.Code(), r.Text(), retryMS), len(dst))
-	return f.close(dst, r.Code(), r.Text(), retryMS)
+	dst = f.end(protocol.AppendBye(f.begin(dst), code, text, retryMS), len(dst))
+	return f.close(dst, code, text, retryMS)
+}
+
+// Has reports whether a conn has a topic. One that asks has those of a request at a time.
+func (s *Shard) Has(id ConnID, topic []byte) bool {
+	_, _, i := s.Find(&s.conn(id).Cursor, topic)
+	return i >= 0
 }
 
 // Remove forgets a conn whose socket is closed.

@@ -221,6 +221,8 @@ func (l *loop) Evict(id fanout.ConnID, r fanout.Reason) {
 		l.endAsking(c, r)
 	case c.stage != talking && c.stage != streaming:
 		l.drop(c)
+	case r == fanout.Operator:
+		l.closeWith(c, c.cause, l.shard.ByeWith(id, l.bye.Code, l.bye.Reason, l.bye.Retry, l.out[:0]))
 	default:
 		l.closeWith(c, c.cause, l.shard.Bye(id, r, l.retryMS(r), l.out[:0]))
 	}

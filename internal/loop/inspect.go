@@ -25,7 +25,8 @@ type Identity struct {
 // ConnInfo is what the edge knows of a connection.
 type ConnInfo struct {
 	Identity
-	Loop int
+	Transport string // websocket, events, http; none while it is opened or closed.
+	Loop      int
 	fanout.ConnInfo
 }
 
@@ -86,7 +87,7 @@ func (s *Server) Inspect(ctx context.Context, n int, compare func(a, b *fanout.C
 		piece, next[l.index], more = l.shard.Infos(piece[:0], next[l.index], inspectMost)
 		slices.SortFunc(piece, func(a, b fanout.ConnInfo) int { return compare(&a, &b) })
 		for _, info := range piece[:min(n, len(piece))] {
-			first = append(first, ConnInfo{l.conn(info.ID).identity(), l.index, info})
+			first = append(first, ConnInfo{l.conn(info.ID).identity(), l.conn(info.ID).transport(), l.index, info})
 		}
 		slices.SortStableFunc(first, func(a, b ConnInfo) int { return compare(&a.ConnInfo, &b.ConnInfo) })
 		first = first[:min(n, len(first))]

@@ -53,6 +53,7 @@ type loop struct {
 	shutting shutting
 	asks     asks
 	granted  auth.Grant // To who is being answered.
+	bye      Bye        // What the conns are told that an operator ends just now.
 
 	published struct {
 		sync.Mutex // For stats, which other goroutines read.

@@ -28,4 +28,5 @@ const (
 	CodeMalformed    Code = 4502 // Too many malformed commands.
 	CodeCommandRate  Code = 4503 // Too many commands, and on after being told so.
 	CodeReplaced     Code = 4504 // A newer connection took its place.
+	CodeOperator     Code = 4505 // An operator has ended it, and named no other code.
 )

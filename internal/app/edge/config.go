@@ -16,6 +16,7 @@ import (
 	"tickedge/internal/admin"
 	"tickedge/internal/app"
 	"tickedge/internal/auth"
+	"tickedge/internal/backoffice"
 	"tickedge/internal/broker/memory"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/doctor"
@@ -57,6 +58,7 @@ type Config struct {
 	admin          string
 	adminNames     admin.Names
 	readyNeedsFeed bool
+	api            backoffice.Config // Without an address there is none.
 	check          bool
 
 	// Lists, see readLists.
@@ -98,6 +100,7 @@ func (c *Config) validate() error {
 	if samePort(c.loop.Listen, c.admin) {
 		errs.bad("-admin is %s and -listen is %s: want another port for one of them", c.admin, c.loop.Listen)
 	}
+	errs.add(c.validateAPI())
 	if c.loop.MaxConns < 0 {
 		errs.bad("-max-conns is %d, want 0 or more", c.loop.MaxConns)
 	}
@@ -129,6 +132,24 @@ func (c *Config) validate() error {
 	errs.add(c.validateSources())
 	errs.add(c.validateTokens())
 	errs.add(c.validateEffect())
+	return errors.Join(errs...)
+}
+
+// validateAPI looks at the flags of the back office.
+func (c *Config) validateAPI() error {
+	var errs problems
+	switch {
+	case c.api.Addr == "":
+		return nil
+	case !app.IsHostPort(c.api.Addr):
+		errs.bad("-api is %s, want host:port such as 127.0.0.1:8082, or nothing", flags.Quote(c.api.Addr))
+	case samePort(c.loop.Listen, c.api.Addr):
+		errs.bad("-api is %s and -listen is %s: want another port for one of them", c.api.Addr, c.loop.Listen)
+	case samePort(c.admin, c.api.Addr):
+		errs.bad("-api is %s and -admin is %s: want another port for one of them", c.api.Addr, c.admin)
+	default:
+		errs.add(flags.Named(c.api.Validate(), apiErrors...))
+	}
 	return errors.Join(errs...)
 }
 
@@ -340,6 +361,9 @@ func (c *Config) fileReserve() int {
 	}
 	if c.admin != "" {
 		n += admin.Files
+	}
+	if c.api.Addr != "" {
+		n += backoffice.Files + sources.Files() // It publishes with connections of its own.
 	}
 	if c.tokens.JWKSURL != "" {
 		n += jwksFiles

@@ -146,6 +146,11 @@ func (c *Config) operatorFlags(fs *flags.Set) {
 	fs.StringVar(&c.admin, "admin", "127.0.0.1:8081", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
 	fs.StringVar(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas: edge.example.com, *.svc.cluster.local. Addresses, localhost and this host's own name need not be in it")
 	fs.BoolVar(&c.readyNeedsFeed, "ready-needs-feed", false, "/readyz is 503 whenever the feed is down, not only until it has been up; set it where another edge may have newer values")
+	fs.StringVar(&c.api.Addr, "api", "", "`host:port` of the back office, such as 127.0.0.1:8082, where programs publish values and end connections; empty for none. It needs -api-key-file or -api-client-ca, and TLS if it is not loopback")
+	fs.StringVar(&c.api.KeyFile, "api-key-file", "", "`file` with the keys of those who may call the back office, a line name:key each, the key of 32 characters or more")
+	fs.StringVar(&c.api.TLSCert, "api-tls-cert", "", "`file` with the certificate of the back office, in PEM")
+	fs.StringVar(&c.api.TLSKey, "api-tls-key", "", "`file` with the key of -api-tls-cert")
+	fs.StringVar(&c.api.ClientCA, "api-client-ca", "", "`file` with the authorities, in PEM, whose certificates may call the back office")
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
 	fs.Common(&c.check)
@@ -192,7 +197,8 @@ func (c *Config) printSecrets(w io.Writer) {
 		}
 		fmt.Fprintf(w, "# password of a source: from %s\n", where)
 	}
-	for _, file := range []string{c.tokens.SecretFile, c.tokens.KeyFile, c.redis.TLS.CA, c.redis.TLS.Cert, c.redis.TLS.Key} {
+	for _, file := range []string{c.tokens.SecretFile, c.tokens.KeyFile, c.redis.TLS.CA, c.redis.TLS.Cert, c.redis.TLS.Key,
+		c.api.KeyFile, c.api.TLSCert, c.api.TLSKey, c.api.ClientCA} {
 		if file != "" {
 			fmt.Fprintf(w, "# read and found good: %s\n", file)
 		}

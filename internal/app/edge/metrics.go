@@ -44,6 +44,26 @@ var metricTable = []metric{
 		}
 	}},
 	{"admin_refused_total", "Requests to the admin port that were refused, by reason.", "reason", by(func(s *scrape) map[string]uint64 { return s.ops.Refused() })},
+	{"api_requests_total", "Requests to the back office, by route and status.", "route code", func(s *scrape, to sink) {
+		if s.api != nil {
+			for c, n := range s.api.Requests() {
+				to.put(float64(n), c.Route, strconv.Itoa(c.Code))
+			}
+		}
+	}},
+	{"api_values_total", "Values that were given to the back office and passed on, by what became of them.", "result", func(s *scrape, to sink) {
+		if s.outbox != nil {
+			q := s.outbox.Stats()
+			for label, n := range map[string]uint64{"taken": q.Taken, "outdated": q.Outdated, "superseded": q.Superseded, "invalid": q.Flawed, "refused": q.Refused} {
+				to.put(float64(n), label)
+			}
+		}
+	}},
+	{"api_values_waiting", "Topics of which a value waits for its broker.", "", func(s *scrape, to sink) {
+		if s.outbox != nil {
+			to.put(float64(s.outbox.Stats().Waiting))
+		}
+	}},
 	{"log_lines_dropped_total", "Lines that the log has lost, as it was not read as fast as they came, or as writing them has failed.", "", one(func(*scrape) uint64 { return app.LinesDropped() })},
 	{"panics_total", "Panics that cost a connection, a link to Redis, a request or an attempt, by the part of the edge. Each one is a bug.", "part", func(_ *scrape, to sink) {
 		for p := range panics.Parts {

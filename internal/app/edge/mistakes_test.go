@@ -56,6 +56,11 @@ var mistakesOf = map[string]mistake{
 	"jwt-topics-claim":   {"sub", "want another such as topics"},
 	"trust-proxy":        {"proxy", "want one such as 10.0.0.0/8"},
 	"admin":              {"9090", `is "9090", want host:port such as 127.0.0.1`},
+	"api":                {"8082", `is "8082", want host:port such as 127.0.0.1:8082`},
+	"api-key-file":       {"/no/such", "no such file"},
+	"api-tls-cert":       {"/no/such.pem", "want both"},
+	"api-tls-key":        {"/no/such.pem", "want both"},
+	"api-client-ca":      {"/no/such.pem", "need TLS"},
 	"admin-host":         {"http://edge", "want for example edge.example.com"},
 	"log-level":          {"loud", "want debug, info, warn or error"},
 	"log-format":         {"xml", "want text or json"},
@@ -67,6 +72,8 @@ var mistakesOf = map[string]mistake{
 // beside are the flags without which others have no effect.
 var beside = map[string][]string{
 	"conn-burst": {"-conn-rate=5"}, "conn-burst-per-ip": {"-conn-rate-per-ip=5"}, "jwt-jwks-refresh": {"-jwt-jwks-url=https://issuer.example"},
+	"api-key-file": {"-api=127.0.0.1:8082"}, "api-client-ca": {"-api=127.0.0.1:8082"},
+	"api-tls-cert": {"-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"}, "api-tls-key": {"-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"},
 	"redis-tls-ca": {"-redis=rediss://h"}, "redis-tls-cert": {"-redis=rediss://h"}, "redis-tls-key": {"-redis=rediss://h"},
 }
 

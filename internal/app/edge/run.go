@@ -11,6 +11,7 @@
 //	doctor.go     the sub-command doctor
 //	health.go     the sub-command healthcheck
 //	metrics.go    /metrics
+//	api.go        the back office
 //	debug.go      connections and evictions, for operators
 //	collector.go  how often garbage is collected
 //	page.go       the live board
@@ -35,6 +36,7 @@ import (
 	"tickedge/internal/admin"
 	"tickedge/internal/app"
 	"tickedge/internal/auth"
+	"tickedge/internal/backoffice"
 	"tickedge/internal/broker"
 	"tickedge/internal/broker/memory"
 	"tickedge/internal/broker/redis"
@@ -156,7 +158,9 @@ type edge struct {
 
 	ops       *admin.Port      // Nil without an admin port.
 	publisher broker.Publisher // Nil without -demo.
-	work      context.Context  // Of the goroutines that are waited for.
+	api       *backoffice.Port // Nil without -api, as is the outbox.
+	outbox    *feed.Outbox
+	work      context.Context // Of the goroutines that are waited for.
 	endWork   context.CancelFunc
 	working   sync.WaitGroup
 
@@ -177,13 +181,14 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	e := &edge{cfg: c, log: log}
 	e.work, e.endWork = context.WithCancel(context.Background())
 	defer e.close()
-	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.startFeed, e.startTokens, e.startServer} {
+	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startFeed, e.startTokens, e.startServer} {
 		if err := start(); err != nil {
 			log.Error("can't start", "error", err)
 			return app.Failed
 		}
 	}
 	e.keepReady(ctx)
+	e.serveAPI()
 	e.serveAdmin(ctx)
 	addr := e.server.Addr()
 	log.Info("listening", "addr", addr.String(), "clients", e.server.Families(), "loops", c.loop.Loops, "max_conns", c.loop.MaxConns, "interval", c.loop.Shard.Interval)
@@ -210,6 +215,9 @@ func (e *edge) failed(err error) (code int) {
 
 // close ends what was started, but for the server.
 func (e *edge) close() {
+	if e.api != nil {
+		e.api.Close() // Before the brokers are gone that it publishes to.
+	}
 	e.endWork()
 	e.working.Wait()
 	if e.publisher != nil {

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package edge
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"tickedge/internal/app"
+	"tickedge/internal/backoffice"
+	"tickedge/internal/broker"
+	"tickedge/internal/feed"
+	"tickedge/internal/loop"
+	"tickedge/internal/panics"
+	"tickedge/internal/protocol"
+)
+
+// outboxTopics is how many topics of each broker may wait while it is away: of 4 KiB each, 40 MB.
+const outboxTopics = 10_000
+
+// api names the settings of the back office in errors.
+var apiErrors = []string{
+	"api key file", "-api-key-file", "api TLS certificate", "-api-tls-cert and -api-tls-key", "api client authorities", "-api-client-ca",
+	"api address", "-api", "api has", "-api",
+}
+
+// listenAPI binds the back office. What it publishes goes where the feed reads.
+func (e *edge) listenAPI() (err error) {
+	if e.cfg.api.Addr == "" {
+		return nil
+	}
+	e.cfg.api.Names = e.cfg.adminNames
+	if e.api, err = backoffice.Listen(e.cfg.api, e.log); err != nil {
+		return app.ListenHint(err, "-api", e.cfg.api.Addr, "perhaps another edge: each needs a port of its own")
+	}
+	if e.outbox, err = feed.NewOutbox(e.work, e.cfg.feed(), e.log, outboxTopics); err == nil {
+		e.working.Go(func() { panics.Keep(e.work, panics.Feed, e.log, e.outbox.Run) })
+	}
+	return err
+}
+
+func (e *edge) serveAPI() {
+	if e.api == nil {
+		return
+	}
+	e.api.Serve(desk{e})
+	e.log.Info("back office open", "addr", e.api.Addr().String(), "tls", e.cfg.api.TLSCert != "")
+}
+
+// desk is what the back office does its work with.
+type desk struct{ *edge }
+
+// Publish implements [backoffice.Edge].
+func (d desk) Publish(t broker.Tick, done func(broker.Fate)) error { return d.outbox.Put(t, done) }
+
+func filterOf(f backoffice.Filter) loop.Filter {
+	return loop.Filter{Conn: f.Conn, User: f.User, Address: f.Address, Topic: f.Topic}
+}
+
+// Conns implements [backoffice.Edge].
+func (d desk) Conns(ctx context.Context, f backoffice.Filter, after string, n int) (all []backoffice.Conn, err error) {
+	ctx, cancel := context.WithTimeout(ctx, debugTimeout)
+	defer cancel()
+	found, err := d.server.Select(ctx, filterOf(f), after, n)
+	now := time.Now()
+	for _, c := range found {
+		all = append(all, backoffice.Conn{
+			ID: c.Conn, User: c.User, Address: c.Remote, State: c.State, Transport: c.Transport, Since: now.Add(-c.Age).Unix(),
+			Topics: c.Topics, Window: c.Window.Milliseconds(), Backlog: c.Backlog,
+		})
+	}
+	return all, err
+}
+
+// Disconnect implements [backoffice.Edge].
+func (d desk) Disconnect(ctx context.Context, f backoffice.Filter, bye backoffice.Bye) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, debugTimeout)
+	defer cancel()
+	return d.server.Disconnect(ctx, filterOf(f), loop.Bye{Code: protocol.Code(bye.Code), Reason: bye.Reason, Retry: bye.Retry})
+}
+
+// Topics implements [backoffice.Edge].
+func (d desk) Topics(prefix string, n int) (top []backoffice.Topic, all int) {
+	d.table.Subscribed(func(name string, subscribers int) {
+		if strings.HasPrefix(name, prefix) {
+			top = append(top, backoffice.Topic{Name: name, Subscribers: subscribers})
+		}
+	})
+	slices.SortFunc(top, func(a, b backoffice.Topic) int {
+		return cmp.Or(cmp.Compare(b.Subscribers, a.Subscribers), strings.Compare(a.Name, b.Name))
+	})
+	return top[:min(n, len(top))], len(top)
+}
