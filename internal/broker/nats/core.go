@@ -4,7 +4,6 @@ package nats
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -260,62 +259,6 @@ func (l *coreLink) values(ctx context.Context, part []*want) map[string]string {
 	return values
 }
 
-// collect asks, and takes answers until all values are known, or nobody answers any more. Of several values
-// of a topic that with the highest version counts.
-func (l *coreLink) collect(ctx context.Context, part []*want) (map[string]string, error) {
-	q := question{}
-	for _, w := range part {
-		q.Subjects = append(q.Subjects, w.subject)
-	}
-	body, _ := json.Marshal(q) // Strings.
-	inbox := natsgo.NewInbox()
-	sub, err := l.c.SubscribeSync(inbox)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = sub.Unsubscribe() }()
-	_ = sub.SetPendingLimits(newestMax, pendingBytes)
-	if err := l.c.PublishRequest(newestSubject, inbox, body); err != nil {
-		return nil, err
-	}
-	values := make(map[string]string, len(part))
-	for len(values) < len(part) {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err == nil && len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-			err = natsgo.ErrNoResponders
-		}
-		var r reply
-		if err == nil {
-			err = json.Unmarshal(m.Data, &r)
-		}
-		if err != nil {
-			if len(values) > 0 || errors.Is(ctx.Err(), context.DeadlineExceeded) && q.answered {
-				return values, nil
-			}
-			return nil, err
-		}
-		if !q.answered {
-			var cancel func()
-			ctx, cancel = context.WithTimeout(ctx, answerWait)
-			defer cancel()
-			q.answered = true
-		}
-		for _, v := range r.Values {
-			if held, has := values[v.Subject]; !has || newer(string(v.Value), held) {
-				values[v.Subject] = string(v.Value)
-			}
-		}
-	}
-	return values, nil
-}
-
-// newer reports whether a value has a higher version than another.
-func newer(value, than string) bool {
-	v, _ := broker.InspectVersion(value, broker.VersionMember)
-	w, _ := broker.InspectVersion(than, broker.VersionMember)
-	return v.Compare(w) > 0
-}
-
 // settle takes the newest values of topics. One without, that had ticks before, may have missed some: it is
 // stale until its next tick.
 func (l *coreLink) settle(part []*want, values map[string]string) {
@@ -332,14 +275,28 @@ func (l *coreLink) settle(part []*want, values map[string]string) {
 			s.wait(w, 1)
 		case has:
 			s.commit(w, value)
-		default:
+		case w.mark == 0 || w.ticked:
 			s.owner.Absent(w.topic)
-			if w.mark != 0 && !w.ticked {
-				s.owner.GoStale(w.topic, w.mark, broker.Unconfirmed)
-			}
 			s.finish(w)
+		default:
+			s.unconfirm(w)
 		}
 	}
+}
+
+// unconfirm notes that nobody has answered for the value of a topic that has had ticks: it is stale, and asked for
+// again until somebody does, or it ticks. Its publisher may come back later than we have.
+func (s *source) unconfirm(w *want) {
+	if !w.unconfirmed {
+		s.owner.Absent(w.topic)
+		s.owner.GoStale(w.topic, w.mark, broker.Unconfirmed)
+	}
+	w.unconfirmed, w.read, w.trial, w.refusals = true, true, false, 0
+	w.fails++
+	s.blame(w, broker.NoCause)
+	s.settle(w)
+	s.wait(w, w.fails)
+	s.look()
 }
 
 // denied takes that a subject is not permitted.

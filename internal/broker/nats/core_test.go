@@ -199,6 +199,18 @@ func TestCoreGap(t *testing.T) {
 		t.Errorf("it is up with %s", got)
 	}
 	f.stale("LOST", broker.Unconfirmed.Why())
+	// A publisher that comes back later than we have is asked all the same.
+	late, err := Config{URL: coreURL(s.Addr().String(), secret)}.Publisher(t.Context(), logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.(*publisher).responder.keep("LOST", []byte(`"late"`))
+	late.Publish(t.Context(), []broker.Tick{{Topic: "OTHER", Value: []byte("1")}})
+	f.until("its value", func() bool { return f.value("LOST") == `"late"` })
+	late.Close()
+	if at, _ := f.table.StaleFor(f.ids["LOST"]); at != 0 {
+		t.Error("it is stale with its value")
+	}
 	if at, _ := f.table.StaleFor(f.ids["KEPT"]); at != 0 {
 		t.Error("the one whose value was asked for is stale")
 	}

@@ -3,7 +3,11 @@
 package nats
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+
+	natsgo "github.com/nats-io/nats.go"
 
 	"tickedge/internal/broker"
 	"tickedge/internal/topics"
@@ -43,4 +47,60 @@ func parseQuestion(data []byte) (q question, ok bool) {
 
 func meta(owner broker.Owner, v topics.Version) topics.Meta {
 	return topics.Meta{At: owner.Now(), Version: v}
+}
+
+// collect asks, and takes answers until all values are known, or nobody answers any more. Of several values
+// of a topic that with the highest version counts.
+func (l *coreLink) collect(ctx context.Context, part []*want) (map[string]string, error) {
+	q := question{}
+	for _, w := range part {
+		q.Subjects = append(q.Subjects, w.subject)
+	}
+	body, _ := json.Marshal(q) // Strings.
+	inbox := natsgo.NewInbox()
+	sub, err := l.c.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	_ = sub.SetPendingLimits(newestMax, pendingBytes)
+	if err := l.c.PublishRequest(newestSubject, inbox, body); err != nil {
+		return nil, err
+	}
+	values := make(map[string]string, len(part))
+	for len(values) < len(part) {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err == nil && len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+			err = natsgo.ErrNoResponders
+		}
+		var r reply
+		if err == nil {
+			err = json.Unmarshal(m.Data, &r)
+		}
+		if err != nil {
+			if len(values) > 0 || errors.Is(ctx.Err(), context.DeadlineExceeded) && q.answered {
+				return values, nil
+			}
+			return nil, err
+		}
+		if !q.answered {
+			var cancel func()
+			ctx, cancel = context.WithTimeout(ctx, answerWait)
+			defer cancel()
+			q.answered = true
+		}
+		for _, v := range r.Values {
+			if held, has := values[v.Subject]; !has || newer(string(v.Value), held) {
+				values[v.Subject] = string(v.Value)
+			}
+		}
+	}
+	return values, nil
+}
+
+// newer reports whether a value has a higher version than another.
+func newer(value, than string) bool {
+	v, _ := broker.InspectVersion(value, broker.VersionMember)
+	w, _ := broker.InspectVersion(than, broker.VersionMember)
+	return v.Compare(w) > 0
 }

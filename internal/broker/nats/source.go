@@ -79,6 +79,7 @@ type want struct {
 	cause          broker.Cause // Why it is refused.
 	retryAt        time.Time
 	leader         bool // Its value is to be asked of the stream's leader.
+	unconfirmed    bool // Ticks may have been missed, and nobody has answered for its value. It is asked for again.
 	trial          bool // It was subscribed again after it was refused, and a word of that may be under way.
 	gone           bool // It is not wanted any more.
 	subscription   int  // One above the number of its subscription on the link; 0 is none.
@@ -200,18 +201,6 @@ func (s *source) settle(w *want) {
 	}
 }
 
-// blame notes why a topic is refused. It is true if it was not before.
-func (s *source) blame(w *want, c broker.Cause) (first bool) {
-	first = w.cause == broker.NoCause && c != broker.NoCause
-	if w.cause != broker.NoCause {
-		s.causes[w.cause]--
-	}
-	if w.cause = c; c != broker.NoCause {
-		s.causes[c]++
-	}
-	return first
-}
-
 // take returns wants to be asked for, up to limit, which are busy then, with their marks taken. The caller
 // holds s.mu.
 func (s *source) take(limit int) (taken []*want) {
@@ -229,6 +218,11 @@ func (s *source) take(limit int) (taken []*want) {
 			s.settle(w)
 			continue
 		}
+		if w.unconfirmed && mark != w.mark { // It has had a tick since, which is its newest value.
+			w.unconfirmed, w.state, w.fails = false, done, 0
+			s.dues--
+			continue
+		}
 		w.state, w.mark, w.ticked = busy, mark, false
 		taken = append(taken, w)
 	}
@@ -244,83 +238,11 @@ func (s *source) isBusy(w *want) bool { return s.wants[w.subject] == w && w.stat
 // finish ends the asking of a want that was served.
 func (s *source) finish(w *want) {
 	s.dues--
-	w.state, w.read, w.leader, w.trial, w.fails, w.refusals = done, true, false, false, 0, 0
+	w.state, w.read, w.leader, w.trial, w.unconfirmed, w.fails, w.refusals = done, true, false, false, false, 0, 0
 	s.blame(w, broker.NoCause)
 	s.settle(w)
 	s.owner.More()
 	s.look()
-}
-
-// deny has a want wait until it is asked for again, and makes its topic stale.
-// Where only its value is refused, a tick since the mark says more.
-func (s *source) deny(w *want, c broker.Cause, err string, all bool) {
-	s.refusals[c].Add(1)
-	w.refusals++
-	w.trial = false
-	s.wait(w, w.refusals)
-	first := s.blame(w, c)
-	s.settle(w)
-	if mark, held := s.owner.Mark(w.topic); held && (all || mark == w.mark) {
-		s.owner.GoStale(w.topic, mark, c)
-	}
-	if first && time.Since(s.told) > tellRefused {
-		s.told = time.Now()
-		s.log.Warn("nats feed: topics are refused", "cause", c.Label(), "error", err, "topic", w.topic, "hint", hint(errors.New(err)))
-	}
-	s.look()
-}
-
-// fail has a want asked for again in a while. Its clients hear of that if it lasts.
-func (s *source) fail(w *want, c broker.Cause, err string) {
-	s.counters[broker.FetchFailures].Add(1)
-	w.fails++
-	s.wait(w, w.fails)
-	if w.fails < failsMax || w.behind {
-		return
-	}
-	first := s.blame(w, c)
-	if first && w.mark == s.markOf(w) {
-		s.owner.GoStale(w.topic, w.mark, c)
-	}
-	if time.Since(s.told) > tellRefused {
-		s.told = time.Now()
-		s.log.Warn("nats feed: newest values not fetched", "error", err, "topic", w.topic, "hint", hint(errors.New(err)))
-	}
-}
-
-func (s *source) markOf(w *want) uint64 {
-	mark, _ := s.owner.Mark(w.topic)
-	return mark
-}
-
-func (s *source) wait(w *want, times int) {
-	if w.state == due || w.state == busy {
-		s.dues--
-		s.owner.More()
-	}
-	w.state = refused
-	w.retryAt = time.Now().Add(time.Second<<min(times-1, levels-1) - 100*time.Millisecond)
-	s.waiting[w] = struct{}{}
-}
-
-// retry has what was refused asked for again whose time has come. It is called each second.
-func (s *source) retry(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for w := range s.waiting {
-		if n == retriesMax {
-			break
-		}
-		if now.After(w.retryAt) {
-			n++
-			delete(s.waiting, w)
-			s.enqueue(w)
-		}
-	}
-	if n > 0 {
-		signal(s.wake)
-	}
 }
 
 // look tells the owner that values are current, if they are. The caller holds s.mu.
@@ -341,9 +263,10 @@ func (s *source) begin(l link, caught, anew bool) {
 	missed := false
 	for _, w := range s.wants {
 		if anew {
-			missed = missed || w.read
+			missed = missed || w.read || w.ticked
 			w.seq = 0
-			if w.state == done {
+			if w.state == done || w.unconfirmed {
+				w.unconfirmed = false
 				s.again(w)
 			}
 		}
