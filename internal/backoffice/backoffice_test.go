@@ -321,6 +321,9 @@ func TestCallers(t *testing.T) {
 	if !limited || d.log.Count(wrong) != 0 || d.log.Count(secret) != 0 || len(d.edge.got) != 0 {
 		t.Error("wrong keys have no limit, or are shown")
 	}
+	if res, _ := ask("Authorization", "Bearer "+strings.Repeat("k", 40)); res.StatusCode != 200 {
+		t.Errorf("behind wrong keys of the same address: %d", res.StatusCode)
+	}
 }
 
 func TestConfigsThatCanNotBe(t *testing.T) {

@@ -32,7 +32,8 @@ func (p *Port) find(secret string) (name string, ok bool) {
 // anybody is the prefix under which all wrong keys are counted together.
 const anybody = guard.Prefix(1)
 
-// caller returns who calls, or writes why he may not.
+// caller returns who calls, or writes why he may not. Keys come before the limit of wrong ones: who shares an address
+// with somebody that guesses is let in.
 func (p *Port) caller(w *answer, r *http.Request) (name string, ok bool) {
 	if site := r.Header.Get("Sec-Fetch-Site"); !p.names.Allow(r.Host) {
 		w.problem(http.StatusMisdirectedRequest, "the back office is not known by this name: use its address, or name it with -admin-host")
@@ -44,17 +45,17 @@ func (p *Port) caller(w *answer, r *http.Request) (name string, ok bool) {
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		return certName(r.TLS.PeerCertificates[0]), true
 	}
-	now, prefix := time.Now(), prefixOf(r.RemoteAddr)
-	if !p.wrong.Has(prefix, now) {
-		w.Header().Set("Retry-After", "1")
-		w.problem(http.StatusTooManyRequests, "too many wrong keys from this address")
-		return "", false
-	}
 	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") && len(r.Header["Authorization"]) == 1 {
 		if name, ok = p.find(strings.TrimSpace(secret)); ok {
 			return name, true
 		}
+	}
+	now, prefix := time.Now(), prefixOf(r.RemoteAddr)
+	if !p.wrong.Has(prefix, now) {
+		w.Header().Set("Retry-After", "1")
+		w.problem(http.StatusTooManyRequests, "too many wrong keys from this address")
+		return "", false
 	}
 	p.wrong.Spend(prefix, 1, now)
 	if !p.wrongAll.Take(anybody, now) {
