@@ -76,11 +76,15 @@ func (n *natsTarget) write(ctx context.Context, topics []int, values []string, _
 	return nil
 }
 
-func (n *natsTarget) stored(_ context.Context, topic int) (seq uint64, held bool, err error) {
+func (n *natsTarget) stored(ctx context.Context, topic int) (seq uint64, held bool, err error) {
 	if n.js == nil {
 		return 0, false, nil
 	}
 	msg, err := n.js.GetLastMsg(natsStream, natsPrefix+topicName(topic))
+	for err != nil && !errors.Is(err, natsgo.ErrMsgNotFound) && ctx.Err() == nil { // A leader may be about to be elected.
+		time.Sleep(50 * time.Millisecond)
+		msg, err = n.js.GetLastMsg(natsStream, natsPrefix+topicName(topic))
+	}
 	if err != nil {
 		return 0, true, err
 	}
@@ -327,6 +331,14 @@ func (m natsMode) subjectForbidden(t *testing.T) (*upstream, func(*faultRun)) {
 		s.reload(func(c *natsConfig) { c.denied = subjects })
 		r.forbidden(ofEitherEdge())
 		s.reload(func(c *natsConfig) { c.denied = nil })
+		if m.answered {
+			return
+		}
+		r.eventually("what is permitted again ticks", time.Now(), currentWithin+refusedTime, func() bool {
+			r.tick(ofEitherEdge())
+			time.Sleep(500 * time.Millisecond) // A window.
+			return r.current(ofEitherEdge())
+		})
 	}
 }
 

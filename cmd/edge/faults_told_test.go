@@ -13,13 +13,15 @@ import (
 	"time"
 )
 
-// forgotten demands that all clients are told that their quiet topics are stale, and has these tick.
+// forgotten demands that all clients are told of their quiet topics that these are stale, unless they are current, and has
+// them tick.
 func (r *faultRun) forgotten() {
 	r.t.Helper()
 	r.eventually("quiet topics are told as stale", time.Now(), currentWithin, func() bool {
 		return r.each(func(l *listener) bool {
 			for _, topic := range l.topics {
-				if _, shown := l.held[topic]; shown && slices.Contains(quiet(), topic) && !slices.ContainsFunc(l.stale, func(n staleNotice) bool { return n.topic == topic }) {
+				held, shown := l.held[topic]
+				if shown && held != r.publishers.seq[topic].Load() && slices.Contains(quiet(), topic) && !slices.ContainsFunc(l.stale, func(n staleNotice) bool { return n.topic == topic }) {
 					return false
 				}
 			}

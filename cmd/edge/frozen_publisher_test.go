@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"tickedge/internal/broker"
+	"tickedge/internal/broker/nats"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/broker/redis/redistest"
 )
@@ -31,8 +32,9 @@ func init() { roles[publisherEnv] = runPublisher }
 // before the first is written.
 type job struct {
 	Redis     redis.Config
-	First     int // The number of the first topic.
-	Seq       int // Of the first batch.
+	NATS      nats.Config // In place of Redis, if it has a URL.
+	First     int         // The number of the first topic.
+	Seq       int         // Of the first batch.
 	Batches   int
 	Versioned bool
 }
@@ -44,7 +46,12 @@ const burst = 50
 type published struct{ Seq, Taken int }
 
 // config is how the publisher reaches the broker.
-func (j job) config() broker.Config { return j.Redis }
+func (j job) config() broker.Config {
+	if j.NATS.URL != "" {
+		return j.NATS
+	}
+	return j.Redis
+}
 
 // runPublisher does the job of a publisher's process, and returns its exit code.
 func runPublisher(text string) (code int) {
@@ -157,6 +164,8 @@ var frozenRigs = []struct {
 }{
 	{"redis channels", func(t *testing.T) frozenRig { return frozenRedis(t, inChannels) }},
 	{"redis stream", func(t *testing.T) frozenRig { return frozenRedis(t, inStream) }},
+	{"nats jetstream", func(t *testing.T) frozenRig { return frozenNATS(t, natsJetStream) }},
+	{"nats jetstream of Debian", func(t *testing.T) frozenRig { return frozenNATS(t, natsDebian) }},
 	{"redis cluster", func(t *testing.T) frozenRig {
 		_, up, _ := cluster(t)
 		way := job{Redis: redis.Config{URL: up.url, Channel: "channel:prices:{{topic}}", Key: "price:{{topic}}"}}
@@ -174,6 +183,15 @@ func frozenRedis(t *testing.T, m redisMode) frozenRig {
 	slow := cfg
 	slow.URL = relay.url()
 	return frozenRig{up: m.at(t, s, s.URL()), job: job{Redis: slow}, relay: relay, way: job{Redis: cfg}}
+}
+
+func frozenNATS(t *testing.T, m natsMode) frozenRig {
+	s := startNATS(t, m.natsConfig)
+	relay := newRelay(t, s.addr)
+	at := func(addr string) job {
+		return job{NATS: nats.Config{URL: fmt.Sprintf("nats://%s:%s@%s%s", natsPublisher, natsSecret, addr, m.query())}}
+	}
+	return frozenRig{up: m.at(t, s, s.addr), job: at(relay.addr()), relay: relay, way: at(s.addr)}
 }
 
 // A publisher stops in the middle of a burst, with ticks in flight, in its sockets and in its memory.
