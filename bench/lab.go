@@ -224,8 +224,12 @@ func (s *session) ticks(rate float64) error {
 		return err
 	}
 	s.source = broker.URL
-	if rate > 0 {
+	switch {
+	case rate <= 0:
+	case broker.Kind == lab.Redis:
 		_, err = s.lab.Ticks(s.source, s.universe, rate)
+	default:
+		_, err = s.lab.Publisher(s.source, s.universe, rate)
 	}
 	return err
 }

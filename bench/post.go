@@ -45,7 +45,7 @@ func post(url string, conns, lines, universe int, rate float64, over <-chan stru
 			if rate > 0 {
 				p.every = time.Duration(float64(time.Second) * float64(conns*lines) / rate)
 			}
-			err := p.run(linesOf(i*lines, lines, universe), lines, over)
+			err := p.run(func() []byte { return linesOf(i*lines, lines, universe) }, lines, over)
 			p.client.CloseIdleConnections()
 			mu.Lock()
 			defer mu.Unlock()
@@ -72,12 +72,18 @@ type poster struct {
 	answer  bytes.Buffer
 }
 
-func (p *poster) run(body []byte, lines int, over <-chan struct{}) error {
+// run sends the same body again and again if it is to be fast, and else each time a new one, whose values
+// have the time.
+func (p *poster) run(make func() []byte, lines int, over <-chan struct{}) error {
+	body := make()
 	for due := time.Now(); ; due = due.Add(p.every) {
 		select {
 		case <-over:
 			return nil
 		case <-time.After(time.Until(due)):
+		}
+		if p.every > 0 {
+			body = make()
 		}
 		began := time.Now()
 		if err := p.once(body); err != nil {

@@ -65,6 +65,7 @@ type publishConfig struct {
 func runPublish(args []string, stdout, stderr io.Writer) int {
 	c, p := newLab("publish", 200, 8*time.Second, "-loops 1"), &publishConfig{}
 	f := newLabFlags(c)
+	setDefault(f, "universe", "4000") // Each client has topics of its own, so that no value makes way for a newer one.
 	f.StringVar(&p.sources, "source", lab.Memory+","+lab.Redis, "`list` of brokers out of "+strings.Join(allKinds, ","))
 	f.IntVar(&p.clients, "clients", 4, "conns that post, each again as soon as it is answered")
 	f.IntVar(&p.lines, "lines", 1000, "values in a request")
