@@ -119,7 +119,7 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Fatalf("code %d: %s", code, stderr)
 	}
-	for _, want := range []string{"-max-conns=1234\n", "-drain=3s\n", "-interval=250ms\n", "-redis=rediss://u:xxxxx@example.com:6380/3\n"} {
+	for _, want := range []string{"-max-conns=1234\n", "-drain=3s\n", "-interval=250ms\n", "-source=rediss://u:xxxxx@example.com:6380/3\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in:\n%s", want, out)
 		}
@@ -163,7 +163,7 @@ func TestCheckPrintsTheEffectiveConfiguration(t *testing.T) {
 	code, out, stderr = runEdge(t, []string{"EDGE_REDIS=x=redis://replaced"}, "-check", "-redis", "fx:*,crypto:*=redis://u:hunter2@a",
 		"-redis", "redis-sentinel://:hunter2@b:1,c:2/prices?sentinel_password=hunter2")
 	if code != 0 || strings.Contains(out+stderr, "hunter2") ||
-		!strings.Contains(out, "-redis=fx:*,crypto:*=redis://u:xxxxx@a\n-redis=redis-sentinel://:xxxxx@b:1,c:2/prices?sentinel_password=xxxxx\n") {
+		!strings.Contains(out, "-source=fx:*,crypto:*=redis://u:xxxxx@a\n-source=redis-sentinel://:xxxxx@b:1,c:2/prices?sentinel_password=xxxxx\n") {
 		t.Errorf("code %d, and the sources are not as they were given: %s\n%s", code, stderr, out)
 	}
 	// What -check prints can be given back, but for the comments.

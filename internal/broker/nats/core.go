@@ -223,22 +223,22 @@ func (l *coreLink) ask(ctx context.Context, part []*want) error {
 		return nil
 	}
 	defer func() { <-l.asking }()
-	values := l.values(ctx, part)
+	values, answered := l.values(ctx, part)
 	if err := l.flush(ctx); err != nil { // All that was published before the answer has been received behind it.
 		return err
 	}
-	l.settle(part, values)
+	l.settle(part, values, answered)
 	return nil
 }
 
 // answerWait is how long further publishers have to answer behind the first.
 const answerWait = 100 * time.Millisecond
 
-// values asks publishers for newest values, by subject. There are none if nobody answers.
-func (l *coreLink) values(ctx context.Context, part []*want) map[string]string {
+// values asks publishers for newest values, by subject, and reports whether any has answered.
+func (l *coreLink) values(ctx context.Context, part []*want) (values map[string]string, answered bool) {
 	now := time.Now()
 	if now.UnixNano() < l.unheard.Load() {
-		return nil
+		return nil, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.s.timeout)
 	defer cancel()
@@ -256,12 +256,12 @@ func (l *coreLink) values(ctx context.Context, part []*want) map[string]string {
 		}
 		l.unheard.Store(now.Add(beatEvery).UnixNano())
 	}
-	return values
+	return values, err == nil
 }
 
 // settle takes the newest values of topics. One without, that had ticks before, may have missed some: it is
-// stale until its next tick.
-func (l *coreLink) settle(part []*want, values map[string]string) {
+// stale until its next tick, or until its value comes.
+func (l *coreLink) settle(part []*want, values map[string]string, answered bool) {
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -275,7 +275,7 @@ func (l *coreLink) settle(part []*want, values map[string]string) {
 			s.wait(w, 1)
 		case has:
 			s.commit(w, value)
-		case w.mark == 0 || w.ticked:
+		case w.ticked, w.mark == 0 && answered:
 			s.owner.Absent(w.topic)
 			s.finish(w)
 		default:
@@ -284,12 +284,14 @@ func (l *coreLink) settle(part []*want, values map[string]string) {
 	}
 }
 
-// unconfirm notes that nobody has answered for the value of a topic that has had ticks: it is stale, and asked for
-// again until somebody does, or it ticks. Its publisher may come back later than we have.
+// unconfirm notes that nobody has answered for the value of a topic: if it has had ticks it is stale, and it is asked
+// for again until somebody answers, or it ticks. Its publisher may come back later than we have.
 func (s *source) unconfirm(w *want) {
 	if !w.unconfirmed {
 		s.owner.Absent(w.topic)
-		s.owner.GoStale(w.topic, w.mark, broker.Unconfirmed)
+		if w.mark != 0 {
+			s.owner.GoStale(w.topic, w.mark, broker.Unconfirmed)
+		}
 	}
 	w.unconfirmed, w.read, w.trial, w.refusals = true, true, false, 0
 	w.fails++
