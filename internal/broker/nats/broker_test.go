@@ -3,7 +3,6 @@
 package nats
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -231,19 +230,9 @@ func (g *gate) outage() (over func()) {
 	}
 }
 
-func newLogger(t testing.TB) *slog.Logger { l, _ := logtest.New(t); return l }
+var _ broker.Publisher = (*publisher)(nil)
 
-func newLog(t testing.TB) *logtest.Log {
-	_, log := logtest.New(t)
+func newLogger(t testing.TB) *slog.Logger {
+	log, _ := logtest.New(t)
 	return log
 }
-
-var _ broker.Publisher = (*publisher)(nil)
-var _ = context.Background
-var _ = newLog
-
-type nobody struct{ broker.Owner }
-
-func (*nobody) SetUp(bool) {}
-func (*nobody) Now() int64 { return 0 }
-func (*nobody) More()      {}

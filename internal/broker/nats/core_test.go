@@ -69,12 +69,6 @@ func (f *coreFeed) acquire(names ...string) {
 	}
 }
 
-func (f *coreFeed) release(name string) {
-	f.table.Release(f.ids[name], time.Time{})
-	f.table.Sweep(time.Now().Add(time.Hour))
-	delete(f.ids, name)
-}
-
 func (f *coreFeed) value(name string) string {
 	if row := f.table.Row(f.ids[name]); row != nil {
 		return string(row.Value())
