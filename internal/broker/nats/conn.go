@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -26,7 +27,9 @@ import (
 type conn struct {
 	*natsgo.Conn
 	tap    *tap
-	failed chan error // Has why the connection has to end, once.
+	failed chan error            // Has why the connection has to end, once.
+	first  atomic.Pointer[error] // The same, for whoever comes later.
+	ended  chan struct{}         // Closed when nothing more will be said of it.
 	lame   chan struct{}
 	denied func(subject string, publish bool) // A subject is not permitted.
 }
@@ -34,7 +37,8 @@ type conn struct {
 // dial connects to one of the servers, which are tried in random order, within the timeout each. The
 // connection ends with ctx.
 func (u *upstream) dial(ctx context.Context, name string, denied func(subject string, publish bool)) (*conn, error) {
-	c := &conn{failed: make(chan error, 1), lame: make(chan struct{}), denied: denied}
+	c := &conn{failed: make(chan error, 1), ended: make(chan struct{}), lame: make(chan struct{}), denied: denied}
+	ended := sync.OnceFunc(func() { close(c.ended) })
 	lame := sync.OnceFunc(func() { close(c.lame) })
 	secure, err := u.tlsConfig()
 	if err != nil {
@@ -46,7 +50,10 @@ func (u *upstream) dial(ctx context.Context, name string, denied func(subject st
 	o.CustomDialer, o.SkipHostLookup = &dialer{ctx, u.timeout, secure, u.secure, c}, true // Certificates have names.
 	o.AsyncErrorCB = func(_ *natsgo.Conn, sub *natsgo.Subscription, err error) { c.said(sub, err) }
 	o.DisconnectedErrCB = func(nc *natsgo.Conn, err error) { c.fail(lost(nc, err)) }
-	o.ClosedCB = func(nc *natsgo.Conn) { c.fail(lost(nc, nil)) }
+	o.ClosedCB = func(nc *natsgo.Conn) {
+		c.fail(lost(nc, nil))
+		ended()
+	}
 	o.LameDuckModeHandler = func(*natsgo.Conn) { lame() }
 	if err := u.credentials(&o); err != nil {
 		return nil, err
@@ -91,6 +98,7 @@ func lost(nc *natsgo.Conn, err error) error {
 }
 
 func (c *conn) fail(err error) {
+	c.first.CompareAndSwap(nil, &err)
 	select {
 	case c.failed <- err:
 	default:

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -182,8 +184,27 @@ func (c *conn) runAll(ctx context.Context, cancel context.CancelCauseFunc, runs 
 		})
 	}
 	wg.Wait()
-	return context.Cause(ctx)
+	return c.why(context.Cause(ctx))
 }
+
+// why is why a link has ended: where all that is known is that the connection was closed, the server may have said
+// why, in a line that nats.go reads just now.
+func (c *conn) why(err error) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, natsgo.ErrConnectionClosed) && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	select {
+	case <-c.ended:
+	case <-time.After(closeWait):
+	}
+	if said := c.first.Load(); said != nil {
+		return *said
+	}
+	return err
+}
+
+// closeWait is how long nats.go has to notice that a connection was closed.
+const closeWait = 200 * time.Millisecond
 
 // watch ends a link when the connection has failed, or its server asks for it.
 func (c *conn) watch(ctx context.Context) error {

@@ -14,7 +14,7 @@ import (
 func (s *source) deny(w *want, c broker.Cause, err string, all bool) {
 	s.refusals[c].Add(1)
 	w.refusals++
-	w.trial = false
+	w.trial, w.unconfirmed = false, false
 	s.wait(w, w.refusals)
 	first := s.blame(w, c)
 	s.settle(w)
