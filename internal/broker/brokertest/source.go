@@ -250,21 +250,22 @@ func badValues(t *testing.T, rig *Rig) {
 	w.acquire("A")
 	w.hears("A")
 	downs := w.witness.downs
-	for _, bad := range []string{`{"p":`, `no JSON`, "\"\xff\"", `"` + strings.Repeat("x", broker.ValueMax) + `"`} {
+	dropped := func() (n uint64) {
+		for _, of := range w.feed.Stats().Flaws {
+			n += of
+		}
+		return n
+	}
+	for i, bad := range []string{`{"p":`, `no JSON`, "\"\xff\"", `"` + strings.Repeat("x", broker.ValueMax) + `"`} {
 		if rig.Write == nil {
 			t.Skip("no other program can write to it")
 		}
 		rig.Write("A", bad)
+		// A broker may keep the newest value alone, which takes the place of one that was not read yet.
+		w.eventually("it is dropped", func() bool { return dropped() > uint64(i) })
 	}
 	w.write("A", numbered(2))
 	w.shows("A", numbered(2))
-	dropped := uint64(0)
-	for _, n := range w.feed.Stats().Flaws {
-		dropped += n
-	}
-	if dropped < 4 {
-		t.Errorf("%d values were dropped, want 4", dropped)
-	}
 	if w.witness.downs != downs {
 		t.Error("the source went down")
 	}
