@@ -196,6 +196,8 @@ func hint(err error) string {
 		return "give the edge more CPU, or read only what is wanted: mode=core without wildcard"
 	case has("maximum connections", "max_connections", "maximum account"):
 		return "raise max_connections of the server, or of its account"
+	case has("maximum subscriptions"):
+		return "raise max_subscriptions of the server, or of its account, or use one subscription for all topics: wildcard=true"
 	case has("stale connection"):
 		return "the server did not answer pings: it or the network was busy; raise -feed-timeout if that is usual"
 	case has("tls", "certificate", "x509", "first record does not look like"):

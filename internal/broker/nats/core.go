@@ -15,11 +15,14 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"tickedge/internal/broker"
+	"tickedge/internal/panics"
 )
 
 const (
 	// subscribeMax bounds the topics that are subscribed with one flush.
 	subscribeMax = 500
+	// askingMax bounds the questions that are open.
+	askingMax = 32
 )
 
 // coreLink is a link without a stream: each topic is a subscription, or one brings all. Nobody keeps
@@ -34,6 +37,7 @@ type coreLink struct {
 	unheard atomic.Int64  // Nobody answers questions until then, in Unix nanoseconds.
 	mute    chan struct{} // Closed when questions are not permitted.
 	silence func()        // Closes it.
+	asking  chan struct{} // Has an element for each question that is open.
 
 	subs []*want // By the number of their subscription, those that were ended included until the number is used again. Of source.mu.
 	free []int   // Numbers to be used again. Of source.mu.
@@ -41,7 +45,7 @@ type coreLink struct {
 }
 
 func newCoreLink(s *source, c *conn) *coreLink {
-	l := &coreLink{s: s, c: c, mute: make(chan struct{})}
+	l := &coreLink{s: s, c: c, mute: make(chan struct{}), asking: make(chan struct{}, askingMax)}
 	l.silence = sync.OnceFunc(func() { close(l.mute) })
 	return l
 }
@@ -98,7 +102,8 @@ func (l *coreLink) take(m *wireMessage) {
 	} else if m.sub < len(l.subs) {
 		w = l.subs[m.sub]
 	}
-	if w == nil || w.gone {
+	// A message may be on its way by a number that has another topic now.
+	if w == nil || w.gone || w.subject != string(m.subject) {
 		s.counters[broker.Unwanted].Add(1)
 		return
 	}
@@ -113,6 +118,8 @@ func (l *coreLink) take(m *wireMessage) {
 
 // work subscribes topics and asks for their newest values.
 func (l *coreLink) work(ctx context.Context) error {
+	var asked sync.WaitGroup
+	defer asked.Wait()
 	for {
 		s := l.s
 		s.mu.Lock()
@@ -132,7 +139,7 @@ func (l *coreLink) work(ctx context.Context) error {
 		if err := l.subscribe(ctx, taken); err != nil {
 			return err
 		}
-		l.newest(ctx, taken)
+		l.newest(ctx, taken, &asked)
 	}
 }
 
@@ -195,20 +202,34 @@ func (l *coreLink) begin(text []byte, w *want) []byte {
 }
 
 // newest asks for the newest values of topics that were just subscribed, and has the answers taken behind
-// all messages that were received before them.
-func (l *coreLink) newest(ctx context.Context, taken []*want) {
-	var wg sync.WaitGroup
+// all messages that were received before them. It does not wait for them: a publisher that is there and
+// does not answer holds nobody up.
+func (l *coreLink) newest(ctx context.Context, taken []*want, asked *sync.WaitGroup) {
 	for len(taken) > 0 {
 		part := taken[:min(len(taken), newestMax)]
 		taken = taken[len(part):]
-		wg.Go(func() {
-			values := l.values(ctx, part)
-			if l.flush(ctx) == nil { // All that was published before the answer has been received now.
-				l.settle(part, values)
+		asked.Go(func() {
+			err := panics.Try(panics.Feed, func() error { return l.ask(ctx, part) })
+			if err != nil && ctx.Err() == nil {
+				l.c.fail(err)
 			}
 		})
 	}
-	wg.Wait()
+}
+
+func (l *coreLink) ask(ctx context.Context, part []*want) error {
+	select {
+	case l.asking <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	defer func() { <-l.asking }()
+	values := l.values(ctx, part)
+	if err := l.flush(ctx); err != nil { // All that was published before the answer has been received behind it.
+		return err
+	}
+	l.settle(part, values)
+	return nil
 }
 
 // answerWait is how long further publishers have to answer behind the first.

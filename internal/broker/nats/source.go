@@ -122,13 +122,13 @@ func (s *source) Run(ctx context.Context) {
 		if errors.Is(err, errLame) {
 			d = 0
 		}
-		s.mu.Lock()
-		s.lastErr = err.Error()
-		s.mu.Unlock()
 		if !down {
 			down = true
 			s.log.Error("feed down", "address", s.shown, "error", err, "hint", hint(err), "retry_in", d.Round(time.Millisecond))
 		}
+		s.mu.Lock()
+		s.lastErr = err.Error() // Behind the log: who sees it finds it there.
+		s.mu.Unlock()
 		sleep(ctx, d)
 	}
 }
