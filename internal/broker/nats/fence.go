@@ -111,7 +111,7 @@ func (p *publisher) isOutdated(it *item) bool {
 		return false
 	}
 	it.tick.Fate = broker.Outdated
-	if h.ver == it.tick.Ver && it.sent {
+	if h.ver == it.tick.Ver && it.doubtful {
 		it.tick.Fate = broker.Taken
 	}
 	return true
@@ -153,7 +153,7 @@ func versionOf(value string) int64 {
 // send writes items, and leaves those that the stream has refused as it holds another message.
 func (p *publisher) send(ctx context.Context, items *[]*item) error {
 	all := *items
-	var again []*item
+	var again, left []*item
 	err := p.link.each(ctx, p.timeout, len(all), func(i int, to string) error {
 		it := all[i]
 		m := &natsgo.Msg{Subject: it.subject, Reply: to, Data: it.value}
@@ -180,7 +180,7 @@ func (p *publisher) send(ctx context.Context, items *[]*item) error {
 		case ack.Error != nil:
 			return ack.Error
 		default:
-			it.tick.Fate, it.sent = broker.Taken, true
+			it.tick.Fate, it.taken = broker.Taken, true
 			if it.tick.Ver > 0 {
 				p.known.set(it.subject, holds{ack.Seq, it.tick.Ver})
 			} else {
@@ -190,9 +190,16 @@ func (p *publisher) send(ctx context.Context, items *[]*item) error {
 		return nil
 	})
 	if err != nil {
-		for _, it := range all { // What was taken of them is not known.
+		for _, it := range all {
+			if it.taken {
+				continue
+			}
 			p.known.forget(it.subject)
+			it.doubtful = it.doubtful || it.sent // Whether it was taken is not known.
+			it.sent = false
+			left = append(left, it)
 		}
+		*items = left
 		return err
 	}
 	*items = again

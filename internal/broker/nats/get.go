@@ -172,6 +172,8 @@ func (s *source) found(w *want, f found, leader bool) {
 		w.leader = true // That server is behind.
 		s.again(w)
 		signal(s.wake)
+	case f.seq < floor && !f.absent && w.fails < failsMax: // A leader that is none any more; unless the newer one was deleted.
+		s.fail(w, broker.Down, "the stream's leader holds less than was heard")
 	case f.absent:
 		s.owner.Absent(w.topic)
 		s.finish(w)

@@ -27,6 +27,9 @@ var (
 const (
 	// pendingBytes bounds what nats.go has read for a subscription of its own and nobody has taken.
 	pendingBytes = 64 << 20
+	// overlap is how many sequences before the end of a stream its reading begins at first. So it is known
+	// which subjects had a message of late, of which a replica that is behind may not know.
+	overlap = 1 << 16
 )
 
 // streamInfo is what is asked of a stream.
@@ -58,6 +61,8 @@ type streamLink struct {
 	at       int64        // When something was read last. Of the reader.
 	over     bool         // The link has ended: what was read and not taken is not taken any more. Of source.mu.
 	alive    atomic.Int64 // When the consumer was heard last, in Unix milliseconds.
+	goal     uint64       // Where the stream ended when the link began.
+	idle     int          // Heartbeats since the last message. Of the receiver.
 	emptied  uint64       // How many messages the stream had when it was looked at last.
 }
 
@@ -76,7 +81,7 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 	if err := l.s.ask(ctx, l.c, "STREAM.INFO."+l.stream, nil, &info); err != nil {
 		return err
 	}
-	l.direct, l.emptied = info.Config.AllowDirect, info.State.Messages
+	l.direct, l.emptied, l.goal = info.Config.AllowDirect, info.State.Messages, info.State.Last
 	from, anew := l.s.locate(l.stream, info)
 	if err := l.getter.listen(); err != nil {
 		return err
@@ -98,10 +103,7 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 	}
 	defer l.leave()
 	up(l.c.ConnectedAddr(), "jetstream "+l.stream)
-	if pending == 0 {
-		l.s.arrive(info.State.Last)
-	}
-	l.s.begin(l, pending == 0, anew)
+	l.s.begin(l, pending == 0 && from >= info.State.Last, anew)
 	return l.c.runAll(ctx, cancel, l.getter.work, l.beat)
 }
 
@@ -113,7 +115,8 @@ func (s *source) locate(stream string, info streamInfo) (from uint64, anew bool)
 	if p.known && p.stream == stream && p.created == info.Created && p.last <= info.State.Last {
 		return p.last, false
 	}
-	*p = place{stream: stream, created: info.Created, last: info.State.Last, known: true, floors: newFloors()}
+	*p = place{stream: stream, created: info.Created, known: true, floors: newFloors()}
+	p.last = info.State.Last - min(info.State.Last, overlap)
 	return p.last, true
 }
 
@@ -122,13 +125,6 @@ func (s *source) reachedTo() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.place.last
-}
-
-// arrive notes that there is nothing up to a sequence that was not received.
-func (s *source) arrive(seq uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.place.last = max(s.place.last, seq)
 }
 
 // consume makes the consumer, which sends what there is from a sequence on, and returns how many messages
@@ -192,9 +188,9 @@ func (l *streamLink) receive(m *wireMessage) {
 		l.c.fail(errGap)
 		return
 	}
-	l.number = d.consumer
+	l.number, l.idle = d.consumer, 0
 	l.take(unsafe.String(unsafe.SliceData(m.subject), len(m.subject)), value, size, d)
-	l.probes.reached(d.stream, d.pending == 0)
+	l.probes.reached(d.stream, false)
 }
 
 // take takes a message of the stream, whose subject and value are parts of a buffer. The value is its
@@ -208,7 +204,7 @@ func (l *streamLink) take(subject, value string, size int64, d delivered) {
 	}
 	s.place.last = d.stream
 	s.place.floors.heard(subject, d.stream)
-	if d.pending == 0 && !s.caught {
+	if d.stream >= l.goal && !s.caught {
 		s.caught = true
 		defer s.look()
 	}
@@ -246,6 +242,10 @@ func (l *streamLink) control(h natsgo.Header, reply string) {
 	}
 	if last, ok := parseUint(h.Get("Nats-Last-Consumer")); ok && last != l.number {
 		l.c.fail(errGap)
+		return
+	}
+	// Two in a row, as the server of the consumer may be a bit behind the stream's leader.
+	if l.idle++; l.idle < 2 {
 		return
 	}
 	l.probes.reached(0, true) // It has nothing to send.
@@ -300,7 +300,7 @@ func (l *streamLink) examine(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	purged := info.State.Messages < l.emptied/2
+	purged := 2*info.State.Messages < l.emptied
 	if l.emptied = info.State.Messages; purged {
 		for _, w := range s.wants { // Which have a value still, and which have none any more.
 			if w.state == done {

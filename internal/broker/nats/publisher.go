@@ -51,7 +51,8 @@ type item struct {
 	tick    *broker.Tick
 	subject string
 	value   []byte
-	sent    bool // It may have been taken.
+	// It was sent and is not answered for; it was taken; it may have been taken by an attempt that failed.
+	sent, taken, doubtful bool
 }
 
 func (p *publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
