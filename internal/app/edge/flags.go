@@ -57,7 +57,7 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.Group("Feed")
 	c.sources = sources{list: []sourceFlag{defaultSource}}
 	fs.Var(&c.sources, "source", "`[patterns=]URL` of a broker, as often as there are several (or with blanks between): "+
-		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port (rediss for TLS); "+
+		"redis://user:password@host:port/db, unix://path, redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port (rediss for TLS); nats://user:password@host:port,host:port?subject={topic} (tls for TLS); "+
 		"memory inside of this process. URL|URL are two that have the same ticks, of which the newer version counts. "+
 		"Topics go to the first source with a pattern that matches, such as fx:*,crypto:*=URL, or to the last, which has none")
 	fs.Var(&c.olderSources, "redis", "`[patterns=]URL`: the older spelling of -source")
