@@ -221,6 +221,9 @@ func hint(err error) string {
 	case has("connection refused", "no such host", "no route", "no servers"):
 		return "start NATS, or correct -source"
 	}
+	if has("eof", "reset by peer", "broken pipe", "connection closed", "closed the connection", "use of closed") {
+		return "the server has closed the connection: it was stopped, or its log says why"
+	}
 	return "see the log of NATS"
 }
 
