@@ -212,8 +212,8 @@ func (m natsMode) cells() map[harm]fault {
 		}
 		cells[tooSlow] = fault{told: nothing, gaps: anyGaps, prepare: m.slowConsumer} // Flow control may keep it from being cut off.
 		cells[topicForbidden] = no(allAsWhole)
-		cells[streamEmptied] = fault{told: nothing, gaps: anyGaps, prepare: m.purged}
-		cells[streamAnew] = fault{told: nothing, gaps: anyGaps, moreTime: refusedTime, prepare: m.recreated}
+		cells[streamEmptied] = fault{told: nothing, emptied: true, gaps: anyGaps, prepare: m.purged}
+		cells[streamAnew] = fault{told: nothing, emptied: true, gaps: anyGaps, moreTime: refusedTime, prepare: m.recreated}
 	} else {
 		cells[restartedKept] = no("the server keeps no values")
 	}

@@ -167,6 +167,11 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 		return nil, err
 	}
 	_ = nc.SetDeadline(time.Time{})
+	if !of.stop() {
+		return nil, d.ctx.Err()
+	}
+	// A link that ends has a moment to take its leave.
+	of.stop = context.AfterFunc(d.ctx, func() { time.AfterFunc(leaveWait, func() { nc.Close() }) })
 	d.c.tap.timeout = d.timeout
 	return d.c.tap, nil
 }
@@ -181,6 +186,9 @@ func (b *bound) Close() error {
 	b.stop()
 	return b.Conn.Close()
 }
+
+// leaveWait is how long a connection lasts behind its link, if it is not closed before.
+const leaveWait = 300 * time.Millisecond
 
 // hint says what an operator can do about an error of a connection.
 func hint(err error) string {
