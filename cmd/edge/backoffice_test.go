@@ -65,7 +65,7 @@ func TestBackOfficePublishes(t *testing.T) {
 	e := start(t, append(withAPI(t), "-source", "memory")...)
 	c := e.dial("?topics=A,B")
 	c.next("hello")
-	redistest.Eventually(t, "both topics are held", func() bool { return e.metric("edge_feed_channels") == "2" })
+	redistest.Eventually(t, "both topics are held", func() bool { return e.metric("edge_feed_channels") == "3" })
 	code, answer := e.call("POST", "/publish", "application/json", `{"topic":"A","value":{"p":1},"ver":5}`)
 	if code != 200 || answer != `{"topic":"A","ver":5,"result":"taken"}`+"\n" {
 		t.Fatalf("%d %s", code, answer)
@@ -169,9 +169,7 @@ func TestBackOfficeEndsConnections(t *testing.T) {
 	}
 	ended("bob/2", 4505, "ended by an operator", 0)
 	redistest.Eventually(t, "bob alone is left", func() bool { return list("") == 1 && page.Conns[0].User == "bob" })
-	if n := e.metric(`edge_connections_closed_total{code="4505",reason="operator"}`); n != "2" {
-		t.Errorf("%s were counted", n)
-	}
+	redistest.Eventually(t, "both are counted", func() bool { return e.metric(`edge_connections_closed_total{code="4505",reason="operator"}`) == "2" })
 	if n := e.metric(`edge_api_requests_total{code="200",route="/users/{user}"}`); n != "1" {
 		t.Errorf("%s requests were counted", n)
 	}
@@ -187,5 +185,64 @@ func TestBackOfficeNeedsACaller(t *testing.T) {
 		if code != 2 || !strings.Contains(said, "-api") || strings.Contains(said, apiKey) {
 			t.Errorf("%v: %d %s", args, code, said)
 		}
+	}
+}
+
+// A user who is sent away at one edge is sent away at all that share its broker, and once.
+func TestBackOfficeEndsAUserEverywhere(t *testing.T) {
+	t.Setenv("EDGE_JWT_SECRET", tokenSecret)
+	redis := startRedis(t)
+	var edges [2]*edge
+	var clients [2]*client
+	dial := func(i int) {
+		t.Helper()
+		token := signed("HS256", fmt.Sprintf(`{"sub":"ann","exp":%d}`, time.Now().Add(time.Hour).Unix()), withSecret)
+		c, _, err := edges[i].try(arrival{token: token, query: "?topics=A,tickedge:control"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.next("hello")
+		if ack := c.next("ack"); len(ack.Rejected) != 1 || ack.Rejected[0].Code != 403 {
+			t.Errorf("%+v", ack)
+		}
+		clients[i] = c
+	}
+	for i := range edges {
+		edges[i] = start(t, append(withAPI(t), "-source", redis.URL(), "-origin", "*")...)
+		dial(i)
+		redistest.Eventually(t, "both topics are held", func() bool { return edges[i].metric("edge_feed_channels") == "2" })
+	}
+	code, answer := edges[0].call("DELETE", "/users/ann?code=4600&reason=closed", "", "")
+	if code != 200 || answer != `{"disconnected":1,"scope":"all edges"}`+"\n" {
+		t.Errorf("%d %s", code, answer)
+	}
+	for i, c := range clients {
+		m, err := c.read()
+		for err == nil && m.T != "bye" {
+			m, err = c.read()
+		}
+		if err != nil || m.Code != 4600 || m.Reason != "closed" {
+			t.Errorf("edge %d: %+v %v", i, m, err)
+		}
+		if _, err := c.read(); int(websocket.CloseStatus(err)) != 4600 {
+			t.Errorf("edge %d: %v", i, err)
+		}
+	}
+	redistest.Eventually(t, "the other edge says so", func() bool { return edges[1].metric(`edge_api_commands_total{result="done"}`) == "1" })
+	// The same value again, and an old command: who has come back stays.
+	dial(1)
+	value := redis.cli("GET", "price:tickedge:control")
+	redis.cli("PUBLISH", "channel:prices:tickedge:control", value)
+	redis.cli("PUBLISH", "channel:prices:tickedge:control",
+		fmt.Sprintf(`{"commands":[{"id":"0123456789abcdef","at":%d,"do":"disconnect","user":"ann","code":4600}],"ver":%d}`, time.Now().Add(-time.Minute).UnixMilli(), time.Now().UnixMicro()))
+	redistest.Eventually(t, "an old command is counted", func() bool { return edges[1].metric(`edge_api_commands_total{result="old"}`) == "1" })
+	if n := edges[1].metric(`edge_api_commands_total{result="done"}`); n != "1" {
+		t.Errorf("%s commands were done", n)
+	}
+	if code, answer := edges[1].call("GET", "/conns?user=ann", "", ""); code != 200 || !strings.Contains(answer, `"state":"open"`) {
+		t.Errorf("%d %s", code, answer)
+	}
+	if _, answer := edges[1].call("GET", "/topics", "", ""); strings.Contains(answer, "tickedge:") {
+		t.Errorf("%s", answer)
 	}
 }

@@ -46,6 +46,9 @@ type Edge interface {
 	Conns(ctx context.Context, f Filter, after string, n int) ([]Conn, error)
 	// Disconnect ends the connections that f lets through, and returns how many. The error is that of ctx.
 	Disconnect(ctx context.Context, f Filter, bye Bye) (int, error)
+	// TellDisconnect has the other edges of the broker end a user's connections. told is closed when the broker has that;
+	// if it has not within half a minute, it is given up.
+	TellDisconnect(user string, bye Bye) (told <-chan struct{}, err error)
 	// Topics returns at most n topics whose names begin with prefix, of which those with the most subscribers, and how many
 	// there are.
 	Topics(prefix string, n int) (top []Topic, all int)

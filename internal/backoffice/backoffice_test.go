@@ -33,6 +33,7 @@ type fake struct {
 	filter Filter
 	bye    Bye
 	conns  []Conn
+	told   []string // Users.
 }
 
 func (f *fake) Publish(t broker.Tick, done func(broker.Fate)) error {
@@ -70,6 +71,15 @@ func (f *fake) Disconnect(_ context.Context, filter Filter, bye Bye) (int, error
 		return 0, nil
 	}
 	return 2, nil
+}
+
+func (f *fake) TellDisconnect(user string, _ Bye) (<-chan struct{}, error) {
+	f.told = append(f.told, user)
+	told := make(chan struct{})
+	if !f.away {
+		close(told)
+	}
+	return told, nil
 }
 
 func (f *fake) Topics(string, int) ([]Topic, int) { return []Topic{{"A", 2}}, 1 }
@@ -266,7 +276,7 @@ func TestConnsUsersAndTopics(t *testing.T) {
 		{"DELETE", "/conns/00000000", 404, "no such"},
 		{"DELETE", "/users/a%2Fb?code=1000", 400, "4000 to 4499"},
 		{"DELETE", "/users/a%2Fb?reason=" + strings.Repeat("x", 101), 400, "100 bytes"},
-		{"DELETE", "/users/a%2Fb", 200, `"scope":"this edge"`},
+		{"DELETE", "/users/a%2Fb", 200, `"scope":"all edges"`},
 		{"GET", "/topics?prefix=A", 200, `{"topic":"A","subscribers":2}`},
 		{"GET", "/nothing", 404, "/publish"},
 		{"GET", "/publish", 405, "Allow"},

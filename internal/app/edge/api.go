@@ -16,6 +16,7 @@ import (
 	"tickedge/internal/loop"
 	"tickedge/internal/panics"
 	"tickedge/internal/protocol"
+	"tickedge/internal/topics"
 )
 
 // outboxTopics is how many topics of each broker may wait while it is away: of 4 KiB each, 40 MB.
@@ -46,8 +47,30 @@ func (e *edge) serveAPI() {
 	if e.api == nil {
 		return
 	}
+	e.working.Go(func() { panics.Keep(e.work, panics.Admin, e.log, e.control.listen) })
+	e.working.Go(func() { panics.Keep(e.work, panics.Admin, e.log, e.control.speak) })
 	e.api.Serve(desk{e})
 	e.log.Info("back office open", "addr", e.api.Addr().String(), "tls", e.cfg.api.TLSCert != "")
+}
+
+// listenControl has the control topic held, and heard, for as long as the edge runs.
+func (e *edge) listenControl(now time.Time) error {
+	if e.api == nil {
+		return nil
+	}
+	e.control = newControl(e.log, now)
+	e.control.publish, e.control.do = e.outbox.Put, e.obey
+	e.feed.Listen(controlTopic, e.control.hear)
+	_, err := e.table.AcquireKnown([]byte(controlTopic), 0)
+	return err
+}
+
+// obey does what another edge was asked.
+func (e *edge) obey(ctx context.Context, c *command) {
+	_, err := desk{e}.Disconnect(ctx, backoffice.Filter{User: c.User}, backoffice.Bye{Code: c.Code, Reason: c.Reason, Retry: c.Retry})
+	if err != nil {
+		e.log.Warn("what another edge told was not done, or not all", "do", c.Do, "id", c.ID, "user", c.User, "error", err)
+	}
 }
 
 // desk is what the back office does its work with.
@@ -82,10 +105,15 @@ func (d desk) Disconnect(ctx context.Context, f backoffice.Filter, bye backoffic
 	return d.server.Disconnect(ctx, filterOf(f), loop.Bye{Code: protocol.Code(bye.Code), Reason: bye.Reason, Retry: bye.Retry})
 }
 
+// TellDisconnect implements [backoffice.Edge].
+func (d desk) TellDisconnect(user string, bye backoffice.Bye) (told <-chan struct{}, err error) {
+	return d.control.tell(command{Do: doDisconnect, User: user, Code: bye.Code, Reason: bye.Reason, Retry: bye.Retry}, time.Now())
+}
+
 // Topics implements [backoffice.Edge].
 func (d desk) Topics(prefix string, n int) (top []backoffice.Topic, all int) {
 	d.table.Subscribed(func(name string, subscribers int) {
-		if strings.HasPrefix(name, prefix) {
+		if strings.HasPrefix(name, prefix) && !strings.HasPrefix(name, topics.Reserved) {
 			top = append(top, backoffice.Topic{Name: name, Subscribers: subscribers})
 		}
 	})
