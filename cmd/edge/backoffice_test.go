@@ -188,8 +188,8 @@ func TestBackOfficeNeedsACaller(t *testing.T) {
 	}
 }
 
-// A user who is sent away at one edge is sent away at all that share its broker, and once.
-func TestBackOfficeEndsAUserEverywhere(t *testing.T) {
+// A user who is told something or sent away at one edge is at all that share its broker, and once.
+func TestBackOfficeReachesAUserEverywhere(t *testing.T) {
 	t.Setenv("EDGE_JWT_SECRET", tokenSecret)
 	redis := startRedis(t)
 	var edges [2]*edge
@@ -212,7 +212,32 @@ func TestBackOfficeEndsAUserEverywhere(t *testing.T) {
 		dial(i)
 		redistest.Eventually(t, "both topics are held", func() bool { return edges[i].metric("edge_feed_channels") == "2" })
 	}
-	code, answer := edges[0].call("DELETE", "/users/ann?code=4600&reason=closed", "", "")
+	code, answer := edges[0].call("POST", "/announce", "application/json", `{"text":"To \"ann\"","to":{"user":"ann"}}`)
+	if code != 200 || answer != `{"scope":"all edges","sent":1,"skipped":0}`+"\n" {
+		t.Errorf("%d %s", code, answer)
+	}
+	if _, answer = edges[1].call("POST", "/announce", "application/json", `{"text":"To all"}`); !strings.Contains(answer, `"sent":1`) {
+		t.Errorf("%s", answer)
+	}
+	if code, answer = edges[1].call("POST", "/announce", "application/json", `{"text":"To nobody","to":{"user":"bob"}}`); code != 200 || !strings.Contains(answer, `"sent":0`) {
+		t.Errorf("%d %s", code, answer)
+	}
+	for i, c := range clients {
+		texts := map[string]bool{}
+		for len(texts) < 2 {
+			m, err := c.read()
+			if err != nil {
+				t.Fatalf("edge %d: %v; has %v", i, err, texts)
+			}
+			if m.T == "announcement" {
+				texts[m.Text] = true
+			}
+		}
+		if !texts[`To "ann"`] || !texts["To all"] {
+			t.Errorf("edge %d: %v", i, texts)
+		}
+	}
+	code, answer = edges[0].call("DELETE", "/users/ann?code=4600&reason=closed", "", "")
 	if code != 200 || answer != `{"disconnected":1,"scope":"all edges"}`+"\n" {
 		t.Errorf("%d %s", code, answer)
 	}
@@ -228,7 +253,7 @@ func TestBackOfficeEndsAUserEverywhere(t *testing.T) {
 			t.Errorf("edge %d: %v", i, err)
 		}
 	}
-	redistest.Eventually(t, "the other edge says so", func() bool { return edges[1].metric(`edge_api_commands_total{result="done"}`) == "1" })
+	redistest.Eventually(t, "the other edge says so", func() bool { return edges[1].metric(`edge_api_commands_total{result="done"}`) == "2" })
 	// The same value again, and an old command: who has come back stays.
 	dial(1)
 	value := redis.cli("GET", "price:tickedge:control")
@@ -236,7 +261,7 @@ func TestBackOfficeEndsAUserEverywhere(t *testing.T) {
 	redis.cli("PUBLISH", "channel:prices:tickedge:control",
 		fmt.Sprintf(`{"commands":[{"id":"0123456789abcdef","at":%d,"do":"disconnect","user":"ann","code":4600}],"ver":%d}`, time.Now().Add(-time.Minute).UnixMilli(), time.Now().UnixMicro()))
 	redistest.Eventually(t, "an old command is counted", func() bool { return edges[1].metric(`edge_api_commands_total{result="old"}`) == "1" })
-	if n := edges[1].metric(`edge_api_commands_total{result="done"}`); n != "1" {
+	if n := edges[1].metric(`edge_api_commands_total{result="done"}`); n != "2" {
 		t.Errorf("%s commands were done", n)
 	}
 	if code, answer := edges[1].call("GET", "/conns?user=ann", "", ""); code != 200 || !strings.Contains(answer, `"state":"open"`) {

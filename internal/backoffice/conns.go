@@ -18,7 +18,7 @@ const (
 	listDefault, listMost = 100, 1000
 	// scopeHere and scopeAll are how far a call reaches.
 	scopeHere, scopeAll = "this edge", "all edges"
-	userMax             = 256
+	UserMax             = 256
 )
 
 // Filter says which connections are meant. An empty field lets all through.
@@ -111,7 +111,7 @@ func (p *Port) listConns(a *answer, r *http.Request) {
 			return
 		}
 	}
-	if len(f.User) > userMax || f.Topic != "" && !topics.ValidName(f.Topic) || q.Get("cursor") != "" && !connID.MatchString(q.Get("cursor")) {
+	if len(f.User) > UserMax || f.Topic != "" && !topics.ValidName(f.Topic) || q.Get("cursor") != "" && !connID.MatchString(q.Get("cursor")) {
 		a.problem(http.StatusBadRequest, "want user up to 256 bytes, topic as a name of a topic, and cursor as next of the page before")
 		return
 	}
@@ -172,7 +172,7 @@ func (p *Port) endConn(a *answer, r *http.Request) {
 
 func (p *Port) endUser(a *answer, r *http.Request) {
 	user := r.PathValue("user")
-	if user == "" || len(user) > userMax || !utf8.ValidString(user) {
+	if user == "" || len(user) > UserMax || !utf8.ValidString(user) {
 		a.problem(http.StatusNotFound, "want the sub of a token, up to 256 bytes")
 		return
 	}

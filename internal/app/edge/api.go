@@ -67,7 +67,13 @@ func (e *edge) listenControl(now time.Time) error {
 
 // obey does what another edge was asked.
 func (e *edge) obey(ctx context.Context, c *command) {
-	_, err := desk{e}.Disconnect(ctx, backoffice.Filter{User: c.User}, backoffice.Bye{Code: c.Code, Reason: c.Reason, Retry: c.Retry})
+	d, f := desk{e}, backoffice.Filter{User: c.User}
+	var err error
+	if c.Do == doAnnounce {
+		_, _, err = d.Announce(ctx, f, c.Text)
+	} else {
+		_, err = d.Disconnect(ctx, f, backoffice.Bye{Code: c.Code, Reason: c.Reason, Retry: c.Retry})
+	}
 	if err != nil {
 		e.log.Warn("what another edge told was not done, or not all", "do", c.Do, "id", c.ID, "user", c.User, "error", err)
 	}
@@ -108,6 +114,18 @@ func (d desk) Disconnect(ctx context.Context, f backoffice.Filter, bye backoffic
 // TellDisconnect implements [backoffice.Edge].
 func (d desk) TellDisconnect(user string, bye backoffice.Bye) (told <-chan struct{}, err error) {
 	return d.control.tell(command{Do: doDisconnect, User: user, Code: bye.Code, Reason: bye.Reason, Retry: bye.Retry}, time.Now())
+}
+
+// Announce implements [backoffice.Edge].
+func (d desk) Announce(ctx context.Context, f backoffice.Filter, text string) (sent, skipped int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, debugTimeout)
+	defer cancel()
+	return d.server.Announce(ctx, filterOf(f), text)
+}
+
+// TellAnnounce implements [backoffice.Edge].
+func (d desk) TellAnnounce(user, text string) (told <-chan struct{}, err error) {
+	return d.control.tell(command{Do: doAnnounce, User: user, Text: text}, time.Now())
 }
 
 // Topics implements [backoffice.Edge].

@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"tickedge/internal/backoffice"
 	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
@@ -39,7 +40,10 @@ const (
 )
 
 // What commands do.
-const doDisconnect = "disconnect"
+const (
+	doDisconnect = "disconnect"
+	doAnnounce   = "announce" // To a user, or to all.
+)
 
 // command is what all edges of a broker are to do.
 type command struct {
@@ -50,14 +54,20 @@ type command struct {
 	Code   int    `json:"code,omitzero"`
 	Reason string `json:"reason,omitzero"`
 	Retry  int    `json:"retry_ms,omitzero"`
+	Text   string `json:"text,omitzero"`
 }
 
 var commandID = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
 // valid reports whether a command may be done, whoever has written it.
 func (c *command) valid() bool {
-	return commandID.MatchString(c.ID) && c.Do == doDisconnect && c.User != "" && len(c.User) <= 256 && utf8.ValidString(c.User) &&
-		c.Code >= 4000 && c.Code <= 4999 && len(c.Reason) <= 100 && utf8.ValidString(c.Reason) && c.Retry >= 0 && c.Retry <= 3_600_000
+	if !commandID.MatchString(c.ID) || len(c.User) > backoffice.UserMax || !utf8.ValidString(c.User) {
+		return false
+	}
+	if c.Do == doAnnounce {
+		return backoffice.ValidText(c.Text)
+	}
+	return c.Do == doDisconnect && c.User != "" && c.Code >= 4000 && c.Code <= 4999 && len(c.Reason) <= 100 && utf8.ValidString(c.Reason) && c.Retry >= 0 && c.Retry <= 3_600_000
 }
 
 // fresh reports whether a command is not too old, nor of a clock that is ahead.

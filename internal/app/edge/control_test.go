@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"tickedge/internal/backoffice"
 	"tickedge/internal/broker"
 	"tickedge/internal/logtest"
 )
@@ -212,4 +213,25 @@ func TestCommandsWaitForTheBroker(t *testing.T) {
 			t.Error("as many wait as may, and one more is taken")
 		}
 	})
+}
+
+// The longest command there is fits in a value: one that never did would never be told.
+func TestTheLongestCommandFits(t *testing.T) {
+	log, _ := logtest.New(t)
+	c := newControl(log, time.Now())
+	user := strings.Repeat("\x01", backoffice.UserMax)
+	for _, cmd := range []command{
+		{Do: doAnnounce, User: user, Text: strings.Repeat("\n", backoffice.TextMax)}, {Do: doAnnounce, Text: strings.Repeat("\"", backoffice.TextMax)},
+		{Do: doDisconnect, User: user, Code: 4505, Reason: strings.Repeat("\x01", 100), Retry: 3_600_000},
+	} {
+		now := time.Now()
+		if _, err := c.tell(cmd, now); err != nil {
+			t.Fatal(err)
+		}
+		value, has, _, _ := c.next(now)
+		if len(has) != 1 || len(value) > broker.ValueMax || !has[0].valid() {
+			t.Errorf("%d in a value of %d bytes", len(has), len(value))
+		}
+		c.pending = nil
+	}
 }
