@@ -235,3 +235,42 @@ func TestTheLongestCommandFits(t *testing.T) {
 		c.pending = nil
 	}
 }
+
+// A value has what waits to be told, and behind it what other edges and this one have told in the last 30 s. Its version is
+// above all that were heard.
+func TestAValueHasWhatMayBeMissed(t *testing.T) {
+	log, _ := logtest.New(t)
+	now := time.Now()
+	c := newControl(log, now.Add(-time.Hour))
+	ahead := now.Add(time.Hour).UnixMicro()
+	c.take(fmt.Sprintf(`{"commands":[{"id":"0123456789abcdef","at":%d,"do":"announce","text":"other"}],"ver":%d}`, now.UnixMilli(), ahead), now)
+	next := func(text string, at time.Time) (texts []string) {
+		t.Helper()
+		if _, err := c.tell(command{Do: doAnnounce, Text: text}, at); err != nil {
+			t.Fatal(err)
+		}
+		value, has, ver, _ := c.next(at)
+		var v controlValue
+		if err := json.Unmarshal(value, &v); err != nil || v.Ver != ver || ver <= ahead {
+			t.Fatalf("%s: %v", value, err)
+		}
+		for _, cmd := range v.Commands {
+			texts = append(texts, cmd.Text)
+		}
+		c.took(has, ver)
+		return texts
+	}
+	for _, step := range []struct {
+		text  string
+		after time.Duration
+		want  []string
+	}{
+		{"1", 0, []string{"1", "other"}},
+		{"2", 20 * time.Second, []string{"2", "other", "1"}},
+		{"3", 31 * time.Second, []string{"3", "2"}},
+	} {
+		if got := next(step.text, now.Add(step.after)); !slices.Equal(got, step.want) {
+			t.Errorf("after %v: %q, want %q", step.after, got, step.want)
+		}
+	}
+}
