@@ -271,3 +271,18 @@ func TestBackOfficeReachesAUserEverywhere(t *testing.T) {
 		t.Errorf("%s", answer)
 	}
 }
+
+// A broker that does not let the edge write what edges tell each other takes values all the same.
+func TestBackOfficeMayNotTellEdges(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	redis.cli("ACL", "SETUSER", "some", "on", ">word", "%RW~price:A", "&*", "+@all")
+	e := start(t, append(withAPI(t), "-source", strings.Replace(redis.URL(), "redis://", "redis://some:word@", 1))...)
+	redistest.Eventually(t, "the feed is up", func() bool { return e.stderr.Count("feed up") > 0 })
+	if code, answer := e.call("DELETE", "/users/ann", "", ""); code != 202 || answer != `{"disconnected":0,"scope":"this edge"}`+"\n" {
+		t.Errorf("%d %s", code, answer)
+	}
+	if code, answer := e.call("POST", "/publish", "application/json", `{"topic":"A","value":{"p":1},"ver":5}`); code != 200 || !strings.Contains(answer, "taken") {
+		t.Errorf("%d %s", code, answer)
+	}
+}

@@ -58,10 +58,16 @@ func (e *edge) listenControl(now time.Time) error {
 	if e.api == nil {
 		return nil
 	}
+	// A broker that refuses this one topic holds up what is published with it: not values.
+	outbox, err := feed.NewOutbox(e.work, e.cfg.feed().Of(controlTopic), e.log, 1)
+	if err != nil {
+		return err
+	}
+	e.working.Go(func() { panics.Keep(e.work, panics.Feed, e.log, outbox.Run) })
 	e.control = newControl(e.log, now)
-	e.control.publish, e.control.do = e.outbox.Put, e.obey
+	e.control.publish, e.control.do = outbox.Put, e.obey
 	e.feed.Listen(controlTopic, e.control.hear)
-	_, err := e.table.AcquireKnown([]byte(controlTopic), 0)
+	_, err = e.table.AcquireKnown([]byte(controlTopic), 0)
 	return err
 }
 
