@@ -65,7 +65,7 @@ func TestBackOfficePublishes(t *testing.T) {
 	e := start(t, append(withAPI(t), "-source", "memory")...)
 	c := e.dial("?topics=A,B")
 	c.next("hello")
-	redistest.Eventually(t, "both topics are held", func() bool { return e.metric("edge_feed_channels") == "2" })
+	redistest.Eventually(t, "both topics are held", func() bool { return e.metric("edge_feed_channels") == "3" })
 	code, answer := e.call("POST", "/publish", "application/json", `{"topic":"A","value":{"p":1},"ver":5}`)
 	if code != 200 || answer != `{"topic":"A","ver":5,"result":"taken"}`+"\n" {
 		t.Fatalf("%d %s", code, answer)
@@ -185,5 +185,104 @@ func TestBackOfficeNeedsACaller(t *testing.T) {
 		if code != 2 || !strings.Contains(said, "-api") || strings.Contains(said, apiKey) {
 			t.Errorf("%v: %d %s", args, code, said)
 		}
+	}
+}
+
+// A user who is told something or sent away at one edge is at all that share its broker, and once.
+func TestBackOfficeReachesAUserEverywhere(t *testing.T) {
+	t.Setenv("EDGE_JWT_SECRET", tokenSecret)
+	redis := startRedis(t)
+	var edges [2]*edge
+	var clients [2]*client
+	dial := func(i int) {
+		t.Helper()
+		token := signed("HS256", fmt.Sprintf(`{"sub":"ann","exp":%d}`, time.Now().Add(time.Hour).Unix()), withSecret)
+		c, _, err := edges[i].try(arrival{token: token, query: "?topics=A,tickedge:control"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.next("hello")
+		if ack := c.next("ack"); len(ack.Rejected) != 1 || ack.Rejected[0].Code != 403 {
+			t.Errorf("%+v", ack)
+		}
+		clients[i] = c
+	}
+	for i := range edges {
+		edges[i] = start(t, append(withAPI(t), "-source", redis.URL(), "-origin", "*")...)
+		dial(i)
+		redistest.Eventually(t, "both topics are held", func() bool { return edges[i].metric("edge_feed_channels") == "2" })
+	}
+	code, answer := edges[0].call("POST", "/announce", "application/json", `{"text":"To \"ann\"","to":{"user":"ann"}}`)
+	if code != 200 || answer != `{"scope":"all edges","sent":1,"skipped":0}`+"\n" {
+		t.Errorf("%d %s", code, answer)
+	}
+	if _, answer = edges[1].call("POST", "/announce", "application/json", `{"text":"To all"}`); !strings.Contains(answer, `"sent":1`) {
+		t.Errorf("%s", answer)
+	}
+	if code, answer = edges[1].call("POST", "/announce", "application/json", `{"text":"To nobody","to":{"user":"bob"}}`); code != 200 || !strings.Contains(answer, `"sent":0`) {
+		t.Errorf("%d %s", code, answer)
+	}
+	for i, c := range clients {
+		texts := map[string]bool{}
+		for len(texts) < 2 {
+			m, err := c.read()
+			if err != nil {
+				t.Fatalf("edge %d: %v; has %v", i, err, texts)
+			}
+			if m.T == "announcement" {
+				texts[m.Text] = true
+			}
+		}
+		if !texts[`To "ann"`] || !texts["To all"] {
+			t.Errorf("edge %d: %v", i, texts)
+		}
+	}
+	code, answer = edges[0].call("DELETE", "/users/ann?code=4600&reason=closed", "", "")
+	if code != 200 || answer != `{"disconnected":1,"scope":"all edges"}`+"\n" {
+		t.Errorf("%d %s", code, answer)
+	}
+	for i, c := range clients {
+		m, err := c.read()
+		for err == nil && m.T != "bye" {
+			m, err = c.read()
+		}
+		if err != nil || m.Code != 4600 || m.Reason != "closed" {
+			t.Errorf("edge %d: %+v %v", i, m, err)
+		}
+		if _, err := c.read(); int(websocket.CloseStatus(err)) != 4600 {
+			t.Errorf("edge %d: %v", i, err)
+		}
+	}
+	redistest.Eventually(t, "the other edge says so", func() bool { return edges[1].metric(`edge_api_commands_total{result="done"}`) == "2" })
+	// The same value again, and an old command: who has come back stays.
+	dial(1)
+	value := redis.cli("GET", "price:tickedge:control")
+	redis.cli("PUBLISH", "channel:prices:tickedge:control", value)
+	redis.cli("PUBLISH", "channel:prices:tickedge:control",
+		fmt.Sprintf(`{"commands":[{"id":"0123456789abcdef","at":%d,"do":"disconnect","user":"ann","code":4600}],"ver":%d}`, time.Now().Add(-time.Minute).UnixMilli(), time.Now().UnixMicro()))
+	redistest.Eventually(t, "an old command is counted", func() bool { return edges[1].metric(`edge_api_commands_total{result="old"}`) == "1" })
+	if n := edges[1].metric(`edge_api_commands_total{result="done"}`); n != "2" {
+		t.Errorf("%s commands were done", n)
+	}
+	if code, answer := edges[1].call("GET", "/conns?user=ann", "", ""); code != 200 || !strings.Contains(answer, `"state":"open"`) {
+		t.Errorf("%d %s", code, answer)
+	}
+	if _, answer := edges[1].call("GET", "/topics", "", ""); strings.Contains(answer, "tickedge:") {
+		t.Errorf("%s", answer)
+	}
+}
+
+// A broker that does not let the edge write what edges tell each other takes values all the same.
+func TestBackOfficeMayNotTellEdges(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	redis.cli("ACL", "SETUSER", "some", "on", ">word", "%RW~price:A", "&*", "+@all")
+	e := start(t, append(withAPI(t), "-source", strings.Replace(redis.URL(), "redis://", "redis://some:word@", 1))...)
+	redistest.Eventually(t, "the feed is up", func() bool { return e.stderr.Count("feed up") > 0 })
+	if code, answer := e.call("DELETE", "/users/ann", "", ""); code != 202 || answer != `{"disconnected":0,"scope":"this edge"}`+"\n" {
+		t.Errorf("%d %s", code, answer)
+	}
+	if code, answer := e.call("POST", "/publish", "application/json", `{"topic":"A","value":{"p":1},"ver":5}`); code != 200 || !strings.Contains(answer, "taken") {
+		t.Errorf("%d %s", code, answer)
 	}
 }

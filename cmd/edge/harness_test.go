@@ -221,6 +221,7 @@ type message struct {
 	Code     int
 	Reason   string
 	RetryMS  int `json:"retry_ms"`
+	Text     string
 	State    string
 	Since    int64
 	Rejected []struct {

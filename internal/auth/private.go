@@ -97,8 +97,10 @@ func appendPrivateName(dst []byte, prefix, sub string) []byte {
 	return dst
 }
 
+var reserved = []byte(topics.Reserved)
+
 // Grant is what a client may have. It is what every door of the edge asks: commands, queries, streams and
-// requests. The zero Grant is all names.
+// requests. The zero Grant is all names but those of the edges ([topics.Reserved]), which nobody has.
 type Grant struct {
 	Topics  *Patterns // What its token's claim allows; nil is all names that are not private.
 	User    string    // The sub of its token; empty for none.
@@ -109,6 +111,9 @@ type Grant struct {
 // the claim, or as the user's own: no pattern does it, nor that there is no claim. It allocates nothing but for a user whose
 // name is a hash.
 func (g *Grant) Allows(topic []byte) bool {
+	if bytes.HasPrefix(topic, reserved) {
+		return false
+	}
 	if g.Private.Has(topic) {
 		return g.Names(topic)
 	}

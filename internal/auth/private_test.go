@@ -113,8 +113,11 @@ func TestGrant(t *testing.T) {
 			}
 		})
 	}
-	if g := (&Grant{}); !g.Allows([]byte("alerts:42")) {
-		t.Error("the zero grant is not all names")
+	if g := (&Grant{}); !g.Allows([]byte("alerts:42")) || g.Allows([]byte("tickedge:control")) || !g.Allows([]byte("tickedge")) {
+		t.Error("the zero grant is not all names but those of the edges")
+	}
+	if g := (&Grant{Topics: claimOf(t, p, "*", "tickedge:control")}); g.Allows([]byte("tickedge:control")) {
+		t.Error("a claim allows a name of the edges")
 	}
 }
 

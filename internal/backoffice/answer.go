@@ -68,6 +68,7 @@ func (p *Port) routes() []route {
 		{"/conns/{id}", methods{"GET": p.showConn, "DELETE": p.endConn}},
 		{"/users/{user}", methods{"DELETE": p.endUser}},
 		{"/topics", methods{"GET": p.listTopics}},
+		{"/announce", methods{"POST": p.announce}},
 	}
 }
 
@@ -91,7 +92,7 @@ func (p *Port) handler() http.Handler {
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		p.serve(w, r, "other", func(a *answer) {
-			a.problem(http.StatusNotFound, "there is /publish, /conns, /conns/ID, /users/SUB and /topics")
+			a.problem(http.StatusNotFound, "there is /publish, /conns, /conns/ID, /users/SUB, /topics and /announce")
 		})
 	})
 	return mux

@@ -10,6 +10,7 @@
 //	publish.go     POST /publish
 //	stream.go      POST /publish with a stream of lines
 //	conns.go       connections, users and topics
+//	announce.go    POST /announce
 package backoffice
 
 import (
@@ -46,6 +47,14 @@ type Edge interface {
 	Conns(ctx context.Context, f Filter, after string, n int) ([]Conn, error)
 	// Disconnect ends the connections that f lets through, and returns how many. The error is that of ctx.
 	Disconnect(ctx context.Context, f Filter, bye Bye) (int, error)
+	// TellDisconnect has the other edges of the broker end a user's connections. told is closed when the broker has that;
+	// if it has not within half a minute, it is given up.
+	TellDisconnect(user string, bye Bye) (told <-chan struct{}, err error)
+	// Announce writes a text to the connections that f lets through, and returns how many have it, and how many were passed
+	// over as they are behind. The error is that of ctx.
+	Announce(ctx context.Context, f Filter, text string) (sent, skipped int, err error)
+	// TellAnnounce is TellDisconnect for a text to a user, or to all if that is empty.
+	TellAnnounce(user, text string) (told <-chan struct{}, err error)
 	// Topics returns at most n topics whose names begin with prefix, of which those with the most subscribers, and how many
 	// there are.
 	Topics(prefix string, n int) (top []Topic, all int)
@@ -66,6 +75,7 @@ type Port struct {
 
 	wrong    *guard.PrefixLimit // Wrong keys of an address.
 	wrongAll *guard.PrefixLimit // Those of all.
+	texts    *guard.PrefixLimit // Announcements.
 
 	mu     sync.Mutex
 	counts map[Count]uint64
@@ -83,6 +93,7 @@ type Count struct {
 var (
 	wrongRate    = guard.Rate{PerSecond: 1, Burst: 10}
 	wrongRateAll = guard.Rate{PerSecond: 10, Burst: 100}
+	textRate     = guard.Rate{PerSecond: 10, Burst: 10} // Announcements.
 )
 
 // Listen binds the port. It answers nobody before [Port.Serve].
@@ -99,6 +110,7 @@ func Listen(c Config, log *slog.Logger) (*Port, error) {
 		listener: ln, secure: secure, keys: keys, log: log, names: c.Names.Called(host), wait: waitTime,
 		slots: make(chan struct{}, requestsMost), counts: make(map[Count]uint64),
 		wrong: guard.NewPrefixLimit(wrongRate, time.Now()), wrongAll: guard.NewPrefixLimit(wrongRateAll, time.Now()),
+		texts: guard.NewPrefixLimit(textRate, time.Now()),
 	}
 	p.ending, p.end = context.WithCancel(context.Background())
 	return p, nil

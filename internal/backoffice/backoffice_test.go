@@ -12,12 +12,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"tickedge/internal/broker"
+	"tickedge/internal/guard"
 	"tickedge/internal/logtest"
 )
 
@@ -33,6 +35,8 @@ type fake struct {
 	filter Filter
 	bye    Bye
 	conns  []Conn
+	told   []string // Users.
+	text   string
 }
 
 func (f *fake) Publish(t broker.Tick, done func(broker.Fate)) error {
@@ -70,6 +74,26 @@ func (f *fake) Disconnect(_ context.Context, filter Filter, bye Bye) (int, error
 		return 0, nil
 	}
 	return 2, nil
+}
+
+func (f *fake) TellDisconnect(user string, _ Bye) (<-chan struct{}, error) {
+	f.told = append(f.told, user)
+	told := make(chan struct{})
+	if !f.away {
+		close(told)
+	}
+	return told, nil
+}
+
+func (f *fake) Announce(_ context.Context, filter Filter, text string) (sent, skipped int, err error) {
+	if f.filter, f.text = filter, text; filter.Conn == "00000000" {
+		return 0, 0, nil
+	}
+	return 3, 1, nil
+}
+
+func (f *fake) TellAnnounce(user, text string) (<-chan struct{}, error) {
+	return f.TellDisconnect(user+"/"+text, Bye{})
 }
 
 func (f *fake) Topics(string, int) ([]Topic, int) { return []Topic{{"A", 2}}, 1 }
@@ -246,6 +270,62 @@ func TestPublishLinesAsTheyCome(t *testing.T) {
 	}
 }
 
+// An announcement is of bounded length and rate, to all, to a user at all edges, or to a connection of this one.
+func TestAnnounce(t *testing.T) {
+	d := serve(t)
+	long := strings.Repeat("é", TextMax/2)
+	for _, c := range []struct {
+		body string
+		code int
+		has  string
+	}{
+		{`{"text":""}`, 422, "1 to 1024"},
+		{`{}`, 422, "1 to 1024"},
+		{`{"text":"` + long + `x"}`, 422, "1 to 1024"},
+		{`{"text":"a\u0000"}`, 422, "control"},
+		{`{"text":"a\u0085"}`, 422, "control"},
+		{"{\"text\":\"\xff\"}", 422, "one JSON object"},
+		{`{"text":"a","too":1}`, 422, "one JSON object"},
+		{`{"text":"a","to":{}}`, 422, "either user or conn"},
+		{`{"text":"a","to":{"user":"u","conn":"00000001"}}`, 422, "either user or conn"},
+		{`{"text":"a","to":{"user":""}}`, 422, "sub of a token"},
+		{`{"text":"a","to":{"conn":"x"}}`, 422, "8 hex digits"},
+		{`{"text":"` + strings.Repeat("x", lineMax) + `"}`, 413, "8192"},
+		{`{"text":"` + long + `"}`, 200, `{"scope":"all edges","sent":3,"skipped":1}`},
+		{`{"text":"a\n\tb","to":{"user":"u"}}`, 200, `"scope":"all edges"`},
+		{`{"text":"c","to":{"conn":"00000001"}}`, 200, `"scope":"this edge"`},
+		{`{"text":"d","to":{"conn":"00000000"}}`, 404, "no such"},
+		{`{"text":"e","to":null}`, 200, `"scope":"all edges"`},
+	} {
+		if res, body := d.do("POST", "/announce", "application/json", c.body); res.StatusCode != c.code || !strings.Contains(body, c.has) {
+			t.Errorf("%.60s: %d %s, want %d %s", c.body, res.StatusCode, body, c.code, c.has)
+		}
+	}
+	if want := []string{"/" + long, "u/a\n\tb", "/e"}; !slices.Equal(d.edge.told, want) {
+		t.Errorf("told %q, want %q", d.edge.told, want)
+	}
+	d.texts = guard.NewPrefixLimit(guard.Rate{PerSecond: 1, Burst: 5}, time.Now())
+	res, _ := d.do("POST", "/announce", "application/json", `{"text":"f"}`)
+	for n := 0; res.StatusCode == 200 && n < 10_000; n++ { // 7 come within a second, sooner or later.
+		res, _ = d.do("POST", "/announce", "application/json", `{"text":"f"}`)
+	}
+	if res.StatusCode != 429 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("%d for too many", res.StatusCode)
+	}
+	if res, _ := d.do("POST", "/announce", "text/plain", "a"); res.StatusCode != 415 {
+		t.Errorf("%d for a text", res.StatusCode)
+	}
+}
+
+// While the broker is away only this edge has done it, and the answer says so.
+func TestOtherEdgesAreNotTold(t *testing.T) {
+	d := serve(t)
+	d.edge.away, d.wait = true, time.Millisecond
+	if res, body := d.do("DELETE", "/users/u", "", ""); res.StatusCode != 202 || !strings.Contains(body, `"disconnected":2,"scope":"this edge"`) {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
+
 func TestConnsUsersAndTopics(t *testing.T) {
 	d := serve(t)
 	d.edge.conns = []Conn{{ID: "00000001"}, {ID: "00000002", User: "u"}, {ID: "00000003"}}
@@ -266,7 +346,7 @@ func TestConnsUsersAndTopics(t *testing.T) {
 		{"DELETE", "/conns/00000000", 404, "no such"},
 		{"DELETE", "/users/a%2Fb?code=1000", 400, "4000 to 4499"},
 		{"DELETE", "/users/a%2Fb?reason=" + strings.Repeat("x", 101), 400, "100 bytes"},
-		{"DELETE", "/users/a%2Fb", 200, `"scope":"this edge"`},
+		{"DELETE", "/users/a%2Fb", 200, `"scope":"all edges"`},
 		{"GET", "/topics?prefix=A", 200, `{"topic":"A","subscribers":2}`},
 		{"GET", "/nothing", 404, "/publish"},
 		{"GET", "/publish", 405, "Allow"},

@@ -3,6 +3,7 @@
 package backoffice
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -15,9 +16,9 @@ import (
 
 const (
 	listDefault, listMost = 100, 1000
-	// scopeHere is how far a call reaches.
-	scopeHere = "this edge"
-	userMax   = 256
+	// scopeHere and scopeAll are how far a call reaches.
+	scopeHere, scopeAll = "this edge", "all edges"
+	UserMax             = 256
 )
 
 // Filter says which connections are meant. An empty field lets all through.
@@ -110,7 +111,7 @@ func (p *Port) listConns(a *answer, r *http.Request) {
 			return
 		}
 	}
-	if len(f.User) > userMax || f.Topic != "" && !topics.ValidName(f.Topic) || q.Get("cursor") != "" && !connID.MatchString(q.Get("cursor")) {
+	if len(f.User) > UserMax || f.Topic != "" && !topics.ValidName(f.Topic) || q.Get("cursor") != "" && !connID.MatchString(q.Get("cursor")) {
 		a.problem(http.StatusBadRequest, "want user up to 256 bytes, topic as a name of a topic, and cursor as next of the page before")
 		return
 	}
@@ -171,7 +172,7 @@ func (p *Port) endConn(a *answer, r *http.Request) {
 
 func (p *Port) endUser(a *answer, r *http.Request) {
 	user := r.PathValue("user")
-	if user == "" || len(user) > userMax || !utf8.ValidString(user) {
+	if user == "" || len(user) > UserMax || !utf8.ValidString(user) {
 		a.problem(http.StatusNotFound, "want the sub of a token, up to 256 bytes")
 		return
 	}
@@ -212,9 +213,34 @@ func (p *Port) endAll(a *answer, r *http.Request, f Filter) {
 		p.busy(a)
 	case n == 0 && f.Conn != "":
 		a.problem(http.StatusNotFound, "this edge has no such connection")
-	default:
+	case f.Conn != "":
 		a.json(http.StatusOK, map[string]any{"disconnected": n, "scope": scopeHere})
+	default:
+		told, err := p.edge.TellDisconnect(f.User, bye)
+		p.answerTold(a, r, map[string]any{"disconnected": n}, told, err)
 	}
+}
+
+// answerTold answers how far a call has reached, after a while: all edges when the broker has it.
+func (p *Port) answerTold(a *answer, r *http.Request, body map[string]any, told <-chan struct{}, err error) {
+	code := http.StatusOK
+	if body["scope"] = scopeAll; err != nil || !p.await(r.Context(), told) {
+		code, body["scope"] = http.StatusAccepted, scopeHere
+	}
+	a.note("scope", body["scope"])
+	a.json(code, body)
+}
+
+func (p *Port) await(ctx context.Context, told <-chan struct{}) bool {
+	timer := time.NewTimer(p.wait)
+	defer timer.Stop()
+	select {
+	case <-told:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 func (p *Port) listTopics(a *answer, r *http.Request) {

@@ -54,9 +54,6 @@ var (
 	errReserved = errors.New("topics that begin with tickedge: are those of the edges")
 )
 
-// Reserved is what the names of topics begin with that nobody else publishes.
-const Reserved = "tickedge:"
-
 // parse makes a tick of a line.
 func (p *Port) parse(line []byte, o *order, now time.Time) (t broker.Tick, err error) {
 	*o = order{Value: o.Value[:0]}
@@ -71,7 +68,7 @@ func (p *Port) parse(line []byte, o *order, now time.Time) (t broker.Tick, err e
 	}
 	t = broker.Tick{Topic: o.Topic, Value: o.Value}
 	switch {
-	case strings.HasPrefix(o.Topic, Reserved):
+	case strings.HasPrefix(o.Topic, topics.Reserved):
 		return t, errReserved
 	}
 	if o.Ver != nil {

@@ -21,7 +21,7 @@ import (
 // Server are the kinds of messages of the edge, by their files. pong-word is the word in quotes.
 var Server = []string{
 	"hello", "ack", "error", "topics", "snapshot", "update", "resume", "interval", "feed", "stale",
-	"unsubscribed", "heartbeat", "pong", "bye", "pong-word",
+	"unsubscribed", "heartbeat", "pong", "announcement", "bye", "pong-word",
 }
 
 // Commands are the kinds of messages of clients.

@@ -188,7 +188,8 @@ func TestWrongMessages(t *testing.T) {
 		{`{"t":"feed","state":"so-so","since":1}`, false},
 		{`{"t":"stale","ts":1,"code":403,"topics":["A"]}`, false},
 		{`{"t":"stale","ts":1,"topics":[]}`, false},
-		{`{"t":"bye","code":3999,"reason":"x"}`, true},
+		{`{"t":"bye","code":1013,"reason":"x"}`, true},
+		{`{"t":"announcement","text":""}`, false},
 		{`{"t":"error","code":200,"reason":"x"}`, false},
 	}
 	for _, tt := range tests {

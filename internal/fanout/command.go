@@ -3,6 +3,7 @@
 package fanout
 
 import (
+	"bytes"
 	"time"
 
 	"tickedge/internal/guard"
@@ -293,8 +294,13 @@ func (c *conn) tellError(e *protocol.CommandError, dst []byte) []byte {
 	return c.framing().end(protocol.AppendError(c.framing().begin(dst), e), len(dst))
 }
 
+var reserved = []byte(topics.Reserved)
+
 // forbid says nothing of whether there is such a topic.
 func (r *Rights) forbid(name []byte) protocol.Rejected {
+	if bytes.HasPrefix(name, reserved) {
+		return reject(name, protocol.ErrForbidden, "names that begin with "+topics.Reserved+" are those of the edges")
+	}
 	if r.Private != nil && r.Private.Has(name) {
 		return reject(name, protocol.ErrForbidden, "this name is private: it takes a token of its user, or one that has the whole name")
 	}

@@ -79,8 +79,8 @@ func TestScenarios(t *testing.T) {
 			}
 		}
 	}
-	// A loop says bye, and tokens are not the same twice. Some cases alone (-run) need not see all else.
-	want := slices.DeleteFunc(slices.Clone(contracttest.Server), func(kind string) bool { return kind == "bye" || kind == "resume" })
+	// A loop says bye and what is announced, and tokens are not the same twice. Some cases alone (-run) need not see all else.
+	want := slices.DeleteFunc(slices.Clone(contracttest.Server), func(kind string) bool { return kind == "bye" || kind == "announcement" || kind == "resume" })
 	if missing := seen.Missing(want); cases == ran && len(missing) > 0 {
 		t.Errorf("no scenario has %q", missing)
 	}

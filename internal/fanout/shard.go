@@ -273,6 +273,19 @@ func (s *Shard) Closing(id ConnID) {
 	s.place(id, c, s.now+s.times.close)
 }
 
+// Announce appends a text of an operator to an open conn.
+func (s *Shard) Announce(id ConnID, text string, dst []byte) []byte {
+	c, f, start := s.conn(id), s.conn(id).framing(), len(dst)
+	if c.state != open {
+		panic("fanout: Announce to a conn that is not open")
+	}
+	c.sent = s.now
+	s.stats.Count[Announcements]++
+	dst = f.end(protocol.AppendAnnouncement(f.begin(dst), text), start)
+	s.wrote(id, c, len(dst)-start)
+	return dst
+}
+
 // Bye appends our last word to an open conn. retryMS of 0 is no advice.
 func (s *Shard) Bye(id ConnID, r Reason, retryMS int, dst []byte) []byte {
 	return s.ByeWith(id, r.Code(), r.Text(), retryMS, dst)

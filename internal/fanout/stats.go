@@ -13,6 +13,7 @@ const (
 	FeedsTold                // Messages that a feed is up or down.
 	StaleTold                // Messages that topics are stale.
 	Withdrawn                // Messages that topics were taken away.
+	Announcements            // Texts of operators.
 	Pings                    //
 	Tokens                   // Tokens to resume with.
 	Resumed                  // Subscribes with a token that was taken,
@@ -47,6 +48,7 @@ var Metrics = [Counters]Metric{
 	FeedsTold:        {"frames_sent_total", "", "kind", "feed"},
 	StaleTold:        {"frames_sent_total", "", "kind", "stale"},
 	Withdrawn:        {"frames_sent_total", "", "kind", "unsubscribed"},
+	Announcements:    {"frames_sent_total", "", "kind", "announcement"},
 	Pings:            {"frames_sent_total", "", "kind", "ping"},
 	Tokens:           {"frames_sent_total", "", "kind", "resume"},
 	Resumed:          {"resumes_total", "Subscribes of clients who came back with a token to resume with, by whether it was taken.", "resumed", "true"},

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,7 +54,8 @@ type Feed struct {
 
 	flaws    [broker.Flaws]atomic.Uint64 // Values dropped, by what was wrong with them.
 	droughts droughts
-	fullTold time.Time // When it was told that the table is full.
+	hearers  map[string]func(value string) // Of topics, see Listen.
+	fullTold time.Time                     // When it was told that the table is full.
 }
 
 // New returns a feed into table, which is to have no other. It does not connect yet,
@@ -78,6 +80,25 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 	table.SetSources(scopes)
 	table.SetRoute(f.route)
 	return f, nil
+}
+
+// Listen has f called with each value of a topic that comes, whatever the table makes of it. The topic's name begins with
+// [topics.Reserved], and somebody has to hold it. f is called by goroutines of the source and must not wait; the value
+// may be a part of a buffer. It is called before [Feed.Run].
+func (f *Feed) Listen(topic string, hear func(value string)) {
+	if f.hearers == nil {
+		f.hearers = make(map[string]func(value string))
+	}
+	f.hearers[topic] = hear
+}
+
+// hear tells who listens to a topic.
+func (f *Feed) hear(topic, value string) {
+	if strings.HasPrefix(topic, topics.Reserved) {
+		if hear := f.hearers[topic]; hear != nil {
+			hear(value)
+		}
+	}
 }
 
 // Run feeds the table until ctx ends, over as many connections as it takes. It

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -193,5 +194,29 @@ func TestStatsOfSeveral(t *testing.T) {
 	}
 	if got := cfg.Files(); got != 6 {
 		t.Errorf("%d descriptors, want 6", got)
+	}
+}
+
+// Who listens to a topic hears every valid value of it, received or fetched, also what the table has no use for.
+func TestListen(t *testing.T) {
+	f, p, buf := newFeed(t, "ver")
+	const topic = topics.Reserved + "x"
+	var heard []string
+	f.Listen(topic, func(value string) { heard = append(heard, strings.Clone(value)) })
+	if _, err := f.table.AcquireKnown([]byte(topic), 0); err != nil {
+		t.Fatal(err)
+	}
+	p.Tick(topic, `{"ver":2}`, 1)
+	p.Tick(topic, `{"ver":1}`, 1)
+	p.Tick(topic, `{`, 1)
+	p.Tick("A", `{"ver":3}`, 1)
+	p.Tick(topics.Reserved+"y", `{"ver":4}`, 1)
+	mark, _ := p.Mark(topic)
+	p.Repair(topic, `{"ver":1.0}`, mark, topics.Meta{})
+	if want := []string{`{"ver":2}`, `{"ver":1}`, `{"ver":1.0}`}; !slices.Equal(heard, want) {
+		t.Errorf("heard %q, want %q", heard, want)
+	}
+	if buf.Count("value dropped") != 1 {
+		t.Errorf("%s", buf)
 	}
 }

@@ -33,6 +33,16 @@ func (r router) route(topic string) int {
 	return last
 }
 
+// Of is the part of a configuration that has a topic, as one that has all topics.
+func (c Config) Of(topic string) Config {
+	if len(c) == 0 {
+		return nil
+	}
+	s := c[c.router().route(topic)]
+	s.Patterns = nil
+	return Config{s}
+}
+
 // publisher writes each tick into the broker that has its topic.
 type publisher struct {
 	router

@@ -41,6 +41,7 @@ func (s *source) tick(topic, value string, at int64, of, up halves) {
 		s.Drop(topic, value, int64(len(value)), flaw)
 		return
 	}
+	s.feed.hear(topic, value)
 	value, m := rowValue(value), topics.Meta{At: at, Version: version}
 	switch s.Table.Publish(topic, value, m) {
 	case topics.Committed:
@@ -95,12 +96,14 @@ type excerpt string
 func (e excerpt) LogValue() slog.Value { return slog.StringValue(broker.Excerpt(string(e))) }
 
 func (s *source) Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome {
+	s.feed.hear(topic, value)
 	value = rowValue(value)
 	return s.repaired(value, s.Table.Repair(topic, value, mark, m))
 }
 
 // merge is Repair for a half of a [Pair].
 func (s *source) merge(topic, value string, m topics.Meta, settles bool) topics.Outcome {
+	s.feed.hear(topic, value)
 	value = rowValue(value)
 	return s.repaired(value, s.Table.Merge(topic, value, m, settles))
 }

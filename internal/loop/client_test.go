@@ -225,6 +225,7 @@ type message struct {
 	Reason  string          `json:"reason"`
 	RetryMS int             `json:"retry_ms"`
 	TS      int64           `json:"ts"`
+	Text    string          `json:"text"`
 	Rows    []row           `json:"d"`
 }
 

@@ -12,6 +12,7 @@ import (
 	"tickedge/internal/auth"
 	"tickedge/internal/httphead"
 	"tickedge/internal/protocol"
+	"tickedge/internal/topics"
 )
 
 // namesAsk is what a request for names asks for.
@@ -131,7 +132,7 @@ func (s *Server) listed(now time.Time) (names []string, truncated, ok bool) {
 	return nil, false, false
 }
 
-// makeNames makes the list, in which no name is private. With many names it is good for longer, so that making it is not all
+// makeNames makes the list, in which no name is private, or one of the edges. With many names it is good for longer, so that making it is not all
 // that a processor does.
 func (s *Server) makeNames(about int) {
 	begin := time.Now()
@@ -141,7 +142,9 @@ func (s *Server) makeNames(about int) {
 		more, all = s.cfg.SourceNames()
 		names = append(names, more...)
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return s.cfg.Private.Has([]byte(name)) })
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return strings.HasPrefix(name, topics.Reserved) || s.cfg.Private.Has([]byte(name))
+	})
 	slices.Sort(names)
 	names = slices.Compact(names)
 	end := time.Now()

@@ -125,3 +125,48 @@ func (s *Server) Disconnect(ctx context.Context, f Filter, bye Bye) (ended int, 
 	}
 	return ended, nil
 }
+
+// announceMost is how many conns one turn writes a text to, each of which costs 10 µs or so.
+const announceMost = endMost
+
+// Announce writes a text of an operator, see [protocol.AppendAnnouncement], to the WebSockets and streams of events that f
+// lets through, and returns how many have it, and how many were passed over, as they have not taken yet what they were sent
+// before. Those that come meanwhile may not get it. The error is that of ctx; some may have it then.
+func (s *Server) Announce(ctx context.Context, f Filter, text string) (sent, skipped int, err error) {
+	var piece []fanout.ConnInfo
+	next := make([]fanout.ConnID, len(s.loops))
+	err = s.onLoops(ctx, func(l *loop) (more bool) {
+		piece, next[l.index], more = l.shard.Infos(piece[:0], next[l.index], inspectMost)
+		now := 0
+		for _, info := range piece {
+			c := l.conn(info.ID)
+			switch {
+			case c.gc == nil || c.stage != talking && c.stage != streaming || !f.lets(l, c):
+				continue
+			case now == announceMost:
+				next[l.index] = info.ID
+				return true
+			}
+			if now++; l.announce(c, text) {
+				sent++
+			} else {
+				skipped++
+			}
+		}
+		return more
+	})
+	if err != nil {
+		return 0, 0, err // What it counted may still be written to.
+	}
+	return sent, skipped, nil
+}
+
+// announce reports whether a conn has taken a text, or will at once.
+func (l *loop) announce(c *conn, text string) bool {
+	if l.backlog(c) > 0 {
+		return false
+	}
+	out := l.shard.Announce(c.id, text, l.out[:0])
+	l.out = out[:0]
+	return l.write(c, out) != gone
+}

@@ -23,14 +23,15 @@ func TestLongestMessage(t *testing.T) {
 	for _, maxTopics := range []int{1, 16, 150, 255, 256, 257, 4096} {
 		names := slices.Repeat([]string{name}, maxTopics)
 		kinds := map[string][]byte{
-			"hello":     AppendHello(nil, 1<<32-1, 60000, 3600000, maxTopics),
-			"topics":    AppendTopics(nil, id, slices.Values(names)),
-			"stale":     appendStaleFor(nil, 503, longReason[:100], names...),
-			"interval":  AppendInterval(nil, 60000, "recovered"),
-			"pong":      AppendPong(nil, &Command{ID: id}, 1<<62),
-			"heartbeat": (&Heartbeat{Now: 1 << 62, Tick: 1 << 62, Lag: 1 << 62}).Append(nil),
-			"bye":       AppendBye(nil, CodeSlowConsumer, longReason[:100], 1<<31),
-			"error":     AppendError(nil, &CommandError{Code: ErrMalformed, Reason: strings.Repeat("\x01", 100_000), ID: id}),
+			"hello":        AppendHello(nil, 1<<32-1, 60000, 3600000, maxTopics),
+			"topics":       AppendTopics(nil, id, slices.Values(names)),
+			"stale":        appendStaleFor(nil, 503, longReason[:100], names...),
+			"interval":     AppendInterval(nil, 60000, "recovered"),
+			"pong":         AppendPong(nil, &Command{ID: id}, 1<<62),
+			"heartbeat":    (&Heartbeat{Now: 1 << 62, Tick: 1 << 62, Lag: 1 << 62}).Append(nil),
+			"announcement": AppendAnnouncement(nil, strings.Repeat("\x01", 1024)),
+			"bye":          AppendBye(nil, CodeSlowConsumer, longReason[:100], 1<<31),
+			"error":        AppendError(nil, &CommandError{Code: ErrMalformed, Reason: strings.Repeat("\x01", 100_000), ID: id}),
 		}
 		for what, topic := range map[string]string{
 			"name": name, "short": "", "control": strings.Repeat("\x01", 64), "quotes": strings.Repeat(`"\`, 32),

@@ -117,6 +117,11 @@ func AppendResume(dst []byte, token string) []byte {
 	return append(append(append(dst, `{"t":"resume","token":"`...), token...), `"}`...)
 }
 
+// AppendAnnouncement appends what an operator has to say: a text of at most 1,024 bytes.
+func AppendAnnouncement(dst []byte, text string) []byte {
+	return append(appendText(dst, `{"t":"announcement","text":`, text), '}')
+}
+
 // AppendError appends the answer to a message that was refused as a whole.
 func AppendError(dst []byte, e *CommandError) []byte {
 	dst = appendID(append(dst, `{"t":"error"`...), e.ID)

@@ -50,6 +50,7 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 		{(&Ack{Op: OpSubscribe, Claimed: true}).Append(nil), `{"t":"ack","op":"subscribe","topics":0,"resumed":false}`},
 		{AppendResume(nil, "gQ8x…"), `{"t":"resume","token":"gQ8x…"}`},
 		{AppendInterval(nil, 1000, "slow"), `{"t":"interval","ms":1000,"reason":"slow"}`},
+		{AppendAnnouncement(nil, "Maintenance at 18:00 UTC"), `{"t":"announcement","text":"Maintenance at 18:00 UTC"}`},
 		{AppendPong(nil, &Command{ID: []byte("6")}, 1732181744001), `{"t":"pong","id":6,"ts":1732181744001}`},
 		{AppendBye(nil, CodeRestart, "draining", 4200), `{"t":"bye","code":1012,"reason":"draining","retry_ms":4200}`},
 	}

@@ -7,6 +7,9 @@ import (
 	"unicode/utf8"
 )
 
+// Reserved is what the names of topics begin with that are those of the edges themselves: no client has them.
+const Reserved = "tickedge:"
+
 // NameMax bounds a topic name, in bytes. Exchange symbols with a prefix and an
 // interval, such as "binance:kline:1m:BTC-USDT", stay far below it.
 const NameMax = 64

@@ -16,6 +16,7 @@ import (
 	"tickedge/internal/loop"
 	"tickedge/internal/panics"
 	"tickedge/internal/protocol"
+	"tickedge/internal/topics"
 )
 
 // outboxTopics is how many topics of each broker may wait while it is away: of 4 KiB each, 40 MB.
@@ -46,8 +47,42 @@ func (e *edge) serveAPI() {
 	if e.api == nil {
 		return
 	}
+	e.working.Go(func() { panics.Keep(e.work, panics.Admin, e.log, e.control.listen) })
+	e.working.Go(func() { panics.Keep(e.work, panics.Admin, e.log, e.control.speak) })
 	e.api.Serve(desk{e})
 	e.log.Info("back office open", "addr", e.api.Addr().String(), "tls", e.cfg.api.TLSCert != "")
+}
+
+// listenControl has the control topic held, and heard, for as long as the edge runs.
+func (e *edge) listenControl(now time.Time) error {
+	if e.api == nil {
+		return nil
+	}
+	// A broker that refuses this one topic holds up what is published with it: not values.
+	outbox, err := feed.NewOutbox(e.work, e.cfg.feed().Of(controlTopic), e.log, 1)
+	if err != nil {
+		return err
+	}
+	e.working.Go(func() { panics.Keep(e.work, panics.Feed, e.log, outbox.Run) })
+	e.control = newControl(e.log, now)
+	e.control.publish, e.control.do = outbox.Put, e.obey
+	e.feed.Listen(controlTopic, e.control.hear)
+	_, err = e.table.AcquireKnown([]byte(controlTopic), 0)
+	return err
+}
+
+// obey does what another edge was asked.
+func (e *edge) obey(ctx context.Context, c *command) {
+	d, f := desk{e}, backoffice.Filter{User: c.User}
+	var err error
+	if c.Do == doAnnounce {
+		_, _, err = d.Announce(ctx, f, c.Text)
+	} else {
+		_, err = d.Disconnect(ctx, f, backoffice.Bye{Code: c.Code, Reason: c.Reason, Retry: c.Retry})
+	}
+	if err != nil {
+		e.log.Warn("what another edge told was not done, or not all", "do", c.Do, "id", c.ID, "user", c.User, "error", err)
+	}
 }
 
 // desk is what the back office does its work with.
@@ -82,10 +117,27 @@ func (d desk) Disconnect(ctx context.Context, f backoffice.Filter, bye backoffic
 	return d.server.Disconnect(ctx, filterOf(f), loop.Bye{Code: protocol.Code(bye.Code), Reason: bye.Reason, Retry: bye.Retry})
 }
 
+// TellDisconnect implements [backoffice.Edge].
+func (d desk) TellDisconnect(user string, bye backoffice.Bye) (told <-chan struct{}, err error) {
+	return d.control.tell(command{Do: doDisconnect, User: user, Code: bye.Code, Reason: bye.Reason, Retry: bye.Retry}, time.Now())
+}
+
+// Announce implements [backoffice.Edge].
+func (d desk) Announce(ctx context.Context, f backoffice.Filter, text string) (sent, skipped int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, debugTimeout)
+	defer cancel()
+	return d.server.Announce(ctx, filterOf(f), text)
+}
+
+// TellAnnounce implements [backoffice.Edge].
+func (d desk) TellAnnounce(user, text string) (told <-chan struct{}, err error) {
+	return d.control.tell(command{Do: doAnnounce, User: user, Text: text}, time.Now())
+}
+
 // Topics implements [backoffice.Edge].
 func (d desk) Topics(prefix string, n int) (top []backoffice.Topic, all int) {
 	d.table.Subscribed(func(name string, subscribers int) {
-		if strings.HasPrefix(name, prefix) {
+		if strings.HasPrefix(name, prefix) && !strings.HasPrefix(name, topics.Reserved) {
 			top = append(top, backoffice.Topic{Name: name, Subscribers: subscribers})
 		}
 	})

@@ -363,7 +363,7 @@ func (c *Config) fileReserve() int {
 		n += admin.Files
 	}
 	if c.api.Addr != "" {
-		n += backoffice.Files + sources.Files() // It publishes with connections of its own.
+		n += backoffice.Files + sources.Files() + sources.Of(controlTopic).Files() // It publishes with connections of its own.
 	}
 	if c.tokens.JWKSURL != "" {
 		n += jwksFiles

@@ -64,6 +64,14 @@ var metricTable = []metric{
 			to.put(float64(s.outbox.Stats().Waiting))
 		}
 	}},
+	{"api_commands_total", "Commands of other edges of the broker, by what became of them, and values of them that were dropped.", "result", func(s *scrape, to sink) {
+		if c := s.control; c != nil {
+			to.put(float64(c.done.Load()), "done")
+			to.put(float64(c.old.Load()), "old")
+			to.put(float64(c.invalid.Load()), "invalid")
+			to.put(float64(c.dropped.Load()), "dropped")
+		}
+	}},
 	{"log_lines_dropped_total", "Lines that the log has lost, as it was not read as fast as they came, or as writing them has failed.", "", one(func(*scrape) uint64 { return app.LinesDropped() })},
 	{"panics_total", "Panics that cost a connection, a link to Redis, a request or an attempt, by the part of the edge. Each one is a bug.", "part", func(_ *scrape, to sink) {
 		for p := range panics.Parts {

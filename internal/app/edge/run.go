@@ -12,6 +12,7 @@
 //	health.go     the sub-command healthcheck
 //	metrics.go    /metrics
 //	api.go        the back office
+//	control.go    what edges of one broker tell each other
 //	debug.go      connections and evictions, for operators
 //	collector.go  how often garbage is collected
 //	page.go       the live board
@@ -158,8 +159,9 @@ type edge struct {
 
 	ops       *admin.Port      // Nil without an admin port.
 	publisher broker.Publisher // Nil without -demo.
-	api       *backoffice.Port // Nil without -api, as is the outbox.
+	api       *backoffice.Port // Nil without -api, as are the outbox and control.
 	outbox    *feed.Outbox
+	control   *control
 	work      context.Context // Of the goroutines that are waited for.
 	endWork   context.CancelFunc
 	working   sync.WaitGroup
@@ -270,7 +272,10 @@ func (e *edge) startFeed() (err error) {
 	table := e.cfg.table
 	table.Start, table.Exists = now, func(by uint64) { e.newTopics.Return(guard.Prefix(by)) }
 	e.table = topics.New(table)
-	if e.feed, err = feed.New(e.cfg.feed(), e.table, e.log); err == nil {
+	if e.feed, err = feed.New(e.cfg.feed(), e.table, e.log); err != nil {
+		return err
+	}
+	if err = e.listenControl(now); err == nil {
 		e.working.Go(func() { e.feed.Run(e.work) })
 	}
 	return err
