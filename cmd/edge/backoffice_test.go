@@ -188,6 +188,26 @@ func TestBackOfficeNeedsACaller(t *testing.T) {
 	}
 }
 
+// announced reads up to the announcement of these texts, in any order, and no other.
+func (c *client) announced(want ...string) {
+	c.t.Helper()
+	texts := map[string]bool{}
+	for len(texts) < len(want) {
+		m, err := c.read()
+		if err != nil {
+			c.t.Fatalf("%v; has %v", err, texts)
+		}
+		if m.T == "announcement" {
+			texts[m.Text] = true
+		}
+	}
+	for _, text := range want {
+		if !texts[text] {
+			c.t.Errorf("has %v, want %s", texts, text)
+		}
+	}
+}
+
 // A user who is told something or sent away at one edge is at all that share its broker, and once.
 func TestBackOfficeReachesAUserEverywhere(t *testing.T) {
 	t.Setenv("EDGE_JWT_SECRET", tokenSecret)
@@ -222,20 +242,8 @@ func TestBackOfficeReachesAUserEverywhere(t *testing.T) {
 	if code, answer = edges[1].call("POST", "/announce", "application/json", `{"text":"To nobody","to":{"user":"bob"}}`); code != 200 || !strings.Contains(answer, `"sent":0`) {
 		t.Errorf("%d %s", code, answer)
 	}
-	for i, c := range clients {
-		texts := map[string]bool{}
-		for len(texts) < 2 {
-			m, err := c.read()
-			if err != nil {
-				t.Fatalf("edge %d: %v; has %v", i, err, texts)
-			}
-			if m.T == "announcement" {
-				texts[m.Text] = true
-			}
-		}
-		if !texts[`To "ann"`] || !texts["To all"] {
-			t.Errorf("edge %d: %v", i, texts)
-		}
+	for _, c := range clients {
+		c.announced(`To "ann"`, "To all")
 	}
 	code, answer = edges[0].call("DELETE", "/users/ann?code=4600&reason=closed", "", "")
 	if code != 200 || answer != `{"disconnected":1,"scope":"all edges"}`+"\n" {
