@@ -24,13 +24,14 @@ export interface Stale { t: 'stale'; ts: number; code?: number; reason?: string;
 export interface Unsubscribed { t: 'unsubscribed'; topics: string[]; reason: string }
 export interface Heartbeat { t: 'heartbeat'; ts: number; feed: 'up' | 'down'; tick?: number; lag: number }
 export interface Pong { t: 'pong'; id?: string | number; ts: number }
+export interface Announcement { t: 'announcement'; text: string }
 export interface Bye { t: 'bye'; code: number; reason: string; retry_ms?: number }
 export interface Resume { t: 'resume'; token: string }
 
 /** What an edge sends. */
 export type Message<V = unknown> =
   | Hello | Ack | ProtocolError | Topics | Snapshot<V> | TopicUpdate<V> | Interval | Feed | Stale | Unsubscribed | Heartbeat | Pong
-  | Bye | Resume;
+  | Announcement | Bye | Resume;
 
 export interface SubscribeCommand { op: 'subscribe'; id?: string | number; topics: string[]; since?: string }
 export interface UnsubscribeCommand { op: 'unsubscribe'; id?: string | number; topics: string[] }
