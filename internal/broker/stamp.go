@@ -40,16 +40,21 @@ func Stamp(value []byte, ver int64) ([]byte, error) {
 	if bytes.Equal(bytes.TrimSpace(value), []byte("null")) {
 		return Tombstone(ver), nil
 	}
-	have, f := InspectVersion(string(value), VersionMember)
-	switch {
-	case f == Flawless && have == (topics.Version{Whole: ver, Set: true}):
-		return value, nil
-	case f == Flawless:
-		return nil, fmt.Errorf("the value has another version in its member %s than the tick, which has %d", VersionMember, ver)
-	case f != NoVersion:
+	if len(value) > ValueMax {
+		return nil, errors.New("the value is " + TooBig.String())
+	}
+	text, seek := string(value), newSeeker(VersionMember)
+	if f := seekJSON(text, &seek); f != Flawless {
 		return nil, errors.New("the value is " + f.String())
-	case hasVersionMember(string(value)):
-		return nil, fmt.Errorf("the member %s of the value is no version: want a whole number above 0", VersionMember)
+	}
+	if seek.found > 0 {
+		switch have, ok := versionAt(text, seek.found); {
+		case !ok:
+			return nil, fmt.Errorf("the member %s of the value is no version: want a whole number above 0", VersionMember)
+		case have != topics.Version{Whole: ver, Set: true}:
+			return nil, fmt.Errorf("the value has another version in its member %s than the tick, which has %d", VersionMember, ver)
+		}
+		return value, nil
 	}
 	body := bytes.TrimSpace(value)
 	if body[0] != '{' {
@@ -68,13 +73,6 @@ func Stamp(value []byte, ver int64) ([]byte, error) {
 		return nil, errors.New("the value is, with its version, " + TooBig.String())
 	}
 	return out, nil
-}
-
-// hasVersionMember reports whether a value, which is valid, has the member, whatever is in it.
-func hasVersionMember(value string) bool {
-	seek := newSeeker(VersionMember)
-	seekJSON(value, &seek)
-	return seek.found > 0
 }
 
 // Tombstone is the value by which a topic is withdrawn with a version. Without one it is null.
