@@ -31,13 +31,13 @@ type conn struct {
 	first  atomic.Pointer[error] // The same, for whoever comes later.
 	ended  chan struct{}         // Closed when nothing more will be said of it.
 	lame   chan struct{}
-	denied func(subject string, publish bool) // A subject is not permitted.
+	denied atomic.Pointer[func(subject string, publish bool)] // Who is told of subjects that are not permitted.
 }
 
 // dial connects to one of the servers, which are tried in random order, within the timeout each. The
 // connection ends with ctx.
-func (u *upstream) dial(ctx context.Context, name string, denied func(subject string, publish bool)) (*conn, error) {
-	c := &conn{failed: make(chan error, 1), ended: make(chan struct{}), lame: make(chan struct{}), denied: denied}
+func (u *upstream) dial(ctx context.Context, name string) (*conn, error) {
+	c := &conn{failed: make(chan error, 1), ended: make(chan struct{}), lame: make(chan struct{})}
 	ended := sync.OnceFunc(func() { close(c.ended) })
 	lame := sync.OnceFunc(func() { close(c.lame) })
 	secure, err := u.tlsConfig()
@@ -112,13 +112,18 @@ var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subsc
 func (c *conn) said(sub *natsgo.Subscription, err error) {
 	switch m := violation.FindStringSubmatch(err.Error()); {
 	case m != nil:
-		c.denied(m[2], strings.EqualFold(m[1], "publish"))
+		if denied := c.denied.Load(); denied != nil {
+			(*denied)(m[2], strings.EqualFold(m[1], "publish"))
+		}
 	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil:
 		c.fail(errSlow)
 	default:
 		c.fail(err)
 	}
 }
+
+// onDenied says who is told from now on of subjects that are not permitted, on a goroutine of nats.go.
+func (c *conn) onDenied(denied func(subject string, publish bool)) { c.denied.Store(&denied) }
 
 var errSlow = errors.New("messages came faster than they were taken, and some were dropped")
 
@@ -228,8 +233,7 @@ func hint(err error) string {
 		return "the server does not answer: look at it, and at routes and firewalls"
 	case has("connection refused", "no such host", "no route", "no servers"):
 		return "start NATS, or correct -source"
-	}
-	if has("eof", "reset by peer", "broken pipe", "connection closed", "closed the connection", "use of closed") {
+	case has("eof", "reset by peer", "broken pipe", "connection closed", "closed the connection", "use of closed"):
 		return "the server has closed the connection: it was stopped, or its log says why"
 	}
 	return "see the log of NATS"

@@ -64,7 +64,6 @@ func (g *getter) work(ctx context.Context) error {
 		free := getsMax - len(g.open)
 		g.mu.Unlock()
 		s.mu.Lock()
-		s.gone = nil
 		taken := s.take(free)
 		s.mu.Unlock()
 		for _, w := range taken {

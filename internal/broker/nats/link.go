@@ -103,46 +103,29 @@ func (s *upstream) find(ctx context.Context, c *conn) (stream string, err error)
 func (s *source) runLink(ctx context.Context, up func(address, how string)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var of struct {
-		sync.Mutex
-		denied func(subject string, publish bool)
-	}
-	c, err := s.dial(ctx, "tickedge edge", func(subject string, publish bool) {
-		of.Lock()
-		denied := of.denied
-		of.Unlock()
-		if denied != nil {
-			denied(subject, publish)
-		}
-	})
+	c, err := s.dial(ctx, "tickedge edge")
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	refusal := make(chan string, 1)
-	of.Lock()
-	of.denied = func(subject string, _ bool) {
+	c.onDenied(func(subject string, _ bool) {
 		select {
 		case refusal <- subject:
 		default:
 		}
-	}
-	of.Unlock()
+	})
 	stream, err := s.findPermitted(ctx, c, refusal)
 	if err != nil {
 		return err
 	}
 	if stream == "" {
 		l := newCoreLink(s, c)
-		of.Lock()
-		of.denied = l.denied
-		of.Unlock()
+		c.onDenied(l.denied)
 		return l.run(ctx, cancel, up)
 	}
 	l := newStreamLink(s, c, stream)
-	of.Lock()
-	of.denied = l.denied
-	of.Unlock()
+	c.onDenied(l.denied)
 	return l.run(ctx, cancel, up)
 }
 

@@ -17,7 +17,7 @@ func (c Config) List(ctx context.Context, each func(topic string) bool) (all boo
 	if err != nil {
 		return false, err
 	}
-	nc, err := u.dial(ctx, "tickedge list", func(string, bool) {})
+	nc, err := u.dial(ctx, "tickedge list")
 	if err != nil {
 		return false, err
 	}

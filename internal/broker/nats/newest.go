@@ -24,7 +24,6 @@ const (
 // question asks for the newest values of some subjects.
 type question struct {
 	Subjects []string `json:"subjects"`
-	answered bool
 }
 
 // reply has the values of those that its publisher knows.
@@ -52,7 +51,7 @@ func meta(owner broker.Owner, v topics.Version) topics.Meta {
 // collect asks, and takes answers until all values are known, or nobody answers any more. Of several values
 // of a topic that with the highest version counts.
 func (l *coreLink) collect(ctx context.Context, part []*want) (map[string]string, error) {
-	q := question{}
+	q, answered := question{}, false
 	for _, w := range part {
 		q.Subjects = append(q.Subjects, w.subject)
 	}
@@ -78,16 +77,16 @@ func (l *coreLink) collect(ctx context.Context, part []*want) (map[string]string
 			err = json.Unmarshal(m.Data, &r)
 		}
 		if err != nil {
-			if len(values) > 0 || errors.Is(ctx.Err(), context.DeadlineExceeded) && q.answered {
+			if len(values) > 0 || errors.Is(ctx.Err(), context.DeadlineExceeded) && answered {
 				return values, nil
 			}
 			return nil, err
 		}
-		if !q.answered {
+		if !answered {
 			var cancel func()
 			ctx, cancel = context.WithTimeout(ctx, answerWait)
 			defer cancel()
-			q.answered = true
+			answered = true
 		}
 		for _, v := range r.Values {
 			if held, has := values[v.Subject]; !has || newer(string(v.Value), held) {

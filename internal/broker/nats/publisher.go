@@ -174,31 +174,20 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 			return nil
 		}
 	}
-	denied := make(chan error, 1)
 	w := &writer{said: make(chan answer, 4*flightMax)}
-	w.c, err = p.dial(p.ctx, "tickedge publisher", func(subject string, publish bool) {
-		select {
-		case denied <- fmt.Errorf("not permitted: permissions violation for %q", subject):
-		default:
-		}
-	})
-	if err != nil {
+	if w.c, err = p.dial(p.ctx, "tickedge publisher"); err != nil {
 		return err
 	}
 	c := w.c
-	c.denied = func(subject string, publish bool) {
+	c.onDenied(func(subject string, publish bool) {
 		if publish || subject != newestSubject {
 			c.fail(fmt.Errorf("not permitted: permissions violation for %q", subject))
 		}
-	}
+	})
 	if w.stream, err = p.findOrMake(ctx, w.c); err == nil && w.stream != "" {
 		err = w.listen()
 	} else if err == nil {
 		err = p.responder.serve(w.c)
-	}
-	select {
-	case err = <-denied:
-	default:
 	}
 	if err != nil {
 		w.c.Conn.Close()
