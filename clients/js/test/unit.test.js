@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import {readFileSync} from 'node:fs';
 import {gzipSync} from 'node:zlib';
 import {buildSync} from 'esbuild';
-import {board, target} from '../board.js';
+import {board, parts, target} from '../board.js';
 import {Client, ConnError} from '../src/client.js';
 import {judge} from '../src/retry.js';
 import {Token, expiry} from '../src/token.js';
@@ -22,7 +22,7 @@ test('the core has 6 KiB at most, minified by esbuild and compressed', (t) => {
 });
 
 test('the live board of the edge has this client', () => {
-  assert.equal(readFileSync(target, 'utf8'), board(), 'npm run board');
+  for (const part in parts) assert.equal(readFileSync(target(part), 'utf8'), board(part), 'npm run board');
 });
 
 test('what follows from the end of a connection', () => {

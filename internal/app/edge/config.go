@@ -51,6 +51,8 @@ type Config struct {
 	snapshotRate int // Bytes per second.
 	backlogTotal int // MiB.
 	page         bool
+	pageHistory  string // On the page's host.
+	pageMarket   string
 	demo         bool
 	drainDelay   time.Duration
 	drain        time.Duration

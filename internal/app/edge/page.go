@@ -15,18 +15,36 @@ import (
 //go:embed page.html
 var pageText string
 
-// The client of clients/js, which "make board" makes into one script.
-//
-//go:embed client.js
-var clientText string
+// The client of clients/js and its candles, each of which "make board" makes into one script, and what draws them.
+var (
+	//go:embed client.js
+	clientText string
+	//go:embed candles.js
+	candlesText string
+	//go:embed chart.js
+	chartText string
+)
+
+// board says what the live board is to have.
+type board struct {
+	path    string // Of the WebSocket.
+	history string // Of GET /history/{symbol} on the page's host; without it there are no candles.
+	market  string // Of the state of a simulated market there, if there is one, see docs/MARKETDATA.md.
+}
 
 // page returns the live board with the client in it. Its one script is one of the page, so that the page stays one
 // file. An edge without a board does not make it.
-func page() string { return strings.Replace(pageText, "/* @tickedge/client */\n", clientText, 1) }
-
-// pageFor is a page that connects to the WebSocket at a path.
-func pageFor(text, path string) string {
-	return strings.Replace(text, `data-path="/ws"`, `data-path="`+html.EscapeString(path)+`"`, 1)
+func (b board) page() string {
+	candles, chart, data := "", "const sheet = null;\n", `data-path="`+html.EscapeString(b.path)+`"`
+	if b.history != "" {
+		candles, chart = candlesText, chartText
+		data += ` data-history="` + html.EscapeString(b.history) + `"`
+	}
+	if b.market != "" {
+		data += ` data-market="` + html.EscapeString(b.market) + `"`
+	}
+	return strings.NewReplacer("/* @tickedge/client */\n", clientText, "/* @tickedge/client/candles */\n", candles,
+		"/* chart */\n", chart, `data-path="/ws"`, data).Replace(pageText)
 }
 
 // boardPage makes what is answered with a page. It is zipped here, at the start, and not when the

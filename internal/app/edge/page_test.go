@@ -49,7 +49,7 @@ func TestPageContrast(t *testing.T) {
 		"warn": "card field warnbg", "accent": "bg card", "on": "accent", "bg": "ink", "edge": "bg card field",
 	}
 	for _, theme := range []string{":root {", ":root[data-theme=dark] {"} {
-		_, block, ok := strings.Cut(page(), theme)
+		_, block, ok := strings.Cut(whole.page(), theme)
 		block, _, _ = strings.Cut(block, "}")
 		colours := map[string]string{}
 		for _, m := range regexp.MustCompile(`--(\w+): (#\w+)`).FindAllStringSubmatch(block, -1) {
@@ -71,7 +71,7 @@ func TestPageContrast(t *testing.T) {
 		}
 	}
 	// What is made paler, or lies under something, has a contrast that this test does not know.
-	for _, rule := range regexp.MustCompile(`[^{}]*\{[^{}]*opacity: \.[^{}]*\}`).FindAllString(page(), -1) {
+	for _, rule := range regexp.MustCompile(`[^{}]*\{[^{}]*opacity: \.[^{}]*\}`).FindAllString(whole.page(), -1) {
 		if !strings.Contains(rule, ".area") && !strings.Contains(rule, "50%") {
 			t.Errorf("%s makes something paler", strings.TrimSpace(rule))
 		}
@@ -111,44 +111,73 @@ func TestPageIsSmall(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal.Reason)
 	}
-	if n := len(boardPage(page()).Answer(&req)); n > 32<<10 {
-		t.Errorf("the page has %d bytes zipped", n)
+	for b, most := range map[board]int{plain: 33 << 10, whole: 40 << 10} {
+		if n := len(boardPage(b.page()).Answer(&req)); n > most {
+			t.Errorf("%+v: the page has %d bytes zipped, want %d at most", b, n, most)
+		}
 	}
 	for _, bad := range []string{" title=", "innerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=", "http://", "https://"} {
-		if i := strings.Index(strings.ReplaceAll(page(), "http://www.w3.org/2000/svg", ""), bad); i >= 0 {
+		if i := strings.Index(strings.ReplaceAll(whole.page(), "http://www.w3.org/2000/svg", ""), bad); i >= 0 {
 			t.Errorf("the page has %q", bad)
 		}
 	}
 }
 
-// The board has the client as it is in clients/js, and once.
+// The board has the client as it is in clients/js, and once; candles where there is a history.
 func TestPageHasTheClient(t *testing.T) {
-	m := regexp.MustCompile(`(?m)^// Code generated .* Of ([\w. ]+): sha256 ([0-9a-f]{64})\n`).FindStringSubmatch(clientText)
-	if m == nil {
-		t.Fatalf("client.js begins with %.200s", clientText)
-	}
-	sum := sha256.New()
-	for _, name := range strings.Fields(m[1]) {
-		source, err := os.ReadFile(filepath.Join("..", "..", "..", "clients", "js", "src", name))
-		if err != nil {
-			t.Fatal(err)
+	for name, text := range map[string]string{"client.js": clientText, "candles.js": candlesText} {
+		m := regexp.MustCompile(`(?m)^// Code generated .* Of ([\w. ]+): sha256 ([0-9a-f]{64})\n`).FindStringSubmatch(text)
+		if m == nil {
+			t.Fatalf("%s begins with %.200s", name, text)
 		}
-		sum.Write(source)
+		sum := sha256.New()
+		for _, name := range strings.Fields(m[1]) {
+			source, err := os.ReadFile(filepath.Join("..", "..", "..", "clients", "js", "src", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum.Write(source)
+		}
+		if got := fmt.Sprintf("%x", sum.Sum(nil)); got != m[2] {
+			t.Errorf("%s: the client has changed: make board", name)
+		}
 	}
-	if got := fmt.Sprintf("%x", sum.Sum(nil)); got != m[2] {
-		t.Error("the client has changed: make board")
-	}
-	if strings.Count(page(), clientText) != 1 || strings.Count(page(), "<script") != 1 || strings.Contains(page(), "/* @tickedge/client */") {
-		t.Error("the page does not have the client in its one script")
+	for _, c := range []struct {
+		board board
+		have  map[string]int
+	}{
+		{plain, map[string]int{clientText: 1, candlesText: 0, chartText: 0}},
+		{whole, map[string]int{clientText: 1, candlesText: 1, chartText: 1}},
+	} {
+		page := c.board.page()
+		for part, n := range c.have {
+			if strings.Count(page, part) != n {
+				t.Errorf("%+v: %.60q is %d times in the page, want %d", c.board, part, strings.Count(page, part), n)
+			}
+		}
+		if strings.Count(page, "<script") != 1 || strings.Contains(page, "/* @tickedge") || strings.Contains(page, "/* chart") {
+			t.Errorf("%+v: the page has not one script, or a part is missing", c.board)
+		}
 	}
 }
 
-// The board is told where the WebSocket is.
+// The board is told where the WebSocket is, and the history.
 func TestPageFor(t *testing.T) {
-	for path, want := range map[string]string{"/ws": `data-path="/ws"`, "/prices/ws": `data-path="/prices/ws"`, "/a&'b": `data-path="/a&amp;&#39;b"`} {
-		text := pageFor(page(), path)
-		if strings.Count(text, want) != 1 || strings.Count(text, " data-path=") != 1 {
-			t.Errorf("%s: %q is not in %.60s", path, want, text)
+	for _, c := range []struct {
+		board board
+		want  string
+	}{
+		{plain, `<html lang="en" data-path="/ws">`},
+		{board{path: "/a&'b"}, `<html lang="en" data-path="/a&amp;&#39;b">`},
+		{whole, `<html lang="en" data-path="/ws" data-history="/history" data-market="/market">`},
+	} {
+		if text := c.board.page(); strings.Count(text, c.want) != 1 {
+			t.Errorf("%+v: %q is not in %.90s", c.board, c.want, text)
 		}
 	}
 }
+
+var (
+	plain = board{path: "/ws"}
+	whole = board{path: "/ws", history: "/history", market: "/market"}
+)

@@ -82,5 +82,14 @@ func (c *Config) readPaths() error {
 	} else if at[defaultHealth] == "" {
 		c.loop.HealthPath = defaultHealth
 	}
+	// Others answer there, on the same host and perhaps another port.
+	for _, p := range []struct {
+		name string
+		at   *string
+	}{{"page-history", &c.pageHistory}, {"page-market", &c.pageMarket}} {
+		if *p.at != "" {
+			*p.at = take(p.name, *p.at, "what -"+p.name+" names")
+		}
+	}
 	return errors.Join(errs...)
 }

@@ -303,7 +303,7 @@ func (e *edge) startServer() (err error) {
 	cfg.Requests = guard.NewPrefixLimit(e.cfg.requests, now)
 	cfg.Shard.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
 	if e.cfg.page {
-		cfg.Pages = map[string]*httphead.Page{"/": boardPage(pageFor(page(), cfg.Paths[0]))}
+		cfg.Pages = map[string]*httphead.Page{"/": boardPage(board{cfg.Paths[0], e.cfg.pageHistory, e.cfg.pageMarket}.page())}
 	}
 	e.server, err = loop.Start(cfg, e.table)
 	return app.ListenHint(err, "-listen", cfg.Listen, "several edges of one user can share it (SO_REUSEPORT), but not with another program or another user's edge")
