@@ -73,24 +73,24 @@ export class Candles {
   #value(u) {
     const v = u.value;
     this.state = u.state;
-    if (!v || v.tf !== this.tf || !v.bar) return this.#changed();
+    if (!v || v.tf !== this.tf) return this.#changed();
     if (!this.#ready) { this.#held = v; return; }
     this.#live(v);
     this.#changed();
   }
 
-  /** live takes what came by the subscription. */
+  /** live takes what came by the subscription: the bars that were closed last, and those that are open. */
   #live(v) {
     if (v.ver <= this.#ver) return;
     const {bars} = this, last = bars.at(-1), known = last && (this.open ? bars.at(-2) : last);
-    const first = v.closed?.[0]?.t ?? v.bar.t;
-    if (last && last.t < first) this.#ask(known?.t ?? last.t, 0); // It does not reach back: bars between are missing.
-    if (v.revs !== this.#revs) this.#ask(Math.min(v.bar.t - LATE, known?.t ?? Infinity) - span(this.tf), jitter(REFRESH));
+    const closed = v.closed ?? [], open = [...v.closing ?? [], ...v.bar ? [v.bar] : []], all = [...closed, ...open];
+    if (!all.length) return;
+    if (last && last.t < all[0].t) this.#ask(known?.t ?? last.t, 0); // It does not reach back: bars between are missing.
+    if (v.revs !== this.#revs) this.#ask(Math.min(all.at(-1).t - LATE, known?.t ?? Infinity) - span(this.tf), jitter(REFRESH));
     this.#revs = v.revs;
     this.#ver = v.ver;
-    for (const b of v.closed ?? []) this.#put(b);
-    this.#put(v.bar);
-    this.open = this.bars.at(-1).t === v.bar.t;
+    for (const b of all) this.#put(b);
+    this.open = open.length > 0 && this.bars.at(-1).t === open.at(-1).t;
   }
 
   /** put sets the bar of a start; one that was revised more often stays. */

@@ -130,6 +130,20 @@ test('revisions are fetched', async (t) => {
   assert.equal(w.candles.bars[199].h, 5, 'a bar that was revised more often stays');
 });
 
+test('bars that are closing, and a market that is quiet', async (t) => {
+  const w = new World();
+  t.after(() => w.candles.close());
+  w.bars = run(0, 5);
+  w.open = bar(5);
+  await w.until(() => w.candles.bars.length === 6, 'the first answer');
+  w.tell(value(6, 3, {closing: [bar(5, {n: 4})], closed: [bar(3), bar(4)]}));
+  assert.deepEqual(w.starts().slice(-3), [4, 5, 6]);
+  assert.ok(w.candles.open && w.candles.bars.at(-2).n === 4);
+  w.tell(value(6, 4, {bar: undefined, closed: [bar(5, {n: 5}), bar(6, {n: 2})]}));
+  assert.ok(!w.candles.open && w.candles.bars.at(-1).n === 2);
+  assert.equal(w.asked.length, 1);
+});
+
 test('pages', async (t) => {
   const w = new World({limit: 10});
   t.after(() => w.candles.close());
