@@ -25,13 +25,14 @@ type Engine struct {
 	window, silence, limit int64 // Of cfg, in microseconds.
 	day, fine              int   // Which intervals are 1d, and the finest of at most a minute; -1: none.
 
-	books  map[*trade.Symbol]*book
-	all    []*book
-	clocks map[string]*clock
-	wall   int64 // The mark of all symbols is at least here.
-	fills  int   // How many bars may still be filled in this turn.
-	turn   int   // Whose turn it is to be filled first.
-	stats  Stats
+	books     map[*trade.Symbol]*book
+	all       []*book
+	clocks    map[string]*clock
+	clockList []*clock
+	wall      int64 // The mark of all symbols is at least here.
+	fills     int   // How many bars may still be filled in this turn.
+	turn      int   // Whose turn it is to be filled first.
+	stats     Stats
 
 	closed, klines, prices []*book // Of which something is to be told.
 	places                 []place
@@ -40,6 +41,7 @@ type Engine struct {
 // clock is how far a source has come with all its symbols.
 type clock struct {
 	source string
+	n      int // Its place in clockList.
 	heard  int64
 }
 
@@ -123,7 +125,7 @@ func (e *Engine) add(t *trade.Trade, now int64) error {
 		src.ids.put(at, t.ID, t.Time, e.cfg.IDRuns, b.mark-e.limit-idsMargin)
 	}
 	src.time = max(src.time, t.Time)
-	b.newest.take(t)
+	b.newest.take(t, src.clock.source)
 	e.queue(b)
 	b.raise(e)
 	if b.mark/1000 >= b.due {
@@ -257,12 +259,15 @@ const clocksMax = 1024
 func (e *Engine) clock(source string) (*clock, error) {
 	c := e.clocks[source]
 	if c == nil {
+		if !trade.ValidSource(source) {
+			return nil, trade.ErrSource
+		}
 		if len(e.clocks) >= clocksMax {
 			return nil, ErrSources
 		}
 		source = strings.Clone(source)
-		c = &clock{source: source}
-		e.clocks[source] = c
+		c = &clock{source: source, n: len(e.clockList)}
+		e.clocks[source], e.clockList = c, append(e.clockList, c)
 	}
 	return c, nil
 }

@@ -22,8 +22,8 @@ type newest struct {
 	tell     bool
 }
 
-// take notes a trade that was merged. Older ones than the newest change no more than the day's bar.
-func (n *newest) take(t *trade.Trade) {
+// take notes a trade that was merged, and the name of its source, which may be kept. Older ones than the newest change no more than the day's bar.
+func (n *newest) take(t *trade.Trade, source string) {
 	n.tell = true
 	if n.price != 0 && n.compare(t) >= 0 {
 		return
@@ -32,9 +32,8 @@ func (n *newest) take(t *trade.Trade) {
 	if n.price != 0 {
 		dir = cmp.Compare(t.Price, n.price)
 	}
-	n.key, n.price, n.size, n.bid, n.ask, n.side, n.dir = t.Key(), t.Price, t.Size, t.Bid, t.Ask, t.Side, int8(dir)
-	if n.source != t.Source {
-		n.source = t.Source
+	*n = newest{
+		key: t.Key(), price: t.Price, size: t.Size, bid: t.Bid, ask: t.Ask, source: source, side: t.Side, dir: int8(dir), tell: true,
 	}
 }
 
@@ -102,7 +101,7 @@ func (p Price) AppendJSON(to []byte) []byte {
 	if n.key.ID != 0 {
 		to = strconv.AppendInt(append(to, `,"id":`...), n.key.ID, 10)
 	}
-	to = strconv.AppendQuote(append(to, `,"x":`...), n.source)
+	to = append(append(append(to, `,"x":"`...), n.source...), '"')
 	if n.bid != 0 {
 		to = trade.AppendDecimal(append(to, `,"b":`...), n.bid, scale)
 	}
