@@ -5,7 +5,6 @@
 package bars
 
 import (
-	"math/big"
 	"math/bits"
 	"strconv"
 
@@ -68,10 +67,23 @@ func Product(a, b int64) Sum {
 // AppendDecimal appends s × 10^-scale as a JSON number.
 func (s Sum) AppendDecimal(b []byte, scale uint8) []byte {
 	var buf [40]byte
-	if s.Hi == 0 {
-		return trade.AppendDigits(b, strconv.AppendUint(buf[:0], s.Lo, 10), scale)
+	at := len(buf)
+	for s.Hi != 0 {
+		const chunk = 1e18
+		var rest uint64
+		s.Hi, rest = s.Hi/chunk, s.Hi%chunk
+		s.Lo, rest = bits.Div64(rest, s.Lo, chunk)
+		for range 18 {
+			at--
+			buf[at] = byte('0' + rest%10)
+			rest /= 10
+		}
 	}
-	n := new(big.Int).SetUint64(s.Hi)
-	n.Lsh(n, 64).Or(n, new(big.Int).SetUint64(s.Lo))
-	return trade.AppendDigits(b, n.Append(buf[:0], 10), scale)
+	var top [20]byte
+	digits := strconv.AppendUint(top[:0], s.Lo, 10)
+	if s.Lo == 0 && at < len(buf) {
+		digits = nil
+	}
+	at -= copy(buf[at-len(digits):], digits)
+	return trade.AppendDigits(b, buf[at:], scale)
 }

@@ -38,13 +38,23 @@ func ParseInterval(s string) (*Interval, error) {
 }
 
 // Start returns when the bar begins that has a time in Unix milliseconds, in a zone. Intervals below a day
-// begin at whole multiples since 1970 UTC, days at the zone's midnight.
+// begin at whole multiples since 1970 UTC. A day begins when the clocks of the zone first show its midnight or
+// what they jump to instead, so days tile time whatever the clocks do: none is missing where there is no
+// midnight, and where midnight comes twice the day begins with the first.
 func (i *Interval) Start(at int64, zone *time.Location) int64 {
 	if i.Days == 0 || zone == time.UTC {
 		return at - mod(at, i.Millis)
 	}
-	y, m, d := time.UnixMilli(at).In(zone).Date()
-	return time.Date(y, m, d, 0, 0, 0, 0, zone).UnixMilli()
+	sec := (at - mod(at, 1000)) / 1000
+	day := midnight(sec, zone)
+	start := dayBegins(day, zone)
+	for { // After clocks went back over midnight they may still show the day before.
+		next := dayBegins(day+daySeconds, zone)
+		if next > sec {
+			return start * 1000
+		}
+		day, start = day+daySeconds, next
+	}
 }
 
 // Next returns when the bar after the one that begins at start begins.
@@ -52,8 +62,37 @@ func (i *Interval) Next(start int64, zone *time.Location) int64 {
 	if i.Days == 0 || zone == time.UTC {
 		return start + i.Millis
 	}
-	y, m, d := time.UnixMilli(start).In(zone).Date()
-	return time.Date(y, m, d+1, 0, 0, 0, 0, zone).UnixMilli()
+	sec := start / 1000
+	for day := midnight(sec, zone) + daySeconds; ; day += daySeconds {
+		// A day that a zone has left out, as Apia did in 2011, begins and ends at once.
+		if next := dayBegins(day, zone); next > sec {
+			return next * 1000
+		}
+	}
+}
+
+const daySeconds = 86_400
+
+// midnight returns the midnight before what the clocks of a zone show at a time, in seconds since what they
+// called the beginning of 1970.
+func midnight(sec int64, zone *time.Location) int64 {
+	_, offset := time.Unix(sec, 0).In(zone).Zone()
+	shown := sec + int64(offset)
+	return shown - mod(shown, daySeconds)
+}
+
+// dayBegins returns the first time, in Unix seconds, at which the clocks of a zone show a midnight or later.
+func dayBegins(midnight int64, zone *time.Location) int64 {
+	const earliest = 16 * 3600 // No zone is as far from UTC.
+	at := time.Unix(midnight-earliest, 0).In(zone)
+	for {
+		_, offset := at.Zone()
+		_, end := at.ZoneBounds()
+		if sec := max(at.Unix(), midnight-int64(offset)); end.IsZero() || sec < end.Unix() {
+			return sec
+		}
+		at = end
+	}
 }
 
 func mod(a, b int64) int64 { return ((a % b) + b) % b }

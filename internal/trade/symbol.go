@@ -51,6 +51,45 @@ func (s Session) Contains(t time.Time) bool {
 	return at >= s.Open && at < s.Shut
 }
 
+// Overlaps reports whether a session is on at any time from one to before another. Both are in the zone of its
+// symbol, and at most some days apart.
+func (s Session) Overlaps(from, to time.Time) bool {
+	next, ok := s.Next(from)
+	return ok && next.Before(to)
+}
+
+// Next returns the first time, not before at, at which a session is on. at is in the zone of its symbol. It is
+// false if there is none within two weeks.
+func (s Session) Next(at time.Time) (time.Time, bool) {
+	if s.Days == [7]bool{} && s.Open == 0 && s.Shut == 0 {
+		return at, true
+	}
+	y, m, d := at.Date()
+	for n := range 15 {
+		open, shut := s.on(y, m, d+n, at.Location())
+		if shut.After(at) && open.Before(shut) {
+			if open.Before(at) {
+				return at, true
+			}
+			return open, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// on returns when the session of a day begins and ends: the same time twice if there is none.
+func (s Session) on(y int, m time.Month, d int, zone *time.Location) (open, shut time.Time) {
+	day := time.Date(y, m, d, 12, 0, 0, 0, zone)
+	if s.Days != [7]bool{} && !s.Days[day.Weekday()] {
+		return day, day
+	}
+	end := s.Shut
+	if s.Open == 0 && s.Shut == 0 {
+		end = 86400
+	}
+	return time.Date(y, m, d, 0, 0, s.Open, 0, zone), time.Date(y, m, d, 0, 0, end, 0, zone)
+}
+
 // Table has all symbols. It does not change, so any goroutine may read it.
 type Table struct {
 	byName   map[string]*Symbol

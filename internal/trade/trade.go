@@ -55,6 +55,23 @@ func (t *Trade) Key() Key { return Key{t.Time, t.ID} }
 // Before reports whether k comes before o.
 func (k Key) Before(o Key) bool { return k.Time < o.Time || k.Time == o.Time && k.ID < o.ID }
 
+// SourceMax is how many bytes the name of a source has at most.
+const SourceMax = 32
+
+// ValidSource reports whether s may be the name of a source: capitals, digits, and -, _ and . between them.
+func ValidSource(s string) bool {
+	if s == "" || len(s) > SourceMax {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && (i == 0 || c != '-' && c != '_' && c != '.') {
+			return false
+		}
+	}
+	return true
+}
+
 // AheadMax is how far the time of a trade may be ahead of ours, in microseconds.
 const AheadMax = 5_000_000
 
@@ -67,6 +84,7 @@ var (
 	ErrQuote  = errors.New("a bid or ask is below 0")
 	ErrID     = errors.New("the id is below 0")
 	ErrSymbol = errors.New("the trade has no symbol")
+	ErrSource = errors.New("the source is no name: want capitals, digits and - _ . such as COINBASE")
 )
 
 // Check returns what is wrong with a trade that has come at a time, in Unix microseconds, or nil.
