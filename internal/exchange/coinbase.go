@@ -319,7 +319,8 @@ func (h *coinbaseHistory) trades(ctx context.Context, s *trade.Symbol, q query) 
 		}
 		switch next := oldest/second + 1; {
 		case len(page.Trades) < coinbasePage, first <= q.from, len(list) >= q.max:
-			return list, nil
+			list = merge(list, q.from-1)
+			return list[max(0, len(list)-q.max):], nil
 		case next >= end:
 			return list, errFinal{fmt.Errorf("more than %d trades are within two seconds", coinbasePage)}
 		default:

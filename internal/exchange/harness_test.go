@@ -129,7 +129,8 @@ type rigConfig struct {
 	config  func(*Config)
 	from    map[string]Position
 	symbols []string // Default: the products.
-	wait    bool     // It is started by the test.
+	before  func(s *exchangetest.Server)
+	wait    bool // The test waits for its subscriptions.
 }
 
 func table(t testing.TB, source string, products ...string) *trade.Table {
@@ -149,6 +150,9 @@ func table(t testing.TB, source string, products ...string) *trade.Table {
 func newRig(t *testing.T, c rigConfig) *rig {
 	t.Helper()
 	r := &rig{T: t, server: exchangetest.Start(t, c.server), sink: newSink(t)}
+	if c.before != nil {
+		c.before(r.server)
+	}
 	if c.symbols == nil {
 		c.symbols = c.server.Products
 	}

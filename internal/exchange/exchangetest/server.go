@@ -42,6 +42,7 @@ type Config struct {
 	Pong     time.Duration // Within which Binance wants a pong. Default 10 s.
 	Cut      time.Duration // After which Binance ends a connection.
 	Messages int           // That a connection may send within a second. Default as documented.
+	Vague    bool          // Coinbase's errors don't name the product.
 	Streams  int           // That a connection may have. Default as documented.
 }
 

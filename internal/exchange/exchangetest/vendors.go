@@ -38,6 +38,9 @@ func (f coinbase) command(s *Server, c *conn, message []byte) {
 	for _, p := range m.Products {
 		if s.products[p] == nil { // None of a message is subscribed then.
 			s.refuse("unknown product %s", p)
+			if s.c.Vague {
+				p = "this"
+			}
 			c.say(fmt.Sprintf(`{"type":"error","message":"Failed to subscribe","reason":"%s is not a valid product"}`, p))
 			return
 		}
