@@ -29,8 +29,8 @@ import (
 //     address. 429 says to slow down, 418 that the address is banned, both with Retry-After.
 var binance = &vendor{
 	source: "BINANCE", ws: "wss://data-stream.binance.vision", rest: "https://data-api.binance.vision",
-	numbered: true,
-	streams:  1024, each: 2, messages: 3, connects: 0.5, requests: 50, silence: 50 * time.Second, life: 23 * time.Hour,
+	numbered: true, header: "X-MBX-APIKEY",
+	streams: 1024, each: 2, messages: 3, connects: 0.5, requests: 50, silence: 50 * time.Second, life: 23 * time.Hour,
 	path: func(*inlet) string { return "/stream" },
 	speak: func(s *session) dialect {
 		return &binanceDialect{s: s, waiting: make(map[int64][]string)}

@@ -23,7 +23,7 @@ type Config struct {
 
 	WS   string // Address of its sockets, such as wss://advanced-trade-ws.coinbase.com.
 	REST string // Address of its history, such as https://api.coinbase.com.
-	Key  string // Finnhub's token. It stands in no log and no error.
+	Key  string // Finnhub's token, or a key for Binance's history. It stands in no log and no error.
 
 	NoQuotes bool // Trades get no bid and ask: half the streams, and far fewer messages.
 
@@ -62,8 +62,9 @@ type vendor struct {
 	snapshot bool // To subscribe shows the newest trades, so that a gap is seen at once.
 	single   bool // There may be one connection alone, so that it ends before the next begins.
 	keyed    bool
-	beats    bool // There are heartbeats that must not be missing.
-	pings    bool // Sockets are pinged by us, as the exchange may say nothing for long.
+	header   string // Of requests for history, for a key, if there is one.
+	beats    bool   // There are heartbeats that must not be missing.
+	pings    bool   // Sockets are pinged by us, as the exchange may say nothing for long.
 
 	streams  int // A connection's most.
 	each     int // Streams of a symbol with quotes.
@@ -120,7 +121,10 @@ func newInlet(name string, c Config) (*inlet, error) {
 	if len(symbols) == 0 {
 		return nil, fmt.Errorf("%s: no symbol has it as its source", strings.ToLower(v.source))
 	}
-	in := &inlet{vendor: v, c: c, log: c.Log.With("source", v.source), jobs: make(chan *tracker, len(symbols))}
+	in := &inlet{vendor: v, c: c, log: c.Log.With("source", v.source)}
+	for i := range in.jobs {
+		in.jobs[i] = make(chan *tracker, len(symbols))
+	}
 	in.messages = rate.NewLimiter(rate.Limit(c.Messages), 1)
 	in.connects = rate.NewLimiter(rate.Limit(c.Connects), 1)
 	in.rest = newREST(in, c.Requests)

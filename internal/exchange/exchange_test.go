@@ -250,7 +250,7 @@ func TestMoreThanIsHeld(t *testing.T) {
 	tr.begin(Position{ID: 90, Time: micros()})
 	tr.trade(made(101))
 	s.await("what is held", func() bool { return len(s.trades["BINANCE:X"]) >= heldMax && !s.filling["BINANCE:X"] })
-	until(t, "live", func() bool { tr.mu.Lock(); defer tr.mu.Unlock(); return !tr.busy })
+	until(t, "live", func() bool { tr.mu.Lock(); defer tr.mu.Unlock(); return !tr.filling })
 	tr.trade(made(last + 1))
 	s.await("the rest", func() bool { return len(s.trades["BINANCE:X"]) == last+1-90 && !s.filling["BINANCE:X"] })
 	s.mu.Lock()

@@ -35,34 +35,71 @@ const (
 // fillAll fills what trackers miss, one after the other.
 func (in *inlet) fillAll(ctx context.Context) {
 	for {
+		var t *tracker
+		which := gaps
 		select {
-		case <-ctx.Done():
-			return
-		case t := <-in.jobs:
+		case t = <-in.jobs[gaps]:
+		default:
+			select {
+			case <-ctx.Done():
+				return
+			case t = <-in.jobs[gaps]:
+			case t = <-in.jobs[checks]:
+				which = checks
+			}
+		}
+		if t.begun(which) {
 			in.fill(ctx, t)
 		}
 	}
 }
 
-// fill brings a tracker that is busy to where its trades come live again: in order, each once.
+// begun takes a tracker out of a queue, and reports whether there is something to fill that nobody fills.
+func (t *tracker) begun(which int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.queued[which] = false
+	if t.filling || !t.check && len(t.held) == 0 {
+		return false
+	}
+	t.filling = true
+	return true
+}
+
+// fill brings a tracker to where its trades come live again: in order, each once.
 func (in *inlet) fill(ctx context.Context, t *tracker) {
-	list, check := t.take(nil), t.checked()
-	if !check && !gapped(list, t.id) {
-		for t.pass(&list) { // They came late, and nothing is missing.
+	var list []trade.Trade
+	for told := false; ctx.Err() == nil; { // What is held when ctx ends is fetched again after a restart.
+		check := t.checked()
+		if list = t.take(list[:0]); check || gapped(list, t.id) {
+			if !told {
+				told = true
+				in.to.Filling(t.sym, true)
+			}
+			list = in.fetch(ctx, t, list, check)
+			continue
 		}
-		return
-	}
-	in.to.Filling(t.sym, true)
-	for check || gapped(list, t.id) {
-		list = in.fetch(ctx, t, list, check)
-		if ctx.Err() != nil {
-			return // What is held is fetched again after a restart, and so is what was.
+		for _, tr := range list { // Those that came late, and nothing is missing; or that came meanwhile.
+			t.giveFilling(tr)
 		}
-		list, check = t.take(list[:0]), t.checked()
+		if t.live(told) {
+			return
+		}
 	}
-	for t.pass(&list) {
+}
+
+// live ends the filling, unless more has come. told says that the sink knows of it.
+func (t *tracker) live(told bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.held) > 0 || t.check {
+		return false
 	}
-	in.to.Filling(t.sym, false)
+	t.filling = false
+	if told {
+		t.in.to.Filling(t.sym, false)
+	}
+	return true
 }
 
 // fetch asks the exchange for what is missing between a tracker and its list, and hands all of that on. It
@@ -134,7 +171,7 @@ func (in *inlet) tell(t *tracker, list []trade.Trade, fetched int, why string) {
 				in.to.Gap(g)
 			}
 		}
-		t.giveBusy(tr)
+		t.giveFilling(tr)
 	}
 	if !missed && fetched > 0 {
 		in.gaps.Add(1)
@@ -175,31 +212,8 @@ func (t *tracker) checked() bool {
 	return was
 }
 
-// pass hands a list without gaps on. It reports whether more came meanwhile, which is the list then. If not,
-// trades go by their connections again, or the tracker is filled anew.
-func (t *tracker) pass(list *[]trade.Trade) bool {
-	for _, tr := range *list {
-		t.giveBusy(tr)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	next := merge(append((*list)[:0], t.held...), t.id)
-	t.held = nil
-	switch {
-	case t.check || gapped(next, t.id):
-		t.held = next
-		t.start(t.in.c.Grace)
-		return false
-	case len(next) == 0:
-		t.busy = false
-		return false
-	}
-	*list = next
-	return true
-}
-
-// giveBusy hands a trade on from the filler, who alone does while the tracker is busy. The sink may wait.
-func (t *tracker) giveBusy(tr trade.Trade) {
+// giveFilling hands a trade on from the filler, who alone does meanwhile. The sink may wait.
+func (t *tracker) giveFilling(tr trade.Trade) {
 	if tr.Symbol != nil {
 		t.in.trades.Add(1)
 		t.in.to.Trade(tr)

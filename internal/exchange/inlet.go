@@ -25,7 +25,7 @@ type inlet struct {
 	log      *slog.Logger
 	to       Sink
 	groups   []*group
-	jobs     chan *tracker
+	jobs     [2]chan *tracker // Of fillers: gaps, and checks.
 	messages *rate.Limiter
 	connects *rate.Limiter
 	rest     *rest

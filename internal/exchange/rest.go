@@ -77,6 +77,9 @@ func (r *rest) once(ctx context.Context, path string, into any) error {
 		return errFinal{err}
 	}
 	req.Header.Set("User-Agent", "tickedge")
+	if r.in.vendor.header != "" && r.in.c.Key != "" {
+		req.Header.Set(r.in.vendor.header, r.in.c.Key)
+	}
 	req.Header.Set("Cache-Control", "no-cache") // Coinbase's answers are up to a second old otherwise.
 	resp, err := r.client.Do(req)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 const restartAfter = int64(time.Minute / time.Microsecond)
 
 // tracker hands on the trades of one symbol in the order of their ids, each once, whichever connections
-// and requests they come by. While it is busy its filler alone hands on, and what comes waits.
+// and requests they come by. What comes after a gap waits until that is filled. While it is filled its filler
+// alone hands on, and all that comes waits.
 type tracker struct {
 	in  *inlet
 	sym *trade.Symbol
@@ -24,8 +25,9 @@ type tracker struct {
 	id       int64 // Of the newest trade that was handed on.
 	time     int64
 	heard    int64 // When its connection last said anything, in Unix microseconds.
-	busy     bool
-	check    bool // Its history is to be asked although no gap is seen.
+	filling  bool
+	queued   [2]bool // Whether it stands in each queue of fillers.
+	check    bool    // Its history is to be asked although no gap is seen.
 	held     []trade.Trade
 	bid, ask int64
 	refused  bool // The exchange does not have it.
@@ -50,24 +52,28 @@ func (t *tracker) quote(bid, ask int64) {
 func (t *tracker) trade(tr trade.Trade) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	tr.Bid, tr.Ask = t.bid, t.ask
+	if tr.Symbol != nil {
+		tr.Bid, tr.Ask = t.bid, t.ask
+	}
 	switch {
-	case t.busy:
-		if len(t.held) < heldMax {
-			t.held = append(t.held, tr)
-		}
-	case !t.sym.Numbered || !t.known || tr.ID == t.id+1:
+	case t.filling:
+		t.hold(tr)
+	case !t.sym.Numbered || !t.known || tr.ID == t.id+1 && len(t.held) == 0:
 		t.check = false
 		t.give(tr)
-	case tr.ID <= t.id:
-		if tr.Time > t.time+restartAfter {
-			t.restart(tr)
-		} else {
-			t.in.repeated.Add(1)
-		}
+	case tr.ID > t.id:
+		t.hold(tr)
+		t.queue(gaps)
+	case len(t.held) == 0 && tr.Time > t.time+restartAfter:
+		t.restart(tr)
 	default:
+		t.in.repeated.Add(1)
+	}
+}
+
+func (t *tracker) hold(tr trade.Trade) {
+	if len(t.held) < heldMax {
 		t.held = append(t.held, tr)
-		t.start(t.in.c.Grace)
 	}
 }
 
@@ -90,21 +96,27 @@ func (t *tracker) restart(tr trade.Trade) {
 	t.give(tr)
 }
 
-// start has the tracker filled after a time. Its caller has the lock.
-func (t *tracker) start(after time.Duration) {
-	t.busy = true
-	if after == 0 {
-		t.in.jobs <- t // Has room for each tracker once, and it is busy once.
+// The queues of fillers. Gaps come first, as trades wait for them.
+const (
+	gaps = iota
+	checks
+)
+
+// queue has the tracker filled soon, if it does not stand in that queue already. Its caller has the lock.
+func (t *tracker) queue(which int) {
+	if t.queued[which] {
 		return
 	}
-	time.AfterFunc(after, func() { t.in.jobs <- t })
+	t.queued[which] = true
+	// A queue has room for each tracker once.
+	time.AfterFunc(t.in.c.Grace, func() { t.in.jobs[which] <- t })
 }
 
 // heardOf notes that nothing older than a time is on its way.
 func (t *tracker) heardOf(at int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.busy && !t.check && !t.refused {
+	if !t.filling && !t.check && !t.refused && len(t.held) == 0 {
 		t.in.to.Heard(t.in.vendor.source, t.sym, at)
 	}
 }
@@ -142,10 +154,12 @@ func (t *tracker) doubt() {
 	}
 }
 
-// recheck has its history asked. Its caller has the lock.
+// recheck has its history asked, unless the trade that comes next shows that nothing is missing. Its caller
+// has the lock.
 func (t *tracker) recheck() {
-	if t.check = true; !t.busy {
-		t.start(t.in.c.Grace)
+	t.check = true
+	if !t.filling { // Its filler sees to it otherwise.
+		t.queue(checks)
 	}
 }
 
