@@ -57,7 +57,7 @@ func TestLimits(t *testing.T) {
 		symbols     int
 		streams     int
 		connections int
-	}{{"binance", 450, 0, 1}, {"binance", 60, 24, 5}, {"coinbase", 120, 0, 2}, {"finnhub", 50, 0, 1}} {
+	}{{"binance", 512, 0, 1}, {"binance", 60, 24, 5}, {"coinbase", 120, 0, 2}, {"finnhub", 50, 0, 1}} {
 		t.Run(fmt.Sprintf("%s/%d", c.vendor, c.symbols), func(t *testing.T) {
 			t.Parallel()
 			var products []string
@@ -77,6 +77,18 @@ func TestLimits(t *testing.T) {
 			r.check(fault{})
 		})
 	}
+}
+
+// Messages that a connection missed show by their numbers, though no trade follows.
+func TestSequence(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, rigConfig{server: exchanges[0]})
+	p := exchanges[0].Products[0]
+	r.server.Make(p, 3)
+	r.complete(p)
+	r.server.Lose(p, 4)
+	r.complete(p)
+	r.check(fault{filled: 1})
 }
 
 // A symbol that the exchange does not have is told of once, and the others go on.

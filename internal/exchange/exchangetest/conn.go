@@ -44,9 +44,9 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.dials++
 	status := s.face.admit(s, r)
-	if len(s.banned) > 0 && status == 0 {
-		w.Header().Set("Retry-After", s.banned[0].after)
-		status, s.banned = s.banned[0].status, s.banned[1:]
+	if b := s.ban(); b.status != 0 {
+		w.Header().Set("Retry-After", b.after)
+		status = b.status
 	}
 	s.mu.Unlock()
 	if status != 0 {

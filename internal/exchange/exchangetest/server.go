@@ -55,6 +55,7 @@ type Server struct {
 	refusals []string
 	muted    bool // New connections are dead too.
 	banned   []ban
+	until    time.Time // Nobody may ask before.
 	failing  int
 	dials    int
 	requests int
@@ -133,10 +134,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.requests++
-	var b ban
-	if len(s.banned) > 0 {
-		b, s.banned = s.banned[0], s.banned[1:]
-	}
+	b := s.ban()
 	failing := s.failing > 0
 	if failing && b.status == 0 {
 		s.failing--
@@ -151,6 +149,20 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.face.rest(s, w, r)
 	}
+}
+
+// ban is what a request is refused with, if it is. The server is locked.
+func (s *Server) ban() (b ban) {
+	if time.Now().Before(s.until) {
+		s.refuse("a request before Retry-After is over")
+		return ban{http.StatusTeapot, "60"}
+	}
+	if len(s.banned) > 0 {
+		b, s.banned = s.banned[0], s.banned[1:]
+		seconds, _ := strconv.Atoi(b.after)
+		s.until = time.Now().Add(time.Duration(seconds) * time.Second)
+	}
+	return b
 }
 
 // Make makes trades of a product, which its subscribers get one by one.
