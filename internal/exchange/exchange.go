@@ -12,8 +12,8 @@ import (
 
 // Sink takes what an inlet brings. Any goroutine may call it, those of one symbol one after the other.
 type Sink interface {
-	// Trade takes a trade that was checked. It waits while there is no room, unless the inlet is Live: then
-	// the trade is dropped and counted.
+	// Trade takes a trade that was checked. It waits while there is no room, unless the inlet is Live and
+	// the symbol is not being filled: then the trade is dropped and counted.
 	Trade(t trade.Trade)
 	// Heard notes that a source has nothing older than a time, in Unix microseconds, on its way: what a
 	// heartbeat says. Without symbol it is so for all that the source has.
@@ -44,7 +44,9 @@ type Position struct {
 // Inlet brings trades of some symbols until ctx ends. It reconnects by itself, and returns early only with
 // an error that trying again would not mend.
 type Inlet interface {
-	// Run is called once. from says where each symbol is to be gone on from; it is asked again at each gap.
+	// Run is called once. from says where each symbol is to be gone on from; it is asked once for each, before
+	// anything is brought. What an inlet has brought since is where it goes on from at gaps. It returns nil
+	// when ctx has ended, or when there is nothing more to bring, and after all calls of Sink have returned.
 	Run(ctx context.Context, to Sink, from func(*trade.Symbol) Position) error
 	// Live reports whether its trades can't be held up: a sink that is full drops them.
 	Live() bool
@@ -60,6 +62,7 @@ type Stats struct {
 	Gaps        uint64 // Runs of trades that were missed.
 	Filled      uint64 // Of these, how many were filled from the exchange's history.
 	Missed      uint64 // Trades that could not be filled, by their ids.
+	Repeated    uint64 // Trades that came again, by their ids, and were dropped.
 	Connects    uint64
 	Resets      uint64 // Connections that ended otherwise than by us.
 	Silences    uint64 // Connections that were given up because nothing came.

@@ -28,6 +28,9 @@ type Config struct {
 	// Volatility multiplies the yearly volatility of every symbol. At 1 prices move
 	// as they do in reality, which is slow to look at.
 	Volatility float64
+	// Drift is what the logarithm of a price gains in a year, times Volatility, so that it shows
+	// as soon as its movements do.
+	Drift float64
 	// Seed decides about all prices: the same seed gives the same ticks.
 	Seed uint64
 }
@@ -37,6 +40,7 @@ const (
 	RateMax       = 1e7
 	generatedMax  = 1_000_000 // At 64 bytes a symbol, 64 MB.
 	volatilityMax = 1000
+	driftMax      = 100
 )
 
 // Validate returns all that is wrong with c, or nil.
@@ -59,6 +63,9 @@ func (c Config) Validate() error {
 	if !(c.Volatility >= 0 && c.Volatility <= volatilityMax) {
 		errs = append(errs, fmt.Errorf("volatility is %v, want 0 to %d", c.Volatility, volatilityMax))
 	}
+	if !(c.Drift >= -driftMax && c.Drift <= driftMax) {
+		errs = append(errs, fmt.Errorf("drift is %v, want -%d to %d", c.Drift, driftMax, driftMax))
+	}
 	return errors.Join(errs...)
 }
 
@@ -79,6 +86,7 @@ type stock struct {
 	start    float64
 	log      float64 // ln(price / start)
 	step     float64 // Standard deviation of log per tick.
+	drift    float64 // What log gains per tick.
 	scale    int64   // The price is printed in units of 1/scale.
 	decimals uint8
 }
@@ -107,6 +115,7 @@ func New(c Config) (*Market, error) {
 			name:     s.Name,
 			start:    s.Price,
 			step:     s.Volatility * c.Volatility * math.Sqrt(years),
+			drift:    c.Drift * c.Volatility * years,
 			scale:    int64(math.Pow10(s.Decimals)),
 			decimals: uint8(s.Decimals),
 		})
@@ -126,7 +135,7 @@ func New(c Config) (*Market, error) {
 func (m *Market) Next(now time.Time) (Tick, error) {
 	s := &m.symbols[m.random.IntN(len(m.symbols))]
 	// Without the second term the expected price would grow with the volatility.
-	s.log += s.step*m.random.NormFloat64() - s.step*s.step/2
+	s.log += s.step*m.random.NormFloat64() - s.step*s.step/2 + s.drift
 	s.log = min(max(s.log, -logMax), logMax)
 	price := max(int64(math.Round(s.start*math.Exp(s.log)*float64(s.scale))), 1)
 	spread := 1 + price/20000 // Half a basis point to either side, and one unit at least.
