@@ -39,7 +39,7 @@ type Store interface {
 	// it has one.
 	All(ctx context.Context, f func([]bars.Bar) error) error
 	// Trim deletes the bars of an interval that began before a time, in Unix milliseconds, a bounded number
-	// at a time, and returns how many that were; 0 when there are no more.
+	// at a time, and returns how many that were, which may be estimated if they are many; 0 when there are no more.
 	Trim(ctx context.Context, interval string, before int64) (int64, error)
 	Close() error
 }
@@ -55,6 +55,9 @@ type Query struct {
 // ErrNewer is in the error of opening a store that a newer version of the program has written.
 var ErrNewer = errors.New("it was written by a newer version of this program: use that one, or another place")
 
+// startMax is the end of the year 9999, in Unix milliseconds.
+const startMax = 253402300799_999
+
 // Check returns what is wrong with a bar that is to be stored, or nil.
 func Check(b *bars.Bar) error {
 	switch {
@@ -64,6 +67,8 @@ func Check(b *bars.Bar) error {
 		return fmt.Errorf("%q is no name of a symbol: want %s", b.Symbol.Name, topics.NameRule)
 	case b.Symbol.PriceScale > trade.ScaleMax || b.Symbol.SizeScale > trade.ScaleMax:
 		return fmt.Errorf("%s: a scale is above %d", b.Symbol.Name, trade.ScaleMax)
+	case b.Start > startMax:
+		return fmt.Errorf("%s: a bar begins after the year 9999", b.Symbol.Name)
 	case b.Start < 0 || b.Count < 0 || b.Rev < 0:
 		return fmt.Errorf("%s: the start, count or revision of a bar is below 0", b.Symbol.Name)
 	case b.Low <= 0 || b.Low > min(b.Open, b.Close) || b.High < max(b.Open, b.Close):
