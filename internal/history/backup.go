@@ -218,7 +218,8 @@ func (r *backupReader) line(text []byte, first bool) (*bars.Bar, error) {
 		}
 		return nil, nil
 	}
-	_, _ = r.sum.Write(append(text, '\n')) // It takes everything. The scanner gave room behind text away.
+	_, _ = r.sum.Write(text) // It takes everything.
+	_, _ = r.sum.Write([]byte{'\n'})
 	if first {
 		return nil, nil
 	}
