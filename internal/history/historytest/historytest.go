@@ -73,7 +73,8 @@ func Whole(symbol, tf string) history.Query {
 type rig struct {
 	*testing.T
 	history.Store
-	ctx context.Context
+	ctx     context.Context
+	another func() history.Store
 }
 
 func (r *rig) put(b ...bars.Bar) {
@@ -97,13 +98,13 @@ func Store(t *testing.T, open func(t *testing.T) history.Store) {
 	for name, test := range map[string]func(*rig){
 		"what was put is there": whatWasPut, "the newest by limit": newestByLimit, "revisions": revisions,
 		"extremes": extremes, "what is refused": refused, "scales that changed": scalesChanged,
-		"all": all, "trim": trim, "random": random,
+		"all": all, "trim": trim, "random": random, "backup": backup,
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			defer cancel()
 			s := open(t)
-			test(&rig{t, s, ctx})
+			test(&rig{t, s, ctx, func() history.Store { return open(t) }})
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}

@@ -3,6 +3,7 @@
 package historytest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -52,6 +53,47 @@ func all(r *rig) {
 	}
 }
 
+// backup restores a backup of one store into another one, and into one that has a part of it.
+func backup(r *rig) {
+	var want []bars.Bar
+	for i, name := range []string{"A", "COINBASE:BTC-USD", "Ж"} {
+		s := Symbol(name, uint8(2*i), uint8(8-i))
+		want = append(want, Run(s, Interval("1m"), begin, 2000)...)
+		want = append(want, Bar(s, Interval("1d"), begin/86400_000*86400_000))
+	}
+	most := bars.Sum{Hi: math.MaxUint64, Lo: math.MaxUint64}
+	want[3].Volume, want[3].Turnover, want[3].Rev = most, most, 4
+	r.put(want...)
+	var file bytes.Buffer
+	if n, err := history.Backup(r.ctx, r.Store, &file); err != nil || n != int64(len(want)) {
+		r.Fatalf("%d bars, %v", n, err)
+	}
+	to := r.another()
+	defer to.Close()
+	n, err := history.Restore(r.ctx, to, bytes.NewReader(file.Bytes()), false)
+	if has, _ := Count(r.ctx, to); err != nil || n != int64(len(want)) || has != len(want) {
+		r.Fatalf("%d bars were restored, there are %d: %v", n, has, err)
+	}
+	var again bytes.Buffer
+	if _, err := history.Backup(r.ctx, to, &again); err != nil || !bytes.Equal(again.Bytes(), file.Bytes()) {
+		r.Errorf("a backup of what was restored is another one: %v", err)
+	}
+	if _, err := history.Restore(r.ctx, to, bytes.NewReader(file.Bytes()), false); !errors.Is(err, history.ErrNotEmpty) {
+		r.Errorf("a store with bars: %v", err)
+	}
+	for {
+		if n, err := to.Trim(r.ctx, "1m", begin+5*60_000); err != nil || n == 0 {
+			break
+		}
+	}
+	if n, err := history.Restore(r.ctx, to, bytes.NewReader(file.Bytes()), true); n != int64(len(want)) || err != nil {
+		r.Errorf("over what is there: %d, %v", n, err)
+	}
+	if _, err := history.Restore(r.ctx, to, bytes.NewReader(file.Bytes()[:file.Len()-20]), true); err == nil {
+		r.Error("a backup without its end is restored")
+	}
+}
+
 // trimAll calls Trim until there is nothing more.
 func trimAll(r *rig, tf string, before int64) (n int64) {
 	r.Helper()
@@ -69,7 +111,7 @@ func trimAll(r *rig, tf string, before int64) (n int64) {
 func trim(r *rig) {
 	names := []string{"A", "A:B", "AA", "B"}
 	second, minute := Interval("1s"), Interval("1m")
-	const n = 20_000
+	const n = 5_000
 	for _, name := range names {
 		s := Symbol(name, 2, 8)
 		r.put(Run(s, second, begin, n)...)
@@ -81,8 +123,8 @@ func trim(r *rig) {
 	if got := trimAll(r, "1s", begin); got != 0 {
 		r.Errorf("%d bars that are not older", got)
 	}
-	cut := begin + 15_000*second.Millis
-	if got := trimAll(r, "1s", cut); got != int64(len(names))*15_000 {
+	cut := begin + 3_750*second.Millis
+	if got := trimAll(r, "1s", cut); got != int64(len(names))*3_750 {
 		r.Errorf("%d bars were trimmed", got)
 	}
 	if got := trimAll(r, "1s", cut); got != 0 {
@@ -90,14 +132,14 @@ func trim(r *rig) {
 	}
 	for _, name := range names {
 		s := Symbol(name, 2, 8)
-		Same(r.T, "what is younger", r.get(Whole(name, "1s")), Run(s, second, cut, n-15_000))
+		Same(r.T, "what is younger", r.get(Whole(name, "1s")), Run(s, second, cut, n-3_750))
 		Same(r.T, "another interval", r.get(Whole(name, "1m")), Run(s, minute, begin, 10))
 	}
 	r.put(Run(Symbol("A", 2, 8), second, begin, 5)...) // As a backfill does.
 	if got := r.get(history.Query{Symbol: "A", Interval: "1s", To: cut, Limit: 100}); len(got) != 5 {
 		r.Errorf("%d bars after the trim", len(got))
 	}
-	if got := trimAll(r, "1s", math.MaxInt64); got != int64(len(names))*5_000+5 {
+	if got := trimAll(r, "1s", math.MaxInt64); got != int64(len(names))*1_250+5 {
 		r.Errorf("%d bars were trimmed in the end", got)
 	}
 }

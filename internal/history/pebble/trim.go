@@ -12,7 +12,7 @@ import (
 
 const (
 	// trimBars and trimSeries bound what one Trim deletes and looks at.
-	trimBars   = 50_000
+	trimBars   = 10_000
 	trimSeries = 10_000
 )
 
