@@ -27,11 +27,12 @@ const (
 	Admin                 // A request to the admin port.
 	Collector             // Fitting the garbage collector.
 	Demo                  // The simulated market.
+	History               // A request for history.
 	Ready                 // Whether clients should be sent here, for -health-path.
 	Parts                 // Their number.
 )
 
-var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo", Ready: "ready"}
+var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo", History: "history", Ready: "ready"}
 
 func (p Part) String() string { return partNames[p] }
 

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package history
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"tickedge/internal/bars"
+)
+
+// HotConfig bounds what a [Hot] keeps. What is 0 has the default that is named.
+type HotConfig struct {
+	Bars  int   // Of a series: 1,000.
+	Bytes int64 // In all: 64 MiB. The series that was not asked for for the longest time goes first.
+	// MaxAge is for how long a series is used that was read from the store. 0 is without an end: right for a store
+	// into which this process alone writes, through this Hot. Where others write too, their bars show after that.
+	MaxAge time.Duration
+}
+
+// barBytes is what a bar takes in memory.
+const barBytes = 240
+
+// Hot keeps the newest bars of the series that are asked for in memory, in front of a store. It is a [Store] itself: all that
+// is put goes through it.
+type Hot struct {
+	Store
+	cfg HotConfig
+
+	mu     sync.Mutex
+	series map[seriesKey]*list.Element // Of *hotSeries.
+	used   *list.List                  // The one that was asked for last is in front.
+	bytes  int64
+	epoch  uint64 // Rises with each change of the store.
+	stats  HotStats
+}
+
+// hotSeries has all bars of a series from a time on, in their order.
+type hotSeries struct {
+	key   seriesKey
+	bars  []bars.Bar
+	since int64
+	until time.Time // Zero is without an end.
+}
+
+// HotStats says what a [Hot] has.
+type HotStats struct {
+	Series       int
+	Bytes        int64
+	Hits, Misses uint64 // Queries that were answered from memory, and by the store.
+}
+
+// NewHot returns a cache in front of a store.
+func NewHot(s Store, c HotConfig) *Hot {
+	c.Bars = cmp.Or(c.Bars, 1000)
+	c.Bytes = cmp.Or(c.Bytes, 64<<20)
+	return &Hot{Store: s, cfg: c, series: make(map[seriesKey]*list.Element), used: list.New()}
+}
+
+// Put implements [Store].
+func (h *Hot) Put(ctx context.Context, b []bars.Bar) error {
+	err := h.Store.Put(ctx, b)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.epoch++
+	if err != nil { // It is not known what the store has.
+		for i := range b {
+			if b[i].Symbol != nil && b[i].Interval != nil {
+				h.forget(h.series[seriesKey{b[i].Symbol.Name, b[i].Interval.Name}])
+			}
+		}
+		return err
+	}
+	for i := range b {
+		if e := h.series[seriesKey{b[i].Symbol.Name, b[i].Interval.Name}]; e != nil {
+			h.merge(e, &b[i])
+		}
+	}
+	h.shrink()
+	return nil
+}
+
+// merge puts a bar into a series, and lets go of the oldest if these are too many.
+func (h *Hot) merge(e *list.Element, b *bars.Bar) {
+	s := e.Value.(*hotSeries)
+	if b.Start < s.since {
+		return
+	}
+	kept := *b
+	kept.Closed, kept.First, kept.Last = true, bars.Bar{}.First, bars.Bar{}.Last
+	i, has := slices.BinarySearchFunc(s.bars, b.Start, func(a bars.Bar, start int64) int { return cmp.Compare(a.Start, start) })
+	switch {
+	case has && s.bars[i].Rev > b.Rev:
+	case has:
+		s.bars[i] = kept
+	default:
+		s.bars = slices.Insert(s.bars, i, kept)
+		h.bytes += barBytes
+	}
+	// The oldest go a quarter at a time, so that few bars are moved for each one.
+	if most := h.cfg.Bars + h.cfg.Bars/4; len(s.bars) > most {
+		n := len(s.bars) - h.cfg.Bars
+		s.bars = slices.Delete(s.bars, 0, n)
+		s.since = s.bars[0].Start
+		h.bytes -= int64(n) * barBytes
+	}
+}
+
+// Bars implements [Store].
+func (h *Hot) Bars(ctx context.Context, q Query) ([]bars.Bar, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if q.Limit <= 0 || q.To <= q.From {
+		return nil, nil
+	}
+	k := seriesKey{q.Symbol, q.Interval}
+	found, ok, epoch := h.find(k, q)
+	if ok {
+		return found, nil
+	}
+	if q.Limit > h.cfg.Bars {
+		return h.Store.Bars(ctx, q)
+	}
+	newest, err := h.Store.Bars(ctx, Query{Symbol: q.Symbol, Interval: q.Interval, From: 0, To: math.MaxInt64, Limit: h.cfg.Bars})
+	if err != nil {
+		return nil, err
+	}
+	h.keep(k, newest, epoch)
+	if part, ok := slice(newest, since(newest, h.cfg.Bars), q); ok {
+		return part, nil
+	}
+	return h.Store.Bars(ctx, q)
+}
+
+// since returns from when on the newest bars of a store are all that it has.
+func since(newest []bars.Bar, asked int) int64 {
+	if len(newest) < asked {
+		return math.MinInt64
+	}
+	return newest[0].Start
+}
+
+// slice answers a query from all bars since a time, if that is enough.
+func slice(all []bars.Bar, since int64, q Query) (part []bars.Bar, ok bool) {
+	at := func(t int64) int {
+		i, _ := slices.BinarySearchFunc(all, t, func(b bars.Bar, start int64) int { return cmp.Compare(b.Start, start) })
+		return i
+	}
+	from, to := at(q.From), at(q.To)
+	if q.From < since && to-from < q.Limit {
+		return nil, false
+	}
+	return slices.Clone(all[max(from, to-q.Limit):max(from, to)]), true
+}
+
+func (h *Hot) find(k seriesKey, q Query) (found []bars.Bar, ok bool, epoch uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := h.series[k]
+	if e != nil {
+		s := e.Value.(*hotSeries)
+		if s.until.IsZero() || time.Now().Before(s.until) {
+			if found, ok = slice(s.bars, s.since, q); ok {
+				h.used.MoveToFront(e)
+				h.stats.Hits++
+				return found, true, 0
+			}
+		} else {
+			h.forget(e)
+		}
+	}
+	h.stats.Misses++
+	return nil, false, h.epoch
+}
+
+// keep keeps what was read from the store, unless the store has changed since.
+func (h *Hot) keep(k seriesKey, newest []bars.Bar, epoch uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.epoch != epoch {
+		return
+	}
+	h.forget(h.series[k])
+	s := &hotSeries{key: k, bars: slices.Clone(newest), since: since(newest, h.cfg.Bars)}
+	if h.cfg.MaxAge > 0 {
+		s.until = time.Now().Add(h.cfg.MaxAge)
+	}
+	h.series[k] = h.used.PushFront(s)
+	h.bytes += seriesBytes + int64(len(s.bars))*barBytes
+	h.shrink()
+}
+
+// seriesBytes is what a series without bars takes.
+const seriesBytes = 400
+
+// shrink lets go of series until there is room.
+func (h *Hot) shrink() {
+	for h.bytes > h.cfg.Bytes && h.used.Len() > 0 {
+		h.forget(h.used.Back())
+	}
+}
+
+func (h *Hot) forget(e *list.Element) {
+	if e == nil {
+		return
+	}
+	s := h.used.Remove(e).(*hotSeries)
+	delete(h.series, s.key)
+	h.bytes -= seriesBytes + int64(len(s.bars))*barBytes
+}
+
+// Trim implements [Store].
+func (h *Hot) Trim(ctx context.Context, interval string, before int64) (int64, error) {
+	n, err := h.Store.Trim(ctx, interval, before)
+	if n > 0 || err != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.epoch++
+		for k, e := range h.series {
+			if k.interval == interval {
+				h.forget(e)
+			}
+		}
+	}
+	return n, err
+}
+
+// Stats says how the cache is.
+func (h *Hot) Stats() HotStats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.stats
+	s.Series, s.Bytes = len(h.series), h.bytes
+	return s
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package history
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"tickedge/internal/bars"
+)
+
+// Live is what makes bars of trades. Any goroutine may call it.
+type Live interface {
+	// Open returns what it has of a series at one moment; ok is false if it does not make bars of it. It must not wait for
+	// longer than ctx.
+	Open(ctx context.Context, symbol, interval string) (s LiveSeries, ok bool)
+}
+
+// LiveSeries is one series at one moment: what the topic kline:<interval>:<symbol> shows. All of it, and Ver, are of the
+// same moment.
+type LiveSeries struct {
+	// Closed are bars that are closed, of which the store may not know yet: at least those that the topic shows beside the
+	// open one, whether or not they were given to a [Writer].
+	Closed []bars.Bar
+	Open   *bars.Bar // Nil if there is no open bar.
+	Revs   int64     // How often bars of the series were revised, as the topic says.
+	// Ver is the version of the topic's value that says the same. Whatever changes later has a higher one. 0 is unknown.
+	Ver int64
+}
+
+// A client has each bar once, and none is missing between history and the topic, as what is asked last knows the most:
+// first Live, then the bars that wait for the store, then the store. A bar that moves from one to the next meanwhile is
+// found in both, and counts once. What is newer than the moment of Live is left out: it has a higher version, and the topic
+// will tell it.
+
+// merge returns the bars of all lists, each in the order of starts, once and with the highest Rev, that begin from a time on
+// and before another.
+func merge(from, to int64, lists ...[]bars.Bar) []bars.Bar {
+	all := slices.Concat(lists...)
+	slices.SortStableFunc(all, func(a, b bars.Bar) int {
+		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Rev, b.Rev))
+	})
+	kept := all[:0]
+	for _, b := range all {
+		switch n := len(kept); {
+		case b.Start < from || b.Start >= to:
+		case n > 0 && kept[n-1].Start == b.Start:
+			kept[n-1] = b
+		default:
+			kept = append(kept, b)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pebble keeps bars in a folder, by the library of that name (an LSM tree: sorted files, a log of what is not in
+// them yet). One process has the folder at a time. It alone knows that library.
+//
+//	pebble.go  Store
+//	codec.go   bars as keys and values
+//	schema.go  which version a folder has, and how an older one becomes the present one
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	lsm "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"tickedge/internal/bars"
+	"tickedge/internal/history"
+)
+
+// Config says where a store is.
+type Config struct {
+	Dir string // Made if it is not there.
+	// CacheBytes is memory for blocks of files; 0 is DefaultCacheBytes. What is not stored in files yet takes up to
+	// 2 × 16 MiB more.
+	CacheBytes int64
+	// Files is how many descriptors the store uses at most, 0 is DefaultFiles.
+	Files int
+	Log   *slog.Logger
+}
+
+// What holds where a [Config] says nothing.
+const (
+	DefaultCacheBytes = 64 << 20
+	DefaultFiles      = 500
+)
+
+const memTable = 16 << 20
+
+// Store is a [history.Store].
+type Store struct {
+	db  *lsm.DB
+	log *slog.Logger
+
+	write sync.Mutex // Puts compare with what is there.
+	key   []byte
+
+	trim  sync.Mutex
+	trims map[string][]byte // By interval, the symbol with which the next Trim goes on.
+
+	use    sync.RWMutex // Held for reading by all but Close.
+	closed bool
+}
+
+var errClosed = errors.New("the history store is closed")
+
+// Open opens a store. A folder that another process has open is an error, as is one of a newer version
+// ([history.ErrNewer]).
+func Open(c Config) (*Store, error) { return open(c, migrations) }
+
+func open(c Config, steps []migration) (*Store, error) {
+	if err := os.MkdirAll(c.Dir, 0o750); err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	cache := lsm.NewCache(orDefault(c.CacheBytes, DefaultCacheBytes))
+	defer cache.Unref() // The database has it.
+	o := &lsm.Options{
+		Cache:              cache,
+		FormatMajorVersion: format,
+		MaxOpenFiles:       int(orDefault(int64(c.Files), DefaultFiles)),
+		MemTableSize:       memTable,
+		Logger:             quiet{c.Log},
+	}
+	o.ApplyCompressionSettings(func() lsm.DBCompressionSettings { return lsm.DBCompressionBalanced })
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].BlockSize = 16 << 10
+	}
+	db, err := lsm.Open(c.Dir, o)
+	switch {
+	case errors.Is(err, syscall.EAGAIN) || err != nil && strings.Contains(err.Error(), "lock held by current process"):
+		return nil, fmt.Errorf("history: the folder %s is open already, by another process or this one: want a folder for each: %w", c.Dir, err)
+	case err != nil && isNewer(err):
+		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, history.ErrNewer)
+	case err != nil:
+		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, err)
+	}
+	s := &Store{db: db, log: c.Log, trims: make(map[string][]byte)}
+	if err := s.migrate(steps); err != nil {
+		_ = db.Close() // The first error is the cause.
+		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, err)
+	}
+	return s, nil
+}
+
+func orDefault(v, otherwise int64) int64 {
+	if v == 0 {
+		return otherwise
+	}
+	return v
+}
+
+// begin keeps the database open until end.
+func (s *Store) begin(ctx context.Context) (end func(), err error) {
+	s.use.RLock()
+	switch {
+	case s.closed:
+		err = errClosed
+	default:
+		err = ctx.Err()
+	}
+	if err != nil {
+		s.use.RUnlock()
+		return nil, err
+	}
+	return s.use.RUnlock, nil
+}
+
+// Put implements [history.Store]. What it has returned without an error is on the disk.
+func (s *Store) Put(ctx context.Context, list []bars.Bar) error {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	s.write.Lock()
+	defer s.write.Unlock()
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	revs := make(map[string]int64) // Of bars of this batch that were revised.
+	var value []byte
+	for i := range list {
+		b := &list[i]
+		if err := history.Check(b); err != nil {
+			return err
+		}
+		s.key = appendKey(s.key[:0], b.Symbol.Name, b.Interval.Name, b.Start)
+		has, ok := revs[string(s.key)]
+		if !ok {
+			if has, err = s.rev(s.key); err != nil {
+				return err
+			}
+		}
+		if has > b.Rev {
+			continue
+		}
+		if b.Rev > 0 {
+			revs[string(s.key)] = b.Rev
+		}
+		value = appendValue(value[:0], b)
+		if err := batch.Set(s.key, value, nil); err != nil {
+			return err
+		}
+	}
+	return batch.Commit(lsm.Sync)
+}
+
+// rev returns the revision of the bar that is stored, 0 if there is none.
+func (s *Store) rev(key []byte) (int64, error) {
+	v, closer, err := s.db.Get(key)
+	if errors.Is(err, lsm.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer closer.Close()
+	if len(v) > 2 && v[2]&flagRev == 0 {
+		return 0, nil
+	}
+	var b bars.Bar
+	err = parseValue(v, new(symbols), &b)
+	return b.Rev, err
+}
+
+// Bars implements [history.Store].
+func (s *Store) Bars(ctx context.Context, q history.Query) (found []bars.Bar, err error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if q.Limit <= 0 || q.To <= max(q.From, 0) {
+		return nil, nil
+	}
+	interval, err := bars.ParseInterval(q.Interval)
+	if err != nil {
+		return nil, err
+	}
+	it, err := s.db.NewIterWithContext(ctx, &lsm.IterOptions{
+		LowerBound: appendKey(nil, q.Symbol, q.Interval, max(q.From, 0)),
+		UpperBound: appendKey(nil, q.Symbol, q.Interval, q.To),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	of := &symbols{name: q.Symbol}
+	for ok := it.Last(); ok && len(found) < q.Limit; ok = it.Prev() {
+		b := bars.Bar{Interval: interval, Start: startOf(it.Key())}
+		if err := parseValue(it.Value(), of, &b); err != nil {
+			return nil, fmt.Errorf("%s %s %d: %w", q.Symbol, q.Interval, b.Start, err)
+		}
+		found = append(found, b)
+	}
+	slices.Reverse(found)
+	return found, nil
+}
+
+// allBatch is how many bars All gives at a time.
+const allBatch = 1000
+
+// All implements [history.Store].
+func (s *Store) All(ctx context.Context, f func([]bars.Bar) error) (err error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	it, err := s.db.NewIterWithContext(ctx, &lsm.IterOptions{LowerBound: firstKey})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	var batch []bars.Bar
+	var interval *bars.Interval
+	of := new(symbols)
+	for ok := it.First(); ok; ok = it.Next() {
+		symbol, tf, start, isBar := parseKey(it.Key())
+		if !isBar {
+			return fmt.Errorf("%q: %w", it.Key(), errValue)
+		}
+		if interval == nil || string(symbol) != of.name || string(tf) != interval.Name {
+			of = &symbols{name: string(symbol)}
+			if interval, err = bars.ParseInterval(string(tf)); err != nil {
+				return err
+			}
+		}
+		b := bars.Bar{Interval: interval, Start: start}
+		if err := parseValue(it.Value(), of, &b); err != nil {
+			return fmt.Errorf("%s %s %d: %w", symbol, tf, start, err)
+		}
+		if batch = append(batch, b); len(batch) == allBatch {
+			if err := errors.Join(f(batch), ctx.Err()); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	if len(batch) > 0 {
+		return f(batch)
+	}
+	return nil
+}
+
+// Close implements [history.Store]. It waits for what is going on.
+func (s *Store) Close() error {
+	s.use.Lock()
+	defer s.use.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.db.Close()
+}
+
+// Compact brings all that was written into its last form, which is the smallest. It is not needed in operation: parts are
+// brought there all the time.
+func (s *Store) Compact(ctx context.Context) error {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return s.db.Compact(ctx, firstKey, lastKey, false)
+}
+
+// Bytes returns how many bytes the store has on the disk.
+func (s *Store) Bytes() uint64 {
+	end, err := s.begin(context.Background())
+	if err != nil {
+		return 0
+	}
+	defer end()
+	return s.db.Metrics().DiskSpaceUsage()
+}
+
+var (
+	firstKey = []byte{1}
+	lastKey  = []byte{math.MaxUint8}
+)
+
+// quiet is a log of the library of which only errors are of use.
+type quiet struct{ log *slog.Logger }
+
+func (quiet) Infof(string, ...any) {}
+func (q quiet) Errorf(format string, args ...any) {
+	q.log.Error("history", "error", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called when the store can't go on: what it has said is on the disk might not be.
+func (q quiet) Fatalf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	q.log.Error("history: the store can't go on", "error", text)
+	panic("history: " + text)
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package history
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"tickedge/internal/auth"
+	"tickedge/internal/bars"
+	"tickedge/internal/guard"
+	"tickedge/internal/trade"
+)
+
+// Path begins the paths of history: a symbol follows.
+const Path = "/history/"
+
+// ServerConfig says what a [Server] answers with, and to whom.
+type ServerConfig struct {
+	Store Store
+	Live  Live // Nil if no bars are made here.
+	// Waiting is [Writer.Waiting] of the writer that Live gives closed bars to; nil if there is none.
+	Waiting func(symbol, interval string) []bars.Bar
+	// Symbol returns a symbol of the table, nil for one that is not there: then what the store has is answered with.
+	Symbol    func(name string) *trade.Symbol
+	Intervals []*bars.Interval
+
+	Verifier *auth.Verifier // Nil: no token is wanted.
+	Private  *auth.Private
+	Origins  *auth.Origins
+	Trusted  guard.Trusted // Proxies whose X-Forwarded-For is believed.
+
+	Rate     guard.Rate    // Requests of an address; zero is DefaultRate.
+	Requests int           // That are answered at a time: 64, unless something else is set.
+	Conns    int           // Connections that Serve accepts at a time: 1,000, unless something else is set.
+	Time     time.Duration // For an answer to be found: 5 s, unless something else is set.
+	Log      *slog.Logger
+}
+
+// DefaultRate is how many requests an address may make.
+var DefaultRate = guard.Rate{PerSecond: 50, Burst: 200}
+
+// wrongTokens is how many tokens with a wrong signature an address may show, see the edge's loops.
+var wrongTokens = guard.Rate{PerSecond: 1, Burst: 8}
+
+// Server answers GET /history/{symbol}. It is an [http.Handler]; Serve has the limits of connections too.
+type Server struct {
+	cfg       ServerConfig
+	intervals string
+	rate      *guard.PrefixLimit
+	wrong     *guard.PrefixLimit
+	slots     chan struct{}
+
+	mu     sync.Mutex
+	counts map[int]uint64
+}
+
+// NewServer returns a server. The error says what the configuration lacks.
+func NewServer(c ServerConfig) (*Server, error) {
+	switch {
+	case c.Store == nil || c.Symbol == nil || c.Origins == nil || c.Log == nil:
+		return nil, errors.New("history: the server lacks a store, symbols, origins or a log")
+	case len(c.Intervals) == 0:
+		return nil, errors.New("history: the server has no intervals")
+	case !c.Rate.Valid():
+		return nil, fmt.Errorf("history: the rate of requests is %+v, want two numbers from 1 to %d", c.Rate, guard.RateMax)
+	}
+	if c.Rate == (guard.Rate{}) {
+		c.Rate = DefaultRate
+	}
+	c.Requests, c.Conns, c.Time = cmp.Or(c.Requests, 64), cmp.Or(c.Conns, 1000), cmp.Or(c.Time, 5*time.Second)
+	s := &Server{cfg: c, slots: make(chan struct{}, c.Requests), counts: make(map[int]uint64)}
+	s.rate, s.wrong = guard.NewPrefixLimit(c.Rate, time.Now()), guard.NewPrefixLimit(wrongTokens, time.Now())
+	var names []string
+	for _, tf := range c.Intervals {
+		names = append(names, tf.Name)
+	}
+	s.intervals = strings.Join(names, ", ")
+	return s, nil
+}
+
+// Times and sizes of a connection.
+const (
+	headTime   = 5 * time.Second
+	answerTime = 30 * time.Second
+	idleTime   = time.Minute
+	headMax    = 16 << 10
+	endTime    = 5 * time.Second
+)
+
+// Serve answers at a listener until ctx ends, and then finishes what was asked. The error is nil at the end of ctx.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	h := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headTime,
+		ReadTimeout:       headTime,
+		WriteTimeout:      answerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    headMax,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+		defer cancel()
+		if h.Shutdown(last) != nil {
+			_ = h.Close()
+		}
+	})
+	err := h.Serve(netutil.LimitListener(ln, s.cfg.Conns))
+	if !stop() {
+		<-ended
+	}
+	if errors.Is(err, http.ErrServerClosed) && ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("history: %w", err)
+}
+
+// Answers is how many requests were answered, by status.
+func (s *Server) Answers() map[int]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.counts)
+}
+
+func (s *Server) counted(status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts[status]++
+}
