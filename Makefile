@@ -67,8 +67,17 @@ vet: ## go vet, also for a system without epoll
 	GOOS=darwin $(GO) vet ./internal/... ./cmd/...
 	GOOS=darwin $(GO) -C clients/go vet ./...
 
+.PHONY: proto
+proto: deps ## make gen/ anew, after a change in proto/
+	cd proto && node_modules/.bin/buf generate -o ..
+
+.PHONY: proto-check
+proto-check: deps ## fail if proto/ has a flaw, or gen/ is not what is made of it
+	cd proto && node_modules/.bin/buf lint
+	cd proto && rm -rf ../bin/proto && node_modules/.bin/buf generate -o ../bin/proto && diff -r ../bin/proto/gen ../gen
+
 .PHONY: lint
-lint: ## staticcheck, pinned in tools/go.mod
+lint: proto-check ## staticcheck, pinned in tools/go.mod
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) -C bench tool -modfile=../tools/go.mod staticcheck ./...
 	$(GO) -C clients/go tool -modfile=../../tools/go.mod staticcheck ./...
