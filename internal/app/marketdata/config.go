@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package marketdata
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"tickedge/internal/admin"
+	"tickedge/internal/app"
+	"tickedge/internal/auth"
+	"tickedge/internal/bars"
+	"tickedge/internal/exchange"
+	"tickedge/internal/feed"
+	"tickedge/internal/flags"
+	"tickedge/internal/history"
+	"tickedge/internal/market"
+	"tickedge/internal/trade"
+)
+
+// Config is everything that can be set from outside.
+type Config struct {
+	flags *flags.Set
+	log   app.LogConfig
+	check bool
+	probe string
+
+	inlets        string
+	symbols       string
+	symbolsFile   string
+	keyFile       string // Of Finnhub.
+	urls          map[string]*urls
+	backfill      time.Duration
+	file          string
+	simRate       float64
+	simSeed       uint64
+	simVolatility float64
+
+	intervals       string
+	window, late    time.Duration
+	barInterval     time.Duration
+	checkpointEvery time.Duration
+	checkpoints     string
+
+	brokers   brokers
+	history   string
+	retention string
+	listen    string
+	origin    string
+	private   string
+	tokens    auth.Config
+	admin     string
+	adminHost string
+
+	// What follows from these.
+	names      []string // Of inlets.
+	table      *trade.Table
+	bars       bars.Config
+	origins    *auth.Origins
+	adminNames admin.Names
+	retain     history.Retention
+	key        string
+	now        func() time.Time
+	shards     int
+
+	checkpointName string                // What the names of checkpoints begin with.
+	onHistory      func(*history.Server) // Called with what answers requests, by who has no port for it.
+}
+
+type urls struct{ ws, rest string }
+
+// Names of inlets that are no exchange.
+const (
+	inSim  = "sim"
+	inFile = "file"
+)
+
+var exchanges = []string{"coinbase", "binance", "finnhub"}
+
+// Parse reads flags, environment and file, and the files that they name. The error is flag.ErrHelp or flags.ErrVersion, or
+// says all that is wrong, a line each.
+func Parse(args []string) (*Config, error) {
+	c := newConfig("completion", "help", "version")
+	err := c.flags.Parse(args)
+	if flags.Asked(err) {
+		return c, err
+	}
+	return c, c.flags.Locate(c.flags.Conceal(errors.Join(err, c.validate()), args))
+}
+
+// mine reports whether a symbol is that of a shard.
+func (c *Config) mine(s *shard, symbol *trade.Symbol) bool {
+	return s.all || shardOf(symbol, c.shards) == s.number
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for name := range strings.SplitSeq(c.inlets, ",") {
+		switch name = strings.ToLower(strings.TrimSpace(name)); {
+		case name == "":
+		case !slices.Contains(append([]string{inSim, inFile}, exchanges...), name):
+			bad("-in has %s, want some of %s, %s, %s", flags.Quote(name), strings.Join(exchanges, ", "), inSim, inFile)
+		case slices.Contains(c.names, name):
+			bad("-in has %s twice", name)
+		default:
+			c.names = append(c.names, name)
+		}
+	}
+	if len(c.names) == 0 && c.probe == "" {
+		bad("-in is empty: want where trades come from, such as -in coinbase or -in sim")
+	}
+	if slices.Contains(c.names, inFile) != (c.file != "") {
+		bad("-in file and -file belong together: want both, such as -in file -file trades.ndjson.gz, or none")
+	}
+	for _, d := range []struct {
+		name     string
+		have     time.Duration
+		from, to time.Duration
+	}{
+		{"-window", c.window, 0, bars.WindowMax}, {"-late", c.late, 0, bars.LimitMax}, {"-bar-interval", c.barInterval, 50 * time.Millisecond, time.Minute},
+		{"-checkpoint-interval", c.checkpointEvery, time.Second, 10 * time.Minute}, {"-backfill", c.backfill, 0, 24 * time.Hour},
+	} {
+		if d.have < d.from || d.have > d.to {
+			bad("%s is %v, want %v to %v", d.name, d.have, d.from, d.to)
+		}
+	}
+	errs = append(errs, c.validateBars(), c.validateSymbols(), c.validateOutputs(), c.validateAccess(), c.log.Validate())
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateBars() error {
+	c.bars = bars.DefaultConfig()
+	c.bars.Intervals = nil
+	c.bars.Window, c.bars.Limit = c.window, c.late
+	c.bars.Silence = max(c.bars.Silence, c.window)
+	for name := range strings.SplitSeq(c.intervals, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		i, err := bars.ParseInterval(name)
+		if err != nil {
+			return fmt.Errorf("-intervals: %w", err)
+		}
+		c.bars.Intervals = append(c.bars.Intervals, i)
+	}
+	return flags.Named(c.bars.Validate(), "Intervals", "-intervals")
+}
+
+// validateSymbols makes the table: of the file, of names such as COINBASE:BTC-USD, or of the simulated market's own.
+func (c *Config) validateSymbols() error {
+	var entries []trade.Entry
+	if c.symbolsFile != "" {
+		var err error
+		if entries, err = readSymbols(c.symbolsFile); err != nil {
+			return fmt.Errorf("-symbols-file: %w", err)
+		}
+	}
+	var wanted []string
+	for name := range strings.SplitSeq(c.symbols, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			wanted = append(wanted, name)
+		}
+	}
+	switch {
+	case c.symbolsFile == "" && len(wanted) == 0 && slices.Contains(c.names, inSim):
+		for _, name := range market.DefaultSymbols() {
+			entries = append(entries, simEntry(name))
+		}
+	case c.symbolsFile == "":
+		for _, name := range wanted {
+			e, err := c.entry(name)
+			if err != nil {
+				return err
+			}
+			entries = append(entries, e)
+		}
+	case len(wanted) > 0:
+		var err error
+		if entries, err = selected(entries, wanted); err != nil {
+			return err
+		}
+	}
+	var err error
+	c.table, err = trade.NewTable(entries, exchange.Numbered)
+	if err != nil {
+		return fmt.Errorf("symbols: %w", err)
+	}
+	for _, name := range c.names {
+		if name != inFile && len(c.table.Source(strings.ToUpper(name))) == 0 {
+			return fmt.Errorf("-in has %s and no symbol is from it: want for example -symbols %s, or -symbols-file", name, example(name))
+		}
+	}
+	if c.bars.Symbols = len(c.table.All()); c.bars.Symbols == 0 && c.probe == "" {
+		return errors.New("there are no symbols: want -symbols such as COINBASE:BTC-USD, or -symbols-file")
+	}
+	return nil
+}
+
+// entry is what a name says that stands in -symbols without a file.
+func (c *Config) entry(name string) (trade.Entry, error) {
+	source, vendor, ok := strings.Cut(name, ":")
+	low := strings.ToLower(source)
+	if !ok && slices.Contains(c.names, inSim) {
+		return simEntry(name), nil
+	}
+	if !ok || vendor == "" || !slices.Contains(append([]string{inSim, inFile}, exchanges...), low) {
+		return trade.Entry{}, fmt.Errorf("-symbols has %s, want an exchange and its name of a symbol, such as %s, or -symbols-file", flags.Quote(name), example(""))
+	}
+	return trade.Entry{Symbol: name, Source: low, Vendor: vendor}, nil
+}
+
+func simEntry(name string) trade.Entry { return trade.Entry{Symbol: name, Source: inSim, Vendor: name} }
+
+func example(exchange string) string {
+	return map[string]string{"binance": "BINANCE:BTCUSDT", "finnhub": "FINNHUB:AAPL", inSim: "AAPL"}[exchange] + map[bool]string{true: "COINBASE:BTC-USD"}[!slices.Contains([]string{"binance", "finnhub", inSim}, exchange)]
+}
+
+// selected are the entries of names, and what aliases among them are of.
+func selected(entries []trade.Entry, names []string) (some []trade.Entry, err error) {
+	at := make(map[string]int)
+	for i, e := range entries {
+		at[e.Symbol] = i
+	}
+	take := make([]bool, len(entries))
+	for _, name := range names {
+		i, ok := at[name]
+		if !ok {
+			return nil, fmt.Errorf("-symbols has %s, and -symbols-file has not", flags.Quote(name))
+		}
+		take[i] = true
+		for _, of := range entries[i].Of {
+			if j, ok := at[of]; ok {
+				take[j] = true
+			}
+		}
+	}
+	for i, e := range entries {
+		if take[i] {
+			some = append(some, e)
+		}
+	}
+	return some, nil
+}
+
+// symbolsFileMax bounds what is read: 100,000 symbols with all that can be said of them.
+const symbolsFileMax = 32 << 20
+
+func readSymbols(path string) ([]trade.Entry, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var file struct {
+		Symbols []trade.Entry `yaml:"symbols"`
+	}
+	d := yaml.NewDecoder(io.LimitReader(f, symbolsFileMax))
+	d.KnownFields(true)
+	if err := d.Decode(&file); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(file.Symbols) == 0 {
+		return nil, fmt.Errorf("%s: want a list symbols, each with symbol and source", path)
+	}
+	return file.Symbols, nil
+}
+
+func (c *Config) validateOutputs() error {
+	var errs []error
+	if c.barInterval <= 0 {
+		errs = append(errs, errors.New("-bar-interval is not above 0"))
+	}
+	if _, err := c.feed(); err != nil {
+		errs = append(errs, err)
+	}
+	var err error
+	if c.retain, err = history.ParseRetention(c.retention); err != nil {
+		errs = append(errs, fmt.Errorf("-retention: %w", err))
+	}
+	if c.history != "" && c.listen != "" && !app.IsHostPort(c.listen) {
+		errs = append(errs, fmt.Errorf("-listen is %s, want host:port such as :8090", flags.Quote(c.listen)))
+	}
+	if c.admin != "" && !app.IsHostPort(c.admin) {
+		errs = append(errs, fmt.Errorf("-admin is %s, want host:port such as 127.0.0.1:8091, or nothing", flags.Quote(c.admin)))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateAccess() error {
+	var errs []error
+	var err error
+	c.adminNames, err = admin.ParseNames(c.adminHost)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("-admin-host: %w", err))
+	}
+	if c.origins, err = auth.ParseOrigins(c.origin); err != nil {
+		errs = append(errs, fmt.Errorf("-origin: %w", err))
+	}
+	if c.tokens.Private, err = auth.ParsePrivate(c.private); err != nil {
+		errs = append(errs, fmt.Errorf("-private: %w", err))
+	}
+	if c.hasTokens() {
+		errs = append(errs, flags.Named(errors.Join(c.tokens.Validate(), c.tokens.ValidateFiles()), tokenErrors...))
+	}
+	if c.keyFile != "" {
+		key, err := os.ReadFile(c.keyFile)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("-finnhub-key-file: %w", err))
+		}
+		c.key = strings.TrimSpace(string(key))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) hasTokens() bool {
+	return c.tokens.SecretFile != "" || c.tokens.KeyFile != "" || c.tokens.JWKSURL != "" || len(c.tokens.Secret) > 0
+}
+
+// feed is where values go. It is empty without a broker.
+func (c *Config) feed() (f feed.Config, err error) {
+	for _, one := range c.brokers.list {
+		patterns, url := feed.ParseSource(one)
+		b, err := c.brokerAt(url)
+		if err != nil {
+			return nil, fmt.Errorf("-broker: %w", err)
+		}
+		f = append(f, feed.SourceConfig{Patterns: patterns, Broker: b})
+	}
+	if len(f) > 0 {
+		err = flags.Named(f.Validate(), "source", "-broker")
+	}
+	return f, err
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package marketdata
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"tickedge/internal/auth"
+	"tickedge/internal/bars"
+	"tickedge/internal/broker"
+	"tickedge/internal/broker/memory"
+	"tickedge/internal/broker/nats"
+	"tickedge/internal/broker/redis"
+	"tickedge/internal/feed"
+	"tickedge/internal/flags"
+	"tickedge/internal/history"
+)
+
+const envPrefix = "MARKETDATA"
+
+// Secrets have no flags: everybody on a host can read the flags of its processes.
+const (
+	secretEnv = envPrefix + "_JWT_SECRET"
+	keyEnv    = envPrefix + "_FINNHUB_KEY"
+)
+
+const usageHead = `marketdata brings trades from exchanges, makes bars of them, and publishes prices and bars to a broker.
+
+  marketdata -in sim -broker redis://127.0.0.1:6379
+  marketdata -in coinbase -symbols COINBASE:BTC-USD,COINBASE:ETH-USD -broker nats://127.0.0.1:4222 -history bars
+  marketdata -in coinbase,binance -symbols-file symbols.yaml -broker redis://127.0.0.1 -history postgres://md@db/bars
+  marketdata -probe coinbase -symbols COINBASE:BTC-USD   connect, show ten trades, or what is refused
+  marketdata -check                                      say what is set, and what is wrong
+  marketdata backup FILE, marketdata restore FILE        all bars of -history, as NDJSON, zipped
+  marketdata version                                     say which version this is
+  marketdata completion bash                             make a shell complete flags (zsh, fish)
+
+Every flag is also an environment variable, and a line of a file: -bar-interval is MARKETDATA_BAR_INTERVAL, and bar-interval in the file of -config. A flag goes before the environment, and that before the file. Put URLs with passwords there, because the flags of a process can be seen by others.
+`
+
+func newConfig(commands ...string) *Config {
+	c := &Config{flags: flags.New("marketdata", envPrefix, []string{secretEnv, keyEnv}, commands), urls: make(map[string]*urls), now: time.Now, shards: shardCount, checkpointName: "trades"}
+	c.tokens.Secret, c.key = []byte(os.Getenv(secretEnv)), os.Getenv(keyEnv)
+	c.inFlags()
+	c.outFlags()
+	c.historyFlags()
+	return c
+}
+
+func (c *Config) inFlags() {
+	fs := c.flags
+	fs.Group("Where trades come from")
+	fs.StringVar(&c.inlets, "in", "", "`list` of coinbase, binance, finnhub, sim (a simulated market) and file (-file), by commas")
+	fs.StringVar(&c.symbols, "symbols", "", "`list` of symbols, by commas: exchange and name there, such as COINBASE:BTC-USD, or names of -symbols-file, to divide them among several of these programs; empty is all of the file")
+	fs.StringVar(&c.symbolsFile, "symbols-file", "", "`file` of symbols in YAML: their exchange and name there, decimal digits, time zone, hours, and aliases; see docs/MARKETDATA.md")
+	fs.DurationVar(&c.backfill, "backfill", time.Hour, "how old trades are fetched at most that were missed, while the program or a connection was away")
+	fs.StringVar(&c.keyFile, "finnhub-key-file", "", "`file` with the key of a Finnhub account; or the key in the environment: "+keyEnv)
+	for _, name := range exchanges {
+		u := new(urls)
+		c.urls[name] = u
+		fs.StringVar(&u.ws, name+"-ws", "", "`URL` of the sockets of "+name+", in place of the usual one: wss://host")
+		if name != "finnhub" { // It has no history.
+			fs.StringVar(&u.rest, name+"-rest", "", "`URL` of the history of "+name+", in place of the usual one: https://host")
+		}
+	}
+	fs.StringVar(&c.file, "file", "", "`file` of recorded trades, NDJSON or CSV, zipped or not")
+	fs.Float64Var(&c.simRate, "sim-rate", 100, "`trades` per second of the simulated market, all symbols together")
+	fs.Float64Var(&c.simVolatility, "sim-volatility", 1, "`factor` on the yearly volatility of every symbol: 1 is realistic, 10 is lively to look at")
+	fs.Uint64Var(&c.simSeed, "sim-seed", 1, "`number` that decides about all prices of the simulated market")
+	fs.StringVar(&c.probe, "probe", "", "`exchange` to connect to, show ten trades of -symbols, and end; says exactly what is refused")
+
+	fs.Group("Bars")
+	fs.StringVar(&c.intervals, "intervals", "1s,1m,5m,1h,1d", "`list` of how long bars are, by commas: seconds, minutes or hours that divide a day, and 1d")
+	fs.DurationVar(&c.window, "window", bars.DefaultWindow, "how long a bar waits at its end for trades that come late; later ones revise it")
+	fs.DurationVar(&c.late, "late", bars.DefaultLimit, "how late a trade may revise a bar that is closed; later ones are counted")
+}
+
+func (c *Config) outFlags() {
+	fs := c.flags
+	fs.Group("Where prices and bars go")
+	fs.Var(&c.brokers, "broker", "`[patterns=]URL` of a broker that edges read, as often as there are several (or with blanks between): redis://user:password@host:port/db, nats://user:password@host:port?subject={topic}, as with edge's -source; none if it is not given")
+	fs.DurationVar(&c.barInterval, "bar-interval", 250*time.Millisecond, "how often the bars of a symbol are published at most, on kline:INTERVAL:SYMBOL")
+}
+
+func (c *Config) historyFlags() {
+	fs := c.flags
+	fs.Group("History")
+	fs.StringVar(&c.history, "history", "", "`folder` for bars that are closed, or postgres://user:password@host/database; none if it is empty")
+	fs.StringVar(&c.checkpoints, "checkpoints", "", "`folder` for what a restart goes on from, or postgres://…; empty is checkpoints in the folder of -history, or its database, or none without -history")
+	fs.DurationVar(&c.checkpointEvery, "checkpoint-interval", 10*time.Second, "how often that is stored: a restart reads so much again")
+	fs.StringVar(&c.retention, "retention", history.DefaultRetention, "`list` of intervals and for how many days their bars are kept, by commas; 0 is for ever")
+	fs.StringVar(&c.listen, "listen", ":8090", "`host:port` of GET /history/{symbol}; empty for none")
+	fs.StringVar(&c.origin, "origin", "", "`list` of web origins that may ask, by commas, as with edge")
+	fs.StringVar(&c.tokens.SecretFile, "jwt-secret-file", "", "`file` with the secret that tokens are signed with; or the secret in the environment: "+secretEnv)
+	fs.StringVar(&c.tokens.KeyFile, "jwt-key-file", "", "`file` with the public keys of tokens, in PEM")
+	fs.StringVar(&c.tokens.JWKSURL, "jwt-jwks-url", "", "`URL` of the issuer's public keys, https:// (http:// to loopback only)")
+	fs.DurationVar(&c.tokens.JWKSRefresh, "jwt-jwks-refresh", auth.DefaultJWKSRefresh, "time between two fetches of -jwt-jwks-url, ±10%")
+	fs.StringVar(&c.tokens.Issuer, "jwt-issuer", "", "what iss of a token has to be; empty takes any")
+	fs.StringVar(&c.tokens.Audience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
+	fs.DurationVar(&c.tokens.Leeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and host may differ, at most 5m")
+	fs.StringVar(&c.tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; the bars of BTC-USD are the topic kline:1m:BTC-USD")
+	c.tokens.Types = auth.DefaultTypes()
+	fs.StringVar(&c.private, "private", auth.DefaultPrivate, "`prefixes` of names that are private, by commas, as with edge")
+
+	fs.Group("Operation")
+	fs.StringVar(&c.admin, "admin", "127.0.0.1:8091", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
+	fs.StringVar(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas")
+	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
+	fs.Common(&c.check)
+}
+
+var tokenErrors = []string{
+	"token secret file", "-jwt-secret-file", "token secret", secretEnv, "token key file", "-jwt-key-file", "JWKS URL", "-jwt-jwks-url",
+	"JWKS refresh", "-jwt-jwks-refresh", "token leeway", "-jwt-leeway", "topics claim", "-jwt-topics-claim", "token type", "-jwt-type",
+}
+
+// brokers is the value of -broker. It shows no passwords.
+type brokers struct{ list []string }
+
+// Several says to package flags that each Set adds to what there is.
+func (*brokers) Several() {}
+
+func (b *brokers) String() string {
+	var shown []string
+	for _, one := range b.list {
+		_, url := feed.ParseSource(one)
+		shown = append(shown, strings.TrimSuffix(one, url)+shownURL(url))
+	}
+	return strings.Join(shown, " ")
+}
+
+func (b *brokers) Set(text string) error {
+	b.list = append(b.list, strings.Fields(text)...)
+	return nil
+}
+
+func shownURL(url string) string {
+	switch {
+	case memory.Is(url):
+		return url
+	case nats.Is(url):
+		return nats.Config{URL: url}.String()
+	}
+	return redis.Config{URL: url}.String()
+}
+
+var errScheme = errors.New("broker URL is not valid: want redis://[user:password@]host[:port][/db] (rediss:// for TLS), unix:///path, " +
+	"redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port, or nats://[user:password@]host[:port] (tls:// for TLS)")
+
+// brokerAt returns the broker of a URL: its scheme says which that is.
+func (c *Config) brokerAt(url string) (broker.Config, error) {
+	switch {
+	case memory.Is(url): // Only where an edge runs in the same process.
+		b := memory.Config{URL: url}
+		return b, b.Validate()
+	case nats.Is(url):
+		b := nats.Config{URL: url}
+		return b, b.Validate()
+	case redis.IsURL(url):
+		b := redis.Config{URL: url, Channel: redis.DefaultChannel, Key: redis.DefaultKey}
+		return b, b.ValidateURL()
+	}
+	return nil, errScheme
+}
+
+// print writes the effective configuration as flags, without passwords.
+func (c *Config) print(w io.Writer) {
+	c.flags.WriteValues(w, func(name, value string) []string {
+		switch name {
+		case "check", "version", "config":
+			return nil
+		case "broker":
+			return strings.Fields(c.brokers.String())
+		}
+		return []string{flags.HideValue(value)}
+	})
+	c.flags.WriteOrigins(w)
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package marketdata
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"tickedge/internal/bars"
+	"tickedge/internal/broker"
+	"tickedge/internal/checkpoint"
+	"tickedge/internal/feed"
+)
+
+// barSink takes bars that were closed or revised: the history, or a log.
+type barSink interface {
+	// Put takes a bar, and reports whether there was room for it. It does not wait.
+	Put(b *bars.Bar) bool
+	// Flush returns when all that was put before is stored, or ctx ends.
+	Flush(ctx context.Context) error
+}
+
+// outputs is where shards tell what they have. Any goroutine may use it.
+type outputs struct {
+	log         *slog.Logger
+	outbox      *feed.Outbox // Nil without a broker.
+	clock       broker.Clock
+	bars        []barSink
+	checkpoints checkpoint.Store
+
+	put      atomic.Uint64 // Values on their way into the broker.
+	unput    atomic.Uint64
+	barsTold atomic.Uint64
+}
+
+// bar hands a bar to the history and to the log, or to none of them.
+func (o *outputs) bar(b *bars.Bar) bool {
+	for _, to := range o.bars {
+		if !to.Put(b) {
+			return false // Who has it gets it again, and it is the same.
+		}
+	}
+	o.barsTold.Add(1)
+	return true
+}
+
+// flush waits until all bars are stored that were told before.
+func (o *outputs) flush(ctx context.Context) error {
+	var errs []error
+	for _, to := range o.bars {
+		errs = append(errs, to.Flush(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// publish puts a value on its way. Newer ones of its topic take its place as long as the broker is away. It is false where
+// there is no room, which is so only if the broker is away and there are more topics than the outbox was made for.
+func (o *outputs) publish(topic string, value []byte, now time.Time) bool {
+	if o.outbox == nil {
+		return true
+	}
+	err := o.outbox.Put(broker.Tick{Topic: topic, Value: value, Ver: o.clock.Next(now)}, nil)
+	switch {
+	case err == nil:
+		o.put.Add(1)
+	case errors.Is(err, broker.ErrQueueFull):
+		o.unput.Add(1)
+		return false
+	default:
+		o.unput.Add(1)
+		o.log.Error("a value can't be published", "topic", topic, "error", err)
+	}
+	return true
+}
+
+// klineTopic is where the bars of a symbol and interval are.
+func klineTopic(interval, symbol string) string { return "kline:" + interval + ":" + symbol }

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package marketdata
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+
+	"tickedge/internal/app"
+	"tickedge/internal/bars"
+	"tickedge/internal/history"
+)
+
+// historyPort answers GET /history/{symbol}.
+type historyPort struct {
+	server *history.Server
+	end    context.CancelFunc
+	ended  sync.WaitGroup
+}
+
+func (h *historyPort) close() {
+	if h.end != nil {
+		h.end()
+	}
+	h.ended.Wait()
+}
+
+// startHistory answers requests from now on.
+func (p *program) startHistory(ctx context.Context) error {
+	if p.stores.history == nil {
+		return nil
+	}
+	verifier, err := p.startTokens()
+	if err != nil {
+		return err
+	}
+	server, err := history.NewServer(history.ServerConfig{
+		Store: p.stores.history, Live: live{p}, Waiting: p.stores.writer.Waiting, Symbol: p.cfg.table.Named, Intervals: p.cfg.bars.Intervals,
+		Verifier: verifier, Private: p.cfg.tokens.Private, Origins: p.cfg.origins, Log: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	h := &historyPort{server: server}
+	if p.cfg.onHistory != nil {
+		p.cfg.onHistory(server)
+	}
+	if p.cfg.listen == "" {
+		p.history = h
+		return nil
+	}
+	ln, err := net.Listen("tcp", p.cfg.listen)
+	if err != nil {
+		return app.ListenHint(err, "-listen", p.cfg.listen, "perhaps another marketdata: each needs a port of its own")
+	}
+	work, end := context.WithCancel(context.Background())
+	h.end, p.history = end, h
+	h.ended.Go(func() {
+		if err := server.Serve(work, ln); err != nil {
+			p.log.Error("the port of the history has ended", "error", err)
+		}
+	})
+	p.log.Info("history", "addr", ln.Addr().String())
+	return nil
+}
+
+// live tells the history what shards have.
+type live struct{ p *program }
+
+// Open implements [history.Live].
+func (l live) Open(ctx context.Context, symbol, interval string) (out history.LiveSeries, ok bool) {
+	of := l.p.cfg.table.Named(symbol)
+	if of == nil {
+		return out, false
+	}
+	s := l.p.shardOf(of)
+	if s == nil {
+		return out, false
+	}
+	var list []bars.Bar
+	var found bool
+	if !s.call(ctx, func() { list, out.Revs, out.Ver, found = s.recent(of, interval) }) || !found {
+		return history.LiveSeries{}, false
+	}
+	if n := len(list); n > 0 && !list[n-1].Closed {
+		open := list[n-1]
+		out.Open, list = &open, list[:n-1]
+	}
+	out.Closed = list
+	return out, true
+}
+
+var _ http.Handler = (*history.Server)(nil)

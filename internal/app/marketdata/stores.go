@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package marketdata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"tickedge/internal/app"
+	"tickedge/internal/bars"
+	"tickedge/internal/checkpoint"
+	checkpointfile "tickedge/internal/checkpoint/file"
+	checkpointpostgres "tickedge/internal/checkpoint/postgres"
+	"tickedge/internal/flags"
+	"tickedge/internal/history"
+	"tickedge/internal/history/pebble"
+	"tickedge/internal/history/postgres"
+	"tickedge/internal/panics"
+)
+
+// databaseTimeout bounds a request to the database of checkpoints.
+const databaseTimeout = 30 * time.Second
+
+// stores are what the program keeps things in. There is no history without -history.
+type stores struct {
+	history history.Store
+	hot     *history.Hot
+	writer  *history.Writer
+	opened  []io.Closer
+}
+
+func (s *stores) close(log *slog.Logger) {
+	for i := len(s.opened) - 1; i >= 0; i-- {
+		if err := s.opened[i].Close(); err != nil {
+			log.Error("a store was not closed well", "error", err)
+		}
+	}
+}
+
+func isDatabase(url string) bool {
+	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+}
+
+// openHistory opens the store of bars.
+func (c *Config) openHistory(ctx context.Context, log *slog.Logger) (history.Store, error) {
+	if isDatabase(c.history) {
+		return postgres.Open(ctx, postgres.Config{URL: c.history, Log: log})
+	}
+	return pebble.Open(pebble.Config{Dir: filepath.Join(c.history, "bars"), Log: log})
+}
+
+// openCheckpoints opens the store of checkpoints: where it is said, or beside the history.
+func (c *Config) openCheckpoints(ctx context.Context) (checkpoint.Store, error) {
+	at := c.checkpoints
+	if at == "" {
+		at = c.history
+	}
+	switch {
+	case at == "":
+		return noCheckpoints{}, nil
+	case isDatabase(at):
+		return checkpointpostgres.Open(ctx, at, databaseTimeout)
+	case c.checkpoints == "":
+		at = filepath.Join(at, "checkpoints")
+	}
+	return checkpointfile.Open(at)
+}
+
+// noCheckpoints keeps nothing: a restart begins anew.
+type noCheckpoints struct{}
+
+func (noCheckpoints) Load(context.Context, string) ([]byte, int64, error) { return nil, 0, nil }
+func (noCheckpoints) Save(context.Context, string, int64, []byte) error   { return nil }
+func (noCheckpoints) Close() error                                        { return nil }
+
+// openStores opens what the program keeps things in, and has bars written.
+func (p *program) openStores(ctx context.Context) (err error) {
+	if p.out.checkpoints, err = p.cfg.openCheckpoints(ctx); err != nil {
+		return err
+	}
+	p.stores.opened = append(p.stores.opened, p.out.checkpoints)
+	if p.cfg.history == "" {
+		return nil
+	}
+	store, err := p.cfg.openHistory(ctx, p.log)
+	if err != nil {
+		return err
+	}
+	p.stores.opened = append(p.stores.opened, store)
+	hot := history.HotConfig{}
+	if isDatabase(p.cfg.history) {
+		hot.MaxAge = time.Minute // Others may write too.
+	}
+	p.stores.hot = history.NewHot(store, hot)
+	p.stores.history = p.stores.hot
+	p.stores.writer = history.NewWriter(p.stores.history, history.WriterConfig{Log: p.log})
+	p.out.bars = append(p.out.bars, historySink{p.stores.writer})
+	p.working.Go(func() {
+		last, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		stop := context.AfterFunc(p.work, func() { time.AfterFunc(endTimeout, cancel) })
+		defer stop()
+		p.stores.writer.Run(p.work, last)
+	})
+	p.working.Go(func() {
+		panics.Keep(p.work, panics.Feed, p.log, func(ctx context.Context) { p.cfg.retain.Run(ctx, p.stores.history, p.log) })
+	})
+	return nil
+}
+
+// historySink hands bars to the writer of the history.
+type historySink struct{ to *history.Writer }
+
+func (h historySink) Put(b *bars.Bar) bool { return !errors.Is(h.to.Offer(*b), history.ErrFull) }
+
+func (h historySink) Flush(ctx context.Context) error { return h.to.Flush(ctx) }
+
+// copyHistory is the sub-commands backup and restore: all bars of -history into a file, and back.
+func copyHistory(ctx context.Context, command, path string, args []string, stdout, stderr io.Writer) (code int) {
+	c := newConfig()
+	over := command == "restore" && c.flags.Bool("over", false, "also if the history has bars, which are overwritten unless they were revised more often") != nil
+	fail := func(err error) int {
+		fmt.Fprintf(stderr, "marketdata %s: %v\n", command, c.flags.Conceal(err, args))
+		return app.Failed
+	}
+	if err := c.flags.Parse(args); err != nil || c.history == "" {
+		if !flags.Asked(err) && err == nil {
+			err = errors.New("-history is missing: want the folder or the database that the bars are in")
+		}
+		return misused(stderr, c, c.flags.Conceal(err, args))
+	}
+	log := c.log.Logger(stderr)
+	store, err := c.openHistory(ctx, log)
+	if err != nil {
+		return fail(err)
+	}
+	defer store.Close()
+	var n int64
+	if command == "backup" {
+		n, err = backup(ctx, store, path)
+	} else {
+		n, err = restore(ctx, store, path, over && c.flags.Lookup("over").Value.String() == "true")
+	}
+	if err != nil {
+		return fail(err)
+	}
+	fmt.Fprintf(stdout, "%d bars\n", n)
+	return app.OK
+}
+
+// backup writes a file whole or not at all, and reads it again before it has its name.
+func backup(ctx context.Context, store history.Store, path string) (n int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if n, err = history.Backup(ctx, store, f); err != nil {
+		return 0, err
+	}
+	if _, err = f.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	if read, err := history.Verify(ctx, f); err != nil || read != n {
+		return 0, errors.Join(fmt.Errorf("%d bars were written and %d read again", n, read), err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return 0, err
+	}
+	return n, os.Rename(f.Name(), path)
+}
+
+func restore(ctx context.Context, store history.Store, path string, over bool) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return history.Restore(ctx, store, f, over)
+}
