@@ -154,7 +154,7 @@ class Chart {
     const from = performance.now();
     this.#render(this.#colours ?? this.#theme());
     const cost = performance.now() - from;
-    this.cost = this.drawn ? this.cost + (cost - this.cost) / Math.min(100, this.drawn + 1) : cost;
+    if (this.drawn > 2) this.cost += (cost - this.cost) / Math.min(100, this.drawn - 2); // The first ones compile.
     this.drawn++;
   }
 

@@ -62,10 +62,14 @@ type Config struct {
 	readyNeedsFeed bool
 	api            backoffice.Config // Without an address there is none.
 	check          bool
+	onListen       func(net.Addr)
 
 	// Lists, see readLists.
 	symbols, existing, private, origin, tokenTypes, trusted, adminHost string
 }
+
+// OnListen has f called with the client port's address once clients are served there, for a program that stands in front.
+func (c *Config) OnListen(f func(net.Addr)) { c.onListen = f }
 
 // Parse reads flags, environment and file, and the files that they name. The error is
 // flag.ErrHelp or flags.ErrVersion, or says all that is wrong, a line each.

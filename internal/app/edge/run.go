@@ -194,7 +194,9 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	e.serveAdmin(ctx)
 	addr := e.server.Addr()
 	log.Info("listening", "addr", addr.String(), "clients", e.server.Families(), "loops", c.loop.Loops, "max_conns", c.loop.MaxConns, "interval", c.loop.Shard.Interval)
-	if c.page {
+	if c.onListen != nil {
+		c.onListen(addr)
+	} else if c.page {
 		log.Info("open the live board in a browser", "url", boardURL(addr))
 		if !c.loop.Origins.Self() {
 			log.Info("the live board may connect only if its own address is in -origin", "hint", "add self to -origin")

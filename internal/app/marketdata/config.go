@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -70,9 +71,16 @@ type Config struct {
 	now        func() time.Time
 	shards     int
 
-	checkpointName string                // What the names of checkpoints begin with.
-	onHistory      func(*history.Server) // Called with what answers requests, by who has no port for it.
+	checkpointName string // What the names of checkpoints begin with.
+	onHistory      func(http.Handler)
+	onMarket       func(*exchange.Sim)
 }
+
+// OnHistory has f called with what answers requests for history, for a program that has a port of its own for it.
+func (c *Config) OnHistory(f func(http.Handler)) { c.onHistory = f }
+
+// OnMarket has f called with the simulated market, if there is one, for a program that shows its controls.
+func (c *Config) OnMarket(f func(*exchange.Sim)) { c.onMarket = f }
 
 type urls struct{ ws, rest string }
 

@@ -43,7 +43,14 @@ func (p *program) makeInlets(ctx context.Context) error {
 func (c *Config) inlet(name string, log *slog.Logger) (exchange.Inlet, error) {
 	switch name {
 	case inSim:
-		return exchange.NewSim(exchange.SimConfig{Table: c.table, Log: log, Rate: c.simRate, Volatility: c.simVolatility, Seed: c.simSeed})
+		sim, err := exchange.NewSim(exchange.SimConfig{Table: c.table, Log: log, Rate: c.simRate, Volatility: c.simVolatility, Seed: c.simSeed})
+		if err != nil {
+			return nil, err
+		}
+		if c.onMarket != nil {
+			c.onMarket(sim)
+		}
+		return sim, nil
 	case inFile:
 		return exchange.NewFile(exchange.FileConfig{Table: c.table, Log: log, Path: c.file})
 	}
@@ -77,14 +84,6 @@ func probe(ctx context.Context, c *Config, log *slog.Logger, stdout, stderr io.W
 		return app.Failed
 	}
 	return app.OK
-}
-
-// Market is the simulated market, for who shows its controls.
-type Market interface {
-	Pause()
-	Resume()
-	SetSpeed(speed float64) error
-	State() exchange.SimState
 }
 
 // micros is a time in Unix microseconds as the log shows it.

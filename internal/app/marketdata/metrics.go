@@ -122,11 +122,16 @@ func (e exporter) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements [prometheus.Collector].
 func (e exporter) Collect(ch chan<- prometheus.Metric) {
 	s := &scrape{program: e.program, flaws: make(map[string]uint64)}
+	ctx, cancel := context.WithTimeout(context.Background(), liveWait) // For all shards together.
+	defer cancel()
 	for _, of := range e.shards {
+		if !e.running.Load() {
+			break
+		}
 		s.queue = max(s.queue, len(of.in))
 		var st bars.Stats
 		flaws := make(map[string]uint64)
-		if of.call(context.Background(), func() {
+		if of.call(ctx, func() {
 			st = of.engine.Stats()
 			for why, n := range of.flaws {
 				flaws[why] = n

@@ -5,7 +5,6 @@ package marketdata
 import (
 	"context"
 	"net"
-	"net/http"
 	"sync"
 
 	"tickedge/internal/app"
@@ -76,7 +75,7 @@ func (l live) Open(ctx context.Context, symbol, interval string) (out history.Li
 		return out, false
 	}
 	s := l.p.shardOf(of)
-	if s == nil {
+	if s == nil || !l.p.running.Load() {
 		return out, false
 	}
 	var list []bars.Bar
@@ -91,5 +90,3 @@ func (l live) Open(ctx context.Context, symbol, interval string) (out history.Li
 	out.Closed = list
 	return out, true
 }
-
-var _ http.Handler = (*history.Server)(nil)

@@ -24,6 +24,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -117,6 +118,7 @@ type program struct {
 	work    context.Context // Of all that is waited for, but for inlets and shards.
 	endWork context.CancelFunc
 	working sync.WaitGroup
+	running atomic.Bool // The shards are.
 }
 
 // inlet is an inlet that runs.
@@ -166,6 +168,8 @@ func (p *program) bring(ctx context.Context) error {
 			}
 		})
 	}
+	p.running.Store(true)
+	defer p.running.Store(false)
 	errs := make(chan error, len(p.inlets))
 	for _, in := range p.inlets {
 		p.log.Info("trades come from", "inlet", in.name, "symbols", len(in.router.ways))
