@@ -55,9 +55,6 @@ type binanceDialect struct {
 func (d *binanceDialect) hello() {
 	var all []string
 	for _, t := range d.s.g.trackers {
-		if t.isRefused() {
-			continue
-		}
 		name := strings.ToLower(t.sym.Vendor)
 		all = append(all, name+"@trade")
 		if !d.s.in.c.NoQuotes {
@@ -66,9 +63,6 @@ func (d *binanceDialect) hello() {
 	}
 	for batch := range slices.Chunk(all, binanceBatch) {
 		d.subscribe(batch)
-	}
-	if len(all) == 0 {
-		d.s.subscribed()
 	}
 }
 

@@ -38,7 +38,7 @@ var coinbase = &vendor{
 	streams: 200, each: 2, messages: 6, connects: 2, requests: 5, silence: 10 * time.Second,
 	path: func(*inlet) string { return "" },
 	speak: func(s *session) dialect {
-		return &coinbaseDialect{s: s, next: -1, waiting: make(map[string]bool)}
+		return &coinbaseDialect{s: s, next: -1}
 	},
 	history: func(in *inlet) historian { return (&coinbaseHistory{in}).trades },
 }
@@ -47,14 +47,19 @@ const (
 	coinbaseBatch = 50 // Products that one message subscribes to.
 	// coinbaseLag is how much a trade may come after a heartbeat of its time: they are collected for 250 ms.
 	coinbaseLag = int64(time.Second / time.Microsecond)
+	// coinbaseAnswer is how long a subscription may take.
+	coinbaseAnswer = int64(10 * time.Second / time.Microsecond)
 )
 
+// coinbaseDialect subscribes to trades by one message after the other, so that it is known what an error is
+// about; then to best bids and asks.
 type coinbaseDialect struct {
 	s       *session
-	next    int64           // The sequence number that the next message has; below 0 before the first.
-	waiting map[string]bool // Products whose trades are not confirmed to be subscribed yet.
-	alone   []string        // Of these, those that were subscribed by a message each, in its order.
-	single  bool
+	next    int64      // The sequence number that the next message has; below 0 before the first.
+	later   [][]string // Products of the messages that are to be sent.
+	asked   []string   // Those of the message that was sent, as far as they are not confirmed.
+	askedAt int64      // In Unix microseconds.
+	over    bool       // All is subscribed.
 }
 
 type coinbaseRequest struct {
@@ -70,23 +75,36 @@ func (d *coinbaseDialect) subscribe(channel string, products ...string) {
 
 func (d *coinbaseDialect) hello() {
 	d.subscribe("heartbeats")
-	var all []string
+	d.later = slices.Collect(slices.Chunk(d.products(true), coinbaseBatch))
+	d.ask(micros())
+}
+
+// products are all, or those that the exchange has.
+func (d *coinbaseDialect) products(refused bool) (all []string) {
 	for _, t := range d.s.g.trackers {
-		if !t.isRefused() {
+		if refused || !t.isRefused() {
 			all = append(all, t.sym.Vendor)
-			d.waiting[t.sym.Vendor] = true
 		}
 	}
-	for batch := range slices.Chunk(all, coinbaseBatch) {
-		d.subscribe("market_trades", batch...)
+	return all
+}
+
+// ask subscribes to what is next.
+func (d *coinbaseDialect) ask(now int64) {
+	if len(d.asked) > 0 || d.over {
+		return
 	}
+	if len(d.later) > 0 {
+		d.asked, d.later, d.askedAt = slices.Clone(d.later[0]), d.later[1:], now
+		d.subscribe("market_trades", d.asked...)
+		return
+	}
+	d.over = true
+	d.s.subscribed()
 	if !d.s.in.c.NoQuotes {
-		for batch := range slices.Chunk(all, coinbaseBatch) {
+		for batch := range slices.Chunk(d.products(false), coinbaseBatch) {
 			d.subscribe("ticker", batch...)
 		}
-	}
-	if len(all) == 0 {
-		d.s.subscribed()
 	}
 }
 
@@ -129,7 +147,7 @@ func (d *coinbaseDialect) read(message []byte, now int64) error {
 		return nil
 	}
 	if m.Type == "error" {
-		d.refused(cmp.Or(m.Reason, m.Message), m.Message)
+		d.refused(strings.TrimSuffix(m.Message+": "+m.Reason, ": "), now)
 		return nil
 	}
 	if m.Sequence != nil {
@@ -139,19 +157,22 @@ func (d *coinbaseDialect) read(message []byte, now int64) error {
 				t.doubt()
 			}
 		}
-		d.next = *m.Sequence + 1
+		d.next = max(d.next, *m.Sequence+1)
 	}
 	for _, e := range m.Events {
 		switch m.Channel {
 		case "heartbeats":
 			d.s.beat.Store(now)
+			if len(d.asked) > 0 && now-d.askedAt > coinbaseAnswer {
+				d.refused("no answer to the subscription", now)
+			}
 			if !m.Time.IsZero() {
 				at := m.Time.UnixMicro()
 				d.s.in.offset.Store(at - now)
 				d.s.heard(min(at, now) - coinbaseLag)
 			}
 		case "subscriptions":
-			d.confirmed(e.Subscriptions["market_trades"])
+			d.confirmed(e.Subscriptions["market_trades"], now)
 		case "market_trades":
 			d.trades(e.Trades, now)
 		case "ticker":
@@ -210,54 +231,46 @@ func (d *coinbaseDialect) quotes(all []coinbaseTicker) {
 }
 
 // confirmed takes the products whose trades are subscribed.
-func (d *coinbaseDialect) confirmed(products []string) {
-	for _, p := range products {
-		delete(d.waiting, p)
-	}
-	d.alone = slices.DeleteFunc(d.alone, func(p string) bool { return !d.waiting[p] })
-	if len(d.waiting) == 0 {
-		d.s.subscribed()
-	}
+func (d *coinbaseDialect) confirmed(products []string, now int64) {
+	d.asked = slices.DeleteFunc(d.asked, func(p string) bool {
+		has := slices.Contains(products, p)
+		if has {
+			d.s.g.of[p].accept()
+		}
+		return has
+	})
+	d.ask(now)
 }
 
-// refused takes an error. One that names a product is about that; one that names none is about what was
-// subscribed, which is subscribed anew by a message for each product then, so that the next error is about
-// the oldest of these.
-func (d *coinbaseDialect) refused(why, more string) {
-	text := why
-	if more != why {
-		text = more + ": " + why
-	}
-	var about string
-	for p := range d.waiting {
-		if containsWord(text, p) {
-			about = p
-		}
-	}
-	switch {
-	case len(d.waiting) == 0:
-		d.s.in.failed("an exchange sends an error", errors.New(text))
+// refused takes an error, or that there is no answer. One that names a product is about that; one that
+// names none is about the message, whose products are subscribed by a message each then.
+func (d *coinbaseDialect) refused(why string, now int64) {
+	if d.over || len(d.asked) == 0 {
+		d.s.in.failed("an exchange sends an error", errors.New(why))
 		return
-	case about == "" && d.single && len(d.alone) > 0:
-		about = d.alone[0]
 	}
-	if about != "" {
-		d.s.refuse(d.s.g.of[about], text)
-		delete(d.waiting, about)
-		d.confirmed(nil)
+	about := slices.IndexFunc(d.asked, func(p string) bool { return containsWord(why, p) })
+	other := about < 0 && slices.ContainsFunc(d.s.g.trackers, func(t *tracker) bool { return containsWord(why, t.sym.Vendor) })
+	switch {
+	case other: // It is about an earlier message.
+		return
+	case about < 0 && len(d.asked) == 1:
+		about = 0
 	}
-	if !d.single { // The others of its message were not subscribed either, perhaps.
-		d.single = true
-		for _, t := range d.s.g.trackers {
-			if p := t.sym.Vendor; d.waiting[p] {
-				d.alone = append(d.alone, p)
-				d.subscribe("market_trades", p)
-				if !d.s.in.c.NoQuotes {
-					d.subscribe("ticker", p)
-				}
-			}
-		}
+	if about >= 0 {
+		d.s.refuse(d.s.g.of[d.asked[about]], why)
+		d.asked = slices.Delete(d.asked, about, about+1)
 	}
+	// The others of the message were not subscribed either, perhaps.
+	var again [][]string
+	switch {
+	case len(d.asked) > 0 && about >= 0:
+		again = [][]string{d.asked}
+	default:
+		again = slices.Collect(slices.Chunk(d.asked, 1))
+	}
+	d.asked, d.later = nil, append(again, d.later...)
+	d.ask(now)
 }
 
 // containsWord reports whether a text has a name that no letter, digit or dash touches.

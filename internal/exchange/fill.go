@@ -116,7 +116,7 @@ func (in *inlet) fetch(ctx context.Context, t *tracker, list []trade.Trade, chec
 		before := len(list)
 		list = merge(append(list, got...), t.id)
 		fetched += len(list) - before
-		if !gapped(list, t.id) {
+		if err == nil && !gapped(list, t.id) {
 			break
 		}
 		why = "its history does not have them"

@@ -35,9 +35,6 @@ type finnhubDialect struct{ s *session }
 
 func (d *finnhubDialect) hello() {
 	for _, t := range d.s.g.trackers {
-		if t.isRefused() {
-			continue
-		}
 		b, _ := json.Marshal(struct {
 			Type   string `json:"type"`
 			Symbol string `json:"symbol"`

@@ -60,8 +60,9 @@ var errOver = errors.New("the connection was as old as it gets")
 func (g *group) keep(ctx context.Context, s *session) (*session, error) {
 	g.in.connected.Add(1)
 	defer g.in.connected.Add(-1)
+	due := g.life()
 	for {
-		if over := s.wait(ctx, g.life()); !over {
+		if over := s.wait(ctx, due); !over {
 			s.close()
 			return s, s.err
 		}
@@ -75,10 +76,7 @@ func (g *group) keep(ctx context.Context, s *session) (*session, error) {
 			if ctx.Err() == nil {
 				g.in.failed("a connection to an exchange was not replaced", err)
 			}
-			if !s.wait(ctx, g.in.c.BackoffMax) {
-				s.close()
-				return s, s.err
-			}
+			due = g.in.c.BackoffMax
 			continue
 		}
 		select {
@@ -90,7 +88,7 @@ func (g *group) keep(ctx context.Context, s *session) (*session, error) {
 			s.wait(ctx, g.in.c.Overlap)
 		}
 		s.close()
-		s = next
+		s, due = next, g.life()
 		s.live.Store(micros() + settling.Microseconds())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -138,7 +139,7 @@ func table(t testing.TB, source string, products ...string) *trade.Table {
 	var entries []trade.Entry
 	two, six := uint8(2), uint8(6)
 	for _, p := range products {
-		entries = append(entries, trade.Entry{Symbol: source + ":" + p, Source: source, Vendor: p, PriceScale: &two, SizeScale: &six})
+		entries = append(entries, trade.Entry{Symbol: strings.ToUpper(source) + ":" + p, Source: source, Vendor: p, PriceScale: &two, SizeScale: &six})
 	}
 	table, err := trade.NewTable(entries, Numbered)
 	if err != nil {

@@ -26,9 +26,9 @@ type dialect interface {
 
 const (
 	dialTimeout = 15 * time.Second
-	// queueMax is how many messages to an exchange may wait. The longest queue is one message for each
-	// symbol and channel.
-	queueMax = 4096
+	// queueMax is how many messages to an exchange may wait: one for each of Finnhub's symbols, and more than
+	// the others need.
+	queueMax = 8192
 )
 
 // session is one connection.
@@ -44,6 +44,7 @@ type session struct {
 	err   error         // Why, to be read then.
 	ready chan struct{} // Closed when its symbols are subscribed, but for those that the exchange refused.
 	once  sync.Once
+	ours  atomic.Bool  // Its end is wanted by us.
 	last  atomic.Int64 // When the last message came, in Unix microseconds.
 	live  atomic.Int64 // From when on it says what is not on its way, in Unix microseconds. 0: never.
 	beat  atomic.Int64 // When the last heartbeat did, where the exchange has them.
@@ -65,12 +66,12 @@ func (g *group) open(ctx context.Context) (*session, error) {
 	in.connections.Add(1)
 	s.last.Store(micros())
 	s.beat.Store(micros())
+	ctx, s.end = context.WithCancelCause(ctx)
 	s.speak = in.vendor.speak(s)
 	s.speak.hello()
-	ctx, s.end = context.WithCancelCause(ctx)
 	go s.run(ctx)
 	// Its messages leave at the exchange's pace, and are answered within a time then.
-	limit := 30*time.Second + time.Duration(float64(len(s.queue))/in.c.Messages*2*float64(time.Second))
+	limit := 2*time.Minute + time.Duration(2*float64(len(g.trackers)*in.vendor.each)/in.c.Messages*float64(time.Second))
 	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
@@ -137,7 +138,7 @@ func (s *session) run(ctx context.Context) {
 	s.err = context.Cause(ctx)
 	all.Wait()
 	s.conn.CloseNow()
-	if !errors.Is(s.err, errClosed) && !errors.Is(s.err, context.Canceled) {
+	if !s.ours.Load() && !errors.Is(s.err, context.Canceled) {
 		s.in.resets.Add(1)
 	}
 }
@@ -206,8 +207,11 @@ func (s *session) ping(ctx context.Context, limit time.Duration) {
 // errClosed is the end of a connection that we wanted.
 var errClosed = errors.New("closed by us")
 
-// close ends a session and waits until it has ended.
+// close ends a session and waits until it has ended. The exchange is told (RFC 6455, section 7), as it may
+// allow no other connection before.
 func (s *session) close() {
+	s.ours.Store(true)
+	_ = s.conn.Close(websocket.StatusNormalClosure, "") // It waits some seconds at most.
 	s.end(errClosed)
 	<-s.done
 }
@@ -280,7 +284,7 @@ func (s *session) heard(at int64) {
 	}
 }
 
-// refuse tells, once, that the exchange does not have a symbol.
+// refuse tells, once, that the exchange does not have a symbol. The next connection asks for it again.
 func (s *session) refuse(t *tracker, why string) {
 	if t.refuse() {
 		s.in.failed("an exchange refuses a symbol", errors.New(why[:min(len(why), 256)]), "symbol", t.sym.Name)

@@ -55,6 +55,7 @@ func (t *tracker) trade(tr trade.Trade) {
 	if tr.Symbol != nil {
 		tr.Bid, tr.Ask = t.bid, t.ask
 	}
+	t.refused = false
 	switch {
 	case t.filling:
 		t.hold(tr)
@@ -161,6 +162,13 @@ func (t *tracker) recheck() {
 	if !t.filling { // Its filler sees to it otherwise.
 		t.queue(checks)
 	}
+}
+
+// accept notes that the exchange has the symbol.
+func (t *tracker) accept() {
+	t.mu.Lock()
+	t.refused = false
+	t.mu.Unlock()
 }
 
 // refuse notes that the exchange does not have the symbol, and reports whether that is new.

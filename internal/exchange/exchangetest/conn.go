@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -120,6 +121,10 @@ func (c *conn) write(ctx context.Context) {
 			c.s.mu.Lock()
 			if !c.muted {
 				text = c.s.face.beat(c)
+			}
+			if strings.HasPrefix(text, "{") { // After what is queued already.
+				c.say(text)
+				text = ""
 			}
 			c.s.mu.Unlock()
 		}
