@@ -36,6 +36,7 @@ type Engine struct {
 
 	closed, klines, prices []*book // Of which something is to be told.
 	places                 []place
+	bar                    Bar // That is being told.
 }
 
 // clock is how far a source has come with all its symbols.

@@ -38,7 +38,8 @@ func (e *Engine) DrainClosed(take func(*Bar) bool) int {
 		for i := range b.series {
 			s := &b.series[i]
 			if !full && s.pending > 0 {
-				full = !s.drain(b, e.limit, take, &taken)
+				full = !s.drain(e, b, take, &taken)
+				s.drop(b.mark - e.limit)
 			}
 			rest = rest || s.pending > 0
 		}
@@ -54,7 +55,7 @@ func (e *Engine) DrainClosed(take func(*Bar) bool) int {
 
 // drain passes the dirty bars of a series until one is not taken. Those of a symbol that is being filled wait until
 // no trade may revise them.
-func (s *series) drain(b *book, limit int64, take func(*Bar) bool, taken *int) bool {
+func (s *series) drain(e *Engine, b *book, take func(*Bar) bool, taken *int) bool {
 	live := s.live()
 	at, _ := s.find(s.dirtyFrom)
 	for ; s.pending > 0 && at < len(live); at++ {
@@ -62,11 +63,10 @@ func (s *series) drain(b *book, limit int64, take func(*Bar) bool, taken *int) b
 			continue
 		}
 		s.dirtyFrom = live[at].start
-		if b.filling && s.next(live[at].start) > (b.mark-limit)/1000 {
+		if b.filling && s.next(live[at].start) > (b.mark-e.limit)/1000 {
 			return true
 		}
-		bar := s.bar(&live[at])
-		if !take(&bar) {
+		if e.bar = s.bar(&live[at]); !take(&e.bar) {
 			return false
 		}
 		live[at].dirty = false
