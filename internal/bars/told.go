@@ -39,7 +39,7 @@ func (e *Engine) DrainClosed(take func(*Bar) bool) int {
 			s := &b.series[i]
 			if !full && s.pending > 0 {
 				full = !s.drain(e, b, take, &taken)
-				s.drop(b.mark - e.limit)
+				s.drop(e, b.mark)
 			}
 			rest = rest || s.pending > 0
 		}
@@ -135,6 +135,7 @@ func (s Series) Revs() int64 { return s.s.revs }
 // AppendBars appends the bars that begin at or after a time, in Unix milliseconds, in their order: all that are
 // open, and those closed that may still be revised.
 func (s Series) AppendBars(to []Bar, from int64) []Bar {
+	s.s.thaw(from)
 	live := s.s.live()
 	at, _ := s.s.find(from)
 	for i := range live[at:] {
