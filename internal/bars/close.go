@@ -2,6 +2,8 @@
 
 package bars
 
+import "slices"
+
 // advance closes what ends at or before a mark, and fills what has no trades, at most so many bars. It reports
 // whether it closed any bar.
 func (s *series) advance(mark int64, fills *int) bool {
@@ -69,23 +71,31 @@ func (s *series) fillTo(at int, target int64, fills *int) int64 {
 // pendingFills is how many bars of a series may wait to be told while it is being filled.
 const pendingFills = 1024
 
-// drop lets go of bars that are closed, were told, and ended at or before a time in Unix microseconds: no trade
-// may change them any more. The two that were closed last stay, because its state has them.
-func (s *series) drop(before int64) {
-	ms := before / 1000
+// drop lets go of bars that are closed, were told, and ended before trades may still revise them. The two that
+// were closed last stay, because its state has them.
+func (s *series) drop(e *Engine, mark int64) {
+	ms := (mark - e.limit) / 1000
+	gone := 0
+	for gone < len(s.old) && s.old[gone].end <= ms {
+		gone++
+	}
+	if gone > 0 {
+		s.base, s.based = s.old[gone-1].close, true
+		s.old = slices.Delete(s.old, 0, gone)
+	}
+	if len(s.old) > 0 {
+		s.freeze(e, mark/1000-thawed)
+		return
+	}
 	keep := s.opened() - 2
 	live := s.live()
 	n := 0
 	for n < keep && !live[n].dirty && live[n].start+s.interval.Millis <= ms && s.next(live[n].start) <= ms {
 		n++
 	}
-	if n == 0 {
-		return
+	if n > 0 {
+		s.base, s.based = live[n-1].close, true
+		s.cut(n)
 	}
-	s.base, s.based = live[n-1].close, true
-	s.head += n
-	if s.head > len(s.slots)/2 {
-		s.slots = s.slots[:copy(s.slots, s.slots[s.head:])]
-		s.head = 0
-	}
+	s.freeze(e, mark/1000-thawed)
 }

@@ -36,6 +36,8 @@ type Engine struct {
 
 	closed, klines, prices []*book // Of which something is to be told.
 	places                 []place
+	bar                    Bar // That is being told.
+	packed                 []byte
 }
 
 // clock is how far a source has come with all its symbols.
@@ -144,8 +146,9 @@ func (e *Engine) merge(b *book, t *trade.Trade) error {
 	for i := range b.series {
 		s, p := &b.series[i], &e.places[i]
 		p.start, _ = s.bounds(t.Time / 1000)
+		s.thaw(p.start)
 		if p.at, p.ok = s.find(p.start); !p.ok {
-			if len(s.live()) >= s.most(e) {
+			if len(s.live())+len(s.old)*chunkBars >= s.most(e) {
 				return ErrFull
 			}
 			p.volume, p.turnover = size, turnover
@@ -239,7 +242,7 @@ func (e *Engine) advance(b *book) {
 			e.stats.Closed += uint64(s.pending - waiting)
 			e.stats.Filled += uint64(fills - e.fills)
 			e.stats.Waiting += s.pending - waiting
-			s.drop(b.mark - e.limit)
+			s.drop(e, b.mark)
 		}
 		b.due = min(b.due, s.nextClose)
 	}

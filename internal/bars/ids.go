@@ -49,7 +49,7 @@ func (d *ids) put(at int, id, time int64, most int, before int64) {
 		r := &d.runs[at]
 		r.lo, r.newest = id, max(r.newest, time)
 	default:
-		if len(d.runs) == cap(d.runs) {
+		if len(d.runs) == cap(d.runs) || len(d.runs) >= most {
 			d.expire(before)
 			at, _ = d.find(id)
 		}

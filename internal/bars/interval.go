@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"tickedge/internal/trade"
 )
 
 // Interval is how long bars are. It does not change after it was parsed.
@@ -81,18 +83,8 @@ func midnight(sec int64, zone *time.Location) int64 {
 	return shown - mod(shown, daySeconds)
 }
 
-// dayBegins returns the first time, in Unix seconds, at which the clocks of a zone show a midnight or later.
 func dayBegins(midnight int64, zone *time.Location) int64 {
-	const earliest = 16 * 3600 // No zone is as far from UTC.
-	at := time.Unix(midnight-earliest, 0).In(zone)
-	for {
-		_, offset := at.Zone()
-		_, end := at.ZoneBounds()
-		if sec := max(at.Unix(), midnight-int64(offset)); end.IsZero() || sec < end.Unix() {
-			return sec
-		}
-		at = end
-	}
+	return trade.FirstShown(midnight, zone).Unix()
 }
 
 func mod(a, b int64) int64 { return ((a % b) + b) % b }

@@ -147,6 +147,7 @@ func (p Price) before(ms int64) (int64, bool) {
 	s := &p.b.series[p.e.fine]
 	// A bar that begins at or after this start had not ended by then.
 	start, _ := s.bounds(p.b.newest.key.Time/1000 - ms)
+	s.thaw(start)
 	at, _ := s.find(start)
 	return s.before(at)
 }

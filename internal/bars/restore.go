@@ -272,13 +272,32 @@ func (r *unpacker) series(s *series) {
 	r.flags(&s.based, &s.tell)
 	s.base = r.int()
 	s.revs = r.int()
-	n := r.size(3)
 	r.fail(s.closedTo < 0 || s.closedTo > farthest || !r.begins(s, s.closedTo))
+	end := int64(-1)
+	for range r.size(chunkBars) {
+		size := r.size(1)
+		packed := unpacker{b: r.b[:size], bad: r.bad, aside: r.aside}
+		c := chunk{packed: slices.Clone(packed.b)}
+		var last slot
+		for i := range chunkBars {
+			b := packed.slot(&last, s.interval.unit())
+			packed.check(s, &b, end)
+			r.fail(b.dirty || b.start >= s.closedTo)
+			if last, end = b, b.start; i == 0 {
+				c.first = b.start
+			}
+		}
+		if r.fail(packed.bad || len(packed.b) != 0); r.bad {
+			return
+		}
+		r.b = r.b[size:]
+		c.last, c.end, c.close = last.start, s.next(last.start), last.close
+		s.old = append(s.old, c)
+	}
 	last := slot{close: s.base}
-	for i := range n {
+	for range r.size(3) {
 		b := r.slot(&last, s.interval.unit())
-		r.fail(b.start < 0 || b.start > farthest || i > 0 && b.start <= last.start)
-		if r.bad = r.bad || !r.begins(s, b.start); r.bad {
+		if r.check(s, &b, end); r.bad {
 			return
 		}
 		s.slots = append(s.slots, b)
@@ -286,8 +305,14 @@ func (r *unpacker) series(s *series) {
 			s.pending++
 			s.dirtyFrom = min(s.dirtyFrom, b.start)
 		}
-		last = b
+		last, end = b, b.start
 	}
+}
+
+// check fails if a bar can't stand behind one that began at a time.
+func (r *unpacker) check(s *series, b *slot, after int64) {
+	r.fail(b.start < 0 || b.start > farthest || b.start <= after || b.count < 0)
+	r.fail(!r.begins(s, b.start))
 }
 
 // begins reports whether a bar begins at a time.

@@ -48,7 +48,8 @@ func (s *slot) fill(close int64) { s.open, s.high, s.low, s.close = close, close
 type series struct {
 	interval *Interval
 	symbol   *trade.Symbol
-	slots    []slot // From head on, in order.
+	old      []chunk // In order, before slots.
+	slots    []slot  // From head on, in order.
 	head     int
 
 	closedTo  int64 // Bars that begin before it are closed, in Unix milliseconds.
@@ -139,6 +140,9 @@ func (s *series) changed(b *slot, revised bool) {
 func (s *series) before(at int) (close int64, ok bool) {
 	if at > 0 {
 		return s.live()[at-1].close, true
+	}
+	if n := len(s.old); n > 0 {
+		return s.old[n-1].close, true
 	}
 	return s.base, s.based
 }

@@ -125,6 +125,11 @@ func (w *packer) series(s *series) {
 	w.flags(s.based, s.tell)
 	w.int(s.base)
 	w.int(s.revs)
+	w.size(len(s.old))
+	for i := range s.old {
+		w.size(len(s.old[i].packed))
+		w.b = append(w.b, s.old[i].packed...)
+	}
 	w.size(len(s.live()))
 	last := slot{close: s.base}
 	for i := range s.live() {

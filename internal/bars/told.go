@@ -38,7 +38,8 @@ func (e *Engine) DrainClosed(take func(*Bar) bool) int {
 		for i := range b.series {
 			s := &b.series[i]
 			if !full && s.pending > 0 {
-				full = !s.drain(b, e.limit, take, &taken)
+				full = !s.drain(e, b, take, &taken)
+				s.drop(e, b.mark)
 			}
 			rest = rest || s.pending > 0
 		}
@@ -54,7 +55,7 @@ func (e *Engine) DrainClosed(take func(*Bar) bool) int {
 
 // drain passes the dirty bars of a series until one is not taken. Those of a symbol that is being filled wait until
 // no trade may revise them.
-func (s *series) drain(b *book, limit int64, take func(*Bar) bool, taken *int) bool {
+func (s *series) drain(e *Engine, b *book, take func(*Bar) bool, taken *int) bool {
 	live := s.live()
 	at, _ := s.find(s.dirtyFrom)
 	for ; s.pending > 0 && at < len(live); at++ {
@@ -62,11 +63,10 @@ func (s *series) drain(b *book, limit int64, take func(*Bar) bool, taken *int) b
 			continue
 		}
 		s.dirtyFrom = live[at].start
-		if b.filling && s.next(live[at].start) > (b.mark-limit)/1000 {
+		if b.filling && s.next(live[at].start) > (b.mark-e.limit)/1000 {
 			return true
 		}
-		bar := s.bar(&live[at])
-		if !take(&bar) {
+		if e.bar = s.bar(&live[at]); !take(&e.bar) {
 			return false
 		}
 		live[at].dirty = false
@@ -135,6 +135,7 @@ func (s Series) Revs() int64 { return s.s.revs }
 // AppendBars appends the bars that begin at or after a time, in Unix milliseconds, in their order: all that are
 // open, and those closed that may still be revised.
 func (s Series) AppendBars(to []Bar, from int64) []Bar {
+	s.s.thaw(from)
 	live := s.s.live()
 	at, _ := s.s.find(from)
 	for i := range live[at:] {

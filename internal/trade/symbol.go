@@ -40,33 +40,27 @@ type Session struct {
 
 // Contains reports whether a session is on at a time, which is in the zone of its symbol.
 func (s Session) Contains(t time.Time) bool {
-	if s.Days != [7]bool{} && !s.Days[t.Weekday()] {
-		return false
-	}
-	if s.Open == 0 && s.Shut == 0 {
-		return true
-	}
-	h, m, sec := t.Clock()
-	at := h*3600 + m*60 + sec
-	return at >= s.Open && at < s.Shut
-}
-
-// Overlaps reports whether a session is on at any time from one to before another. Both are in the zone of its
-// symbol, and at most some days apart.
-func (s Session) Overlaps(from, to time.Time) bool {
-	next, ok := s.Next(from)
-	return ok && next.Before(to)
+	next, ok := s.Next(t)
+	return ok && next.Equal(t)
 }
 
 // Next returns the first time, not before at, at which a session is on. at is in the zone of its symbol. It is
 // false if there is none within two weeks.
 func (s Session) Next(at time.Time) (time.Time, bool) {
-	if s.Days == [7]bool{} && s.Open == 0 && s.Shut == 0 {
+	if s == (Session{}) {
 		return at, true
 	}
 	y, m, d := at.Date()
 	for n := range 15 {
-		open, shut := s.on(y, m, d+n, at.Location())
+		day := time.Date(y, m, d+n, 0, 0, 0, 0, time.UTC)
+		if s.Days != [7]bool{} && !s.Days[day.Weekday()] {
+			continue
+		}
+		end := s.Shut
+		if s.Open == 0 && s.Shut == 0 {
+			end = 86400
+		}
+		open, shut := FirstShown(day.Unix()+int64(s.Open), at.Location()), FirstShown(day.Unix()+int64(end), at.Location())
 		if shut.After(at) && open.Before(shut) {
 			if open.Before(at) {
 				return at, true
@@ -77,17 +71,20 @@ func (s Session) Next(at time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// on returns when the session of a day begins and ends: the same time twice if there is none.
-func (s Session) on(y int, m time.Month, d int, zone *time.Location) (open, shut time.Time) {
-	day := time.Date(y, m, d, 12, 0, 0, 0, zone)
-	if s.Days != [7]bool{} && !s.Days[day.Weekday()] {
-		return day, day
+// FirstShown returns the first time at which the clocks of a zone show a time or a later one. What they show is in
+// seconds since what they called the beginning of 1970. So it is the first of two where clocks go back, and
+// that at which they go forward if they leave it out.
+func FirstShown(shown int64, zone *time.Location) time.Time {
+	const earliest = 16 * 3600 // No zone is as far from UTC.
+	at := time.Unix(shown-earliest, 0).In(zone)
+	for {
+		_, offset := at.Zone()
+		_, end := at.ZoneBounds()
+		if sec := max(at.Unix(), shown-int64(offset)); end.IsZero() || sec < end.Unix() {
+			return time.Unix(sec, 0).In(zone)
+		}
+		at = end
 	}
-	end := s.Shut
-	if s.Open == 0 && s.Shut == 0 {
-		end = 86400
-	}
-	return time.Date(y, m, d, 0, 0, s.Open, 0, zone), time.Date(y, m, d, 0, 0, end, 0, zone)
 }
 
 // Table has all symbols. It does not change, so any goroutine may read it.
