@@ -57,6 +57,7 @@ type shard struct {
 	awaited   map[*trade.Symbol]bool       // Instruments that are held until their inlet has spoken of them.
 	fills     map[*trade.Symbol]int        // How many of its instruments are being filled, of each symbol.
 	flaws     map[string]uint64            // Trades that no bar has, by why.
+	news      bool                         // Trades came since the last checkpoint, or bars were closed.
 	saving    bool                         // A checkpoint is being stored; saved will tell.
 	saved     chan savedIn
 	value     []byte
@@ -68,7 +69,7 @@ func (s *shard) run(ctx context.Context) error {
 	advance := time.NewTicker(advanceEvery)
 	defer advance.Stop()
 	var klines time.Time
-	save := time.Now().Add(s.cfg.checkpointEvery)
+	var save time.Time // The first trade is stored at once: from then on it is known what was missed.
 	for {
 		select {
 		case it := <-s.in:
@@ -83,7 +84,7 @@ func (s *shard) run(ctx context.Context) error {
 				klines = now
 			}
 			s.tell(now, due)
-			if !s.saving && now.After(save) {
+			if s.news && !s.saving && now.After(save) {
 				s.save(ctx)
 			}
 		case took := <-s.saved:
@@ -92,6 +93,7 @@ func (s *shard) run(ctx context.Context) error {
 			if errors.Is(took.err, checkpoint.ErrFenced) {
 				return took.err
 			}
+			s.news = s.news || took.err != nil
 		case <-ctx.Done():
 			return s.end()
 		}
@@ -113,6 +115,9 @@ func (s *shard) end() error {
 	}
 	for len(s.in) > 0 {
 		s.take(<-s.in)
+	}
+	if !s.news {
+		return nil
 	}
 	s.save(ctx)
 	return (<-s.saved).err
@@ -154,7 +159,7 @@ func (s *shard) trade(t *trade.Trade, next int64) {
 	}
 	p := s.positions[of.Name]
 	s.positions[of.Name] = exchange.Position{ID: max(p.ID, t.ID), Time: max(p.Time, t.Time)}
-	s.offset = max(s.offset, next)
+	s.offset, s.news = max(s.offset, next), true
 	s.spoken(of)
 }
 
@@ -237,7 +242,7 @@ func (s *shard) advance(now time.Time) {
 
 // tell hands on what has changed, conflated: prices, klines if they are due, and bars that were closed.
 func (s *shard) tell(now time.Time, klines bool) {
-	s.engine.DrainClosed(s.out.bar)
+	s.news = s.engine.DrainClosed(s.out.bar) > 0 || s.news
 	if s.behind {
 		return
 	}
@@ -259,14 +264,14 @@ func (s *shard) tell(now time.Time, klines bool) {
 func (s *shard) save(ctx context.Context) {
 	s.engine.DrainClosed(s.out.bar)
 	state := s.state()
-	s.saving = true
+	s.saving, s.news = true, false
 	go func() {
 		began := time.Now()
 		err := s.out.flush(ctx)
 		if err == nil {
 			err = s.out.checkpoints.Save(ctx, s.name, s.epoch, state)
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil { // What is in it is in the next one too.
 			s.log.Error("a checkpoint was not stored", "error", err, "hint", "it is tried again; until then a restart reads more again")
 		}
 		s.saved <- savedIn{time.Since(began), err}
