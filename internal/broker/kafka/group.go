@@ -3,6 +3,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ import (
 // assigned makes shards of the partitions that the group has given to this member, and says where they go on.
 // What the group has committed is not asked. It is called by the client.
 func (r *Reader) assigned(ctx context.Context, all map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	<-r.ready
 	mine := all[r.c.Topic]
 	if len(mine) == 0 {
 		return all, nil
@@ -94,7 +96,7 @@ type logs struct {
 }
 
 func (r *Reader) logs(ctx context.Context) (logs, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.c.Session)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.c.Kafka.Timeout, DefaultTimeout))
 	defer cancel()
 	l := logs{start: make(map[int32]int64), end: make(map[int32]int64)}
 	d, err := describe(ctx, r.admin, r.c.Topic)
@@ -188,7 +190,7 @@ func (r *Reader) commit(ctx context.Context, parts []*part) {
 	if len(offsets) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.c.Session)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.c.Kafka.Timeout, DefaultTimeout))
 	defer cancel()
 	var failed error
 	r.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{r.c.Topic: offsets},

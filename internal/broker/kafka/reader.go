@@ -95,6 +95,7 @@ type Reader struct {
 	log    *slog.Logger
 	client *kgo.Client
 	admin  *kadm.Client
+	ready  chan struct{} // Closed when client and admin are there: the client calls back before that.
 	now    func() int64
 	stop   context.CancelCauseFunc // Ends Run with the error of a shard.
 	every  time.Duration           // See follow.
@@ -118,7 +119,7 @@ func NewReader(c ReaderConfig, owner Owner, log *slog.Logger) (*Reader, error) {
 		return nil, fmt.Errorf("kafka session is %v and rebalance %v, want at least 1s, and the second no less than the first",
 			c.Session, c.Rebalance)
 	}
-	r := &Reader{c: c, owner: owner, log: log, parts: make(map[int32]*part), every: 5 * time.Second,
+	r := &Reader{c: c, owner: owner, log: log, parts: make(map[int32]*part), ready: make(chan struct{}), every: 5 * time.Second,
 		now: func() int64 { return time.Now().UnixMicro() }}
 	r.opts = append(opts,
 		kgo.ConsumerGroup(c.Group), kgo.ConsumeTopics(c.Topic),
@@ -143,9 +144,9 @@ func (r *Reader) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.client, r.admin = client, kadm.NewClient(client)
 	stopped, stop := context.WithCancelCause(ctx)
-	r.stop = stop
+	r.client, r.admin, r.stop = client, kadm.NewClient(client), stop
+	close(r.ready)
 	var all sync.WaitGroup
 	all.Go(func() { r.follow(stopped) })
 	r.poll(stopped)

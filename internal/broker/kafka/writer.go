@@ -75,7 +75,9 @@ type Writer struct {
 var errWriterClosed = errors.New("kafka: nothing is written any more")
 
 // NewWriter returns a writer, which does not connect before Run or Bars is called.
-func NewWriter(c WriterConfig, log *slog.Logger) (*Writer, error) {
+func NewWriter(c WriterConfig, log *slog.Logger) (*Writer, error) { return newWriter(c, log) }
+
+func newWriter(c WriterConfig, log *slog.Logger, more ...kgo.Opt) (*Writer, error) {
 	opts, err := c.Kafka.options()
 	if err != nil {
 		return nil, err
@@ -94,12 +96,12 @@ func NewWriter(c WriterConfig, log *slog.Logger) (*Writer, error) {
 	if c.Waiting < 0 || c.Waiting > 10_000_000 {
 		return nil, fmt.Errorf("kafka: %d trades may wait, want 0 (%d) to 10000000", c.Waiting, DefaultWaiting)
 	}
-	client, err := kgo.NewClient(append(opts,
+	client, err := kgo.NewClient(append(append(opts,
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.MaxBufferedRecords(inFlight),
 		kgo.ProducerLinger(5*time.Millisecond),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
-	)...)
+	), more...)...)
 	if err != nil {
 		return nil, err
 	}
