@@ -65,7 +65,7 @@ type Writer struct {
 	n       int
 	taken   int           // By Run, and not confirmed or failed yet.
 	closed  bool          // Run has ended.
-	changed chan struct{} // Closed and replaced when there is less that waits.
+	changed chan struct{} // Closed when less waits, if anybody has asked for it (later).
 	wake    chan struct{} // Has an element when Run has to look.
 
 	trades, barsDone, dropped, failed atomic.Uint64
@@ -75,7 +75,9 @@ type Writer struct {
 var errWriterClosed = errors.New("kafka: nothing is written any more")
 
 // NewWriter returns a writer, which does not connect before Run or Bars is called.
-func NewWriter(c WriterConfig, log *slog.Logger) (*Writer, error) {
+func NewWriter(c WriterConfig, log *slog.Logger) (*Writer, error) { return newWriter(c, log) }
+
+func newWriter(c WriterConfig, log *slog.Logger, more ...kgo.Opt) (*Writer, error) {
 	opts, err := c.Kafka.options()
 	if err != nil {
 		return nil, err
@@ -94,17 +96,17 @@ func NewWriter(c WriterConfig, log *slog.Logger) (*Writer, error) {
 	if c.Waiting < 0 || c.Waiting > 10_000_000 {
 		return nil, fmt.Errorf("kafka: %d trades may wait, want 0 (%d) to 10000000", c.Waiting, DefaultWaiting)
 	}
-	client, err := kgo.NewClient(append(opts,
+	client, err := kgo.NewClient(append(append(opts,
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.MaxBufferedRecords(inFlight),
 		kgo.ProducerLinger(5*time.Millisecond),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
-	)...)
+	), more...)...)
 	if err != nil {
 		return nil, err
 	}
 	return &Writer{c: c, client: client, log: log, ring: make([]*kgo.Record, cmp.Or(c.Waiting, DefaultWaiting)),
-		changed: make(chan struct{}), wake: make(chan struct{}, 1)}, nil
+		wake: make(chan struct{}, 1)}, nil
 }
 
 // Run writes the trades until ctx ends, and then closes the connections; what Kafka has not confirmed by then
@@ -155,8 +157,18 @@ func (w *Writer) pop() *kgo.Record {
 
 // tell wakes all who wait for a change. mu is held.
 func (w *Writer) tell() {
-	close(w.changed)
-	w.changed = make(chan struct{})
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
+}
+
+// later returns what is closed when less waits. mu is held.
+func (w *Writer) later() <-chan struct{} {
+	if w.changed == nil {
+		w.changed = make(chan struct{})
+	}
+	return w.changed
 }
 
 func (w *Writer) confirmed(r *kgo.Record, err error) {
@@ -208,7 +220,7 @@ func (w *Writer) Trade(ctx context.Context, t trade.Trade, live bool) error {
 			}
 			return nil
 		}
-		changed := w.changed
+		changed := w.later()
 		w.mu.Unlock()
 		select {
 		case <-ctx.Done():
@@ -237,7 +249,9 @@ func (w *Writer) Bars(ctx context.Context, all []bars.Bar) error {
 			w.barsDone.Add(1)
 			continue
 		}
-		first = cmp.Or(first, result.Err)
+		if first == nil {
+			first = result.Err
+		}
 		w.fail(result.Record, result.Err)
 	}
 	if first != nil {
@@ -251,7 +265,7 @@ func (w *Writer) Bars(ctx context.Context, all []bars.Bar) error {
 func (w *Writer) Flush(ctx context.Context) error {
 	for {
 		w.mu.Lock()
-		left, closed, changed := w.n+w.taken, w.closed, w.changed
+		left, closed, changed := w.n+w.taken, w.closed, w.later()
 		w.mu.Unlock()
 		switch {
 		case left == 0:
