@@ -30,7 +30,8 @@ var dayBar = historytest.Interval("1d")
 type site struct {
 	*testing.T
 	*history.Server
-	list []bars.Bar
+	store history.Store
+	list  []bars.Bar
 }
 
 func newSite(t *testing.T, change func(*history.ServerConfig)) *site {
@@ -63,7 +64,7 @@ func newSite(t *testing.T, change func(*history.ServerConfig)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{t, s, list}
+	return &site{t, s, c.Store, list}
 }
 
 // ask sends a request with header lines such as "Accept: text/csv".
