@@ -94,6 +94,46 @@ func TestHotAnswersFromMemory(t *testing.T) {
 	get(250, 300, 50, 1)
 }
 
+// slow is a store in which something happens after it has looked for bars.
+type slow struct {
+	*historytest.Fake
+	meanwhile func()
+}
+
+func (s *slow) Bars(ctx context.Context, q history.Query) ([]bars.Bar, error) {
+	found, err := s.Fake.Bars(ctx, q)
+	if f := s.meanwhile; f != nil {
+		s.meanwhile = nil
+		f()
+	}
+	return found, err
+}
+
+// What was read before a Put, and is to be kept after it, is not kept.
+func TestHotDoesNotKeepWhatIsOld(t *testing.T) {
+	s := &slow{Fake: new(historytest.Fake)}
+	h := history.NewHot(s, history.HotConfig{})
+	list := historytest.Run(btc, minute, 0, 2)
+	if err := h.Put(context.Background(), list[:1]); err != nil {
+		t.Fatal(err)
+	}
+	s.meanwhile = func() {
+		if err := h.Put(context.Background(), list[1:]); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, want := range [][]bars.Bar{list[:1], list, list} {
+		got, err := h.Bars(context.Background(), history.Query{Symbol: btc.Name, Interval: "1m", To: math.MaxInt64, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		historytest.Same(t, "bars", got, want)
+	}
+	if s := h.Stats(); s.Hits != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // What is read while bars are put is never older than what was put before.
 func TestHotWhileBarsArePut(t *testing.T) {
 	h := history.NewHot(new(historytest.Fake), history.HotConfig{Bars: 50})

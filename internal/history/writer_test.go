@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -159,9 +158,15 @@ func TestWriterWhileTheStoreFails(t *testing.T) {
 // A flush waits for a bar that has come while an older one of its key was on its way.
 func TestFlushWaitsForWhatCameDuringAPut(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	var first sync.Once
+	puts := 0
 	store := &historytest.Fake{OnPut: func(context.Context, []bars.Bar) error {
-		first.Do(func() { close(entered); <-leave })
+		switch puts++; puts {
+		case 1:
+			close(entered)
+			<-leave
+		case 2, 3, 4: // A flush that does not wait is over by now.
+			return errors.New("now and then")
+		}
 		return nil
 	}}
 	w, _ := running(t, store, history.WriterConfig{Delay: time.Millisecond})
@@ -176,6 +181,9 @@ func TestFlushWaitsForWhatCameDuringAPut(t *testing.T) {
 	}
 	flushed := make(chan error, 1)
 	go func() { flushed <- w.Flush(within(t)) }()
+	for w.Flushing() == 0 {
+		time.Sleep(time.Millisecond)
+	}
 	historytest.Same(t, "waiting", w.Waiting(btc.Name, "1m"), []bars.Bar{b})
 	close(leave)
 	if err := <-flushed; err != nil {

@@ -19,7 +19,7 @@ import (
 // The value is
 //
 //	1 byte   the scales of prices (high half) and sizes
-//	1 byte   powers of ten that all prices (high half) and the volume are multiples of, and were divided by
+//	1 byte   powers of ten that all prices (high half) and the volume's lower half are multiples of, and were divided by
 //	1 byte   flags, below
 //	uvarint  open
 //	varint   close - open
@@ -92,9 +92,6 @@ func appendValue(b []byte, bar *bars.Bar) []byte {
 	s := bar.Symbol
 	kp, price := power(min(s.PriceScale, powerMax), uint64(bar.Open), uint64(bar.High), uint64(bar.Low), uint64(bar.Close))
 	ks, size := power(min(s.SizeScale, powerMax), bar.Volume.Lo)
-	if bar.Volume.Hi != 0 {
-		ks, size = 0, 1
-	}
 	o, c := uint64(bar.Open)/price, uint64(bar.Close)/price
 	diff, short := turnoverDiff(bar, size, c, price*size)
 	var flags byte

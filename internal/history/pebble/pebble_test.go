@@ -151,3 +151,30 @@ func TestDamaged(t *testing.T) {
 		t.Errorf("%q %q %d %v", symbol, tf, start, ok)
 	}
 }
+
+// A Trim that goes on behind all old bars looks at those before too.
+func TestTrimGoesAround(t *testing.T) {
+	s, ctx := opened(t, t.TempDir()), context.Background()
+	put := func(name string, n int) {
+		t.Helper()
+		if err := s.Put(ctx, historytest.Run(historytest.Symbol(name, 2, 8), historytest.Interval("1m"), 0, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("B", trimBars)
+	put("C", 1)
+	if n, err := s.Trim(ctx, "1m", trimBars*60_000); n != trimBars || err != nil {
+		t.Fatalf("%d bars were trimmed: %v", n, err)
+	}
+	if n, err := s.Trim(ctx, "1m", trimBars*60_000); n != 1 || err != nil {
+		t.Fatalf("%d bars were trimmed: %v", n, err)
+	}
+	put("B", trimBars)
+	if n, err := s.Trim(ctx, "1m", trimBars*60_000); n != trimBars || err != nil {
+		t.Fatalf("%d bars were trimmed: %v", n, err)
+	}
+	put("A", 5)
+	if n, err := s.Trim(ctx, "1m", trimBars*60_000); n != 5 || err != nil {
+		t.Errorf("%d bars were trimmed: %v", n, err)
+	}
+}

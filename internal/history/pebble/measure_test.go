@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"flag"
+	"testing"
+
+	"tickedge/internal/history/historytest"
+)
+
+var measure = flag.Bool("measure", false, "measure an hour of bars, which takes a minute or more")
+
+// TestMeasure has the figures of docs/BUDGET.md.
+func TestMeasure(t *testing.T) {
+	if !*measure {
+		t.Skip("only with -measure")
+	}
+	s := opened(t, t.TempDir())
+	historytest.Measure(t, s, func() int64 { return int64(s.Bytes()) })
+	if err := s.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes after all was compacted", s.Bytes())
+}
