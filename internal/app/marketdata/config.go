@@ -18,6 +18,7 @@ import (
 	"tickedge/internal/app"
 	"tickedge/internal/auth"
 	"tickedge/internal/bars"
+	"tickedge/internal/broker/kafka"
 	"tickedge/internal/exchange"
 	"tickedge/internal/feed"
 	"tickedge/internal/flags"
@@ -50,15 +51,20 @@ type Config struct {
 	checkpointEvery time.Duration
 	checkpoints     string
 
-	brokers   brokers
-	history   string
-	retention string
-	listen    string
-	origin    string
-	private   string
-	tokens    auth.Config
-	admin     string
-	adminHost string
+	brokers     brokers
+	kafka       kafka.Config
+	kafkaTrades string
+	kafkaBars   string
+	kafkaGroup  string
+	kafkaFormat string
+	history     string
+	retention   string
+	listen      string
+	origin      string
+	private     string
+	tokens      auth.Config
+	admin       string
+	adminHost   string
 
 	// What follows from these.
 	names      []string // Of inlets.
@@ -114,8 +120,8 @@ func (c *Config) validate() error {
 	for name := range strings.SplitSeq(c.inlets, ",") {
 		switch name = strings.ToLower(strings.TrimSpace(name)); {
 		case name == "":
-		case !slices.Contains(append([]string{inSim, inFile}, exchanges...), name):
-			bad("-in has %s, want some of %s, %s, %s", flags.Quote(name), strings.Join(exchanges, ", "), inSim, inFile)
+		case !slices.Contains(append([]string{inSim, inFile, inKafka}, exchanges...), name):
+			bad("-in has %s, want some of %s, %s, %s, %s", flags.Quote(name), strings.Join(exchanges, ", "), inKafka, inSim, inFile)
 		case slices.Contains(c.names, name):
 			bad("-in has %s twice", name)
 		default:
@@ -140,8 +146,34 @@ func (c *Config) validate() error {
 			bad("%s is %v, want %v to %v", d.name, d.have, d.from, d.to)
 		}
 	}
-	errs = append(errs, c.validateBars(), c.validateSymbols(), c.validateOutputs(), c.validateAccess(), c.log.Validate())
+	errs = append(errs, c.validateKafka(), c.validateBars(), c.validateSymbols(), c.validateOutputs(), c.validateAccess(), c.log.Validate())
 	return errors.Join(errs...)
+}
+
+// readsKafka reports whether trades come from Kafka.
+func (c *Config) readsKafka() bool { return slices.Contains(c.names, inKafka) }
+
+func (c *Config) validateKafka() error {
+	if c.kafka.URL == "" {
+		if c.readsKafka() || c.kafkaBars != "" {
+			return errors.New("-kafka is missing: want where Kafka is, such as kafka://host:9092")
+		}
+		return nil
+	}
+	if err := flags.Named(c.kafka.Validate(), "kafka URL", "-kafka", "kafka timeout", "-kafka"); err != nil {
+		return err
+	}
+	switch {
+	case c.readsKafka() && len(c.names) > 1:
+		return errors.New("-in has kafka and others: want one of these programs for exchanges, which writes to Kafka, and another one that reads it")
+	case c.kafkaTrades == "" && (c.readsKafka() || c.kafkaBars == ""):
+		return errors.New("-kafka-trades is empty: want the topic of trades")
+	case c.kafkaTrades == c.kafkaBars:
+		return fmt.Errorf("-kafka-trades and -kafka-bars are both %s: want two topics", flags.Quote(c.kafkaBars))
+	case c.readsKafka() && c.checkpoints == "" && c.history == "":
+		return errors.New("-in kafka needs -checkpoints, or -history: how far a partition was read is stored there, with its bars")
+	}
+	return kafka.Format(c.kafkaFormat).Validate()
 }
 
 func (c *Config) validateBars() error {
@@ -201,8 +233,13 @@ func (c *Config) validateSymbols() error {
 	if err != nil {
 		return fmt.Errorf("symbols: %w", err)
 	}
+	for _, s := range c.table.All() {
+		if n := c.members(s); n > 1 && c.readsKafka() {
+			return fmt.Errorf("symbol %q is an alias of %d symbols, whose trades may be in several partitions of Kafka: want aliases of one each", s.Name, n)
+		}
+	}
 	for _, name := range c.names {
-		if name != inFile && len(c.table.Source(strings.ToUpper(name))) == 0 {
+		if name != inFile && name != inKafka && len(c.table.Source(strings.ToUpper(name))) == 0 {
 			return fmt.Errorf("-in has %s and no symbol is from it: want for example -symbols %s, or -symbols-file", name, example(name))
 		}
 	}
@@ -210,6 +247,16 @@ func (c *Config) validateSymbols() error {
 		return errors.New("there are no symbols: want -symbols such as COINBASE:BTC-USD, or -symbols-file")
 	}
 	return nil
+}
+
+// members is of how many instruments a symbol is an alias.
+func (c *Config) members(alias *trade.Symbol) (n int) {
+	for _, s := range c.table.All() {
+		if slices.Contains(s.Aliases, alias) {
+			n++
+		}
+	}
+	return n
 }
 
 // entry is what a name says that stands in -symbols without a file.

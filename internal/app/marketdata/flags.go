@@ -54,7 +54,7 @@ func newConfig(commands ...string) *Config {
 func (c *Config) inFlags() {
 	fs := c.flags
 	fs.Group("Where trades come from")
-	fs.StringVar(&c.inlets, "in", "", "`list` of coinbase, binance, finnhub, sim (a simulated market) and file (-file), by commas")
+	fs.StringVar(&c.inlets, "in", "", "`list` of coinbase, binance, finnhub, kafka (-kafka), sim (a simulated market) and file (-file), by commas")
 	fs.StringVar(&c.symbols, "symbols", "", "`list` of symbols, by commas: exchange and name there, such as COINBASE:BTC-USD, or names of -symbols-file, to divide them among several of these programs; empty is all of the file")
 	fs.StringVar(&c.symbolsFile, "symbols-file", "", "`file` of symbols in YAML: their exchange and name there, decimal digits, time zone, hours, and aliases; see docs/MARKETDATA.md")
 	fs.DurationVar(&c.backfill, "backfill", time.Hour, "how old trades are fetched at most that were missed, while the program or a connection was away")
@@ -83,6 +83,11 @@ func (c *Config) outFlags() {
 	fs := c.flags
 	fs.Group("Where prices and bars go")
 	fs.Var(&c.brokers, "broker", "`[patterns=]URL` of a broker that edges read, as often as there are several (or with blanks between): redis://user:password@host:port/db, nats://user:password@host:port?subject={topic}, as with edge's -source; none if it is not given")
+	fs.StringVar(&c.kafka.URL, "kafka", "", "`URL` of Kafka: kafka://user:password@host:9092,host:9092 (kafka+tls for TLS)")
+	fs.StringVar(&c.kafkaTrades, "kafka-trades", "trades", "`topic` of trades: read with -in kafka, and otherwise written if there is -kafka")
+	fs.StringVar(&c.kafkaBars, "kafka-bars", "", "`topic` that closed bars are written to; empty for none")
+	fs.StringVar(&c.kafkaGroup, "kafka-group", "marketdata", "`group` whose members share the partitions of trades")
+	fs.StringVar(&c.kafkaFormat, "kafka-format", "protobuf", "what is written: protobuf or json; both are read")
 	fs.DurationVar(&c.barInterval, "bar-interval", 250*time.Millisecond, "how often the bars of a symbol are published at most, on kline:INTERVAL:SYMBOL")
 }
 

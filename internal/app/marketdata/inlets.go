@@ -12,13 +12,15 @@ import (
 
 	"tickedge/internal/app"
 	"tickedge/internal/exchange"
-	"tickedge/internal/trade"
 )
 
 // makeInlets makes what trades come from. Instruments that go on from a checkpoint are held until it was said whether
 // any of their trades were missed.
 func (p *program) makeInlets(ctx context.Context) error {
 	for _, name := range p.cfg.names {
+		if name == inKafka {
+			continue
+		}
 		in, err := p.cfg.inlet(name, p.log)
 		if err != nil {
 			return err
@@ -92,9 +94,4 @@ func micros(us int64) string {
 		return ""
 	}
 	return time.UnixMicro(us).UTC().Format("2006-01-02T15:04:05.000Z")
-}
-
-// shardOf is the shard that has a symbol.
-func (p *program) shardOf(symbol *trade.Symbol) *shard {
-	return p.shards[shardOf(symbol, len(p.shards))]
 }

@@ -124,7 +124,7 @@ func (e exporter) Collect(ch chan<- prometheus.Metric) {
 	s := &scrape{program: e.program, flaws: make(map[string]uint64)}
 	ctx, cancel := context.WithTimeout(context.Background(), liveWait) // For all shards together.
 	defer cancel()
-	for _, of := range e.shards {
+	for _, of := range e.owned() {
 		if !e.running.Load() {
 			break
 		}

@@ -74,13 +74,20 @@ func (l live) Open(ctx context.Context, symbol, interval string) (out history.Li
 	if of == nil {
 		return out, false
 	}
-	s := l.p.shardOf(of)
-	if s == nil || !l.p.running.Load() {
+	if !l.p.running.Load() {
 		return out, false
 	}
 	var list []bars.Bar
 	var found bool
-	if !s.call(ctx, func() { list, out.Revs, out.Ver, found = s.recent(of, interval) }) || !found {
+	for _, s := range l.p.owned() {
+		if !s.owns(of) {
+			continue
+		}
+		if found = s.call(ctx, func() { list, out.Revs, out.Ver, found = s.recent(of, interval) }) && found; found {
+			break // Of partitions, one alone has it.
+		}
+	}
+	if !found {
 		return history.LiveSeries{}, false
 	}
 	if n := len(list); n > 0 && !list[n-1].Closed {

@@ -58,16 +58,13 @@ func newRouter(ctx context.Context, log *slog.Logger, shards []*shard, instrumen
 }
 
 // Trade implements [exchange.Sink], as do Heard, Gap and Filling.
-func (r *router) Trade(t trade.Trade) { r.route(t, 0) }
-
-// route hands a trade on that has an offset in a log, if next is above 0.
-func (r *router) route(t trade.Trade, next int64) {
+func (r *router) Trade(t trade.Trade) {
 	w := r.ways[t.Symbol]
 	if w == nil {
 		return
 	}
 	for _, s := range w.to {
-		it := item{kind: tradeItem, trade: t, at: next}
+		it := item{kind: tradeItem, trade: t}
 		if !r.live || w.filling.Load() {
 			r.send(s, it)
 			continue

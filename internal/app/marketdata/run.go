@@ -31,6 +31,7 @@ import (
 	"tickedge/internal/admin"
 	"tickedge/internal/app"
 	"tickedge/internal/auth"
+	"tickedge/internal/broker/kafka"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/exchange"
 	"tickedge/internal/feed"
@@ -110,6 +111,9 @@ type program struct {
 	log *slog.Logger
 
 	ops     *admin.Port // Nil without an admin port.
+	writer  *kafka.Writer
+	reader  *kafka.Reader // Nil if trades are not read from Kafka.
+	mu      sync.Mutex    // Of shards.
 	stores  stores
 	out     outputs
 	shards  []*shard
@@ -134,7 +138,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	p := &program{cfg: c, log: log}
 	p.work, p.endWork = context.WithCancel(context.Background())
 	defer p.close()
-	for _, start := range []func(context.Context) error{p.listenAdmin, p.openStores, p.startOutbox, p.loadShards, p.makeInlets, p.startHistory} {
+	for _, start := range []func(context.Context) error{p.listenAdmin, p.openStores, p.startOutbox, p.startKafka, p.loadShards, p.makeInlets, p.startHistory} {
 		if err := start(ctx); err != nil {
 			if ctx.Err() != nil {
 				return app.OK
@@ -159,8 +163,8 @@ func (p *program) bring(ctx context.Context) error {
 	shards, endShards := context.WithCancel(context.Background())
 	defer endShards()
 	var making, bringing sync.WaitGroup
-	failed := make(chan error, len(p.shards))
-	for _, s := range p.shards {
+	failed := make(chan error, len(p.owned()))
+	for _, s := range p.owned() {
 		making.Go(func() {
 			if err := s.run(shards); err != nil {
 				failed <- fmt.Errorf("%s: %w", s.name, err)
@@ -170,12 +174,25 @@ func (p *program) bring(ctx context.Context) error {
 	}
 	p.running.Store(true)
 	defer p.running.Store(false)
-	errs := make(chan error, len(p.inlets))
+	errs := make(chan error, len(p.inlets)+1)
+	if p.reader != nil {
+		p.log.Info("trades come from", "inlet", inKafka, "address", p.cfg.kafka.String(), "topic", p.cfg.kafkaTrades)
+		bringing.Go(func() {
+			if err := p.reader.Run(inlets); err != nil && inlets.Err() == nil {
+				errs <- fmt.Errorf("kafka: %w", err)
+				endInlets(err)
+			}
+		})
+	}
 	for _, in := range p.inlets {
 		p.log.Info("trades come from", "inlet", in.name, "symbols", len(in.router.ways))
 		bringing.Go(func() {
 			in.router.ctx = inlets
-			if err := in.inlet.Run(inlets, in.router, in.router.position); err != nil && inlets.Err() == nil {
+			var to exchange.Sink = in.router
+			if p.writer != nil {
+				to = tradeWriter{in.router, p.writer}
+			}
+			if err := in.inlet.Run(inlets, to, in.router.position); err != nil && inlets.Err() == nil {
 				errs <- fmt.Errorf("%s: %w", in.name, err)
 				endInlets(err)
 			}
@@ -247,7 +264,12 @@ func (p *program) startOutbox(context.Context) error {
 }
 
 // loadShards makes the shards, with what their checkpoints have.
-func (p *program) loadShards(ctx context.Context) error {
+func (p *program) loadShards(ctx context.Context) (err error) {
+	if p.cfg.readsKafka() { // Its shards are those of partitions.
+		p.reader, err = kafka.NewReader(kafka.ReaderConfig{Kafka: p.cfg.kafka, Topic: p.cfg.kafkaTrades, Group: p.cfg.kafkaGroup, Table: p.cfg.table},
+			partitionOwner{p}, p.log)
+		return err
+	}
 	for i := range p.cfg.shards {
 		s := newShard(p, fmt.Sprintf("%s.%d-%d", p.cfg.checkpointName, i, p.cfg.shards))
 		s.number = i
@@ -289,6 +311,14 @@ func (p *program) ready() (warning string, err error) {
 			return "", fmt.Errorf("no trade has come from %s yet: %s", in.name, st.LastError)
 		case st.Connected < st.Wanted:
 			warnings = append(warnings, fmt.Sprintf("%s has %d of %d connections: %s", in.name, st.Connected, st.Wanted, st.LastError))
+		}
+	}
+	if p.reader != nil {
+		switch st := p.reader.Stats(); {
+		case st.Partitions == 0:
+			return "", fmt.Errorf("it has no partition of Kafka's topic yet: %s", st.LastError)
+		case st.Behind > 0:
+			warnings = append(warnings, fmt.Sprintf("%d partitions are being caught up with", st.Behind))
 		}
 	}
 	if p.out.outbox != nil && !p.out.outbox.Stats().Connected {

@@ -22,8 +22,8 @@ type item struct {
 	kind   itemKind
 	on     bool          // Of filling and caughtUp.
 	symbol *trade.Symbol // Of heard and filling.
-	source string        // Of heard.
-	at     int64         // Of heard, in Unix microseconds; of a trade, its offset + 1 in a log, 0 if it has none.
+	source string        // Of heard; of what comes from a log, the id of its topic.
+	at     int64         // Of heard, in Unix microseconds; of what comes from a log, the offset behind it.
 	trade  trade.Trade
 	call   func(*shard)
 }
@@ -36,6 +36,7 @@ const (
 	fillingItem
 	caughtUpItem
 	callItem
+	passedItem
 )
 
 // shard makes the bars of some symbols: one goroutine, which owns its engine and its positions. What it is
@@ -52,7 +53,9 @@ type shard struct {
 	epoch  int64
 
 	positions map[string]exchange.Position // By the name of the instrument: what the engine has.
-	offset    int64                        // In a log: what comes next.
+	topic     string                       // The id of the log's topic.
+	offset    int64                        // In it: what comes next.
+	lost      bool                         // Another process may have it: nothing is stored.
 	behind    bool                         // A log is read again, or was not read to its end yet: nothing is told.
 	awaited   map[*trade.Symbol]bool       // Instruments that are held until their inlet has spoken of them.
 	fills     map[*trade.Symbol]int        // How many of its instruments are being filled, of each symbol.
@@ -116,7 +119,7 @@ func (s *shard) end() error {
 	for len(s.in) > 0 {
 		s.take(<-s.in)
 	}
-	if !s.news {
+	if !s.news || s.lost {
 		return nil
 	}
 	s.save(ctx)
@@ -126,7 +129,10 @@ func (s *shard) end() error {
 func (s *shard) take(it item) {
 	switch it.kind {
 	case tradeItem:
-		s.trade(&it.trade, it.at)
+		s.trade(&it.trade)
+		s.passed(it)
+	case passedItem:
+		s.passed(it)
 	case heardItem:
 		s.heard(it)
 	case fillingItem:
@@ -140,7 +146,7 @@ func (s *shard) take(it item) {
 }
 
 // trade puts a trade into the bars of its symbol and of its aliases, as far as they are this shard's.
-func (s *shard) trade(t *trade.Trade, next int64) {
+func (s *shard) trade(t *trade.Trade) {
 	now := s.cfg.now().UnixMicro()
 	of := t.Symbol
 	if s.owns(of) {
@@ -159,8 +165,15 @@ func (s *shard) trade(t *trade.Trade, next int64) {
 	}
 	p := s.positions[of.Name]
 	s.positions[of.Name] = exchange.Position{ID: max(p.ID, t.ID), Time: max(p.Time, t.Time)}
-	s.offset, s.news = max(s.offset, next), true
+	s.news = true
 	s.spoken(of)
+}
+
+// passed notes how far a log was read.
+func (s *shard) passed(it item) {
+	if it.at > 0 {
+		s.topic, s.offset, s.news = it.source, it.at, true
+	}
 }
 
 func (s *shard) add(t *trade.Trade, now int64) {

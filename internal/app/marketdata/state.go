@@ -17,7 +17,8 @@ import (
 // stateHead is what a checkpoint has beside the engine's snapshot.
 type stateHead struct {
 	Format    int                          `json:"format"`
-	Offset    int64                        `json:"offset,omitempty"`    // In a log: what comes next.
+	Topic     string                       `json:"topic,omitempty"`     // The id of a log's topic.
+	Offset    int64                        `json:"offset,omitempty"`    // In it: what comes next.
 	Positions map[string]exchange.Position `json:"positions,omitempty"` // By the name of the instrument.
 }
 
@@ -27,7 +28,7 @@ var errState = errors.New("the checkpoint is damaged")
 
 // state is all that a shard needs to go on: positions and bars as one.
 func (s *shard) state() []byte {
-	h := stateHead{Format: stateFormat, Offset: s.offset, Positions: s.positions}
+	h := stateHead{Format: stateFormat, Topic: s.topic, Offset: s.offset, Positions: s.positions}
 	head, err := json.Marshal(h)
 	if err != nil {
 		panic(err) // Names and numbers.
@@ -65,7 +66,7 @@ func (s *shard) load(ctx context.Context) error {
 	for _, name := range dropped {
 		s.log.Warn("a symbol of the checkpoint is left out: there is none of this name, scale and zone now", "symbol", name)
 	}
-	s.engine, s.offset = engine, h.Offset
+	s.engine, s.topic, s.offset = engine, h.Topic, h.Offset
 	for name, p := range h.Positions {
 		if of := s.cfg.table.Named(name); of != nil {
 			s.positions[name] = p
