@@ -65,11 +65,9 @@ func start(t *testing.T, args ...string) *process {
 			t.Logf("log:\n%s", &p.log)
 		}
 	})
-	p.eventually("it says where its history is", func() bool {
-		_, rest, ok := strings.Cut(p.log.String(), "msg=history addr=")
-		p.history, _, _ = strings.Cut(rest, "\n")
-		return ok && strings.Contains(rest, "\n")
-	})
+	p.eventually("it says where its trades come from", func() bool { return strings.Contains(p.log.String(), "trades come from") })
+	_, rest, _ := strings.Cut(p.log.String(), "msg=history addr=")
+	p.history, _, _ = strings.Cut(rest, "\n")
 	return p
 }
 
@@ -219,18 +217,23 @@ func same(got, want map[int64]bar) string {
 	return ""
 }
 
-// shows waits until the bars are those of all trades that there were.
-func (p *process) shows(ex *exchangetest.Server, product, symbol, tf string, span int64) {
-	p.t.Helper()
-	differ := ""
+// shows waits until one of some programs has the bars of all trades that there were.
+func shows(ex *exchangetest.Server, product, symbol, tf string, span int64, of ...*process) {
+	t := of[0].t
+	t.Helper()
+	differ := make([]string, len(of))
 	defer func() {
-		if p.t.Failed() {
-			p.t.Logf("%s: %s", tf, differ)
+		if t.Failed() {
+			t.Logf("%s %s: %q", symbol, tf, differ)
 		}
 	}()
-	p.eventually("the bars of "+tf+" are those of all trades", func() bool {
-		differ = same(p.bars(symbol, tf), reference(ex.Trades(product), span))
-		return differ == ""
+	of[0].eventually("the bars of "+symbol+" are those of all trades", func() bool {
+		for i, p := range of {
+			if differ[i] = same(p.bars(symbol, tf), reference(ex.Trades(product), span)); differ[i] == "" {
+				return true
+			}
+		}
+		return false
 	})
 }
 
@@ -288,13 +291,13 @@ func TestKilledInTheMiddle(t *testing.T) {
 	dir := t.TempDir()
 	args := []string{"-in=coinbase", "-symbols=" + symbol, "-coinbase-ws=" + ex.WS, "-coinbase-rest=" + ex.REST, "-broker=redis://" + redis.Addr(),
 		"-history=" + filepath.Join(dir, "h"), "-checkpoint-interval=1s", "-bar-interval=50ms"}
-	make := func(p *process, n int) {
+	trade := func(p *process, n int) {
 		t.Helper()
 		p.eventually("the product is subscribed", func() bool { return ex.Subscribers(product) > 0 })
 		ex.Make(product, n)
 	}
 	p := start(t, args...)
-	make(p, 1)
+	trade(p, 1)
 	p.eventually("the first trade is in a checkpoint", func() bool {
 		for _, f := range glob(t, filepath.Join(dir, "h", "checkpoints", "*.checkpoint")) {
 			if info, err := os.Stat(f); err == nil && info.Size() > 200 {
@@ -304,8 +307,8 @@ func TestKilledInTheMiddle(t *testing.T) {
 		return false
 	})
 	for i, how := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGKILL} {
-		make(p, 50)
-		p.shows(ex, product, symbol, "1m", 60_000)
+		trade(p, 50)
+		shows(ex, product, symbol, "1m", 60_000, p)
 		if i%2 == 0 { // Some are on their way when it ends, and some come while it is away.
 			ex.Make(product, 20)
 		}
@@ -313,9 +316,9 @@ func TestKilledInTheMiddle(t *testing.T) {
 		ex.Lose(product, 30)
 		p = start(t, args...)
 	}
-	make(p, 10)
-	p.shows(ex, product, symbol, "1s", 1000)
-	p.shows(ex, product, symbol, "1d", 86_400_000)
+	trade(p, 10)
+	shows(ex, product, symbol, "1s", 1000, p)
+	shows(ex, product, symbol, "1d", 86_400_000, p)
 	trades := ex.Trades(product)
 	last := trades[len(trades)-1]
 	p.eventually("the newest price is that of the newest trade", func() bool {

@@ -96,7 +96,7 @@ func (p *program) openStores(ctx context.Context) (err error) {
 	p.stores.opened = append(p.stores.opened, store)
 	hot := history.HotConfig{}
 	if isDatabase(p.cfg.history) {
-		hot.MaxAge = time.Minute // Others may write too.
+		hot.MaxAge = 500 * time.Millisecond // Others may write too: the topics of bars show the last two beside what there is.
 	}
 	p.stores.hot = history.NewHot(store, hot)
 	p.stores.history = p.stores.hot
