@@ -89,12 +89,12 @@ export class Candles {
     if (v.revs !== this.#revs) this.#ask(Math.min(all.at(-1).t - LATE, known?.t ?? Infinity) - span(this.tf), jitter(REFRESH));
     this.#revs = v.revs;
     this.#ver = v.ver;
-    for (const b of all) this.#put(b);
+    for (const b of all) this.#put(b, true);
     this.open = open.length > 0 && this.bars.at(-1).t === open.at(-1).t;
   }
 
-  /** put sets the bar of a start; one that was revised more often stays. */
-  #put(b) {
+  /** put sets the bar of a start. Of two of the history the one with more trades counts, and then the one that was revised more often. */
+  #put(b, newest) {
     const {bars} = this;
     let i = bars.length;
     while (i > 0 && bars[i - 1].t > b.t) i--;
@@ -102,7 +102,7 @@ export class Candles {
     if (old?.t !== b.t) {
       bars.splice(i, 0, b);
       if (bars.length > MAX) bars.shift();
-    } else if ((old.rev ?? 0) <= (b.rev ?? 0)) {
+    } else if (newest || b.n > old.n || b.n === old.n && (b.rev ?? 0) >= (old.rev ?? 0)) {
       bars[i - 1] = b;
     }
   }

@@ -120,14 +120,17 @@ test('revisions are fetched', async (t) => {
   w.bars = run(0, 200);
   w.open = bar(200);
   await w.until(() => w.candles.bars.length === 201, 'the first answer');
-  w.bars[150] = bar(150, {h: 9, rev: 1});
+  w.bars[150] = bar(150, {h: 9, n: 2, rev: 1});
   Object.assign(w, {revs: 1, ver: 5});
   w.tell(value(200, 5, {revs: 1}));
   await w.until(() => w.candles.bars[150].h === 9, 'the bar that was revised');
   assert.equal(Number(w.asked[1].u.searchParams.get('from')), bar(200).t - 3_600_000 - M);
-  w.tell(value(200, 6, {revs: 1, closed: [bar(198), bar(199, {h: 5, rev: 2})]}));
-  w.tell(value(200, 7, {revs: 1, closed: [bar(198), bar(199)]}));
-  assert.equal(w.candles.bars[199].h, 5, 'a bar that was revised more often stays');
+  w.tell(value(200, 6, {revs: 2, closed: [bar(198), bar(199, {h: 5, n: 2, rev: 1})]}));
+  w.bars[198] = bar(198, {n: 4, rev: 1});
+  await w.until(() => w.candles.bars[198].n === 4, 'the next fetch');
+  assert.equal(w.candles.bars[199].h, 5, 'a bar of the history that has fewer trades counts for nothing');
+  w.tell(value(200, 7, {revs: 2, closed: [bar(198), bar(199)]}));
+  assert.equal(w.candles.bars[199].h, 2, 'what is newest counts');
 });
 
 test('bars that are closing, and a market that is quiet', async (t) => {
