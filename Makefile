@@ -9,15 +9,15 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## run the edge with a simulated market: http://localhost:8080/ (ARGS='-listen :9000': more flags)
-	$(GO) run ./cmd/edge -demo $(ARGS)
+run: ## run a simulated market, its bars and an edge with a board: http://localhost:8080/ (ARGS='-listen :9000': more flags)
+	$(GO) run ./cmd/demo $(ARGS)
 
 # Go notes the tag and the commit by itself where there is git. These go before that.
 STAMP = $(if $(VERSION),-X tickedge/internal/app.version=$(VERSION)) $(if $(COMMIT),-X tickedge/internal/app.commit=$(COMMIT))
 
 .PHONY: build
-build: ## build edge and tickgen into bin/ (VERSION=1.2.3 COMMIT=…: where there is no git)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(STAMP)" -o bin/ ./cmd/edge ./cmd/tickgen
+build: ## build all programs into bin/ (VERSION=1.2.3 COMMIT=…: where there is no git)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(STAMP)" -o bin/ ./cmd/...
 
 .PHONY: deps
 deps: ## install what the tests need: redis-server, chromium, node, python, proxies (Debian, as root)
