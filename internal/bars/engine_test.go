@@ -161,7 +161,15 @@ func TestPacked(t *testing.T) {
 	if len(all) < 3600 || len(all) > 3600+chunkBars+20 {
 		t.Errorf("%d bars", len(all))
 	}
-	if price, ok := r.e.Newest(s); !ok || price.Symbol() != s || price.Key().ID != 4000 {
+	for range 2 * chunkBars { // What was unpacked is packed again, and its memory let go of.
+		r.add(t)
+		r.now = r.now - r.now%1_000_000 + 1_000_000
+		r.drain(true, true)
+	}
+	if kept := cap(series.slots); kept > 2000 {
+		t.Errorf("there is room for %d bars", kept)
+	}
+	if price, ok := r.e.Newest(s); !ok || price.Symbol() != s || price.Key().ID != 4000+2*chunkBars {
 		t.Error(price.Key())
 	}
 }
