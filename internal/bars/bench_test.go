@@ -5,6 +5,7 @@ package bars
 import (
 	"fmt"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -58,12 +59,28 @@ func (r *rig) drain(klines, prices bool) {
 	}
 }
 
+// cpu reports the CPU time of an operation: on a busy machine, the time of the clock says little.
+func cpu(b *testing.B) func() {
+	var from, to syscall.Rusage
+	used := func(r *syscall.Rusage) int64 { return r.Utime.Nano() + r.Stime.Nano() }
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &from); err != nil {
+		b.Fatal(err)
+	}
+	return func() {
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &to); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(used(&to)-used(&from))/float64(b.N), "cpu-ns/op")
+	}
+}
+
 // BenchmarkTrade is what a trade costs, by part. all: with what is told, every 100 ms closed bars, every 300 ms
 // states and prices.
 func BenchmarkTrade(b *testing.B) {
 	text := []byte("95123.45")
 	b.Run("parse", func(b *testing.B) {
 		b.ReportAllocs()
+		defer cpu(b)()
 		for b.Loop() {
 			for range 2 {
 				if _, err := trade.ParseDecimal(text, 8); err != nil {
@@ -75,6 +92,7 @@ func BenchmarkTrade(b *testing.B) {
 	b.Run("ids", func(b *testing.B) {
 		b.ReportAllocs()
 		var d ids
+		defer cpu(b)()
 		for id := int64(1); b.Loop(); id++ {
 			at, _ := d.find(id)
 			d.put(at, id, id, 1000, 0)
@@ -83,6 +101,10 @@ func BenchmarkTrade(b *testing.B) {
 	b.Run("merge", func(b *testing.B) {
 		b.ReportAllocs()
 		r := newRig(5000)
+		for range 5000 {
+			r.add(b)
+		}
+		defer cpu(b)()
 		for b.Loop() {
 			r.add(b)
 		}
@@ -98,6 +120,7 @@ func BenchmarkTrade(b *testing.B) {
 				r.add(b)
 			}
 			r.drain(true, true)
+			defer cpu(b)()
 			for n := 0; b.Loop(); n++ {
 				r.add(b)
 				if n%20_000 == 19_999 {

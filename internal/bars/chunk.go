@@ -69,6 +69,10 @@ func (s *series) thaw(start int64) {
 // cut lets go of the first bars of live.
 func (s *series) cut(n int) {
 	s.head += n
+	if live := s.live(); cap(s.slots) > 1024 && cap(s.slots) > 4*len(live) { // Many were there for a while.
+		s.slots, s.head = append(make([]slot, 0, 2*len(live)), live...), 0
+		return
+	}
 	if s.head > len(s.slots)/2 {
 		s.slots = s.slots[:copy(s.slots, s.slots[s.head:])]
 		s.head = 0

@@ -84,7 +84,6 @@ func (s *series) drop(e *Engine, mark int64) {
 		s.old = slices.Delete(s.old, 0, gone)
 	}
 	if len(s.old) > 0 {
-		s.freeze(e, mark/1000-thawed)
 		return
 	}
 	keep := s.opened() - 2
@@ -97,5 +96,4 @@ func (s *series) drop(e *Engine, mark int64) {
 		s.base, s.based = live[n-1].close, true
 		s.cut(n)
 	}
-	s.freeze(e, mark/1000-thawed)
 }

@@ -243,10 +243,33 @@ func (e *Engine) advance(b *book) {
 			e.stats.Filled += uint64(fills - e.fills)
 			e.stats.Waiting += s.pending - waiting
 			s.drop(e, b.mark)
+			if !b.filling { // Its trades are for old bars, too.
+				s.freeze(e, b.mark/1000-thawed)
+			}
 		}
 		b.due = min(b.due, s.nextClose)
 	}
 	e.queue(b)
+}
+
+// Position returns the highest id of a symbol's trades at a source that were merged, and the time of the trades
+// about it: 0 where there are none. It is what an inlet goes on from.
+func (e *Engine) Position(s *trade.Symbol, from string) (id, at int64) {
+	b := e.books[s]
+	if b == nil {
+		return 0, 0
+	}
+	for i := range b.sources {
+		src := &b.sources[i]
+		if src.clock.source != from {
+			continue
+		}
+		if n := len(src.ids.runs); n > 0 {
+			return src.ids.runs[n-1].hi, src.ids.runs[n-1].newest
+		}
+		return 0, src.time
+	}
+	return 0, 0
 }
 
 // Stats may be called by the goroutine of the engine alone.

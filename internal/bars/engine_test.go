@@ -104,6 +104,76 @@ func TestHeardAhead(t *testing.T) {
 	}
 }
 
+func TestPosition(t *testing.T) {
+	e, s := New(DefaultConfig()), testSymbol("X")
+	for i, id := range []int64{1, 2, 5, 4} {
+		if err := e.Add(&trade.Trade{Symbol: s, Source: "A", Price: 1, Time: epoch + int64(i), ID: id}, epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Add(&trade.Trade{Symbol: s, Source: "B", Price: 1, Time: epoch + 9}, epoch)
+	for source, want := range map[string][2]int64{"A": {5, epoch + 3}, "B": {0, epoch + 9}, "C": {}} {
+		if id, at := e.Position(s, source); id != want[0] || at != want[1] {
+			t.Errorf("%s: %d, %d; want %d", source, id, at, want)
+		}
+	}
+	if id, at := e.Position(testSymbol("Y"), "A"); id != 0 || at != 0 {
+		t.Error(id, at)
+	}
+}
+
+// TestPacked has an hour of bars: most of them are packed, all are there, and one is revised.
+func TestPacked(t *testing.T) {
+	r := newRig(1)
+	s := r.symbols[0]
+	for range 4000 {
+		r.add(t)
+		r.now = r.now - r.now%1_000_000 + 1_000_000
+		r.drain(true, true)
+	}
+	series := &r.e.books[s].series[0]
+	if packed := len(series.old) * chunkBars; packed < 3000 || len(series.live()) > 6*60+2*chunkBars {
+		t.Errorf("%d bars are packed, %d are not", packed, len(series.live()))
+	}
+	at := r.now - 3_000_000_000
+	if err := r.e.Add(&trade.Trade{Symbol: s, Source: "B", Price: 1, Size: 1, Time: at}, r.now); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	r.e.DrainClosed(func(b *Bar) bool {
+		if told++; b.Low != 1 || b.Rev != 1 || b.Count < 2 {
+			t.Errorf("%+v", b)
+		}
+		return true
+	})
+	if told != 3 { // 1s, 1m, 5m; the hour may have closed too.
+		if told != 4 {
+			t.Errorf("%d bars were told", told)
+		}
+	}
+	handle, _ := r.e.Series(s, "1s")
+	all := handle.AppendBars(nil, 0)
+	for i := range all[1:] {
+		if all[i+1].Start != all[i].Start+1000 {
+			t.Fatalf("bars at %d and %d", all[i].Start, all[i+1].Start)
+		}
+	}
+	if len(all) < 3600 || len(all) > 3600+chunkBars+20 {
+		t.Errorf("%d bars", len(all))
+	}
+	for range 2 * chunkBars { // What was unpacked is packed again, and its memory let go of.
+		r.add(t)
+		r.now = r.now - r.now%1_000_000 + 1_000_000
+		r.drain(true, true)
+	}
+	if kept := cap(series.slots); kept > 2000 {
+		t.Errorf("there is room for %d bars", kept)
+	}
+	if price, ok := r.e.Newest(s); !ok || price.Symbol() != s || price.Key().ID != 4000+2*chunkBars {
+		t.Error(price.Key())
+	}
+}
+
 // TestFairFills has symbols that fell silent together: each gets its turn.
 func TestFairFills(t *testing.T) {
 	cfg := DefaultConfig()

@@ -302,7 +302,7 @@ func (f *feed) last() int64 { return f.end + (time.Hour).Microseconds() }
 // TestOrder compares bars with those of the model, for trades in several orders, with duplicates, delays of up to
 // an hour and restarts.
 func TestOrder(t *testing.T) {
-	n, orders := 50_000, 2
+	n, orders := 25_000, 2
 	if *million {
 		n, orders = 1_000_000, 1
 	}
