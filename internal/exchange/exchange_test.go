@@ -42,7 +42,7 @@ func TestOneConnectionIsReplaced(t *testing.T) {
 	r := newRig(t, rigConfig{server: server, config: func(c *Config) { c.Life = 500 * time.Millisecond }})
 	p := server.Products[0]
 	until(t, "replaced", func() bool { r.server.Make(p, 1); return r.server.Dials() >= 3 })
-	r.subscribed(p)
+	r.subscribed()
 	r.sink.await("gaps", func() bool { return len(r.sink.gaps) >= 4 })
 	r.server.Make(p, 1)
 	r.complete(p)
@@ -110,7 +110,7 @@ func TestUnknownSymbols(t *testing.T) {
 			until(t, "refused", func() bool { return r.log.Count("refuses a symbol") == 2 })
 			r.server.Drop()
 			r.gone(server.Products[0])
-			r.subscribed(server.Products...)
+			r.subscribed()
 			r.server.Make(server.Products[1], 2)
 			r.complete(server.Products[1])
 			if r.log.Count("refuses a symbol") != 2 || r.in.Stats().LastError == "" {

@@ -64,7 +64,7 @@ var faults = []fault{
 		r.server.Drop()
 		r.gone(p)
 		r.server.Lose(p, 4)
-		r.subscribed(p)
+		r.subscribed()
 		r.server.Make(p, 5)
 	}, config: func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second }},
 	{name: "connections end, and the market is quiet then", filled: 1, play: func(r *rig, p string) {
@@ -73,7 +73,7 @@ var faults = []fault{
 		r.server.Drop()
 		r.gone(p)
 		r.server.Lose(p, 7)
-		r.subscribed(p)
+		r.subscribed()
 		if !r.in.vendor.numbered {
 			r.server.Make(p, 1)
 		}
@@ -83,7 +83,7 @@ var faults = []fault{
 		r.came(p)
 		r.server.Mute(false)
 		r.server.Lose(p, 4)
-		r.subscribed(p)
+		r.subscribed()
 		r.server.Make(p, 5)
 		if r.in.Stats().Silences == 0 {
 			r.Error("no silence was counted")
@@ -96,7 +96,7 @@ var faults = []fault{
 		r.server.Drop()
 		r.gone(p)
 		r.server.Lose(p, 4)
-		r.subscribed(p)
+		r.subscribed()
 		r.server.Make(p, 5)
 		if r.in.Stats().Banned != 1 {
 			r.Errorf("stats %+v", r.in.Stats())
