@@ -194,6 +194,16 @@ func TestWrongKey(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	all := fmt.Sprint(err, r.in.Stats(), r.log.String())
+	// Errors of the network have the address in them.
+	r = newRig(t, rigConfig{server: exchanges[2], wait: true, config: func(c *Config) { c.Key, c.WS = key, "ws://127.0.0.1:1" }})
+	until(t, "an error of the network", func() bool { return r.in.Stats().LastError != "" })
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	all += fmt.Sprint(r.in.Stats(), r.log.String())
+	if !strings.Contains(all, "refused") {
+		t.Errorf("there is no error of the network in %s", all)
+	}
 	if strings.Contains(all, "secret") {
 		t.Errorf("the key is told: %s", all)
 	}
