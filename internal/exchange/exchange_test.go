@@ -287,6 +287,36 @@ func TestMoreThanIsHeld(t *testing.T) {
 	}
 }
 
+// A trade that was overtaken has time to come before it is fetched.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	in, err := newInlet("binance", Config{Table: table(t, "BINANCE", "X"), Grace: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSink(t)
+	in.to = s
+	in.history = func(context.Context, *trade.Symbol, query) ([]trade.Trade, error) {
+		t.Error("the history is asked")
+		return nil, nil
+	}
+	tr := in.groups[0].trackers[0]
+	for _, id := range []int64{1, 4, 3, 2} {
+		tr.trade(trade.Trade{Symbol: tr.sym, Price: 1, Time: micros(), ID: id})
+	}
+	if len(in.jobs[gaps]) != 0 || len(s.trades["BINANCE:X"]) != 1 {
+		t.Errorf("what is late does not have its time: %v", s.trades)
+	}
+	if !tr.begun(gaps) || tr.begun(gaps) {
+		t.Error("it is not filled once")
+	}
+	in.fill(t.Context(), tr)
+	have := s.trades["BINANCE:X"]
+	if len(have) != 4 || have[1].ID != 2 || have[2].ID != 3 || have[3].ID != 4 || len(s.gaps) != 0 || s.fillings["BINANCE:X"] != 0 || tr.filling {
+		t.Errorf("%+v, gaps %+v", have, s.gaps)
+	}
+}
+
 // An exchange that numbers its trades anew is followed.
 func TestNumberedAnew(t *testing.T) {
 	t.Parallel()
