@@ -188,13 +188,14 @@ func (r *rig) check(f fault) {
 	}
 	r.sink.mu.Lock()
 	defer r.sink.mu.Unlock()
-	filled, unfilled, stats := 0, 0, r.in.Stats()
+	filled, unfilled, missed, stats := 0, 0, int64(0), r.in.Stats()
 	for _, g := range r.sink.gaps {
 		switch {
 		case g.Filled:
 			filled++
 		default:
 			unfilled++
+			missed += g.To - g.From + 1
 		}
 		if g.From > g.To || g.Since > g.Until || g.Why == "" {
 			r.Errorf("gap %+v", g)
@@ -202,6 +203,9 @@ func (r *rig) check(f fault) {
 	}
 	if r.in.vendor.numbered && (filled < f.filled || f.filled == 0 && filled > 0 || unfilled != f.unfilled || stats.Gaps != uint64(filled+unfilled) || stats.Filled != uint64(filled)) {
 		r.Errorf("gaps: %d filled, %d not, want %d and %d: %+v\n%+v", filled, unfilled, f.filled, f.unfilled, r.sink.gaps, stats)
+	}
+	if r.in.vendor.numbered && stats.Missed != uint64(missed) {
+		r.Errorf("missed: %d, want %d", stats.Missed, missed)
 	}
 	if stats.Flawed != f.flawed {
 		r.Errorf("flawed: %d, want %d", stats.Flawed, f.flawed)
