@@ -42,7 +42,7 @@ func TestOneConnectionIsReplaced(t *testing.T) {
 	r := newRig(t, rigConfig{server: server, config: func(c *Config) { c.Life = 500 * time.Millisecond }})
 	p := server.Products[0]
 	until(t, "replaced", func() bool { r.server.Make(p, 1); return r.server.Dials() >= 3 })
-	r.subscribed(p)
+	r.subscribed()
 	r.sink.await("gaps", func() bool { return len(r.sink.gaps) >= 4 })
 	r.server.Make(p, 1)
 	r.complete(p)
@@ -110,7 +110,7 @@ func TestUnknownSymbols(t *testing.T) {
 			until(t, "refused", func() bool { return r.log.Count("refuses a symbol") == 2 })
 			r.server.Drop()
 			r.gone(server.Products[0])
-			r.subscribed(server.Products...)
+			r.subscribed()
 			r.server.Make(server.Products[1], 2)
 			r.complete(server.Products[1])
 			if r.log.Count("refuses a symbol") != 2 || r.in.Stats().LastError == "" {
@@ -194,6 +194,16 @@ func TestWrongKey(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	all := fmt.Sprint(err, r.in.Stats(), r.log.String())
+	// Errors of the network have the address in them.
+	r = newRig(t, rigConfig{server: exchanges[2], wait: true, config: func(c *Config) { c.Key, c.WS = key, "ws://127.0.0.1:1" }})
+	until(t, "an error of the network", func() bool { return r.in.Stats().LastError != "" })
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	all += fmt.Sprint(r.in.Stats(), r.log.String())
+	if !strings.Contains(all, "refused") {
+		t.Errorf("there is no error of the network in %s", all)
+	}
 	if strings.Contains(all, "secret") {
 		t.Errorf("the key is told: %s", all)
 	}
@@ -274,6 +284,36 @@ func TestMoreThanIsHeld(t *testing.T) {
 	}
 	if in.gaps.Load() != 2 || in.filled.Load() != 2 {
 		t.Errorf("%+v", in.Stats())
+	}
+}
+
+// A trade that was overtaken has time to come before it is fetched.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	in, err := newInlet("binance", Config{Table: table(t, "BINANCE", "X"), Grace: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSink(t)
+	in.to = s
+	in.history = func(context.Context, *trade.Symbol, query) ([]trade.Trade, error) {
+		t.Error("the history is asked")
+		return nil, nil
+	}
+	tr := in.groups[0].trackers[0]
+	for _, id := range []int64{1, 4, 3, 2} {
+		tr.trade(trade.Trade{Symbol: tr.sym, Price: 1, Time: micros(), ID: id})
+	}
+	if len(in.jobs[gaps]) != 0 || len(s.trades["BINANCE:X"]) != 1 {
+		t.Errorf("what is late does not have its time: %v", s.trades)
+	}
+	if !tr.begun(gaps) || tr.begun(gaps) {
+		t.Error("it is not filled once")
+	}
+	in.fill(t.Context(), tr)
+	have := s.trades["BINANCE:X"]
+	if len(have) != 4 || have[1].ID != 2 || have[2].ID != 3 || have[3].ID != 4 || len(s.gaps) != 0 || s.fillings["BINANCE:X"] != 0 || tr.filling {
+		t.Errorf("%+v, gaps %+v", have, s.gaps)
 	}
 }
 

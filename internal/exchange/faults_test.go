@@ -64,7 +64,7 @@ var faults = []fault{
 		r.server.Drop()
 		r.gone(p)
 		r.server.Lose(p, 4)
-		r.subscribed(p)
+		r.subscribed()
 		r.server.Make(p, 5)
 	}, config: func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second }},
 	{name: "connections end, and the market is quiet then", filled: 1, play: func(r *rig, p string) {
@@ -73,7 +73,7 @@ var faults = []fault{
 		r.server.Drop()
 		r.gone(p)
 		r.server.Lose(p, 7)
-		r.subscribed(p)
+		r.subscribed()
 		if !r.in.vendor.numbered {
 			r.server.Make(p, 1)
 		}
@@ -83,7 +83,7 @@ var faults = []fault{
 		r.came(p)
 		r.server.Mute(false)
 		r.server.Lose(p, 4)
-		r.subscribed(p)
+		r.subscribed()
 		r.server.Make(p, 5)
 		if r.in.Stats().Silences == 0 {
 			r.Error("no silence was counted")
@@ -96,7 +96,7 @@ var faults = []fault{
 		r.server.Drop()
 		r.gone(p)
 		r.server.Lose(p, 4)
-		r.subscribed(p)
+		r.subscribed()
 		r.server.Make(p, 5)
 		if r.in.Stats().Banned != 1 {
 			r.Errorf("stats %+v", r.in.Stats())
@@ -188,13 +188,14 @@ func (r *rig) check(f fault) {
 	}
 	r.sink.mu.Lock()
 	defer r.sink.mu.Unlock()
-	filled, unfilled, stats := 0, 0, r.in.Stats()
+	filled, unfilled, missed, stats := 0, 0, int64(0), r.in.Stats()
 	for _, g := range r.sink.gaps {
 		switch {
 		case g.Filled:
 			filled++
 		default:
 			unfilled++
+			missed += g.To - g.From + 1
 		}
 		if g.From > g.To || g.Since > g.Until || g.Why == "" {
 			r.Errorf("gap %+v", g)
@@ -202,6 +203,9 @@ func (r *rig) check(f fault) {
 	}
 	if r.in.vendor.numbered && (filled < f.filled || f.filled == 0 && filled > 0 || unfilled != f.unfilled || stats.Gaps != uint64(filled+unfilled) || stats.Filled != uint64(filled)) {
 		r.Errorf("gaps: %d filled, %d not, want %d and %d: %+v\n%+v", filled, unfilled, f.filled, f.unfilled, r.sink.gaps, stats)
+	}
+	if r.in.vendor.numbered && stats.Missed != uint64(missed) {
+		r.Errorf("missed: %d, want %d", stats.Missed, missed)
 	}
 	if stats.Flawed != f.flawed {
 		r.Errorf("flawed: %d, want %d", stats.Flawed, f.flawed)

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long tests wait for what has to happen.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 // sink notes what it gets, and that calls about a symbol come one after the other.
 type sink struct {
@@ -123,6 +123,8 @@ type rig struct {
 	log    *logtest.Log
 	table  *trade.Table
 	stop   func() error
+	// products are what the exchange has.
+	products []string
 }
 
 type rigConfig struct {
@@ -150,7 +152,7 @@ func table(t testing.TB, source string, products ...string) *trade.Table {
 
 func newRig(t *testing.T, c rigConfig) *rig {
 	t.Helper()
-	r := &rig{T: t, server: exchangetest.Start(t, c.server), sink: newSink(t)}
+	r := &rig{T: t, server: exchangetest.Start(t, c.server), sink: newSink(t), products: c.server.Products}
 	if c.before != nil {
 		c.before(r.server)
 	}
@@ -192,16 +194,16 @@ func newRig(t *testing.T, c rigConfig) *rig {
 	})
 	t.Cleanup(func() { _ = r.stop() })
 	if !c.wait {
-		r.subscribed(c.server.Products...)
+		r.subscribed()
 	}
 	return r
 }
 
-// subscribed waits until there is a connection again that brings products, and that the inlet counts.
-func (r *rig) subscribed(products ...string) {
+// subscribed waits until there are connections that bring all products, and that the inlet counts.
+func (r *rig) subscribed() {
 	r.Helper()
 	until(r, "subscribed", func() bool {
-		for _, p := range products {
+		for _, p := range r.products {
 			if r.server.Subscribers(p) == 0 {
 				return false
 			}

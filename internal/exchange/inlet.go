@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,11 +91,11 @@ func (in *inlet) Run(ctx context.Context, to Sink, from func(*trade.Symbol) Posi
 	return nil
 }
 
-// clean is the text of an error without the key.
+// clean is the text of an error without the key, which stands in addresses too.
 func (in *inlet) clean(err error) string {
 	text := err.Error()
 	if in.c.Key != "" {
-		text = strings.ReplaceAll(text, in.c.Key, "***")
+		text = strings.NewReplacer(in.c.Key, "***", url.QueryEscape(in.c.Key), "***").Replace(text)
 	}
 	return text[:min(len(text), 512)]
 }

@@ -24,7 +24,7 @@ type tracker struct {
 	known    bool  // id and time are those of a trade.
 	id       int64 // Of the newest trade that was handed on.
 	time     int64
-	heard    int64 // When its connection last said anything, in Unix microseconds.
+	heard    int64 // Nothing that is not numbered is missing before, in Unix microseconds.
 	filling  bool
 	queued   [2]bool // Whether it stands in each queue of fillers.
 	check    bool    // Its history is to be asked although no gap is seen.
@@ -122,10 +122,11 @@ func (t *tracker) heardOf(at int64) {
 	}
 }
 
-// lost notes that its connection is gone, which last said something at a time.
+// lost notes that its connection is gone, which was last heard of at a time. What it said then may have been
+// on its way for some seconds.
 func (t *tracker) lost(at int64) {
 	t.mu.Lock()
-	t.heard = max(t.heard, at)
+	t.heard = max(t.heard, at-aliveLag.Microseconds())
 	t.mu.Unlock()
 }
 
