@@ -25,7 +25,7 @@ import (
 )
 
 // limit is how long anything may take, as the machine may be busy.
-const limit = 2 * time.Minute
+const limit = 40 * time.Second
 
 // newCluster starts brokers, with a topic of so many partitions, if there are to be any.
 func newCluster(t testing.TB, topic string, partitions int32, opts ...kfake.Opt) (*kfake.Cluster, Config) {
