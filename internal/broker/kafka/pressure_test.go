@@ -184,8 +184,9 @@ func TestShardFails(t *testing.T) {
 	_, c := newCluster(t, "trades", 2)
 	table := newTable(t, 1)
 	w := newWorld(t, table)
+	w.poison = 2
 	writer := startWriter(t, WriterConfig{Kafka: c, Trades: "trades"})
-	write(t, writer, table, 665, 667)
+	write(t, writer, table, 1, 3)
 	p := w.start(c, "trades")
 	<-p.ended
 	if !errors.Is(p.err, errShard) || !strings.Contains(p.err.Error(), "of kafka topic trades: ") {
