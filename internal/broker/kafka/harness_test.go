@@ -25,7 +25,7 @@ import (
 )
 
 // limit is how long anything may take, as the machine may be busy.
-const limit = 2 * time.Minute
+const limit = 40 * time.Second
 
 // newCluster starts brokers, with a topic of so many partitions, if there are to be any.
 func newCluster(t testing.TB, topic string, partitions int32, opts ...kfake.Opt) (*kfake.Cluster, Config) {
@@ -103,6 +103,7 @@ type world struct {
 	changed *sync.Cond
 	shards  map[int32]*shard // The newest of each partition.
 	each    int              // Trades until a checkpoint is stored.
+	poison  int64            // The trade of this id is an error.
 	hold    chan struct{}    // Trades of partition 0 wait for it, if it is not nil.
 }
 
@@ -127,6 +128,9 @@ func (w *world) await(what string, holds func() bool) {
 	defer w.mu.Unlock()
 	for !holds() {
 		if time.Now().After(deadline) {
+			for _, s := range w.shards {
+				w.t.Logf("partition %d: %+v, at %+v, ended %d times %s", s.partition, s.p.Stats(), s.state.Position, s.ends, s.told)
+			}
 			w.t.Fatalf("%s has not come", what)
 		}
 		w.changed.Wait()
@@ -275,7 +279,7 @@ func (s *shard) Trade(ctx context.Context, t trade.Trade, next Position) (err er
 		}
 	}
 	s.note(func() {
-		if t.ID == 666 {
+		if t.ID == s.p.w.poison {
 			err = errShard
 			return
 		}
