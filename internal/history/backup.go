@@ -86,7 +86,7 @@ var ErrNotEmpty = errors.New("history: the store has bars already: want an empty
 
 // Restore puts the bars of a backup into a store, and returns how many that were. The whole backup is read and verified
 // before the first bar is put. A store that has bars is refused with [ErrNotEmpty] unless over is true: then a bar that
-// it has with a higher Rev stays. If it ends early it may be called again, with over.
+// it has in a newer state stays. If it ends early it may be called again, with over.
 func Restore(ctx context.Context, s Store, from io.ReadSeeker, over bool) (n int64, err error) {
 	if !over {
 		some := errors.New("some")

@@ -13,6 +13,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,8 @@ import (
 // with. So a table of symbols whose scales have changed reads what was stored before. First and Last of a bar
 // are not kept.
 type Store interface {
-	// Put stores bars, all or none of them. A bar that is there is overwritten unless it has a higher Rev, so
-	// the same bars may be put again. Bars that [Check] refuses are an error.
+	// Put stores bars, all or none of them. A bar that is there is overwritten unless it is [Newer], so the same
+	// bars may be put again, and in any order. Bars that [Check] refuses are an error.
 	Put(ctx context.Context, b []bars.Bar) error
 	// Bars returns at most limit bars of a symbol and interval with from <= Start < to, in Unix milliseconds,
 	// the newest ones if there are more, in the order of their starts.
@@ -54,6 +55,12 @@ type Query struct {
 
 // ErrNewer is in the error of opening a store that a newer version of the program has written.
 var ErrNewer = errors.New("it was written by a newer version of this program: use that one, or another place")
+
+// Newer reports whether a is a newer state of a bar than b: it has more trades, or as many and was changed more often. Trades
+// are only ever added, while a process that goes on from an older state may count changes anew.
+func Newer(a, b *bars.Bar) bool {
+	return cmp.Or(cmp.Compare(a.Count, b.Count), cmp.Compare(a.Rev, b.Rev)) > 0
+}
 
 // startMax is the end of the year 9999, in Unix milliseconds.
 const startMax = 253402300799_999

@@ -95,7 +95,7 @@ func (h *Hot) merge(e *list.Element, b *bars.Bar) {
 	kept.Closed, kept.First, kept.Last = true, bars.Bar{}.First, bars.Bar{}.Last
 	i, has := slices.BinarySearchFunc(s.bars, b.Start, func(a bars.Bar, start int64) int { return cmp.Compare(a.Start, start) })
 	switch {
-	case has && s.bars[i].Rev > b.Rev:
+	case has && Newer(&s.bars[i], b):
 	case has:
 		s.bars[i] = kept
 	default:

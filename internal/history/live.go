@@ -34,12 +34,12 @@ type LiveSeries struct {
 // found in both, and counts once. What is newer than the moment of Live is left out: it has a higher version, and the topic
 // will tell it.
 
-// merge returns the bars of all lists, each in the order of starts, once and with the highest Rev, that begin from a time on
+// merge returns the bars of all lists, each in the order of starts, once and in its newest state, that begin from a time on
 // and before another.
 func merge(from, to int64, lists ...[]bars.Bar) []bars.Bar {
 	all := slices.Concat(lists...)
 	slices.SortStableFunc(all, func(a, b bars.Bar) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Rev, b.Rev))
+		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Count, b.Count), cmp.Compare(a.Rev, b.Rev))
 	})
 	kept := all[:0]
 	for _, b := range all {

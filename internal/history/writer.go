@@ -141,7 +141,7 @@ func (w *Writer) put(b bars.Bar) (room <-chan struct{}, err error) {
 	k := barKey{seriesKey{b.Symbol.Name, b.Interval.Name}, b.Start}
 	has := w.series[k.seriesKey][k.start]
 	switch {
-	case has != nil && has.bar.Rev > b.Rev:
+	case has != nil && Newer(&has.bar, &b):
 		w.stats.Superseded++
 		return nil, nil
 	case has == nil && w.size >= w.cfg.Most:

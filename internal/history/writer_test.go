@@ -125,13 +125,13 @@ func TestWriterWhileTheStoreFails(t *testing.T) {
 		t.Errorf("an eleventh bar that waits: %v", err)
 	}
 	for rev := range int64(5) { // A revision needs no room.
-		list[3].Rev, list[3].Count = rev+1, rev
+		list[3].Rev, list[3].Count = rev+1, list[3].Count+1
 		if err := w.Offer(list[3]); err != nil {
 			t.Fatal(err)
 		}
 	}
 	old := list[3]
-	old.Rev = 0
+	old.Count--
 	if err := w.Offer(old); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestFlushWaitsForWhatCameDuringAPut(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-entered
-	b.Rev, b.Count = 1, 99
+	b.Rev, b.Count = 1, b.Count+1
 	if err := w.Offer(b); err != nil {
 		t.Fatal(err)
 	}

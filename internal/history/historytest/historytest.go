@@ -154,6 +154,7 @@ func newestByLimit(r *rig) {
 	}
 }
 
+// revisions puts several states of one bar: that with the most trades counts, and of those the one that changed most often.
 func revisions(r *rig) {
 	s, tf := Symbol("A", 2, 8), Interval("1m")
 	b := Bar(s, tf, begin)
@@ -167,8 +168,9 @@ func revisions(r *rig) {
 		want bars.Bar
 	}{
 		{[]bars.Bar{with(0, 1)}, with(0, 1)}, {[]bars.Bar{with(0, 2)}, with(0, 2)}, {[]bars.Bar{with(3, 3)}, with(3, 3)},
-		{[]bars.Bar{with(2, 4)}, with(3, 3)}, {[]bars.Bar{with(0, 5)}, with(3, 3)}, {[]bars.Bar{with(3, 6)}, with(3, 6)},
-		{[]bars.Bar{with(7, 7), with(4, 8), with(0, 9)}, with(7, 7)}, {[]bars.Bar{with(8, 10), with(9, 11), with(9, 12)}, with(9, 12)},
+		{[]bars.Bar{with(2, 4)}, with(2, 4)}, {[]bars.Bar{with(0, 5)}, with(0, 5)}, {[]bars.Bar{with(1, 5)}, with(1, 5)},
+		{[]bars.Bar{with(0, 5)}, with(1, 5)}, {[]bars.Bar{with(9, 4)}, with(1, 5)}, {[]bars.Bar{with(1, 5)}, with(1, 5)},
+		{[]bars.Bar{with(7, 7), with(8, 6), with(0, 9), with(3, 8)}, with(0, 9)}, {[]bars.Bar{with(2, 9), with(1, 9)}, with(2, 9)},
 	} {
 		r.put(step.put...)
 		Same(r.T, fmt.Sprint("step ", i), r.get(Whole("A", "1m")), []bars.Bar{step.want})

@@ -150,7 +150,7 @@ type model map[string]bars.Bar
 func (m model) put(list []bars.Bar) {
 	for _, b := range list {
 		k := fmt.Sprintf("%s %s %d", b.Symbol.Name, b.Interval.Name, b.Start)
-		if has, ok := m[k]; !ok || has.Rev <= b.Rev {
+		if has, ok := m[k]; !ok || has.Count < b.Count || has.Count == b.Count && has.Rev <= b.Rev {
 			m[k] = b
 		}
 	}
@@ -186,7 +186,7 @@ func random(r *rig) {
 			var list []bars.Bar
 			for range 1 + rng.IntN(30) {
 				b := Bar(Symbol(names[rng.IntN(len(names))], 2, 8), tf, at())
-				b.Rev, b.Count = rng.Int64N(4), rng.Int64N(1e6)
+				b.Rev, b.Count = rng.Int64N(4), rng.Int64N(4)
 				list = append(list, b)
 			}
 			r.put(list...)

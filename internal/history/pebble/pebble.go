@@ -136,7 +136,7 @@ func (s *Store) Put(ctx context.Context, list []bars.Bar) error {
 	defer s.write.Unlock()
 	batch := s.db.NewBatch()
 	defer batch.Close()
-	revs := make(map[string]int64) // Of bars of this batch that were revised.
+	given := make(map[string]*bars.Bar, len(list)) // The newest of each key of this batch.
 	var value []byte
 	for i := range list {
 		b := &list[i]
@@ -144,18 +144,16 @@ func (s *Store) Put(ctx context.Context, list []bars.Bar) error {
 			return err
 		}
 		s.key = appendKey(s.key[:0], b.Symbol.Name, b.Interval.Name, b.Start)
-		has, ok := revs[string(s.key)]
-		if !ok {
-			if has, err = s.rev(s.key); err != nil {
+		has := given[string(s.key)]
+		if has == nil {
+			if has, err = s.state(s.key); err != nil {
 				return err
 			}
 		}
-		if has > b.Rev {
+		if has != nil && history.Newer(has, b) {
 			continue
 		}
-		if b.Rev > 0 {
-			revs[string(s.key)] = b.Rev
-		}
+		given[string(s.key)] = b
 		value = appendValue(value[:0], b)
 		if err := batch.Set(s.key, value, nil); err != nil {
 			return err
@@ -164,22 +162,18 @@ func (s *Store) Put(ctx context.Context, list []bars.Bar) error {
 	return batch.Commit(lsm.Sync)
 }
 
-// rev returns the revision of the bar that is stored, 0 if there is none.
-func (s *Store) rev(key []byte) (int64, error) {
+// state returns the bar that is stored, but for its interval and start; nil if there is none.
+func (s *Store) state(key []byte) (*bars.Bar, error) {
 	v, closer, err := s.db.Get(key)
 	if errors.Is(err, lsm.ErrNotFound) {
-		return 0, nil
+		return nil, nil
 	}
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer closer.Close()
-	if len(v) > 2 && v[2]&flagRev == 0 {
-		return 0, nil
-	}
-	var b bars.Bar
-	err = parseValue(v, new(symbols), &b)
-	return b.Rev, err
+	b := new(bars.Bar)
+	return b, parseValue(v, new(symbols), b)
 }
 
 // Bars implements [history.Store].

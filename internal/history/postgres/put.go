@@ -22,7 +22,7 @@ const upsert = `INSERT INTO history_bars AS has (tf, symbol, ` + columns + `)
 	ON CONFLICT (tf, symbol, start) DO UPDATE SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
 		count = excluded.count, rev = excluded.rev, price_scale = excluded.price_scale, size_scale = excluded.size_scale,
 		volume = excluded.volume, turnover = excluded.turnover
-	WHERE has.rev <= excluded.rev`
+	WHERE (has.count, has.rev) <= (excluded.count, excluded.rev)`
 
 // arrays is a batch by columns.
 type arrays struct {
@@ -87,7 +87,7 @@ func newest(list []bars.Bar) []bars.Bar {
 	sorted := slices.Clone(list)
 	slices.SortStableFunc(sorted, func(a, b bars.Bar) int {
 		return cmp.Or(cmp.Compare(a.Interval.Name, b.Interval.Name), cmp.Compare(a.Symbol.Name, b.Symbol.Name), cmp.Compare(a.Start, b.Start),
-			cmp.Compare(a.Rev, b.Rev))
+			cmp.Compare(a.Count, b.Count), cmp.Compare(a.Rev, b.Rev))
 	})
 	kept := sorted[:0]
 	for _, b := range sorted {
