@@ -111,7 +111,7 @@ var faults = []fault{
 	{name: "the history fails", unseen: true, filled: 1, play: func(r *rig, p string) {
 		r.server.Make(p, 5)
 		r.server.Lose(p, 3)
-		r.server.Fail(2)
+		r.server.Fail(5)
 		r.server.Make(p, 5)
 	}},
 	{name: "the history is too short", unseen: true, unfilled: 1, play: func(r *rig, p string) {

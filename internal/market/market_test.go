@@ -155,11 +155,11 @@ func TestPrices(t *testing.T) {
 }
 
 func TestMarketConfigErrors(t *testing.T) {
-	err := Config{Symbols: []string{"", "A B", "A\xff"}, Generated: -1, Rate: math.NaN(), Volatility: -1}.Validate()
+	err := Config{Symbols: []string{"", "A B", "A\xff"}, Generated: -1, Rate: math.NaN(), Volatility: -1, Drift: math.NaN()}.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{`symbol ""`, `symbol "A B"`, `symbol "A\xff" is not valid, want 1 to 64 bytes of UTF-8`, "generated symbols are -1", "rate is NaN", "volatility is -1"} {
+	for _, want := range []string{`symbol ""`, `symbol "A B"`, `symbol "A\xff" is not valid, want 1 to 64 bytes of UTF-8`, "generated symbols are -1", "rate is NaN", "volatility is -1", "drift is NaN"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %q:\n%v", want, err)
 		}
