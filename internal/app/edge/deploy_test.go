@@ -3,11 +3,9 @@
 package edge
 
 import (
-	"cmp"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -165,7 +163,7 @@ func TestFlagsThatAreNamedExist(t *testing.T) {
 	t.Parallel()
 	flags, checked := newConfig().flags, 0
 	for name, text := range shipped(t) {
-		if name != "docs/BUDGET.md" && strings.HasSuffix(name, ".md") { // It is about bench.
+		if name != "docs/BUDGET.md" && name != "docs/MARKETDATA.md" && strings.HasSuffix(name, ".md") { // One is about bench, the other about marketdata.
 			for _, m := range regexp.MustCompile("`-([a-z][a-z-]*)[` =]").FindAllStringSubmatch(text, -1) {
 				if !isFlag(m[1]) && elsewhere[m[1]] == "" {
 					t.Errorf("%s: there is no flag -%s", name, m[1])
@@ -249,20 +247,5 @@ func TestImageAndCompose(t *testing.T) {
 		if !strings.Contains(services[i], want) || !strings.Contains(services[i], "\n    restart: unless-stopped\n") {
 			t.Errorf("it has no restart, or no %s:\n%s", want, services[i])
 		}
-	}
-}
-
-// make run takes flags, as README says.
-func TestMakeRunTakesFlags(t *testing.T) {
-	t.Parallel()
-	example := find(t, shipped(t), "README.md", `(?m)^make run ARGS='(.*)'$`)
-	cmd := exec.Command("make", "-n", "-C", filepath.Join("..", "..", ".."), "run", "ARGS="+example)
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "./cmd/edge -demo "+example+"\n") {
-		t.Errorf("make run ARGS='%s' does (%v):\n%s", example, err, out)
-	}
-	c := newConfig()
-	if err := c.read(append([]string{"-demo"}, strings.Fields(example)...)); err != nil || c.validate() != nil {
-		t.Errorf("%s: %v", example, cmp.Or(err, c.validate()))
 	}
 }

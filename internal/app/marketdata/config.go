@@ -243,6 +243,15 @@ func (c *Config) validateSymbols() error {
 			return fmt.Errorf("-in has %s and no symbol is from it: want for example -symbols %s, or -symbols-file", name, example(name))
 		}
 	}
+	if slices.Contains(c.names, inSim) {
+		m := market.Config{Rate: c.simRate, Volatility: c.simVolatility, Seed: c.simSeed}
+		for _, s := range c.table.Source(exchange.SimSource) {
+			m.Symbols = append(m.Symbols, s.Vendor)
+		}
+		if err := m.Validate(); err != nil {
+			return flags.Named(err, "symbol", "-symbols", "rate", "-sim-rate", "volatility", "-sim-volatility")
+		}
+	}
 	if c.bars.Symbols = len(c.table.All()); c.bars.Symbols == 0 && c.probe == "" {
 		return errors.New("there are no symbols: want -symbols such as COINBASE:BTC-USD, or -symbols-file")
 	}
@@ -371,6 +380,12 @@ func (c *Config) validateAccess() error {
 			errs = append(errs, fmt.Errorf("-finnhub-key-file: %w", err))
 		}
 		c.key = strings.TrimSpace(string(key))
+	}
+	if c.key == "" && (slices.Contains(c.names, "finnhub") || c.probe == "finnhub") {
+		errs = append(errs, errors.New("finnhub wants the key of an account: -finnhub-key-file, or "+keyEnv+" in the environment"))
+	}
+	if c.probe != "" && !slices.Contains(exchanges, c.probe) {
+		errs = append(errs, fmt.Errorf("-probe is %s, want one of %s", flags.Quote(c.probe), strings.Join(exchanges, ", ")))
 	}
 	return errors.Join(errs...)
 }
