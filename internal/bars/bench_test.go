@@ -181,10 +181,10 @@ func TestAllocs(t *testing.T) {
 		r.drain(true, true)
 	}
 	r.e.limit = (time.Minute).Microseconds()
-	for range 600 {
+	for range 200 {
 		second()
 	}
-	if n := testing.AllocsPerRun(300, second); n > 0 {
+	if n := testing.AllocsPerRun(100, second); n > 0 {
 		t.Errorf("%v allocations in a second", n)
 	}
 }

@@ -89,7 +89,7 @@ func (s *series) drop(e *Engine, mark int64) {
 	keep := s.opened() - 2
 	live := s.live()
 	n := 0
-	for n < keep && !live[n].dirty && live[n].start+s.interval.Millis <= ms && s.next(live[n].start) <= ms {
+	for n < keep && !live[n].dirty && s.next(live[n].start) <= ms {
 		n++
 	}
 	if n > 0 {

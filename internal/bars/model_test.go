@@ -28,6 +28,11 @@ func (b modelBar) String() string {
 	return fmt.Sprintf("o %d h %d l %d c %d n %d v %s q %s", b.open, b.high, b.low, b.close, b.count, b.volume, b.turnover)
 }
 
+func (b modelBar) equal(o modelBar) bool {
+	same := b.open == o.open && b.high == o.high && b.low == o.low && b.close == o.close && b.count == o.count
+	return same && b.volume.Cmp(o.volume) == 0 && b.turnover.Cmp(o.turnover) == 0
+}
+
 type barKey struct {
 	symbol, interval string
 	start            int64
@@ -322,7 +327,7 @@ func TestOrder(t *testing.T) {
 		}
 		for k, b := range bars {
 			got := modelBar{b.Open, b.High, b.Low, b.Close, b.Count, b.Volume.big(), b.Turnover.big()}
-			if w, ok := want[k]; !ok || got.String() != w.String() {
+			if w, ok := want[k]; !ok || !got.equal(w) {
 				t.Fatalf("order %d: %v is %s, want %s (%t)", order, k, got, w, ok)
 			}
 			if b.Rev > 0 {
@@ -332,7 +337,9 @@ func TestOrder(t *testing.T) {
 		if len(bars) != len(want) {
 			t.Fatalf("order %d: there are %d bars, want %d", order, len(bars), len(want))
 		}
-		checkSums(t, bars, cfg.Intervals)
+		if order == 0 { // The others have the same bars.
+			checkSums(t, bars, cfg.Intervals)
+		}
 	}
 	t.Logf("%d bars, %d of them revised", len(want), revised)
 	if revised == 0 {
@@ -345,34 +352,32 @@ func (s Sum) big() *big.Int {
 	return n.Lsh(n, 64).Or(n, new(big.Int).SetUint64(s.Lo))
 }
 
-// checkSums adds the bars of each interval up to those of each longer one.
+// checkSums adds the bars of each interval up to those of the next longer one.
 func checkSums(t *testing.T, bars map[barKey]Bar, intervals []*Interval) {
 	t.Helper()
-	for n, long := range intervals {
-		for _, short := range intervals[:n] {
-			sums := make(map[barKey]Bar)
-			for k, b := range bars {
-				if k.interval != short.Name {
-					continue
-				}
-				into := barKey{k.symbol, long.Name, long.Start(k.start, b.Symbol.Zone)}
-				sum, ok := sums[into]
-				if !ok {
-					sum.Low = b.Low
-				}
-				sum.High, sum.Low, sum.Count = max(sum.High, b.High), min(sum.Low, b.Low), sum.Count+b.Count
-				sum.Volume, _ = sum.Volume.Add(b.Volume)
-				sum.Turnover, _ = sum.Turnover.Add(b.Turnover)
-				sums[into] = sum
+	for n, long := range intervals[1:] {
+		sums := make(map[barKey]Bar)
+		for k, b := range bars {
+			if k.interval != intervals[n].Name {
+				continue
 			}
-			for k, sum := range sums {
-				b, ok := bars[k]
-				if !ok && sum.Count == 0 && sum.High == sum.Low {
-					continue // It has not ended, and has filled bars alone.
-				}
-				if sum.Volume != b.Volume || sum.Turnover != b.Turnover || sum.Count != b.Count || b.Count > 0 && (sum.High < b.High || sum.Low > b.Low) {
-					t.Fatalf("%v is %+v, and its bars of %s make %+v", k, b, short.Name, sum)
-				}
+			into := barKey{k.symbol, long.Name, long.Start(k.start, b.Symbol.Zone)}
+			sum, ok := sums[into]
+			if !ok {
+				sum.Low = b.Low
+			}
+			sum.High, sum.Low, sum.Count = max(sum.High, b.High), min(sum.Low, b.Low), sum.Count+b.Count
+			sum.Volume, _ = sum.Volume.Add(b.Volume)
+			sum.Turnover, _ = sum.Turnover.Add(b.Turnover)
+			sums[into] = sum
+		}
+		for k, sum := range sums {
+			b, ok := bars[k]
+			if !ok && sum.Count == 0 && sum.High == sum.Low {
+				continue // It has not ended, and has filled bars alone.
+			}
+			if sum.Volume != b.Volume || sum.Turnover != b.Turnover || sum.Count != b.Count || b.Count > 0 && (sum.High < b.High || sum.Low > b.Low) {
+				t.Fatalf("%v is %+v, and its bars of %s make %+v", k, b, intervals[n].Name, sum)
 			}
 		}
 	}
