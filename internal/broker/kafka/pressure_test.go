@@ -33,7 +33,7 @@ func TestFullShard(t *testing.T) {
 		t.Fatal("a partition has no trades")
 	}
 	p := w.start(c, "trades")
-	const each = 6000
+	const each = 3000
 	write(t, writer, table, 11, each)
 	other := int(end(1))
 	w.await("the other partition", func() bool {
