@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -46,8 +47,8 @@ func TestFullShard(t *testing.T) {
 		}
 		return n == other
 	})
-	for p.Stats().Paused != 1 {
-		if t.Context().Err() != nil {
+	for deadline := time.Now().Add(limit); p.Stats().Paused != 1; {
+		if time.Now().After(deadline) {
 			t.Fatal("the partition is not paused")
 		}
 	}
