@@ -74,7 +74,7 @@ proto: deps ## make gen/ anew, after a change in proto/
 .PHONY: proto-check
 proto-check: deps ## fail if proto/ has a flaw, or gen/ is not what is made of it
 	cd proto && node_modules/.bin/buf lint
-	cd proto && rm -rf ../bin/proto && node_modules/.bin/buf generate -o ../bin/proto && diff -r ../bin/proto/gen ../gen
+	cd proto && d=$$(mktemp -d) && trap "rm -rf $$d" EXIT && node_modules/.bin/buf generate -o $$d && diff -r $$d/gen ../gen
 
 .PHONY: lint
 lint: proto-check ## staticcheck, pinned in tools/go.mod

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -33,7 +34,7 @@ func TestFullShard(t *testing.T) {
 		t.Fatal("a partition has no trades")
 	}
 	p := w.start(c, "trades")
-	const each = 6000
+	const each = 3000
 	write(t, writer, table, 11, each)
 	other := int(end(1))
 	w.await("the other partition", func() bool {
@@ -46,8 +47,8 @@ func TestFullShard(t *testing.T) {
 		}
 		return n == other
 	})
-	for p.Stats().Paused != 1 {
-		if t.Context().Err() != nil {
+	for deadline := time.Now().Add(limit); p.Stats().Paused != 1; {
+		if time.Now().After(deadline) {
 			t.Fatal("the partition is not paused")
 		}
 	}

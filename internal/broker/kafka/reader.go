@@ -160,7 +160,7 @@ func (r *Reader) Run(ctx context.Context) error {
 }
 
 // pollMax bounds the records that are taken from the client at a time.
-const pollMax = 5000
+const pollMax = 1000
 
 func (r *Reader) poll(ctx context.Context) {
 	for ctx.Err() == nil {
