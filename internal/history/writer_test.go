@@ -254,7 +254,7 @@ func TestWriterRandom(t *testing.T) {
 		want[i] = historytest.Bar(btc, second, int64(i)*1000)
 	}
 	put := make([]bool, len(want))
-	for step := range 3000 {
+	for step := range 1000 {
 		i := rng.IntN(len(want))
 		if put[i] {
 			want[i].Rev++

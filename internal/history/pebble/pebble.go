@@ -9,6 +9,7 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,8 +52,9 @@ type Store struct {
 	db  *lsm.DB
 	log *slog.Logger
 
-	write sync.Mutex // Puts compare with what is there.
-	key   []byte
+	write  sync.Mutex // Puts compare with what is there.
+	key    []byte
+	newest map[string]int64 // By what begins the keys of a series: no bar of it that is stored begins later.
 
 	trim  sync.Mutex
 	trims map[string][]byte // By interval, the symbol with which the next Trim goes on.
@@ -94,7 +96,7 @@ func open(c Config, steps []migration) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, err)
 	}
-	s := &Store{db: db, log: c.Log, trims: make(map[string][]byte)}
+	s := &Store{db: db, log: c.Log, newest: make(map[string]int64), trims: make(map[string][]byte)}
 	if err := s.migrate(steps); err != nil {
 		_ = db.Close() // The first error is the cause.
 		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, err)
@@ -146,7 +148,7 @@ func (s *Store) Put(ctx context.Context, list []bars.Bar) error {
 		s.key = appendKey(s.key[:0], b.Symbol.Name, b.Interval.Name, b.Start)
 		has := given[string(s.key)]
 		if has == nil {
-			if has, err = s.state(s.key); err != nil {
+			if has, err = s.state(s.key, b.Start); err != nil {
 				return err
 			}
 		}
@@ -162,8 +164,29 @@ func (s *Store) Put(ctx context.Context, list []bars.Bar) error {
 	return batch.Commit(lsm.Sync)
 }
 
-// state returns the bar that is stored, but for its interval and start; nil if there is none.
-func (s *Store) state(key []byte) (*bars.Bar, error) {
+// seriesMax bounds the series whose newest start is known, of some 100 B each. All are forgotten when there are more.
+const seriesMax = 1_000_000
+
+// state returns the bar that is stored, but for its interval and start; nil if there is none. For a bar that is the newest of
+// its series, as nearly all are, it does not look for it.
+func (s *Store) state(key []byte, start int64) (*bars.Bar, error) {
+	prefix := key[:len(key)-startSize]
+	newest, known := s.newest[string(prefix)]
+	if !known {
+		var err error
+		if newest, err = s.newestOf(prefix); err != nil {
+			return nil, err
+		}
+		if len(s.newest) >= seriesMax {
+			clear(s.newest)
+		}
+	}
+	if start > newest || !known {
+		s.newest[string(prefix)] = max(start, newest)
+	}
+	if start > newest {
+		return nil, nil
+	}
 	v, closer, err := s.db.Get(key)
 	if errors.Is(err, lsm.ErrNotFound) {
 		return nil, nil
@@ -174,6 +197,20 @@ func (s *Store) state(key []byte) (*bars.Bar, error) {
 	defer closer.Close()
 	b := new(bars.Bar)
 	return b, parseValue(v, new(symbols), b)
+}
+
+// newestOf returns when the newest bar of a series begins, -1 if there is none.
+func (s *Store) newestOf(prefix []byte) (start int64, err error) {
+	end := append(bytes.Clone(prefix), bytes.Repeat([]byte{math.MaxUint8}, startSize)...)
+	it, err := s.db.NewIter(&lsm.IterOptions{LowerBound: prefix, UpperBound: end})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if !it.Last() {
+		return -1, it.Error()
+	}
+	return startOf(it.Key()), nil
 }
 
 // Bars implements [history.Store].
@@ -278,14 +315,18 @@ func (s *Store) Compact(ctx context.Context) error {
 	return s.db.Compact(ctx, firstKey, lastKey, false)
 }
 
-// Bytes returns how many bytes the store has on the disk.
+// Bytes returns how many bytes the bars have on the disk, as far as they are in files: the log of what is not comes to it.
 func (s *Store) Bytes() uint64 {
 	end, err := s.begin(context.Background())
 	if err != nil {
 		return 0
 	}
 	defer end()
-	return s.db.Metrics().DiskSpaceUsage()
+	n, err := s.db.EstimateDiskUsage(firstKey, lastKey)
+	if err != nil {
+		s.log.Warn("history: the size of the store is not known", "error", err)
+	}
+	return n
 }
 
 var (

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +57,17 @@ func TestStaysAfterClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	historytest.Same(t, "after a restart", got, list)
+	older := slices.Clone(list)
+	for i := range older {
+		older[i].Count--
+	}
+	if err := s.Put(context.Background(), older); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = s.Bars(context.Background(), historytest.Whole("A", "1m")); err != nil {
+		t.Fatal(err)
+	}
+	historytest.Same(t, "after older states", got, list)
 }
 
 // A folder of an older version becomes the present one, and one of a newer version is refused and left as it is.
