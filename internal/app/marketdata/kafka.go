@@ -161,6 +161,9 @@ func (o partitionOwner) Assigned(ctx context.Context, number int32) (kafka.Shard
 	c := o.p.cfg
 	s := newShard(o.p, fmt.Sprintf("%s.%s.%d", c.checkpointName, c.kafkaTrades, number))
 	s.all, s.behind = true, true
+	s.stored = func(topic string, offset int64) {
+		o.p.reader.Stored(number, kafka.Position{Topic: topic, Offset: offset})
+	}
 	if err := s.load(ctx); err != nil {
 		return nil, kafka.Position{}, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"tickedge/internal/app"
 	"tickedge/internal/bars"
+	"tickedge/internal/broker/kafka"
 	"tickedge/internal/exchange"
 	"tickedge/internal/history"
 	"tickedge/internal/panics"
@@ -39,6 +40,23 @@ func of(value func(st exchange.Stats) float64) func(*scrape, func(float64, ...st
 	return func(s *scrape, put func(float64, ...string)) {
 		for _, in := range s.inlets {
 			put(value(in.inlet.Stats()), in.name)
+		}
+	}
+}
+
+// read reads a metric of the reader of Kafka, where there is one, and wrote of the writer.
+func read(value func(st kafka.ReaderStats) float64) func(*scrape, func(float64, ...string)) {
+	return func(s *scrape, put func(float64, ...string)) {
+		if s.reader != nil {
+			put(value(s.reader.Stats()))
+		}
+	}
+}
+
+func wrote(tell func(st kafka.WriterStats, put func(float64, ...string))) func(*scrape, func(float64, ...string)) {
+	return func(s *scrape, put func(float64, ...string)) {
+		if s.writer != nil {
+			tell(s.writer.Stats(), put)
 		}
 	}
 }
@@ -105,6 +123,19 @@ var metrics = []metric{
 			}
 		}
 	}},
+	{"kafka_partitions", "Partitions of Kafka that this process has.", "", read(func(st kafka.ReaderStats) float64 { return float64(st.Partitions) })},
+	{"kafka_behind", "Of these, those that were not read yet to where they ended when they were taken over.", "", read(func(st kafka.ReaderStats) float64 { return float64(st.Behind) })},
+	{"kafka_lag", "Records of its partitions that are not in bars yet.", "", read(func(st kafka.ReaderStats) float64 { return float64(st.Lag) })},
+	{"kafka_read_total", "Trades that came from Kafka.", "", read(func(st kafka.ReaderStats) float64 { return float64(st.Trades) })},
+	{"kafka_flawed_total", "Records of Kafka that were skipped.", "", read(func(st kafka.ReaderStats) float64 { return float64(st.Flawed) })},
+	{"kafka_missed_total", "Records of Kafka that were gone before they were read.", "", read(func(st kafka.ReaderStats) float64 { return float64(st.Missed) })},
+	{"kafka_written_total", "Records that Kafka has confirmed.", "kind", wrote(func(st kafka.WriterStats, put func(float64, ...string)) {
+		put(float64(st.Trades), "trade")
+		put(float64(st.Bars), "bar")
+	})},
+	{"kafka_waiting", "Trades that wait for Kafka.", "", wrote(func(st kafka.WriterStats, put func(float64, ...string)) { put(float64(st.Waiting)) })},
+	{"kafka_dropped_total", "Trades that gave way to newer ones as Kafka was away or slow.", "", wrote(func(st kafka.WriterStats, put func(float64, ...string)) { put(float64(st.Dropped)) })},
+	{"kafka_refused_total", "Records that Kafka has refused.", "", wrote(func(st kafka.WriterStats, put func(float64, ...string)) { put(float64(st.Failed)) })},
 	{"log_lines_dropped_total", "Lines that the log has lost.", "", one(func(*scrape) uint64 { return app.LinesDropped() })},
 	{"panics_total", "Panics that cost an attempt, by the part of the program. Each one is a bug.", "part", func(_ *scrape, put func(float64, ...string)) {
 		for p := range panics.Parts {

@@ -52,16 +52,17 @@ type shard struct {
 	engine *bars.Engine
 	epoch  int64
 
-	positions map[string]exchange.Position // By the name of the instrument: what the engine has.
-	topic     string                       // The id of the log's topic.
-	offset    int64                        // In it: what comes next.
-	lost      bool                         // Another process may have it: nothing is stored.
-	behind    bool                         // A log is read again, or was not read to its end yet: nothing is told.
-	awaited   map[*trade.Symbol]bool       // Instruments that are held until their inlet has spoken of them.
-	fills     map[*trade.Symbol]int        // How many of its instruments are being filled, of each symbol.
-	flaws     map[string]uint64            // Trades that no bar has, by why.
-	news      bool                         // Trades came since the last checkpoint, or bars were closed.
-	saving    bool                         // A checkpoint is being stored; saved will tell.
+	positions map[string]exchange.Position     // By the name of the instrument: what the engine has.
+	topic     string                           // The id of the log's topic.
+	offset    int64                            // In it: what comes next.
+	stored    func(topic string, offset int64) // Called with what a checkpoint has; nil if nobody wants to know.
+	lost      bool                             // Another process may have it: nothing is stored.
+	behind    bool                             // A log is read again, or was not read to its end yet: nothing is told.
+	awaited   map[*trade.Symbol]bool           // Instruments that are held until their inlet has spoken of them.
+	fills     map[*trade.Symbol]int            // How many of its instruments are being filled, of each symbol.
+	flaws     map[string]uint64                // Trades that no bar has, by why.
+	news      bool                             // Trades came since the last checkpoint, or bars were closed.
+	saving    bool                             // A checkpoint is being stored; saved will tell.
 	saved     chan savedIn
 	value     []byte
 }
@@ -276,13 +277,16 @@ func (s *shard) tell(now time.Time, klines bool) {
 // is brought again. What was closed and not told yet is in it.
 func (s *shard) save(ctx context.Context) {
 	s.engine.DrainClosed(s.out.bar)
-	state := s.state()
+	state, topic, offset := s.state(), s.topic, s.offset
 	s.saving, s.news = true, false
 	go func() {
 		began := time.Now()
 		err := s.out.flush(ctx)
 		if err == nil {
 			err = s.out.checkpoints.Save(ctx, s.name, s.epoch, state)
+		}
+		if err == nil && s.stored != nil {
+			s.stored(topic, offset)
 		}
 		if err != nil && ctx.Err() == nil { // What is in it is in the next one too.
 			s.log.Error("a checkpoint was not stored", "error", err, "hint", "it is tried again; until then a restart reads more again")
