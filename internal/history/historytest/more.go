@@ -145,11 +145,16 @@ func trim(r *rig) {
 }
 
 // model is a store that is simple enough to be right.
-type model map[string]bars.Bar
+type model map[modelKey]bars.Bar
+
+type modelKey struct {
+	symbol, tf string
+	start      int64
+}
 
 func (m model) put(list []bars.Bar) {
 	for _, b := range list {
-		k := fmt.Sprintf("%s %s %d", b.Symbol.Name, b.Interval.Name, b.Start)
+		k := modelKey{b.Symbol.Name, b.Interval.Name, b.Start}
 		if has, ok := m[k]; !ok || has.Count < b.Count || has.Count == b.Count && has.Rev <= b.Rev {
 			m[k] = b
 		}
