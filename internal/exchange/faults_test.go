@@ -188,6 +188,9 @@ func (r *rig) check(f fault) {
 	}
 	r.sink.mu.Lock()
 	defer r.sink.mu.Unlock()
+	for _, p := range r.products {
+		r.sameBars(p, r.server.Trades(p))
+	}
 	filled, unfilled, missed, stats := 0, 0, int64(0), r.in.Stats()
 	for _, g := range r.sink.gaps {
 		switch {
