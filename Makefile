@@ -37,7 +37,9 @@ test-others:
 	$(MAKE) test-bench
 	$(MAKE) test-clients
 
+# Models of one goroutine are ten times as fast without the race detector, which has but a part of them.
 test-product: ## those of the product alone
+	$(GO) test -timeout 20m ./internal/fanout
 	$(GO) test -race -timeout 20m -p $(PROCS) ./...
 
 test-bench: ## those of bench alone
