@@ -23,23 +23,32 @@ build: ## build all programs into bin/ (VERSION=1.2.3 COMMIT=…: where there is
 deps: ## install what the tests need: redis-server, chromium, node, python, proxies (Debian, as root)
 	scripts/deps
 
-# The tests of the modules run side by side, as many packages of each at a time as there are processors: they wait more than
-# they work. On a machine where nothing is built yet the time that Go gives a package by default (10m) is not enough.
+# Tests run side by side, as many packages of each kind at a time as there are processors: they wait more than they work. On a
+# machine where nothing is built yet the time that Go gives a package by default (10m) is not enough.
 PROCS := $(shell getconf _NPROCESSORS_ONLN)
+TESTS := test-packages test-programs test-bench test-clients
 
-.PHONY: test test-product test-bench test-clients
-test: deps ## all tests, with the race detector
-	$(MAKE) -j3 test-product test-bench test-clients
+.PHONY: test $(TESTS) race
+test: deps ## all tests
+	$(MAKE) -j4 $(TESTS)
 
-# Models of one goroutine are ten times as fast without the race detector, which has but a part of them.
-test-product: ## those of the product alone
-	$(GO) test -timeout 20m ./internal/fanout
-	$(GO) test -race -timeout 20m -p $(PROCS) ./...
+test-packages: ## those of packages, with the race detector
+	$(GO) test -race -timeout 20m -p $(PROCS) ./internal/...
 
-test-bench: ## those of bench alone
-	$(GO) -C bench test -race -timeout 20m -p $(PROCS) ./...
+# What the tests of programs and of bench start is processes, whose packages have run with the race detector; so have models of
+# one goroutine, in part, which are ten times as fast without it.
+test-programs: ## those of whole programs
+	$(GO) test -timeout 20m -p $(PROCS) ./cmd/... ./internal/fanout
 
-test-clients: ## those of the clients alone (TICKEDGE_LONG=1: more kills of the edge below a page)
+test-bench: ## those of bench
+	$(GO) -C bench test -timeout 20m -p $(PROCS) ./...
+
+race: deps ## all tests in Go, with the race detector: it takes half an hour
+	$(GO) test -race -timeout 40m -p $(PROCS) ./...
+	$(GO) -C bench test -race -timeout 40m -p 1 ./...
+	$(GO) -C clients/go test -race -timeout 20m ./...
+
+test-clients: ## those of the clients (TICKEDGE_LONG=1: more kills of the edge below a page)
 	$(GO) -C clients/go test -race -timeout 20m -p $(PROCS) ./...
 	$(GO) build -o bin/ ./cmd/edge
 	cd clients/js && npm run check && TICKEDGE_EDGE=$(CURDIR)/bin/edge npm test
@@ -49,7 +58,9 @@ board: ## put the client of clients/js into the live board (internal/app/edge/cl
 	cd clients/js && npm run board
 
 .PHONY: check
-check: fmt vet lint test ## what CI runs
+check: fmt ## what CI runs
+	$(MAKE) -j2 deps vet
+	$(MAKE) -j5 lint $(TESTS)
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted
