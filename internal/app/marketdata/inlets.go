@@ -29,6 +29,9 @@ func (p *program) makeInlets(ctx context.Context) error {
 		if name == inFile { // It may have trades of all.
 			symbols = p.cfg.table.All()
 		}
+		for _, s := range p.shards {
+			s.recorded = !in.Live() && name == inFile && len(p.cfg.names) == 1
+		}
 		r := newRouter(ctx, p.log, p.shards, symbols, in.Live())
 		p.inlets = append(p.inlets, inlet{name, in, r})
 		for _, s := range symbols {

@@ -199,6 +199,11 @@ func (p *program) bring(ctx context.Context) error {
 		})
 	}
 	bringing.Wait()
+	if inlets.Err() == nil {
+		for _, s := range p.owned() {
+			s.call(ctx, func() { s.whole = true })
+		}
+	}
 	endShards()
 	making.Wait()
 	close(failed)

@@ -55,6 +55,8 @@ type shard struct {
 	positions map[string]exchange.Position     // By the name of the instrument: what the engine has.
 	topic     string                           // The id of the log's topic.
 	offset    int64                            // In it: what comes next.
+	recorded  bool                             // Trades are as old as they are: bars close by their times alone,
+	whole     bool                             // until all have come.
 	stored    func(topic string, offset int64) // Called with what a checkpoint has; nil if nobody wants to know.
 	lost      bool                             // Another process may have it: nothing is stored.
 	behind    bool                             // A log is read again, or was not read to its end yet: nothing is told.
@@ -119,6 +121,10 @@ func (s *shard) end() error {
 	}
 	for len(s.in) > 0 {
 		s.take(<-s.in)
+	}
+	if s.whole && s.recorded {
+		s.engine.Advance(s.cfg.now().UnixMicro())
+		s.tell(s.cfg.now(), true)
 	}
 	if !s.news || s.lost {
 		return nil
@@ -247,7 +253,7 @@ func (s *shard) fill(instrument *trade.Symbol, on bool) {
 }
 
 func (s *shard) advance(now time.Time) {
-	if s.behind {
+	if s.behind || s.recorded {
 		s.engine.Advance(0)
 	} else {
 		s.engine.Advance(now.UnixMicro())
