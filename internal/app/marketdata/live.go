@@ -31,12 +31,12 @@ func (s *shard) call(ctx context.Context, f func()) bool {
 	}
 }
 
-// recent returns the bars of a series that may still change, or that the history may not have yet, and the version below
-// which all of its values were published before.
+// recent returns the bars of a series that may still change, or that the history may not have yet, and the version of the
+// newest value of its topic: what is published later has a higher one, and shows at least as much.
 func (s *shard) recent(symbol *trade.Symbol, interval string) (list []bars.Bar, revs, ver int64, ok bool) {
 	k, ok := s.engine.Series(symbol, interval)
 	if !ok || s.behind {
 		return nil, 0, 0, false
 	}
-	return k.AppendBars(nil, 0), k.Revs(), s.out.clock.Next(s.cfg.now()), true
+	return k.AppendBars(nil, 0), k.Revs(), s.vers[klineTopic(interval, symbol.Name)], true
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"tickedge/internal/bars"
 	"tickedge/internal/broker"
@@ -58,11 +57,11 @@ func (o *outputs) flush(ctx context.Context) error {
 
 // publish puts a value on its way. Newer ones of its topic take its place as long as the broker is away. It is false where
 // there is no room, which is so only if the broker is away and there are more topics than the outbox was made for.
-func (o *outputs) publish(topic string, value []byte, now time.Time) bool {
+func (o *outputs) publish(topic string, value []byte, ver int64) bool {
 	if o.outbox == nil {
 		return true
 	}
-	err := o.outbox.Put(broker.Tick{Topic: topic, Value: value, Ver: o.clock.Next(now)}, nil)
+	err := o.outbox.Put(broker.Tick{Topic: topic, Value: value, Ver: ver}, nil)
 	switch {
 	case err == nil:
 		o.put.Add(1)

@@ -289,7 +289,7 @@ func (p *program) loadShards(ctx context.Context) (err error) {
 func newShard(p *program, name string) *shard {
 	return &shard{
 		name: name, cfg: p.cfg, log: p.log, out: &p.out, in: make(chan item, inboxSize), positions: make(map[string]exchange.Position),
-		awaited: make(map[*trade.Symbol]bool), fills: make(map[*trade.Symbol]int), flaws: make(map[string]uint64), saved: make(chan savedIn, 1),
+		awaited: make(map[*trade.Symbol]bool), fills: make(map[*trade.Symbol]int), flaws: make(map[string]uint64), vers: make(map[string]int64), saved: make(chan savedIn, 1),
 	}
 }
 

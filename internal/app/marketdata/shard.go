@@ -62,6 +62,7 @@ type shard struct {
 	behind    bool                             // A log is read again, or was not read to its end yet: nothing is told.
 	awaited   map[*trade.Symbol]bool           // Instruments that are held until their inlet has spoken of them.
 	fills     map[*trade.Symbol]int            // How many of its instruments are being filled, of each symbol.
+	vers      map[string]int64                 // The last of each topic.
 	flaws     map[string]uint64                // Trades that no bar has, by why.
 	news      bool                             // Trades came since the last checkpoint, or bars were closed.
 	saving    bool                             // A checkpoint is being stored; saved will tell.
@@ -268,16 +269,38 @@ func (s *shard) tell(now time.Time, klines bool) {
 	}
 	s.engine.DrainPrices(func(p bars.Price) bool {
 		s.value = p.AppendJSON(s.value[:0])
-		return s.out.publish(p.Symbol().Name, s.value, now)
+		name := p.Symbol().Name
+		return s.out.publish(name, s.value, s.version(name, p.Key().Time, now))
 	})
 	if !klines {
 		return
 	}
 	s.engine.DrainKlines(func(k bars.Series) bool {
 		s.value = k.AppendKline(s.value[:0], now.UnixMilli())
-		return s.out.publish(klineTopic(k.Interval().Name, k.Symbol().Name), s.value, now)
+		var newest int64
+		if p, ok := s.engine.Newest(k.Symbol()); ok {
+			newest = p.Key().Time
+		}
+		topic := klineTopic(k.Interval().Name, k.Symbol().Name)
+		return s.out.publish(topic, s.value, s.version(topic, newest, now))
 	})
 }
+
+// version is that of the next value of a topic: the time of its symbol's newest trade, in Unix microseconds, or one more than
+// the last. By the clock of this host an owner that was frozen, and wakes up when another has gone on for long, would give what
+// it knew then a version above all that came meanwhile. Trades that are played again have versions by the clock, as they are
+// to be seen again.
+func (s *shard) version(topic string, newest int64, now time.Time) int64 {
+	if s.recorded {
+		newest = s.out.clock.Next(now)
+	}
+	v := max(s.vers[topic]+1, newest)
+	s.vers[topic] = v
+	return v
+}
+
+// versMargin is more than versions rise, beyond the times of trades, between two checkpoints.
+const versMargin = 10_000
 
 // save stores a checkpoint, in a goroutine of its own and behind all bars that were told by then: what comes after it
 // is brought again. What was closed and not told yet is in it.

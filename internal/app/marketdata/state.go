@@ -20,6 +20,7 @@ type stateHead struct {
 	Topic     string                       `json:"topic,omitempty"`     // The id of a log's topic.
 	Offset    int64                        `json:"offset,omitempty"`    // In it: what comes next.
 	Positions map[string]exchange.Position `json:"positions,omitempty"` // By the name of the instrument.
+	Versions  map[string]int64             `json:"versions,omitempty"`  // The last of each topic.
 }
 
 const stateFormat = 1
@@ -28,7 +29,7 @@ var errState = errors.New("the checkpoint is damaged")
 
 // state is all that a shard needs to go on: positions and bars as one.
 func (s *shard) state() []byte {
-	h := stateHead{Format: stateFormat, Topic: s.topic, Offset: s.offset, Positions: s.positions}
+	h := stateHead{Format: stateFormat, Topic: s.topic, Offset: s.offset, Positions: s.positions, Versions: s.vers}
 	head, err := json.Marshal(h)
 	if err != nil {
 		panic(err) // Names and numbers.
@@ -67,6 +68,9 @@ func (s *shard) load(ctx context.Context) error {
 		s.log.Warn("a symbol of the checkpoint is left out: there is none of this name, scale and zone now", "symbol", name)
 	}
 	s.engine, s.topic, s.offset = engine, h.Topic, h.Offset
+	for topic, v := range h.Versions {
+		s.vers[topic] = v + versMargin
+	}
 	for name, p := range h.Positions {
 		if of := s.cfg.table.Named(name); of != nil {
 			s.positions[name] = p
