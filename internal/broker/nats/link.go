@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 var (
 	errNoStream = errors.New("there is no stream with the subjects of the topics")
 	errStream   = errors.New("a stream with the subjects of the topics was made")
+	errSubjects = errors.New("the stream has none of the subjects of the topics")
 )
 
 // api is the subject of a request to JetStream.
@@ -69,7 +71,8 @@ func (s *upstream) ask(ctx context.Context, c *conn, what string, request, answe
 	return json.Unmarshal(m.Data, answer)
 }
 
-// find returns the name of the stream that has the topics, and "" if there is none and none is wanted.
+// find returns the name of the stream that has the topics, and "" if there is none and none is wanted. A stream
+// that has messages from other streams may have other subjects than it lists.
 func (s *upstream) find(ctx context.Context, c *conn) (stream string, err error) {
 	if s.mode == core {
 		return "", nil
@@ -77,8 +80,8 @@ func (s *upstream) find(ctx context.Context, c *conn) (stream string, err error)
 	if s.stream != "" {
 		var info streamInfo
 		err := s.ask(ctx, c, "STREAM.INFO."+s.stream, nil, &info)
-		if said := (*apiError)(nil); errors.As(err, &said) && said.Code == 404 && s.mode == auto {
-			return "", nil
+		if has := info.Config.Subjects; err == nil && len(has) > 0 && len(info.Config.Sources) == 0 && !overlapAny(has, s.subjects.all()) {
+			err = fmt.Errorf("%w: %s has %.200s, want %s", errSubjects, s.stream, strings.Join(has, ", "), s.subjects.all())
 		}
 		return s.stream, err
 	}
@@ -108,14 +111,7 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 		return err
 	}
 	defer c.Close()
-	refusal := make(chan string, 1)
-	c.onDenied(func(subject string, _ bool) {
-		select {
-		case refusal <- subject:
-		default:
-		}
-	})
-	stream, err := s.findPermitted(ctx, c, refusal)
+	stream, err := s.findPermitted(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -130,7 +126,14 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 }
 
 // findPermitted is find, which is not waited for when it is not permitted to ask.
-func (s *source) findPermitted(ctx context.Context, c *conn, refusal chan string) (stream string, err error) {
+func (s *upstream) findPermitted(ctx context.Context, c *conn) (stream string, err error) {
+	refusal := make(chan string, 1)
+	c.onDenied(func(subject string, _ bool) {
+		select {
+		case refusal <- subject:
+		default:
+		}
+	})
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var subject string
@@ -149,7 +152,7 @@ func (s *source) findPermitted(ctx context.Context, c *conn, refusal chan string
 	if subject == "" || err == nil {
 		return stream, err
 	}
-	if s.mode == auto && s.stream == "" {
+	if s.mode == auto {
 		return "", nil // As where there is no JetStream.
 	}
 	return "", fmt.Errorf("not permitted: permissions violation for publish to %q", subject)

@@ -5,6 +5,7 @@ package nats
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -38,9 +39,10 @@ func newSubjects(template string) (subjects, error) {
 	if prefix == "" {
 		return s, nil
 	}
-	for token := range strings.SplitSeq(prefix[:len(prefix)-1], ".") {
+	fixed := strings.TrimPrefix(prefix, "$KV.") // Of a bucket of the key-value store, which is a stream.
+	for token := range strings.SplitSeq(strings.TrimSuffix(fixed, "."), ".") {
 		if token == "" || token[0] == '$' || strings.ContainsAny(token, " \t\r\n*>%{}") || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' }) {
-			return s, errors.New("the fixed parts of its subject are not valid: want names without blanks, $, *, > and %, such as md.prod." + placeholder)
+			return s, errors.New("the fixed parts of its subject are not valid: want names without blanks, $, *, > and %, such as md.prod." + placeholder + ", or $KV.bucket." + placeholder)
 		}
 	}
 	return s, nil
@@ -48,6 +50,27 @@ func newSubjects(template string) (subjects, error) {
 
 // all is the subjects of all topics.
 func (s subjects) all() string { return s.prefix + ">" }
+
+// overlapAny reports whether a subject that a pattern means can be one that one of others means.
+func overlapAny(others []string, pattern string) bool {
+	return slices.ContainsFunc(others, func(other string) bool { return overlaps(other, pattern) })
+}
+
+func overlaps(a, b string) bool {
+	for {
+		x, restA, moreA := strings.Cut(a, ".")
+		y, restB, moreB := strings.Cut(b, ".")
+		switch {
+		case x == ">" || y == ">":
+			return true
+		case x != y && x != "*" && y != "*" || moreA != moreB:
+			return false
+		case !moreA:
+			return true
+		}
+		a, b = restA, restB
+	}
+}
 
 const hexDigits = "0123456789ABCDEF"
 
