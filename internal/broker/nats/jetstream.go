@@ -36,9 +36,7 @@ const (
 type streamInfo struct {
 	Created string `json:"created"`
 	Config  struct {
-		AllowDirect bool              `json:"allow_direct"`
-		Subjects    []string          `json:"subjects"` // A mirror has none.
-		Sources     []json.RawMessage `json:"sources"`
+		AllowDirect bool `json:"allow_direct"`
 	} `json:"config"`
 	State struct {
 		Messages uint64 `json:"messages"`

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,7 +28,6 @@ const (
 var (
 	errNoStream = errors.New("there is no stream with the subjects of the topics")
 	errStream   = errors.New("a stream with the subjects of the topics was made")
-	errSubjects = errors.New("the stream has none of the subjects of the topics")
 )
 
 // api is the subject of a request to JetStream.
@@ -71,19 +69,13 @@ func (s *upstream) ask(ctx context.Context, c *conn, what string, request, answe
 	return json.Unmarshal(m.Data, answer)
 }
 
-// find returns the name of the stream that has the topics, and "" if there is none and none is wanted. A stream
-// that has messages from other streams may have other subjects than it lists.
+// find returns the name of the stream that has the topics, and "" if there is none and none is wanted.
 func (s *upstream) find(ctx context.Context, c *conn) (stream string, err error) {
 	if s.mode == core {
 		return "", nil
 	}
 	if s.stream != "" {
-		var info streamInfo
-		err := s.ask(ctx, c, "STREAM.INFO."+s.stream, nil, &info)
-		if has := info.Config.Subjects; err == nil && len(has) > 0 && len(info.Config.Sources) == 0 && !overlapAny(has, s.subjects.all()) {
-			err = fmt.Errorf("%w: %s has %.200s, want %s", errSubjects, s.stream, strings.Join(has, ", "), s.subjects.all())
-		}
-		return s.stream, err
+		return s.stream, s.checkNamed(ctx, c)
 	}
 	var names struct {
 		Streams []string `json:"streams"`
@@ -111,7 +103,7 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 		return err
 	}
 	defer c.Close()
-	stream, err := s.findPermitted(ctx, c)
+	stream, _, err := s.findPermitted(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -126,7 +118,7 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 }
 
 // findPermitted is find, which is not waited for when it is not permitted to ask.
-func (s *upstream) findPermitted(ctx context.Context, c *conn) (stream string, err error) {
+func (s *upstream) findPermitted(ctx context.Context, c *conn) (stream string, permitted bool, err error) {
 	refusal := make(chan string, 1)
 	c.onDenied(func(subject string, _ bool) {
 		select {
@@ -150,12 +142,12 @@ func (s *upstream) findPermitted(ctx context.Context, c *conn) (stream string, e
 	cancel()
 	<-ended
 	if subject == "" || err == nil {
-		return stream, err
+		return stream, true, err
 	}
 	if s.mode == auto {
-		return "", nil // As where there is no JetStream.
+		return "", false, nil // As where there is no JetStream.
 	}
-	return "", fmt.Errorf("not permitted: permissions violation for publish to %q", subject)
+	return "", false, fmt.Errorf("not permitted: permissions violation for publish to %q", subject)
 }
 
 // runAll runs the goroutines of a link until the first of them fails, the connection does, or ctx ends.

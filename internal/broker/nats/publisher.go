@@ -179,7 +179,7 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 		return err
 	}
 	c := w.c
-	w.stream, err = p.findPermitted(ctx, c)
+	w.stream, _, err = p.findPermitted(ctx, c)
 	c.onDenied(func(subject string, publish bool) {
 		if publish || subject != newestSubject {
 			c.fail(fmt.Errorf("not permitted: permissions violation for %q", subject))

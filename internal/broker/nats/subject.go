@@ -5,7 +5,6 @@ package nats
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -50,27 +49,6 @@ func newSubjects(template string) (subjects, error) {
 
 // all is the subjects of all topics.
 func (s subjects) all() string { return s.prefix + ">" }
-
-// overlapAny reports whether a subject that a pattern means can be one that one of others means.
-func overlapAny(others []string, pattern string) bool {
-	return slices.ContainsFunc(others, func(other string) bool { return overlaps(other, pattern) })
-}
-
-func overlaps(a, b string) bool {
-	for {
-		x, restA, moreA := strings.Cut(a, ".")
-		y, restB, moreB := strings.Cut(b, ".")
-		switch {
-		case x == ">" || y == ">":
-			return true
-		case x != y && x != "*" && y != "*" || moreA != moreB:
-			return false
-		case !moreA:
-			return true
-		}
-		a, b = restA, restB
-	}
-}
 
 const hexDigits = "0123456789ABCDEF"
 
