@@ -225,6 +225,12 @@ func hint(err error) string {
 		return "use tls:// if the server wants TLS and nats:// if it has none; the authority of its certificate goes into the option tls_ca"
 	case errors.Is(err, errNoStream), has("stream not found"):
 		return "create the stream (nats stream add), or use mode=core"
+	case errors.Is(err, errSubjects):
+		return "correct the option subject or stream of the URL, or give the stream the subjects (nats stream edit)"
+	case errors.Is(err, errStream):
+		return "none is needed: the edge goes over to the stream"
+	case has("subjects overlap", "capturing all subjects"):
+		return "name the stream that has the subjects by the option stream, or give these topics others, such as subject=md.{topic}"
 	case has("jetstream not enabled", "no responders", "10039", "10076"):
 		return "enable JetStream for the server and the account, or use mode=core"
 	case has("permissions violation", "not permitted"):

@@ -75,12 +75,7 @@ func (s *upstream) find(ctx context.Context, c *conn) (stream string, err error)
 		return "", nil
 	}
 	if s.stream != "" {
-		var info streamInfo
-		err := s.ask(ctx, c, "STREAM.INFO."+s.stream, nil, &info)
-		if said := (*apiError)(nil); errors.As(err, &said) && said.Code == 404 && s.mode == auto {
-			return "", nil
-		}
-		return s.stream, err
+		return s.stream, s.checkNamed(ctx, c)
 	}
 	var names struct {
 		Streams []string `json:"streams"`
@@ -108,14 +103,7 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 		return err
 	}
 	defer c.Close()
-	refusal := make(chan string, 1)
-	c.onDenied(func(subject string, _ bool) {
-		select {
-		case refusal <- subject:
-		default:
-		}
-	})
-	stream, err := s.findPermitted(ctx, c, refusal)
+	stream, _, err := s.findPermitted(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -130,7 +118,14 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 }
 
 // findPermitted is find, which is not waited for when it is not permitted to ask.
-func (s *source) findPermitted(ctx context.Context, c *conn, refusal chan string) (stream string, err error) {
+func (s *upstream) findPermitted(ctx context.Context, c *conn) (stream string, permitted bool, err error) {
+	refusal := make(chan string, 1)
+	c.onDenied(func(subject string, _ bool) {
+		select {
+		case refusal <- subject:
+		default:
+		}
+	})
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var subject string
@@ -147,12 +142,12 @@ func (s *source) findPermitted(ctx context.Context, c *conn, refusal chan string
 	cancel()
 	<-ended
 	if subject == "" || err == nil {
-		return stream, err
+		return stream, true, err
 	}
-	if s.mode == auto && s.stream == "" {
-		return "", nil // As where there is no JetStream.
+	if s.mode == auto {
+		return "", false, nil // As where there is no JetStream.
 	}
-	return "", fmt.Errorf("not permitted: permissions violation for publish to %q", subject)
+	return "", false, fmt.Errorf("not permitted: permissions violation for publish to %q", subject)
 }
 
 // runAll runs the goroutines of a link until the first of them fails, the connection does, or ctx ends.

@@ -64,10 +64,10 @@ func (p *publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
 			break
 		}
 		p.drop()
-		p.connected.Store(false)
 		if ctx.Err() != nil || p.ctx.Err() != nil {
 			return false
 		}
+		p.connected.Store(false)
 		d := wait.next()
 		if !p.down { // Said once per outage.
 			p.down = true
@@ -179,12 +179,13 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 		return err
 	}
 	c := w.c
+	w.stream, _, err = p.findPermitted(ctx, c)
 	c.onDenied(func(subject string, publish bool) {
 		if publish || subject != newestSubject {
 			c.fail(fmt.Errorf("not permitted: permissions violation for %q", subject))
 		}
 	})
-	if w.stream, err = p.findOrMake(ctx, w.c); err == nil && w.stream != "" {
+	if w.stream, err = p.orMake(ctx, c, w.stream, err); err == nil && w.stream != "" {
 		err = w.listen()
 	} else if err == nil {
 		err = p.responder.serve(w.c)
@@ -197,11 +198,9 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 	return nil
 }
 
-// findOrMake returns the name of the stream, which is made if the URL names one that does not exist.
-func (p *publisher) findOrMake(ctx context.Context, c *conn) (string, error) {
-	stream, err := p.find(ctx, c)
-	said := (*apiError)(nil)
-	if missing := err == nil && stream == "" || errors.As(err, &said) && said.Code == 404; !missing || p.stream == "" {
+// orMake returns what find did, or makes the stream if the URL names one that does not exist.
+func (p *publisher) orMake(ctx context.Context, c *conn, stream string, err error) (string, error) {
+	if said := (*apiError)(nil); p.stream == "" || !errors.As(err, &said) || said.Code != 404 {
 		return stream, err
 	}
 	err = p.ask(ctx, c, "STREAM.CREATE."+p.stream, map[string]any{

@@ -38,9 +38,10 @@ func newSubjects(template string) (subjects, error) {
 	if prefix == "" {
 		return s, nil
 	}
-	for token := range strings.SplitSeq(prefix[:len(prefix)-1], ".") {
+	fixed := strings.TrimPrefix(prefix, "$KV.") // Of a bucket of the key-value store, which is a stream.
+	for token := range strings.SplitSeq(strings.TrimSuffix(fixed, "."), ".") {
 		if token == "" || token[0] == '$' || strings.ContainsAny(token, " \t\r\n*>%{}") || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' }) {
-			return s, errors.New("the fixed parts of its subject are not valid: want names without blanks, $, *, > and %, such as md.prod." + placeholder)
+			return s, errors.New("the fixed parts of its subject are not valid: want names without blanks, $, *, > and %, such as md.prod." + placeholder + ", or $KV.bucket." + placeholder)
 		}
 	}
 	return s, nil

@@ -49,9 +49,34 @@ func TestForeignSubjects(t *testing.T) {
 }
 
 func TestTemplates(t *testing.T) {
-	for _, template := range []string{"", "AAPL", "{topic}{topic}", "md{topic}", "md.{topic}.x", "md..{topic}", "md.>.{topic}", "$JS.{topic}", "m d.{topic}", strings.Repeat("x", 300) + ".{topic}"} {
+	for _, template := range []string{"", "AAPL", "{topic}{topic}", "md{topic}", "md.{topic}.x", "md..{topic}", "md.>.{topic}", "$JS.{topic}", "$KV.{topic}", "$KV..{topic}", "md.$KV.a.{topic}", "m d.{topic}", strings.Repeat("x", 300) + ".{topic}"} {
 		if _, err := newSubjects(template); err == nil {
 			t.Errorf("%s was taken", template)
+		}
+	}
+	if s, err := newSubjects("$KV.prices.{topic}"); err != nil || s.of("kline:1s:BTC-USD") != "$KV.prices.kline.1s.BTC-USD" {
+		t.Errorf("a bucket: %v, %v", s, err)
+	}
+}
+
+func TestOverlaps(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"md.>", "md.>", true},
+		{"md.eu.>", "md.>", true},
+		{"md.*.x", "md.eu.>", true},
+		{"*.eu", "md.*", true},
+		{">", "md.>", true},
+		{"md.AAPL", "md.>", true},
+		{"md", "md.>", false},
+		{"other.>", "md.>", false},
+		{"*.eu.>", "md.us.>", false},
+		{"md.a", "md.a.b", false},
+	} {
+		if overlaps(c.a, c.b) != c.want || overlaps(c.b, c.a) != c.want {
+			t.Errorf("%s and %s: want %v", c.a, c.b, c.want)
 		}
 	}
 }
