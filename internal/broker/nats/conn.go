@@ -115,6 +115,8 @@ func (c *conn) said(sub *natsgo.Subscription, err error) {
 		if denied := c.denied.Load(); denied != nil {
 			(*denied)(m[2], strings.EqualFold(m[1], "publish"))
 		}
+	case errors.Is(err, natsgo.ErrBadHeaderMsg): // A publisher has written it. The message comes without.
+	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil && sub.Subject == newestSubject: // Who asks asks again.
 	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil:
 		c.fail(errSlow)
 	default:

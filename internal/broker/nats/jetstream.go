@@ -165,22 +165,16 @@ func (l *streamLink) receive(m *wireMessage) {
 		l.alive.Store(time.Now().UnixMilli())
 	}
 	value, size := unsafe.String(unsafe.SliceData(m.payload), len(m.payload)), m.size
+	var h natsgo.Header
 	if len(m.header) > 0 {
-		h, err := natsgo.DecodeHeadersMsg(m.header)
-		if err != nil {
-			l.c.fail(errForeign)
-			return
-		}
-		if h.Get("Status") == "100" {
-			l.control(h, string(m.reply))
-			return
-		}
-		if value = valueOf(h, value); value == "null" {
-			size = int64(len(value))
-		}
+		h, _ = natsgo.DecodeHeadersMsg(m.header) // A publisher may have written anything: then there is none.
 	}
+	// What the server itself says has no place in the stream.
 	d, ok := parseDelivered(unsafe.String(unsafe.SliceData(m.reply), len(m.reply)))
 	switch {
+	case !ok && h.Get("Status") == "100":
+		l.control(h, string(m.reply))
+		return
 	case !ok:
 		l.c.fail(errForeign)
 		return
@@ -189,6 +183,11 @@ func (l *streamLink) receive(m *wireMessage) {
 		return
 	}
 	l.number, l.idle = d.consumer, 0
+	if h != nil {
+		if value = valueOf(h, value); value == "null" {
+			size = int64(len(value))
+		}
+	}
 	l.take(unsafe.String(unsafe.SliceData(m.subject), len(m.subject)), value, size, d)
 	l.probes.reached(d.stream, false)
 }
