@@ -18,10 +18,12 @@ import (
 )
 
 var (
-	errGap     = errors.New("messages of the stream were lost on the way")
-	errAnew    = errors.New("the stream was deleted and made anew")
-	errBack    = errors.New("the stream has lost messages that it had sent")
-	errForeign = errors.New("what came is no message of the stream")
+	errGap  = errors.New("messages of the stream were lost on the way")
+	errAnew = errors.New("the stream was deleted and made anew")
+	errBack = errors.New("the stream has lost messages that it had sent")
+	// errRetention is of streams that delete what was read, the newest message too.
+	errRetention = errors.New("the retention of the stream is not limits")
+	errForeign   = errors.New("what came is no message of the stream")
 )
 
 const (
@@ -36,7 +38,10 @@ const (
 type streamInfo struct {
 	Created string `json:"created"`
 	Config  struct {
-		AllowDirect bool `json:"allow_direct"`
+		AllowDirect bool      `json:"allow_direct"`
+		Subjects    []string  `json:"subjects"`
+		Retention   string    `json:"retention"`
+		Transform   *struct{} `json:"subject_transform"` // Not nil if messages get other subjects.
 	} `json:"config"`
 	State struct {
 		Messages uint64 `json:"messages"`
@@ -80,6 +85,9 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 	var info streamInfo
 	if err := l.s.ask(ctx, l.c, "STREAM.INFO."+l.stream, nil, &info); err != nil {
 		return err
+	}
+	if r := info.Config.Retention; r != "limits" {
+		return fmt.Errorf("%w: %s has %q", errRetention, l.stream, r)
 	}
 	l.direct, l.emptied, l.goal = info.Config.AllowDirect, info.State.Messages, info.State.Last
 	from, anew := l.s.locate(l.stream, info)

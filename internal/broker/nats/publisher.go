@@ -7,8 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	natsgo "github.com/nats-io/nats.go"
 
 	"tickedge/internal/broker"
 )
@@ -27,6 +31,7 @@ type publisher struct {
 
 	connected atomic.Bool // The last attempt went through.
 	down      bool        // The last attempt failed, and that was logged.
+	told      time.Time   // When it was logged that values are refused.
 }
 
 func newPublisher(ctx context.Context, u *upstream, log *slog.Logger) *publisher {
@@ -52,7 +57,7 @@ type item struct {
 	subject string
 	value   []byte
 	// It was sent and is not answered for; it was taken; it may have been taken by an attempt that failed.
-	sent, taken, doubtful bool
+	sent, taken, doubtful bool // Of one that is refused taken is set too.
 }
 
 func (p *publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
@@ -129,9 +134,18 @@ type writer struct {
 
 // answer is one to a question with a token.
 type answer struct {
-	token string
-	data  []byte
-	err   error
+	token   string
+	subject string // In place of token, of a message that is refused.
+	data    []byte
+	err     error
+}
+
+// tell passes an answer on to whom awaits it.
+func (w *writer) tell(a answer) {
+	select {
+	case w.said <- a:
+	default: // An answer that is not awaited any more.
+	}
 }
 
 // try writes what is left of items, and takes out what has its fate.
@@ -142,23 +156,61 @@ func (p *publisher) try(ctx context.Context, items *[]*item) error {
 	if p.link.stream != "" {
 		return p.fence(ctx, items)
 	}
-	for _, it := range *items {
-		if err := p.link.c.Publish(it.subject, it.value); err != nil {
+	for part := range slices.Chunk(*items, flightMax) { // So said has room for what is refused.
+		if err := p.write(ctx, part); err != nil {
 			return err
 		}
-		p.responder.keep(it.subject, it.value)
+	}
+	return nil
+}
+
+// write writes items where no stream takes them. A server says of each that it refuses, and of none that it has taken.
+func (p *publisher) write(ctx context.Context, items []*item) error {
+	c, before := p.link.c, p.link.c.LastError()
+	for _, it := range items {
 		it.tick.Fate = broker.Taken
+		switch err := c.Publish(it.subject, it.value); {
+		case errors.Is(err, natsgo.ErrMaxPayload):
+			p.refuse(it, err)
+		case err != nil:
+			return err
+		default:
+			p.responder.keep(it.subject, it.value)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	if err := p.link.c.FlushWithContext(ctx); err != nil {
+	if err := c.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
-	select {
-	case err := <-p.link.c.failed:
-		return err
-	default:
-		return nil
+	if last := c.LastError(); last != before && errors.Is(last, natsgo.ErrPermissionViolation) {
+		if err := c.awaitSaid(ctx, last); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+	}
+	for {
+		select {
+		case a := <-p.link.said:
+			for _, it := range items {
+				if it.subject == a.subject && it.tick.Fate == broker.Taken {
+					p.refuse(it, a.err)
+				}
+			}
+		case err := <-c.failed:
+			return err
+		default:
+			return nil
+		}
+	}
+}
+
+// refuse sets the fate of an item that the broker does not take, which holds up no others.
+func (p *publisher) refuse(it *item, err error) {
+	it.tick.Fate, it.taken = broker.Flawed, true
+	p.responder.forget(it.subject, it.value)
+	if time.Since(p.told) > tellRefused {
+		p.told = time.Now()
+		p.log.Warn("nats: values are refused", "topic", it.tick.Topic, "error", err, "hint", hint(err))
 	}
 }
 
@@ -180,8 +232,12 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 	}
 	c := w.c
 	c.onDenied(func(subject string, publish bool) {
-		if publish || subject != newestSubject {
-			c.fail(fmt.Errorf("not permitted: permissions violation for %q", subject))
+		err := fmt.Errorf("not permitted: permissions violation for %q", subject)
+		switch {
+		case publish && !strings.HasPrefix(subject, api) && !strings.HasPrefix(subject, natsgo.InboxPrefix):
+			w.tell(answer{subject: subject, err: err})
+		case publish || subject != newestSubject:
+			c.fail(err)
 		}
 	})
 	if w.stream, err = p.findOrMake(ctx, w.c); err == nil && w.stream != "" {
