@@ -342,3 +342,32 @@ func TestForbiddenLook(t *testing.T) {
 		t.Error("it is asked for again and again")
 	}
 }
+
+// Of what publishers answer the newest counts, though one that has stopped publishing long ago answers first, for
+// subjects of which it was not asked too, and another answers what is no answer.
+func TestOldPublisherAnswersFirst(t *testing.T) {
+	s, _ := startServer(t, "", -1)
+	nc := dialServer(t, s)
+	_, err := nc.Subscribe(newestSubject, func(m *natsgo.Msg) {
+		for _, answer := range []string{
+			"no answer", `{"values":[{"subject":"A","value":{"ver":1}},{"subject":"B","value":{"ver":1}}]}`,
+			`{"values":[{"subject":"A","value":{"ver":3}}]}`, `{"values":[{"subject":"A","value":{"ver":2}}]}`,
+		} {
+			if err := m.Respond([]byte(answer)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := runCore(t, Config{URL: coreURL(s.Addr().String(), secret)})
+	f.acquire("A")
+	f.until("A has a value", func() bool { return f.value("A") != "" })
+	if got := f.value("A"); got != `{"ver":3}` {
+		t.Errorf("A shows %s", got)
+	}
+}
