@@ -58,7 +58,7 @@ func (e *edge) listenControl(now time.Time) error {
 	if e.api == nil {
 		return nil
 	}
-	// A Redis that refuses this one topic holds up what is published with it: not values.
+	// Whatever holds up this one topic holds up no values.
 	outbox, err := feed.NewOutbox(e.work, e.cfg.feed().Of(controlTopic), e.log, 1)
 	if err != nil {
 		return err
