@@ -182,7 +182,7 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 }
 
 // findPermitted is find, which is not waited for when it is not permitted to ask.
-func (s *source) findPermitted(ctx context.Context, c *conn, refusal chan string) (stream string, permitted bool, err error) {
+func (s *upstream) findPermitted(ctx context.Context, c *conn, refusal chan string) (stream string, permitted bool, err error) {
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var subject string

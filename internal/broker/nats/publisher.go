@@ -32,6 +32,7 @@ type publisher struct {
 	connected atomic.Bool // The last attempt went through.
 	down      bool        // The last attempt failed, and that was logged.
 	told      time.Time   // When it was logged that values are refused.
+	looked    time.Time   // When it was looked for a stream.
 }
 
 func newPublisher(ctx context.Context, u *upstream, log *slog.Logger) *publisher {
@@ -127,6 +128,7 @@ func (p *publisher) items(ticks []broker.Tick) []*item {
 type writer struct {
 	c      *conn
 	stream string // "" if there is none.
+	blind  bool   // It is not permitted to look for one.
 	inbox  string
 	said   chan answer
 	round  uint64
@@ -223,14 +225,28 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 		case <-p.link.c.lame:
 			p.drop()
 		default:
-			return nil
+			if !p.hasNewStream(ctx) {
+				return nil
+			}
+			p.drop()
 		}
 	}
 	w := &writer{said: make(chan answer, 4*flightMax)}
 	if w.c, err = p.dial(p.ctx, "tickedge publisher"); err != nil {
 		return err
 	}
-	c := w.c
+	c, refusal := w.c, make(chan string, 1)
+	c.onDenied(func(subject string, _ bool) {
+		select {
+		case refusal <- subject:
+		default:
+		}
+	})
+	p.looked = time.Now()
+	if w.stream, w.blind, err = p.findOrMake(ctx, c, refusal); err != nil {
+		c.Conn.Close()
+		return err
+	}
 	c.onDenied(func(subject string, publish bool) {
 		err := fmt.Errorf("not permitted: permissions violation for %q", subject)
 		switch {
@@ -240,9 +256,9 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 			c.fail(err)
 		}
 	})
-	if w.stream, err = p.findOrMake(ctx, w.c); err == nil && w.stream != "" {
+	if w.stream != "" {
 		err = w.listen()
-	} else if err == nil {
+	} else {
 		err = p.responder.serve(w.c)
 	}
 	if err != nil {
@@ -253,20 +269,31 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 	return nil
 }
 
-// findOrMake returns the name of the stream, which is made if the URL names one that does not exist.
-func (p *publisher) findOrMake(ctx context.Context, c *conn) (string, error) {
-	stream, err := p.find(ctx, c)
+// hasNewStream reports whether there is a stream by now, where there was none: without, nobody refuses an old tick.
+func (p *publisher) hasNewStream(ctx context.Context) bool {
+	if p.mode != auto || p.link.stream != "" || p.link.blind || time.Since(p.looked) < lookEvery {
+		return false
+	}
+	p.looked = time.Now()
+	stream, err := p.find(ctx, p.link.c)
+	return err == nil && stream != ""
+}
+
+// findOrMake returns the name of the stream, which is made if the URL names one that does not exist. blind says that it
+// is not permitted to look for one.
+func (p *publisher) findOrMake(ctx context.Context, c *conn, refusal chan string) (stream string, blind bool, err error) {
+	stream, permitted, err := p.findPermitted(ctx, c, refusal)
 	said := (*apiError)(nil)
 	if missing := err == nil && stream == "" || errors.As(err, &said) && said.Code == 404; !missing || p.stream == "" {
-		return stream, err
+		return stream, !permitted, err
 	}
 	err = p.ask(ctx, c, "STREAM.CREATE."+p.stream, map[string]any{
 		"name": p.stream, "subjects": []string{p.subjects.all()}, "retention": "limits", "storage": "file", "discard": "old",
 		"max_msgs_per_subject": 1, "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1, "allow_direct": true,
 	}, new(streamInfo))
 	if err != nil {
-		return "", fmt.Errorf("make the stream: %w", err)
+		return "", false, fmt.Errorf("make the stream: %w", err)
 	}
 	p.log.Info("stream made", "stream", p.stream, "subjects", p.subjects.all())
-	return p.stream, nil
+	return p.stream, false, nil
 }

@@ -95,3 +95,40 @@ func refuseTicks(t *testing.T, mode string, ver int64) {
 		t.Error("there was another connection")
 	}
 }
+
+// Who may not look for streams publishes without one, and at once. A stream that is made later is found, and refuses
+// what is old.
+func TestPublisherLooks(t *testing.T) {
+	s, o := startServer(t, t.TempDir(), -1)
+	nc := dialServer(t, s)
+	permit(t, s, o, []string{"$JS.API.>"}, nil)
+	c := Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=md.{topic}", secret, s.Addr()), Timeout: 10 * patience}
+	publish := func(c Config) *publisher {
+		t.Helper()
+		made, err := c.Publisher(t.Context(), newLogger(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(made.Close)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		ticks := []broker.Tick{{Topic: "A", Value: []byte(`{"p":1}`), Ver: 3}}
+		if !made.Publish(ctx, ticks) || ticks[0].Fate != broker.Taken {
+			t.Fatalf("not published without a stream: fate %d", ticks[0].Fate)
+		}
+		return made.(*publisher)
+	}
+	if p := publish(c); !p.link.blind {
+		t.Error("it looks for a stream again and again")
+	}
+	permit(t, s, o, nil, nil)
+	p := publish(c)
+	makeStream(t, nc, true)
+	p.looked = p.looked.Add(-lookEvery)
+	ticks := []broker.Tick{{Topic: "A", Value: []byte(`{"p":2}`), Ver: 5}}
+	p.Publish(t.Context(), ticks)
+	old := []broker.Tick{{Topic: "A", Value: []byte(`{"p":1}`), Ver: 4}}
+	if p.Publish(t.Context(), old); ticks[0].Fate != broker.Taken || old[0].Fate != broker.Outdated {
+		t.Errorf("the fates are %d and %d, want taken and outdated", ticks[0].Fate, old[0].Fate)
+	}
+}
