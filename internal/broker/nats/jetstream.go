@@ -219,7 +219,7 @@ func (l *streamLink) take(subject, value string, size int64, d delivered) {
 	switch {
 	case w == nil:
 		s.counters[broker.Unwanted].Add(1)
-	case size > int64(len(value)): // That which is asked for may be another part of it, or is refused.
+	case size > int64(len(value)): // No tick: what is asked for by itself may be good, or says the same.
 		s.owner.Drop(w.topic, value, size, broker.TooBig)
 	case d.stream > w.seq:
 		w.seq, w.ticked = d.stream, true
