@@ -32,12 +32,14 @@ type conn struct {
 	ended  chan struct{}         // Closed when nothing more will be said of it.
 	lame   chan struct{}
 	denied atomic.Pointer[func(subject string, publish bool)] // Who is told of subjects that are not permitted.
+	last   atomic.Pointer[error]                              // What the server has said last, and somebody was told.
+	spoke  chan struct{}                                      // Has an element behind that.
 }
 
 // dial connects to one of the servers, which are tried in random order, within the timeout each. The
 // connection ends with ctx.
 func (u *upstream) dial(ctx context.Context, name string) (*conn, error) {
-	c := &conn{failed: make(chan error, 1), ended: make(chan struct{}), lame: make(chan struct{})}
+	c := &conn{failed: make(chan error, 1), ended: make(chan struct{}), lame: make(chan struct{}), spoke: make(chan struct{}, 1)}
 	ended := sync.OnceFunc(func() { close(c.ended) })
 	lame := sync.OnceFunc(func() { close(c.lame) })
 	secure, err := u.tlsConfig()
@@ -110,15 +112,38 @@ var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subsc
 
 // said takes what the server says beside messages.
 func (c *conn) said(sub *natsgo.Subscription, err error) {
+	defer func() {
+		c.last.Store(&err)
+		signal(c.spoke)
+	}()
 	switch m := violation.FindStringSubmatch(err.Error()); {
 	case m != nil:
 		if denied := c.denied.Load(); denied != nil {
 			(*denied)(m[2], strings.EqualFold(m[1], "publish"))
 		}
+	case errors.Is(err, natsgo.ErrBadHeaderMsg): // A publisher has written it. The message comes without.
+	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil && sub.Subject == newestSubject: // Who asks asks again.
 	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil:
 		c.fail(errSlow)
 	default:
 		c.fail(err)
+	}
+}
+
+// awaitSaid waits until somebody was told what the server has said: an error as [natsgo.Conn.LastError] has it. nats.go
+// tells that behind what comes next.
+func (c *conn) awaitSaid(ctx context.Context, err error) error {
+	for {
+		if last := c.last.Load(); last != nil && *last == err {
+			return nil
+		}
+		select {
+		case <-c.spoke:
+		case err := <-c.failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -223,6 +248,10 @@ func hint(err error) string {
 		return "the server did not answer pings: it or the network was busy; raise -feed-timeout if that is usual"
 	case has("tls", "certificate", "x509", "first record does not look like"):
 		return "use tls:// if the server wants TLS and nats:// if it has none; the authority of its certificate goes into the option tls_ca"
+	case errors.Is(err, errPart):
+		return "name the stream of the topics in the URL (stream=NAME), or use mode=core; topics of which it has no subject get no ticks"
+	case errors.Is(err, errRetention):
+		return "the stream is to have retention limits and max-msgs-per-subject 1: another one deletes newest values as they are read"
 	case errors.Is(err, errNoStream), has("stream not found"):
 		return "create the stream (nats stream add), or use mode=core"
 	case errors.Is(err, errSubjects):
@@ -233,6 +262,12 @@ func hint(err error) string {
 		return "name the stream that has the subjects by the option stream, or give these topics others, such as subject=md.{topic}"
 	case has("jetstream not enabled", "no responders", "10039", "10076"):
 		return "enable JetStream for the server and the account, or use mode=core"
+	case errors.Is(err, natsgo.ErrMaxPayload), has("message size exceeds"):
+		return "publish shorter values, or raise max_payload of the server, or max-msg-size of the stream"
+	case has("maximum messages", "maximum bytes"):
+		return "the stream is full, and does not discard old messages: raise its limits, or give it discard old"
+	case errors.Is(err, errNoSubject):
+		return "the stream is to have the subjects of all topics that are published"
 	case has("permissions violation", "not permitted"):
 		return "permit the subjects that docs/FEED.md lists for the user"
 	case errors.Is(err, os.ErrDeadlineExceeded), has("timeout", "deadline"):

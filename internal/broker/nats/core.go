@@ -36,6 +36,7 @@ type coreLink struct {
 	unheard atomic.Int64  // Nobody answers questions until then, in Unix nanoseconds.
 	mute    chan struct{} // Closed when questions are not permitted.
 	silence func()        // Closes it.
+	blind   atomic.Bool   // It is not permitted to look for a stream.
 	asking  chan struct{} // Has an element for each question that is open.
 
 	subs []*want // By the number of their subscription, those that were ended included until the number is used again. Of source.mu.
@@ -308,8 +309,10 @@ func (l *coreLink) denied(subject string, publish bool) {
 	defer s.mu.Unlock()
 	w := s.wants[subject]
 	switch {
-	case publish: // A question for newest values: as if nobody answered.
+	case publish && subject == newestSubject: // As if nobody answered.
 		l.silence()
+	case publish:
+		l.blind.Store(true)
 	case s.wildcard && subject == s.subjects.all():
 		l.c.fail(fmt.Errorf("not permitted: permissions violation for subscription to %q", subject))
 	case w != nil:
@@ -342,7 +345,7 @@ func (l *coreLink) beat(ctx context.Context) error {
 			} else if l.probes.overdue(now, l.s.timeout) {
 				return errSlow
 			}
-			if l.s.mode == auto && now.Sub(looked) > lookEvery {
+			if l.s.mode == auto && !l.blind.Load() && now.Sub(looked) > lookEvery {
 				looked = now
 				if name, err := l.s.find(ctx, l.c); err == nil && name != "" {
 					return errStream

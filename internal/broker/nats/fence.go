@@ -3,11 +3,13 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,10 +73,7 @@ func (w *writer) listen() error {
 		if m.Header.Get("Status") == "503" {
 			a.err = natsgo.ErrNoResponders
 		}
-		select {
-		case w.said <- a:
-		default: // An answer that is not awaited any more.
-		}
+		w.tell(a)
 	})
 	if err == nil {
 		err = sub.SetPendingLimits(8*flightMax, pendingBytes)
@@ -128,14 +127,14 @@ func (p *publisher) learn(ctx context.Context, items []*item) error {
 	return p.link.each(ctx, p.timeout, len(ask), func(i int, to string) error {
 		body, _ := json.Marshal(map[string]string{"last_by_subj": ask[i].subject}) // Strings.
 		return p.link.c.PublishRequest(api+"STREAM.MSG.GET."+p.link.stream, to, body)
-	}, func(i int, data []byte) error {
-		f := leaderAnswer(&natsgo.Msg{Data: data})
-		if f.err != nil {
+	}, func(i int, a answer) error {
+		f := leaderAnswer(&natsgo.Msg{Data: a.data})
+		if f.err = cmp.Or(a.err, f.err); f.err != nil {
 			return f.err
 		}
 		p.known.set(ask[i].subject, holds{f.seq, versionOf(f.value)})
 		return nil
-	})
+	}, func(i int) string { return ask[i].subject })
 }
 
 // versionOf is the version of a value as the fence compares it: a fraction does not count.
@@ -153,7 +152,7 @@ func versionOf(value string) int64 {
 // send writes items, and leaves those that the stream has refused as it holds another message.
 func (p *publisher) send(ctx context.Context, items *[]*item) error {
 	all := *items
-	var again, left []*item
+	var again, left, unheard []*item
 	err := p.link.each(ctx, p.timeout, len(all), func(i int, to string) error {
 		it := all[i]
 		m := &natsgo.Msg{Subject: it.subject, Reply: to, Data: it.value}
@@ -162,21 +161,34 @@ func (p *publisher) send(ctx context.Context, items *[]*item) error {
 			m.Header = natsgo.Header{expectSequence: []string{strconv.FormatUint(h.seq, 10)}}
 		}
 		it.sent = true
-		return p.link.c.PublishMsg(m)
-	}, func(i int, data []byte) error {
+		err := p.link.c.PublishMsg(m)
+		if errors.Is(err, natsgo.ErrMaxPayload) {
+			p.link.tell(answer{subject: it.subject, err: err})
+			return nil
+		}
+		return err
+	}, func(i int, a answer) error {
 		it := all[i]
 		var ack struct {
 			Seq   uint64    `json:"seq"`
 			Error *apiError `json:"error"`
 		}
-		if err := json.Unmarshal(data, &ack); err != nil {
-			return err
+		if a.err == nil {
+			if err := json.Unmarshal(a.data, &ack); err != nil {
+				return err
+			}
 		}
 		switch {
+		case errors.Is(a.err, natsgo.ErrNoResponders):
+			unheard = append(unheard, it)
+		case a.err != nil:
+			p.refuse(it, a.err)
 		case ack.Error != nil && it.tick.Ver > 0 && (ack.Error.ErrCode == wrongSequence || ack.Error.ErrCode == wrongSequenceConstant):
 			p.known.forget(it.subject)
 			it.sent = false
 			again = append(again, it)
+		case ack.Error != nil && ack.Error.isOfMessage():
+			p.refuse(it, ack.Error)
 		case ack.Error != nil:
 			return ack.Error
 		default:
@@ -188,7 +200,10 @@ func (p *publisher) send(ctx context.Context, items *[]*item) error {
 			}
 		}
 		return nil
-	})
+	}, func(i int) string { return all[i].subject })
+	if err == nil {
+		err = p.notOfStream(ctx, unheard)
+	}
 	if err != nil {
 		for _, it := range all {
 			if it.taken {
@@ -206,13 +221,38 @@ func (p *publisher) send(ctx context.Context, items *[]*item) error {
 	return nil
 }
 
-// each asks n questions, many at a time, and takes their answers, which come in any order. It fails if none
-// comes for the timeout.
-func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask func(i int, to string) error, take func(i int, data []byte) error) error {
+// notOfStream refuses items that nobody has answered for, if the stream is there and has no such subjects. It fails
+// if there is another reason.
+func (p *publisher) notOfStream(ctx context.Context, items []*item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	var info streamInfo
+	if err := p.ask(ctx, p.link.c, "STREAM.INFO."+p.link.stream, nil, &info); err != nil {
+		return err
+	}
+	away := false
+	for _, it := range items {
+		has := slices.ContainsFunc(info.Config.Subjects, func(pattern string) bool { return matches(pattern, it.subject) })
+		if away = away || has; !has {
+			p.refuse(it, fmt.Errorf("%w: %s has %.200q", errNoSubject, p.link.stream, info.Config.Subjects))
+		}
+	}
+	if away {
+		return natsgo.ErrNoResponders
+	}
+	return nil
+}
+
+// each asks n questions, many at a time, and takes their answers, which come in any order. One that says that a subject
+// is not permitted is of the first that has it and is open. It fails if none comes for the timeout.
+func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask func(i int, to string) error,
+	take func(i int, a answer) error, subject func(i int) string) error {
 	w.round++
 	round := strconv.FormatUint(w.round, 36) + "-"
 	late := time.NewTimer(timeout)
 	defer late.Stop()
+	had := make([]bool, n)
 	for asked, answered := 0, 0; answered < n; {
 		for asked < n && asked-answered < flightMax {
 			if err := ask(asked, w.inbox+round+strconv.Itoa(asked)); err != nil {
@@ -222,17 +262,14 @@ func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask fun
 		}
 		select {
 		case a := <-w.said:
-			number, ok := strings.CutPrefix(a.token, round)
-			i, err := strconv.Atoi(number)
-			if !ok || err != nil || i >= asked {
+			i := a.of(round, had[:asked], subject)
+			if i < 0 {
 				continue // Of a round before.
 			}
-			if a.err != nil {
-				return a.err
-			}
-			if err := take(i, a.data); err != nil {
+			if err := take(i, a); err != nil {
 				return err
 			}
+			had[i] = true
 			answered++
 			late.Reset(timeout)
 		case err := <-w.c.failed:
@@ -244,4 +281,22 @@ func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask fun
 		}
 	}
 	return nil
+}
+
+// of is the number of the question of this round that an answer is to, and was not answered; -1 if there is none.
+func (a *answer) of(round string, had []bool, subject func(i int) string) int {
+	if a.subject != "" {
+		for i := range had {
+			if !had[i] && subject(i) == a.subject {
+				return i
+			}
+		}
+		return -1
+	}
+	number, ok := strings.CutPrefix(a.token, round)
+	i, err := strconv.Atoi(number)
+	if !ok || err != nil || i < 0 || i >= len(had) || had[i] {
+		return -1
+	}
+	return i
 }

@@ -165,6 +165,10 @@ func (g *getter) answer(m *natsgo.Msg) {
 func (s *source) found(w *want, f found, leader bool) {
 	floor := s.place.floors.of(w.subject)
 	switch {
+	case !leader && errors.Is(f.err, errForeign): // A header that can't be read. The leader has it apart from where it is.
+		w.leader = true
+		s.again(w)
+		signal(s.wake)
 	case f.err != nil:
 		s.fail(w, causeOf(f.err), f.err.Error())
 	case !leader && (f.absent && floor > 0 || !f.absent && f.seq < floor):
@@ -190,20 +194,21 @@ const noMark = ^uint64(0)
 
 // directAnswer reads the answer to a direct get: the message itself, with where it is in its headers.
 func directAnswer(m *natsgo.Msg) (f found) {
-	if status := m.Header.Get("Status"); status != "" {
-		switch {
-		case status == "404":
-			return found{absent: true}
-		case status == "503":
-			return found{err: natsgo.ErrNoResponders}
+	if at := m.Header.Values("Nats-Sequence"); len(at) > 0 {
+		if seq, ok := parseUint(at[len(at)-1]); ok { // What a publisher has written stands before what the server adds.
+			return found{value: valueOf(m.Header, string(m.Data)), seq: seq}
 		}
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+		return found{err: errForeign}
+	case "404":
+		return found{absent: true}
+	case "503":
+		return found{err: natsgo.ErrNoResponders}
+	default:
 		return found{err: errors.New(status + " " + m.Header.Get("Description"))}
 	}
-	seq, ok := parseUint(m.Header.Get("Nats-Sequence"))
-	if !ok {
-		return found{err: errForeign}
-	}
-	return found{value: valueOf(m.Header, string(m.Data)), seq: seq}
 }
 
 // leaderAnswer reads the answer to STREAM.MSG.GET.

@@ -18,10 +18,12 @@ import (
 )
 
 var (
-	errGap     = errors.New("messages of the stream were lost on the way")
-	errAnew    = errors.New("the stream was deleted and made anew")
-	errBack    = errors.New("the stream has lost messages that it had sent")
-	errForeign = errors.New("what came is no message of the stream")
+	errGap  = errors.New("messages of the stream were lost on the way")
+	errAnew = errors.New("the stream was deleted and made anew")
+	errBack = errors.New("the stream has lost messages that it had sent")
+	// errRetention is of streams that delete what was read, the newest message too.
+	errRetention = errors.New("the retention of the stream is not limits")
+	errForeign   = errors.New("what came is no message of the stream")
 )
 
 const (
@@ -36,7 +38,10 @@ const (
 type streamInfo struct {
 	Created string `json:"created"`
 	Config  struct {
-		AllowDirect bool `json:"allow_direct"`
+		AllowDirect bool      `json:"allow_direct"`
+		Subjects    []string  `json:"subjects"`
+		Retention   string    `json:"retention"`
+		Transform   *struct{} `json:"subject_transform"` // Not nil if messages get other subjects.
 	} `json:"config"`
 	State struct {
 		Messages uint64 `json:"messages"`
@@ -80,6 +85,9 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 	var info streamInfo
 	if err := l.s.ask(ctx, l.c, "STREAM.INFO."+l.stream, nil, &info); err != nil {
 		return err
+	}
+	if r := info.Config.Retention; r != "limits" {
+		return fmt.Errorf("%w: %s has %q", errRetention, l.stream, r)
 	}
 	l.direct, l.emptied, l.goal = info.Config.AllowDirect, info.State.Messages, info.State.Last
 	from, anew := l.s.locate(l.stream, info)
@@ -165,22 +173,16 @@ func (l *streamLink) receive(m *wireMessage) {
 		l.alive.Store(time.Now().UnixMilli())
 	}
 	value, size := unsafe.String(unsafe.SliceData(m.payload), len(m.payload)), m.size
+	var h natsgo.Header
 	if len(m.header) > 0 {
-		h, err := natsgo.DecodeHeadersMsg(m.header)
-		if err != nil {
-			l.c.fail(errForeign)
-			return
-		}
-		if h.Get("Status") == "100" {
-			l.control(h, string(m.reply))
-			return
-		}
-		if value = valueOf(h, value); value == "null" {
-			size = int64(len(value))
-		}
+		h, _ = natsgo.DecodeHeadersMsg(m.header) // A publisher may have written anything: then there is none.
 	}
+	// What the server itself says has no place in the stream.
 	d, ok := parseDelivered(unsafe.String(unsafe.SliceData(m.reply), len(m.reply)))
 	switch {
+	case !ok && h.Get("Status") == "100":
+		l.control(h, string(m.reply))
+		return
 	case !ok:
 		l.c.fail(errForeign)
 		return
@@ -189,6 +191,11 @@ func (l *streamLink) receive(m *wireMessage) {
 		return
 	}
 	l.number, l.idle = d.consumer, 0
+	if h != nil {
+		if value = valueOf(h, value); value == "null" {
+			size = int64(len(value))
+		}
+	}
 	l.take(unsafe.String(unsafe.SliceData(m.subject), len(m.subject)), value, size, d)
 	l.probes.reached(d.stream, false)
 }
@@ -212,12 +219,10 @@ func (l *streamLink) take(subject, value string, size int64, d delivered) {
 	switch {
 	case w == nil:
 		s.counters[broker.Unwanted].Add(1)
+	case size > int64(len(value)): // No tick: what is asked for by itself may be good, or says the same.
+		s.owner.Drop(w.topic, value, size, broker.TooBig)
 	case d.stream > w.seq:
 		w.seq, w.ticked = d.stream, true
-		if size > int64(len(value)) {
-			s.owner.Drop(w.topic, value, size, broker.TooBig)
-			return
-		}
 		s.owner.Tick(w.topic, value, l.at)
 	}
 }

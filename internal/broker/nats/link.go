@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +28,10 @@ const (
 
 var (
 	errNoStream = errors.New("there is no stream with the subjects of the topics")
-	errStream   = errors.New("a stream with the subjects of the topics was made")
+	// errNoSubject is of a topic that a publisher can't write: nobody takes its subject.
+	errNoSubject = errors.New("the stream has no such subject")
+	errPart      = errors.New("streams have only a part of the subjects of the topics")
+	errStream    = errors.New("a stream with the subjects of the topics was made")
 )
 
 // api is the subject of a request to JetStream.
@@ -38,6 +42,17 @@ type apiError struct {
 	Code        int    `json:"code"`
 	ErrCode     int    `json:"err_code"`
 	Description string `json:"description"`
+}
+
+// isOfMessage reports whether a stream refuses one message alone: it is too long, or there is no room for its subject.
+func (e *apiError) isOfMessage() bool {
+	switch e.ErrCode {
+	case 10054: // JSStreamMessageExceedsMaximumErr
+		return true
+	case 10077: // JSStreamStoreFailedF: of discard new, or another reason.
+		return strings.Contains(e.Description, "maximum")
+	}
+	return false
 }
 
 func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
@@ -84,13 +99,49 @@ func (s *upstream) find(ctx context.Context, c *conn) (stream string, err error)
 	said := (*apiError)(nil)
 	switch {
 	case err == nil && len(names.Streams) > 0:
-		return names.Streams[0], nil
+		return s.choose(ctx, c, names.Streams)
 	case err == nil && s.mode == jetstream:
 		return "", errNoStream
 	case err != nil && (s.mode == jetstream || !errors.Is(err, natsgo.ErrNoResponders) && !errors.As(err, &said)):
 		return "", err
 	}
 	return "", nil
+}
+
+// streamsMax bounds the streams that are looked at.
+const streamsMax = 64
+
+// choose returns the first of streams that has the subjects of all topics. One that has a part of them brings no ticks of
+// the others: it is read only if the URL names it.
+func (s *upstream) choose(ctx context.Context, c *conn, streams []string) (stream string, err error) {
+	for _, name := range streams[:min(len(streams), streamsMax)] {
+		var info streamInfo
+		said := (*apiError)(nil)
+		err := s.ask(ctx, c, "STREAM.INFO."+name, nil, &info)
+		if err != nil && !errors.As(err, &said) {
+			return "", err
+		}
+		if err == nil && info.hasAll(s.subjects) {
+			return name, nil
+		}
+	}
+	if s.mode == jetstream {
+		return "", fmt.Errorf("%w: %.200q", errPart, streams)
+	}
+	return "", nil
+}
+
+// hasAll reports whether a stream has the messages of all topics, by their subjects.
+func (i *streamInfo) hasAll(s subjects) bool {
+	if i.Config.Transform != nil {
+		return false
+	}
+	for _, pattern := range i.Config.Subjects {
+		if covers(pattern, s.all()) {
+			return true
+		}
+	}
+	return false
 }
 
 // runLink runs one link. It calls up when the connection works, and returns why it ended, with its goroutines
@@ -103,12 +154,13 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 		return err
 	}
 	defer c.Close()
-	stream, _, err := s.findPermitted(ctx, c)
+	stream, permitted, err := s.findPermitted(ctx, c)
 	if err != nil {
 		return err
 	}
 	if stream == "" {
 		l := newCoreLink(s, c)
+		l.blind.Store(!permitted)
 		c.onDenied(l.denied)
 		return l.run(ctx, cancel, up)
 	}

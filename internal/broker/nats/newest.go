@@ -5,7 +5,7 @@ package nats
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"slices"
 
 	natsgo "github.com/nats-io/nats.go"
 
@@ -48,8 +48,8 @@ func meta(owner broker.Owner, v topics.Version) topics.Meta {
 	return topics.Meta{At: owner.Now(), Version: v}
 }
 
-// collect asks, and takes answers until all values are known, or nobody answers any more. Of several values
-// of a topic that with the highest version counts.
+// collect asks, and takes answers for [answerWait] behind the first. Of several values of a topic that with the highest
+// version counts.
 func (l *coreLink) collect(ctx context.Context, part []*want) (map[string]string, error) {
 	q, answered := question{}, false
 	for _, w := range part {
@@ -67,20 +67,20 @@ func (l *coreLink) collect(ctx context.Context, part []*want) (map[string]string
 		return nil, err
 	}
 	values := make(map[string]string, len(part))
-	for len(values) < len(part) {
+	for { // Until nobody answers any more: who has answered first may be one that has stopped publishing long ago.
 		m, err := sub.NextMsgWithContext(ctx)
 		if err == nil && len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 			err = natsgo.ErrNoResponders
 		}
-		var r reply
-		if err == nil {
-			err = json.Unmarshal(m.Data, &r)
-		}
 		if err != nil {
-			if len(values) > 0 || errors.Is(ctx.Err(), context.DeadlineExceeded) && answered {
+			if answered {
 				return values, nil
 			}
 			return nil, err
+		}
+		var r reply
+		if json.Unmarshal(m.Data, &r) != nil {
+			continue // Anybody may answer anything.
 		}
 		if !answered {
 			var cancel func()
@@ -89,12 +89,11 @@ func (l *coreLink) collect(ctx context.Context, part []*want) (map[string]string
 			answered = true
 		}
 		for _, v := range r.Values {
-			if held, has := values[v.Subject]; !has || newer(string(v.Value), held) {
+			if held, has := values[v.Subject]; slices.Contains(q.Subjects, v.Subject) && (!has || newer(string(v.Value), held)) {
 				values[v.Subject] = string(v.Value)
 			}
 		}
 	}
-	return values, nil
 }
 
 // newer reports whether a value has a higher version than another.

@@ -7,8 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	natsgo "github.com/nats-io/nats.go"
 
 	"tickedge/internal/broker"
 )
@@ -27,6 +31,8 @@ type publisher struct {
 
 	connected atomic.Bool // The last attempt went through.
 	down      bool        // The last attempt failed, and that was logged.
+	told      time.Time   // When it was logged that values are refused.
+	looked    time.Time   // When it was looked for a stream.
 }
 
 func newPublisher(ctx context.Context, u *upstream, log *slog.Logger) *publisher {
@@ -52,7 +58,7 @@ type item struct {
 	subject string
 	value   []byte
 	// It was sent and is not answered for; it was taken; it may have been taken by an attempt that failed.
-	sent, taken, doubtful bool
+	sent, taken, doubtful bool // Of one that is refused taken is set too.
 }
 
 func (p *publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
@@ -122,6 +128,7 @@ func (p *publisher) items(ticks []broker.Tick) []*item {
 type writer struct {
 	c      *conn
 	stream string // "" if there is none.
+	blind  bool   // It is not permitted to look for one.
 	inbox  string
 	said   chan answer
 	round  uint64
@@ -129,9 +136,18 @@ type writer struct {
 
 // answer is one to a question with a token.
 type answer struct {
-	token string
-	data  []byte
-	err   error
+	token   string
+	subject string // In place of token, of a message that is refused.
+	data    []byte
+	err     error
+}
+
+// tell passes an answer on to whom awaits it.
+func (w *writer) tell(a answer) {
+	select {
+	case w.said <- a:
+	default: // An answer that is not awaited any more.
+	}
 }
 
 // try writes what is left of items, and takes out what has its fate.
@@ -142,23 +158,61 @@ func (p *publisher) try(ctx context.Context, items *[]*item) error {
 	if p.link.stream != "" {
 		return p.fence(ctx, items)
 	}
-	for _, it := range *items {
-		if err := p.link.c.Publish(it.subject, it.value); err != nil {
+	for part := range slices.Chunk(*items, flightMax) { // So said has room for what is refused.
+		if err := p.write(ctx, part); err != nil {
 			return err
 		}
-		p.responder.keep(it.subject, it.value)
+	}
+	return nil
+}
+
+// write writes items where no stream takes them. A server says of each that it refuses, and of none that it has taken.
+func (p *publisher) write(ctx context.Context, items []*item) error {
+	c, before := p.link.c, p.link.c.LastError()
+	for _, it := range items {
 		it.tick.Fate = broker.Taken
+		switch err := c.Publish(it.subject, it.value); {
+		case errors.Is(err, natsgo.ErrMaxPayload):
+			p.refuse(it, err)
+		case err != nil:
+			return err
+		default:
+			p.responder.keep(it.subject, it.value)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	if err := p.link.c.FlushWithContext(ctx); err != nil {
+	if err := c.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
-	select {
-	case err := <-p.link.c.failed:
-		return err
-	default:
-		return nil
+	if last := c.LastError(); last != before && errors.Is(last, natsgo.ErrPermissionViolation) {
+		if err := c.awaitSaid(ctx, last); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+	}
+	for {
+		select {
+		case a := <-p.link.said:
+			for _, it := range items {
+				if it.subject == a.subject && it.tick.Fate == broker.Taken {
+					p.refuse(it, a.err)
+				}
+			}
+		case err := <-c.failed:
+			return err
+		default:
+			return nil
+		}
+	}
+}
+
+// refuse sets the fate of an item that the broker does not take, which holds up no others.
+func (p *publisher) refuse(it *item, err error) {
+	it.tick.Fate, it.taken = broker.Flawed, true
+	p.responder.forget(it.subject, it.value)
+	if time.Since(p.told) > tellRefused {
+		p.told = time.Now()
+		p.log.Warn("nats: values are refused", "topic", it.tick.Topic, "error", err, "hint", hint(err))
 	}
 }
 
@@ -171,7 +225,10 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 		case <-p.link.c.lame:
 			p.drop()
 		default:
-			return nil
+			if !p.hasNewStream(ctx) {
+				return nil
+			}
+			p.drop()
 		}
 	}
 	w := &writer{said: make(chan answer, 4*flightMax)}
@@ -179,15 +236,25 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 		return err
 	}
 	c := w.c
-	w.stream, _, err = p.findPermitted(ctx, c)
+	p.looked = time.Now()
+	stream, permitted, err := p.findPermitted(ctx, c)
+	w.blind = !permitted
+	if w.stream, err = p.orMake(ctx, c, stream, err); err != nil {
+		c.Conn.Close()
+		return err
+	}
 	c.onDenied(func(subject string, publish bool) {
-		if publish || subject != newestSubject {
-			c.fail(fmt.Errorf("not permitted: permissions violation for %q", subject))
+		err := fmt.Errorf("not permitted: permissions violation for %q", subject)
+		switch {
+		case publish && !strings.HasPrefix(subject, api) && !strings.HasPrefix(subject, natsgo.InboxPrefix):
+			w.tell(answer{subject: subject, err: err})
+		case publish || subject != newestSubject:
+			c.fail(err)
 		}
 	})
-	if w.stream, err = p.orMake(ctx, c, w.stream, err); err == nil && w.stream != "" {
+	if w.stream != "" {
 		err = w.listen()
-	} else if err == nil {
+	} else {
 		err = p.responder.serve(w.c)
 	}
 	if err != nil {
@@ -196,6 +263,16 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 	}
 	p.link = w
 	return nil
+}
+
+// hasNewStream reports whether there is a stream by now, where there was none: without, nobody refuses an old tick.
+func (p *publisher) hasNewStream(ctx context.Context) bool {
+	if p.mode != auto || p.link.stream != "" || p.link.blind || time.Since(p.looked) < lookEvery {
+		return false
+	}
+	p.looked = time.Now()
+	stream, err := p.find(ctx, p.link.c)
+	return err == nil && stream != ""
 }
 
 // orMake returns what find did, or makes the stream if the URL names one that does not exist.

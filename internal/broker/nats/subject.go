@@ -50,6 +50,34 @@ func newSubjects(template string) (subjects, error) {
 // all is the subjects of all topics.
 func (s subjects) all() string { return s.prefix + ">" }
 
+// covers reports whether a pattern of subjects has all that another has, which ends with > and has no other wildcard.
+func covers(pattern, other string) bool {
+	parts, of := strings.Split(pattern, "."), strings.Split(other, ".")
+	for i, p := range parts {
+		switch {
+		case p == ">":
+			return true
+		case i == len(of)-1 || p != "*" && p != of[i]:
+			return false
+		}
+	}
+	return false
+}
+
+// matches reports whether a pattern has a subject.
+func matches(pattern, subject string) bool {
+	parts, of := strings.Split(pattern, "."), strings.Split(subject, ".")
+	for i, p := range parts {
+		switch {
+		case p == ">":
+			return i < len(of)
+		case i >= len(of) || p != "*" && p != of[i]:
+			return false
+		}
+	}
+	return len(parts) == len(of)
+}
+
 const hexDigits = "0123456789ABCDEF"
 
 // of is the subject of a topic, which is a valid name.

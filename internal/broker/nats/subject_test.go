@@ -107,3 +107,18 @@ func FuzzSubject(f *testing.F) {
 		}
 	})
 }
+
+func TestCovers(t *testing.T) {
+	for _, c := range []struct {
+		pattern, all string
+		want         bool
+	}{
+		{"md.>", "md.>", true}, {"md.>", "md.prod.>", true}, {"md.*.>", "md.prod.>", true}, {">", "md.>", true}, {">", ">", true},
+		{"md.prod.>", "md.>", false}, {"md.*", "md.>", false}, {"md", "md.>", false}, {"mdx.>", "md.>", false}, {"md.prod", "md.prod.>", false},
+		{"*.>", ">", false}, {"orders.>", ">", false}, {"md.x.>", "md.prod.>", false},
+	} {
+		if got := covers(c.pattern, c.all); got != c.want {
+			t.Errorf("%s covers %s: %v", c.pattern, c.all, got)
+		}
+	}
+}

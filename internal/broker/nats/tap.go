@@ -33,9 +33,9 @@ type wireMessage struct {
 	fresh   bool // It is the first since something was read.
 	subject []byte
 	reply   []byte
-	header  []byte // With its first line; nil if there is none.
+	header  []byte // With its first line; nil if there is none, or it is longer than tapBuffer.
 	payload []byte // Its beginning, if size is more.
-	size    int64  // Of the whole payload.
+	size    int64  // Of the whole payload, and of a header that is too long.
 }
 
 // tap is a connection that nats.go reads from and writes to, from which the messages of some
@@ -171,12 +171,13 @@ func (t *tap) next() error {
 			return nil // There is room for more of it.
 		}
 		body := left[i:min(len(left), i+whole)]
-		if header > len(body) {
-			return fmt.Errorf("%w: a header of %d bytes", errWire, header)
-		}
-		t.m.header, t.m.payload, t.m.size = nil, body[header:], int64(whole-header)
-		if header > 0 {
-			t.m.header = body[:header]
+		switch {
+		case header > len(body): // Too long to be looked at: all of it counts as value.
+			t.m.header, t.m.payload, t.m.size = nil, nil, int64(whole)
+		case header > 0:
+			t.m.header, t.m.payload, t.m.size = body[:header], body[header:], int64(whole-header)
+		default:
+			t.m.header, t.m.payload, t.m.size = nil, body, int64(whole)
 		}
 		t.skip = i + whole + len("\r\n")
 		take := t.take.Load()

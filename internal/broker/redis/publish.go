@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -23,7 +25,7 @@ func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) er
 	}
 	var asked []fenced
 	for i := 0; i < len(ticks); {
-		n, err := p.addFenced(ctx, pipe, ticks[i:], &asked)
+		n, err := p.addFenced(ctx, pipe, ticks[i:], &asked, again)
 		if n > 0 {
 			i += n
 			continue
@@ -38,8 +40,8 @@ func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) er
 		}
 		i++
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return err
+	if cmds, err := pipe.Exec(ctx); err != nil {
+		return why(cmds, err)
 	}
 	for _, f := range asked {
 		if err := f.fates(again); err != nil {
@@ -48,6 +50,56 @@ func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) er
 	}
 	return nil
 }
+
+// why is the error of the command because of which a transaction was given up, which says only that it was.
+func why(cmds []goredis.Cmder, err error) error {
+	if !strings.HasPrefix(err.Error(), "EXECABORT") {
+		return err
+	}
+	for _, cmd := range cmds {
+		if e := cmd.Err(); e != nil && !strings.HasPrefix(e.Error(), "EXECABORT") {
+			return e
+		}
+	}
+	return err
+}
+
+// isOfTopic reports whether Redis refuses the key or the channel of a tick, which says nothing of other ticks.
+func isOfTopic(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := err.Error()
+	has := func(part string) bool { return strings.Contains(text, part) }
+	// A command; in a script, Redis 7.0; later ones.
+	return strings.HasPrefix(text, "NOPERM") && has(" access ") ||
+		has("executing the script can't publish to the channel") || has("executing the script can't access") ||
+		has("ACL failure in script") && has(" access ")
+}
+
+// tryApart is try, where a tick whose key or channel is refused is flawed, and holds up no others.
+func (p *Publisher) tryApart(ctx context.Context, ticks []broker.Tick, again bool) error {
+	err := p.try(ctx, ticks, again)
+	switch {
+	case !isOfTopic(err):
+		return err
+	case len(ticks) > 1:
+		half := len(ticks) / 2
+		if err = p.tryApart(ctx, ticks[:half], true); err == nil {
+			err = p.tryApart(ctx, ticks[half:], true)
+		}
+		return err
+	}
+	ticks[0].Fate = broker.Flawed
+	if time.Since(p.told) > tellFlawed {
+		p.told = time.Now()
+		p.log.Warn("redis: values are refused", "topic", ticks[0].Topic, "error", err, "hint", hint(err))
+	}
+	return nil
+}
+
+// tellFlawed is the time between two log lines about values that are refused.
+const tellFlawed = 10 * time.Second
 
 // inShard sets and publishes one tick in a Redis Cluster, where a transaction over many
 // topics is not possible, because they are in different slots.
@@ -71,14 +123,19 @@ func (p *Publisher) add(ctx context.Context, pipe goredis.Pipeliner, t broker.Ti
 }
 
 // fence writes each tick whose version is above that of the value that its key holds. ARGV has their
-// number, and then version, value, and channel or topic of each. The version of a value stands at its
+// number, negative if they may have been written before, and then version, value, and channel or topic of each. The version of a value stands at its
 // end, where [broker.Stamp] has put it, and is compared as digits: a number of Lua would make two of
 // what are nanoseconds the same. In a value that another publisher wrote it may be anywhere. It
 // returns the fates: 0 is written, 1 older than what there is, 2 the same version as that.
 //
 // All keys are read by one command, and written by one: each costs a script a microsecond. What is no
 // string is read as nothing, and replaced.
+//
+// A user that may write a key and not its channel ends a script between the two. So what may have been written
+// before, and is there, is told of again.
 const fence = `local n, fates, set, at, new = tonumber(ARGV[1]), {}, {}, {}, {}
+local again = n < 0
+n = math.abs(n)
 local all = redis.call('MGET', unpack(KEYS, 1, n))
 for i = 1, n do
   local key, ver, held = KEYS[i], ARGV[3*i-1], all[i]
@@ -93,6 +150,7 @@ for i = 1, n do
   end
   if have and (#have > #ver or #have == #ver and have >= ver) then
     fates[i] = have == ver and 2 or 1
+    if again and held == ARGV[3*i] then at[#at+1] = i end
   else
     fates[i], new[key] = 0, ver
     set[#set+1], set[#set+2], at[#at+1] = key, ARGV[3*i], i
@@ -122,7 +180,7 @@ type fenced struct {
 
 // addFenced adds what writes the first of ticks, which have versions, up to one that has none or
 // can't be written, and returns how many they are; 0 with an error if the first can't be written.
-func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks []broker.Tick, asked *[]fenced) (n int, err error) {
+func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks []broker.Tick, asked *[]fenced, again bool) (n int, err error) {
 	most := fencedMax
 	if p.up.kind == sharded {
 		most = 1
@@ -147,7 +205,11 @@ func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks
 		return 0, err
 	}
 	script := fenceChannel
-	argv = append([]any{n}, argv...)
+	number := n
+	if again {
+		number = -n
+	}
+	argv = append([]any{number}, argv...)
 	switch {
 	case p.up.kind == sharded:
 		script = fenceShard

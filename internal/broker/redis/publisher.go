@@ -35,6 +35,7 @@ type Publisher struct {
 
 	connected atomic.Bool // The last transaction went through.
 	down      bool        // The last transaction failed, and that was logged.
+	told      time.Time   // When it was logged that values are refused.
 }
 
 // Publisher implements [broker.Config].
@@ -69,7 +70,7 @@ func (p *Publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
 	address := cmp.Or(strings.Join(p.up.addrs, ","), p.up.opts.Addr)
 	var wait backoff
 	for again := false; ; again = true {
-		err := p.try(ctx, ticks, again)
+		err := p.tryApart(ctx, ticks, again)
 		if ctx.Err() != nil {
 			return false
 		}
