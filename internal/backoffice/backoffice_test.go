@@ -28,6 +28,7 @@ type fake struct {
 	mu     sync.Mutex
 	away   bool
 	full   bool
+	fate   broker.Fate
 	held   []func(broker.Fate)
 	got    []broker.Tick
 	filter Filter
@@ -52,7 +53,7 @@ func (f *fake) Publish(t broker.Tick, done func(broker.Fate)) error {
 		f.held = append(f.held, done)
 		return nil
 	}
-	done(broker.Taken)
+	done(f.fate)
 	return nil
 }
 
@@ -209,6 +210,28 @@ func TestPublishToABrokerThatIsAway(t *testing.T) {
 	}
 	if _, body := d.do("POST", "/publish", "application/x-ndjson", `{"topic":"A","value":{"p":1}}`); !strings.Contains(body, `"result":"refused"`) {
 		t.Errorf("%s", body)
+	}
+}
+
+// What the broker does not take is answered at once, with why.
+func TestPublishDenied(t *testing.T) {
+	d := serve(t)
+	for fate, want := range map[broker.Fate]string{
+		broker.Forbidden: "the broker does not take this topic: its user may not publish it",
+		broker.Unserved:  "the broker does not take this topic: it has no place for it",
+		broker.TooLarge:  "the broker does not take it: the value is longer than it takes",
+	} {
+		d.edge.fate = fate
+		if res, body := d.do("POST", "/publish", "application/json", `{"topic":"A","value":{"p":1}}`); res.StatusCode != 422 || !strings.Contains(body, want) {
+			t.Errorf("%d %s", res.StatusCode, body)
+		}
+		_, got := d.do("POST", "/publish", "application/x-ndjson", `{"topic":"A","value":{"p":1},"ver":1}`)
+		if got != `{"topic":"A","ver":1,"result":"denied","error":"`+want+"\"}\n" {
+			t.Errorf("%s", got)
+		}
+	}
+	if d.log.Count("denied=1") != 3 {
+		t.Error("the audit does not count lines")
 	}
 }
 

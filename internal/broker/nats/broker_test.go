@@ -99,7 +99,7 @@ func TestBroker(t *testing.T) {
 }
 
 func streamRig(t *testing.T, direct bool) *brokertest.Rig {
-	s, _ := startServer(t, t.TempDir(), -1)
+	s, o := startServer(t, t.TempDir(), -1)
 	nc := dialServer(t, s)
 	js := makeStream(t, nc, direct)
 	g := newGate(t, s.Addr().String())
@@ -107,6 +107,7 @@ func streamRig(t *testing.T, direct bool) *brokertest.Rig {
 	rig := &brokertest.Rig{
 		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=md.{topic}&mode=jetstream&stream=%s", secret, g.listener.Addr(), testStream), Timeout: 5 * time.Second},
 		Outage:  g.outage,
+		Refuse:  func() func() { return refuse(t, s, o, "md.A") },
 		Blanket: true,
 		Write: func(topic, value string) {
 			if _, err := js.Publish(u.of(topic), []byte(value)); err != nil {
@@ -128,12 +129,19 @@ func streamRig(t *testing.T, direct bool) *brokertest.Rig {
 	return rig
 }
 
+// refuse has a subject not be published.
+func refuse(t *testing.T, s *server.Server, o *server.Options, subject string) (back func()) {
+	permit(t, s, o, []string{subject}, nil)
+	return func() { permit(t, s, o, nil, nil) }
+}
+
 func coreRig(t *testing.T, options string) *brokertest.Rig {
-	s, _ := startServer(t, "", -1)
+	s, o := startServer(t, "", -1)
 	g := newGate(t, s.Addr().String())
 	rig := &brokertest.Rig{
 		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?mode=core%s", secret, g.listener.Addr(), options), Timeout: 5 * time.Second},
 		Outage:  g.outage,
+		Refuse:  func() func() { return refuse(t, s, o, "A") },
 		Blanket: options != "",
 		Without: make(map[string]string),
 	}

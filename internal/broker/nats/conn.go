@@ -3,6 +3,7 @@
 package nats
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,6 +33,7 @@ type conn struct {
 	ended  chan struct{}         // Closed when nothing more will be said of it.
 	lame   chan struct{}
 	denied atomic.Pointer[func(subject string, publish bool)] // Who is told of subjects that are not permitted.
+	full   atomic.Pointer[func()]                             // Who is told of subscriptions that the server has no room for.
 }
 
 // dial connects to one of the servers, which are tried in random order, within the timeout each. The
@@ -108,13 +110,28 @@ func (c *conn) fail(err error) {
 // violation is what a server says of a subject that is not permitted.
 var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
 
-// said takes what the server says beside messages.
-func (c *conn) said(sub *natsgo.Subscription, err error) {
-	switch m := violation.FindStringSubmatch(err.Error()); {
-	case m != nil:
+// tooMany is what a server says of a subscription that is beyond its limit. It does not say which.
+var tooMany = []byte("maximum subscriptions exceeded")
+
+// hear takes an error of the server, on the goroutine that reads, before what comes behind it is read.
+func (c *conn) hear(line []byte) {
+	if m := violation.FindSubmatch(line); m != nil {
 		if denied := c.denied.Load(); denied != nil {
-			(*denied)(m[2], strings.EqualFold(m[1], "publish"))
+			(*denied)(string(m[2]), strings.EqualFold(string(m[1]), "publish"))
 		}
+	} else if bytes.Contains(bytes.ToLower(line), tooMany) {
+		if full := c.full.Load(); full != nil {
+			(*full)()
+			return
+		}
+		c.fail(natsgo.ErrMaxSubscriptionsExceeded)
+	}
+}
+
+// said takes what nats.go says beside messages.
+func (c *conn) said(sub *natsgo.Subscription, err error) {
+	switch {
+	case errors.Is(err, natsgo.ErrPermissionViolation), errors.Is(err, natsgo.ErrMaxSubscriptionsExceeded): // Heard.
 	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil:
 		c.fail(errSlow)
 	default:
@@ -122,8 +139,12 @@ func (c *conn) said(sub *natsgo.Subscription, err error) {
 	}
 }
 
-// onDenied says who is told from now on of subjects that are not permitted, on a goroutine of nats.go.
+// onDenied says who is told from now on of subjects that are not permitted, on the goroutine that reads.
 func (c *conn) onDenied(denied func(subject string, publish bool)) { c.denied.Store(&denied) }
+
+// onFull says who is told from now on of each subscription that the server has no room for, in their order, on the
+// goroutine that reads. Without, the connection fails.
+func (c *conn) onFull(full func()) { c.full.Store(&full) }
 
 var errSlow = errors.New("messages came faster than they were taken, and some were dropped")
 
@@ -177,7 +198,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	}
 	// A link that ends has a moment to take its leave.
 	of.stop = context.AfterFunc(d.ctx, func() { time.AfterFunc(leaveWait, func() { nc.Close() }) })
-	d.c.tap.timeout = d.timeout
+	d.c.tap.timeout, d.c.tap.said = d.timeout, d.c.hear
 	return d.c.tap, nil
 }
 
@@ -215,6 +236,10 @@ func hint(err error) string {
 		return "the credentials were revoked: issue new ones"
 	case errors.Is(err, errSlow):
 		return "give the edge more CPU, or read only what is wanted: mode=core without wildcard"
+	case has("maximum payload", "maximum size", "exceeds maximum"):
+		return "raise max_payload of the server, or the stream's max_msg_size, or publish shorter values"
+	case errors.Is(err, errNoSubject):
+		return "add the subjects of the topics to the stream (nats stream edit --subjects)"
 	case has("maximum connections", "max_connections", "maximum account"):
 		return "raise max_connections of the server, or of its account"
 	case has("maximum subscriptions"):

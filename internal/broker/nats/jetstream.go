@@ -36,7 +36,8 @@ const (
 type streamInfo struct {
 	Created string `json:"created"`
 	Config  struct {
-		AllowDirect bool `json:"allow_direct"`
+		AllowDirect bool     `json:"allow_direct"`
+		Subjects    []string `json:"subjects"`
 	} `json:"config"`
 	State struct {
 		Messages uint64 `json:"messages"`

@@ -42,6 +42,14 @@ func (r *responder) keep(subject string, value []byte) {
 	r.values[subject] = bytes.Clone(value)
 }
 
+// forget takes back a value that could not be published.
+func (r *responder) forget(subject string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bytes -= len(r.values[subject])
+	delete(r.values, subject)
+}
+
 // serve answers questions over a connection.
 func (r *responder) serve(c *conn) error {
 	sub, err := c.Subscribe(newestSubject, func(m *natsgo.Msg) {

@@ -49,6 +49,7 @@ type wireMessage struct {
 type tap struct {
 	net.Conn
 	take atomic.Pointer[func(*wireMessage)] // Called by Read alone.
+	said func(line []byte)                  // Is told of each error that the server sends, by Read alone; nil is nobody.
 
 	in   []byte // Read, and not passed on yet: in[at:end].
 	at   int
@@ -147,7 +148,7 @@ func (t *tap) next() error {
 		if t.skip > 0 || len(left) == 0 {
 			return nil
 		}
-		if left[0] != 'M' && left[0] != 'H' {
+		if left[0] != 'M' && left[0] != 'H' && (left[0] != '-' || t.said == nil) {
 			t.line = true
 			return nil
 		}
@@ -156,6 +157,11 @@ func (t *tap) next() error {
 			if len(left) > lineMax {
 				return fmt.Errorf("%w: a line of more than %d bytes", errWire, lineMax)
 			}
+			return nil
+		}
+		if left[0] == '-' {
+			t.line = true
+			t.said(left[:i])
 			return nil
 		}
 		own, whole, header, err := t.parse(left[:i])

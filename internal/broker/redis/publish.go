@@ -14,6 +14,42 @@ import (
 	"tickedge/internal/topics"
 )
 
+// write is try, but for ticks that Redis does not permit: they are found by halves, and have their fate.
+func (p *Publisher) write(ctx context.Context, ticks []broker.Tick, again bool) error {
+	err := p.try(ctx, ticks, again)
+	if err == nil || causeOf(err) != broker.NotPermitted {
+		return err
+	}
+	if len(ticks) == 1 {
+		p.forbid(&ticks[0], err)
+		return nil
+	}
+	half := len(ticks) / 2 // Some may have been written, in a cluster.
+	if err := p.write(ctx, ticks[:half], true); err != nil {
+		return err
+	}
+	return p.write(ctx, ticks[half:], true)
+}
+
+// denied is the error of a transaction, or that of its command which is not permitted: Redis says so when it comes,
+// and gives up the transaction at its end.
+func denied(said []goredis.Cmder, err error) error {
+	for _, cmd := range said {
+		if of := cmd.Err(); of != nil && causeOf(of) == broker.NotPermitted {
+			return of
+		}
+	}
+	return err
+}
+
+func (p *Publisher) forbid(t *broker.Tick, err error) {
+	t.Fate = broker.Forbidden
+	if p.refusedLog.now() {
+		p.log.Warn("publisher: topics are not permitted, and not written", "topic", t.Topic, "error", err,
+			"hint", "permit the Redis user the keys and channels of the topics, and the commands that docs/FEED.md lists for publishers")
+	}
+}
+
 // try writes ticks once, and sets the fate of each. again says that they may have been written
 // before: what Redis has then in the tick's own version is the tick.
 func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) error {
@@ -38,11 +74,11 @@ func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) er
 		}
 		i++
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return err
+	if said, err := pipe.Exec(ctx); err != nil {
+		return denied(said, err)
 	}
 	for _, f := range asked {
-		if err := f.fates(again); err != nil {
+		if err := p.fates(f, again); err != nil {
 			return err
 		}
 	}
@@ -74,7 +110,8 @@ func (p *Publisher) add(ctx context.Context, pipe goredis.Pipeliner, t broker.Ti
 // number, and then version, value, and channel or topic of each. The version of a value stands at its
 // end, where [broker.Stamp] has put it, and is compared as digits: a number of Lua would make two of
 // what are nanoseconds the same. In a value that another publisher wrote it may be anywhere. It
-// returns the fates: 0 is written, 1 older than what there is, 2 the same version as that.
+// returns the fates: 0 is written, 1 older than what there is, 2 the same version as that, and 3 that the
+// channel is not permitted: the key has the value, and others of the script are told.
 //
 // All keys are read by one command, and written by one: each costs a script a microsecond. What is no
 // string is read as nothing, and replaced.
@@ -103,11 +140,14 @@ for _, i in ipairs(at) do `
 
 // How a tick is told of behind the fence.
 const (
-	fenceChannel = fence + "redis.call('PUBLISH', ARGV[3*i+1], ARGV[3*i])" + fenceEnd
-	fenceShard   = fence + "redis.call('SPUBLISH', KEYS[2], ARGV[3*i])" + fenceEnd
+	fenceChannel = fence + "local said = redis.pcall('PUBLISH', ARGV[3*i+1], ARGV[3*i])" + fenceCheck + fenceEnd
+	fenceShard   = fence + "local said = redis.pcall('SPUBLISH', KEYS[2], ARGV[3*i])" + fenceCheck + fenceEnd
 	fenceStream  = fence + "redis.call('XADD', KEYS[#KEYS], 'MAXLEN', '~', ARGV[#ARGV], '*', '" + streamTopic + "', ARGV[3*i+1], '" + streamValue + "', ARGV[3*i])" + fenceEnd
+	fenceCheck   = " if type(said) == 'table' and said.err then fates[i] = 3 end"
 	fenceEnd     = " end\nreturn fates"
 )
+
+var errChannel = errors.New("NOPERM: no permission for the channel of the topic")
 
 var errTopic = errors.New("the topic is not valid: want " + topics.NameRule)
 
@@ -165,7 +205,7 @@ func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks
 }
 
 // fates sets the fates of the ticks.
-func (f fenced) fates(again bool) error {
+func (p *Publisher) fates(f fenced, again bool) error {
 	said, err := f.cmd.Result()
 	if err != nil {
 		return err
@@ -174,6 +214,8 @@ func (f fenced) fates(again bool) error {
 		switch {
 		case i < len(said) && said[i] == 0, i < len(said) && said[i] == 2 && again:
 			f.ticks[i].Fate = broker.Taken
+		case i < len(said) && said[i] == 3:
+			p.forbid(&f.ticks[i], errChannel)
 		default:
 			f.ticks[i].Fate = broker.Outdated
 		}
