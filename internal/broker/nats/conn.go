@@ -228,12 +228,19 @@ func hint(err error) string {
 		return false
 	}
 	switch {
-	case has("authorization violation", "authentication"):
-		return "correct user and password, token, NKey or credentials file in the URL; the server's log says who was refused"
-	case has("expired"):
+	case has("certificate required", "bad certificate", "remote error: tls: unknown certificate"):
+		return "show the server a certificate that it trusts: the options tls_cert and tls_key"
+	case has("certificate is valid for", "cannot validate certificate", "certificate is not valid for"):
+		return "use a name or an address that is in the server's certificate as the host in the URL"
+	case has("x509: certificate has expired"):
+		return "renew the server's certificate, or correct the clock of this host"
+	case has("authentication expired"):
 		return "issue new credentials, and put them into the file of the option creds: it is read for each connection"
-	case has("revoked"):
-		return "the credentials were revoked: issue new ones"
+	case has("authentication revoked"):
+		return "the credentials were revoked: issue new ones, and put them into the file of the option creds: it is read for each connection"
+	case has("authorization violation", "authentication"):
+		return "correct user and password, token, NKey or credentials file in the URL, or issue new credentials if they have expired or were revoked; " +
+			"the server's log says who was refused"
 	case errors.Is(err, errSlow):
 		return "give the edge more CPU, or read only what is wanted: mode=core without wildcard"
 	case has("maximum payload", "maximum size", "exceeds maximum"):

@@ -27,7 +27,15 @@ type coreFeed struct {
 	ids   map[string]topics.ID
 }
 
+// runCore returns one that is up.
 func runCore(t *testing.T, c Config) *coreFeed {
+	t.Helper()
+	f := startCore(t, c)
+	f.until("the source is up", func() bool { return f.table.Health().Up })
+	return f
+}
+
+func startCore(t *testing.T, c Config) *coreFeed {
 	t.Helper()
 	logger, log := logtest.New(t)
 	f := &coreFeed{t: t, table: topics.New(topics.Config{Max: 10_000, Linger: time.Millisecond}), log: log, ids: make(map[string]topics.ID)}
@@ -45,8 +53,16 @@ func runCore(t *testing.T, c Config) *coreFeed {
 		cancel()
 		<-done
 	})
-	f.until("the source is up", func() bool { return f.table.Health().Up })
 	return f
+}
+
+// down waits until the source says that it is down, with words of an error and of what to do.
+func (f *coreFeed) down(err, hint string) {
+	f.t.Helper()
+	f.until("it is down", func() bool { return !f.table.Health().Up && f.feed.Stats().LastError != "" })
+	if f.log.Count("feed down") != 1 || f.log.Count(err) == 0 || f.log.Count(hint) == 0 {
+		f.t.Errorf("the log does not say once that the feed is down, %q, and what to do, %q", err, hint)
+	}
 }
 
 func (f *coreFeed) until(what string, ok func() bool) {
