@@ -37,10 +37,12 @@ type coreLink struct {
 	mute    chan struct{} // Closed when questions are not permitted.
 	silence func()        // Closes it.
 	asking  chan struct{} // Has an element for each question that is open.
+	inbox   inbox
 
-	subs []*want // By the number of their subscription, those that were ended included until the number is used again. Of source.mu.
-	free []int   // Numbers to be used again. Of source.mu.
-	over bool    // The link has ended: what was read and not taken is not taken any more. Of source.mu.
+	subs  []*want // By the number of their subscription, those that were ended included until the number is used again. Of source.mu.
+	free  []int   // Numbers to be used again. Of source.mu.
+	extra int     // Subscriptions of the flush that is under way which the server has no room for. Of source.mu.
+	over  bool    // The link has ended: what was read and not taken is not taken any more. Of source.mu.
 }
 
 func newCoreLink(s *source, c *conn) *coreLink {
@@ -60,6 +62,9 @@ func (l *coreLink) run(ctx context.Context, cancel context.CancelCauseFunc, up f
 		l.over = true
 	}()
 	l.c.deliver(l.take)
+	if err := l.inbox.listen(l.c); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
 	if l.s.wildcard {
 		if _, err := l.c.tap.Write(subscribe(nil, l.s.subjects.all(), 0)); err != nil {
 			return fmt.Errorf("subscribe: %w", err)
@@ -69,6 +74,12 @@ func (l *coreLink) run(ctx context.Context, cancel context.CancelCauseFunc, up f
 	if err := l.flush(ctx); err != nil {
 		return err
 	}
+	select {
+	case err := <-l.c.failed: // There is no room for these.
+		return err
+	default:
+	}
+	l.c.onFull(l.noRoom)
 	up(l.c.ConnectedAddr(), "core")
 	l.s.begin(l, true, true)
 	return l.c.runAll(ctx, cancel, l.work, l.beat)
@@ -169,18 +180,55 @@ func (l *coreLink) end(text []byte, w *want) []byte {
 
 // subscribe subscribes topics, and returns when the server has taken that.
 func (l *coreLink) subscribe(ctx context.Context, taken []*want) error {
-	if !l.s.wildcard {
-		var text []byte
-		l.s.mu.Lock()
-		for _, w := range taken {
-			text = l.begin(text, w)
-		}
-		l.s.mu.Unlock()
-		if _, err := l.c.tap.Write(text); err != nil {
-			return fmt.Errorf("subscribe: %w", err)
+	if l.s.wildcard {
+		return l.flush(ctx)
+	}
+	var text []byte
+	begun := make([]*want, 0, len(taken))
+	l.s.mu.Lock()
+	l.extra = 0
+	for _, w := range taken {
+		before := len(text)
+		if text = l.begin(text, w); len(text) > before {
+			begun = append(begun, w)
 		}
 	}
-	return l.flush(ctx)
+	l.s.mu.Unlock()
+	if _, err := l.c.tap.Write(text); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	if err := l.flush(ctx); err != nil {
+		return err
+	}
+	l.refuseExtra(begun)
+	return nil
+}
+
+// noRoom takes that the server has no room for a subscription. It does not say which, but it takes them in their order,
+// none is ended meanwhile, and all that it says of them comes before the flush is back: they are the last ones.
+func (l *coreLink) noRoom() {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.extra++
+}
+
+// refuseExtra refuses the topics at the end of those that were just subscribed for which the server has no room.
+func (l *coreLink) refuseExtra(begun []*want) {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = l.extra > 0
+	for i := len(begun) - 1; i >= 0 && l.extra > 0; i-- {
+		w := begun[i]
+		if w.subscription == 0 { // It was not permitted.
+			continue
+		}
+		l.extra--
+		l.end(nil, w) // The server does not have it.
+		if s.isBusy(w) {
+			s.deny(w, broker.TooManySubscriptions, natsgo.ErrMaxSubscriptionsExceeded.Error(), true)
+		}
+	}
 }
 
 // begin appends what subscribes a topic. The caller holds source.mu.

@@ -65,9 +65,12 @@ func (s *source) wait(w *want, times int) {
 func (s *source) retry(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
+	n, most := 0, retriesMax
+	if s.full {
+		most = retriesFull
+	}
 	for w := range s.waiting {
-		if n == retriesMax {
+		if n == most {
 			break
 		}
 		if now.After(w.retryAt) {

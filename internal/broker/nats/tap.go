@@ -59,6 +59,7 @@ type tap struct {
 	skip int  // Bytes that are left out: what was taken, and the rest of a long message.
 	m    wireMessage
 
+	reads   atomic.Bool   // nats.go has begun to read.
 	timeout time.Duration // Of a write; 0 is none.
 	mu      sync.Mutex    // Held while writing.
 }
@@ -79,8 +80,39 @@ func (t *tap) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return t.Conn.Write(p)
+	n, err := t.Conn.Write(p)
+	if err != nil && !t.reads.Load() {
+		err = t.lastWords(err)
+	}
+	return n, err
 }
+
+// lastWords is what the server has said before it ended a connection that nothing could be written to any more, or
+// err. nats.go writes first, and would not read it.
+func (t *tap) lastWords(err error) error {
+	if t.Conn.SetReadDeadline(time.Now().Add(wordsWait)) != nil {
+		return err
+	}
+	for at := t.end; t.end < len(t.in); {
+		if line, _, ok := bytes.Cut(t.in[at:t.end], []byte("\r\n")); ok {
+			if text, said := bytes.CutPrefix(line, []byte("-ERR ")); said {
+				return fmt.Errorf("%w: %.200s", errRefused, bytes.Trim(text, "'"))
+			}
+			return err
+		}
+		n, readErr := t.Conn.Read(t.in[t.end:])
+		t.end += n
+		if n == 0 && readErr != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// wordsWait is how long a server that has ended a connection has to have said why.
+const wordsWait = 100 * time.Millisecond
+
+var errRefused = errors.New("the server has refused the connection")
 
 // subscribe appends the command that subscribes to a subject, for Write.
 func subscribe(p []byte, subject string, sub int) []byte {
@@ -96,6 +128,7 @@ func unsubscribe(p []byte, sub int) []byte {
 
 // Read implements net.Conn for nats.go. It takes messages meanwhile.
 func (t *tap) Read(p []byte) (int, error) {
+	t.reads.Store(true)
 	for {
 		if n := t.passed(p); n > 0 || len(p) == 0 {
 			return n, nil
