@@ -5,6 +5,7 @@ package nats
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -269,6 +270,44 @@ func TestNumbersAreUsedAgain(t *testing.T) {
 	if got := l.s.counters[broker.Unwanted].Load(); got != 1 {
 		t.Errorf("%d messages are unwanted, want 1", got)
 	}
+}
+
+// In a cluster of which one server is about to end, clients go to the other: the feed is told as down meanwhile, and
+// what was published is there behind it, though the publisher has to move too.
+func TestLameDuckInACluster(t *testing.T) {
+	t.Parallel()
+	one := startWith(t, &server.Options{ServerName: "one", Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}})
+	route := must(url.Parse("nats://" + one.ClusterAddr().String()))
+	two := startWith(t, &server.Options{ServerName: "two", Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}, Routes: []*url.URL{route}})
+	both := "nats://" + one.Addr().String() + "," + two.Addr().String() + "?mode=core"
+	f := runCore(t, Config{URL: both})
+	leave, stay := one, two
+	if one.NumClients() == 0 {
+		leave, stay = two, one
+	}
+	f.until("the servers know each other", func() bool { return leave.NumRoutes() > 0 && stay.NumRoutes() > 0 })
+	f.acquire("A", "B")
+	atLeaving, _ := newPublisherOf(t, "nats://"+leave.Addr().String()+","+stay.Addr().String()+"?mode=core")
+	atOther, _ := newPublisherOf(t, "nats://"+stay.Addr().String()+"?mode=core")
+	ver := int64(0)
+	publish := func() {
+		ver++
+		value := fmt.Appendf(nil, `{"n":%d}`, ver)
+		fates(t, atLeaving, broker.Tick{Topic: "A", Value: value, Ver: ver})
+		fates(t, atOther, broker.Tick{Topic: "B", Value: value, Ver: ver})
+	}
+	f.until("both are heard", func() bool { publish(); return f.value("A") != "" && f.value("B") != "" })
+	go leave.LameDuckShutdown()
+	f.until("the edge is at the other server", func() bool { publish(); return f.log.Count("feed up") == 2 })
+	want := fmt.Sprintf(`{"n":%d,"ver":%d}`, ver, ver)
+	f.until("the newest values are there", func() bool { return f.value("A") == want && f.value("B") == want })
+	if st := f.feed.Stats(); st.Counts[broker.Gaps] != 1 || f.log.Count("feed down") != 1 || f.log.Count(errLame.Error()) != 1 {
+		t.Errorf("%d gaps, and the log tells of %d", st.Counts[broker.Gaps], f.log.Count("feed down"))
+	}
+	leave.WaitForShutdown()
+	publish()
+	want = fmt.Sprintf(`{"n":%d,"ver":%d}`, ver, ver)
+	f.until("the newest values are there when it has ended", func() bool { return f.value("A") == want && f.value("B") == want })
 }
 
 // A server that is restarted is come back to, and one that is about to end is left for another.
