@@ -31,9 +31,9 @@ type memoryTarget struct {
 // memoryRig prepares edges that are their own brokers, to which something is done.
 func memoryRig(strike func(*memoryTarget, *faultRun)) func(t *testing.T) (*upstream, func(*faultRun)) {
 	return func(t *testing.T) (*upstream, func(*faultRun)) {
-		m := &memoryTarget{t: t, values: make(map[int]string), client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}}
+		m := &memoryTarget{t: t, values: make(map[int]string), client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{}}}
 		t.Cleanup(m.client.CloseIdleConnections)
-		up := &upstream{target: m, url: "memory", flags: withAPI(t), joined: m.join}
+		up := &upstream{target: m, url: "memory", flags: append(withAPI(t), "-drain", "100ms"), joined: m.join}
 		return up, func(r *faultRun) { strike(m, r) }
 	}
 }
