@@ -23,6 +23,7 @@ const (
 	secret     = "sesame"
 	testStream = "TICKS"
 	patience   = time.Minute
+	lameGrace  = 3 * time.Second // That servers in lame duck mode leave to clients before they end them.
 )
 
 // startServer starts a server in this process, with JetStream in a folder if one is given. The user edge has
@@ -30,7 +31,7 @@ const (
 func startServer(t testing.TB, dir string, port int) (*server.Server, *server.Options) {
 	t.Helper()
 	o := &server.Options{
-		Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: dir != "", StoreDir: dir,
+		Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: dir != "", StoreDir: dir, LameDuckGracePeriod: lameGrace, LameDuckDuration: lameGrace + time.Second,
 		Users: []*server.User{{Username: "edge", Password: secret}, {Username: "publisher", Password: secret}},
 	}
 	s, err := server.NewServer(o)

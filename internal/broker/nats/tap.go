@@ -59,7 +59,7 @@ type tap struct {
 	skip int  // Bytes that are left out: what was taken, and the rest of a long message.
 	m    wireMessage
 
-	reads   atomic.Bool   // nats.go has begun to read.
+	reads   atomic.Bool   // nats.go reads what comes behind the greeting.
 	timeout time.Duration // Of a write; 0 is none.
 	mu      sync.Mutex    // Held while writing.
 }
@@ -128,7 +128,6 @@ func unsubscribe(p []byte, sub int) []byte {
 
 // Read implements net.Conn for nats.go. It takes messages meanwhile.
 func (t *tap) Read(p []byte) (int, error) {
-	t.reads.Store(true)
 	for {
 		if n := t.passed(p); n > 0 || len(p) == 0 {
 			return n, nil
@@ -145,6 +144,7 @@ func (t *tap) Read(p []byte) (int, error) {
 			t.end = copy(t.in, t.in[t.at:t.end])
 			t.at = 0
 		}
+		t.reads.Store(true)
 		n, err := t.Conn.Read(t.in[t.end:])
 		t.end += n
 		t.m.fresh = true

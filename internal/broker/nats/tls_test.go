@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -18,6 +19,7 @@ import (
 func startWith(t *testing.T, o *server.Options) *server.Server {
 	t.Helper()
 	o.Host, o.NoLog, o.NoSigs = "127.0.0.1", true, true
+	o.LameDuckGracePeriod, o.LameDuckDuration = lameGrace, lameGrace+time.Second
 	if o.Port == 0 {
 		o.Port = -1
 	}
