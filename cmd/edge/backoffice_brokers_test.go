@@ -83,3 +83,39 @@ func reachesAll(t *testing.T, source string, n int) {
 		}
 	}
 }
+
+// A topic that the broker does not let the edge publish is answered at once, and others are taken.
+func TestBackOfficeIsDenied(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	redis.cli("ACL", "SETUSER", edgeUser, "on", ">"+edgePassword, "%RW~price:A", "%RW~price:C", "&*", "+@all")
+	core := startNATS(t, natsConfig{denied: []string{"B", natsPrefix + "B"}})
+	stream := startNATS(t, natsConfig{jetStream: true, denied: []string{natsPrefix + "B"}})
+	jetStream(t, natsConn(t, stream.url(natsPublisher, natsSecret)), 1)
+	for name, source := range map[string]string{
+		"redis":          strings.Replace(redis.URL(), "redis://", "redis://"+edgeUser+":"+edgePassword+"@", 1),
+		"nats core":      core.url(edgeUser, edgePassword) + "?mode=core",
+		"nats jetstream": stream.url(edgeUser, edgePassword) + natsJetStream.query(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := start(t, append(withAPI(t), "-source", source)...)
+			for round := 1; round <= 2; round++ {
+				_, answer := e.call("POST", "/publish", "application/x-ndjson", fmt.Sprintf(
+					`{"topic":"A","value":{"p":1},"ver":%d}`+"\n"+`{"topic":"B","value":{"p":1},"ver":%[1]d}`+"\n"+`{"topic":"C","value":{"p":1},"ver":%[1]d}`, round))
+				want := fmt.Sprintf(`{"topic":"A","ver":%d,"result":"taken"}`+"\n"+
+					`{"topic":"B","ver":%[1]d,"result":"denied","error":"the broker does not take this topic: its user may not publish it"}`+"\n"+
+					`{"topic":"C","ver":%[1]d,"result":"taken"}`+"\n", round)
+				if answer != want {
+					t.Errorf("%s", answer)
+				}
+			}
+			if code, _ := e.call("POST", "/publish", "application/json", `{"topic":"B","value":{"p":1}}`); code != 422 {
+				t.Errorf("%d", code)
+			}
+			if n := e.metric(`edge_api_values_total{result="denied"}`); n != "3" || e.stderr.Count(edgePassword) != 0 {
+				t.Errorf("%s are denied, or the log has the password", n)
+			}
+		})
+	}
+}

@@ -135,3 +135,19 @@ func TestCovers(t *testing.T) {
 		}
 	}
 }
+
+// Who asks a publisher is not told what it may not publish.
+func TestForbiddenIsNotAnswered(t *testing.T) {
+	s, o := startServer(t, "", -1)
+	permit(t, s, o, []string{"A"}, nil)
+	p, log := newPublisherOf(t, coreURL(s.Addr().String(), secret))
+	if got := fates(t, p, broker.Tick{Topic: "A", Value: []byte("1")}, broker.Tick{Topic: "B", Value: []byte("2")}); !slices.Equal(got, []broker.Fate{broker.Forbidden, broker.Taken}) {
+		t.Errorf("the fates are %v", got)
+	}
+	if got := p.(*publisher).responder.answer(question{Subjects: []string{"A", "B"}}).Values; len(got) != 1 || got[0].Subject != "B" {
+		t.Errorf("it answers %v", got)
+	}
+	if log.Count("permit the subjects that docs/FEED.md lists") != 1 || log.Count(secret) != 0 {
+		t.Error("the log does not say once what to do, or has the password")
+	}
+}
