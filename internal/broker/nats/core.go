@@ -204,33 +204,6 @@ func (l *coreLink) subscribe(ctx context.Context, taken []*want) error {
 	return nil
 }
 
-// noRoom takes that the server has no room for a subscription. It does not say which, but it takes them in their order,
-// none is ended meanwhile, and all that it says of them comes before the flush is back: they are the last ones.
-func (l *coreLink) noRoom() {
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	l.extra++
-}
-
-// refuseExtra refuses the topics at the end of those that were just subscribed for which the server has no room.
-func (l *coreLink) refuseExtra(begun []*want) {
-	s := l.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.full = l.extra > 0
-	for i := len(begun) - 1; i >= 0 && l.extra > 0; i-- {
-		w := begun[i]
-		if w.subscription == 0 { // It was not permitted.
-			continue
-		}
-		l.extra--
-		l.end(nil, w) // The server does not have it.
-		if s.isBusy(w) {
-			s.deny(w, broker.TooManySubscriptions, natsgo.ErrMaxSubscriptionsExceeded.Error(), true)
-		}
-	}
-}
-
 // begin appends what subscribes a topic. The caller holds source.mu.
 func (l *coreLink) begin(text []byte, w *want) []byte {
 	if !l.s.isBusy(w) || w.subscription != 0 {

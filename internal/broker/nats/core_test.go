@@ -119,6 +119,7 @@ func coreURL(addr, password string) string {
 
 // A topic that is not permitted, from the beginning or not any more, is refused, alone, until it is permitted.
 func TestForbiddenTopic(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	permit(t, s, o, nil, []string{"NEVER"})
@@ -147,6 +148,7 @@ func TestForbiddenTopic(t *testing.T) {
 
 // Who may not ask publishers hears ticks all the same.
 func TestForbiddenQuestion(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	permit(t, s, o, []string{newestSubject}, nil)
@@ -158,6 +160,7 @@ func TestForbiddenQuestion(t *testing.T) {
 
 // A password that is changed ends the feed, with a line that says what to do, until it is the right one.
 func TestPasswordChanged(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	f := runCore(t, Config{URL: coreURL(s.Addr().String(), secret)})
@@ -182,6 +185,7 @@ func TestPasswordChanged(t *testing.T) {
 
 // After a gap a topic that had ticks is stale, unless a publisher knows its newest value.
 func TestCoreGap(t *testing.T) {
+	t.Parallel()
 	s, _ := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	g := newGate(t, s.Addr().String())
@@ -236,6 +240,7 @@ func TestCoreGap(t *testing.T) {
 
 // A publisher that does not answer holds nobody up who wants other topics.
 func TestMutePublisher(t *testing.T) {
+	t.Parallel()
 	s, _ := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	asked := make(chan struct{}, 100)
@@ -312,6 +317,7 @@ func TestLameDuckInACluster(t *testing.T) {
 
 // A server that is restarted is come back to, and one that is about to end is left for another.
 func TestServersEnd(t *testing.T) {
+	t.Parallel()
 	one, _ := startServer(t, "", -1)
 	two, _ := startServer(t, "", -1)
 	f := runCore(t, Config{URL: coreURL(one.Addr().String()+","+two.Addr().String(), secret)})

@@ -51,6 +51,7 @@ func fates(t *testing.T, p broker.Publisher, ticks ...broker.Tick) (fates []brok
 
 // A value that is longer than the server or the stream takes is refused, and the rest of its batch goes on.
 func TestTooLarge(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, t.TempDir(), -1)
 	js := makeStream(t, dialServer(t, s), true)
 	address := s.Addr().String()
@@ -87,6 +88,7 @@ func TestTooLarge(t *testing.T) {
 
 // A topic whose subject the stream does not have is refused until it has it.
 func TestSubjectOfNoStream(t *testing.T) {
+	t.Parallel()
 	s, _ := startServer(t, t.TempDir(), -1)
 	js, err := dialServer(t, s).JetStream()
 	if err != nil {
@@ -138,6 +140,7 @@ func TestCovers(t *testing.T) {
 
 // Who asks a publisher is not told what it may not publish.
 func TestForbiddenIsNotAnswered(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	permit(t, s, o, []string{"A"}, nil)
 	p, log := newPublisherOf(t, coreURL(s.Addr().String(), secret))
