@@ -23,28 +23,24 @@ build: ## build edge and tickgen into bin/ (VERSION=1.2.3 COMMIT=…: where ther
 deps: ## install what the tests need: redis-server, chromium, node, python, proxies (Debian, as root)
 	scripts/deps
 
-# The tests of the modules run side by side, those of the clients behind those of bench. They wait more than they work: those
-# of the product, which take longer, as many packages at a time as there are processors, and those of bench, which measure,
-# half as many. On a machine where nothing is built yet the time that Go gives a package by default (10m) is not enough.
+# The tests of the modules run side by side, as many packages of each at a time as there are processors: they wait more than
+# they work. On a machine where nothing is built yet the time that Go gives a package by default (10m) is not enough.
 PROCS := $(shell getconf _NPROCESSORS_ONLN)
-HALF := $(shell echo $$((($(PROCS) + 1) / 2)))
 
-.PHONY: test test-product test-others test-bench test-clients
+.PHONY: test test-product test-bench test-clients
 test: deps ## all tests, with the race detector
-	$(MAKE) -j2 test-product test-others
+	$(MAKE) -j3 test-product test-bench test-clients
 
-test-others:
-	$(MAKE) test-bench
-	$(MAKE) test-clients
-
+# Models of one goroutine are ten times as fast without the race detector, which has but a part of them.
 test-product: ## those of the product alone
+	$(GO) test -timeout 20m ./internal/fanout
 	$(GO) test -race -timeout 20m -p $(PROCS) ./...
 
 test-bench: ## those of bench alone
-	$(GO) -C bench test -race -timeout 20m -p $(HALF) ./...
+	$(GO) -C bench test -race -timeout 20m -p $(PROCS) ./...
 
 test-clients: ## those of the clients alone (TICKEDGE_LONG=1: more kills of the edge below a page)
-	$(GO) -C clients/go test -race -timeout 20m -p $(HALF) ./...
+	$(GO) -C clients/go test -race -timeout 20m -p $(PROCS) ./...
 	$(GO) build -o bin/ ./cmd/edge
 	cd clients/js && npm run check && TICKEDGE_EDGE=$(CURDIR)/bin/edge npm test
 

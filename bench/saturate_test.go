@@ -20,8 +20,8 @@ func TestSaturate(t *testing.T) {
 		names = append(names, s.Name)
 		r := s.Rounds[0]
 		// 50 conns and 100 of the sample, ten windows a second and twice as many where
-		// that is possible; fewer if the machine is busy.
-		most := 1700.0
+		// that is possible; fewer if the machine is busy, and more if the hold takes longer for that.
+		most := 2500.0
 		if s.Name != edgeName {
 			most *= 2
 		}

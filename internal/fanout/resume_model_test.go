@@ -330,7 +330,7 @@ func (m *resumeModel) calm() {
 
 func TestResumeModel(t *testing.T) {
 	seeds := uint64(250) // Most mistakes show within 70, some take a thousand and more.
-	if testing.Short() {
+	if testing.Short() || raced {
 		seeds = 30
 	}
 	resumed, spared := 0, 0

@@ -322,9 +322,9 @@ func TestFrozenServer(t *testing.T) {
 	r.settled()
 	s.Freeze()
 	defer s.Thaw()
-	r.eventually("the silence is noticed", func() bool { return !r.Stats().Connected })
-	if e := r.Stats().LastError; e != errSilent.Error() {
-		t.Errorf("last error = %q, want %q", e, errSilent)
+	r.eventually("the silence is noticed", func() bool { return r.Stats().LastError != "" })
+	if st := r.Stats(); st.LastError != errSilent.Error() || st.Connected {
+		t.Errorf("stats = %+v, want no connection, and %q", st, errSilent)
 	}
 	r.acquire("MSFT") // Wanted while nothing can be written.
 	s.Thaw()
