@@ -103,6 +103,9 @@ func (t *tap) lastWords(err error) error {
 		n, readErr := t.Conn.Read(t.in[t.end:])
 		t.end += n
 		if n == 0 && readErr != nil {
+			if op := (*net.OpError)(nil); errors.As(readErr, &op) && op.Op == "remote error" { // An alert of TLS.
+				return readErr
+			}
 			return err
 		}
 	}
