@@ -268,14 +268,15 @@ func (c *control) speak(ctx context.Context) {
 			case fate = <-fates:
 			}
 		}
-		switch fate {
-		case broker.Taken:
+		why, refused := fate.Refusal()
+		switch {
+		case fate == broker.Taken:
 			pause = 0
 			c.took(now, ver)
 			continue
-		case broker.Flawed:
-			c.log.Warn("other edges can't be told what an operator has asked this one", "topic", controlTopic,
-				"hint", "the broker refuses the topic: with JetStream a stream has to have its subject")
+		case refused || fate == broker.Flawed:
+			c.log.Warn("other edges can't be told what an operator has asked this one", "topic", controlTopic, "error", why,
+				"hint", "permit the edge to publish the topic in its broker; with JetStream a stream has to have its subject")
 		}
 		pause = min(max(2*pause, 50*time.Millisecond), time.Second) // Meanwhile the version is heard that is in the way.
 		timer := time.NewTimer(pause)

@@ -23,6 +23,7 @@ const (
 	secret     = "sesame"
 	testStream = "TICKS"
 	patience   = time.Minute
+	lameGrace  = 3 * time.Second // That servers in lame duck mode leave to clients before they end them.
 )
 
 // startServer starts a server in this process, with JetStream in a folder if one is given. The user edge has
@@ -30,7 +31,7 @@ const (
 func startServer(t testing.TB, dir string, port int) (*server.Server, *server.Options) {
 	t.Helper()
 	o := &server.Options{
-		Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: dir != "", StoreDir: dir,
+		Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: dir != "", StoreDir: dir, LameDuckGracePeriod: lameGrace, LameDuckDuration: lameGrace + time.Second,
 		Users: []*server.User{{Username: "edge", Password: secret}, {Username: "publisher", Password: secret}},
 	}
 	s, err := server.NewServer(o)
@@ -99,7 +100,7 @@ func TestBroker(t *testing.T) {
 }
 
 func streamRig(t *testing.T, direct bool) *brokertest.Rig {
-	s, _ := startServer(t, t.TempDir(), -1)
+	s, o := startServer(t, t.TempDir(), -1)
 	nc := dialServer(t, s)
 	js := makeStream(t, nc, direct)
 	g := newGate(t, s.Addr().String())
@@ -107,6 +108,7 @@ func streamRig(t *testing.T, direct bool) *brokertest.Rig {
 	rig := &brokertest.Rig{
 		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=md.{topic}&mode=jetstream&stream=%s", secret, g.listener.Addr(), testStream), Timeout: 5 * time.Second},
 		Outage:  g.outage,
+		Refuse:  func() func() { return refuse(t, s, o, "md.A") },
 		Blanket: true,
 		Write: func(topic, value string) {
 			if _, err := js.Publish(u.of(topic), []byte(value)); err != nil {
@@ -128,12 +130,19 @@ func streamRig(t *testing.T, direct bool) *brokertest.Rig {
 	return rig
 }
 
+// refuse has a subject not be published.
+func refuse(t *testing.T, s *server.Server, o *server.Options, subject string) (back func()) {
+	permit(t, s, o, []string{subject}, nil)
+	return func() { permit(t, s, o, nil, nil) }
+}
+
 func coreRig(t *testing.T, options string) *brokertest.Rig {
-	s, _ := startServer(t, "", -1)
+	s, o := startServer(t, "", -1)
 	g := newGate(t, s.Addr().String())
 	rig := &brokertest.Rig{
 		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?mode=core%s", secret, g.listener.Addr(), options), Timeout: 5 * time.Second},
 		Outage:  g.outage,
+		Refuse:  func() func() { return refuse(t, s, o, "A") },
 		Blanket: options != "",
 		Without: make(map[string]string),
 	}

@@ -7,7 +7,7 @@
 //	url.go        URLs, cut apart
 //	subject.go    topics as subjects
 //	conn.go       a connection, and what operators are told of one that fails
-//	source.go     what is wanted, over all links
+//	source.go     what is wanted, over all links; refused.go what is refused of it
 //	link.go       one connection, and what it has in common in both modes
 //	core.go       a link without a stream
 //	jetstream.go  a link to a stream: what comes; position.go has where it is, get.go its newest values

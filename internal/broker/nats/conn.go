@@ -3,6 +3,7 @@
 package nats
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,14 +33,13 @@ type conn struct {
 	ended  chan struct{}         // Closed when nothing more will be said of it.
 	lame   chan struct{}
 	denied atomic.Pointer[func(subject string, publish bool)] // Who is told of subjects that are not permitted.
-	last   atomic.Pointer[error]                              // What the server has said last, and somebody was told.
-	spoke  chan struct{}                                      // Has an element behind that.
+	full   atomic.Pointer[func()]                             // Who is told of subscriptions that the server has no room for.
 }
 
 // dial connects to one of the servers, which are tried in random order, within the timeout each. The
 // connection ends with ctx.
 func (u *upstream) dial(ctx context.Context, name string) (*conn, error) {
-	c := &conn{failed: make(chan error, 1), ended: make(chan struct{}), lame: make(chan struct{}), spoke: make(chan struct{}, 1)}
+	c := &conn{failed: make(chan error, 1), ended: make(chan struct{}), lame: make(chan struct{})}
 	ended := sync.OnceFunc(func() { close(c.ended) })
 	lame := sync.OnceFunc(func() { close(c.lame) })
 	secure, err := u.tlsConfig()
@@ -110,17 +110,28 @@ func (c *conn) fail(err error) {
 // violation is what a server says of a subject that is not permitted.
 var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
 
-// said takes what the server says beside messages.
-func (c *conn) said(sub *natsgo.Subscription, err error) {
-	defer func() {
-		c.last.Store(&err)
-		signal(c.spoke)
-	}()
-	switch m := violation.FindStringSubmatch(err.Error()); {
-	case m != nil:
+// tooMany is what a server says of a subscription that is beyond its limit. It does not say which.
+var tooMany = []byte("maximum subscriptions exceeded")
+
+// hear takes an error of the server, on the goroutine that reads, before what comes behind it is read.
+func (c *conn) hear(line []byte) {
+	if m := violation.FindSubmatch(line); m != nil {
 		if denied := c.denied.Load(); denied != nil {
-			(*denied)(m[2], strings.EqualFold(m[1], "publish"))
+			(*denied)(string(m[2]), strings.EqualFold(string(m[1]), "publish"))
 		}
+	} else if bytes.Contains(bytes.ToLower(line), tooMany) {
+		if full := c.full.Load(); full != nil {
+			(*full)()
+			return
+		}
+		c.fail(natsgo.ErrMaxSubscriptionsExceeded)
+	}
+}
+
+// said takes what nats.go says beside messages.
+func (c *conn) said(sub *natsgo.Subscription, err error) {
+	switch {
+	case errors.Is(err, natsgo.ErrPermissionViolation), errors.Is(err, natsgo.ErrMaxSubscriptionsExceeded): // Heard.
 	case errors.Is(err, natsgo.ErrBadHeaderMsg): // A publisher has written it. The message comes without.
 	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil && sub.Subject == newestSubject: // Who asks asks again.
 	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil:
@@ -130,25 +141,12 @@ func (c *conn) said(sub *natsgo.Subscription, err error) {
 	}
 }
 
-// awaitSaid waits until somebody was told what the server has said: an error as [natsgo.Conn.LastError] has it. nats.go
-// tells that behind what comes next.
-func (c *conn) awaitSaid(ctx context.Context, err error) error {
-	for {
-		if last := c.last.Load(); last != nil && *last == err {
-			return nil
-		}
-		select {
-		case <-c.spoke:
-		case err := <-c.failed:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// onDenied says who is told from now on of subjects that are not permitted, on a goroutine of nats.go.
+// onDenied says who is told from now on of subjects that are not permitted, on the goroutine that reads.
 func (c *conn) onDenied(denied func(subject string, publish bool)) { c.denied.Store(&denied) }
+
+// onFull says who is told from now on of each subscription that the server has no room for, in their order, on the
+// goroutine that reads. Without, the connection fails.
+func (c *conn) onFull(full func()) { c.full.Store(&full) }
 
 var errSlow = errors.New("messages came faster than they were taken, and some were dropped")
 
@@ -202,7 +200,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	}
 	// A link that ends has a moment to take its leave.
 	of.stop = context.AfterFunc(d.ctx, func() { time.AfterFunc(leaveWait, func() { nc.Close() }) })
-	d.c.tap.timeout = d.timeout
+	d.c.tap.timeout, d.c.tap.said = d.timeout, d.c.hear
 	return d.c.tap, nil
 }
 
@@ -232,14 +230,25 @@ func hint(err error) string {
 		return false
 	}
 	switch {
-	case has("authorization violation", "authentication"):
-		return "correct user and password, token, NKey or credentials file in the URL; the server's log says who was refused"
-	case has("expired"):
+	case has("certificate required", "bad certificate", "remote error: tls: unknown certificate"):
+		return "show the server a certificate that it trusts: the options tls_cert and tls_key"
+	case has("certificate is valid for", "cannot validate certificate", "certificate is not valid for"):
+		return "use a name or an address that is in the server's certificate as the host in the URL"
+	case has("x509: certificate has expired"):
+		return "renew the server's certificate, or correct the clock of this host"
+	case has("authentication expired"):
 		return "issue new credentials, and put them into the file of the option creds: it is read for each connection"
-	case has("revoked"):
-		return "the credentials were revoked: issue new ones"
+	case has("authentication revoked"):
+		return "the credentials were revoked: issue new ones, and put them into the file of the option creds: it is read for each connection"
+	case has("authorization violation", "authentication"):
+		return "correct user and password, token, NKey or credentials file in the URL, or issue new credentials if they have expired or were revoked; " +
+			"the server's log says who was refused"
 	case errors.Is(err, errSlow):
 		return "give the edge more CPU, or read only what is wanted: mode=core without wildcard"
+	case has("maximum payload", "maximum size", "exceeds maximum"):
+		return "raise max_payload of the server, or the stream's max_msg_size, or publish shorter values"
+	case errors.Is(err, errNoSubject):
+		return "add the subjects of the topics to the stream (nats stream edit --subjects)"
 	case has("maximum connections", "max_connections", "maximum account"):
 		return "raise max_connections of the server, or of its account"
 	case has("maximum subscriptions"):
@@ -262,12 +271,8 @@ func hint(err error) string {
 		return "name the stream that has the subjects by the option stream, or give these topics others, such as subject=md.{topic}"
 	case has("jetstream not enabled", "no responders", "10039", "10076"):
 		return "enable JetStream for the server and the account, or use mode=core"
-	case errors.Is(err, natsgo.ErrMaxPayload), has("message size exceeds"):
-		return "publish shorter values, or raise max_payload of the server, or max-msg-size of the stream"
 	case has("maximum messages", "maximum bytes"):
 		return "the stream is full, and does not discard old messages: raise its limits, or give it discard old"
-	case errors.Is(err, errNoSubject):
-		return "the stream is to have the subjects of all topics that are published"
 	case has("permissions violation", "not permitted"):
 		return "permit the subjects that docs/FEED.md lists for the user"
 	case errors.Is(err, os.ErrDeadlineExceeded), has("timeout", "deadline"):

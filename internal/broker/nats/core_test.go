@@ -5,6 +5,7 @@ package nats
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,15 @@ type coreFeed struct {
 	ids   map[string]topics.ID
 }
 
+// runCore returns one that is up.
 func runCore(t *testing.T, c Config) *coreFeed {
+	t.Helper()
+	f := startCore(t, c)
+	f.until("the source is up", func() bool { return f.table.Health().Up })
+	return f
+}
+
+func startCore(t *testing.T, c Config) *coreFeed {
 	t.Helper()
 	logger, log := logtest.New(t)
 	f := &coreFeed{t: t, table: topics.New(topics.Config{Max: 10_000, Linger: time.Millisecond}), log: log, ids: make(map[string]topics.ID)}
@@ -45,8 +54,16 @@ func runCore(t *testing.T, c Config) *coreFeed {
 		cancel()
 		<-done
 	})
-	f.until("the source is up", func() bool { return f.table.Health().Up })
 	return f
+}
+
+// down waits until the source says that it is down, with words of an error and of what to do.
+func (f *coreFeed) down(err, hint string) {
+	f.t.Helper()
+	f.until("it is down", func() bool { return !f.table.Health().Up && f.feed.Stats().LastError != "" })
+	if f.log.Count("feed down") != 1 || f.log.Count(err) == 0 || f.log.Count(hint) == 0 {
+		f.t.Errorf("the log does not say once that the feed is down, %q, and what to do, %q", err, hint)
+	}
 }
 
 func (f *coreFeed) until(what string, ok func() bool) {
@@ -102,6 +119,7 @@ func coreURL(addr, password string) string {
 
 // A topic that is not permitted, from the beginning or not any more, is refused, alone, until it is permitted.
 func TestForbiddenTopic(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	permit(t, s, o, nil, []string{"NEVER"})
@@ -130,6 +148,7 @@ func TestForbiddenTopic(t *testing.T) {
 
 // Who may not ask publishers hears ticks all the same.
 func TestForbiddenQuestion(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	permit(t, s, o, []string{newestSubject}, nil)
@@ -141,6 +160,7 @@ func TestForbiddenQuestion(t *testing.T) {
 
 // A password that is changed ends the feed, with a line that says what to do, until it is the right one.
 func TestPasswordChanged(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	f := runCore(t, Config{URL: coreURL(s.Addr().String(), secret)})
@@ -165,6 +185,7 @@ func TestPasswordChanged(t *testing.T) {
 
 // After a gap a topic that had ticks is stale, unless a publisher knows its newest value.
 func TestCoreGap(t *testing.T) {
+	t.Parallel()
 	s, _ := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	g := newGate(t, s.Addr().String())
@@ -219,6 +240,7 @@ func TestCoreGap(t *testing.T) {
 
 // A publisher that does not answer holds nobody up who wants other topics.
 func TestMutePublisher(t *testing.T) {
+	t.Parallel()
 	s, _ := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	asked := make(chan struct{}, 100)
@@ -255,8 +277,47 @@ func TestNumbersAreUsedAgain(t *testing.T) {
 	}
 }
 
+// In a cluster of which one server is about to end, clients go to the other: the feed is told as down meanwhile, and
+// what was published is there behind it, though the publisher has to move too.
+func TestLameDuckInACluster(t *testing.T) {
+	t.Parallel()
+	one := startWith(t, &server.Options{ServerName: "one", Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}})
+	route := must(url.Parse("nats://" + one.ClusterAddr().String()))
+	two := startWith(t, &server.Options{ServerName: "two", Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}, Routes: []*url.URL{route}})
+	both := "nats://" + one.Addr().String() + "," + two.Addr().String() + "?mode=core"
+	f := runCore(t, Config{URL: both})
+	leave, stay := one, two
+	if one.NumClients() == 0 {
+		leave, stay = two, one
+	}
+	f.until("the servers know each other", func() bool { return leave.NumRoutes() > 0 && stay.NumRoutes() > 0 })
+	f.acquire("A", "B")
+	atLeaving, _ := newPublisherOf(t, "nats://"+leave.Addr().String()+","+stay.Addr().String()+"?mode=core")
+	atOther, _ := newPublisherOf(t, "nats://"+stay.Addr().String()+"?mode=core")
+	ver := int64(0)
+	publish := func() {
+		ver++
+		value := fmt.Appendf(nil, `{"n":%d}`, ver)
+		fates(t, atLeaving, broker.Tick{Topic: "A", Value: value, Ver: ver})
+		fates(t, atOther, broker.Tick{Topic: "B", Value: value, Ver: ver})
+	}
+	f.until("both are heard", func() bool { publish(); return f.value("A") != "" && f.value("B") != "" })
+	go leave.LameDuckShutdown()
+	f.until("the edge is at the other server", func() bool { publish(); return f.log.Count("feed up") == 2 })
+	want := fmt.Sprintf(`{"n":%d,"ver":%d}`, ver, ver)
+	f.until("the newest values are there", func() bool { return f.value("A") == want && f.value("B") == want })
+	if st := f.feed.Stats(); st.Counts[broker.Gaps] != 1 || f.log.Count("feed down") != 1 || f.log.Count(errLame.Error()) != 1 {
+		t.Errorf("%d gaps, and the log tells of %d", st.Counts[broker.Gaps], f.log.Count("feed down"))
+	}
+	leave.WaitForShutdown()
+	publish()
+	want = fmt.Sprintf(`{"n":%d,"ver":%d}`, ver, ver)
+	f.until("the newest values are there when it has ended", func() bool { return f.value("A") == want && f.value("B") == want })
+}
+
 // A server that is restarted is come back to, and one that is about to end is left for another.
 func TestServersEnd(t *testing.T) {
+	t.Parallel()
 	one, _ := startServer(t, "", -1)
 	two, _ := startServer(t, "", -1)
 	f := runCore(t, Config{URL: coreURL(one.Addr().String()+","+two.Addr().String(), secret)})
@@ -284,90 +345,4 @@ func TestServersEnd(t *testing.T) {
 	again, _ := startServer(t, "", n)
 	f.until("it is up", func() bool { return f.table.Health().Up })
 	f.hears(dialServer(t, again), "A", "3")
-}
-
-// A stream that has only some of the subjects, or others, is not read for all topics: those that it hasn't would never
-// tick. A stream whose messages are deleted as they are read is no place for newest values.
-func TestStreamOfAPart(t *testing.T) {
-	s, _ := startServer(t, t.TempDir(), -1)
-	nc := dialServer(t, s)
-	js, err := nc.JetStream()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, subject := range map[string]string{"ORDERS": "orders.>", "PART": "md.kline.>"} {
-		if _, err := js.AddStream(&natsgo.StreamConfig{Name: name, Subjects: []string{subject}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, subject := range []string{"{topic}", "md.{topic}"} {
-		f := runCore(t, Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=%s", secret, s.Addr(), subject)})
-		f.acquire("A")
-		f.until("A ticks", func() bool {
-			if err := nc.Publish(strings.Replace(subject, "{topic}", "A", 1), []byte("1")); err != nil {
-				t.Fatal(err)
-			}
-			return f.value("A") == "1"
-		})
-	}
-	for url, want := range map[string]string{"mode=jetstream": "only a part", "stream=QUEUE": "retention"} {
-		if _, err := js.AddStream(&natsgo.StreamConfig{Name: "QUEUE", Subjects: []string{"md.q.>"}, Retention: natsgo.InterestPolicy}); err != nil {
-			t.Fatal(err)
-		}
-		u, err := Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=md.{topic}&%s", secret, s.Addr(), url)}.upstream()
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = newSource(u, newEar(), newLogger(t)).runLink(t.Context(), func(_, how string) { t.Error("up by " + how) })
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(hint(err), "see the log") {
-			t.Errorf("%s: %v, hint %s", url, err, hint(err))
-		}
-	}
-}
-
-// Who may not look for streams asks publishers all the same.
-func TestForbiddenLook(t *testing.T) {
-	u, err := Config{URL: "nats://127.0.0.1:1"}.upstream()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newCoreLink(newSource(u, newEar(), newLogger(t)), nil)
-	l.denied(api+"STREAM.NAMES", true)
-	select {
-	case <-l.mute:
-		t.Error("no publisher is asked any more")
-	default:
-	}
-	if !l.blind.Load() {
-		t.Error("it is asked for again and again")
-	}
-}
-
-// Of what publishers answer the newest counts, though one that has stopped publishing long ago answers first, for
-// subjects of which it was not asked too, and another answers what is no answer.
-func TestOldPublisherAnswersFirst(t *testing.T) {
-	s, _ := startServer(t, "", -1)
-	nc := dialServer(t, s)
-	_, err := nc.Subscribe(newestSubject, func(m *natsgo.Msg) {
-		for _, answer := range []string{
-			"no answer", `{"values":[{"subject":"A","value":{"ver":1}},{"subject":"B","value":{"ver":1}}]}`,
-			`{"values":[{"subject":"A","value":{"ver":3}}]}`, `{"values":[{"subject":"A","value":{"ver":2}}]}`,
-		} {
-			if err := m.Respond([]byte(answer)); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	if err == nil {
-		err = nc.Flush()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := runCore(t, Config{URL: coreURL(s.Addr().String(), secret)})
-	f.acquire("A")
-	f.until("A has a value", func() bool { return f.value("A") != "" })
-	if got := f.value("A"); got != `{"ver":3}` {
-		t.Errorf("A shows %s", got)
-	}
 }

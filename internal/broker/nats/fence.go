@@ -3,7 +3,6 @@
 package nats
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -124,17 +123,17 @@ func (p *publisher) learn(ctx context.Context, items []*item) error {
 			ask = append(ask, it)
 		}
 	}
-	return p.link.each(ctx, p.timeout, len(ask), func(i int, to string) error {
+	return p.link.each(ctx, p.timeout, len(ask), exchange{ask: func(i int, to string) error {
 		body, _ := json.Marshal(map[string]string{"last_by_subj": ask[i].subject}) // Strings.
 		return p.link.c.PublishRequest(api+"STREAM.MSG.GET."+p.link.stream, to, body)
-	}, func(i int, a answer) error {
-		f := leaderAnswer(&natsgo.Msg{Data: a.data})
-		if f.err = cmp.Or(a.err, f.err); f.err != nil {
+	}, take: func(i int, data []byte) error {
+		f := leaderAnswer(&natsgo.Msg{Data: data})
+		if f.err != nil {
 			return f.err
 		}
 		p.known.set(ask[i].subject, holds{f.seq, versionOf(f.value)})
 		return nil
-	}, func(i int) string { return ask[i].subject })
+	}})
 }
 
 // versionOf is the version of a value as the fence compares it: a fraction does not count.
@@ -152,77 +151,86 @@ func versionOf(value string) int64 {
 // send writes items, and leaves those that the stream has refused as it holds another message.
 func (p *publisher) send(ctx context.Context, items *[]*item) error {
 	all := *items
-	var again, left, unheard []*item
-	err := p.link.each(ctx, p.timeout, len(all), func(i int, to string) error {
-		it := all[i]
-		m := &natsgo.Msg{Subject: it.subject, Reply: to, Data: it.value}
-		if it.tick.Ver > 0 {
-			h, _ := p.known.of(it.subject)
-			m.Header = natsgo.Header{expectSequence: []string{strconv.FormatUint(h.seq, 10)}}
-		}
-		it.sent = true
-		err := p.link.c.PublishMsg(m)
-		if errors.Is(err, natsgo.ErrMaxPayload) {
-			p.link.tell(answer{subject: it.subject, err: err})
-			return nil
-		}
-		return err
-	}, func(i int, a answer) error {
-		it := all[i]
-		var ack struct {
-			Seq   uint64    `json:"seq"`
-			Error *apiError `json:"error"`
-		}
-		if a.err == nil {
-			if err := json.Unmarshal(a.data, &ack); err != nil {
-				return err
-			}
-		}
-		switch {
-		case errors.Is(a.err, natsgo.ErrNoResponders):
-			unheard = append(unheard, it)
-		case a.err != nil:
-			p.refuse(it, a.err)
-		case ack.Error != nil && it.tick.Ver > 0 && (ack.Error.ErrCode == wrongSequence || ack.Error.ErrCode == wrongSequenceConstant):
-			p.known.forget(it.subject)
-			it.sent = false
-			again = append(again, it)
-		case ack.Error != nil && ack.Error.isOfMessage():
-			p.refuse(it, ack.Error)
-		case ack.Error != nil:
-			return ack.Error
-		default:
-			it.tick.Fate, it.taken = broker.Taken, true
+	var again, unheard []*item
+	err := p.link.each(ctx, p.timeout, len(all), exchange{
+		ask: func(i int, to string) error {
+			it := all[i]
+			m := &natsgo.Msg{Subject: it.subject, Reply: to, Data: it.value}
 			if it.tick.Ver > 0 {
-				p.known.set(it.subject, holds{ack.Seq, it.tick.Ver})
-			} else {
-				p.known.forget(it.subject)
+				h, _ := p.known.of(it.subject)
+				m.Header = natsgo.Header{expectSequence: []string{strconv.FormatUint(h.seq, 10)}}
 			}
-		}
-		return nil
-	}, func(i int) string { return all[i].subject })
+			it.sent = true
+			return p.link.c.PublishMsg(m)
+		},
+		take: func(i int, data []byte) error {
+			fenced, err := p.answered(all[i], data)
+			if fenced {
+				again = append(again, all[i])
+			}
+			return err
+		},
+		unheard: func(i int) error {
+			unheard = append(unheard, all[i])
+			return nil
+		},
+		denied: func(subject string) int {
+			i := slices.IndexFunc(all, func(it *item) bool { return it.sent && !it.settled && it.subject == subject })
+			if i >= 0 {
+				p.refuse(all[i], broker.Forbidden, errForbidden(subject))
+			}
+			return i
+		},
+	})
 	if err == nil {
 		err = p.notOfStream(ctx, unheard)
 	}
-	if err != nil {
-		for _, it := range all {
-			if it.taken {
-				continue
-			}
-			p.known.forget(it.subject)
-			it.doubtful = it.doubtful || it.sent // Whether it was taken is not known.
-			it.sent = false
-			left = append(left, it)
-		}
-		*items = left
-		return err
+	if err == nil {
+		*items = again
+		return nil
 	}
-	*items = again
-	return nil
+	*items = open(all)
+	for _, it := range *items {
+		p.known.forget(it.subject)
+		it.doubtful = it.doubtful || it.sent // Whether it was taken is not known.
+		it.sent = false
+	}
+	return err
+}
+
+// answered takes what the stream says of a tick. fenced holds if its subject has another message than was expected.
+func (p *publisher) answered(it *item, data []byte) (fenced bool, err error) {
+	var ack struct {
+		Seq   uint64    `json:"seq"`
+		Error *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(data, &ack); err != nil {
+		return false, err
+	}
+	switch e := ack.Error; {
+	case e != nil && it.tick.Ver > 0 && (e.ErrCode == wrongSequence || e.ErrCode == wrongSequenceConstant):
+		p.known.forget(it.subject)
+		it.sent = false
+		return true, nil
+	case e != nil && e.ErrCode == tooLong:
+		p.refuse(it, broker.TooLarge, e)
+	case e != nil && e.isFull():
+		p.refuse(it, broker.Unserved, e)
+	case e != nil:
+		return false, e
+	default:
+		it.tick.Fate, it.settled = broker.Taken, true
+		if it.tick.Ver > 0 {
+			p.known.set(it.subject, holds{ack.Seq, it.tick.Ver})
+		} else {
+			p.known.forget(it.subject)
+		}
+	}
+	return false, nil
 }
 
 // notOfStream refuses items that nobody has answered for, if the stream is there and has no such subjects. It fails
-// if there is another reason.
+// if there is another reason, such as a stream without a leader.
 func (p *publisher) notOfStream(ctx context.Context, items []*item) error {
 	if len(items) == 0 {
 		return nil
@@ -235,7 +243,7 @@ func (p *publisher) notOfStream(ctx context.Context, items []*item) error {
 	for _, it := range items {
 		has := slices.ContainsFunc(info.Config.Subjects, func(pattern string) bool { return matches(pattern, it.subject) })
 		if away = away || has; !has {
-			p.refuse(it, fmt.Errorf("%w: %s has %.200q", errNoSubject, p.link.stream, info.Config.Subjects))
+			p.refuse(it, broker.Unserved, fmt.Errorf("%w: %s has %.200q", errNoSubject, p.link.stream, info.Config.Subjects))
 		}
 	}
 	if away {
@@ -244,10 +252,17 @@ func (p *publisher) notOfStream(ctx context.Context, items []*item) error {
 	return nil
 }
 
-// each asks n questions, many at a time, and takes their answers, which come in any order. One that says that a subject
-// is not permitted is of the first that has it and is open. It fails if none comes for the timeout.
-func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask func(i int, to string) error,
-	take func(i int, a answer) error, subject func(i int) string) error {
+// exchange is what questions to a stream are, and what is done with what comes of them.
+type exchange struct {
+	ask     func(i int, to string) error
+	take    func(i int, data []byte) error // Takes an answer.
+	unheard func(i int) error              // Takes that nobody was there to answer. Nil: it is an error.
+	denied  func(subject string) (i int)   // Takes that one may not be asked, and returns which; -1 if it is none. Nil: none is.
+}
+
+// each asks n questions, many at a time, and takes their answers, which come in any order. It fails if none
+// comes for the timeout.
+func (w *writer) each(ctx context.Context, timeout time.Duration, n int, x exchange) error {
 	w.round++
 	round := strconv.FormatUint(w.round, 36) + "-"
 	late := time.NewTimer(timeout)
@@ -255,19 +270,19 @@ func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask fun
 	had := make([]bool, n)
 	for asked, answered := 0, 0; answered < n; {
 		for asked < n && asked-answered < flightMax {
-			if err := ask(asked, w.inbox+round+strconv.Itoa(asked)); err != nil {
+			if err := x.ask(asked, w.inbox+round+strconv.Itoa(asked)); err != nil {
 				return err
 			}
 			asked++
 		}
 		select {
 		case a := <-w.said:
-			i := a.of(round, had[:asked], subject)
-			if i < 0 {
-				continue // Of a round before.
-			}
-			if err := take(i, a); err != nil {
+			i, err := x.taken(a, round, had[:asked])
+			if err != nil {
 				return err
+			}
+			if i < 0 {
+				continue
 			}
 			had[i] = true
 			answered++
@@ -283,20 +298,26 @@ func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask fun
 	return nil
 }
 
-// of is the number of the question of this round that an answer is to, and was not answered; -1 if there is none.
-func (a *answer) of(round string, had []bool, subject func(i int) string) int {
-	if a.subject != "" {
-		for i := range had {
-			if !had[i] && subject(i) == a.subject {
-				return i
-			}
+// taken passes on an answer, and returns the number of its question in this round; -1 if it has none, or was answered.
+func (x *exchange) taken(a answer, round string, had []bool) (i int, err error) {
+	if a.denied != "" {
+		if x.denied == nil {
+			return -1, nil
 		}
-		return -1
+		return x.denied(a.denied), nil
 	}
 	number, ok := strings.CutPrefix(a.token, round)
-	i, err := strconv.Atoi(number)
+	i, err = strconv.Atoi(number)
 	if !ok || err != nil || i < 0 || i >= len(had) || had[i] {
-		return -1
+		return -1, nil
 	}
-	return i
+	switch {
+	case a.err == nil:
+		err = x.take(i, a.data)
+	case x.unheard != nil:
+		err = x.unheard(i)
+	default:
+		err = a.err
+	}
+	return i, err
 }

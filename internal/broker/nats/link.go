@@ -29,7 +29,7 @@ const (
 var (
 	errNoStream = errors.New("there is no stream with the subjects of the topics")
 	// errNoSubject is of a topic that a publisher can't write: nobody takes its subject.
-	errNoSubject = errors.New("the stream has no such subject")
+	errNoSubject = errors.New("the stream does not have the subject")
 	errPart      = errors.New("streams have only a part of the subjects of the topics")
 	errStream    = errors.New("a stream with the subjects of the topics was made")
 )
@@ -44,15 +44,13 @@ type apiError struct {
 	Description string `json:"description"`
 }
 
-// isOfMessage reports whether a stream refuses one message alone: it is too long, or there is no room for its subject.
-func (e *apiError) isOfMessage() bool {
-	switch e.ErrCode {
-	case 10054: // JSStreamMessageExceedsMaximumErr
-		return true
-	case 10077: // JSStreamStoreFailedF: of discard new, or another reason.
-		return strings.Contains(e.Description, "maximum")
-	}
-	return false
+// tooLong is what a stream says of a message that is above its max_msg_size (JSStreamMessageExceedsMaximumErr).
+const tooLong = 10054
+
+// isFull reports whether a stream has no room for one more message, as it does not discard old ones
+// (JSStreamStoreFailedF, which may have other reasons). It takes those that take the place of an older one.
+func (e *apiError) isFull() bool {
+	return e.ErrCode == 10077 && strings.Contains(e.Description, "maximum")
 }
 
 func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,15 +31,17 @@ type publisher struct {
 
 	connected atomic.Bool // The last attempt went through.
 	down      bool        // The last attempt failed, and that was logged.
-	told      time.Time   // When it was logged that values are refused.
 	looked    time.Time   // When it was looked for a stream.
+
+	refusals broker.Refusals
+	told     time.Time // When it was logged that ticks are refused.
 }
 
 func newPublisher(ctx context.Context, u *upstream, log *slog.Logger) *publisher {
 	return &publisher{upstream: u, ctx: ctx, log: log, known: newKnown(), responder: newResponder()}
 }
 
-// Connected implements [broker.Publisher], as do Close and Publish.
+// Connected implements [broker.Publisher], as does Close.
 func (p *publisher) Connected() bool { return p.connected.Load() }
 
 func (p *publisher) Close() { p.drop() }
@@ -57,11 +59,55 @@ type item struct {
 	tick    *broker.Tick
 	subject string
 	value   []byte
-	// It was sent and is not answered for; it was taken; it may have been taken by an attempt that failed.
-	sent, taken, doubtful bool // Of one that is refused taken is set too.
+	// It was sent and is not answered for; it has its fate; it may have been taken by an attempt that failed.
+	sent, settled, doubtful bool
 }
 
+// refuse settles a tick that the server does not take.
+func (p *publisher) refuse(it *item, f broker.Fate, why error) {
+	it.tick.Fate, it.settled = f, true
+	if time.Since(p.told) > tellRefused {
+		p.told = time.Now()
+		p.log.Warn("publisher: ticks are refused, and not written", "topic", it.tick.Topic, "subject", it.subject, "error", why,
+			"hint", hint(why))
+	}
+}
+
+// open are the items that have no fate.
+func open(items []*item) (left []*item) {
+	left = items[:0]
+	for _, it := range items {
+		if !it.settled {
+			left = append(left, it)
+		}
+	}
+	return left
+}
+
+// headerMost is the length of the header by which a tick with a version is published: one line, and its number.
+const headerMost = len("NATS/1.0\r\n" + expectSequence + ": 18446744073709551615\r\n\r\n")
+
+// refuseLong settles ticks that are longer than a message may be. The server would end the connection.
+func (p *publisher) refuseLong(items []*item) []*item {
+	most := int(p.link.c.MaxPayload())
+	for _, it := range items {
+		size := len(it.value)
+		if it.tick.Ver > 0 && p.link.stream != "" {
+			size += headerMost
+		}
+		if size > most {
+			p.refuse(it, broker.TooLarge, fmt.Errorf("%w: %d bytes, max_payload is %d", natsgo.ErrMaxPayload, size, most))
+		}
+	}
+	return open(items)
+}
+
+// Publish implements [broker.Publisher].
 func (p *publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
+	return p.refusals.Publish(ticks, func(ticks []broker.Tick) bool { return p.publish(ctx, ticks) })
+}
+
+func (p *publisher) publish(ctx context.Context, ticks []broker.Tick) bool {
 	items := p.items(ticks)
 	var wait backoff
 	for {
@@ -132,14 +178,17 @@ type writer struct {
 	inbox  string
 	said   chan answer
 	round  uint64
+
+	mu     sync.Mutex
+	denied map[string]bool // Subjects that may not be published, without a stream, as of one flush.
 }
 
 // answer is one to a question with a token.
 type answer struct {
-	token   string
-	subject string // In place of token, of a message that is refused.
-	data    []byte
-	err     error
+	token  string
+	data   []byte
+	err    error
+	denied string // In place of a token: the subject that may not be published.
 }
 
 // tell passes an answer on to whom awaits it.
@@ -155,66 +204,71 @@ func (p *publisher) try(ctx context.Context, items *[]*item) error {
 	if err := p.connect(ctx); err != nil {
 		return err
 	}
-	if p.link.stream != "" {
+	if *items = p.refuseLong(*items); p.link.stream != "" {
 		return p.fence(ctx, items)
 	}
-	for part := range slices.Chunk(*items, flightMax) { // So said has room for what is refused.
-		if err := p.write(ctx, part); err != nil {
-			return err
-		}
-	}
-	return nil
+	return p.write(ctx, *items)
 }
 
-// write writes items where no stream takes them. A server says of each that it refuses, and of none that it has taken.
+// write publishes without a stream. That a subject is not permitted is known when the flush has come back.
 func (p *publisher) write(ctx context.Context, items []*item) error {
-	c, before := p.link.c, p.link.c.LastError()
+	w := p.link
+	w.mu.Lock()
+	w.denied = make(map[string]bool)
+	w.mu.Unlock()
 	for _, it := range items {
-		it.tick.Fate = broker.Taken
-		switch err := c.Publish(it.subject, it.value); {
-		case errors.Is(err, natsgo.ErrMaxPayload):
-			p.refuse(it, err)
-		case err != nil:
+		p.responder.keep(it.subject, it.value) // Before anybody may hear it.
+		if err := w.c.Publish(it.subject, it.value); err != nil {
 			return err
-		default:
-			p.responder.keep(it.subject, it.value)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	if err := c.FlushWithContext(ctx); err != nil {
+	if err := w.c.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
-	if last := c.LastError(); last != before && errors.Is(last, natsgo.ErrPermissionViolation) {
-		if err := c.awaitSaid(ctx, last); err != nil {
-			return fmt.Errorf("publish: %w", err)
-		}
+	select {
+	case err := <-w.c.failed:
+		return err
+	default:
 	}
-	for {
-		select {
-		case a := <-p.link.said:
-			for _, it := range items {
-				if it.subject == a.subject && it.tick.Fate == broker.Taken {
-					p.refuse(it, a.err)
-				}
-			}
-		case err := <-c.failed:
-			return err
-		default:
-			return nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, it := range items {
+		if w.denied[it.subject] {
+			p.refuse(it, broker.Forbidden, errForbidden(it.subject))
+			p.responder.forget(it.subject, it.value)
+			continue
+		}
+		it.tick.Fate = broker.Taken
+	}
+	return nil
+}
+
+func errForbidden(subject string) error {
+	return fmt.Errorf("not permitted: permissions violation for publish to %q", subject)
+}
+
+// forbidden takes that a subject is not permitted, on the goroutine that reads. What is asked of JetStream is for all
+// topics; who asks for newest values may not be answered.
+func (w *writer) forbidden(subject string, publish bool) {
+	switch {
+	case !publish && subject == newestSubject:
+	case !publish, strings.HasPrefix(subject, api):
+		w.c.fail(fmt.Errorf("not permitted: permissions violation for %q", subject))
+	case w.stream != "":
+		w.tell(answer{denied: subject})
+	default:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.denied != nil && len(w.denied) < deniedMax {
+			w.denied[subject] = true
 		}
 	}
 }
 
-// refuse sets the fate of an item that the broker does not take, which holds up no others.
-func (p *publisher) refuse(it *item, err error) {
-	it.tick.Fate, it.taken = broker.Flawed, true
-	p.responder.forget(it.subject, it.value)
-	if time.Since(p.told) > tellRefused {
-		p.told = time.Now()
-		p.log.Warn("nats: values are refused", "topic", it.tick.Topic, "error", err, "hint", hint(err))
-	}
-}
+// deniedMax bounds the subjects that one flush finds not permitted.
+const deniedMax = 1 << 16
 
 func (p *publisher) connect(ctx context.Context) (err error) {
 	if p.link != nil {
@@ -235,23 +289,14 @@ func (p *publisher) connect(ctx context.Context) (err error) {
 	if w.c, err = p.dial(p.ctx, "tickedge publisher"); err != nil {
 		return err
 	}
-	c := w.c
 	p.looked = time.Now()
-	stream, permitted, err := p.findPermitted(ctx, c)
+	stream, permitted, err := p.findPermitted(ctx, w.c)
 	w.blind = !permitted
-	if w.stream, err = p.orMake(ctx, c, stream, err); err != nil {
-		c.Conn.Close()
+	w.c.onDenied(w.forbidden)
+	if w.stream, err = p.orMake(ctx, w.c, stream, err); err != nil {
+		w.c.Conn.Close()
 		return err
 	}
-	c.onDenied(func(subject string, publish bool) {
-		err := fmt.Errorf("not permitted: permissions violation for %q", subject)
-		switch {
-		case publish && !strings.HasPrefix(subject, api) && !strings.HasPrefix(subject, natsgo.InboxPrefix):
-			w.tell(answer{subject: subject, err: err})
-		case publish || subject != newestSubject:
-			c.fail(err)
-		}
-	})
 	if w.stream != "" {
 		err = w.listen()
 	} else {

@@ -20,6 +20,8 @@ const (
 	roomMax = 2000
 	// retriesMax bounds the topics in a second that are asked for again because they were refused.
 	retriesMax = 500
+	// retriesFull is the same while the server has no room for more subscriptions: a few find out whether it has.
+	retriesFull = 16
 	// failsMax is how often a topic may fail without a word why before its clients are told.
 	failsMax = 4
 	// levels is how many times the wait of a refused topic doubles: 1 s, 2, 4, and each 8 s.
@@ -48,6 +50,7 @@ type source struct {
 	open    bool // A gap is open.
 	behind  int  // Wants that the gap waits for.
 	up      bool // The owner was told so.
+	full    bool // The server had no room for all that was subscribed last.
 	caught  bool // The link has come to the end of what there was when it began.
 	link    link // Nil while there is none.
 	lastErr string
@@ -290,7 +293,7 @@ func (s *source) ended() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	begins := !s.open
-	s.link, s.caught, s.gone = nil, false, nil
+	s.link, s.caught, s.gone, s.full = nil, false, nil, false
 	for _, w := range s.wants {
 		w.subscription, w.trial = 0, false
 		if w.state == busy {

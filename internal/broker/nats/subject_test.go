@@ -122,3 +122,17 @@ func TestCovers(t *testing.T) {
 		}
 	}
 }
+
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		pattern, subject string
+		want             bool
+	}{
+		{">", "a", true}, {"a.>", "a.b.c", true}, {"a.>", "a", false}, {"a.*", "a.b", true}, {"a.*", "a.b.c", false}, {"a", "a", true},
+		{"a", "a.b", false}, {"a.b", "a", false}, {"*.b", "a.b", true}, {"*.b", "a.c", false},
+	} {
+		if matches(c.pattern, c.subject) != c.want {
+			t.Errorf("matches(%q, %q) is not %v", c.pattern, c.subject, c.want)
+		}
+	}
+}

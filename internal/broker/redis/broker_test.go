@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
@@ -37,11 +38,13 @@ func clusterRig(t *testing.T, c *redistest.Cluster) *brokertest.Rig {
 	const addresses = "nodes tell clients their own addresses, so nothing can stand in between: cmd/edge does harm to nodes"
 	for _, n := range c.Nodes() {
 		n.Do("FLUSHALL")
+		n.Do("ACL", "SETUSER", "edge", "reset", "on", ">"+secret, "~*", "&*", "+@all")
 	}
 	client := c.Client()
 	t.Cleanup(func() { client.Close() })
 	return &brokertest.Rig{
-		Config: inSlots(c.URL()).Config,
+		Config: inSlots(strings.Replace(c.URL(), "://", "://edge:"+secret+"@", 1)).Config,
+		Refuse: func() func() { return refuse(c.Nodes()...) },
 		Write: func(topic, value string) {
 			err := client.Eval(context.Background(), inShard, []string{"price:{" + topic + "}", "channel:prices:{" + topic + "}"}, value).Err()
 			if err != nil {
@@ -77,7 +80,7 @@ func brokerRig(t *testing.T, mode Mode) *brokertest.Rig {
 	s.Do("ACL", "SETUSER", "edge", "on", ">"+secret, "~*", "&*", "+@all")
 	g := newGate(t, s.Addr())
 	cfg := Config{URL: "redis://edge:" + secret + "@" + g.listener.Addr().String(), Mode: mode}
-	rig := &brokertest.Rig{Outage: g.outage, Blanket: mode != ModeChannel}
+	rig := &brokertest.Rig{Outage: g.outage, Blanket: mode != ModeChannel, Refuse: func() func() { return refuse(s) }}
 	switch mode {
 	case ModeChannel:
 		rig.Forbid = func(string) func() { return forbid(s) }
@@ -110,6 +113,22 @@ func brokerRig(t *testing.T, mode Mode) *brokertest.Rig {
 func forbid(s *redistest.Server) (back func()) {
 	s.Do("ACL", "SETUSER", "edge", "resetkeys", "~price:B", "resetchannels", "&channel:prices:B")
 	return func() { s.Do("ACL", "SETUSER", "edge", "resetkeys", "~*", "resetchannels", "&*") }
+}
+
+// refuse leaves the user of publishers all topics of tests but A.
+func refuse(servers ...*redistest.Server) (back func()) {
+	for _, s := range servers {
+		user := []any{"ACL", "SETUSER", "edge", "resetkeys", "~" + brokerStream}
+		for _, topic := range "BCD" {
+			user = append(user, "~price:"+string(topic), "~price:{"+string(topic)+"}", "~channel:prices:{"+string(topic)+"}")
+		}
+		s.Do(user...)
+	}
+	return func() {
+		for _, s := range servers {
+			s.Do("ACL", "SETUSER", "edge", "resetkeys", "~*")
+		}
+	}
 }
 
 // gate passes connections on to a server, unless it is closed.

@@ -7,14 +7,48 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
-	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
+
+// write is try, but for ticks that Redis does not permit: they are found by halves, and have their fate.
+func (p *Publisher) write(ctx context.Context, ticks []broker.Tick, again bool) error {
+	err := p.try(ctx, ticks, again)
+	if err == nil || causeOf(err) != broker.NotPermitted {
+		return err
+	}
+	if len(ticks) == 1 {
+		p.forbid(&ticks[0], err)
+		return nil
+	}
+	half := len(ticks) / 2 // Some may have been written, in a cluster.
+	if err := p.write(ctx, ticks[:half], true); err != nil {
+		return err
+	}
+	return p.write(ctx, ticks[half:], true)
+}
+
+// denied is the error of a transaction, or that of its command which is not permitted: Redis says so when it comes,
+// and gives up the transaction at its end.
+func denied(said []goredis.Cmder, err error) error {
+	for _, cmd := range said {
+		if of := cmd.Err(); of != nil && causeOf(of) == broker.NotPermitted {
+			return of
+		}
+	}
+	return err
+}
+
+func (p *Publisher) forbid(t *broker.Tick, err error) {
+	t.Fate = broker.Forbidden
+	if p.refusedLog.now() {
+		p.log.Warn("publisher: topics are not permitted, and not written", "topic", t.Topic, "error", err,
+			"hint", "permit the Redis user the keys and channels of the topics, and the commands that docs/FEED.md lists for publishers")
+	}
+}
 
 // try writes ticks once, and sets the fate of each. again says that they may have been written
 // before: what Redis has then in the tick's own version is the tick.
@@ -40,66 +74,16 @@ func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) er
 		}
 		i++
 	}
-	if cmds, err := pipe.Exec(ctx); err != nil {
-		return why(cmds, err)
+	if said, err := pipe.Exec(ctx); err != nil {
+		return denied(said, err)
 	}
 	for _, f := range asked {
-		if err := f.fates(again); err != nil {
+		if err := p.fates(f, again); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// why is the error of the command because of which a transaction was given up, which says only that it was.
-func why(cmds []goredis.Cmder, err error) error {
-	if !strings.HasPrefix(err.Error(), "EXECABORT") {
-		return err
-	}
-	for _, cmd := range cmds {
-		if e := cmd.Err(); e != nil && !strings.HasPrefix(e.Error(), "EXECABORT") {
-			return e
-		}
-	}
-	return err
-}
-
-// isOfTopic reports whether Redis refuses the key or the channel of a tick, which says nothing of other ticks.
-func isOfTopic(err error) bool {
-	if err == nil {
-		return false
-	}
-	text := err.Error()
-	has := func(part string) bool { return strings.Contains(text, part) }
-	// A command; in a script, Redis 7.0; later ones.
-	return strings.HasPrefix(text, "NOPERM") && has(" access ") ||
-		has("executing the script can't publish to the channel") || has("executing the script can't access") ||
-		has("ACL failure in script") && has(" access ")
-}
-
-// tryApart is try, where a tick whose key or channel is refused is flawed, and holds up no others.
-func (p *Publisher) tryApart(ctx context.Context, ticks []broker.Tick, again bool) error {
-	err := p.try(ctx, ticks, again)
-	switch {
-	case !isOfTopic(err):
-		return err
-	case len(ticks) > 1:
-		half := len(ticks) / 2
-		if err = p.tryApart(ctx, ticks[:half], true); err == nil {
-			err = p.tryApart(ctx, ticks[half:], true)
-		}
-		return err
-	}
-	ticks[0].Fate = broker.Flawed
-	if time.Since(p.told) > tellFlawed {
-		p.told = time.Now()
-		p.log.Warn("redis: values are refused", "topic", ticks[0].Topic, "error", err, "hint", hint(err))
-	}
-	return nil
-}
-
-// tellFlawed is the time between two log lines about values that are refused.
-const tellFlawed = 10 * time.Second
 
 // inShard sets and publishes one tick in a Redis Cluster, where a transaction over many
 // topics is not possible, because they are in different slots.
@@ -123,16 +107,16 @@ func (p *Publisher) add(ctx context.Context, pipe goredis.Pipeliner, t broker.Ti
 }
 
 // fence writes each tick whose version is above that of the value that its key holds. ARGV has their
-// number, negative if they may have been written before, and then version, value, and channel or topic of each. The version of a value stands at its
-// end, where [broker.Stamp] has put it, and is compared as digits: a number of Lua would make two of
+// number, negative if they may have been written before, and then version, value, and channel or topic of
+// each. The version of a value stands at its end, where [broker.Stamp] has put it, and is compared as digits: a number of Lua would make two of
 // what are nanoseconds the same. In a value that another publisher wrote it may be anywhere. It
-// returns the fates: 0 is written, 1 older than what there is, 2 the same version as that.
+// returns the fates: 0 is written, 1 older than what there is, 2 the same version as that, and 3 that the
+// channel is not permitted: the key has the value, and others of the script are told.
 //
 // All keys are read by one command, and written by one: each costs a script a microsecond. What is no
 // string is read as nothing, and replaced.
 //
-// A user that may write a key and not its channel ends a script between the two. So what may have been written
-// before, and is there, is told of again.
+// What may have been written before, and is there, is told of again: its channel was not permitted, or is not now.
 const fence = `local n, fates, set, at, new = tonumber(ARGV[1]), {}, {}, {}, {}
 local again = n < 0
 n = math.abs(n)
@@ -161,11 +145,14 @@ for _, i in ipairs(at) do `
 
 // How a tick is told of behind the fence.
 const (
-	fenceChannel = fence + "redis.call('PUBLISH', ARGV[3*i+1], ARGV[3*i])" + fenceEnd
-	fenceShard   = fence + "redis.call('SPUBLISH', KEYS[2], ARGV[3*i])" + fenceEnd
+	fenceChannel = fence + "local said = redis.pcall('PUBLISH', ARGV[3*i+1], ARGV[3*i])" + fenceCheck + fenceEnd
+	fenceShard   = fence + "local said = redis.pcall('SPUBLISH', KEYS[2], ARGV[3*i])" + fenceCheck + fenceEnd
 	fenceStream  = fence + "redis.call('XADD', KEYS[#KEYS], 'MAXLEN', '~', ARGV[#ARGV], '*', '" + streamTopic + "', ARGV[3*i+1], '" + streamValue + "', ARGV[3*i])" + fenceEnd
+	fenceCheck   = " if type(said) == 'table' and said.err then fates[i] = 3 end"
 	fenceEnd     = " end\nreturn fates"
 )
+
+var errChannel = errors.New("NOPERM: no permission for the channel of the topic")
 
 var errTopic = errors.New("the topic is not valid: want " + topics.NameRule)
 
@@ -227,7 +214,7 @@ func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks
 }
 
 // fates sets the fates of the ticks.
-func (f fenced) fates(again bool) error {
+func (p *Publisher) fates(f fenced, again bool) error {
 	said, err := f.cmd.Result()
 	if err != nil {
 		return err
@@ -236,6 +223,8 @@ func (f fenced) fates(again bool) error {
 		switch {
 		case i < len(said) && said[i] == 0, i < len(said) && said[i] == 2 && again:
 			f.ticks[i].Fate = broker.Taken
+		case i < len(said) && said[i] == 3:
+			p.forbid(&f.ticks[i], errChannel)
 		default:
 			f.ticks[i].Fate = broker.Outdated
 		}

@@ -35,7 +35,9 @@ type Publisher struct {
 
 	connected atomic.Bool // The last transaction went through.
 	down      bool        // The last transaction failed, and that was logged.
-	told      time.Time   // When it was logged that values are refused.
+
+	refusals   broker.Refusals
+	refusedLog rarely
 }
 
 // Publisher implements [broker.Config].
@@ -67,10 +69,14 @@ func (p *Publisher) Close() { p.client.Close() }
 func (p *Publisher) Connected() bool { return p.connected.Load() }
 
 func (p *Publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
+	return p.refusals.Publish(ticks, func(ticks []broker.Tick) bool { return p.publish(ctx, ticks) })
+}
+
+func (p *Publisher) publish(ctx context.Context, ticks []broker.Tick) bool {
 	address := cmp.Or(strings.Join(p.up.addrs, ","), p.up.opts.Addr)
 	var wait backoff
 	for again := false; ; again = true {
-		err := p.tryApart(ctx, ticks, again)
+		err := p.write(ctx, ticks, again)
 		if ctx.Err() != nil {
 			return false
 		}
