@@ -70,7 +70,7 @@ func makeStream(t testing.TB, nc *natsgo.Conn, direct bool) natsgo.JetStreamCont
 }
 
 // permit leaves the edge all but some subjects, and cuts nobody off.
-func permit(t *testing.T, s *server.Server, o *server.Options, publish, subscribe []string) {
+func permit(t testing.TB, s *server.Server, o *server.Options, publish, subscribe []string) {
 	t.Helper()
 	with := o.Clone()
 	with.Users = []*server.User{

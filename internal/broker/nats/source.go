@@ -79,6 +79,7 @@ type want struct {
 	cause          broker.Cause // Why it is refused.
 	retryAt        time.Time
 	leader         bool // Its value is to be asked of the stream's leader.
+	singly         bool // Its value is to be asked for by itself.
 	unconfirmed    bool // Ticks may have been missed, and nobody has answered for its value. It is asked for again.
 	trial          bool // It was subscribed again after it was refused, and a word of that may be under way.
 	gone           bool // It is not wanted any more.
@@ -238,7 +239,7 @@ func (s *source) isBusy(w *want) bool { return s.wants[w.subject] == w && w.stat
 // finish ends the asking of a want that was served.
 func (s *source) finish(w *want) {
 	s.dues--
-	w.state, w.read, w.leader, w.trial, w.unconfirmed, w.fails, w.refusals = done, true, false, false, false, 0, 0
+	w.state, w.read, w.leader, w.singly, w.trial, w.unconfirmed, w.fails, w.refusals = done, true, false, false, false, false, 0, 0
 	s.blame(w, broker.NoCause)
 	s.settle(w)
 	s.owner.More()
