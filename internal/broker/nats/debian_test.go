@@ -16,7 +16,7 @@ import (
 
 // startDebian starts Debian's server, which is older than batches, with JetStream, in a process of its own.
 // It has the users of startServer.
-func startDebian(t testing.TB) (addr string) {
+func startDebian(t testing.TB) (addr string, pid int) {
 	t.Helper()
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "conf")
@@ -59,7 +59,7 @@ func startDebian(t testing.TB) (addr string) {
 		_, err = js.AccountInfo()
 		return err == nil
 	})
-	return addr
+	return addr, cmd.Process.Pid
 }
 
 // dialAddr connects a user that may have everything.

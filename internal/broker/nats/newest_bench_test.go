@@ -3,9 +3,15 @@
 package nats
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 
@@ -28,23 +34,26 @@ func (c *counting) Repair(string, string, uint64, topics.Meta) (o topics.Outcome
 
 // BenchmarkNewest is what the newest value of a topic takes, of 20,000 that are wanted at once.
 func BenchmarkNewest(b *testing.B) {
-	for name, start := range map[string]func(b *testing.B) (addr string){
-		"batches": func(b *testing.B) string {
+	for name, start := range map[string]func(b *testing.B) (addr string, pid int){
+		"batches": func(b *testing.B) (string, int) {
 			s, _ := startServer(b, b.TempDir(), -1)
-			return s.Addr().String()
+			return s.Addr().String(), 0
 		},
-		"singles": func(b *testing.B) string {
+		"singles": func(b *testing.B) (string, int) {
 			s, o := startServer(b, b.TempDir(), -1)
 			permit(b, s, o, []string{api + "DIRECT.GET." + testStream}, nil)
-			return s.Addr().String()
+			return s.Addr().String(), 0
 		},
-		"singles, Debian's": func(b *testing.B) string { return startDebian(b) },
+		"singles, Debian's": func(b *testing.B) (string, int) { return startDebian(b) },
 	} {
-		b.Run(name, func(b *testing.B) { benchNewest(b, start(b)) })
+		b.Run(name, func(b *testing.B) {
+			addr, pid := start(b)
+			benchNewest(b, addr, pid)
+		})
 	}
 }
 
-func benchNewest(b *testing.B, addr string) {
+func benchNewest(b *testing.B, addr string, pid int) {
 	const n = 20_000
 	js := makeStream(b, dialAddr(b, addr), true)
 	wanted, unwanted := make([]topics.Change, n), make([]topics.Change, n)
@@ -57,6 +66,7 @@ func benchNewest(b *testing.B, addr string) {
 	}
 	<-js.PublishAsyncComplete()
 	c := &counting{ear: newEar(), all: make(chan struct{}, 1)}
+	before := usedCPU(b, pid)
 	s := runSource(b, fmt.Sprintf("nats://edge:%s@%s", secret, addr), c, c.ear)
 	for b.Loop() {
 		c.left.Store(n)
@@ -65,4 +75,31 @@ func benchNewest(b *testing.B, addr string) {
 		s.Apply(unwanted)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*b.N), "ns/value")
+	b.ReportMetric(float64(usedCPU(b, pid)-before)/float64(n*b.N), "cpu-ns/value")
+}
+
+// usedCPU is what this process, and another if there is one, have used of processors. The other is told in ticks of
+// 10 ms (proc(5)).
+func usedCPU(b *testing.B, other int) (used time.Duration) {
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		b.Fatal(err)
+	}
+	used = time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	if other == 0 {
+		return used
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", other))
+	if err != nil {
+		b.Fatal(err)
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')'):])) // Of which the first is the 2nd there.
+	for _, field := range fields[12:14] {
+		ticks, err := strconv.Atoi(field)
+		if err != nil {
+			b.Fatal(err)
+		}
+		used += time.Duration(ticks) * 10 * time.Millisecond
+	}
+	return used
 }
