@@ -48,7 +48,12 @@ func startServer(t testing.TB, dir string, port int) (*server.Server, *server.Op
 // dialServer connects a user that may have everything.
 func dialServer(t testing.TB, s *server.Server) *natsgo.Conn {
 	t.Helper()
-	nc, err := natsgo.Connect(s.ClientURL(), natsgo.UserInfo("publisher", secret))
+	return dialAddr(t, s.ClientURL())
+}
+
+func dialAddr(t testing.TB, addr string) *natsgo.Conn {
+	t.Helper()
+	nc, err := natsgo.Connect(addr, natsgo.UserInfo("publisher", secret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,9 +90,11 @@ func permit(t testing.TB, s *server.Server, o *server.Options, publish, subscrib
 
 // What all brokers promise, with a stream and without.
 func TestBroker(t *testing.T) {
+	var server, older asked
 	for name, start := range map[string]brokertest.Start{
-		"stream":           func(t *testing.T) *brokertest.Rig { return streamRig(t, true) },
-		"stream by leader": func(t *testing.T) *brokertest.Rig { return streamRig(t, false) },
+		"stream":           func(t *testing.T) *brokertest.Rig { return streamRig(t, startStream(t), true, &server) },
+		"stream, Debian's": func(t *testing.T) *brokertest.Rig { return streamRig(t, startDebian(t).addr, true, &older) },
+		"stream by leader": func(t *testing.T) *brokertest.Rig { return streamRig(t, startStream(t), false, new(asked)) },
 		"core":             func(t *testing.T) *brokertest.Rig { return coreRig(t, "") },
 		"core, wildcard":   func(t *testing.T) *brokertest.Rig { return coreRig(t, "&wildcard=true") },
 	} {
@@ -96,13 +103,21 @@ func TestBroker(t *testing.T) {
 			brokertest.Publisher(t, start)
 		})
 	}
+	if server.batches.Load() == 0 || older.singles.Load() == 0 {
+		t.Errorf("%d batches were asked for, and %d single values of Debian's server", server.batches.Load(), older.singles.Load())
+	}
 }
 
-func streamRig(t *testing.T, direct bool) *brokertest.Rig {
+func startStream(t *testing.T) (addr string) {
 	s, _ := startServer(t, t.TempDir(), -1)
-	nc := dialServer(t, s)
+	return s.Addr().String()
+}
+
+func streamRig(t *testing.T, addr string, direct bool, a *asked) *brokertest.Rig {
+	nc := dialAddr(t, addr)
+	a.watch(t, nc)
 	js := makeStream(t, nc, direct)
-	g := newGate(t, s.Addr().String())
+	g := newGate(t, addr)
 	u, _ := newSubjects("md.{topic}")
 	rig := &brokertest.Rig{
 		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=md.{topic}&mode=jetstream&stream=%s", secret, g.listener.Addr(), testStream), Timeout: 5 * time.Second},

@@ -9,14 +9,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	natsgo "github.com/nats-io/nats.go"
 )
 
+// process is a server in a process of its own, or in this one, which has pid 0.
+type process struct {
+	addr string
+	pid  int
+}
+
 // startDebian starts Debian's server, which is older than batches, with JetStream, in a process of its own.
 // It has the users of startServer.
-func startDebian(t testing.TB) (addr string, pid int) {
+func startDebian(t testing.TB) (s process) {
 	t.Helper()
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "conf")
@@ -49,8 +56,8 @@ func startDebian(t testing.TB) (addr string, pid int) {
 		if json.Unmarshal(data, &ports) != nil || len(ports.Nats) == 0 {
 			return false
 		}
-		addr = ports.Nats[0][len("nats://"):]
-		nc, err := natsgo.Connect(addr, natsgo.UserInfo("publisher", secret))
+		s.addr = strings.TrimPrefix(ports.Nats[0], "nats://")
+		nc, err := natsgo.Connect(s.addr, natsgo.UserInfo("publisher", secret))
 		if err != nil {
 			return false
 		}
@@ -59,16 +66,6 @@ func startDebian(t testing.TB) (addr string, pid int) {
 		_, err = js.AccountInfo()
 		return err == nil
 	})
-	return addr, cmd.Process.Pid
-}
-
-// dialAddr connects a user that may have everything.
-func dialAddr(t testing.TB, addr string) *natsgo.Conn {
-	t.Helper()
-	nc, err := natsgo.Connect(addr, natsgo.UserInfo("publisher", secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
+	s.pid = cmd.Process.Pid
+	return s
 }

@@ -98,7 +98,7 @@ func TestBatches(t *testing.T) {
 
 // A server that is older is asked for one topic at a time, once it has said that it knows no batches.
 func TestBatchesUnknown(t *testing.T) {
-	addr, _ := startDebian(t)
+	addr := startDebian(t).addr
 	nc := dialAddr(t, addr)
 	write := writerTo(t, makeStream(t, nc, true))
 	wanted, want := many(t, "A", 300, write)

@@ -34,28 +34,25 @@ func (c *counting) Repair(string, string, uint64, topics.Meta) (o topics.Outcome
 
 // BenchmarkNewest is what the newest value of a topic takes, of 20,000 that are wanted at once.
 func BenchmarkNewest(b *testing.B) {
-	for name, start := range map[string]func(b *testing.B) (addr string, pid int){
-		"batches": func(b *testing.B) (string, int) {
+	for name, start := range map[string]func(b *testing.B) process{
+		"batches": func(b *testing.B) process {
 			s, _ := startServer(b, b.TempDir(), -1)
-			return s.Addr().String(), 0
+			return process{addr: s.Addr().String()}
 		},
-		"singles": func(b *testing.B) (string, int) {
+		"singles": func(b *testing.B) process {
 			s, o := startServer(b, b.TempDir(), -1)
 			permit(b, s, o, []string{api + "DIRECT.GET." + testStream}, nil)
-			return s.Addr().String(), 0
+			return process{addr: s.Addr().String()}
 		},
-		"singles, Debian's": func(b *testing.B) (string, int) { return startDebian(b) },
+		"singles, Debian's": func(b *testing.B) process { return startDebian(b) },
 	} {
-		b.Run(name, func(b *testing.B) {
-			addr, pid := start(b)
-			benchNewest(b, addr, pid)
-		})
+		b.Run(name, func(b *testing.B) { benchNewest(b, start(b)) })
 	}
 }
 
-func benchNewest(b *testing.B, addr string, pid int) {
+func benchNewest(b *testing.B, of process) {
 	const n = 20_000
-	js := makeStream(b, dialAddr(b, addr), true)
+	js := makeStream(b, dialAddr(b, of.addr), true)
 	wanted, unwanted := make([]topics.Change, n), make([]topics.Change, n)
 	for i := range n {
 		topic := fmt.Sprintf("GEN-%06d", i)
@@ -66,8 +63,8 @@ func benchNewest(b *testing.B, addr string, pid int) {
 	}
 	<-js.PublishAsyncComplete()
 	c := &counting{ear: newEar(), all: make(chan struct{}, 1)}
-	before := usedCPU(b, pid)
-	s := runSource(b, fmt.Sprintf("nats://edge:%s@%s", secret, addr), c, c.ear)
+	before := usedCPU(b, of.pid)
+	s := runSource(b, fmt.Sprintf("nats://edge:%s@%s", secret, of.addr), c, c.ear)
 	for b.Loop() {
 		c.left.Store(n)
 		s.Apply(wanted)
@@ -75,7 +72,7 @@ func benchNewest(b *testing.B, addr string, pid int) {
 		s.Apply(unwanted)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*b.N), "ns/value")
-	b.ReportMetric(float64(usedCPU(b, pid)-before)/float64(n*b.N), "cpu-ns/value")
+	b.ReportMetric(float64(usedCPU(b, of.pid)-before)/float64(n*b.N), "cpu-ns/value")
 }
 
 // usedCPU is what this process, and another if there is one, have used of processors. The other is told in ticks of
