@@ -4,11 +4,8 @@ package nats
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -121,11 +118,11 @@ func streamRig(t *testing.T, addr string, direct bool, a *asked) *brokertest.Rig
 	nc := dialAddr(t, addr)
 	a.watch(t, nc)
 	js := makeStream(t, nc, direct)
-	g := newGate(t, addr)
+	g := brokertest.NewGate(t, addr)
 	u, _ := newSubjects("md.{topic}")
 	rig := &brokertest.Rig{
-		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=md.{topic}&mode=jetstream&stream=%s", secret, g.listener.Addr(), testStream), Timeout: 5 * time.Second},
-		Outage:  g.outage,
+		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=md.{topic}&mode=jetstream&stream=%s", secret, g.Addr(), testStream), Timeout: 5 * time.Second},
+		Outage:  g.Outage,
 		Blanket: true,
 		Write: func(topic, value string) {
 			if _, err := js.Publish(u.of(topic), []byte(value)); err != nil {
@@ -149,10 +146,10 @@ func streamRig(t *testing.T, addr string, direct bool, a *asked) *brokertest.Rig
 
 func coreRig(t *testing.T, options string) *brokertest.Rig {
 	s, _ := startServer(t, "", -1)
-	g := newGate(t, s.Addr().String())
+	g := brokertest.NewGate(t, s.Addr().String())
 	rig := &brokertest.Rig{
-		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?mode=core%s", secret, g.listener.Addr(), options), Timeout: 5 * time.Second},
-		Outage:  g.outage,
+		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?mode=core%s", secret, g.Addr(), options), Timeout: 5 * time.Second},
+		Outage:  g.Outage,
 		Blanket: options != "",
 		Without: make(map[string]string),
 	}
@@ -173,80 +170,6 @@ func coreRig(t *testing.T, options string) *brokertest.Rig {
 		rig.Without[name] = "nobody holds values without a stream"
 	}
 	return rig
-}
-
-// gate passes connections on to a server, unless it is closed.
-type gate struct {
-	listener net.Listener
-	mu       sync.Mutex
-	closed   bool
-	conns    map[net.Conn]struct{}
-}
-
-func newGate(t *testing.T, to string) *gate {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gate{listener: l, conns: make(map[net.Conn]struct{})}
-	go func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go g.pass(near, to)
-		}
-	}()
-	t.Cleanup(func() { l.Close(); g.outage() })
-	return g
-}
-
-func (g *gate) pass(near net.Conn, to string) {
-	defer near.Close()
-	far, err := net.Dial("tcp", to)
-	if err != nil || !g.enter(near, far) {
-		return
-	}
-	defer far.Close()
-	go func() {
-		_, _ = io.Copy(far, near)
-		far.Close()
-	}()
-	_, _ = io.Copy(near, far)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.conns, near)
-	delete(g.conns, far)
-}
-
-func (g *gate) enter(conns ...net.Conn) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, c := range conns {
-		if g.closed {
-			c.Close()
-			continue
-		}
-		g.conns[c] = struct{}{}
-	}
-	return !g.closed
-}
-
-func (g *gate) outage() (over func()) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-	for c := range g.conns {
-		c.Close()
-	}
-	clear(g.conns)
-	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.closed = false
-	}
 }
 
 var _ broker.Publisher = (*publisher)(nil)

@@ -157,7 +157,7 @@ func (g *getter) expire(now time.Time) {
 	if len(late)+len(batched) == 0 {
 		return
 	}
-	signal(g.room)
+	broker.Signal(g.room)
 	s := g.l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +187,7 @@ func (g *getter) answer(m *natsgo.Msg) {
 	full := len(g.open) >= getsMax-64
 	g.mu.Unlock()
 	if !full {
-		signal(g.room)
+		broker.Signal(g.room)
 	}
 	if !ok {
 		return
@@ -213,7 +213,7 @@ func (s *source) found(w *want, f found, leader bool) {
 	case !leader && (f.absent && floor > 0 || !f.absent && f.seq < floor):
 		w.leader = true // That server is behind.
 		s.again(w)
-		signal(s.wake)
+		broker.Signal(s.wake)
 	case f.seq < floor && !f.absent && w.fails < failsMax: // A leader that is none any more; unless the newer one was deleted.
 		s.fail(w, broker.Down, "the stream's leader holds less than was heard")
 	case f.absent:

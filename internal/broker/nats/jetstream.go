@@ -321,7 +321,7 @@ func (l *streamLink) examine(ctx context.Context) error {
 				s.again(w)
 			}
 		}
-		signal(s.wake)
+		broker.Signal(s.wake)
 	}
 	s.mu.Unlock()
 	switch {

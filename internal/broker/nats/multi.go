@@ -10,6 +10,8 @@ import (
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
+
+	"tickedge/internal/broker"
 )
 
 const (
@@ -93,7 +95,7 @@ func (g *getter) answerMany(m *wireMessage) {
 	defer s.mu.Unlock()
 	if end != onward {
 		s.close(b, end)
-		signal(g.room)
+		broker.Signal(g.room)
 		return
 	}
 	if s.isBusy(of.w) {
@@ -127,7 +129,7 @@ func (s *source) close(b *batch, end ending) {
 			s.again(of.w)
 		}
 	}
-	signal(s.wake)
+	broker.Signal(s.wake)
 }
 
 // expireBatches ends batches of which nothing came in time, and returns what they leave open. The caller holds
@@ -161,7 +163,7 @@ func (g *getter) refused() {
 	for _, b := range batches {
 		s.close(b, unable)
 	}
-	signal(g.room)
+	broker.Signal(g.room)
 }
 
 // take takes what a message says, and of which question it is the answer if the batch goes on. Headers of the

@@ -103,7 +103,7 @@ func newSource(u *upstream, owner broker.Owner, log *slog.Logger) *source {
 
 // Run implements [broker.Source].
 func (s *source) Run(ctx context.Context) {
-	var wait backoff
+	var wait broker.Backoff
 	down := false
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -117,10 +117,10 @@ func (s *source) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > backoffMax {
-			wait.reset()
+		if time.Since(began) > broker.BackoffMax {
+			wait.Reset()
 		}
-		d := wait.next()
+		d := wait.Next()
 		if errors.Is(err, errLame) {
 			d = 0
 		}
@@ -131,7 +131,7 @@ func (s *source) Run(ctx context.Context) {
 		s.mu.Lock()
 		s.lastErr = err.Error() // Behind the log: who sees it finds it there.
 		s.mu.Unlock()
-		sleep(ctx, d)
+		broker.Sleep(ctx, d)
 	}
 }
 
@@ -157,7 +157,7 @@ func (s *source) Apply(changes []topics.Change) {
 		}
 		s.mu.Unlock()
 	}
-	signal(s.wake)
+	broker.Signal(s.wake)
 }
 
 // enqueue has a want asked for.
@@ -283,7 +283,7 @@ func (s *source) begin(l link, caught, anew bool) {
 	}
 	s.link, s.caught = l, caught
 	s.look()
-	signal(s.wake)
+	broker.Signal(s.wake)
 }
 
 // ended notes that the link, if there was one, has ended. A gap begins if values were current.
