@@ -117,7 +117,7 @@ func (g *getter) judge(end ending) {
 }
 
 // close takes the end of a batch. What it leaves open is asked for again, one by one if the batch is not to be
-// trusted. The caller holds s.mu.
+// trusted. The caller holds s.mu, and wakes who asks.
 func (s *source) close(b *batch, end ending) {
 	for _, of := range b.open {
 		switch {
@@ -129,7 +129,6 @@ func (s *source) close(b *batch, end ending) {
 			s.again(of.w)
 		}
 	}
-	broker.Signal(s.wake)
 }
 
 // expireBatches ends batches of which nothing came in time, and returns what they leave open. The caller holds

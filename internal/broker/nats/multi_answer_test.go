@@ -127,6 +127,13 @@ func TestBatchLate(t *testing.T) {
 	if one, many := r.g.take(); len(one) != 2 || len(many) > 0 {
 		t.Errorf("asked for next: %d singly, %d by a batch", len(one), len(many))
 	}
+	for range batchCuts - 1 {
+		r.g.batches["1"] = &batch{open: map[string]get{"A": {w: r.wants["A"]}}}
+		r.g.expire(time.Now())
+	}
+	if !r.g.singly {
+		t.Errorf("batches are not given up after %d that stayed away", batchCuts)
+	}
 }
 
 // After three batches in a row that were cut off no more are made; one that ends well begins the count anew.
