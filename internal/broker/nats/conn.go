@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"regexp"
@@ -295,40 +294,4 @@ func causeOf(err error) broker.Cause {
 		return broker.Down
 	}
 	return broker.Unreachable
-}
-
-const (
-	backoffMin = 100 * time.Millisecond
-	backoffMax = 5 * time.Second
-)
-
-// backoff gives the times to wait between attempts: random up to a bound that doubles, so that a
-// thousand edges do not come back to a restarted server at the same time.
-type backoff struct{ bound time.Duration }
-
-func (b *backoff) next() time.Duration {
-	b.bound = min(max(b.bound*2, backoffMin), backoffMax)
-	return rand.N(b.bound) + 1
-}
-
-func (b *backoff) reset() { b.bound = 0 }
-
-// sleep waits for d. It is false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
-// signal puts an element into a channel of capacity 1 unless it has one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -14,6 +14,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"tickedge/internal/broker"
+	"tickedge/internal/broker/brokertest"
 	"tickedge/internal/feed"
 	"tickedge/internal/logtest"
 	"tickedge/internal/topics"
@@ -188,8 +189,8 @@ func TestCoreGap(t *testing.T) {
 	t.Parallel()
 	s, _ := startServer(t, "", -1)
 	nc := dialServer(t, s)
-	g := newGate(t, s.Addr().String())
-	f := runCore(t, Config{URL: coreURL(g.listener.Addr().String(), secret)})
+	g := brokertest.NewGate(t, s.Addr().String())
+	f := runCore(t, Config{URL: coreURL(g.Addr(), secret)})
 	f.acquire("KEPT", "LOST", "NONE")
 	logger, _ := logtest.New(t)
 	p, err := Config{URL: coreURL(s.Addr().String(), secret)}.Publisher(t.Context(), logger)
@@ -205,7 +206,7 @@ func TestCoreGap(t *testing.T) {
 	}
 	f.until("it is heard", func() bool { tick(7); return f.value("KEPT") == `{"p":1,"ver":7}` })
 	f.hears(nc, "LOST", "1")
-	over := g.outage()
+	over := g.Outage()
 	f.until("it is down", func() bool { return !f.table.Health().Up })
 	tick(8)
 	over()

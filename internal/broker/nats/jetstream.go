@@ -34,6 +34,12 @@ const (
 	overlap = 1 << 16
 )
 
+// Subscriptions of the tap.
+const (
+	consumerSub = iota // What the consumer sends.
+	batchesSub         // Answers to batches.
+)
+
 // streamInfo is what is asked of a stream.
 type streamInfo struct {
 	Created string `json:"created"`
@@ -64,6 +70,7 @@ type streamLink struct {
 	consumer string       // Its name.
 	number   uint64       // Of the newest message of the consumer. Of the reader.
 	at       int64        // When something was read last. Of the reader.
+	unheard  bool         // Nothing of the consumer was in that yet. Of the reader.
 	over     bool         // The link has ended: what was read and not taken is not taken any more. Of source.mu.
 	alive    atomic.Int64 // When the consumer was heard last, in Unix milliseconds.
 	goal     uint64       // Where the stream ended when the link began.
@@ -91,6 +98,7 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 	}
 	l.direct, l.emptied, l.goal = info.Config.AllowDirect, info.State.Messages, info.State.Last
 	from, anew := l.s.locate(l.stream, info)
+	l.c.deliver(l.receive)
 	if err := l.getter.listen(); err != nil {
 		return err
 	}
@@ -100,8 +108,7 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 		defer l.s.mu.Unlock()
 		l.over = true
 	}()
-	l.c.deliver(l.receive)
-	if _, err := l.c.tap.Write(subscribe(nil, inbox, 0)); err != nil {
+	if _, err := l.c.tap.Write(subscribe(nil, inbox, consumerSub)); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	l.alive.Store(time.Now().UnixMilli())
@@ -166,10 +173,17 @@ func (l *streamLink) heartbeat() time.Duration {
 	return max(min(time.Second, l.s.timeout/4), 100*time.Millisecond)
 }
 
-// receive takes what the consumer sends, on the goroutine that reads.
+// receive takes what the consumer sends, and answers to batches, on the goroutine that reads.
 func (l *streamLink) receive(m *wireMessage) {
 	if m.fresh {
-		l.at = l.s.owner.Now()
+		l.at, l.unheard = l.s.owner.Now(), true
+	}
+	if m.sub == batchesSub {
+		l.getter.answerMany(m)
+		return
+	}
+	if l.unheard {
+		l.unheard = false
 		l.alive.Store(time.Now().UnixMilli())
 	}
 	value, size := unsafe.String(unsafe.SliceData(m.payload), len(m.payload)), m.size
@@ -312,7 +326,7 @@ func (l *streamLink) examine(ctx context.Context) error {
 				s.again(w)
 			}
 		}
-		signal(s.wake)
+		broker.Signal(s.wake)
 	}
 	s.mu.Unlock()
 	switch {
@@ -338,6 +352,10 @@ func (p *probes) expect(target, reached uint64) {
 
 // denied takes that a subject is not permitted: that by which a value is read is a matter of its topic.
 func (l *streamLink) denied(subject string, publish bool) {
+	if publish && subject == api+"DIRECT.GET."+l.stream {
+		l.getter.refused()
+		return
+	}
 	of, direct := strings.CutPrefix(subject, api+"DIRECT.GET."+l.stream+".")
 	if !publish || !direct {
 		l.c.fail(fmt.Errorf("not permitted: permissions violation for %q", subject))

@@ -55,7 +55,7 @@ func TestForeignHeaders(t *testing.T) {
 				server, _ := startServer(t, t.TempDir(), -1)
 				js := makeStream(t, dialServer(t, server), direct)
 				publishRaw(t, server, "md.A", header, "1")
-				s, e := runStream(t, fmt.Sprintf("nats://edge:%s@%s", secret, server.Addr()), "A", "B")
+				s, e := runStream(t, fmt.Sprintf("nats://edge:%s@%s", secret, server.Addr()), "A", "B", "C", "D", "E") // A batch, where the server answers directly.
 				await(t, "A is known", func() bool { return e.of("A") != "" })
 				publishRaw(t, server, "md.A", header, "2")
 				if name != "long" {

@@ -109,7 +109,7 @@ func (p *publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
 
 func (p *publisher) publish(ctx context.Context, ticks []broker.Tick) bool {
 	items := p.items(ticks)
-	var wait backoff
+	var wait broker.Backoff
 	for {
 		err := p.try(ctx, &items)
 		if err == nil {
@@ -120,12 +120,12 @@ func (p *publisher) publish(ctx context.Context, ticks []broker.Tick) bool {
 			return false
 		}
 		p.connected.Store(false)
-		d := wait.next()
+		d := wait.Next()
 		if !p.down { // Said once per outage.
 			p.down = true
 			p.log.Error("publisher down", "address", p.shown, "error", err, "hint", hint(err), "retry_in", d.Round(time.Millisecond))
 		}
-		if !sleep(ctx, d) {
+		if !broker.Sleep(ctx, d) {
 			return false
 		}
 	}

@@ -82,7 +82,7 @@ func (s *source) retry(now time.Time) {
 		}
 	}
 	if n > 0 {
-		signal(s.wake)
+		broker.Signal(s.wake)
 	}
 }
 

@@ -82,6 +82,7 @@ type want struct {
 	cause          broker.Cause // Why it is refused.
 	retryAt        time.Time
 	leader         bool // Its value is to be asked of the stream's leader.
+	singly         bool // Its value is to be asked for by itself.
 	unconfirmed    bool // Ticks may have been missed, and nobody has answered for its value. It is asked for again.
 	trial          bool // It was subscribed again after it was refused, and a word of that may be under way.
 	gone           bool // It is not wanted any more.
@@ -105,7 +106,7 @@ func newSource(u *upstream, owner broker.Owner, log *slog.Logger) *source {
 
 // Run implements [broker.Source].
 func (s *source) Run(ctx context.Context) {
-	var wait backoff
+	var wait broker.Backoff
 	down := false
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -119,10 +120,10 @@ func (s *source) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > backoffMax {
-			wait.reset()
+		if time.Since(began) > broker.BackoffMax {
+			wait.Reset()
 		}
-		d := wait.next()
+		d := wait.Next()
 		if errors.Is(err, errLame) {
 			d = 0
 		}
@@ -133,7 +134,7 @@ func (s *source) Run(ctx context.Context) {
 		s.mu.Lock()
 		s.lastErr = err.Error() // Behind the log: who sees it finds it there.
 		s.mu.Unlock()
-		sleep(ctx, d)
+		broker.Sleep(ctx, d)
 	}
 }
 
@@ -159,7 +160,7 @@ func (s *source) Apply(changes []topics.Change) {
 		}
 		s.mu.Unlock()
 	}
-	signal(s.wake)
+	broker.Signal(s.wake)
 }
 
 // enqueue has a want asked for.
@@ -241,7 +242,7 @@ func (s *source) isBusy(w *want) bool { return s.wants[w.subject] == w && w.stat
 // finish ends the asking of a want that was served.
 func (s *source) finish(w *want) {
 	s.dues--
-	w.state, w.read, w.leader, w.trial, w.unconfirmed, w.fails, w.refusals = done, true, false, false, false, 0, 0
+	w.state, w.read, w.leader, w.singly, w.trial, w.unconfirmed, w.fails, w.refusals = done, true, false, false, false, false, 0, 0
 	s.blame(w, broker.NoCause)
 	s.settle(w)
 	s.owner.More()
@@ -285,7 +286,7 @@ func (s *source) begin(l link, caught, anew bool) {
 	}
 	s.link, s.caught = l, caught
 	s.look()
-	signal(s.wake)
+	broker.Signal(s.wake)
 }
 
 // ended notes that the link, if there was one, has ended. A gap begins if values were current.

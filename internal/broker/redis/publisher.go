@@ -74,7 +74,7 @@ func (p *Publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
 
 func (p *Publisher) publish(ctx context.Context, ticks []broker.Tick) bool {
 	address := cmp.Or(strings.Join(p.up.addrs, ","), p.up.opts.Addr)
-	var wait backoff
+	var wait broker.Backoff
 	for again := false; ; again = true {
 		err := p.write(ctx, ticks, again)
 		if ctx.Err() != nil {
@@ -86,13 +86,13 @@ func (p *Publisher) publish(ctx context.Context, ticks []broker.Tick) bool {
 		if c, ok := p.client.(*goredis.ClusterClient); ok {
 			c.ReloadState(ctx) // From a primary that is dead, go-redis does not go on to the new one.
 		}
-		d := wait.next()
+		d := wait.Next()
 		p.connected.Store(false)
 		if !p.down { // Said once per outage.
 			p.down = true
 			p.log.Error("publisher down", "address", address, "error", err, "hint", hint(err), "retry_in", d.Round(time.Millisecond))
 		}
-		if !sleep(ctx, d) {
+		if !broker.Sleep(ctx, d) {
 			return false
 		}
 	}
