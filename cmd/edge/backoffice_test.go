@@ -31,17 +31,21 @@ func withAPI(t *testing.T) []string {
 	return []string{"-api", "127.0.0.1:0", "-api-key-file", file}
 }
 
-// call asks the back office of an edge.
-func (e *edge) call(method, path, kind, body string) (code int, answer string) {
-	e.t.Helper()
-	addr := ""
+// apiAddr is where the back office of an edge is.
+func (e *edge) apiAddr() (addr string) {
 	for line := range strings.Lines(e.stderr.String()) {
 		var said struct{ Msg, Addr string }
 		if _ = json.Unmarshal([]byte(line), &said); said.Msg == "back office open" {
 			addr = said.Addr
 		}
 	}
-	req, err := http.NewRequest(method, "http://"+addr+path, strings.NewReader(body))
+	return addr
+}
+
+// call asks the back office of an edge.
+func (e *edge) call(method, path, kind, body string) (code int, answer string) {
+	e.t.Helper()
+	req, err := http.NewRequest(method, "http://"+e.apiAddr()+path, strings.NewReader(body))
 	if err != nil {
 		e.t.Fatal(err)
 	}

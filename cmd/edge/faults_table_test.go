@@ -18,6 +18,7 @@ var rigs = []rig{
 	{"redis sentinel", redisSentinel},
 	{"redis cluster", redisCluster},
 	{"two redis", pairOfRedis},
+	{"memory", memoryCells},
 	{"nats core", natsCore},
 	{"nats core with a publisher", natsAnswered},
 	{"nats jetstream", natsStreams},

@@ -119,6 +119,8 @@ type upstream struct {
 	target
 	url   string   // The edges' way to it.
 	flags []string // More flags of the edges.
+	// joined is told of each edge that has started, by its number. Nil is nobody.
+	joined func(i int, e *edge)
 }
 
 // target is how publishers reach a broker. It is not what is under test, but for a broker that
@@ -155,13 +157,9 @@ func (f *fault) run(t *testing.T) {
 
 	all := every(1, 0)
 	r.tick(all)
-	for i, flags := range [][]string{nil, append(f.second, "-tick-version-field", "seq")} {
-		flags = slices.Concat([]string{"-source", up.url, "-feed-timeout", faultTimeout.String(), "-heartbeat", beat.String()}, up.flags, flags)
-		e := start(t, flags...)
-		r.edges = append(r.edges, e)
-		for client := range clientsPerEdge {
-			r.listen(i, client*2*topicsPerClient+i*topicsPerClient)
-		}
+	for i := range 2 {
+		r.edges = append(r.edges, r.launch(i))
+		r.listenAll(i)
 	}
 	r.eventually("all clients have all values", time.Now(), patience, func() bool {
 		if f.forgotten && !r.current(all) { // There is no value before the first tick that is heard.
@@ -204,6 +202,27 @@ func (f *fault) run(t *testing.T) {
 	silence := r.judge()
 	t.Logf("%s: %v; current %v after its end; no client without a frame for more than %v; this process was up to %v late",
 		f.name, healed.Sub(r.struck).Round(time.Millisecond), took.Round(time.Millisecond), silence.Round(time.Millisecond), r.late.get().Round(time.Millisecond))
+}
+
+// launch starts an edge by its number.
+func (r *faultRun) launch(i int) *edge {
+	r.t.Helper()
+	flags := [][]string{nil, append(r.fault.second, "-tick-version-field", "seq")}[i]
+	up := r.publishers.up
+	flags = slices.Concat([]string{"-source", up.url, "-feed-timeout", faultTimeout.String(), "-heartbeat", beat.String()}, up.flags, flags)
+	e := start(r.t, flags...)
+	if up.joined != nil {
+		up.joined(i, e)
+	}
+	return e
+}
+
+// listenAll opens the clients of an edge.
+func (r *faultRun) listenAll(edge int) {
+	r.t.Helper()
+	for client := range clientsPerEdge {
+		r.listen(edge, client*2*topicsPerClient+edge*topicsPerClient)
+	}
 }
 
 // listen opens a client of an edge, for the topics from first on.

@@ -160,6 +160,9 @@ const defaultSource = "redis://127.0.0.1:6379"
 var errScheme = errors.New("source URL is not valid: want redis://[user:password@]host[:port][/db] (rediss:// for TLS), unix:///path, " +
 	"redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port, or nats://[user:password@]host[:port] (tls:// for TLS)")
 
+var errMemory = errors.New("source is memory, a broker inside of an edge that no other program reaches: an edge takes values by its back office " +
+	"(-api, POST /publish), and has a simulated market of its own (-demo)")
+
 // from is the flag by which the broker is given.
 func (c *config) from() (flag, url string) {
 	if which, _ := c.flags.Spelled("source", "redis"); which == "redis" {
@@ -193,6 +196,9 @@ func (c *config) validateSource() error {
 	case redis.IsURL(url) || url == "":
 		r.URL = url
 		errs = append(errs, r.ValidateURL())
+	case url == "memory" || strings.HasPrefix(url, "memory://"):
+		r.URL = defaultSource
+		errs = append(errs, errMemory)
 	default:
 		r.URL = defaultSource
 		errs = append(errs, errScheme)

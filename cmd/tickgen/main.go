@@ -178,7 +178,7 @@ func (m *meter) line() string {
 	case !s.Connected && s.Published == 0:
 		state = "connecting"
 	case !s.Connected:
-		state = "redis down"
+		state = "broker down"
 	case s.Paused:
 		state = "paused"
 	}

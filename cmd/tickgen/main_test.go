@@ -157,6 +157,8 @@ func TestFlags(t *testing.T) {
 		{"-redis-channel redis://:secret@h", []string{"redis channel is"}},
 		{"-redis://:secret@h", []string{"unknown flag"}},
 		{"-redis-stream x -stream-entries 0", []string{"-stream-entries is 0"}},
+		{"-source memory", []string{"-source: source is memory, a broker inside of an edge", "POST /publish"}},
+		{"-source memory://a", []string{"-source: source is memory, a broker inside of an edge"}},
 		{"-symbols A,,B", []string{`symbol "" is not valid`}},
 	} {
 		var stdout, stderr logtest.Log

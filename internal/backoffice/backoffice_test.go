@@ -28,6 +28,7 @@ type fake struct {
 	mu     sync.Mutex
 	away   bool
 	full   bool
+	fate   broker.Fate
 	held   []func(broker.Fate)
 	got    []broker.Tick
 	filter Filter
@@ -52,7 +53,7 @@ func (f *fake) Publish(t broker.Tick, done func(broker.Fate)) error {
 		f.held = append(f.held, done)
 		return nil
 	}
-	done(broker.Taken)
+	done(f.fate)
 	return nil
 }
 

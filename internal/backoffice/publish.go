@@ -31,6 +31,7 @@ const (
 	invalid    = "invalid"
 	waiting    = "waiting"
 	refused    = "refused"
+	denied     = "denied"
 )
 
 // order is one value that is to be published.
@@ -139,8 +140,14 @@ func (b *batch) told(i int, f broker.Fate) {
 		r.Result = superseded
 	case broker.Flawed:
 		r.Result, r.Error = invalid, "the broker can't take it"
-	default: // It may be written, or not.
+	case broker.Unknown: // It may be written, or not.
 		r.Error = "the edge has stopped meanwhile"
+	default:
+		why, _ := f.Refusal()
+		r.Result, r.Error = denied, "the broker does not take this topic: "+why
+		if f == broker.TooLarge {
+			r.Error = "the broker does not take it: " + why
+		}
 	}
 	b.less()
 }
@@ -196,7 +203,7 @@ func (p *Port) publish(a *answer, r *http.Request) {
 	res := b.await(r.Context(), p.wait)[0]
 	a.note("topic", res.Topic, "result", res.Result)
 	switch res.Result {
-	case invalid:
+	case invalid, denied:
 		a.problem(http.StatusUnprocessableEntity, res.Error)
 	case refused:
 		a.Header().Set("Retry-After", "1")

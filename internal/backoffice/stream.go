@@ -71,7 +71,7 @@ func (p *Port) publishLines(a *answer, r *http.Request) {
 	a.Header().Set("Cache-Control", "no-store")
 	counts := map[string]int{}
 	defer func() {
-		for _, of := range []string{taken, outdated, superseded, invalid, waiting, refused} {
+		for _, of := range []string{taken, outdated, superseded, invalid, waiting, refused, denied} {
 			if n := counts[of]; n > 0 {
 				a.note(of, n)
 			}

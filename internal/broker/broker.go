@@ -183,7 +183,24 @@ const (
 	Superseded             // A newer tick of the same topic was written in its place.
 	Flawed                 // It can't be written, see [CheckTick].
 	Unknown                // Whoever was to write it has ended before it was known: it may be written, or not.
+	Forbidden              // The broker does not permit its user to publish the topic.
+	Unserved               // The broker has no place for the topic, such as a stream with its subject.
+	TooLarge               // The broker takes no values of that length.
 )
+
+// Refusal says why the broker does not take a tick, however often it is written, until somebody changes the
+// broker. ok is false for other fates. Nobody is told of such a tick; the broker may hold it all the same.
+func (f Fate) Refusal() (why string, ok bool) {
+	switch f {
+	case Forbidden:
+		return "its user may not publish it", true
+	case Unserved:
+		return "it has no place for it", true
+	case TooLarge:
+		return "the value is longer than it takes", true
+	}
+	return "", false
+}
 
 // Publisher writes ticks into a broker: who fetches the newest value of a topic after its tick
 // was heard gets that value or a newer one. Publish is called by one goroutine at a time.
@@ -195,7 +212,8 @@ type Publisher interface {
 	// Publish writes ticks, again and again until the broker has taken or refused each, and sets
 	// their fates. It is false when ctx ended before. Ticks of one topic are in their order; of
 	// those with a version a publisher may write the newest alone. What the broker may have taken
-	// twice is the same value twice.
+	// twice is the same value twice. A tick that the broker will not take (see [Fate.Refusal]) is
+	// not written again, and costs the others of its batch nothing.
 	Publish(ctx context.Context, ticks []Tick) bool
 	// Connected reports whether the last attempt went through. It may be called from any
 	// goroutine.

@@ -47,6 +47,7 @@ type QueueStats struct {
 	Superseded uint64 // Ticks that were dropped for a newer one of their topic.
 	Flawed     uint64 // Ticks that the broker can't write.
 	Refused    uint64 // Ticks that Put had no room for.
+	Denied     uint64 // Ticks that the broker does not take, see [Fate.Refusal].
 	Connected  bool   // See [Publisher].
 }
 
@@ -167,6 +168,8 @@ func (q *Queue) count(ticks []Tick) {
 			q.stats.Superseded++
 		case Flawed:
 			q.stats.Flawed++
+		default:
+			q.stats.Denied++
 		}
 	}
 }

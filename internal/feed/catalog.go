@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/topics"
 )
 
@@ -51,7 +52,7 @@ func (c *Catalog) Names() (names []string, all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.when = time.Now()
-	signal(c.asked)
+	broker.Signal(c.asked)
 	return c.names, c.all
 }
 

@@ -148,7 +148,7 @@ func (f *Feed) hand(changes []topics.Change) []topics.Change {
 		s.Apply(changes)
 		clear(changes) // The names must not outlive their topics here.
 		if len(changes) >= most && most > 0 {
-			signal(f.more) // There may be more, behind what else drain has to do.
+			broker.Signal(f.more) // There may be more, behind what else drain has to do.
 		}
 	}
 	return changes
@@ -182,13 +182,5 @@ func (f *Feed) measure(now time.Time) {
 		f.log.Warn("feed is behind", "lag", lag.Round(time.Millisecond), "source", s.name(),
 			"hint", "give the edge or the broker more CPU, or divide the topics among several brokers; "+
 				"a broker cuts off who is behind, Redis by client-output-buffer-limit pubsub")
-	}
-}
-
-// signal puts an element into a channel of capacity 1 unless it has one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"tickedge/internal/broker"
 )
@@ -16,6 +17,8 @@ const (
 	pairTopics = 100_000
 	// pairBatch bounds the ticks that are on their way into both at a time.
 	pairBatch = 1000
+	// pairRefusal is how long the other of two brokers has to take what one does not.
+	pairRefusal = 5 * time.Second
 )
 
 // pairPublisher writes into both brokers of a [Pair]. A tick has its fate when one of them has told it: who
@@ -71,6 +74,10 @@ func (f *pairFates) tell(i int, fate broker.Fate) {
 	f.said[i]++
 	// What is newer on its way into one may not reach it before the other has this.
 	if f.known[i] || f.said[i] < 2 && (fate == broker.Superseded || fate == broker.Unknown) {
+		return
+	}
+	if _, refused := fate.Refusal(); refused && f.said[i] < 2 {
+		time.AfterFunc(pairRefusal, func() { f.tell(i, fate) })
 		return
 	}
 	f.known[i], f.fates[i] = true, fate

@@ -180,6 +180,7 @@ func (o *Outbox) Stats() (all broker.QueueStats) {
 		all.Superseded += s.Superseded
 		all.Flawed += s.Flawed
 		all.Refused += s.Refused
+		all.Denied += s.Denied
 		all.Connected = all.Connected && s.Connected
 	}
 	return all

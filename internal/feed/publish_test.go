@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"tickedge/internal/broker"
 	"tickedge/internal/broker/memory"
@@ -166,5 +167,33 @@ func TestPairPublisher(t *testing.T) {
 			t.Error("published, and both are away")
 		}
 		p.Close()
+	})
+}
+
+// What one of two brokers does not take is taken if the other takes it, and is refused in a while if that is away.
+func TestPairPublisherRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newAway(), newAway()
+		a.fate = broker.Forbidden
+		close(a.there)
+		p, err := NewPublisher(t.Context(), Config{{Broker: Pair{a, b}}}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		ticks := ticksOf("A")
+		go func() {
+			synctest.Wait() // The one has refused it.
+			close(b.there)
+		}()
+		if !p.Publish(t.Context(), ticks) || ticks[0].Fate != broker.Taken {
+			t.Errorf("fate %d, and the other has taken it", ticks[0].Fate)
+		}
+		b.there = make(chan struct{})
+		ticks = ticksOf("B")
+		began := time.Now()
+		if !p.Publish(t.Context(), ticks) || ticks[0].Fate != broker.Forbidden || time.Since(began) != pairRefusal {
+			t.Errorf("fate %d after %v, and the other is away", ticks[0].Fate, time.Since(began))
+		}
 	})
 }

@@ -122,7 +122,7 @@ func (s *source) GoStale(topic string, mark uint64, c broker.Cause) {
 	s.Table.GoStale(topic, mark, c.Why())
 }
 
-func (s *source) More() { signal(s.feed.more) }
+func (s *source) More() { broker.Signal(s.feed.more) }
 
 func (s *source) SetUp(up bool) { s.Table.SetSourceState(s.index, up, time.Now().UnixMilli()) }
 

@@ -5,6 +5,7 @@ package edge
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -58,13 +59,14 @@ func (e *edge) listenControl(now time.Time) error {
 	if e.api == nil {
 		return nil
 	}
-	// A broker that refuses this one topic holds up what is published with it: not values.
+	// Whatever holds up this one topic holds up no values.
 	outbox, err := feed.NewOutbox(e.work, e.cfg.feed().Of(controlTopic), e.log, 1)
 	if err != nil {
 		return err
 	}
 	e.working.Go(func() { panics.Keep(e.work, panics.Feed, e.log, outbox.Run) })
 	e.control = newControl(e.log, now)
+	e.control.field = e.cfg.versionField
 	e.control.publish, e.control.do = outbox.Put, e.obey
 	e.feed.Listen(controlTopic, e.control.hear)
 	_, err = e.table.AcquireKnown([]byte(controlTopic), 0)
@@ -89,7 +91,23 @@ func (e *edge) obey(ctx context.Context, c *command) {
 type desk struct{ *edge }
 
 // Publish implements [backoffice.Edge].
-func (d desk) Publish(t broker.Tick, done func(broker.Fate)) error { return d.outbox.Put(t, done) }
+func (d desk) Publish(t broker.Tick, done func(broker.Fate)) error {
+	if err := checkNumbered(t.Value, d.cfg.versionField); err != nil {
+		return err
+	}
+	return d.outbox.Put(t, done)
+}
+
+// checkNumbered returns what keeps edges with -tick-version-field from taking a value, which is not what its broker says.
+func checkNumbered(value []byte, field string) error {
+	if field == "" || broker.IsTombstone(string(value)) {
+		return nil
+	}
+	if _, flaw := broker.InspectVersion(string(value), field); flaw == broker.NoVersion {
+		return errors.New("the value is " + flaw.String())
+	}
+	return nil
+}
 
 func filterOf(f backoffice.Filter) loop.Filter {
 	return loop.Filter{Conn: f.Conn, User: f.User, Address: f.Address, Topic: f.Topic}

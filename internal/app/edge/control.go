@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,6 +98,7 @@ type control struct {
 	log     *slog.Logger
 	clock   broker.Clock
 	began   time.Time
+	field   string // The member that numbers values, if it is another than [broker.VersionMember].
 
 	heard chan string
 	wake  chan struct{} // Has an element when there is something to write.
@@ -266,14 +268,15 @@ func (c *control) speak(ctx context.Context) {
 			case fate = <-fates:
 			}
 		}
-		switch fate {
-		case broker.Taken:
+		why, refused := fate.Refusal()
+		switch {
+		case fate == broker.Taken:
 			pause = 0
 			c.took(now, ver)
 			continue
-		case broker.Flawed:
-			c.log.Warn("other edges can't be told what an operator has asked this one", "topic", controlTopic,
-				"hint", "the broker refuses the topic: with JetStream a stream has to have its subject")
+		case refused || fate == broker.Flawed:
+			c.log.Warn("other edges can't be told what an operator has asked this one", "topic", controlTopic, "error", why,
+				"hint", "permit the edge to publish the topic in its broker; with JetStream a stream has to have its subject")
 		}
 		pause = min(max(2*pause, 50*time.Millisecond), time.Second) // Meanwhile the version is heard that is in the way.
 		timer := time.NewTimer(pause)
@@ -292,11 +295,13 @@ func (c *control) next(at time.Time) (value []byte, now []*own, ver int64, more 
 	if c.forget(at); len(c.pending) == 0 {
 		return nil, nil, 0, false
 	}
-	const head, tail = `{"commands":[`, `],"ver":`
+	const head = `{"commands":[`
+	ver = c.clock.Next(at)
+	tail := "]," + numbered(c.field, ver) + `"ver":` + strconv.FormatInt(ver, 10) + "}"
 	value, n := append(value, head...), 0
 	add := func(cmd *command) bool {
 		text, err := json.Marshal(cmd)
-		if err != nil || n == commandsMost || len(value)+1+len(text)+len(tail)+20 > broker.ValueMax {
+		if err != nil || n == commandsMost || len(value)+1+len(text)+len(tail) > broker.ValueMax {
 			return false
 		}
 		if n > 0 {
@@ -316,9 +321,16 @@ func (c *control) next(at time.Time) (value []byte, now []*own, ver int64, more 
 	}
 	for i := len(c.written) - 1; i >= 0 && (slices.Contains(c.pending, c.written[i]) || add(&c.written[i].command)); i-- {
 	}
-	ver = c.clock.Next(at)
-	value = append(strconv.AppendInt(append(value, tail...), ver, 10), '}')
-	return value, now, ver, true
+	return append(value, tail...), now, ver, true
+}
+
+// numbered is the member by which an edge with -tick-version-field numbers values: without it, it takes none.
+func numbered(field string, ver int64) string {
+	parts := strings.Split(field, ".")
+	if field == "" || parts[0] == broker.VersionMember || parts[0] == "commands" {
+		return ""
+	}
+	return `"` + strings.Join(parts, `":{"`) + `":` + strconv.FormatInt(ver, 10) + strings.Repeat("}", len(parts)-1) + ","
 }
 
 // took notes that the broker has the value of these.

@@ -274,3 +274,36 @@ func TestAValueHasWhatMayBeMissed(t *testing.T) {
 		}
 	}
 }
+
+// Edges with -tick-version-field take what others tell, though it has another member; what they would not take of a caller
+// is refused.
+func TestNumberedByAnotherMember(t *testing.T) {
+	for _, field := range []string{"", "ver", "seq", "meta.ver", "a.b.c"} {
+		logger, _ := logtest.New(t)
+		from, to := newControl(logger, time.Now()), newControl(logger, time.Now().Add(-time.Second))
+		from.field = field
+		if _, err := from.tell(command{Do: doAnnounce, Text: "hello"}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		value, _, ver, _ := from.next(time.Now())
+		for _, member := range []string{field, broker.VersionMember} {
+			if member == "" {
+				continue
+			}
+			if v, flaw := broker.InspectVersion(string(value), member); flaw != broker.Flawless || v.Whole != ver {
+				t.Errorf("%s: %s has the version %v, %v", member, value, v, flaw)
+			}
+		}
+		if todo := to.take(string(value), time.Now()); len(todo) != 1 || todo[0].Text != "hello" {
+			t.Errorf("%s: of %s is done %v", field, value, todo)
+		}
+	}
+	for value, field := range map[string]string{`{"p":1}`: "", `{"p":1,"seq":1}`: "seq", "null": "seq", `{"tombstone":true,"ver":1}`: "seq"} {
+		if err := checkNumbered([]byte(value), field); err != nil {
+			t.Errorf("%s, %q: %v", value, field, err)
+		}
+	}
+	if checkNumbered([]byte(`{"p":1,"ver":1}`), "seq") == nil {
+		t.Error("a value that no edge takes is published")
+	}
+}

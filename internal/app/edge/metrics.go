@@ -54,7 +54,7 @@ var metricTable = []metric{
 	{"api_values_total", "Values that were given to the back office and passed on, by what became of them.", "result", func(s *scrape, to sink) {
 		if s.outbox != nil {
 			q := s.outbox.Stats()
-			for label, n := range map[string]uint64{"taken": q.Taken, "outdated": q.Outdated, "superseded": q.Superseded, "invalid": q.Flawed, "refused": q.Refused} {
+			for label, n := range map[string]uint64{"taken": q.Taken, "outdated": q.Outdated, "superseded": q.Superseded, "invalid": q.Flawed, "refused": q.Refused, "denied": q.Denied} {
 				to.put(float64(n), label)
 			}
 		}

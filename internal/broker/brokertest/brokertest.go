@@ -39,6 +39,9 @@ type Rig struct {
 	// Forbid takes a topic, A, from the user of Config, so that neither its ticks nor its value may be
 	// read, until back is called. B is permitted all the time.
 	Forbid func(topic string) (back func())
+	// Refuse takes the permission to publish topic A from the user of Config, until back is called. Others are
+	// permitted all the time.
+	Refuse func() (back func())
 	// Blanket holds if all ticks come, whoever wants them.
 	Blanket bool
 	// Without are tests that make no sense for the broker, by their names, and why.
@@ -57,6 +60,7 @@ type check struct {
 
 func hasOutage(r *Rig) bool { return r.Outage != nil }
 func hasForbid(r *Rig) bool { return r.Forbid != nil }
+func hasRefuse(r *Rig) bool { return r.Refuse != nil }
 func hasStored(r *Rig) bool { return r.Stored != nil }
 
 // runAll runs tests, each with a rig of its own. One is left out only with a reason.

@@ -29,6 +29,7 @@ var publisherChecks = []check{
 	{"many topics in a batch", hasStored, manyInBatch},
 	{"sees no older value", hasStored, seesNoOlder},
 	{"retries", func(r *Rig) bool { return r.Outage != nil && r.Stored != nil }, retries},
+	{"refused", hasRefuse, refused},
 	{"gives up with its context", hasOutage, givesUp},
 	{"publisher ends", nil, publisherEnds},
 }
@@ -271,6 +272,33 @@ func retries(t *testing.T, rig *Rig) {
 	}
 	holds(t, rig, "A", stamped(t, tick("A", 2)))
 	holds(t, rig, "B", numbered(1))
+}
+
+// A topic that the broker does not take is no reason to wait, for it or for others, and is taken when it may be.
+func refused(t *testing.T, rig *Rig) {
+	p := newPublisher(t, rig)
+	publish(t, p, tick("A", 1), tick("B", 1))
+	back := rig.Refuse()
+	ver := int64(1)
+	batch := func() []broker.Tick {
+		ver++
+		plain := []byte(numbered(int(ver)))
+		return publish(t, p, tick("B", ver), tick("A", ver), tick("C", ver), broker.Tick{Topic: "A", Value: plain}, broker.Tick{Topic: "D", Value: plain})
+	}
+	for range 3 {
+		wrote(t, batch(), broker.Taken, broker.Forbidden, broker.Taken, broker.Forbidden, broker.Taken)
+	}
+	if !p.Connected() {
+		t.Error("it is not connected")
+	}
+	if rig.Stored != nil {
+		for _, name := range []string{"B", "C"} {
+			holds(t, rig, name, stamped(t, tick(name, ver)))
+		}
+		holds(t, rig, "D", numbered(int(ver)))
+	}
+	back()
+	eventually(t, "it is taken again", func() bool { ticks := batch(); return ticks[1].Fate == broker.Taken && ticks[3].Fate == broker.Taken })
 }
 
 func givesUp(t *testing.T, rig *Rig) {

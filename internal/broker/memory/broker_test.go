@@ -34,6 +34,7 @@ func brokerRig(*testing.T) *brokertest.Rig {
 			"retries":                   inside,
 			"gives up with its context": inside,
 			"forbidden":                 "it knows no users",
+			"refused":                   "it knows no users",
 			"bad values":                "only its publisher writes to it, and takes none: see without versions",
 		},
 	}

@@ -7,10 +7,11 @@
 //	url.go        URLs, cut apart
 //	subject.go    topics as subjects
 //	conn.go       a connection, and what operators are told of one that fails
-//	source.go     what is wanted, over all links
+//	source.go     what is wanted, over all links; refused.go what is refused of it
 //	link.go       one connection, and what it has in common in both modes
 //	core.go       a link without a stream
-//	jetstream.go  a link to a stream: what comes; position.go has where it is, get.go its newest values
+//	jetstream.go  a link to a stream: what comes; position.go has where it is, get.go its newest values,
+//	              multi.go those that are asked for in batches
 //	newest.go     how newest values are asked for where no broker has them
 //	publisher.go  publishing; fence.go into a stream, responder.go without one
 package nats

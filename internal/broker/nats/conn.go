@@ -3,11 +3,11 @@
 package nats
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"regexp"
@@ -32,6 +32,7 @@ type conn struct {
 	ended  chan struct{}         // Closed when nothing more will be said of it.
 	lame   chan struct{}
 	denied atomic.Pointer[func(subject string, publish bool)] // Who is told of subjects that are not permitted.
+	full   atomic.Pointer[func()]                             // Who is told of subscriptions that the server has no room for.
 }
 
 // dial connects to one of the servers, which are tried in random order, within the timeout each. The
@@ -108,13 +109,30 @@ func (c *conn) fail(err error) {
 // violation is what a server says of a subject that is not permitted.
 var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
 
-// said takes what the server says beside messages.
-func (c *conn) said(sub *natsgo.Subscription, err error) {
-	switch m := violation.FindStringSubmatch(err.Error()); {
-	case m != nil:
+// tooMany is what a server says of a subscription that is beyond its limit. It does not say which.
+var tooMany = []byte("maximum subscriptions exceeded")
+
+// hear takes an error of the server, on the goroutine that reads, before what comes behind it is read.
+func (c *conn) hear(line []byte) {
+	if m := violation.FindSubmatch(line); m != nil {
 		if denied := c.denied.Load(); denied != nil {
-			(*denied)(m[2], strings.EqualFold(m[1], "publish"))
+			(*denied)(string(m[2]), strings.EqualFold(string(m[1]), "publish"))
 		}
+	} else if bytes.Contains(bytes.ToLower(line), tooMany) {
+		if full := c.full.Load(); full != nil {
+			(*full)()
+			return
+		}
+		c.fail(natsgo.ErrMaxSubscriptionsExceeded)
+	}
+}
+
+// said takes what nats.go says beside messages.
+func (c *conn) said(sub *natsgo.Subscription, err error) {
+	switch {
+	case errors.Is(err, natsgo.ErrPermissionViolation), errors.Is(err, natsgo.ErrMaxSubscriptionsExceeded): // Heard.
+	case errors.Is(err, natsgo.ErrBadHeaderMsg): // A publisher has written it. The message comes without.
+	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil && sub.Subject == newestSubject: // Who asks asks again.
 	case errors.Is(err, natsgo.ErrSlowConsumer) && sub != nil:
 		c.fail(errSlow)
 	default:
@@ -122,8 +140,12 @@ func (c *conn) said(sub *natsgo.Subscription, err error) {
 	}
 }
 
-// onDenied says who is told from now on of subjects that are not permitted, on a goroutine of nats.go.
+// onDenied says who is told from now on of subjects that are not permitted, on the goroutine that reads.
 func (c *conn) onDenied(denied func(subject string, publish bool)) { c.denied.Store(&denied) }
+
+// onFull says who is told from now on of each subscription that the server has no room for, in their order, on the
+// goroutine that reads. Without, the connection fails.
+func (c *conn) onFull(full func()) { c.full.Store(&full) }
 
 var errSlow = errors.New("messages came faster than they were taken, and some were dropped")
 
@@ -177,7 +199,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	}
 	// A link that ends has a moment to take its leave.
 	of.stop = context.AfterFunc(d.ctx, func() { time.AfterFunc(leaveWait, func() { nc.Close() }) })
-	d.c.tap.timeout = d.timeout
+	d.c.tap.timeout, d.c.tap.said = d.timeout, d.c.hear
 	return d.c.tap, nil
 }
 
@@ -207,14 +229,25 @@ func hint(err error) string {
 		return false
 	}
 	switch {
-	case has("authorization violation", "authentication"):
-		return "correct user and password, token, NKey or credentials file in the URL; the server's log says who was refused"
-	case has("expired"):
+	case has("certificate required", "bad certificate", "remote error: tls: unknown certificate"):
+		return "show the server a certificate that it trusts: the options tls_cert and tls_key"
+	case has("certificate is valid for", "cannot validate certificate", "certificate is not valid for"):
+		return "use a name or an address that is in the server's certificate as the host in the URL"
+	case has("x509: certificate has expired"):
+		return "renew the server's certificate, or correct the clock of this host"
+	case has("authentication expired"):
 		return "issue new credentials, and put them into the file of the option creds: it is read for each connection"
-	case has("revoked"):
-		return "the credentials were revoked: issue new ones"
+	case has("authentication revoked"):
+		return "the credentials were revoked: issue new ones, and put them into the file of the option creds: it is read for each connection"
+	case has("authorization violation", "authentication"):
+		return "correct user and password, token, NKey or credentials file in the URL, or issue new credentials if they have expired or were revoked; " +
+			"the server's log says who was refused"
 	case errors.Is(err, errSlow):
 		return "give the edge more CPU, or read only what is wanted: mode=core without wildcard"
+	case has("maximum payload", "maximum size", "exceeds maximum"):
+		return "raise max_payload of the server, or the stream's max_msg_size, or publish shorter values"
+	case errors.Is(err, errNoSubject):
+		return "add the subjects of the topics to the stream (nats stream edit --subjects)"
 	case has("maximum connections", "max_connections", "maximum account"):
 		return "raise max_connections of the server, or of its account"
 	case has("maximum subscriptions"):
@@ -223,10 +256,22 @@ func hint(err error) string {
 		return "the server did not answer pings: it or the network was busy; raise -feed-timeout if that is usual"
 	case has("tls", "certificate", "x509", "first record does not look like"):
 		return "use tls:// if the server wants TLS and nats:// if it has none; the authority of its certificate goes into the option tls_ca"
+	case errors.Is(err, errPart):
+		return "name the stream of the topics in the URL (stream=NAME), or use mode=core; topics of which it has no subject get no ticks"
+	case errors.Is(err, errRetention):
+		return "the stream is to have retention limits and max-msgs-per-subject 1: another one deletes newest values as they are read"
 	case errors.Is(err, errNoStream), has("stream not found"):
 		return "create the stream (nats stream add), or use mode=core"
+	case errors.Is(err, errSubjects):
+		return "correct the option subject or stream of the URL, or give the stream the subjects (nats stream edit)"
+	case errors.Is(err, errStream):
+		return "none is needed: the edge goes over to the stream"
+	case has("subjects overlap", "capturing all subjects"):
+		return "name the stream that has the subjects by the option stream, or give these topics others, such as subject=md.{topic}"
 	case has("jetstream not enabled", "no responders", "10039", "10076"):
 		return "enable JetStream for the server and the account, or use mode=core"
+	case has("maximum messages", "maximum bytes"):
+		return "the stream is full, and does not discard old messages: raise its limits, or give it discard old"
 	case has("permissions violation", "not permitted"):
 		return "permit the subjects that docs/FEED.md lists for the user"
 	case errors.Is(err, os.ErrDeadlineExceeded), has("timeout", "deadline"):
@@ -249,40 +294,4 @@ func causeOf(err error) broker.Cause {
 		return broker.Down
 	}
 	return broker.Unreachable
-}
-
-const (
-	backoffMin = 100 * time.Millisecond
-	backoffMax = 5 * time.Second
-)
-
-// backoff gives the times to wait between attempts: random up to a bound that doubles, so that a
-// thousand edges do not come back to a restarted server at the same time.
-type backoff struct{ bound time.Duration }
-
-func (b *backoff) next() time.Duration {
-	b.bound = min(max(b.bound*2, backoffMin), backoffMax)
-	return rand.N(b.bound) + 1
-}
-
-func (b *backoff) reset() { b.bound = 0 }
-
-// sleep waits for d. It is false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
-// signal puts an element into a channel of capacity 1 unless it has one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -36,11 +36,14 @@ type coreLink struct {
 	unheard atomic.Int64  // Nobody answers questions until then, in Unix nanoseconds.
 	mute    chan struct{} // Closed when questions are not permitted.
 	silence func()        // Closes it.
+	blind   atomic.Bool   // It is not permitted to look for a stream.
 	asking  chan struct{} // Has an element for each question that is open.
+	inbox   inbox
 
-	subs []*want // By the number of their subscription, those that were ended included until the number is used again. Of source.mu.
-	free []int   // Numbers to be used again. Of source.mu.
-	over bool    // The link has ended: what was read and not taken is not taken any more. Of source.mu.
+	subs  []*want // By the number of their subscription, those that were ended included until the number is used again. Of source.mu.
+	free  []int   // Numbers to be used again. Of source.mu.
+	extra int     // Subscriptions of the flush that is under way which the server has no room for. Of source.mu.
+	over  bool    // The link has ended: what was read and not taken is not taken any more. Of source.mu.
 }
 
 func newCoreLink(s *source, c *conn) *coreLink {
@@ -60,6 +63,9 @@ func (l *coreLink) run(ctx context.Context, cancel context.CancelCauseFunc, up f
 		l.over = true
 	}()
 	l.c.deliver(l.take)
+	if err := l.inbox.listen(l.c); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
 	if l.s.wildcard {
 		if _, err := l.c.tap.Write(subscribe(nil, l.s.subjects.all(), 0)); err != nil {
 			return fmt.Errorf("subscribe: %w", err)
@@ -69,6 +75,12 @@ func (l *coreLink) run(ctx context.Context, cancel context.CancelCauseFunc, up f
 	if err := l.flush(ctx); err != nil {
 		return err
 	}
+	select {
+	case err := <-l.c.failed: // There is no room for these.
+		return err
+	default:
+	}
+	l.c.onFull(l.noRoom)
 	up(l.c.ConnectedAddr(), "core")
 	l.s.begin(l, true, true)
 	return l.c.runAll(ctx, cancel, l.work, l.beat)
@@ -169,18 +181,28 @@ func (l *coreLink) end(text []byte, w *want) []byte {
 
 // subscribe subscribes topics, and returns when the server has taken that.
 func (l *coreLink) subscribe(ctx context.Context, taken []*want) error {
-	if !l.s.wildcard {
-		var text []byte
-		l.s.mu.Lock()
-		for _, w := range taken {
-			text = l.begin(text, w)
-		}
-		l.s.mu.Unlock()
-		if _, err := l.c.tap.Write(text); err != nil {
-			return fmt.Errorf("subscribe: %w", err)
+	if l.s.wildcard {
+		return l.flush(ctx)
+	}
+	var text []byte
+	begun := make([]*want, 0, len(taken))
+	l.s.mu.Lock()
+	l.extra = 0
+	for _, w := range taken {
+		before := len(text)
+		if text = l.begin(text, w); len(text) > before {
+			begun = append(begun, w)
 		}
 	}
-	return l.flush(ctx)
+	l.s.mu.Unlock()
+	if _, err := l.c.tap.Write(text); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	if err := l.flush(ctx); err != nil {
+		return err
+	}
+	l.refuseExtra(begun)
+	return nil
 }
 
 // begin appends what subscribes a topic. The caller holds source.mu.
@@ -308,8 +330,10 @@ func (l *coreLink) denied(subject string, publish bool) {
 	defer s.mu.Unlock()
 	w := s.wants[subject]
 	switch {
-	case publish: // A question for newest values: as if nobody answered.
+	case publish && subject == newestSubject: // As if nobody answered.
 		l.silence()
+	case publish:
+		l.blind.Store(true)
 	case s.wildcard && subject == s.subjects.all():
 		l.c.fail(fmt.Errorf("not permitted: permissions violation for subscription to %q", subject))
 	case w != nil:
@@ -342,7 +366,7 @@ func (l *coreLink) beat(ctx context.Context) error {
 			} else if l.probes.overdue(now, l.s.timeout) {
 				return errSlow
 			}
-			if l.s.mode == auto && now.Sub(looked) > lookEvery {
+			if l.s.mode == auto && !l.blind.Load() && now.Sub(looked) > lookEvery {
 				looked = now
 				if name, err := l.s.find(ctx, l.c); err == nil && name != "" {
 					return errStream

@@ -5,6 +5,7 @@ package nats
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"tickedge/internal/broker"
+	"tickedge/internal/broker/brokertest"
 	"tickedge/internal/feed"
 	"tickedge/internal/logtest"
 	"tickedge/internal/topics"
@@ -27,7 +29,15 @@ type coreFeed struct {
 	ids   map[string]topics.ID
 }
 
+// runCore returns one that is up.
 func runCore(t *testing.T, c Config) *coreFeed {
+	t.Helper()
+	f := startCore(t, c)
+	f.until("the source is up", func() bool { return f.table.Health().Up })
+	return f
+}
+
+func startCore(t *testing.T, c Config) *coreFeed {
 	t.Helper()
 	logger, log := logtest.New(t)
 	f := &coreFeed{t: t, table: topics.New(topics.Config{Max: 10_000, Linger: time.Millisecond}), log: log, ids: make(map[string]topics.ID)}
@@ -45,8 +55,16 @@ func runCore(t *testing.T, c Config) *coreFeed {
 		cancel()
 		<-done
 	})
-	f.until("the source is up", func() bool { return f.table.Health().Up })
 	return f
+}
+
+// down waits until the source says that it is down, with words of an error and of what to do.
+func (f *coreFeed) down(err, hint string) {
+	f.t.Helper()
+	f.until("it is down", func() bool { return !f.table.Health().Up && f.feed.Stats().LastError != "" })
+	if f.log.Count("feed down") != 1 || f.log.Count(err) == 0 || f.log.Count(hint) == 0 {
+		f.t.Errorf("the log does not say once that the feed is down, %q, and what to do, %q", err, hint)
+	}
 }
 
 func (f *coreFeed) until(what string, ok func() bool) {
@@ -102,6 +120,7 @@ func coreURL(addr, password string) string {
 
 // A topic that is not permitted, from the beginning or not any more, is refused, alone, until it is permitted.
 func TestForbiddenTopic(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	permit(t, s, o, nil, []string{"NEVER"})
@@ -130,6 +149,7 @@ func TestForbiddenTopic(t *testing.T) {
 
 // Who may not ask publishers hears ticks all the same.
 func TestForbiddenQuestion(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	permit(t, s, o, []string{newestSubject}, nil)
@@ -141,6 +161,7 @@ func TestForbiddenQuestion(t *testing.T) {
 
 // A password that is changed ends the feed, with a line that says what to do, until it is the right one.
 func TestPasswordChanged(t *testing.T) {
+	t.Parallel()
 	s, o := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	f := runCore(t, Config{URL: coreURL(s.Addr().String(), secret)})
@@ -165,10 +186,11 @@ func TestPasswordChanged(t *testing.T) {
 
 // After a gap a topic that had ticks is stale, unless a publisher knows its newest value.
 func TestCoreGap(t *testing.T) {
+	t.Parallel()
 	s, _ := startServer(t, "", -1)
 	nc := dialServer(t, s)
-	g := newGate(t, s.Addr().String())
-	f := runCore(t, Config{URL: coreURL(g.listener.Addr().String(), secret)})
+	g := brokertest.NewGate(t, s.Addr().String())
+	f := runCore(t, Config{URL: coreURL(g.Addr(), secret)})
 	f.acquire("KEPT", "LOST", "NONE")
 	logger, _ := logtest.New(t)
 	p, err := Config{URL: coreURL(s.Addr().String(), secret)}.Publisher(t.Context(), logger)
@@ -184,7 +206,7 @@ func TestCoreGap(t *testing.T) {
 	}
 	f.until("it is heard", func() bool { tick(7); return f.value("KEPT") == `{"p":1,"ver":7}` })
 	f.hears(nc, "LOST", "1")
-	over := g.outage()
+	over := g.Outage()
 	f.until("it is down", func() bool { return !f.table.Health().Up })
 	tick(8)
 	over()
@@ -219,6 +241,7 @@ func TestCoreGap(t *testing.T) {
 
 // A publisher that does not answer holds nobody up who wants other topics.
 func TestMutePublisher(t *testing.T) {
+	t.Parallel()
 	s, _ := startServer(t, "", -1)
 	nc := dialServer(t, s)
 	asked := make(chan struct{}, 100)
@@ -255,8 +278,47 @@ func TestNumbersAreUsedAgain(t *testing.T) {
 	}
 }
 
+// In a cluster of which one server is about to end, clients go to the other: the feed is told as down meanwhile, and
+// what was published is there behind it, though the publisher has to move too.
+func TestLameDuckInACluster(t *testing.T) {
+	t.Parallel()
+	one := startWith(t, &server.Options{ServerName: "one", Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}})
+	route := must(url.Parse("nats://" + one.ClusterAddr().String()))
+	two := startWith(t, &server.Options{ServerName: "two", Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}, Routes: []*url.URL{route}})
+	both := "nats://" + one.Addr().String() + "," + two.Addr().String() + "?mode=core"
+	f := runCore(t, Config{URL: both})
+	leave, stay := one, two
+	if one.NumClients() == 0 {
+		leave, stay = two, one
+	}
+	f.until("the servers know each other", func() bool { return leave.NumRoutes() > 0 && stay.NumRoutes() > 0 })
+	f.acquire("A", "B")
+	atLeaving, _ := newPublisherOf(t, "nats://"+leave.Addr().String()+","+stay.Addr().String()+"?mode=core")
+	atOther, _ := newPublisherOf(t, "nats://"+stay.Addr().String()+"?mode=core")
+	ver := int64(0)
+	publish := func() {
+		ver++
+		value := fmt.Appendf(nil, `{"n":%d}`, ver)
+		fates(t, atLeaving, broker.Tick{Topic: "A", Value: value, Ver: ver})
+		fates(t, atOther, broker.Tick{Topic: "B", Value: value, Ver: ver})
+	}
+	f.until("both are heard", func() bool { publish(); return f.value("A") != "" && f.value("B") != "" })
+	go leave.LameDuckShutdown()
+	f.until("the edge is at the other server", func() bool { publish(); return f.log.Count("feed up") == 2 })
+	want := fmt.Sprintf(`{"n":%d,"ver":%d}`, ver, ver)
+	f.until("the newest values are there", func() bool { return f.value("A") == want && f.value("B") == want })
+	if st := f.feed.Stats(); st.Counts[broker.Gaps] != 1 || f.log.Count("feed down") != 1 || f.log.Count(errLame.Error()) != 1 {
+		t.Errorf("%d gaps, and the log tells of %d", st.Counts[broker.Gaps], f.log.Count("feed down"))
+	}
+	leave.WaitForShutdown()
+	publish()
+	want = fmt.Sprintf(`{"n":%d,"ver":%d}`, ver, ver)
+	f.until("the newest values are there when it has ended", func() bool { return f.value("A") == want && f.value("B") == want })
+}
+
 // A server that is restarted is come back to, and one that is about to end is left for another.
 func TestServersEnd(t *testing.T) {
+	t.Parallel()
 	one, _ := startServer(t, "", -1)
 	two, _ := startServer(t, "", -1)
 	f := runCore(t, Config{URL: coreURL(one.Addr().String()+","+two.Addr().String(), secret)})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,10 +72,7 @@ func (w *writer) listen() error {
 		if m.Header.Get("Status") == "503" {
 			a.err = natsgo.ErrNoResponders
 		}
-		select {
-		case w.said <- a:
-		default: // An answer that is not awaited any more.
-		}
+		w.tell(a)
 	})
 	if err == nil {
 		err = sub.SetPendingLimits(8*flightMax, pendingBytes)
@@ -125,17 +123,17 @@ func (p *publisher) learn(ctx context.Context, items []*item) error {
 			ask = append(ask, it)
 		}
 	}
-	return p.link.each(ctx, p.timeout, len(ask), func(i int, to string) error {
+	return p.link.each(ctx, p.timeout, len(ask), exchange{ask: func(i int, to string) error {
 		body, _ := json.Marshal(map[string]string{"last_by_subj": ask[i].subject}) // Strings.
 		return p.link.c.PublishRequest(api+"STREAM.MSG.GET."+p.link.stream, to, body)
-	}, func(i int, data []byte) error {
+	}, take: func(i int, data []byte) error {
 		f := leaderAnswer(&natsgo.Msg{Data: data})
 		if f.err != nil {
 			return f.err
 		}
 		p.known.set(ask[i].subject, holds{f.seq, versionOf(f.value)})
 		return nil
-	})
+	}})
 }
 
 // versionOf is the version of a value as the fence compares it: a fraction does not count.
@@ -153,86 +151,140 @@ func versionOf(value string) int64 {
 // send writes items, and leaves those that the stream has refused as it holds another message.
 func (p *publisher) send(ctx context.Context, items *[]*item) error {
 	all := *items
-	var again, left []*item
-	err := p.link.each(ctx, p.timeout, len(all), func(i int, to string) error {
-		it := all[i]
-		m := &natsgo.Msg{Subject: it.subject, Reply: to, Data: it.value}
-		if it.tick.Ver > 0 {
-			h, _ := p.known.of(it.subject)
-			m.Header = natsgo.Header{expectSequence: []string{strconv.FormatUint(h.seq, 10)}}
-		}
-		it.sent = true
-		return p.link.c.PublishMsg(m)
-	}, func(i int, data []byte) error {
-		it := all[i]
-		var ack struct {
-			Seq   uint64    `json:"seq"`
-			Error *apiError `json:"error"`
-		}
-		if err := json.Unmarshal(data, &ack); err != nil {
-			return err
-		}
-		switch {
-		case ack.Error != nil && it.tick.Ver > 0 && (ack.Error.ErrCode == wrongSequence || ack.Error.ErrCode == wrongSequenceConstant):
-			p.known.forget(it.subject)
-			it.sent = false
-			again = append(again, it)
-		case ack.Error != nil:
-			return ack.Error
-		default:
-			it.tick.Fate, it.taken = broker.Taken, true
+	var again, unheard []*item
+	err := p.link.each(ctx, p.timeout, len(all), exchange{
+		ask: func(i int, to string) error {
+			it := all[i]
+			m := &natsgo.Msg{Subject: it.subject, Reply: to, Data: it.value}
 			if it.tick.Ver > 0 {
-				p.known.set(it.subject, holds{ack.Seq, it.tick.Ver})
-			} else {
-				p.known.forget(it.subject)
+				h, _ := p.known.of(it.subject)
+				m.Header = natsgo.Header{expectSequence: []string{strconv.FormatUint(h.seq, 10)}}
 			}
-		}
-		return nil
+			it.sent = true
+			return p.link.c.PublishMsg(m)
+		},
+		take: func(i int, data []byte) error {
+			fenced, err := p.answered(all[i], data)
+			if fenced {
+				again = append(again, all[i])
+			}
+			return err
+		},
+		unheard: func(i int) error {
+			unheard = append(unheard, all[i])
+			return nil
+		},
+		denied: func(subject string) int {
+			i := slices.IndexFunc(all, func(it *item) bool { return it.sent && !it.settled && it.subject == subject })
+			if i >= 0 {
+				p.refuse(all[i], broker.Forbidden, errForbidden(subject))
+			}
+			return i
+		},
 	})
-	if err != nil {
-		for _, it := range all {
-			if it.taken {
-				continue
-			}
+	if err == nil {
+		err = p.notOfStream(ctx, unheard)
+	}
+	if err == nil {
+		*items = again
+		return nil
+	}
+	*items = open(all)
+	for _, it := range *items {
+		p.known.forget(it.subject)
+		it.doubtful = it.doubtful || it.sent // Whether it was taken is not known.
+		it.sent = false
+	}
+	return err
+}
+
+// answered takes what the stream says of a tick. fenced holds if its subject has another message than was expected.
+func (p *publisher) answered(it *item, data []byte) (fenced bool, err error) {
+	var ack struct {
+		Seq   uint64    `json:"seq"`
+		Error *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(data, &ack); err != nil {
+		return false, err
+	}
+	switch e := ack.Error; {
+	case e != nil && it.tick.Ver > 0 && (e.ErrCode == wrongSequence || e.ErrCode == wrongSequenceConstant):
+		p.known.forget(it.subject)
+		it.sent = false
+		return true, nil
+	case e != nil && e.ErrCode == tooLong:
+		p.refuse(it, broker.TooLarge, e)
+	case e != nil && e.isFull():
+		p.refuse(it, broker.Unserved, e)
+	case e != nil:
+		return false, e
+	default:
+		it.tick.Fate, it.settled = broker.Taken, true
+		if it.tick.Ver > 0 {
+			p.known.set(it.subject, holds{ack.Seq, it.tick.Ver})
+		} else {
 			p.known.forget(it.subject)
-			it.doubtful = it.doubtful || it.sent // Whether it was taken is not known.
-			it.sent = false
-			left = append(left, it)
 		}
-		*items = left
+	}
+	return false, nil
+}
+
+// notOfStream refuses items that nobody has answered for, if the stream is there and has no such subjects. It fails
+// if there is another reason, such as a stream without a leader.
+func (p *publisher) notOfStream(ctx context.Context, items []*item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	var info streamInfo
+	if err := p.ask(ctx, p.link.c, "STREAM.INFO."+p.link.stream, nil, &info); err != nil {
 		return err
 	}
-	*items = again
+	away := false
+	for _, it := range items {
+		has := slices.ContainsFunc(info.Config.Subjects, func(pattern string) bool { return matches(pattern, it.subject) })
+		if away = away || has; !has {
+			p.refuse(it, broker.Unserved, fmt.Errorf("%w: %s has %.200q", errNoSubject, p.link.stream, info.Config.Subjects))
+		}
+	}
+	if away {
+		return natsgo.ErrNoResponders
+	}
 	return nil
+}
+
+// exchange is what questions to a stream are, and what is done with what comes of them.
+type exchange struct {
+	ask     func(i int, to string) error
+	take    func(i int, data []byte) error // Takes an answer.
+	unheard func(i int) error              // Takes that nobody was there to answer. Nil: it is an error.
+	denied  func(subject string) (i int)   // Takes that one may not be asked, and returns which; -1 if it is none. Nil: none is.
 }
 
 // each asks n questions, many at a time, and takes their answers, which come in any order. It fails if none
 // comes for the timeout.
-func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask func(i int, to string) error, take func(i int, data []byte) error) error {
+func (w *writer) each(ctx context.Context, timeout time.Duration, n int, x exchange) error {
 	w.round++
 	round := strconv.FormatUint(w.round, 36) + "-"
 	late := time.NewTimer(timeout)
 	defer late.Stop()
+	had := make([]bool, n)
 	for asked, answered := 0, 0; answered < n; {
 		for asked < n && asked-answered < flightMax {
-			if err := ask(asked, w.inbox+round+strconv.Itoa(asked)); err != nil {
+			if err := x.ask(asked, w.inbox+round+strconv.Itoa(asked)); err != nil {
 				return err
 			}
 			asked++
 		}
 		select {
 		case a := <-w.said:
-			number, ok := strings.CutPrefix(a.token, round)
-			i, err := strconv.Atoi(number)
-			if !ok || err != nil || i >= asked {
-				continue // Of a round before.
-			}
-			if a.err != nil {
-				return a.err
-			}
-			if err := take(i, a.data); err != nil {
+			i, err := x.taken(a, round, had[:asked])
+			if err != nil {
 				return err
 			}
+			if i < 0 {
+				continue
+			}
+			had[i] = true
 			answered++
 			late.Reset(timeout)
 		case err := <-w.c.failed:
@@ -244,4 +296,28 @@ func (w *writer) each(ctx context.Context, timeout time.Duration, n int, ask fun
 		}
 	}
 	return nil
+}
+
+// taken passes on an answer, and returns the number of its question in this round; -1 if it has none, or was answered.
+func (x *exchange) taken(a answer, round string, had []bool) (i int, err error) {
+	if a.denied != "" {
+		if x.denied == nil {
+			return -1, nil
+		}
+		return x.denied(a.denied), nil
+	}
+	number, ok := strings.CutPrefix(a.token, round)
+	i, err = strconv.Atoi(number)
+	if !ok || err != nil || i < 0 || i >= len(had) || had[i] {
+		return -1, nil
+	}
+	switch {
+	case a.err == nil:
+		err = x.take(i, a.data)
+	case x.unheard != nil:
+		err = x.unheard(i)
+	default:
+		err = a.err
+	}
+	return i, err
 }

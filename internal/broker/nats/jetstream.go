@@ -18,10 +18,12 @@ import (
 )
 
 var (
-	errGap     = errors.New("messages of the stream were lost on the way")
-	errAnew    = errors.New("the stream was deleted and made anew")
-	errBack    = errors.New("the stream has lost messages that it had sent")
-	errForeign = errors.New("what came is no message of the stream")
+	errGap  = errors.New("messages of the stream were lost on the way")
+	errAnew = errors.New("the stream was deleted and made anew")
+	errBack = errors.New("the stream has lost messages that it had sent")
+	// errRetention is of streams that delete what was read, the newest message too.
+	errRetention = errors.New("the retention of the stream is not limits")
+	errForeign   = errors.New("what came is no message of the stream")
 )
 
 const (
@@ -32,11 +34,20 @@ const (
 	overlap = 1 << 16
 )
 
+// Subscriptions of the tap.
+const (
+	consumerSub = iota // What the consumer sends.
+	batchesSub         // Answers to batches.
+)
+
 // streamInfo is what is asked of a stream.
 type streamInfo struct {
 	Created string `json:"created"`
 	Config  struct {
-		AllowDirect bool `json:"allow_direct"`
+		AllowDirect bool      `json:"allow_direct"`
+		Subjects    []string  `json:"subjects"`
+		Retention   string    `json:"retention"`
+		Transform   *struct{} `json:"subject_transform"` // Not nil if messages get other subjects.
 	} `json:"config"`
 	State struct {
 		Messages uint64 `json:"messages"`
@@ -59,6 +70,7 @@ type streamLink struct {
 	consumer string       // Its name.
 	number   uint64       // Of the newest message of the consumer. Of the reader.
 	at       int64        // When something was read last. Of the reader.
+	unheard  bool         // Nothing of the consumer was in that yet. Of the reader.
 	over     bool         // The link has ended: what was read and not taken is not taken any more. Of source.mu.
 	alive    atomic.Int64 // When the consumer was heard last, in Unix milliseconds.
 	goal     uint64       // Where the stream ended when the link began.
@@ -81,8 +93,12 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 	if err := l.s.ask(ctx, l.c, "STREAM.INFO."+l.stream, nil, &info); err != nil {
 		return err
 	}
+	if r := info.Config.Retention; r != "limits" {
+		return fmt.Errorf("%w: %s has %q", errRetention, l.stream, r)
+	}
 	l.direct, l.emptied, l.goal = info.Config.AllowDirect, info.State.Messages, info.State.Last
 	from, anew := l.s.locate(l.stream, info)
+	l.c.deliver(l.receive)
 	if err := l.getter.listen(); err != nil {
 		return err
 	}
@@ -92,8 +108,7 @@ func (l *streamLink) run(ctx context.Context, cancel context.CancelCauseFunc, up
 		defer l.s.mu.Unlock()
 		l.over = true
 	}()
-	l.c.deliver(l.receive)
-	if _, err := l.c.tap.Write(subscribe(nil, inbox, 0)); err != nil {
+	if _, err := l.c.tap.Write(subscribe(nil, inbox, consumerSub)); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	l.alive.Store(time.Now().UnixMilli())
@@ -158,29 +173,30 @@ func (l *streamLink) heartbeat() time.Duration {
 	return max(min(time.Second, l.s.timeout/4), 100*time.Millisecond)
 }
 
-// receive takes what the consumer sends, on the goroutine that reads.
+// receive takes what the consumer sends, and answers to batches, on the goroutine that reads.
 func (l *streamLink) receive(m *wireMessage) {
 	if m.fresh {
-		l.at = l.s.owner.Now()
+		l.at, l.unheard = l.s.owner.Now(), true
+	}
+	if m.sub == batchesSub {
+		l.getter.answerMany(m)
+		return
+	}
+	if l.unheard {
+		l.unheard = false
 		l.alive.Store(time.Now().UnixMilli())
 	}
 	value, size := unsafe.String(unsafe.SliceData(m.payload), len(m.payload)), m.size
+	var h natsgo.Header
 	if len(m.header) > 0 {
-		h, err := natsgo.DecodeHeadersMsg(m.header)
-		if err != nil {
-			l.c.fail(errForeign)
-			return
-		}
-		if h.Get("Status") == "100" {
-			l.control(h, string(m.reply))
-			return
-		}
-		if value = valueOf(h, value); value == "null" {
-			size = int64(len(value))
-		}
+		h, _ = natsgo.DecodeHeadersMsg(m.header) // A publisher may have written anything: then there is none.
 	}
+	// What the server itself says has no place in the stream.
 	d, ok := parseDelivered(unsafe.String(unsafe.SliceData(m.reply), len(m.reply)))
 	switch {
+	case !ok && h.Get("Status") == "100":
+		l.control(h, string(m.reply))
+		return
 	case !ok:
 		l.c.fail(errForeign)
 		return
@@ -189,6 +205,11 @@ func (l *streamLink) receive(m *wireMessage) {
 		return
 	}
 	l.number, l.idle = d.consumer, 0
+	if h != nil {
+		if value = valueOf(h, value); value == "null" {
+			size = int64(len(value))
+		}
+	}
 	l.take(unsafe.String(unsafe.SliceData(m.subject), len(m.subject)), value, size, d)
 	l.probes.reached(d.stream, false)
 }
@@ -212,12 +233,10 @@ func (l *streamLink) take(subject, value string, size int64, d delivered) {
 	switch {
 	case w == nil:
 		s.counters[broker.Unwanted].Add(1)
+	case size > int64(len(value)): // No tick: what is asked for by itself may be good, or says the same.
+		s.owner.Drop(w.topic, value, size, broker.TooBig)
 	case d.stream > w.seq:
 		w.seq, w.ticked = d.stream, true
-		if size > int64(len(value)) {
-			s.owner.Drop(w.topic, value, size, broker.TooBig)
-			return
-		}
 		s.owner.Tick(w.topic, value, l.at)
 	}
 }
@@ -307,7 +326,7 @@ func (l *streamLink) examine(ctx context.Context) error {
 				s.again(w)
 			}
 		}
-		signal(s.wake)
+		broker.Signal(s.wake)
 	}
 	s.mu.Unlock()
 	switch {
@@ -333,6 +352,10 @@ func (p *probes) expect(target, reached uint64) {
 
 // denied takes that a subject is not permitted: that by which a value is read is a matter of its topic.
 func (l *streamLink) denied(subject string, publish bool) {
+	if publish && subject == api+"DIRECT.GET."+l.stream {
+		l.getter.refused()
+		return
+	}
 	of, direct := strings.CutPrefix(subject, api+"DIRECT.GET."+l.stream+".")
 	if !publish || !direct {
 		l.c.fail(fmt.Errorf("not permitted: permissions violation for %q", subject))

@@ -62,7 +62,7 @@ func (e *ear) SetUp(up bool) {
 }
 
 // await waits until something holds.
-func await(t *testing.T, what string, holds func() bool) {
+func await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -72,14 +72,20 @@ func await(t *testing.T, what string, holds func() bool) {
 }
 
 // runStream runs a source of the stream of a server, which wants topics.
-func runStream(t *testing.T, url string, wanted ...string) (*source, *ear) {
+func runStream(t testing.TB, url string, wanted ...string) (*source, *ear) {
+	t.Helper()
+	e := newEar()
+	return runSource(t, url, e, e, wanted...), e
+}
+
+// runSource runs a source whose owner has an ear.
+func runSource(t testing.TB, url string, owner broker.Owner, e *ear, wanted ...string) *source {
 	t.Helper()
 	u, err := Config{URL: url + "?subject=md.{topic}&mode=jetstream&stream=" + testStream, Timeout: 2 * time.Second}.upstream()
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newEar()
-	s := newSource(u, e, newLogger(t))
+	s := newSource(u, owner, newLogger(t))
 	for _, topic := range wanted {
 		s.Apply([]topics.Change{{Topic: topic, Wanted: true}})
 	}
@@ -88,7 +94,7 @@ func runStream(t *testing.T, url string, wanted ...string) (*source, *ear) {
 	wg.Go(func() { s.Run(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	await(t, "up", func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.up })
-	return s, e
+	return s
 }
 
 // What the last messages were before a source came is known to it: a replica that answers may not have them.

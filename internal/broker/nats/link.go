@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +28,10 @@ const (
 
 var (
 	errNoStream = errors.New("there is no stream with the subjects of the topics")
-	errStream   = errors.New("a stream with the subjects of the topics was made")
+	// errNoSubject is of a topic that a publisher can't write: nobody takes its subject.
+	errNoSubject = errors.New("the stream does not have the subject")
+	errPart      = errors.New("streams have only a part of the subjects of the topics")
+	errStream    = errors.New("a stream with the subjects of the topics was made")
 )
 
 // api is the subject of a request to JetStream.
@@ -38,6 +42,15 @@ type apiError struct {
 	Code        int    `json:"code"`
 	ErrCode     int    `json:"err_code"`
 	Description string `json:"description"`
+}
+
+// tooLong is what a stream says of a message that is above its max_msg_size (JSStreamMessageExceedsMaximumErr).
+const tooLong = 10054
+
+// isFull reports whether a stream has no room for one more message, as it does not discard old ones
+// (JSStreamStoreFailedF, which may have other reasons). It takes those that take the place of an older one.
+func (e *apiError) isFull() bool {
+	return e.ErrCode == 10077 && strings.Contains(e.Description, "maximum")
 }
 
 func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
@@ -75,12 +88,7 @@ func (s *upstream) find(ctx context.Context, c *conn) (stream string, err error)
 		return "", nil
 	}
 	if s.stream != "" {
-		var info streamInfo
-		err := s.ask(ctx, c, "STREAM.INFO."+s.stream, nil, &info)
-		if said := (*apiError)(nil); errors.As(err, &said) && said.Code == 404 && s.mode == auto {
-			return "", nil
-		}
-		return s.stream, err
+		return s.stream, s.checkNamed(ctx, c)
 	}
 	var names struct {
 		Streams []string `json:"streams"`
@@ -89,13 +97,49 @@ func (s *upstream) find(ctx context.Context, c *conn) (stream string, err error)
 	said := (*apiError)(nil)
 	switch {
 	case err == nil && len(names.Streams) > 0:
-		return names.Streams[0], nil
+		return s.choose(ctx, c, names.Streams)
 	case err == nil && s.mode == jetstream:
 		return "", errNoStream
 	case err != nil && (s.mode == jetstream || !errors.Is(err, natsgo.ErrNoResponders) && !errors.As(err, &said)):
 		return "", err
 	}
 	return "", nil
+}
+
+// streamsMax bounds the streams that are looked at.
+const streamsMax = 64
+
+// choose returns the first of streams that has the subjects of all topics. One that has a part of them brings no ticks of
+// the others: it is read only if the URL names it.
+func (s *upstream) choose(ctx context.Context, c *conn, streams []string) (stream string, err error) {
+	for _, name := range streams[:min(len(streams), streamsMax)] {
+		var info streamInfo
+		said := (*apiError)(nil)
+		err := s.ask(ctx, c, "STREAM.INFO."+name, nil, &info)
+		if err != nil && !errors.As(err, &said) {
+			return "", err
+		}
+		if err == nil && info.hasAll(s.subjects) {
+			return name, nil
+		}
+	}
+	if s.mode == jetstream {
+		return "", fmt.Errorf("%w: %.200q", errPart, streams)
+	}
+	return "", nil
+}
+
+// hasAll reports whether a stream has the messages of all topics, by their subjects.
+func (i *streamInfo) hasAll(s subjects) bool {
+	if i.Config.Transform != nil {
+		return false
+	}
+	for _, pattern := range i.Config.Subjects {
+		if covers(pattern, s.all()) {
+			return true
+		}
+	}
+	return false
 }
 
 // runLink runs one link. It calls up when the connection works, and returns why it ended, with its goroutines
@@ -108,19 +152,13 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 		return err
 	}
 	defer c.Close()
-	refusal := make(chan string, 1)
-	c.onDenied(func(subject string, _ bool) {
-		select {
-		case refusal <- subject:
-		default:
-		}
-	})
-	stream, err := s.findPermitted(ctx, c, refusal)
+	stream, permitted, err := s.findPermitted(ctx, c)
 	if err != nil {
 		return err
 	}
 	if stream == "" {
 		l := newCoreLink(s, c)
+		l.blind.Store(!permitted)
 		c.onDenied(l.denied)
 		return l.run(ctx, cancel, up)
 	}
@@ -130,7 +168,14 @@ func (s *source) runLink(ctx context.Context, up func(address, how string)) erro
 }
 
 // findPermitted is find, which is not waited for when it is not permitted to ask.
-func (s *source) findPermitted(ctx context.Context, c *conn, refusal chan string) (stream string, err error) {
+func (s *upstream) findPermitted(ctx context.Context, c *conn) (stream string, permitted bool, err error) {
+	refusal := make(chan string, 1)
+	c.onDenied(func(subject string, _ bool) {
+		select {
+		case refusal <- subject:
+		default:
+		}
+	})
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var subject string
@@ -147,12 +192,12 @@ func (s *source) findPermitted(ctx context.Context, c *conn, refusal chan string
 	cancel()
 	<-ended
 	if subject == "" || err == nil {
-		return stream, err
+		return stream, true, err
 	}
-	if s.mode == auto && s.stream == "" {
-		return "", nil // As where there is no JetStream.
+	if s.mode == auto {
+		return "", false, nil // As where there is no JetStream.
 	}
-	return "", fmt.Errorf("not permitted: permissions violation for publish to %q", subject)
+	return "", false, fmt.Errorf("not permitted: permissions violation for publish to %q", subject)
 }
 
 // runAll runs the goroutines of a link until the first of them fails, the connection does, or ctx ends.

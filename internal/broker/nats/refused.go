@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	natsgo "github.com/nats-io/nats.go"
+
 	"tickedge/internal/broker"
 )
 
@@ -65,9 +67,12 @@ func (s *source) wait(w *want, times int) {
 func (s *source) retry(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
+	n, most := 0, retriesMax
+	if s.full {
+		most = retriesFull
+	}
 	for w := range s.waiting {
-		if n == retriesMax {
+		if n == most {
 			break
 		}
 		if now.After(w.retryAt) {
@@ -77,7 +82,7 @@ func (s *source) retry(now time.Time) {
 		}
 	}
 	if n > 0 {
-		signal(s.wake)
+		broker.Signal(s.wake)
 	}
 }
 
@@ -91,4 +96,31 @@ func (s *source) blame(w *want, c broker.Cause) (first bool) {
 		s.causes[c]++
 	}
 	return first
+}
+
+// noRoom takes that the server has no room for a subscription. It does not say which, but it takes them in their order,
+// none is ended meanwhile, and all that it says of them comes before the flush is back: they are the last ones.
+func (l *coreLink) noRoom() {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.extra++
+}
+
+// refuseExtra refuses the topics at the end of those that were just subscribed for which the server has no room.
+func (l *coreLink) refuseExtra(begun []*want) {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = l.extra > 0
+	for i := len(begun) - 1; i >= 0 && l.extra > 0; i-- {
+		w := begun[i]
+		if w.subscription == 0 { // It was not permitted.
+			continue
+		}
+		l.extra--
+		l.end(nil, w) // The server does not have it.
+		if s.isBusy(w) {
+			s.deny(w, broker.TooManySubscriptions, natsgo.ErrMaxSubscriptionsExceeded.Error(), true)
+		}
+	}
 }

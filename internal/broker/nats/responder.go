@@ -42,6 +42,16 @@ func (r *responder) keep(subject string, value []byte) {
 	r.values[subject] = bytes.Clone(value)
 }
 
+// forget takes a value back that was not published, unless another took its place.
+func (r *responder) forget(subject string, value []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if held, has := r.values[subject]; has && bytes.Equal(held, value) {
+		r.bytes -= len(held)
+		delete(r.values, subject)
+	}
+}
+
 // serve answers questions over a connection.
 func (r *responder) serve(c *conn) error {
 	sub, err := c.Subscribe(newestSubject, func(m *natsgo.Msg) {

@@ -20,6 +20,8 @@ const (
 	roomMax = 2000
 	// retriesMax bounds the topics in a second that are asked for again because they were refused.
 	retriesMax = 500
+	// retriesFull is the same while the server has no room for more subscriptions: a few find out whether it has.
+	retriesFull = 16
 	// failsMax is how often a topic may fail without a word why before its clients are told.
 	failsMax = 4
 	// levels is how many times the wait of a refused topic doubles: 1 s, 2, 4, and each 8 s.
@@ -48,6 +50,7 @@ type source struct {
 	open    bool // A gap is open.
 	behind  int  // Wants that the gap waits for.
 	up      bool // The owner was told so.
+	full    bool // The server had no room for all that was subscribed last.
 	caught  bool // The link has come to the end of what there was when it began.
 	link    link // Nil while there is none.
 	lastErr string
@@ -79,6 +82,7 @@ type want struct {
 	cause          broker.Cause // Why it is refused.
 	retryAt        time.Time
 	leader         bool // Its value is to be asked of the stream's leader.
+	singly         bool // Its value is to be asked for by itself.
 	unconfirmed    bool // Ticks may have been missed, and nobody has answered for its value. It is asked for again.
 	trial          bool // It was subscribed again after it was refused, and a word of that may be under way.
 	gone           bool // It is not wanted any more.
@@ -102,7 +106,7 @@ func newSource(u *upstream, owner broker.Owner, log *slog.Logger) *source {
 
 // Run implements [broker.Source].
 func (s *source) Run(ctx context.Context) {
-	var wait backoff
+	var wait broker.Backoff
 	down := false
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -116,10 +120,10 @@ func (s *source) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > backoffMax {
-			wait.reset()
+		if time.Since(began) > broker.BackoffMax {
+			wait.Reset()
 		}
-		d := wait.next()
+		d := wait.Next()
 		if errors.Is(err, errLame) {
 			d = 0
 		}
@@ -130,7 +134,7 @@ func (s *source) Run(ctx context.Context) {
 		s.mu.Lock()
 		s.lastErr = err.Error() // Behind the log: who sees it finds it there.
 		s.mu.Unlock()
-		sleep(ctx, d)
+		broker.Sleep(ctx, d)
 	}
 }
 
@@ -156,7 +160,7 @@ func (s *source) Apply(changes []topics.Change) {
 		}
 		s.mu.Unlock()
 	}
-	signal(s.wake)
+	broker.Signal(s.wake)
 }
 
 // enqueue has a want asked for.
@@ -238,7 +242,7 @@ func (s *source) isBusy(w *want) bool { return s.wants[w.subject] == w && w.stat
 // finish ends the asking of a want that was served.
 func (s *source) finish(w *want) {
 	s.dues--
-	w.state, w.read, w.leader, w.trial, w.unconfirmed, w.fails, w.refusals = done, true, false, false, false, 0, 0
+	w.state, w.read, w.leader, w.singly, w.trial, w.unconfirmed, w.fails, w.refusals = done, true, false, false, false, false, 0, 0
 	s.blame(w, broker.NoCause)
 	s.settle(w)
 	s.owner.More()
@@ -282,7 +286,7 @@ func (s *source) begin(l link, caught, anew bool) {
 	}
 	s.link, s.caught = l, caught
 	s.look()
-	signal(s.wake)
+	broker.Signal(s.wake)
 }
 
 // ended notes that the link, if there was one, has ended. A gap begins if values were current.
@@ -290,7 +294,7 @@ func (s *source) ended() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	begins := !s.open
-	s.link, s.caught, s.gone = nil, false, nil
+	s.link, s.caught, s.gone, s.full = nil, false, nil, false
 	for _, w := range s.wants {
 		w.subscription, w.trial = 0, false
 		if w.state == busy {

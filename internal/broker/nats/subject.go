@@ -38,9 +38,10 @@ func newSubjects(template string) (subjects, error) {
 	if prefix == "" {
 		return s, nil
 	}
-	for token := range strings.SplitSeq(prefix[:len(prefix)-1], ".") {
+	fixed := strings.TrimPrefix(prefix, "$KV.") // Of a bucket of the key-value store, which is a stream.
+	for token := range strings.SplitSeq(strings.TrimSuffix(fixed, "."), ".") {
 		if token == "" || token[0] == '$' || strings.ContainsAny(token, " \t\r\n*>%{}") || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' }) {
-			return s, errors.New("the fixed parts of its subject are not valid: want names without blanks, $, *, > and %, such as md.prod." + placeholder)
+			return s, errors.New("the fixed parts of its subject are not valid: want names without blanks, $, *, > and %, such as md.prod." + placeholder + ", or $KV.bucket." + placeholder)
 		}
 	}
 	return s, nil
@@ -48,6 +49,34 @@ func newSubjects(template string) (subjects, error) {
 
 // all is the subjects of all topics.
 func (s subjects) all() string { return s.prefix + ">" }
+
+// covers reports whether a pattern of subjects has all that another has, which ends with > and has no other wildcard.
+func covers(pattern, other string) bool {
+	parts, of := strings.Split(pattern, "."), strings.Split(other, ".")
+	for i, p := range parts {
+		switch {
+		case p == ">":
+			return true
+		case i == len(of)-1 || p != "*" && p != of[i]:
+			return false
+		}
+	}
+	return false
+}
+
+// matches reports whether a pattern has a subject.
+func matches(pattern, subject string) bool {
+	parts, of := strings.Split(pattern, "."), strings.Split(subject, ".")
+	for i, p := range parts {
+		switch {
+		case p == ">":
+			return i < len(of)
+		case i >= len(of) || p != "*" && p != of[i]:
+			return false
+		}
+	}
+	return len(parts) == len(of)
+}
 
 const hexDigits = "0123456789ABCDEF"
 

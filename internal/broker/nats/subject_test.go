@@ -49,9 +49,34 @@ func TestForeignSubjects(t *testing.T) {
 }
 
 func TestTemplates(t *testing.T) {
-	for _, template := range []string{"", "AAPL", "{topic}{topic}", "md{topic}", "md.{topic}.x", "md..{topic}", "md.>.{topic}", "$JS.{topic}", "m d.{topic}", strings.Repeat("x", 300) + ".{topic}"} {
+	for _, template := range []string{"", "AAPL", "{topic}{topic}", "md{topic}", "md.{topic}.x", "md..{topic}", "md.>.{topic}", "$JS.{topic}", "$KV.{topic}", "$KV..{topic}", "md.$KV.a.{topic}", "m d.{topic}", strings.Repeat("x", 300) + ".{topic}"} {
 		if _, err := newSubjects(template); err == nil {
 			t.Errorf("%s was taken", template)
+		}
+	}
+	if s, err := newSubjects("$KV.prices.{topic}"); err != nil || s.of("kline:1s:BTC-USD") != "$KV.prices.kline.1s.BTC-USD" {
+		t.Errorf("a bucket: %v, %v", s, err)
+	}
+}
+
+func TestOverlaps(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"md.>", "md.>", true},
+		{"md.eu.>", "md.>", true},
+		{"md.*.x", "md.eu.>", true},
+		{"*.eu", "md.*", true},
+		{">", "md.>", true},
+		{"md.AAPL", "md.>", true},
+		{"md", "md.>", false},
+		{"other.>", "md.>", false},
+		{"*.eu.>", "md.us.>", false},
+		{"md.a", "md.a.b", false},
+	} {
+		if overlaps(c.a, c.b) != c.want || overlaps(c.b, c.a) != c.want {
+			t.Errorf("%s and %s: want %v", c.a, c.b, c.want)
 		}
 	}
 }
@@ -81,4 +106,33 @@ func FuzzSubject(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestCovers(t *testing.T) {
+	for _, c := range []struct {
+		pattern, all string
+		want         bool
+	}{
+		{"md.>", "md.>", true}, {"md.>", "md.prod.>", true}, {"md.*.>", "md.prod.>", true}, {">", "md.>", true}, {">", ">", true},
+		{"md.prod.>", "md.>", false}, {"md.*", "md.>", false}, {"md", "md.>", false}, {"mdx.>", "md.>", false}, {"md.prod", "md.prod.>", false},
+		{"*.>", ">", false}, {"orders.>", ">", false}, {"md.x.>", "md.prod.>", false},
+	} {
+		if got := covers(c.pattern, c.all); got != c.want {
+			t.Errorf("%s covers %s: %v", c.pattern, c.all, got)
+		}
+	}
+}
+
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		pattern, subject string
+		want             bool
+	}{
+		{">", "a", true}, {"a.>", "a.b.c", true}, {"a.>", "a", false}, {"a.*", "a.b", true}, {"a.*", "a.b.c", false}, {"a", "a", true},
+		{"a", "a.b", false}, {"a.b", "a", false}, {"*.b", "a.b", true}, {"*.b", "a.c", false},
+	} {
+		if matches(c.pattern, c.subject) != c.want {
+			t.Errorf("matches(%q, %q) is not %v", c.pattern, c.subject, c.want)
+		}
+	}
 }

@@ -33,9 +33,9 @@ type wireMessage struct {
 	fresh   bool // It is the first since something was read.
 	subject []byte
 	reply   []byte
-	header  []byte // With its first line; nil if there is none.
+	header  []byte // With its first line; nil if there is none, or it is longer than tapBuffer.
 	payload []byte // Its beginning, if size is more.
-	size    int64  // Of the whole payload.
+	size    int64  // Of the whole payload, and of a header that is too long.
 }
 
 // tap is a connection that nats.go reads from and writes to, from which the messages of some
@@ -49,6 +49,7 @@ type wireMessage struct {
 type tap struct {
 	net.Conn
 	take atomic.Pointer[func(*wireMessage)] // Called by Read alone.
+	said func(line []byte)                  // Is told of each error that the server sends, by Read alone; nil is nobody.
 
 	in   []byte // Read, and not passed on yet: in[at:end].
 	at   int
@@ -58,6 +59,7 @@ type tap struct {
 	skip int  // Bytes that are left out: what was taken, and the rest of a long message.
 	m    wireMessage
 
+	reads   atomic.Bool   // nats.go reads what comes behind the greeting.
 	timeout time.Duration // Of a write; 0 is none.
 	mu      sync.Mutex    // Held while writing.
 }
@@ -78,8 +80,42 @@ func (t *tap) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return t.Conn.Write(p)
+	n, err := t.Conn.Write(p)
+	if err != nil && !t.reads.Load() {
+		err = t.lastWords(err)
+	}
+	return n, err
 }
+
+// lastWords is what the server has said before it ended a connection that nothing could be written to any more, or
+// err. nats.go writes first, and would not read it.
+func (t *tap) lastWords(err error) error {
+	if t.Conn.SetReadDeadline(time.Now().Add(wordsWait)) != nil {
+		return err
+	}
+	for at := t.end; t.end < len(t.in); {
+		if line, _, ok := bytes.Cut(t.in[at:t.end], []byte("\r\n")); ok {
+			if text, said := bytes.CutPrefix(line, []byte("-ERR ")); said {
+				return fmt.Errorf("%w: %.200s", errRefused, bytes.Trim(text, "'"))
+			}
+			return err
+		}
+		n, readErr := t.Conn.Read(t.in[t.end:])
+		t.end += n
+		if n == 0 && readErr != nil {
+			if op := (*net.OpError)(nil); errors.As(readErr, &op) && op.Op == "remote error" { // An alert of TLS.
+				return readErr
+			}
+			return err
+		}
+	}
+	return err
+}
+
+// wordsWait is how long a server that has ended a connection has to have said why.
+const wordsWait = 100 * time.Millisecond
+
+var errRefused = errors.New("the server has refused the connection")
 
 // subscribe appends the command that subscribes to a subject, for Write.
 func subscribe(p []byte, subject string, sub int) []byte {
@@ -111,6 +147,7 @@ func (t *tap) Read(p []byte) (int, error) {
 			t.end = copy(t.in, t.in[t.at:t.end])
 			t.at = 0
 		}
+		t.reads.Store(true)
 		n, err := t.Conn.Read(t.in[t.end:])
 		t.end += n
 		t.m.fresh = true
@@ -147,7 +184,7 @@ func (t *tap) next() error {
 		if t.skip > 0 || len(left) == 0 {
 			return nil
 		}
-		if left[0] != 'M' && left[0] != 'H' {
+		if left[0] != 'M' && left[0] != 'H' && (left[0] != '-' || t.said == nil) {
 			t.line = true
 			return nil
 		}
@@ -156,6 +193,11 @@ func (t *tap) next() error {
 			if len(left) > lineMax {
 				return fmt.Errorf("%w: a line of more than %d bytes", errWire, lineMax)
 			}
+			return nil
+		}
+		if left[0] == '-' {
+			t.line = true
+			t.said(left[:i])
 			return nil
 		}
 		own, whole, header, err := t.parse(left[:i])
@@ -171,12 +213,13 @@ func (t *tap) next() error {
 			return nil // There is room for more of it.
 		}
 		body := left[i:min(len(left), i+whole)]
-		if header > len(body) {
-			return fmt.Errorf("%w: a header of %d bytes", errWire, header)
-		}
-		t.m.header, t.m.payload, t.m.size = nil, body[header:], int64(whole-header)
-		if header > 0 {
-			t.m.header = body[:header]
+		switch {
+		case header > len(body): // Too long to be looked at: all of it counts as value.
+			t.m.header, t.m.payload, t.m.size = nil, nil, int64(whole)
+		case header > 0:
+			t.m.header, t.m.payload, t.m.size = body[:header], body[header:], int64(whole-header)
+		default:
+			t.m.header, t.m.payload, t.m.size = nil, body, int64(whole)
 		}
 		t.skip = i + whole + len("\r\n")
 		take := t.take.Load()

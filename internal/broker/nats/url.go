@@ -145,10 +145,12 @@ func (u *upstream) options(query string) error {
 	if u.subjects, err = newSubjects(template); err != nil {
 		return err
 	}
+	u.stream, u.creds, u.nkey = values.Get("stream"), values.Get("creds"), values.Get("nkey")
 	if m := values.Get("mode"); m != "" {
 		u.mode = mode(m)
+	} else if u.stream != "" {
+		u.mode = jetstream
 	}
-	u.stream, u.creds, u.nkey = values.Get("stream"), values.Get("creds"), values.Get("nkey")
 	u.tlsFiles = [3]string{values.Get("tls_ca"), values.Get("tls_cert"), values.Get("tls_key")}
 	switch w := values.Get("wildcard"); {
 	case u.mode != auto && u.mode != core && u.mode != jetstream:
@@ -157,7 +159,7 @@ func (u *upstream) options(query string) error {
 		return errors.New("its option wildcard wants true or false")
 	case w == "true" && u.mode == jetstream:
 		return errors.New("its option wildcard is for mode=core: a stream is read as a whole")
-	case u.stream != "" && u.mode == core:
+	case u.stream != "" && u.mode != jetstream:
 		return errors.New("its option stream is for mode=jetstream")
 	case strings.ContainsAny(u.stream, " .*>/\\") || len(u.stream) > 255:
 		return errors.New("its stream is no name of a stream")

@@ -23,6 +23,9 @@ func TestURLs(t *testing.T) {
 	if u, err := (Config{URL: "tls://token@a?wildcard=true", Timeout: time.Second}).upstream(); err != nil || !u.secure || !u.wildcard || u.mode != auto || u.timeout != time.Second {
 		t.Errorf("%+v, %v", u, err)
 	}
+	if u, err := (Config{URL: "nats://a?stream=TICKS"}).upstream(); err != nil || u.mode != jetstream {
+		t.Errorf("a URL with a stream is %+v, want %s: %v", u, jetstream, err)
+	}
 }
 
 // What is wrong is said with the right form, and nothing of the URL is repeated.
@@ -48,6 +51,7 @@ func TestWrongURLs(t *testing.T) {
 		"nats://a?stream=":                                 "empty",
 		"nats://a?stream=a.b":                              "no name of a stream",
 		"nats://a?mode=core&stream=S":                      "is for mode=jetstream",
+		"nats://a?mode=auto&stream=S":                      "is for mode=jetstream",
 		"nats://a?mode=jetstream&wildcard=true":            "is for mode=core",
 		"nats://a?wildcard=yes":                            "true or false",
 		"nats://a?subject=md":                              "{topic}",

@@ -12,41 +12,17 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/logtest"
 	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
 
-func TestBackoffBounds(t *testing.T) {
-	var b backoff
-	bound := backoffMin
-	for range 20 {
-		longest := time.Duration(0)
-		for range 50 {
-			try := b
-			d := try.next()
-			if d <= 0 || d > bound {
-				t.Fatalf("wait of %v, want above 0 and at most %v", d, bound)
-			}
-			longest = max(longest, d)
-		}
-		if longest < bound/2 { // Once in 2^50 by chance.
-			t.Fatalf("longest of 50 waits is %v, want them up to %v", longest, bound)
-		}
-		b.next()
-		bound = min(2*bound, backoffMax)
-	}
-	b.reset()
-	if d := b.next(); d > backoffMin {
-		t.Errorf("wait after reset = %v", d)
-	}
-}
-
 // An hour's outage: attempts every few seconds, two lines in the log.
 func TestReconnectBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, log := idle(t)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour+2*backoffMax)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour+2*broker.BackoffMax)
 		defer cancel()
 		attempts, begin := 0, time.Now()
 		r.reconnect(ctx, func(ctx context.Context, up func()) error {
@@ -75,7 +51,7 @@ func TestShortLinksBackOff(t *testing.T) {
 		least, most int // Links in a minute.
 	}{
 		{time.Second, 10, 35},
-		{backoffMax, 11, 12}, // Long enough to be followed by the shortest wait.
+		{broker.BackoffMax, 11, 12}, // Long enough to be followed by the shortest wait.
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r, _ := idle(t)
@@ -85,7 +61,7 @@ func TestShortLinksBackOff(t *testing.T) {
 			r.reconnect(ctx, func(ctx context.Context, up func()) error {
 				links++
 				up()
-				sleep(ctx, c.lived)
+				broker.Sleep(ctx, c.lived)
 				return errors.New("thrown out")
 			})
 			if links < c.least || links > c.most {

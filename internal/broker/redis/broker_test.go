@@ -4,9 +4,7 @@ package redis
 
 import (
 	"context"
-	"io"
-	"net"
-	"sync"
+	"strings"
 	"testing"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -37,11 +35,13 @@ func clusterRig(t *testing.T, c *redistest.Cluster) *brokertest.Rig {
 	const addresses = "nodes tell clients their own addresses, so nothing can stand in between: cmd/edge does harm to nodes"
 	for _, n := range c.Nodes() {
 		n.Do("FLUSHALL")
+		n.Do("ACL", "SETUSER", "edge", "reset", "on", ">"+secret, "~*", "&*", "+@all")
 	}
 	client := c.Client()
 	t.Cleanup(func() { client.Close() })
 	return &brokertest.Rig{
-		Config: inSlots(c.URL()).Config,
+		Config: inSlots(strings.Replace(c.URL(), "://", "://edge:"+secret+"@", 1)).Config,
+		Refuse: func() func() { return refuse(c.Nodes()...) },
 		Write: func(topic, value string) {
 			err := client.Eval(context.Background(), inShard, []string{"price:{" + topic + "}", "channel:prices:{" + topic + "}"}, value).Err()
 			if err != nil {
@@ -75,9 +75,9 @@ const brokerStream = "ticks"
 func brokerRig(t *testing.T, mode Mode) *brokertest.Rig {
 	s := redistest.Start(t)
 	s.Do("ACL", "SETUSER", "edge", "on", ">"+secret, "~*", "&*", "+@all")
-	g := newGate(t, s.Addr())
-	cfg := Config{URL: "redis://edge:" + secret + "@" + g.listener.Addr().String(), Mode: mode}
-	rig := &brokertest.Rig{Outage: g.outage, Blanket: mode != ModeChannel}
+	g := brokertest.NewGate(t, s.Addr())
+	cfg := Config{URL: "redis://edge:" + secret + "@" + g.Addr(), Mode: mode}
+	rig := &brokertest.Rig{Outage: g.Outage, Blanket: mode != ModeChannel, Refuse: func() func() { return refuse(s) }}
 	switch mode {
 	case ModeChannel:
 		rig.Forbid = func(string) func() { return forbid(s) }
@@ -112,69 +112,18 @@ func forbid(s *redistest.Server) (back func()) {
 	return func() { s.Do("ACL", "SETUSER", "edge", "resetkeys", "~*", "resetchannels", "&*") }
 }
 
-// gate passes connections on to a server, unless it is closed.
-type gate struct {
-	listener net.Listener
-	mu       sync.Mutex
-	closed   bool
-	conns    map[net.Conn]struct{}
-}
-
-func newGate(t *testing.T, to string) *gate {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gate{listener: l, conns: make(map[net.Conn]struct{})}
-	go func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go g.pass(near, to)
+// refuse leaves the user of publishers all topics of tests but A.
+func refuse(servers ...*redistest.Server) (back func()) {
+	for _, s := range servers {
+		user := []any{"ACL", "SETUSER", "edge", "resetkeys", "~" + brokerStream}
+		for _, topic := range "BCD" {
+			user = append(user, "~price:"+string(topic), "~price:{"+string(topic)+"}", "~channel:prices:{"+string(topic)+"}")
 		}
-	}()
-	t.Cleanup(func() { l.Close(); g.outage() })
-	return g
-}
-
-func (g *gate) pass(near net.Conn, to string) {
-	defer near.Close()
-	far, err := net.Dial("tcp", to)
-	if err != nil {
-		return
-	}
-	defer far.Close()
-	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
-		return
-	}
-	g.conns[near] = struct{}{}
-	g.mu.Unlock()
-	go func() {
-		_, _ = io.Copy(near, far)
-		near.Close()
-	}()
-	_, _ = io.Copy(far, near)
-	g.mu.Lock()
-	delete(g.conns, near)
-	g.mu.Unlock()
-}
-
-// outage ends all connections, and each new one at once, until over.
-func (g *gate) outage() (over func()) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-	for c := range g.conns {
-		c.Close()
+		s.Do(user...)
 	}
 	return func() {
-		g.mu.Lock()
-		g.closed = false
-		g.mu.Unlock()
+		for _, s := range servers {
+			s.Do("ACL", "SETUSER", "edge", "resetkeys", "~*")
+		}
 	}
 }

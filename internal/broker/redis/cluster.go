@@ -249,7 +249,7 @@ func (c *cluster) tell() {
 }
 
 // hint asks for a look soon. It waits for nothing.
-func (c *cluster) hint() { signal(c.hinted) }
+func (c *cluster) hint() { broker.Signal(c.hinted) }
 
 // Stats implements [broker.Source].
 func (c *cluster) Stats() broker.Stats {
@@ -283,7 +283,7 @@ func (c *cluster) Run(ctx context.Context) {
 	c.mu.Lock()
 	c.ctx = ctx
 	c.mu.Unlock()
-	var wait backoff
+	var wait broker.Backoff
 	failing := false
 	for ctx.Err() == nil {
 		moved, err := c.look(ctx)
@@ -300,14 +300,14 @@ func (c *cluster) Run(ctx context.Context) {
 		case failing:
 			failing = false
 			c.log.Info("redis feed: the slots of the cluster are known again")
-			wait.reset()
+			wait.Reset()
 		case moved:
-			wait.reset()
+			wait.Reset()
 		}
 		every := lookEvery
 		switch {
 		case err != nil:
-			every = wait.next()
+			every = wait.Next()
 		case !c.isUp():
 			// Whoever is missing may be replaced at any time. A thousand edges do not
 			// ask at once.
@@ -317,10 +317,10 @@ func (c *cluster) Run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(every):
 			if every == lookEvery {
-				wait.reset()
+				wait.Reset()
 			}
 		case <-c.hinted:
-			sleep(ctx, min(wait.next(), lookSoon))
+			broker.Sleep(ctx, min(wait.Next(), lookSoon))
 			select {
 			case <-c.hinted: // The coming look is the answer to all that were given.
 			default:

@@ -51,7 +51,7 @@ type repair struct {
 // replica loads or a key's permission is missing. What fails for itself is fetched again
 // later and holds up nothing else; when Redis as a whole fails, all is left alone for a while.
 func (f *fetcher) run(ctx context.Context) error {
-	var wait backoff
+	var wait broker.Backoff
 	var batch, failed []fetch
 	var again <-chan time.Time // When failed fetches are due again; nil while there are none.
 	for {
@@ -93,11 +93,11 @@ func (f *fetcher) run(ctx context.Context) error {
 		}
 		if len(failed) == 0 {
 			if again == nil {
-				wait.reset()
+				wait.Reset()
 			}
 			continue
 		}
-		d := wait.next()
+		d := wait.Next()
 		f.s.fetchFailed(err, len(failed), d)
 		f.s.wants.fail(failed, causeOf(err))
 		if again == nil {
@@ -105,7 +105,7 @@ func (f *fetcher) run(ctx context.Context) error {
 		}
 		if concernsAll(err) {
 			f.s.wants.failAll(causeOf(err))
-			sleep(ctx, d)
+			broker.Sleep(ctx, d)
 		}
 	}
 }

@@ -65,6 +65,8 @@ func streamHint(err error) string {
 		return "the port is one for TLS: use rediss:// in the URL"
 	case errors.As(err, &broken) && strings.Contains(broken.Near, `"HTTP/`):
 		return "a web server answers at the address in the Redis URL: correct host and port"
+	case errors.As(err, &broken) && strings.Contains(broken.Near, `"INFO {`):
+		return "a NATS server answers at the address in the Redis URL: use nats:// in the URL"
 	case errors.As(err, &broken):
 		return "find out what answers at the address in the Redis URL, and what is in between: it is no Redis, or is broken"
 	case errors.Is(err, errNoMaster):

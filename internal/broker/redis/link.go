@@ -270,7 +270,7 @@ func (l *link) write(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-l.s.wants.written:
-			sleep(ctx, gatherFor)
+			broker.Sleep(ctx, gatherFor)
 		case <-l.s.wants.room:
 		case <-ping.C:
 			l.look() // Topics that were behind may have been given up.

@@ -157,6 +157,7 @@ func TestGreetingFails(t *testing.T) {
 		"database":                {"select", "-ERR DB index is out of range\r\n", []string{"select: ERR DB index"}},
 		"loading":                 {"ping", "-LOADING Redis is loading\r\n", []string{"wait until Redis has loaded"}},
 		"HTTP":                    {"ping", "HTTP/1.1 400 Bad Request\r\n\r\n", []string{"HTTP/1.1 400", "a web server answers"}},
+		"NATS":                    {"ping", "INFO {\"server_id\":\"N\"}\r\n", []string{"INFO {", "use nats://"}},
 		"another kind of answer":  {"ping", "+OK\r\n", []string{"another answer than the one that is due"}},
 		"an answer that is early": {"select", "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nv\r\n", []string{"select: not what Redis sends"}},
 	} {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"tickedge/internal/broker"
 )
 
 // member is the target of a server that is a node of a cluster: it stays at its address.
@@ -23,7 +25,7 @@ type member struct {
 
 func (m member) resolve(ctx context.Context) (*goredis.Options, error) { return m.c.reach(ctx, m.addr) }
 
-func (member) waitMax() time.Duration { return backoffMax }
+func (member) waitMax() time.Duration { return broker.BackoffMax }
 
 func (m member) watch(ctx context.Context, _ string) error {
 	<-ctx.Done()

@@ -14,6 +14,42 @@ import (
 	"tickedge/internal/topics"
 )
 
+// write is try, but for ticks that Redis does not permit: they are found by halves, and have their fate.
+func (p *Publisher) write(ctx context.Context, ticks []broker.Tick, again bool) error {
+	err := p.try(ctx, ticks, again)
+	if err == nil || causeOf(err) != broker.NotPermitted {
+		return err
+	}
+	if len(ticks) == 1 {
+		p.forbid(&ticks[0], err)
+		return nil
+	}
+	half := len(ticks) / 2 // Some may have been written, in a cluster.
+	if err := p.write(ctx, ticks[:half], true); err != nil {
+		return err
+	}
+	return p.write(ctx, ticks[half:], true)
+}
+
+// denied is the error of a transaction, or that of its command which is not permitted: Redis says so when it comes,
+// and gives up the transaction at its end.
+func denied(said []goredis.Cmder, err error) error {
+	for _, cmd := range said {
+		if of := cmd.Err(); of != nil && causeOf(of) == broker.NotPermitted {
+			return of
+		}
+	}
+	return err
+}
+
+func (p *Publisher) forbid(t *broker.Tick, err error) {
+	t.Fate = broker.Forbidden
+	if p.refusedLog.now() {
+		p.log.Warn("publisher: topics are not permitted, and not written", "topic", t.Topic, "error", err,
+			"hint", "permit the Redis user the keys and channels of the topics, and the commands that docs/FEED.md lists for publishers")
+	}
+}
+
 // try writes ticks once, and sets the fate of each. again says that they may have been written
 // before: what Redis has then in the tick's own version is the tick.
 func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) error {
@@ -23,7 +59,7 @@ func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) er
 	}
 	var asked []fenced
 	for i := 0; i < len(ticks); {
-		n, err := p.addFenced(ctx, pipe, ticks[i:], &asked)
+		n, err := p.addFenced(ctx, pipe, ticks[i:], &asked, again)
 		if n > 0 {
 			i += n
 			continue
@@ -38,11 +74,11 @@ func (p *Publisher) try(ctx context.Context, ticks []broker.Tick, again bool) er
 		}
 		i++
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return err
+	if said, err := pipe.Exec(ctx); err != nil {
+		return denied(said, err)
 	}
 	for _, f := range asked {
-		if err := f.fates(again); err != nil {
+		if err := p.fates(f, again); err != nil {
 			return err
 		}
 	}
@@ -71,14 +107,19 @@ func (p *Publisher) add(ctx context.Context, pipe goredis.Pipeliner, t broker.Ti
 }
 
 // fence writes each tick whose version is above that of the value that its key holds. ARGV has their
-// number, and then version, value, and channel or topic of each. The version of a value stands at its
-// end, where [broker.Stamp] has put it, and is compared as digits: a number of Lua would make two of
+// number, negative if they may have been written before, and then version, value, and channel or topic of
+// each. The version of a value stands at its end, where [broker.Stamp] has put it, and is compared as digits: a number of Lua would make two of
 // what are nanoseconds the same. In a value that another publisher wrote it may be anywhere. It
-// returns the fates: 0 is written, 1 older than what there is, 2 the same version as that.
+// returns the fates: 0 is written, 1 older than what there is, 2 the same version as that, and 3 that the
+// channel is not permitted: the key has the value, and others of the script are told.
 //
 // All keys are read by one command, and written by one: each costs a script a microsecond. What is no
 // string is read as nothing, and replaced.
+//
+// What may have been written before, and is there, is told of again: its channel was not permitted, or is not now.
 const fence = `local n, fates, set, at, new = tonumber(ARGV[1]), {}, {}, {}, {}
+local again = n < 0
+n = math.abs(n)
 local all = redis.call('MGET', unpack(KEYS, 1, n))
 for i = 1, n do
   local key, ver, held = KEYS[i], ARGV[3*i-1], all[i]
@@ -93,6 +134,7 @@ for i = 1, n do
   end
   if have and (#have > #ver or #have == #ver and have >= ver) then
     fates[i] = have == ver and 2 or 1
+    if again and held == ARGV[3*i] then at[#at+1] = i end
   else
     fates[i], new[key] = 0, ver
     set[#set+1], set[#set+2], at[#at+1] = key, ARGV[3*i], i
@@ -103,11 +145,14 @@ for _, i in ipairs(at) do `
 
 // How a tick is told of behind the fence.
 const (
-	fenceChannel = fence + "redis.call('PUBLISH', ARGV[3*i+1], ARGV[3*i])" + fenceEnd
-	fenceShard   = fence + "redis.call('SPUBLISH', KEYS[2], ARGV[3*i])" + fenceEnd
+	fenceChannel = fence + "local said = redis.pcall('PUBLISH', ARGV[3*i+1], ARGV[3*i])" + fenceCheck + fenceEnd
+	fenceShard   = fence + "local said = redis.pcall('SPUBLISH', KEYS[2], ARGV[3*i])" + fenceCheck + fenceEnd
 	fenceStream  = fence + "redis.call('XADD', KEYS[#KEYS], 'MAXLEN', '~', ARGV[#ARGV], '*', '" + streamTopic + "', ARGV[3*i+1], '" + streamValue + "', ARGV[3*i])" + fenceEnd
+	fenceCheck   = " if type(said) == 'table' and said.err then fates[i] = 3 end"
 	fenceEnd     = " end\nreturn fates"
 )
+
+var errChannel = errors.New("NOPERM: no permission for the channel of the topic")
 
 var errTopic = errors.New("the topic is not valid: want " + topics.NameRule)
 
@@ -122,7 +167,7 @@ type fenced struct {
 
 // addFenced adds what writes the first of ticks, which have versions, up to one that has none or
 // can't be written, and returns how many they are; 0 with an error if the first can't be written.
-func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks []broker.Tick, asked *[]fenced) (n int, err error) {
+func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks []broker.Tick, asked *[]fenced, again bool) (n int, err error) {
 	most := fencedMax
 	if p.up.kind == sharded {
 		most = 1
@@ -147,7 +192,11 @@ func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks
 		return 0, err
 	}
 	script := fenceChannel
-	argv = append([]any{n}, argv...)
+	number := n
+	if again {
+		number = -n
+	}
+	argv = append([]any{number}, argv...)
 	switch {
 	case p.up.kind == sharded:
 		script = fenceShard
@@ -165,7 +214,7 @@ func (p *Publisher) addFenced(ctx context.Context, pipe goredis.Pipeliner, ticks
 }
 
 // fates sets the fates of the ticks.
-func (f fenced) fates(again bool) error {
+func (p *Publisher) fates(f fenced, again bool) error {
 	said, err := f.cmd.Result()
 	if err != nil {
 		return err
@@ -174,6 +223,8 @@ func (f fenced) fates(again bool) error {
 		switch {
 		case i < len(said) && said[i] == 0, i < len(said) && said[i] == 2 && again:
 			f.ticks[i].Fate = broker.Taken
+		case i < len(said) && said[i] == 3:
+			p.forbid(&f.ticks[i], errChannel)
 		default:
 			f.ticks[i].Fate = broker.Outdated
 		}

@@ -35,6 +35,9 @@ type Publisher struct {
 
 	connected atomic.Bool // The last transaction went through.
 	down      bool        // The last transaction failed, and that was logged.
+
+	refusals   broker.Refusals
+	refusedLog rarely
 }
 
 // Publisher implements [broker.Config].
@@ -66,10 +69,14 @@ func (p *Publisher) Close() { p.client.Close() }
 func (p *Publisher) Connected() bool { return p.connected.Load() }
 
 func (p *Publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
+	return p.refusals.Publish(ticks, func(ticks []broker.Tick) bool { return p.publish(ctx, ticks) })
+}
+
+func (p *Publisher) publish(ctx context.Context, ticks []broker.Tick) bool {
 	address := cmp.Or(strings.Join(p.up.addrs, ","), p.up.opts.Addr)
-	var wait backoff
+	var wait broker.Backoff
 	for again := false; ; again = true {
-		err := p.try(ctx, ticks, again)
+		err := p.write(ctx, ticks, again)
 		if ctx.Err() != nil {
 			return false
 		}
@@ -79,13 +86,13 @@ func (p *Publisher) Publish(ctx context.Context, ticks []broker.Tick) bool {
 		if c, ok := p.client.(*goredis.ClusterClient); ok {
 			c.ReloadState(ctx) // From a primary that is dead, go-redis does not go on to the new one.
 		}
-		d := wait.next()
+		d := wait.Next()
 		p.connected.Store(false)
 		if !p.down { // Said once per outage.
 			p.down = true
 			p.log.Error("publisher down", "address", address, "error", err, "hint", hint(err), "retry_in", d.Round(time.Millisecond))
 		}
-		if !sleep(ctx, d) {
+		if !broker.Sleep(ctx, d) {
 			return false
 		}
 	}

@@ -197,3 +197,29 @@ func TestPublisherGetsThroughAnOutage(t *testing.T) {
 		t.Error("want one line for each change")
 	}
 }
+
+// A channel that is not permitted costs the others of its script and transaction nothing: each is told.
+func TestForbiddenChannel(t *testing.T) {
+	s := redistest.Start(t)
+	s.Do("ACL", "SETUSER", "edge", "on", ">"+secret, "~*", "resetchannels", "&channel:prices:B", "&channel:prices:C", "+@all")
+	r := run(t, plain(s), limits)
+	r.acquire("B", "C")
+	r.settled()
+	cfg := plain(s)
+	cfg.URL = strings.Replace(cfg.URL, "://", "://edge:"+secret+"@", 1)
+	p, log := newPublisher(t, cfg)
+	all := []broker.Tick{
+		{Topic: "B", Value: []byte(`{"p":1}`), Ver: 1}, {Topic: "A", Value: []byte(`{"p":2}`), Ver: 1},
+		{Topic: "C", Value: []byte(`{"p":3}`), Ver: 1}, {Topic: "A", Value: []byte("4")}, {Topic: "A", Value: []byte(`{"p":5}`), Ver: 2},
+	}
+	p.must(t, all)
+	for i, want := range []broker.Fate{broker.Taken, broker.Forbidden, broker.Taken, broker.Forbidden, broker.Forbidden} {
+		if all[i].Fate != want {
+			t.Errorf("the fate of tick %d is %d, want %d", i, all[i].Fate, want)
+		}
+	}
+	r.eventually("the others are told", func() bool { return r.value("B") == `{"p":1,"ver":1}` && r.value("C") == `{"p":3,"ver":1}` })
+	if log.Count("topics are not permitted") != 1 || log.Count("publisher down") != 0 || log.Count(secret) != 0 {
+		t.Error("want one line, without the password")
+	}
+}

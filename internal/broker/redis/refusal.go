@@ -103,7 +103,7 @@ const retryEvery = time.Second
 
 // retry has what was refused asked for again in its time, until ctx ends.
 func (s *server) retry(ctx context.Context) error {
-	for sleep(ctx, retryEvery*9/10+rand.N(retryEvery/5)) {
+	for broker.Sleep(ctx, retryEvery*9/10+rand.N(retryEvery/5)) {
 		s.wants.beat()
 		s.tellMended()
 	}

@@ -139,7 +139,7 @@ func (s *scan) server(ctx context.Context, opts *goredis.Options) (all bool, err
 			s.pages++
 			return true, nil
 		}
-		if !sleep(ctx, max(s.limits.pause, 4*time.Since(begin))) {
+		if !broker.Sleep(ctx, max(s.limits.pause, 4*time.Since(begin))) {
 			return false, context.Cause(ctx)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"tickedge/internal/broker"
 	"tickedge/internal/panics"
 )
 
@@ -74,7 +75,7 @@ func (s sentinels) resolve(ctx context.Context) (*goredis.Options, error) {
 func (s sentinels) watch(ctx context.Context, addr string) error {
 	var clients []*goredis.Client
 	defer func() { closeAll(clients) }()
-	for sleep(ctx, sentinelPoll) {
+	for broker.Sleep(ctx, sentinelPoll) {
 		var now string
 		var err error
 		if clients == nil {

@@ -62,7 +62,7 @@ type fixed struct{ *upstream }
 
 func (f fixed) resolve(context.Context) (*goredis.Options, error) { return f.at("", f.opts) }
 
-func (fixed) waitMax() time.Duration { return backoffMax }
+func (fixed) waitMax() time.Duration { return broker.BackoffMax }
 
 func (f fixed) watch(ctx context.Context, _ string) error {
 	<-ctx.Done()
@@ -121,12 +121,12 @@ func (s *server) Stats() broker.Stats {
 // reconnect runs one link after the other until ctx ends. A link calls up when its
 // connection works.
 //
-// A link that worked for less than backoffMax does not count as a success: to
+// A link that worked for less than broker.BackoffMax does not count as a success: to
 // subscribe to everything ten times a second would be what finally kills a Redis that
 // cuts us off for our backlog.
 func (s *server) reconnect(ctx context.Context, runLink func(context.Context, func()) error) {
 	var (
-		wait  backoff
+		wait  broker.Backoff
 		down  time.Time // When the outage began; zero while there is none.
 		upped time.Time // When this link came to work; zero while it has not.
 	)
@@ -150,8 +150,8 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		if ctx.Err() != nil {
 			return
 		}
-		if !upped.IsZero() && time.Since(upped) >= backoffMax {
-			wait.reset()
+		if !upped.IsZero() && time.Since(upped) >= broker.BackoffMax {
+			wait.Reset()
 		}
 		if broken := (*resp.Error)(nil); errors.As(err, &broken) {
 			s.counters[broker.Broken].Add(1)
@@ -159,7 +159,7 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		if c := causeOf(err); c != broker.Unreachable {
 			s.refusals[c].Add(1)
 		}
-		d := wait.next()
+		d := wait.Next()
 		if upped.IsZero() {
 			d = min(d, s.target.waitMax())
 		}
@@ -176,7 +176,7 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 		}
 		text := err.Error()
 		s.lastError.Store(&text) // Behind the log: who sees it finds it there.
-		sleep(ctx, d)
+		broker.Sleep(ctx, d)
 	}
 }
 

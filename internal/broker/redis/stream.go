@@ -148,7 +148,7 @@ func (l *streamLink) run(ctx context.Context) error {
 				return fmt.Errorf("await entries of the stream %s: %w", l.key, err)
 			}
 		}
-		sleep(ctx, gatherFor)
+		broker.Sleep(ctx, gatherFor)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func startLoad(r *rig, client goredis.UniversalClient, publish func(context.Cont
 // run publishes. A tick that fails may have got through all the same, so its number is
 // not used again.
 func (l *load) run(ctx context.Context) {
-	for n := 1; sleep(ctx, loadEvery); n++ {
+	for n := 1; broker.Sleep(ctx, loadEvery); n++ {
 		topic := l.names[n%len(l.names)]
 		pipe := l.client.TxPipeline()
 		l.publish(ctx, pipe, topic, fmt.Sprintf(`{"seq":%d}`, n))
@@ -79,7 +79,7 @@ func (l *load) run(ctx context.Context) {
 // look sees to it that no value goes back in time.
 func (l *load) look(ctx context.Context) {
 	newest := make(map[string]int)
-	for sleep(ctx, time.Millisecond) {
+	for broker.Sleep(ctx, time.Millisecond) {
 		for _, name := range l.names {
 			n := 0
 			fmt.Sscanf(l.r.value(name), `{"seq":%d}`, &n)

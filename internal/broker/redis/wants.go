@@ -240,9 +240,9 @@ func (s *wants) apply(changes []topics.Change) {
 		}
 		s.mu.Unlock()
 	}
-	signal(s.written)
+	broker.Signal(s.written)
 	if s.blanket {
-		signal(s.due)
+		broker.Signal(s.due)
 	}
 }
 
@@ -317,12 +317,4 @@ func (s *wants) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.topics)
-}
-
-// signal puts an element into a channel of capacity 1 unless it has one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -73,7 +73,7 @@ func (s *wants) again() {
 		w := s.asks[astray].first
 		s.toSubscribe(w, false, w.reading)
 	}
-	signal(s.written)
+	broker.Signal(s.written)
 }
 
 // deliver has a tick committed, if its topic is subscribed on this connection. In a

@@ -16,7 +16,7 @@ func (s *wants) confirm(topic string) (again bool) {
 	if w := s.topics[topic]; w != nil && w.ask != leaving {
 		was := w.reading
 		again = s.confirmed(w, unfetched) && was == outdated
-		signal(s.due)
+		broker.Signal(s.due)
 	}
 	return again
 }
@@ -58,7 +58,7 @@ func (s *wants) cover() (again bool) {
 	s.covered = true
 	s.answers++
 	s.landings++
-	signal(s.due)
+	broker.Signal(s.due)
 	return s.behind > 0
 }
 
@@ -204,7 +204,7 @@ func (s *wants) refetch() {
 		w := s.readings[failed].first
 		s.move(w, w.ask, unfetched)
 	}
-	signal(s.due)
+	broker.Signal(s.due)
 }
 
 // goStale makes a topic stale that Redis refuses, and lets nobody wait for it.
@@ -234,5 +234,5 @@ func (s *wants) refetchAll() {
 		}
 	}
 	s.patience[byReading].hasten()
-	signal(s.due)
+	broker.Signal(s.due)
 }

@@ -2,6 +2,8 @@
 
 package redis
 
+import "tickedge/internal/broker"
+
 // command is one SUBSCRIBE or UNSUBSCRIBE.
 type command struct {
 	name   string
@@ -107,7 +109,7 @@ func (s *wants) landed() {
 	s.flight[0] = command{}
 	s.flight, s.answered = s.flight[1:], 0
 	if before > flightMax-commandMax {
-		signal(s.room)
+		broker.Signal(s.room)
 	}
 	s.owner.More()
 }

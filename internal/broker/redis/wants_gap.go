@@ -55,7 +55,7 @@ func (s *wants) inherit(names []string, lacking bool) {
 			s.play(w, behind)
 		}
 	}
-	signal(s.written)
+	broker.Signal(s.written)
 }
 
 // unread are the topics whose values were never read, here or at another node.

@@ -34,7 +34,7 @@ func (s *wants) refused(c broker.Cause) (topic string, first int) {
 			s.goStale(w, c)
 		}
 	}
-	signal(s.written)
+	broker.Signal(s.written)
 	return topic, first
 }
 
@@ -87,10 +87,10 @@ func (s *wants) hasten() {
 
 func (s *wants) awake() {
 	if s.patience[byAsk].len() > 0 {
-		signal(s.written)
+		broker.Signal(s.written)
 	}
 	if s.patience[byReading].len() > 0 {
-		signal(s.due)
+		broker.Signal(s.due)
 	}
 }
 

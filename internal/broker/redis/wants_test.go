@@ -32,7 +32,7 @@ type deskOwner struct {
 // noOwner is embedded one deeper than the table, whose methods go before its own.
 type noOwner struct{ broker.Owner }
 
-func (o *deskOwner) More() { signal(o.more) }
+func (o *deskOwner) More() { broker.Signal(o.more) }
 
 func (o *deskOwner) GoStale(topic string, mark uint64, c broker.Cause) {
 	o.Table.GoStale(topic, mark, c.Why())
