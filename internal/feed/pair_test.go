@@ -5,6 +5,7 @@ package feed
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -363,7 +364,7 @@ func (w *world) read(i int, name string) {
 func (w *world) connect(i int) {
 	s := &w.sides[i]
 	s.linked = true
-	for name := range w.ids {
+	for _, name := range slices.Sorted(maps.Keys(w.ids)) {
 		w.read(i, name)
 	}
 	s.queue = append(s.queue, message{kind: "up", at: time.Now()})
