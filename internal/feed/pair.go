@@ -88,8 +88,17 @@ func (p *pair) Apply(changes []topics.Change) {
 	}
 }
 
-// Room implements [broker.Source].
-func (p *pair) Room() int { return min(p.of[0].Room(), p.of[1].Room()) }
+// Room implements [broker.Source]. One that is down comes to nothing, and the other does not wait for it.
+func (p *pair) Room() int {
+	a, b := p.of[0].Room(), p.of[1].Room()
+	switch halves(p.ups.Load()) {
+	case one:
+		return a
+	case one << 1:
+		return b
+	}
+	return min(a, b)
+}
 
 // Run implements [broker.Source].
 func (p *pair) Run(ctx context.Context) {
@@ -209,6 +218,7 @@ func (p *pair) setUp(i int, up bool) {
 	if p.up = ups != 0; up || !p.up {
 		p.owner.SetUp(p.up)
 	}
+	p.owner.More()
 	switch {
 	case ups == both:
 		p.log.Info("feed: both sources of a pair are up", "half", i+1, "broker", p.names[i])

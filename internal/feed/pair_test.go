@@ -123,6 +123,29 @@ func TestPairIsUpWhileEitherIs(t *testing.T) {
 	}
 }
 
+// The topics that are to be subscribed don't wait for a broker that is down, which comes to none of them.
+func TestPairHasTheRoomOfWhoIsUp(t *testing.T) {
+	tw := newTwin(t)
+	tw.half[0].room, tw.half[1].room = 7, -3
+	for _, c := range []struct {
+		half int
+		up   bool
+		want int
+	}{{0, true, 7}, {1, true, -3}, {0, false, -3}, {0, true, -3}, {1, false, 7}, {0, false, -3}} {
+		select {
+		case <-tw.more:
+		default:
+		}
+		tw.half[c.half].SetUp(c.up)
+		if got := tw.sources[0].Source.Room(); got != c.want {
+			t.Errorf("half %d is up: %v, and there is room for %d, want %d", c.half, c.up, got, c.want)
+		}
+		if len(tw.more) != 1 {
+			t.Error("nobody is told that there may be room")
+		}
+	}
+}
+
 // The version decides, whatever came by when and how.
 func TestPairTakesTheNewer(t *testing.T) {
 	tw := newTwin(t, "T")
