@@ -33,8 +33,8 @@ type pair struct {
 	names [2]string
 	of    [2]broker.Source
 
-	ups     atomic.Uint32 // The halves that are up. Changed under mu.
-	refused atomic.Int64  // What is refused in topics. Changed under mu.
+	ups    atomic.Uint32   // The halves that are up. Changed under mu.
+	denied [2]atomic.Int64 // Topics of which a half says that it refuses or does not have them. Changed under mu.
 
 	mu     sync.Mutex
 	topics map[string]pairTopic // Those that are wanted.
@@ -53,7 +53,7 @@ type said uint8
 const (
 	unread  said = iota // It may be missing something.
 	has                 // Its value was read, and all ticks since are told.
-	none                // The same, and there was no value.
+	none                // The same, and there was no value, nor a tick since. Those from here on are in pair.denied.
 	refused             // It does not serve the topic, see [broker.Owner].
 )
 
@@ -148,11 +148,11 @@ func (p *pair) state() (of []Half) {
 // set says what is said of a topic that was wanted, or is now. The caller holds mu.
 func (p *pair) set(topic string, was, now pairTopic) {
 	for i := range now.said {
-		if was.said[i] == refused {
-			p.refused.Add(-1)
+		if was.said[i] >= none {
+			p.denied[i].Add(-1)
 		}
-		if now.said[i] == refused {
-			p.refused.Add(1)
+		if now.said[i] >= none {
+			p.denied[i].Add(1)
 		}
 	}
 	p.topics[topic] = now
@@ -245,18 +245,21 @@ type half struct {
 
 // Tick implements [broker.Owner], as do the others.
 func (h *half) Tick(topic, value string, at int64) {
-	if h.p.refused.Load() > 0 {
+	if h.p.denied[h.i].Load() > 0 {
 		h.p.ticks(topic, h.i)
 	}
 	h.source.tick(topic, value, at, one<<h.i, halves(h.p.ups.Load())|one<<h.i)
 }
 
-// ticks notes that a half serves a topic after all.
+// ticks notes that a half serves a topic after all. If there was no value, all there is was told.
 func (p *pair) ticks(topic string, i int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.topics[topic].said[i] == refused {
+	switch p.topics[topic].said[i] {
+	case refused:
 		p.say(topic, i, unread, broker.NoCause)
+	case none:
+		p.say(topic, i, has, broker.NoCause)
 	}
 }
 

@@ -211,6 +211,13 @@ func TestPairWeighs(t *testing.T) {
 			a.Absent("T")
 			b.Absent("T")
 		}, "stale 0 absent"},
+		"one had none and ticks, the other refuses": {func(tw *twin, a, b *puppet) { a.Absent("T"); a.Tick("T", value(1), 1); b.GoStale("T", 0, gone) }, "fresh"},
+		"one had none and ticks, the other goes and refuses": {func(tw *twin, a, b *puppet) {
+			a.Absent("T")
+			b.SetUp(false)
+			a.Tick("T", value(1), 1)
+			b.GoStale("T", 0, gone)
+		}, "fresh"},
 		"one has none":                 {func(tw *twin, a, b *puppet) { a.Absent("T") }, "fresh"},
 		"both have none":               {func(tw *twin, a, b *puppet) { a.Absent("T"); b.Absent("T") }, "fresh absent"},
 		"one has none, the other goes": {func(tw *twin, a, b *puppet) { a.Absent("T"); b.SetUp(false) }, "fresh absent"},
@@ -227,8 +234,8 @@ func TestPairWeighs(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 		tw.sources[0].Source.Apply([]topics.Change{{Topic: "T"}})
-		if p := tw.sources[0].Source.(*pair); len(p.topics) != 0 || p.refused.Load() != 0 {
-			t.Errorf("%s: %v, %d refused, and nothing is wanted", name, p.topics, p.refused.Load())
+		if p := tw.sources[0].Source.(*pair); len(p.topics) != 0 || p.denied[0].Load() != 0 || p.denied[1].Load() != 0 {
+			t.Errorf("%s: %v, %d and %d denied, and nothing is wanted", name, p.topics, p.denied[0].Load(), p.denied[1].Load())
 		}
 	}
 }
@@ -270,6 +277,7 @@ func TestPairSettles(t *testing.T) {
 		"one has it, the other none":           {func(tw *twin, a, b *puppet) { tw.repair(0, "T", 1); b.Absent("T") }, true},
 		"one has none, the other has it":       {func(tw *twin, a, b *puppet) { b.Absent("T"); tw.repair(0, "T", 1) }, true},
 		"both have none":                       {func(tw *twin, a, b *puppet) { b.Absent("T"); a.Absent("T") }, true},
+		"one had none and ticks, other none":   {func(tw *twin, a, b *puppet) { a.Absent("T"); a.Tick("T", value(1), 1); b.Absent("T") }, true},
 		"one has none, the other is down":      {func(tw *twin, a, b *puppet) { b.SetUp(false); a.Absent("T"); a.Tick("T", value(1), 1) }, false},
 		"the same, and it is up and not read":  {func(tw *twin, a, b *puppet) { b.SetUp(false); a.Absent("T"); b.SetUp(true) }, false},
 		"both are read, one is in doubt":       {func(tw *twin, a, b *puppet) { tw.repair(0, "T", 1); tw.repair(1, "T", 1); a.Doubt("T") }, false},
