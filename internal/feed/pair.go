@@ -245,14 +245,17 @@ type half struct {
 
 // Tick implements [broker.Owner], as do the others.
 func (h *half) Tick(topic, value string, at int64) {
-	if h.p.denied[h.i].Load() > 0 {
-		h.p.ticks(topic, h.i)
+	first := h.p.denied[h.i].Load() > 0 && h.p.ticks(topic, h.i)
+	outcome := h.source.tick(topic, value, at, one<<h.i, halves(h.p.ups.Load())|one<<h.i)
+	if first && (outcome == topics.Older || outcome == topics.Repeated) {
+		v, _ := h.Inspect(value)
+		h.Merge(topic, rowValue(value), topics.Meta{At: at, Version: v}, false) // A refusal of the other's is over.
 	}
-	h.source.tick(topic, value, at, one<<h.i, halves(h.p.ups.Load())|one<<h.i)
 }
 
-// ticks notes that a half serves a topic after all. If there was no value, all there is was told.
-func (p *pair) ticks(topic string, i int) {
+// ticks notes that a half serves a topic after all. It is true for one without a value until now: then this is all
+// there is, and nothing is left to be read.
+func (p *pair) ticks(topic string, i int) (first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch p.topics[topic].said[i] {
@@ -260,7 +263,9 @@ func (p *pair) ticks(topic string, i int) {
 		p.say(topic, i, unread, broker.NoCause)
 	case none:
 		p.say(topic, i, has, broker.NoCause)
+		return true
 	}
+	return false
 }
 
 func (h *half) Repair(topic, value string, _ uint64, m topics.Meta) topics.Outcome {

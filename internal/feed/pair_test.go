@@ -212,6 +212,18 @@ func TestPairWeighs(t *testing.T) {
 			b.Absent("T")
 		}, "stale 0 absent"},
 		"one had none and ticks, the other refuses": {func(tw *twin, a, b *puppet) { a.Absent("T"); a.Tick("T", value(1), 1); b.GoStale("T", 0, gone) }, "fresh"},
+		"one ticks, and refuses; then the other ticks the same": {func(tw *twin, a, b *puppet) {
+			b.Absent("T")
+			a.Tick("T", value(1), 1)
+			a.GoStale("T", 0, gone)
+			b.Tick("T", value(1), 1)
+		}, "fresh"},
+		"one ticks, and refuses; then the other ticks what is older": {func(tw *twin, a, b *puppet) {
+			b.Absent("T")
+			a.Tick("T", value(2), 1)
+			a.GoStale("T", 0, gone)
+			b.Tick("T", value(1), 1)
+		}, "stale 0"},
 		"one had none and ticks, the other goes and refuses": {func(tw *twin, a, b *puppet) {
 			a.Absent("T")
 			b.SetUp(false)
@@ -533,13 +545,30 @@ func (w *world) step(names []string) {
 		w.stamp()
 	}
 	for name := range w.ids {
-		if ver := w.ver(name); w.gone(name) {
+		w.look(name)
+	}
+}
+
+// look finds a topic that goes back, or that clients are told is refused, or has no value, while a half serves it.
+func (w *world) look(name string) {
+	w.t.Helper()
+	at, why := w.table.StaleFor(w.ids[name])
+	for i := range w.sides {
+		s := &w.sides[i]
+		if !s.up || len(s.queue) > 0 || s.refuse[name] || s.newest[name] == 0 {
 			continue
-		} else if ver < w.shown[name] {
-			w.t.Fatalf("%s goes back from version %d to %d", name, w.shown[name], ver)
-		} else {
-			w.shown[name] = ver
 		}
+		if at != 0 && why != topics.Silent || !w.gone(name) && w.table.IsAbsent(w.ids[name]) {
+			w.t.Fatalf("%s is %s, absent is %v, and half %d serves it", name, w.why(name), w.table.IsAbsent(w.ids[name]), i)
+		}
+	}
+	if w.gone(name) {
+		return
+	}
+	if ver := w.ver(name); ver < w.shown[name] {
+		w.t.Fatalf("%s goes back from version %d to %d", name, w.shown[name], ver)
+	} else {
+		w.shown[name] = ver
 	}
 }
 
