@@ -62,7 +62,7 @@ func (o *owner) GoStale(topic string, _ uint64, c broker.Cause) {
 	o.say("stale " + topic + " " + c.Label())
 }
 func (o *owner) SetUp(up bool) { o.say(fmt.Sprint("up ", up)) }
-func (o *owner) More()         {}
+func (o *owner) More()         { o.say("more") }
 
 // until waits until the owner was told something, and returns all that it was told.
 func (o *owner) until(t *testing.T, last string) []string {
@@ -78,7 +78,7 @@ func (o *owner) until(t *testing.T, last string) []string {
 		select {
 		case <-o.told:
 		case <-late:
-			t.Fatalf("never told %q, but %q", last, said)
+			t.Fatalf("never told %q, but %q at last", last, said[max(0, len(said)-20):])
 		}
 	}
 }
@@ -299,6 +299,69 @@ func TestHeardWaitsForTheOwner(t *testing.T) {
 	o.until(t, "absent E")
 	if s.Stats().Heard.Before(after) {
 		t.Error("told, and not heard")
+	}
+}
+
+// Topics that come and go while the owner takes its time leave a bounded number of events.
+func TestRoom(t *testing.T) {
+	c, o := Private(), newOwner()
+	s := run(t, c, o)
+	o.until(t, "up true")
+	if n := s.Room(); n != roomMax {
+		t.Errorf("room for %d, want %d", n, roomMax)
+	}
+	o.hold.Lock()
+	select {
+	case <-o.calls:
+	default:
+	}
+	want(s, "FIRST")
+	<-o.calls // It is being told.
+	n := 0
+	for ; s.Room() > 0 && n < 3*roomMax; n++ {
+		want(s, fmt.Sprint("T", n))
+		want(s, fmt.Sprint("-T", n))
+	}
+	o.hold.Unlock()
+	if n != roomMax {
+		t.Errorf("%d topics came and went, want %d", n, roomMax)
+	}
+	o.until(t, "more")
+	want(s, "E")
+	o.until(t, "absent E")
+	if n := s.Room(); n != roomMax {
+		t.Errorf("room for %d when all is told, want %d", n, roomMax)
+	}
+}
+
+// What a source is told after its end leaves nothing in the broker, which lives on.
+func TestWantedAfterTheEnd(t *testing.T) {
+	c := Private()
+	s, err := c.Source(newOwner(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(s, "A")
+	ctx, end := context.WithCancel(context.Background())
+	end()
+	s.Run(ctx)
+	want(s, "A", "B")
+	publish(t, publisherOf(t, c), "A=1")
+	if n := len(s.(*source).pending); n != 0 || len(c.own.values) != 1 || len(c.own.values["A"].wanters) != 0 {
+		t.Errorf("%d events, and %v", n, c.own.values)
+	}
+}
+
+// A topic can be withdrawn however full the broker is.
+func TestWithdrawnFromAFullBroker(t *testing.T) {
+	c := Config{own: newStore(limits{topics: 1, bytes: overhead + 20})}
+	p := publisherOf(t, c)
+	if fates := publish(t, p, "A={}@1", "A=null@2", "B=null@3", "A={}@3"); !slices.Equal(fates, []broker.Fate{0, 0, broker.Flawed, 0}) {
+		t.Errorf("fates = %v", fates)
+	}
+	publish(t, p, "A=null")
+	if st := c.own; st.bytes != 0 || st.valued != 0 || len(st.values) != 0 {
+		t.Errorf("%d bytes of %d values, %d entries", st.bytes, st.valued, len(st.values))
 	}
 }
 
