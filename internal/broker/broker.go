@@ -78,7 +78,8 @@ type Owner interface {
 	// Repair takes a value that was fetched after the mark was taken, and inspected.
 	Repair(topic, value string, mark uint64, m topics.Meta) topics.Outcome
 	// Doubt notes that ticks of a topic may be missed from now on, or since the time that
-	// [Stats] had in Heard, while the source as a whole is up. Repair and Absent end it.
+	// [Stats] had in Heard, while the source as a whole is up. Repair and Absent end it: they are called only for
+	// a fetch that began after it.
 	Doubt(topic string)
 	// Absent notes that the topic has no value, as an answer to a fetch that Repair would have
 	// been called for.

@@ -23,6 +23,7 @@ import (
 type puppet struct {
 	broker.Owner
 	broker.Stats
+	room int
 }
 
 func (p *puppet) Source(o broker.Owner, _ *slog.Logger) (broker.Source, error) {
@@ -41,7 +42,7 @@ func (p *puppet) Publisher(context.Context, *slog.Logger) (broker.Publisher, err
 type puppetSource struct{ p *puppet }
 
 func (s puppetSource) Apply([]topics.Change)   {}
-func (s puppetSource) Room() int               { return 0 }
+func (s puppetSource) Room() int               { return s.p.room }
 func (s puppetSource) Run(ctx context.Context) { <-ctx.Done() }
 func (s puppetSource) Stats() broker.Stats     { return s.p.Stats }
 

@@ -33,8 +33,8 @@ type pair struct {
 	names [2]string
 	of    [2]broker.Source
 
-	ups     atomic.Uint32 // The halves that are up. Changed under mu.
-	refused atomic.Int64  // What is refused in topics. Changed under mu.
+	ups    atomic.Uint32   // The halves that are up. Changed under mu.
+	denied [2]atomic.Int64 // Topics of which a half says that it refuses or does not have them. Changed under mu.
 
 	mu     sync.Mutex
 	topics map[string]pairTopic // Those that are wanted.
@@ -53,7 +53,7 @@ type said uint8
 const (
 	unread  said = iota // It may be missing something.
 	has                 // Its value was read, and all ticks since are told.
-	none                // The same, and there was no value.
+	none                // The same, and there was no value, nor a tick since. Those from here on are in pair.denied.
 	refused             // It does not serve the topic, see [broker.Owner].
 )
 
@@ -88,8 +88,17 @@ func (p *pair) Apply(changes []topics.Change) {
 	}
 }
 
-// Room implements [broker.Source].
-func (p *pair) Room() int { return min(p.of[0].Room(), p.of[1].Room()) }
+// Room implements [broker.Source]. One that is down comes to nothing, and the other does not wait for it.
+func (p *pair) Room() int {
+	a, b := p.of[0].Room(), p.of[1].Room()
+	switch halves(p.ups.Load()) {
+	case one:
+		return a
+	case one << 1:
+		return b
+	}
+	return min(a, b)
+}
 
 // Run implements [broker.Source].
 func (p *pair) Run(ctx context.Context) {
@@ -139,11 +148,11 @@ func (p *pair) state() (of []Half) {
 // set says what is said of a topic that was wanted, or is now. The caller holds mu.
 func (p *pair) set(topic string, was, now pairTopic) {
 	for i := range now.said {
-		if was.said[i] == refused {
-			p.refused.Add(-1)
+		if was.said[i] >= none {
+			p.denied[i].Add(-1)
 		}
-		if now.said[i] == refused {
-			p.refused.Add(1)
+		if now.said[i] >= none {
+			p.denied[i].Add(1)
 		}
 	}
 	p.topics[topic] = now
@@ -209,6 +218,7 @@ func (p *pair) setUp(i int, up bool) {
 	if p.up = ups != 0; up || !p.up {
 		p.owner.SetUp(p.up)
 	}
+	p.owner.More()
 	switch {
 	case ups == both:
 		p.log.Info("feed: both sources of a pair are up", "half", i+1, "broker", p.names[i])
@@ -235,19 +245,27 @@ type half struct {
 
 // Tick implements [broker.Owner], as do the others.
 func (h *half) Tick(topic, value string, at int64) {
-	if h.p.refused.Load() > 0 {
-		h.p.ticks(topic, h.i)
+	first := h.p.denied[h.i].Load() > 0 && h.p.ticks(topic, h.i)
+	outcome := h.source.tick(topic, value, at, one<<h.i, halves(h.p.ups.Load())|one<<h.i)
+	if first && (outcome == topics.Older || outcome == topics.Repeated) {
+		v, _ := h.Inspect(value)
+		h.Merge(topic, rowValue(value), topics.Meta{At: at, Version: v}, false) // A refusal of the other's is over.
 	}
-	h.source.tick(topic, value, at, one<<h.i, halves(h.p.ups.Load())|one<<h.i)
 }
 
-// ticks notes that a half serves a topic after all.
-func (p *pair) ticks(topic string, i int) {
+// ticks notes that a half serves a topic after all. It is true for one without a value until now: then this is all
+// there is, and nothing is left to be read.
+func (p *pair) ticks(topic string, i int) (first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.topics[topic].said[i] == refused {
+	switch p.topics[topic].said[i] {
+	case refused:
 		p.say(topic, i, unread, broker.NoCause)
+	case none:
+		p.say(topic, i, has, broker.NoCause)
+		return true
 	}
+	return false
 }
 
 func (h *half) Repair(topic, value string, _ uint64, m topics.Meta) topics.Outcome {

@@ -72,8 +72,9 @@ func (f *pairFates) tell(i int, fate broker.Fate) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.said[i]++
-	// What is newer on its way into one may not reach it before the other has this.
-	if f.known[i] || f.said[i] < 2 && (fate == broker.Superseded || fate == broker.Unknown) {
+	// What is newer on its way into one may not reach it before the other has this, and what one has no room for
+	// the other may take.
+	if f.known[i] || f.said[i] < 2 && fate != broker.Taken && fate != broker.Outdated {
 		return
 	}
 	if _, refused := fate.Refusal(); refused && f.said[i] < 2 {
@@ -96,6 +97,7 @@ func (pp *pairPublisher) publish(ctx context.Context, ticks []broker.Tick) bool 
 			}
 		}
 		if t.Ver <= 0 || broker.CheckTick(t) != nil {
+			f.said[i] = 1 // Neither is asked.
 			f.tell(i, broker.Flawed)
 			continue
 		}

@@ -155,6 +155,19 @@ func TestPairPublisher(t *testing.T) {
 		if got := fmt.Sprint(b.written); got != "[A 1 B 4 C 3 D 8 A 1]" {
 			t.Errorf("the other has %s", got)
 		}
+		for _, fate := range []broker.Fate{broker.Taken, broker.Flawed} { // One has no room for it. Has the other?
+			a.fate, b.fate, b.there = broker.Flawed, fate, make(chan struct{})
+			done := make(chan struct{})
+			go func() {
+				publish(ticksOf("A"), fate)
+				close(done)
+			}()
+			synctest.Wait()
+			close(b.there)
+			<-done
+			synctest.Wait()
+		}
+		b.fate = broker.Taken
 		a.there = make(chan struct{})
 		publish(ticksOf("E"), broker.Taken) // By the other.
 		b.there = make(chan struct{})

@@ -34,16 +34,17 @@ func (s *source) Now() int64 { return s.feed.clock.now() }
 
 func (s *source) Tick(topic, value string, at int64) { s.tick(topic, value, at, one, one) }
 
-// tick is Tick for one of the halves of a [Pair], of which these are up.
-func (s *source) tick(topic, value string, at int64, of, up halves) {
+// tick is Tick for one of the halves of a [Pair], of which these are up. A flawed value is [topics.Unwanted].
+func (s *source) tick(topic, value string, at int64, of, up halves) (outcome topics.Outcome) {
 	version, flaw := s.Inspect(value)
 	if flaw != broker.Flawless {
 		s.Drop(topic, value, int64(len(value)), flaw)
-		return
+		return topics.Unwanted
 	}
 	s.feed.hear(topic, value)
 	value, m := rowValue(value), topics.Meta{At: at, Version: version}
-	switch s.Table.Publish(topic, value, m) {
+	outcome = s.Table.Publish(topic, value, m)
+	switch outcome {
 	case topics.Committed:
 		s.committed(broker.Ticks, value)
 	case topics.Unwanted:
@@ -53,10 +54,11 @@ func (s *source) tick(topic, value string, at int64, of, up halves) {
 	case topics.Older:
 		if mark, held := s.Table.Mark(topic); held && s.feed.droughts.over(topic, mark, m.At, of, up) {
 			s.anew(topic, value, m)
-			return
+			return topics.Committed
 		}
 		s.counters[broker.Older].Add(1)
 	}
+	return outcome
 }
 
 // anew takes a tick whose publisher begins its numbering anew. Without a version it

@@ -16,8 +16,8 @@ import (
 // place of one that waits of the same topic: no more wait than this and one for each topic that is wanted.
 const pendingMax = 10_000
 
-// room is more topics than anybody tells a source of at once.
-const room = 1 << 20
+// roomMax bounds the events that wait when another topic is wanted: topics that come and go leave theirs.
+const roomMax = 2 * pendingMax
 
 // kind is what an event says of its topic.
 type kind uint8
@@ -48,6 +48,8 @@ type source struct {
 	since   time.Time      // When the first of pending came.
 	telling time.Time      // The same of those that are being told; zero if none are.
 	held    int64
+	short   bool // There was little room when it was asked for.
+	left    bool // Run has ended. Nothing is wanted any more.
 
 	runs     atomic.Bool
 	counters broker.Counters
@@ -88,7 +90,12 @@ func (s *source) Apply(changes []topics.Change) {
 }
 
 // Room implements [broker.Source].
-func (s *source) Room() int { return room }
+func (s *source) Room() int {
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	s.short = len(s.pending) > pendingMax
+	return max(0, roomMax-len(s.pending))
+}
 
 // Run implements [broker.Source].
 func (s *source) Run(ctx context.Context) {
@@ -100,7 +107,11 @@ func (s *source) Run(ctx context.Context) {
 	s.log.Info("feed up", "address", Scheme)
 	var events []event
 	for ctx.Err() == nil {
-		if events = s.take(events); len(events) == 0 {
+		var more bool
+		if events, more = s.take(events); more {
+			s.owner.More()
+		}
+		if len(events) == 0 {
 			select {
 			case <-ctx.Done():
 			case <-s.wake:
@@ -115,18 +126,18 @@ func (s *source) Run(ctx context.Context) {
 	}
 }
 
-// take returns what is to be told next, which takes the place of what was told.
-func (s *source) take(told []event) []event {
+// take returns what is to be told next, which takes the place of what was told, and whether there is room again.
+func (s *source) take(told []event) (events []event, more bool) {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
-	events := s.pending
-	s.pending = told[:0]
+	events, more = s.pending, s.short
+	s.pending, s.short = told[:0], false
 	clear(s.last)
 	s.telling = time.Time{}
 	if len(events) > 0 {
 		s.telling = s.since
 	}
-	return events
+	return events, more
 }
 
 func (s *source) tell(e event, at int64) {
@@ -163,7 +174,7 @@ func (s *source) leave() {
 			}
 		}
 	}
-	s.pending = nil
+	s.pending, s.left = nil, true
 }
 
 // Stats implements [broker.Source].

@@ -61,7 +61,8 @@ func (st *store) publish(t broker.Tick, r kept, now time.Time) (f broker.Fate, f
 		was = e.size()
 	}
 	next := entry{topic: t.Topic, value: r.value}
-	if was == 0 && st.valued >= st.most.topics || st.bytes-was+next.size() > st.most.bytes {
+	full = was == 0 && st.valued >= st.most.topics || st.bytes-was+next.size() > st.most.bytes
+	if full && (was == 0 || !broker.IsTombstone(r.value)) { // One that ends a value may be a bit longer than it.
 		return broker.Flawed, true
 	}
 	if was == 0 {
@@ -110,7 +111,7 @@ func (st *store) want(s *source, c topics.Change, now time.Time) {
 		if len(e.wanters) == 0 && e.value == "" {
 			delete(st.values, e.topic)
 		}
-	case c.Wanted:
+	case c.Wanted && !s.left:
 		if e == nil {
 			e = &entry{topic: c.Topic}
 			st.values[c.Topic] = e

@@ -269,6 +269,9 @@ func (s *source) begin(l link, caught, anew bool) {
 		if anew {
 			missed = missed || w.read || w.ticked
 			w.seq = 0
+			if !w.behind {
+				s.owner.Doubt(w.topic) // The source may be up before its value is read.
+			}
 			if w.state == done || w.unconfirmed {
 				w.unconfirmed = false
 				s.again(w)
