@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"tickedge/internal/broker/redis/redistest"
 )
 
@@ -82,6 +84,7 @@ func sentinelHandedOver(t *testing.T) (*upstream, func(*faultRun)) {
 	s, up := sentinels(t)
 	return up, func(r *faultRun) {
 		s.Failover()
+		s.WaitFollowed(up.target.(*redisTarget).client.(*redis.Client))
 		r.tick(quiet())
 	}
 }

@@ -175,6 +175,18 @@ func (s *Sentinels) Client() *redis.Client {
 	})
 }
 
+// WaitFollowed waits until a client of [Sentinels.Client] is connected to the primary. The one that there was before
+// takes what is written to it until it becomes a replica, and forgets that then.
+func (s *Sentinels) WaitFollowed(client *redis.Client) {
+	s.t.Helper()
+	Eventually(s.t, "the client follows the primary", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		at, err := client.ConfigGet(ctx, "port").Result()
+		return err == nil && at["port"] == portOf(s.Primary().addr)
+	})
+}
+
 // IsReplica reports whether a server has become a replica of somebody.
 func (s *Server) IsReplica() bool {
 	c := s.Client()
