@@ -128,7 +128,7 @@ func (c *Config) validate() error {
 			c.names = append(c.names, name)
 		}
 	}
-	if len(c.names) == 0 && c.probe == "" {
+	if strings.Trim(c.inlets, ", ") == "" && c.probe == "" {
 		bad("-in is empty: want where trades come from, such as -in coinbase or -in sim")
 	}
 	if slices.Contains(c.names, inFile) != (c.file != "") {
@@ -252,7 +252,7 @@ func (c *Config) validateSymbols() error {
 			return flags.Named(err, "symbol", "-symbols", "rate", "-sim-rate", "volatility", "-sim-volatility")
 		}
 	}
-	if c.bars.Symbols = len(c.table.All()); c.bars.Symbols == 0 && c.probe == "" {
+	if c.bars.Symbols = len(c.table.All()); c.bars.Symbols == 0 && len(c.names) > 0 && c.probe == "" {
 		return errors.New("there are no symbols: want -symbols such as COINBASE:BTC-USD, or -symbols-file")
 	}
 	return nil

@@ -73,6 +73,8 @@ func TestFlags(t *testing.T) {
 		{"-in=kafka -history=h -symbols=COINBASE:BTC-USD -kafka=kafka://u:geheim@h:x", app.Usage, "-kafka"},
 		{"-in=kafka -history=h -symbols=COINBASE:BTC-USD -kafka=kafka://h:1 -kafka-format=xml", app.Usage, "want protobuf or json"},
 		{"-probe=kraken", app.Usage, "want one of coinbase, binance, finnhub"},
+		{"backup", app.Usage, "backup: want a file first, such as marketdata backup bars.ndjson.gz -history bars"},
+		{"restore -history=h bars.gz", app.Usage, "restore: want a file first"},
 		{"backup x", app.Usage, "-history is missing"},
 		{"-in=sim -broker=redis://u:geheim@h:1 -check", app.OK, "-broker=redis://u:xxxxx@h:1"},
 	} {
@@ -82,6 +84,16 @@ func TestFlags(t *testing.T) {
 		}
 		if strings.Contains(stdout+stderr, "geheim") {
 			t.Errorf("%s: the password is shown", c.args)
+		}
+	}
+}
+
+// A mistake in -in is told once: what follows from it is no mistake of its own.
+func TestOneMistake(t *testing.T) {
+	for _, arg := range []string{"-in=simm", "-in=", "-in=,"} {
+		_, _, stderr := run(arg)
+		if n := strings.Count(stderr, "\n"); n != 2 || !strings.Contains(stderr, "-in ") {
+			t.Errorf("%s: %d lines, want one about -in and one about -h:\n%s", arg, n, stderr)
 		}
 	}
 }
