@@ -22,6 +22,7 @@ import (
 	"tickedge/internal/exchange"
 	"tickedge/internal/feed"
 	"tickedge/internal/flags"
+	"tickedge/internal/guard"
 	"tickedge/internal/history"
 	"tickedge/internal/market"
 	"tickedge/internal/trade"
@@ -71,6 +72,8 @@ type Config struct {
 	table      *trade.Table
 	bars       bars.Config
 	origins    *auth.Origins
+	trust      string
+	trusted    guard.Trusted
 	adminNames admin.Names
 	retain     history.Retention
 	key        string
@@ -364,6 +367,9 @@ func (c *Config) validateAccess() error {
 	c.adminNames, err = admin.ParseNames(c.adminHost)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("-admin-host: %w", err))
+	}
+	if c.trusted, err = guard.ParseTrusted(c.trust); err != nil {
+		errs = append(errs, fmt.Errorf("-trust-proxy: %w", err))
 	}
 	if c.origins, err = auth.ParseOrigins(c.origin); err != nil {
 		errs = append(errs, fmt.Errorf("-origin: %w", err))

@@ -28,7 +28,7 @@ func TestFlags(t *testing.T) {
 		}
 		return path
 	}
-	symbols := write("symbols.yaml", "symbols:\n  - {symbol: \"COINBASE:BTC-USD\", source: coinbase}\n  - {symbol: BTC, of: [\"COINBASE:BTC-USD\"]}\n  - {symbol: E, source: coinbase, vendor: ETH-USD}\n  - {symbol: ALL, of: [E, \"COINBASE:BTC-USD\"]}\n")
+	symbols := write("symbols.yaml", "symbols:\n  - {symbol: \"COINBASE:BTC-USD\", source: coinbase}\n  - {symbol: BTC, of: [\"COINBASE:BTC-USD\"]}\n  - {symbol: E, source: binance, vendor: ETHUSDT}\n  - {symbol: ALL, of: [E, \"COINBASE:BTC-USD\"]}\n")
 	twice := write("twice.yaml", "symbols:\n  - {symbol: A, source: coinbase}\n  - {symbol: A, source: binance}\n")
 	typo := write("typo.yaml", "symbols:\n  - {symbol: A, sorce: coinbase}\n")
 	for _, c := range []struct {
@@ -63,6 +63,7 @@ func TestFlags(t *testing.T) {
 		{"-in=sim -broker=redis://u:geheim@h:x", app.Usage, "-broker"},
 		{"-in=sim -retention=1s=x", app.Usage, "want an interval and days such as 1s=7d"},
 		{"-in=sim -origin=x/y", app.Usage, "-origin:"},
+		{"-in=sim -trust-proxy=proxy", app.Usage, "-trust-proxy: \"proxy\" is no network or address, want one such as 10.0.0.0/8"},
 		{"-in=sim -listen=x -history=h", app.Usage, "want host:port"},
 		{"-in=file", app.Usage, "-in file and -file belong together"},
 		{"-in=kafka -symbols=COINBASE:BTC-USD -history=h", app.Usage, "-kafka is missing: want where Kafka is, such as kafka://host:9092"},
