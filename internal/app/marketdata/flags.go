@@ -35,7 +35,8 @@ const usageHead = `marketdata brings trades from exchanges, makes bars of them, 
   marketdata -in coinbase,binance -symbols-file symbols.yaml -broker redis://127.0.0.1 -history postgres://md@db/bars
   marketdata -probe coinbase -symbols COINBASE:BTC-USD   connect, show ten trades, or what is refused
   marketdata -check                                      say what is set, and what is wrong
-  marketdata backup FILE, marketdata restore FILE        all bars of -history, as NDJSON, zipped
+  marketdata backup FILE -history bars                   all bars of a history into a file: NDJSON, zipped
+  marketdata restore FILE -history bars                  and back; -over also if that has bars already
   marketdata version                                     say which version this is
   marketdata completion bash                             make a shell complete flags (zsh, fish)
 

@@ -152,6 +152,9 @@ func copyHistory(ctx context.Context, command string, args []string, stdout, std
 	} else {
 		n, err = restore(ctx, store, path, over && c.flags.Lookup("over").Value.String() == "true")
 	}
+	if errors.Is(err, history.ErrNotEmpty) {
+		err = errors.New("the history has bars already: want an empty one, or -over behind the file, which keeps the newer state of each bar")
+	}
 	if err != nil {
 		return fail(err)
 	}
