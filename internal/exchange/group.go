@@ -47,6 +47,11 @@ func (g *group) run(ctx context.Context) {
 			wait.reset()
 			continue
 		}
+		if n := g.in.attempts; n > 0 && g.in.connections.Load() == 0 && g.in.tried.Add(1) >= n {
+			g.in.failed("an exchange can't be reached", err)
+			g.in.fatal(err)
+			return
+		}
 		after := max(wait.next(), g.in.banWait())
 		g.in.failed("a connection to an exchange ended", err, "again_in", after.Round(time.Millisecond))
 		sleep(ctx, after)

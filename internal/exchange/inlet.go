@@ -41,6 +41,9 @@ type inlet struct {
 	connected, trades, flawed, gaps, filled, missed, repeated atomic.Int64
 	connections, resets, silences, banned, offset             atomic.Int64
 	lastError                                                 atomic.Pointer[string]
+
+	attempts int64 // Of the first connection, after which Run ends with what failed; 0 is any number.
+	tried    atomic.Int64
 }
 
 // Live is true: exchanges don't wait.

@@ -15,13 +15,14 @@ import (
 )
 
 const (
-	probeTrades  = 10
-	probeTimeout = 60 * time.Second
+	probeTrades   = 10
+	probeAttempts = 5 // Of a first connection: eight seconds where each fails at once.
+	probeTimeout  = 60 * time.Second
 )
 
 // Probe connects to an exchange, subscribes to symbols as the exchange spells them, and writes what comes to
 // out: ten trades with their ids, and how far its clock is from ours; or what was refused, in its own words.
-// It ends with an error if no trade came within a minute, or ctx ended. c needs a key if the exchange does,
+// It ends with an error if five connections failed and none came to work, no trade came within a minute, or ctx ended. c needs a key if the exchange does,
 // and no table.
 func Probe(ctx context.Context, name string, symbols []string, c Config, out io.Writer) error {
 	var entries []trade.Entry
@@ -37,6 +38,7 @@ func Probe(ctx context.Context, name string, symbols []string, c Config, out io.
 	if err != nil {
 		return err
 	}
+	in.attempts = probeAttempts
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	fmt.Fprintf(out, "connecting to %s\n", in.c.WS)

@@ -189,6 +189,7 @@ func (t *Table) add(e Entry, numbered func(string) bool) error {
 func (t *Table) alias(e Entry) error {
 	a := t.byName[e.Symbol]
 	var price, size uint8
+	from := make(map[string]string)
 	for _, name := range e.Of {
 		s := t.byName[name]
 		if s == nil || s.Alias() {
@@ -199,6 +200,11 @@ func (t *Table) alias(e Entry) error {
 				return fmt.Errorf("%q is there twice", name)
 			}
 		}
+		// Trades of an alias are known by source and id, and exchanges number each symbol anew.
+		if other := from[s.Source]; other != "" {
+			return fmt.Errorf("%s and %s are both of %s, whose ids of trades are those of a symbol: want one symbol of each exchange", other, name, s.Source)
+		}
+		from[s.Source] = name
 		s.Aliases = append(s.Aliases, a)
 		price, size = max(price, s.PriceScale), max(size, s.SizeScale)
 	}

@@ -169,7 +169,7 @@ export class Candles {
     const r = await fetch(u, {headers, signal: AbortSignal.any([this.#stop.signal, AbortSignal.timeout(20_000)])});
     if (r.ok) return r.json();
     const said = await r.json().catch(() => ({}));
-    const e = new HistoryError(said.reason ?? said.msg ?? said.error ?? `the history answers ${r.status}`, r.status);
+    const e = new HistoryError(said.detail ?? said.reason ?? `the history answers ${r.status}`, r.status);
     e.after = 1000 * (Number(r.headers.get('retry-after')) || 0);
     throw e;
   }

@@ -27,7 +27,7 @@ class World {
     this.asked.push({u, init});
     await this.hold;
     const f = this.fail.shift();
-    if (f) return new Response(JSON.stringify({reason: f.reason}), {status: f.status, headers: f.headers});
+    if (f) return new Response(JSON.stringify({title: 'x', status: f.status, detail: f.detail}), {status: f.status, headers: f.headers});
     const q = u.searchParams, limit = Number(q.get('limit')), before = q.get('before');
     let list = this.bars.filter((b) => b.t >= Number(q.get('from') ?? 0) && (before === null || b.t < Number(before)));
     const next = list.length > limit ? String(list.at(-limit).t) : null;
@@ -166,7 +166,7 @@ test('errors of the history', async (t) => {
   t.after(() => w.candles.close());
   w.bars = run(0, 2);
   w.open = bar(2);
-  w.fail = [{status: 503, reason: 'not yet'}];
+  w.fail = [{status: 503, detail: 'not yet'}];
   await w.until(() => w.candles.error, 'it is told');
   assert.equal(w.candles.error.message, 'not yet');
   await w.until(() => w.candles.bars.length === 3, 'the second attempt');
@@ -175,7 +175,7 @@ test('errors of the history', async (t) => {
   assert.equal(w.asked[0].init.headers.authorization, 'Bearer abc');
   const no = new World();
   t.after(() => no.candles.close());
-  no.fail = [{status: 403, reason: 'not yours'}];
+  no.fail = [{status: 403, detail: 'not yours'}];
   await no.until(() => no.errors.length, 'what would be the same again');
   assert.ok(no.errors[0] instanceof HistoryError && no.errors[0].status === 403);
 });

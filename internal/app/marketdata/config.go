@@ -22,6 +22,7 @@ import (
 	"tickedge/internal/exchange"
 	"tickedge/internal/feed"
 	"tickedge/internal/flags"
+	"tickedge/internal/guard"
 	"tickedge/internal/history"
 	"tickedge/internal/market"
 	"tickedge/internal/trade"
@@ -71,6 +72,8 @@ type Config struct {
 	table      *trade.Table
 	bars       bars.Config
 	origins    *auth.Origins
+	trust      string
+	trusted    guard.Trusted
 	adminNames admin.Names
 	retain     history.Retention
 	key        string
@@ -128,7 +131,7 @@ func (c *Config) validate() error {
 			c.names = append(c.names, name)
 		}
 	}
-	if len(c.names) == 0 && c.probe == "" {
+	if strings.Trim(c.inlets, ", ") == "" && c.probe == "" {
 		bad("-in is empty: want where trades come from, such as -in coinbase or -in sim")
 	}
 	if slices.Contains(c.names, inFile) != (c.file != "") {
@@ -252,7 +255,7 @@ func (c *Config) validateSymbols() error {
 			return flags.Named(err, "symbol", "-symbols", "rate", "-sim-rate", "volatility", "-sim-volatility")
 		}
 	}
-	if c.bars.Symbols = len(c.table.All()); c.bars.Symbols == 0 && c.probe == "" {
+	if c.bars.Symbols = len(c.table.All()); c.bars.Symbols == 0 && len(c.names) > 0 && c.probe == "" {
 		return errors.New("there are no symbols: want -symbols such as COINBASE:BTC-USD, or -symbols-file")
 	}
 	return nil
@@ -364,6 +367,9 @@ func (c *Config) validateAccess() error {
 	c.adminNames, err = admin.ParseNames(c.adminHost)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("-admin-host: %w", err))
+	}
+	if c.trusted, err = guard.ParseTrusted(c.trust); err != nil {
+		errs = append(errs, fmt.Errorf("-trust-proxy: %w", err))
 	}
 	if c.origins, err = auth.ParseOrigins(c.origin); err != nil {
 		errs = append(errs, fmt.Errorf("-origin: %w", err))

@@ -28,7 +28,7 @@ func TestFlags(t *testing.T) {
 		}
 		return path
 	}
-	symbols := write("symbols.yaml", "symbols:\n  - {symbol: \"COINBASE:BTC-USD\", source: coinbase}\n  - {symbol: BTC, of: [\"COINBASE:BTC-USD\"]}\n  - {symbol: E, source: coinbase, vendor: ETH-USD}\n  - {symbol: ALL, of: [E, \"COINBASE:BTC-USD\"]}\n")
+	symbols := write("symbols.yaml", "symbols:\n  - {symbol: \"COINBASE:BTC-USD\", source: coinbase}\n  - {symbol: BTC, of: [\"COINBASE:BTC-USD\"]}\n  - {symbol: E, source: binance, vendor: ETHUSDT}\n  - {symbol: ALL, of: [E, \"COINBASE:BTC-USD\"]}\n")
 	twice := write("twice.yaml", "symbols:\n  - {symbol: A, source: coinbase}\n  - {symbol: A, source: binance}\n")
 	typo := write("typo.yaml", "symbols:\n  - {symbol: A, sorce: coinbase}\n")
 	for _, c := range []struct {
@@ -63,6 +63,7 @@ func TestFlags(t *testing.T) {
 		{"-in=sim -broker=redis://u:geheim@h:x", app.Usage, "-broker"},
 		{"-in=sim -retention=1s=x", app.Usage, "want an interval and days such as 1s=7d"},
 		{"-in=sim -origin=x/y", app.Usage, "-origin:"},
+		{"-in=sim -trust-proxy=proxy", app.Usage, "-trust-proxy: \"proxy\" is no network or address, want one such as 10.0.0.0/8"},
 		{"-in=sim -listen=x -history=h", app.Usage, "want host:port"},
 		{"-in=file", app.Usage, "-in file and -file belong together"},
 		{"-in=kafka -symbols=COINBASE:BTC-USD -history=h", app.Usage, "-kafka is missing: want where Kafka is, such as kafka://host:9092"},
@@ -73,6 +74,8 @@ func TestFlags(t *testing.T) {
 		{"-in=kafka -history=h -symbols=COINBASE:BTC-USD -kafka=kafka://u:geheim@h:x", app.Usage, "-kafka"},
 		{"-in=kafka -history=h -symbols=COINBASE:BTC-USD -kafka=kafka://h:1 -kafka-format=xml", app.Usage, "want protobuf or json"},
 		{"-probe=kraken", app.Usage, "want one of coinbase, binance, finnhub"},
+		{"backup", app.Usage, "backup: want a file first, such as marketdata backup bars.ndjson.gz -history bars"},
+		{"restore -history=h bars.gz", app.Usage, "restore: want a file first"},
 		{"backup x", app.Usage, "-history is missing"},
 		{"-in=sim -broker=redis://u:geheim@h:1 -check", app.OK, "-broker=redis://u:xxxxx@h:1"},
 	} {
@@ -82,6 +85,16 @@ func TestFlags(t *testing.T) {
 		}
 		if strings.Contains(stdout+stderr, "geheim") {
 			t.Errorf("%s: the password is shown", c.args)
+		}
+	}
+}
+
+// A mistake in -in is told once: what follows from it is no mistake of its own.
+func TestOneMistake(t *testing.T) {
+	for _, arg := range []string{"-in=simm", "-in=", "-in=,"} {
+		_, _, stderr := run(arg)
+		if n := strings.Count(stderr, "\n"); n != 2 || !strings.Contains(stderr, "-in ") {
+			t.Errorf("%s: %d lines, want one about -in and one about -h:\n%s", arg, n, stderr)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// elsewhere are flags of other programs that the document names.
-var elsewhere = map[string]bool{"page": true, "page-history": true, "source": true, "tick-version-field": true}
+// elsewhere are flags of other programs, and of the command restore, that the document names.
+var elsewhere = map[string]bool{"over": true, "page": true, "page-history": true, "source": true, "tick-version-field": true}
 
 // The document names each metric, and no flag that there is not.
 func TestDocument(t *testing.T) {

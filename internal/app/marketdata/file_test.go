@@ -57,8 +57,11 @@ func TestFile(t *testing.T) {
 	if code, stdout, stderr := run("restore", at("bars.gz"), "-history="+at("h2")); code != app.OK || stdout != "22 bars\n" {
 		t.Fatalf("%d %s%s", code, stdout, stderr)
 	}
-	if code, _, stderr := run("restore", at("bars.gz"), "-history="+at("h2")); code != app.Failed || !strings.Contains(stderr, "restore") {
+	if code, _, stderr := run("restore", at("bars.gz"), "-history="+at("h2")); code != app.Failed || !strings.Contains(stderr, "-over") {
 		t.Errorf("into a history that has bars: %d %s", code, stderr)
+	}
+	if code, stdout, stderr := run("restore", at("bars.gz"), "-over", "-history="+at("h2")); code != app.OK || stdout != "22 bars\n" {
+		t.Errorf("over a history that has bars: %d %s%s", code, stdout, stderr)
 	}
 	for _, history := range []string{"h", "h2"} {
 		for _, symbol := range []string{"A", "FILE:A"} {

@@ -35,7 +35,8 @@ const usageHead = `marketdata brings trades from exchanges, makes bars of them, 
   marketdata -in coinbase,binance -symbols-file symbols.yaml -broker redis://127.0.0.1 -history postgres://md@db/bars
   marketdata -probe coinbase -symbols COINBASE:BTC-USD   connect, show ten trades, or what is refused
   marketdata -check                                      say what is set, and what is wrong
-  marketdata backup FILE, marketdata restore FILE        all bars of -history, as NDJSON, zipped
+  marketdata backup FILE -history bars                   all bars of a history into a file: NDJSON, zipped
+  marketdata restore FILE -history bars                  and back; -over also if that has bars already
   marketdata version                                     say which version this is
   marketdata completion bash                             make a shell complete flags (zsh, fish)
 
@@ -100,6 +101,7 @@ func (c *Config) historyFlags() {
 	fs.StringVar(&c.retention, "retention", history.DefaultRetention, "`list` of intervals and for how many days their bars are kept, by commas; 0 is for ever")
 	fs.StringVar(&c.listen, "listen", ":8090", "`host:port` of GET /history/{symbol}; empty for none")
 	fs.StringVar(&c.origin, "origin", "", "`list` of web origins that may ask, by commas, as with edge")
+	fs.StringVar(&c.trust, "trust-proxy", "", "`networks` of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,::1")
 	fs.StringVar(&c.tokens.SecretFile, "jwt-secret-file", "", "`file` with the secret that tokens are signed with; or the secret in the environment: "+secretEnv)
 	fs.StringVar(&c.tokens.KeyFile, "jwt-key-file", "", "`file` with the public keys of tokens, in PEM")
 	fs.StringVar(&c.tokens.JWKSURL, "jwt-jwks-url", "", "`URL` of the issuer's public keys, https:// (http:// to loopback only)")

@@ -37,7 +37,7 @@ func (p *program) startHistory(ctx context.Context) error {
 	}
 	server, err := history.NewServer(history.ServerConfig{
 		Store: p.stores.history, Live: live{p}, Waiting: p.stores.writer.Waiting, Symbol: p.cfg.table.Named, Intervals: p.cfg.bars.Intervals,
-		Verifier: verifier, Private: p.cfg.tokens.Private, Origins: p.cfg.origins, Log: p.log,
+		Verifier: verifier, Private: p.cfg.tokens.Private, Origins: p.cfg.origins, Trusted: p.cfg.trusted, Log: p.log,
 	})
 	if err != nil {
 		return err

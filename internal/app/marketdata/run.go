@@ -45,8 +45,8 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	switch {
 	case len(args) > 0 && args[0] == "completion":
 		return complete(args[1:], stdout, stderr)
-	case len(args) > 1 && (args[0] == "backup" || args[0] == "restore"):
-		return copyHistory(ctx, args[0], args[1], args[2:], stdout, stderr)
+	case len(args) > 0 && (args[0] == "backup" || args[0] == "restore"):
+		return copyHistory(ctx, args[0], args[1:], stdout, stderr)
 	case len(args) == 1 && (args[0] == "help" || args[0] == "version"):
 		args = []string{"-" + args[0]}
 	}

@@ -123,8 +123,12 @@ func (h historySink) Put(b *bars.Bar) bool { return !errors.Is(h.to.Offer(*b), h
 func (h historySink) Flush(ctx context.Context) error { return h.to.Flush(ctx) }
 
 // copyHistory is the sub-commands backup and restore: all bars of -history into a file, and back.
-func copyHistory(ctx context.Context, command, path string, args []string, stdout, stderr io.Writer) (code int) {
+func copyHistory(ctx context.Context, command string, args []string, stdout, stderr io.Writer) (code int) {
 	c := newConfig()
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return misused(stderr, c, fmt.Errorf("%s: want a file first, such as marketdata %s bars.ndjson.gz -history bars", command, command))
+	}
+	path, args := args[0], args[1:]
 	over := command == "restore" && c.flags.Bool("over", false, "also if the history has bars, which are overwritten unless they were revised more often") != nil
 	fail := func(err error) int {
 		fmt.Fprintf(stderr, "marketdata %s: %v\n", command, c.flags.Conceal(err, args))
@@ -147,6 +151,9 @@ func copyHistory(ctx context.Context, command, path string, args []string, stdou
 		n, err = backup(ctx, store, path)
 	} else {
 		n, err = restore(ctx, store, path, over && c.flags.Lookup("over").Value.String() == "true")
+	}
+	if errors.Is(err, history.ErrNotEmpty) {
+		err = errors.New("the history has bars already: want an empty one, or -over behind the file, which keeps the newer state of each bar")
 	}
 	if err != nil {
 		return fail(err)
