@@ -76,6 +76,7 @@ type Config struct {
 	key        string
 	now        func() time.Time
 	shards     int
+	awaitMost  time.Duration
 
 	checkpointName string // What the names of checkpoints begin with.
 	onHistory      func(http.Handler)

@@ -43,7 +43,7 @@ Every flag is also an environment variable, and a line of a file: -bar-interval 
 `
 
 func newConfig(commands ...string) *Config {
-	c := &Config{flags: flags.New("marketdata", envPrefix, []string{secretEnv, keyEnv}, commands), urls: make(map[string]*urls), now: time.Now, shards: shardCount, checkpointName: "trades"}
+	c := &Config{flags: flags.New("marketdata", envPrefix, []string{secretEnv, keyEnv}, commands), urls: make(map[string]*urls), now: time.Now, shards: shardCount, awaitMost: awaitMost, checkpointName: "trades"}
 	c.tokens.Secret, c.key = []byte(os.Getenv(secretEnv)), os.Getenv(keyEnv)
 	c.inFlags()
 	c.outFlags()

@@ -31,6 +31,7 @@ func (p *program) makeInlets(ctx context.Context) error {
 		}
 		for _, s := range p.shards {
 			s.recorded = !in.Live() && name == inFile && len(p.cfg.names) == 1
+			s.patient = s.recorded
 		}
 		r := newRouter(ctx, p.log, p.shards, symbols, in.Live())
 		p.inlets = append(p.inlets, inlet{name, in, r})

@@ -67,6 +67,11 @@ func (s *shard) load(ctx context.Context) error {
 		s.log.Warn("a symbol of the checkpoint is left out: there is none of this name, scale and zone now", "symbol", name)
 	}
 	s.engine, s.topic, s.offset = engine, h.Topic, h.Offset
+	for _, of := range s.cfg.table.All() { // What was being filled then is not: who fills it says so again.
+		if _, has := engine.Series(of, s.cfg.bars.Intervals[0].Name); has {
+			_ = engine.Filling(of, false) // It is there.
+		}
+	}
 	for name, p := range h.Positions {
 		if of := s.cfg.table.Named(name); of != nil {
 			s.positions[name] = p

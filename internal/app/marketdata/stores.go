@@ -103,7 +103,7 @@ func (p *program) openStores(ctx context.Context) (err error) {
 	p.stores.writer = history.NewWriter(p.stores.history, history.WriterConfig{Log: p.log})
 	p.out.bars = append(p.out.bars, historySink{p.stores.writer})
 	p.working.Go(func() {
-		last, cancel := context.WithCancel(context.Background())
+		last, cancel := context.WithCancel(p.last)
 		defer cancel()
 		stop := context.AfterFunc(p.work, func() { time.AfterFunc(endTimeout, cancel) })
 		defer stop()
@@ -118,7 +118,11 @@ func (p *program) openStores(ctx context.Context) (err error) {
 // historySink hands bars to the writer of the history.
 type historySink struct{ to *history.Writer }
 
-func (h historySink) Put(b *bars.Bar) bool { return !errors.Is(h.to.Offer(*b), history.ErrFull) }
+// Put keeps a bar where it is if the writer has no room or has ended. What no store takes is counted there.
+func (h historySink) Put(b *bars.Bar) bool {
+	err := h.to.Offer(*b)
+	return !errors.Is(err, history.ErrFull) && !errors.Is(err, history.ErrWriterClosed)
+}
 
 func (h historySink) Flush(ctx context.Context) error { return h.to.Flush(ctx) }
 
