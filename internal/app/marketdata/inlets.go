@@ -58,7 +58,7 @@ func (c *Config) inlet(name string, log *slog.Logger) (exchange.Inlet, error) {
 		}
 		return sim, nil
 	case inFile:
-		return exchange.NewFile(exchange.FileConfig{Table: c.table, Log: log, Path: c.file})
+		return exchange.NewFile(exchange.FileConfig{Table: c.table, Log: log, Path: c.file, Late: c.late + c.window})
 	}
 	return exchange.New(name, c.exchange(name, log))
 }

@@ -146,8 +146,12 @@ func (s *shard) end() error {
 		s.relieve()
 	}
 	if s.whole && s.recorded {
-		s.engine.Advance(s.cfg.now().UnixMicro())
-		s.tell(s.cfg.now(), true)
+		now := s.cfg.now()
+		s.engine.Advance(now.UnixMicro())
+		s.tell(now, true)
+		for name, p := range s.positions { // All is closed up to now: what comes again is late.
+			s.positions[name] = exchange.Position{ID: p.ID, Time: max(p.Time, now.UnixMicro())}
+		}
 	}
 	if !s.news || s.lost.Load() {
 		return nil
