@@ -231,7 +231,7 @@ func (p *program) close() {
 	p.drain()
 	p.endWork()
 	p.working.Wait()
-	p.stores.close(p.log)
+	p.stores.close(p.last, p.log)
 	if p.ops != nil {
 		p.ops.Close()
 	}

@@ -36,11 +36,26 @@ type stores struct {
 	opened  []io.Closer
 }
 
-func (s *stores) close(log *slog.Logger) {
-	for i := len(s.opened) - 1; i >= 0; i-- {
-		if err := s.opened[i].Close(); err != nil {
-			log.Error("a store was not closed well", "error", err)
+// close closes all, and waits for that until a second after last has ended: a database that does not answer may take longer.
+func (s *stores) close(last context.Context, log *slog.Logger) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for i := len(s.opened) - 1; i >= 0; i-- {
+			if err := s.opened[i].Close(); err != nil {
+				log.Error("a store was not closed well", "error", err)
+			}
 		}
+	}()
+	select {
+	case <-closed:
+		return
+	case <-last.Done():
+	}
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+		log.Warn("a store does not close, and is left open at the end")
 	}
 }
 
