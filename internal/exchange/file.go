@@ -31,6 +31,9 @@ type FileConfig struct {
 	Path string
 	// Speed plays trades by their time, that many times as fast. 0: as fast as they are taken.
 	Speed float64
+	// Late is how much older than the position of its symbol a trade may be to be brought although its id is not above
+	// that: recordings need not be in the order of ids. Who takes it knows the ids that it has. 0: none is.
+	Late time.Duration
 }
 
 // lineMax bounds a line. A trade has some 200 bytes.
@@ -54,7 +57,7 @@ type file struct {
 }
 
 // NewFile returns an inlet of recorded trades. It is not live: a sink that is full holds it up. A trade
-// whose id is not above that of its symbol's position is skipped. Lines that are flawed are counted and
+// whose id is not above that of its symbol's position is skipped, unless it is so young that it may have come late. Lines that are flawed are counted and
 // skipped. Run returns nil at the end of the file.
 func NewFile(c FileConfig) (Inlet, error) {
 	if c.Table == nil || c.Path == "" {
@@ -177,7 +180,7 @@ func (p *player) play(ctx context.Context, n int64, line []byte, parse parser) {
 		p.f.flaw(n, err)
 		return
 	}
-	if tr.ID <= p.from[tr.Symbol].ID {
+	if from := p.from[tr.Symbol]; tr.ID <= from.ID && (p.f.c.Late == 0 || tr.Time < from.Time-p.f.c.Late.Microseconds()) {
 		return
 	}
 	if p.f.c.Speed > 0 {

@@ -44,7 +44,7 @@ Every flag is also an environment variable, and a line of a file: -bar-interval 
 `
 
 func newConfig(commands ...string) *Config {
-	c := &Config{flags: flags.New("marketdata", envPrefix, []string{secretEnv, keyEnv}, commands), urls: make(map[string]*urls), now: time.Now, shards: shardCount, checkpointName: "trades"}
+	c := &Config{flags: flags.New("marketdata", envPrefix, []string{secretEnv, keyEnv}, commands), urls: make(map[string]*urls), now: time.Now, shards: shardCount, awaitMost: awaitMost}
 	c.tokens.Secret, c.key = []byte(os.Getenv(secretEnv)), os.Getenv(keyEnv)
 	c.inFlags()
 	c.outFlags()
@@ -97,6 +97,7 @@ func (c *Config) historyFlags() {
 	fs.Group("History")
 	fs.StringVar(&c.history, "history", "", "`folder` for bars that are closed, or postgres://user:password@host/database; none if it is empty")
 	fs.StringVar(&c.checkpoints, "checkpoints", "", "`folder` for what a restart goes on from, or postgres://…; empty is checkpoints in the folder of -history, or its database, or none without -history")
+	fs.StringVar(&c.checkpointName, "checkpoint-name", "trades", "`name` of this program's checkpoints: two that bring trades of exchanges and share a database need two")
 	fs.DurationVar(&c.checkpointEvery, "checkpoint-interval", 10*time.Second, "how often that is stored: a restart reads so much again")
 	fs.StringVar(&c.retention, "retention", history.DefaultRetention, "`list` of intervals and for how many days their bars are kept, by commas; 0 is for ever")
 	fs.StringVar(&c.listen, "listen", ":8090", "`host:port` of GET /history/{symbol}; empty for none")

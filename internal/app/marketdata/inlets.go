@@ -31,6 +31,7 @@ func (p *program) makeInlets(ctx context.Context) error {
 		}
 		for _, s := range p.shards {
 			s.recorded = !in.Live() && name == inFile && len(p.cfg.names) == 1
+			s.patient = s.recorded
 		}
 		r := newRouter(ctx, p.log, p.shards, symbols, in.Live())
 		p.inlets = append(p.inlets, inlet{name, in, r})
@@ -57,7 +58,7 @@ func (c *Config) inlet(name string, log *slog.Logger) (exchange.Inlet, error) {
 		}
 		return sim, nil
 	case inFile:
-		return exchange.NewFile(exchange.FileConfig{Table: c.table, Log: log, Path: c.file})
+		return exchange.NewFile(exchange.FileConfig{Table: c.table, Log: log, Path: c.file, Late: c.late + c.window})
 	}
 	return exchange.New(name, c.exchange(name, log))
 }

@@ -160,7 +160,7 @@ type partitionOwner struct{ p *program }
 func (o partitionOwner) Assigned(ctx context.Context, number int32) (kafka.Shard, kafka.Position, error) {
 	c := o.p.cfg
 	s := newShard(o.p, fmt.Sprintf("%s.%s.%d", c.checkpointName, c.kafkaTrades, number))
-	s.all, s.behind = true, true
+	s.all, s.behind, s.patient = true, true, true
 	s.stored = func(topic string, offset int64) {
 		o.p.reader.Stored(number, kafka.Position{Topic: topic, Offset: offset})
 	}
@@ -187,6 +187,7 @@ type partition struct {
 	end   context.CancelFunc
 	ended chan struct{}
 	err   error
+	read  context.Context // Ends when the partition is read no more; nil before the first call.
 }
 
 var errPartitionEnded = errors.New("the shard of the partition has ended")
@@ -207,10 +208,12 @@ func (k *partition) send(ctx context.Context, it item) error {
 
 // Trade implements [kafka.Shard], as do the other methods.
 func (k *partition) Trade(ctx context.Context, t trade.Trade, next kafka.Position) error {
+	k.read = ctx
 	return k.send(ctx, item{kind: tradeItem, trade: t, at: next.Offset, source: next.Topic})
 }
 
 func (k *partition) Passed(ctx context.Context, next kafka.Position) error {
+	k.read = ctx
 	return k.send(ctx, item{kind: passedItem, at: next.Offset, source: next.Topic})
 }
 
@@ -218,7 +221,14 @@ func (k *partition) Gap(from, to int64, why string) {
 	k.p.log.Warn("records of Kafka were missed: bars of that time lack them", "checkpoint", k.s.name, "from", from, "to", to, "cause", why)
 }
 
-func (k *partition) CaughtUp() { _ = k.send(context.Background(), item{kind: caughtUpItem, on: true}) }
+// CaughtUp waits as Trade does. Before the first trade there is room.
+func (k *partition) CaughtUp() {
+	ctx := k.read
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	_ = k.send(ctx, item{kind: caughtUpItem, on: true})
+}
 
 func (k *partition) Revoked(ctx context.Context) {
 	k.end()
@@ -230,7 +240,7 @@ func (k *partition) Revoked(ctx context.Context) {
 
 // Lost ends it without a checkpoint: another may have stored one already, and then it would be refused.
 func (k *partition) Lost() {
-	_ = k.send(context.Background(), item{kind: callItem, call: func(s *shard) { s.lost = true }})
+	k.s.lost.Store(true)
 	k.end()
 	<-k.ended
 }

@@ -19,7 +19,7 @@ func (s *shard) call(ctx context.Context, f func()) bool {
 	defer cancel()
 	done := make(chan struct{})
 	select {
-	case s.in <- item{kind: callItem, call: func(*shard) { f(); close(done) }}:
+	case s.calls <- func() { f(); close(done) }:
 	case <-ctx.Done():
 		return false
 	}
@@ -31,12 +31,34 @@ func (s *shard) call(ctx context.Context, f func()) bool {
 	}
 }
 
-// recent returns the bars of a series that may still change, or that the history may not have yet, and the version of the
-// newest value of its topic: what is published later has a higher one, and shows at least as much.
-func (s *shard) recent(symbol *trade.Symbol, interval string) (list []bars.Bar, revs, ver int64, ok bool) {
-	k, ok := s.engine.Series(symbol, interval)
-	if !ok || s.behind {
-		return nil, 0, 0, false
+// finish tells a shard, behind all that was sent to it, that nothing more comes, and waits until it has taken that, or ctx ends.
+func (s *shard) finish(ctx context.Context) {
+	done := make(chan struct{})
+	select {
+	case s.in <- item{kind: wholeItem, done: done}:
+	case <-ctx.Done():
+		return
 	}
-	return k.AppendBars(nil, 0), k.Revs(), s.vers[klineTopic(interval, symbol.Name)], true
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// series is what a shard has of a symbol and interval. ok is false if it has none that may be told.
+type series struct {
+	bars      []bars.Bar
+	revs, ver int64
+	ok        bool
+}
+
+// recent returns the bars of a series that may still change, or that the history may not have yet, and the version of the
+// newest value of its topic: what is published later has a higher one, and shows at least as much. What the topic does not tell
+// meanwhile is not told here.
+func (s *shard) recent(symbol *trade.Symbol, interval string) series {
+	k, ok := s.engine.Series(symbol, interval)
+	if !ok || s.behind || time.Now().Before(s.silentUntil) || s.fills[symbol] > 0 {
+		return series{}
+	}
+	return series{k.AppendBars(nil, 0), k.Revs(), s.vers[klineTopic(interval, symbol.Name)], true}
 }

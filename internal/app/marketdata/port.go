@@ -54,7 +54,7 @@ func (p *program) startHistory(ctx context.Context) error {
 	if err != nil {
 		return app.ListenHint(err, "-listen", p.cfg.listen, "perhaps another marketdata: each needs a port of its own")
 	}
-	work, end := context.WithCancel(context.Background())
+	work, end := context.WithCancel(ctx)
 	h.end, p.history = end, h
 	h.ended.Go(func() {
 		if err := server.Serve(work, ln); err != nil {
@@ -78,17 +78,18 @@ func (l live) Open(ctx context.Context, symbol, interval string) (out history.Li
 		return out, false
 	}
 	var list []bars.Bar
-	var found bool
 	for _, s := range l.p.owned() {
 		if !s.owns(of) {
 			continue
 		}
-		if found = s.call(ctx, func() { list, out.Revs, out.Ver, found = s.recent(of, interval) }) && found; found {
+		var has series // A shard that comes to it too late writes into its own.
+		if s.call(ctx, func() { has = s.recent(of, interval) }) && has.ok {
+			list, out.Revs, out.Ver, ok = has.bars, has.revs, has.ver, true
 			break // Of partitions, one alone has it.
 		}
 	}
-	if !found {
-		return history.LiveSeries{}, false
+	if !ok {
+		return out, false
 	}
 	if n := len(list); n > 0 && !list[n-1].Closed {
 		open := list[n-1]

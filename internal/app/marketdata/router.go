@@ -60,7 +60,7 @@ func newRouter(ctx context.Context, log *slog.Logger, shards []*shard, instrumen
 // Trade implements [exchange.Sink], as do Heard, Gap and Filling.
 func (r *router) Trade(t trade.Trade) {
 	w := r.ways[t.Symbol]
-	if w == nil {
+	if w == nil || r.ctx.Err() != nil { // Once one was not taken none of the later ones is: positions say that all before was.
 		return
 	}
 	for _, s := range w.to {

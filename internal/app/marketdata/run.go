@@ -5,8 +5,10 @@
 //	run.go      Main, and Run, which another program can call: what is started, and stopped in reverse
 //	flags.go    the flags
 //	config.go   what can be set, checked
+//	symbols.go  the table of symbols
 //	router.go   trades to the shards of their symbols
 //	shard.go    the bars of some symbols, and what is told of them
+//	tell.go     what is told of them, and its versions
 //	state.go    checkpoints
 //	outputs.go  the broker, the history and the log
 //	live.go     what is not in the history yet, for requests
@@ -121,6 +123,8 @@ type program struct {
 	history *historyPort    // Nil without one.
 	work    context.Context // Of all that is waited for, but for inlets and shards.
 	endWork context.CancelFunc
+	last    context.Context // Ends lastTimeout after it was told to end: nothing is waited for any more.
+	giveUp  context.CancelFunc
 	working sync.WaitGroup
 	running atomic.Bool // The shards are.
 }
@@ -137,6 +141,9 @@ type inlet struct {
 func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	p := &program{cfg: c, log: log}
 	p.work, p.endWork = context.WithCancel(context.Background())
+	p.last, p.giveUp = context.WithCancel(context.Background())
+	defer p.giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastTimeout, p.giveUp) })()
 	defer p.close()
 	for _, start := range []func(context.Context) error{p.listenAdmin, p.openStores, p.startOutbox, p.startKafka, p.loadShards, p.makeInlets, p.startHistory} {
 		if err := start(ctx); err != nil {
@@ -201,7 +208,7 @@ func (p *program) bring(ctx context.Context) error {
 	bringing.Wait()
 	if inlets.Err() == nil {
 		for _, s := range p.owned() {
-			s.call(ctx, func() { s.whole = true })
+			s.finish(inlets)
 		}
 	}
 	endShards()
@@ -226,7 +233,7 @@ func (p *program) close() {
 	p.drain()
 	p.endWork()
 	p.working.Wait()
-	p.stores.close(p.log)
+	p.stores.close(p.last, p.log)
 	if p.ops != nil {
 		p.ops.Close()
 	}
@@ -241,7 +248,7 @@ func (p *program) drain() {
 		return
 	}
 	end := time.Now().Add(drainTimeout)
-	for p.out.outbox.Stats().Waiting > 0 && p.out.outbox.Stats().Connected && time.Now().Before(end) {
+	for p.out.outbox.Stats().Waiting > 0 && p.out.outbox.Stats().Connected && time.Now().Before(end) && p.last.Err() == nil {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
@@ -288,7 +295,7 @@ func (p *program) loadShards(ctx context.Context) (err error) {
 
 func newShard(p *program, name string) *shard {
 	return &shard{
-		name: name, cfg: p.cfg, log: p.log, out: &p.out, in: make(chan item, inboxSize), positions: make(map[string]exchange.Position),
+		name: name, cfg: p.cfg, log: p.log, out: &p.out, last: p.last, in: make(chan item, inboxSize), calls: make(chan func()), positions: make(map[string]exchange.Position),
 		awaited: make(map[*trade.Symbol]bool), fills: make(map[*trade.Symbol]int), flaws: make(map[string]uint64), vers: make(map[string]int64), saved: make(chan savedIn, 1),
 	}
 }

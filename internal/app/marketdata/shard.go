@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"tickedge/internal/bars"
@@ -25,7 +26,7 @@ type item struct {
 	source string        // Of heard; of what comes from a log, the id of its topic.
 	at     int64         // Of heard, in Unix microseconds; of what comes from a log, the offset behind it.
 	trade  trade.Trade
-	call   func(*shard)
+	done   chan struct{} // Of whole: closed when it was taken.
 }
 
 type itemKind uint8
@@ -35,7 +36,7 @@ const (
 	heardItem
 	fillingItem
 	caughtUpItem
-	callItem
+	wholeItem
 	passedItem
 )
 
@@ -48,26 +49,31 @@ type shard struct {
 	cfg    *Config
 	log    *slog.Logger
 	out    *outputs
+	last   context.Context // Ends when the program is to wait for nothing any more.
 	in     chan item
+	calls  chan func() // What others ask: it does not wait behind trades.
 	engine *bars.Engine
 	epoch  int64
 
-	positions map[string]exchange.Position     // By the name of the instrument: what the engine has.
-	topic     string                           // The id of the log's topic.
-	offset    int64                            // In it: what comes next.
-	recorded  bool                             // Trades are as old as they are: bars close by their times alone,
-	whole     bool                             // until all have come.
-	stored    func(topic string, offset int64) // Called with what a checkpoint has; nil if nobody wants to know.
-	lost      bool                             // Another process may have it: nothing is stored.
-	behind    bool                             // A log is read again, or was not read to its end yet: nothing is told.
-	awaited   map[*trade.Symbol]bool           // Instruments that are held until their inlet has spoken of them.
-	fills     map[*trade.Symbol]int            // How many of its instruments are being filled, of each symbol.
-	vers      map[string]int64                 // The last of each topic.
-	flaws     map[string]uint64                // Trades that no bar has, by why.
-	news      bool                             // Trades came since the last checkpoint, or bars were closed.
-	saving    bool                             // A checkpoint is being stored; saved will tell.
-	saved     chan savedIn
-	value     []byte
+	positions           map[string]exchange.Position     // By the name of the instrument: what the engine has.
+	topic               string                           // The id of the log's topic.
+	offset              int64                            // In it: what comes next.
+	recorded            bool                             // Trades are as old as they are: bars close by their times alone,
+	whole               bool                             // until all have come.
+	stored              func(topic string, offset int64) // Called with what a checkpoint has; nil if nobody wants to know.
+	patient             bool                             // What brings its trades waits while there is no room for their bars.
+	lost                atomic.Bool                      // Another process may have it: nothing is stored or told.
+	ticked, silentUntil time.Time                        // See woke.
+	behind              bool                             // A log is read again, or was not read to its end yet: nothing is told.
+	awaited             map[*trade.Symbol]bool           // Instruments that are held until their inlet has spoken of them,
+	awaitEnd            time.Time                        // or for awaitMost.
+	fills               map[*trade.Symbol]int            // How many of its instruments are being filled, of each symbol.
+	vers                map[string]int64                 // The last of each topic.
+	flaws               map[string]uint64                // Trades that no bar has, by why.
+	news                bool                             // Trades came since the last checkpoint, or bars were closed.
+	saving              bool                             // A checkpoint is being stored; saved will tell.
+	saved               chan savedIn
+	value               []byte
 }
 
 // run takes what comes until ctx ends, and then stores a checkpoint. It fails if its checkpoint belongs to another
@@ -75,16 +81,26 @@ type shard struct {
 func (s *shard) run(ctx context.Context) error {
 	advance := time.NewTicker(advanceEvery)
 	defer advance.Stop()
+	s.awaitEnd = time.Now().Add(s.cfg.awaitMost)
 	var klines time.Time
 	var save time.Time // The first trade is stored at once: from then on it is known what was missed.
 	for {
+		in := s.in
+		if s.held() {
+			in = nil
+		}
 		select {
-		case it := <-s.in:
+		case it := <-in:
 			s.take(it)
 			for range min(len(s.in), drainMost) {
 				s.take(<-s.in)
 			}
+			s.relieve()
+		case call := <-s.calls:
+			call()
 		case now := <-advance.C:
+			s.woke(now)
+			s.unawait(now)
 			s.advance(now)
 			due := now.Sub(klines) >= s.cfg.barInterval
 			if due {
@@ -95,8 +111,7 @@ func (s *shard) run(ctx context.Context) error {
 				s.save(ctx)
 			}
 		case took := <-s.saved:
-			// A shard that has much to store does so more rarely.
-			s.saving, save = false, time.Now().Add(max(s.cfg.checkpointEvery, 10*took.took))
+			s.saving, save = false, time.Now().Add(s.cfg.pause(took.took))
 			if errors.Is(took.err, checkpoint.ErrFenced) {
 				return took.err
 			}
@@ -110,24 +125,36 @@ func (s *shard) run(ctx context.Context) error {
 const (
 	advanceEvery = 50 * time.Millisecond
 	drainMost    = 1024
-	endTimeout   = 10 * time.Second
+	heldMost     = 4096 // Bars that wait in a shard before it takes no more trades. A series has room for that and drainMost.
+	// A program that is told to end does so within 10 s, whatever is away: shards have endTimeout to store what they
+	// have, and all that is waited for ends by lastTimeout.
+	endTimeout  = 6 * time.Second
+	lastTimeout = 8 * time.Second
 )
 
 // end stores what has come before the end.
 func (s *shard) end() error {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	ctx, cancel := context.WithTimeout(s.last, endTimeout)
+	if s.whole { // It is stored however long that takes, unless the program is told to end.
+		ctx, cancel = context.WithCancel(s.last)
+	}
 	defer cancel()
 	if s.saving {
 		<-s.saved
 	}
-	for len(s.in) > 0 {
+	for len(s.in) > 0 && !s.held() { // What is left is read again.
 		s.take(<-s.in)
+		s.relieve()
 	}
 	if s.whole && s.recorded {
-		s.engine.Advance(s.cfg.now().UnixMicro())
-		s.tell(s.cfg.now(), true)
+		now := s.cfg.now()
+		s.engine.Advance(now.UnixMicro())
+		s.tell(now, true)
+		for name, p := range s.positions { // All is closed up to now: what comes again is late.
+			s.positions[name] = exchange.Position{ID: p.ID, Time: max(p.Time, now.UnixMicro())}
+		}
 	}
-	if !s.news || s.lost {
+	if !s.news || s.lost.Load() {
 		return nil
 	}
 	s.save(ctx)
@@ -148,10 +175,21 @@ func (s *shard) take(it item) {
 		s.fill(it.symbol, it.on)
 	case caughtUpItem:
 		s.behind = !it.on
-	case callItem:
-		it.call(s)
+	case wholeItem:
+		s.whole = true
+		close(it.done)
 	}
 }
+
+// relieve has bars handed on between two ticks, so that few wait.
+func (s *shard) relieve() {
+	if s.engine.Stats().Waiting > drainMost {
+		s.news = s.engine.DrainClosed(s.out.bar) > 0 || s.news
+	}
+}
+
+// held reports whether trades are to wait until bars were taken.
+func (s *shard) held() bool { return s.patient && s.engine.Stats().Waiting > heldMost }
 
 // trade puts a trade into the bars of its symbol and of its aliases, as far as they are this shard's.
 func (s *shard) trade(t *trade.Trade) {
@@ -237,6 +275,40 @@ func (s *shard) spoken(instrument *trade.Symbol) {
 	}
 }
 
+// awaitMost is for how long an exchange that does not speak of a symbol after a start may hold its bars, and those of its
+// aliases: it may be away for days, or not have the symbol any more. What it brings later revises bars.
+const awaitMost = 5 * time.Minute
+
+const (
+	// stoppedAfter is how long a shard may not have run before it is in doubt whether its partition is still its own. A member
+	// of the group is given up after 15 s.
+	stoppedAfter = 10 * time.Second
+	// silentFor is for how long it tells nothing then: the group says meanwhile whether it is.
+	silentFor = 10 * time.Second
+)
+
+// woke has a shard of a partition be silent that did not run for some time, as one of a process that was stopped: the newest
+// price is told by another by now, perhaps.
+func (s *shard) woke(now time.Time) {
+	now = now.Round(0) // A suspended host does not count the time.
+	if s.all && !s.ticked.IsZero() && now.Sub(s.ticked) > stoppedAfter {
+		s.log.Warn("a partition is told nothing of for some time, as this process did not run", "checkpoint", s.name, "for", now.Sub(s.ticked))
+		s.silentUntil = now.Add(silentFor)
+	}
+	s.ticked = now
+}
+
+// unawait ends await where that has taken too long.
+func (s *shard) unawait(now time.Time) {
+	if len(s.awaited) == 0 || now.Before(s.awaitEnd) {
+		return
+	}
+	for instrument := range s.awaited {
+		s.log.Warn("a symbol goes on, though its exchange has not said whether trades were missed", "symbol", instrument.Name)
+		s.spoken(instrument)
+	}
+}
+
 // fill notes that an instrument is being filled, or is not any more. An alias is while any of its instruments is.
 func (s *shard) fill(instrument *trade.Symbol, on bool) {
 	for _, of := range s.of(instrument) {
@@ -261,47 +333,6 @@ func (s *shard) advance(now time.Time) {
 	}
 }
 
-// tell hands on what has changed, conflated: prices, klines if they are due, and bars that were closed.
-func (s *shard) tell(now time.Time, klines bool) {
-	s.news = s.engine.DrainClosed(s.out.bar) > 0 || s.news
-	if s.behind {
-		return
-	}
-	s.engine.DrainPrices(func(p bars.Price) bool {
-		s.value = p.AppendJSON(s.value[:0])
-		name := p.Symbol().Name
-		return s.out.publish(name, s.value, s.version(name, p.Key().Time, now))
-	})
-	if !klines {
-		return
-	}
-	s.engine.DrainKlines(func(k bars.Series) bool {
-		s.value = k.AppendKline(s.value[:0], now.UnixMilli())
-		var newest int64
-		if p, ok := s.engine.Newest(k.Symbol()); ok {
-			newest = p.Key().Time
-		}
-		topic := klineTopic(k.Interval().Name, k.Symbol().Name)
-		return s.out.publish(topic, s.value, s.version(topic, newest, now))
-	})
-}
-
-// version is that of the next value of a topic: the time of its symbol's newest trade, in Unix microseconds, or one more than
-// the last. By the clock of this host an owner that was frozen, and wakes up when another has gone on for long, would give what
-// it knew then a version above all that came meanwhile. Trades that are played again have versions by the clock, as they are
-// to be seen again.
-func (s *shard) version(topic string, newest int64, now time.Time) int64 {
-	if s.recorded {
-		newest = s.out.clock.Next(now)
-	}
-	v := max(s.vers[topic]+1, newest)
-	s.vers[topic] = v
-	return v
-}
-
-// versMargin is more than versions rise, beyond the times of trades, between two checkpoints.
-const versMargin = 10_000
-
 // save stores a checkpoint, in a goroutine of its own and behind all bars that were told by then: what comes after it
 // is brought again. What was closed and not told yet is in it.
 func (s *shard) save(ctx context.Context) {
@@ -309,8 +340,8 @@ func (s *shard) save(ctx context.Context) {
 	state, topic, offset := s.state(), s.topic, s.offset
 	s.saving, s.news = true, false
 	go func() {
-		began := time.Now()
 		err := s.out.flush(ctx)
+		began := time.Now() // A store of bars that was away says nothing about the next checkpoint.
 		if err == nil {
 			err = s.out.checkpoints.Save(ctx, s.name, s.epoch, state)
 		}
@@ -327,4 +358,10 @@ func (s *shard) save(ctx context.Context) {
 type savedIn struct {
 	took time.Duration
 	err  error
+}
+
+// pause is how long after a checkpoint the next one is stored, which took so long: a shard that has much to store does
+// so more rarely, within bounds, as a restart reads again what came since.
+func (c *Config) pause(took time.Duration) time.Duration {
+	return min(max(c.checkpointEvery, 10*took), 6*c.checkpointEvery)
 }

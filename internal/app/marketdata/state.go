@@ -71,6 +71,11 @@ func (s *shard) load(ctx context.Context) error {
 	for topic, v := range h.Versions {
 		s.vers[topic] = v + versMargin
 	}
+	for _, of := range s.cfg.table.All() { // What was being filled then is not: who fills it says so again.
+		if _, has := engine.Series(of, s.cfg.bars.Intervals[0].Name); has {
+			_ = engine.Filling(of, false) // It is there.
+		}
+	}
 	for name, p := range h.Positions {
 		if of := s.cfg.table.Named(name); of != nil {
 			s.positions[name] = p

@@ -36,11 +36,26 @@ type stores struct {
 	opened  []io.Closer
 }
 
-func (s *stores) close(log *slog.Logger) {
-	for i := len(s.opened) - 1; i >= 0; i-- {
-		if err := s.opened[i].Close(); err != nil {
-			log.Error("a store was not closed well", "error", err)
+// close closes all, and waits for that until a second after last has ended: a database that does not answer may take longer.
+func (s *stores) close(last context.Context, log *slog.Logger) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for i := len(s.opened) - 1; i >= 0; i-- {
+			if err := s.opened[i].Close(); err != nil {
+				log.Error("a store was not closed well", "error", err)
+			}
 		}
+	}()
+	select {
+	case <-closed:
+		return
+	case <-last.Done():
+	}
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+		log.Warn("a store does not close, and is left open at the end")
 	}
 }
 
@@ -103,7 +118,7 @@ func (p *program) openStores(ctx context.Context) (err error) {
 	p.stores.writer = history.NewWriter(p.stores.history, history.WriterConfig{Log: p.log})
 	p.out.bars = append(p.out.bars, historySink{p.stores.writer})
 	p.working.Go(func() {
-		last, cancel := context.WithCancel(context.Background())
+		last, cancel := context.WithCancel(p.last)
 		defer cancel()
 		stop := context.AfterFunc(p.work, func() { time.AfterFunc(endTimeout, cancel) })
 		defer stop()
@@ -118,7 +133,11 @@ func (p *program) openStores(ctx context.Context) (err error) {
 // historySink hands bars to the writer of the history.
 type historySink struct{ to *history.Writer }
 
-func (h historySink) Put(b *bars.Bar) bool { return !errors.Is(h.to.Offer(*b), history.ErrFull) }
+// Put keeps a bar where it is if the writer has no room or has ended. What no store takes is counted there.
+func (h historySink) Put(b *bars.Bar) bool {
+	err := h.to.Offer(*b)
+	return !errors.Is(err, history.ErrFull) && !errors.Is(err, history.ErrWriterClosed)
+}
 
 func (h historySink) Flush(ctx context.Context) error { return h.to.Flush(ctx) }
 

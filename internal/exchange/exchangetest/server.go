@@ -35,8 +35,8 @@ type Config struct {
 	Products []string
 	First    int64         // Id of the first trade of each product. Default 1000.
 	Beat     time.Duration // Between heartbeats of Coinbase, pings of Binance and Finnhub's. Default 20 ms.
-	Idle     time.Duration // After which Coinbase ends a connection that has no heartbeats. Default 500 ms.
-	Pong     time.Duration // Within which Binance wants a pong. Default 10 s.
+	Idle     time.Duration // After which Coinbase ends a connection that has no heartbeats. Default 4 s.
+	Pong     time.Duration // Within which Binance wants a pong. Default 4 s.
 	Cut      time.Duration // After which Binance ends a connection.
 	Messages int           // That a connection may send within a second. Default as documented.
 	Vague    bool          // Coinbase's errors don't name the product.
@@ -100,7 +100,7 @@ func Start(t testing.TB, c Config) *Server {
 	}
 	def(&s.c.First, 1000)
 	def(&s.c.Beat, 20*time.Millisecond)
-	def(&s.c.Idle, 500*time.Millisecond)
+	def(&s.c.Idle, 4*time.Second)
 	def(&s.c.Pong, 10*time.Second)
 	def(&s.c.Messages, limits.messages)
 	def(&s.c.Streams, limits.streams)

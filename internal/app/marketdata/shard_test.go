@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package marketdata
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tickedge/internal/bars"
+	"tickedge/internal/history"
+	"tickedge/internal/logtest"
+	"tickedge/internal/trade"
+)
+
+// states is a store of checkpoints in memory.
+type states map[string][]byte
+
+func (m states) Load(_ context.Context, key string) ([]byte, int64, error)   { return m[key], 1, nil }
+func (m states) Save(_ context.Context, key string, _ int64, b []byte) error { m[key] = b; return nil }
+func (m states) Close() error                                                { return nil }
+
+// gate is where bars go, once it is open.
+type gate struct {
+	open  atomic.Bool
+	taken atomic.Int64
+}
+
+func (g *gate) Put(*bars.Bar) bool {
+	if !g.open.Load() {
+		return false
+	}
+	g.taken.Add(1)
+	return true
+}
+
+func (g *gate) Flush(context.Context) error { return nil }
+
+// shardOfOne returns the shard of one symbol, FILE:A, which does not run.
+func shardOfOne(t *testing.T, to *gate, more ...string) (p *program, s *shard, a *trade.Symbol) {
+	t.Helper()
+	c, err := Parse(append([]string{"-in=file", "-file=none", "-symbols=FILE:A", "-intervals=1s", "-admin="}, more...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.shards = 1
+	log, _ := logtest.New(t)
+	p = &program{cfg: c, log: log, out: outputs{log: log, bars: []barSink{to}, checkpoints: states{}}, last: t.Context()}
+	s = newShard(p, "shard")
+	if err := s.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p, s, c.table.Named("FILE:A")
+}
+
+// at is a trade of a second.
+func at(of *trade.Symbol, second int64) trade.Trade {
+	return trade.Trade{Symbol: of, Source: "FILE", ID: second, Time: (1_600_000_000 + second) * 1_000_000, Price: 10, Size: 1}
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so in 30s: %s", what)
+		}
+	}
+}
+
+// While bars can't be stored, trades that can be held up wait, and none is refused for want of room.
+func TestHeldUp(t *testing.T) {
+	to := new(gate)
+	_, s, a := shardOfOne(t, to)
+	s.patient, s.recorded = true, true
+	r := newRouter(t.Context(), s.log, []*shard{s}, []*trade.Symbol{a}, false)
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx) }()
+	const n = 60_000
+	var fed atomic.Bool
+	go func() {
+		for i := range int64(n) {
+			r.Trade(at(a, i+1))
+		}
+		s.finish(ctx)
+		fed.Store(true)
+	}()
+	taken, same := uint64(0), 0
+	eventually(t, "trades wait, or all were taken", func() bool {
+		var now uint64
+		s.call(ctx, func() { now = s.engine.Stats().Trades })
+		if same++; now != taken || len(s.in) < cap(s.in) {
+			taken, same = now, 0
+		}
+		return fed.Load() || same > 20
+	})
+	to.open.Store(true)
+	eventually(t, "all trades were taken", fed.Load)
+	end()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if len(s.flaws) > 0 || to.taken.Load() != n {
+		t.Errorf("%d bars were told, want %d; refused: %v", to.taken.Load(), n, s.flaws)
+	}
+}
+
+// When the program ends, no trade is taken behind one that was not: the position would say that it was.
+func TestRouterEnds(t *testing.T) {
+	_, s, a := shardOfOne(t, new(gate))
+	ctx, end := context.WithCancel(t.Context())
+	r := newRouter(ctx, s.log, []*shard{s}, []*trade.Symbol{a}, true)
+	r.Filling(a, true)
+	r.Trade(at(a, 1))
+	end()
+	for i := range int64(100) {
+		r.Trade(at(a, i+2))
+	}
+	if n := len(s.in); n != 2 {
+		t.Errorf("%d trades were taken after the end", n-2)
+	}
+}
+
+// A slow checkpoint, or a store that was away for an hour, does not put off the next checkpoint for hours.
+func TestCheckpointPause(t *testing.T) {
+	c := newConfig()
+	c.checkpointEvery = 10 * time.Second
+	for took, want := range map[time.Duration]time.Duration{0: 10 * time.Second, 2 * time.Second: 20 * time.Second, time.Hour: time.Minute} {
+		if got := c.pause(took); got != want {
+			t.Errorf("after %v: %v, want %v", took, got, want)
+		}
+	}
+}
+
+// Of a symbol that is held nothing is told to those who ask for history, as to the topic; and it is not held for ever, nor
+// because it was when the checkpoint was stored.
+func TestHeldSymbol(t *testing.T) {
+	p, s, a := shardOfOne(t, new(gate))
+	tr := at(a, 1)
+	s.trade(&tr)
+	s.await(a)
+	if s.recent(a, "1s").ok {
+		t.Error("bars of a symbol that is held are told")
+	}
+	p.out.checkpoints.(states)["again"] = s.state()
+	s.awaitEnd = time.Now()
+	s.unawait(s.awaitEnd.Add(-time.Second))
+	if s.recent(a, "1s").ok {
+		t.Error("it is not held any more before its time")
+	}
+	s.unawait(s.awaitEnd.Add(time.Second))
+	if !s.recent(a, "1s").ok {
+		t.Error("it is held after its time")
+	}
+	again := newShard(p, "again")
+	if err := again.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	again.engine.DrainKlines(func(bars.Series) bool { told++; return true })
+	if told != 1 {
+		t.Errorf("%d series are told after a restart, want 1", told)
+	}
+}
+
+// A shard that comes to a request too late does not disturb its answer: the race detector sees it otherwise.
+func TestLateCall(t *testing.T) {
+	p, s, a := shardOfOne(t, new(gate))
+	tr := at(a, 1)
+	s.trade(&tr)
+	p.shards = []*shard{s}
+	p.running.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	answered := make(chan history.LiveSeries)
+	go func() {
+		out, _ := live{p}.Open(ctx, a.Name, "1s")
+		answered <- out
+	}()
+	f := <-s.calls
+	cancel()
+	late := make(chan struct{})
+	go func() { f(); close(late) }()
+	if out := <-answered; out.Ver == 0 && (out.Open != nil || out.Revs != 0) {
+		t.Error("there is half an answer")
+	}
+	<-late
+}
+
+// A shard whose process was stopped is silent until the group had time to say that the partition is another's.
+func TestStopped(t *testing.T) {
+	_, s, _ := shardOfOne(t, new(gate))
+	s.all = true
+	now := time.Now()
+	s.woke(now)
+	s.woke(now.Add(time.Second))
+	if !s.silentUntil.IsZero() {
+		t.Error("it is silent after a second")
+	}
+	s.woke(now.Add(time.Minute))
+	if !s.silentUntil.After(now.Add(time.Minute)) {
+		t.Error("it goes on as if it had not been stopped")
+	}
+}
+
+// What a writer that has ended does not take is not told, and stays in the checkpoint.
+func TestWriterEnded(t *testing.T) {
+	_, s, a := shardOfOne(t, new(gate))
+	w := history.NewWriter(nil, history.WriterConfig{Log: s.log})
+	ended, end := context.WithCancel(t.Context())
+	end()
+	w.Run(ended, ended)
+	if (historySink{w}).Put(&bars.Bar{Symbol: a, Interval: s.cfg.bars.Intervals[0], Start: 1_600_000_000_000, Open: 1, High: 1, Low: 1, Close: 1, Count: 1, Closed: true}) {
+		t.Error("a bar is told that nobody stores")
+	}
+}
