@@ -282,7 +282,7 @@ func (w *watcher) take(topic, value string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var v struct {
-		Ver    int64 `json:"ver"`
+		Ver    int64  `json:"ver"`
 		TF     string `json:"tf"`
 		Closed []bar  `json:"closed"`
 		Revs   int64  `json:"revs"`
