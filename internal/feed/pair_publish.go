@@ -72,13 +72,16 @@ func (f *pairFates) tell(i int, fate broker.Fate) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.said[i]++
-	// What is newer on its way into one may not reach it before the other has this, and what one has no room for
-	// the other may take.
-	if f.known[i] || f.said[i] < 2 && fate != broker.Taken && fate != broker.Outdated {
+	if f.known[i] {
 		return
 	}
-	if _, refused := fate.Refusal(); refused && f.said[i] < 2 {
+	if _, refused := fate.Refusal(); refused && f.said[i] < 2 { // The other has some time to take it.
 		time.AfterFunc(pairRefusal, func() { f.tell(i, fate) })
+		return
+	}
+	// What is newer on its way into one may not reach it before the other has this, and what one has no room for
+	// the other may take.
+	if f.said[i] < 2 && fate != broker.Taken && fate != broker.Outdated {
 		return
 	}
 	f.known[i], f.fates[i] = true, fate
