@@ -181,6 +181,9 @@ func (f *fault) run(t *testing.T) {
 	strike(r)
 	healed := time.Now()
 	if f.forgotten {
+		if f.told != nothing {
+			r.toldUp(healed) // Nobody would keep what ticks before an edge is back.
+		}
 		r.forgotten()
 	}
 	took := r.eventually("quiet topics are current", healed, currentWithin+f.moreTime, func() bool { return r.current(quiet()) })
