@@ -33,11 +33,17 @@ func (c WriterConfig) withDefaults() WriterConfig {
 	return c
 }
 
+// Putter is the part of a [Store] that a [Writer] needs. What takes closed bars and keeps none, such as a log, has it too.
+type Putter interface {
+	// Put is that of [Store].
+	Put(ctx context.Context, b []bars.Bar) error
+}
+
 // Writer is a bounded queue in front of a [Store]. Of each key (symbol, interval and start) it holds the newest bar that is
 // not stored, and tries to store it until that works: nothing that it has taken is dropped. So a store that is away for
 // an hour costs no bar as long as there is room. All but Run may be called from any goroutine.
 type Writer struct {
-	to   Store
+	to   Putter
 	cfg  WriterConfig
 	wake chan struct{} // Has an element when Run has to look.
 
@@ -94,7 +100,7 @@ var (
 )
 
 // NewWriter returns a writer, which stores nothing before Run.
-func NewWriter(to Store, c WriterConfig) *Writer {
+func NewWriter(to Putter, c WriterConfig) *Writer {
 	return &Writer{to: to, cfg: c.withDefaults(), wake: make(chan struct{}, 1), series: make(map[seriesKey]map[int64]*waiting),
 		room: make(chan struct{})}
 }

@@ -6,12 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	"tickedge/internal/bars"
 	"tickedge/internal/broker/kafka"
 	"tickedge/internal/exchange"
+	"tickedge/internal/history"
 	"tickedge/internal/panics"
 	"tickedge/internal/trade"
 )
@@ -53,105 +52,16 @@ func (p *program) startKafka(ctx context.Context) error {
 	}
 	p.writer = writer
 	p.working.Go(func() { panics.Keep(p.work, panics.Feed, p.log, writer.Run) })
-	s := &kafkaBars{to: writer, wake: make(chan struct{}, 1)}
-	p.out.bars = append(p.out.bars, s)
-	p.working.Go(func() { s.run(p.work, p) })
+	queue := history.NewWriter(putBars(writer.Bars), history.WriterConfig{Most: barsMost, Batch: barsBatch, Log: p.log.With("store", "kafka")})
+	p.write(queue, writer.Flush)
 	return nil
 }
 
-// kafkaBars hands bars to Kafka, a batch after the other, and waits for trades with them: a checkpoint stands behind both.
-type kafkaBars struct {
-	to   *kafka.Writer
-	wake chan struct{}
+// putBars stores bars in a log.
+type putBars func(ctx context.Context, b []bars.Bar) error
 
-	mu      sync.Mutex
-	waiting []bars.Bar
-	put     uint64 // How many were, and of these how many Kafka has.
-	done    uint64
-	flushes []kafkaFlush
-}
-
-type kafkaFlush struct {
-	upTo uint64
-	done chan struct{}
-}
-
-// Put implements barSink, as does Flush.
-func (k *kafkaBars) Put(b *bars.Bar) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if len(k.waiting) >= barsMost {
-		return false
-	}
-	k.waiting = append(k.waiting, *b)
-	k.put++
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
-	return true
-}
-
-func (k *kafkaBars) Flush(ctx context.Context) error {
-	k.mu.Lock()
-	f := kafkaFlush{k.put, make(chan struct{})}
-	if k.done == k.put {
-		close(f.done)
-	} else {
-		k.flushes = append(k.flushes, f)
-	}
-	k.mu.Unlock()
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return k.to.Flush(ctx)
-}
-
-func (k *kafkaBars) run(ctx context.Context, p *program) {
-	for ctx.Err() == nil {
-		k.mu.Lock()
-		batch := append([]bars.Bar(nil), k.waiting[:min(len(k.waiting), barsBatch)]...)
-		k.mu.Unlock()
-		if len(batch) == 0 {
-			select {
-			case <-k.wake:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		if err := k.to.Bars(ctx, batch); err != nil {
-			if ctx.Err() == nil {
-				p.log.Error("bars are not in Kafka yet", "error", err, "hint", "they are written again until they are")
-				pause(ctx, time.Second)
-			}
-			continue
-		}
-		k.mu.Lock()
-		k.waiting = append(k.waiting[:0], k.waiting[len(batch):]...)
-		k.done += uint64(len(batch))
-		left := k.flushes[:0]
-		for _, f := range k.flushes {
-			if f.upTo <= k.done {
-				close(f.done)
-			} else {
-				left = append(left, f)
-			}
-		}
-		k.flushes = left
-		k.mu.Unlock()
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
+// Put implements [history.Putter].
+func (f putBars) Put(ctx context.Context, b []bars.Bar) error { return f(ctx, b) }
 
 // partitionOwner makes the shards of the partitions that this process has.
 type partitionOwner struct{ p *program }

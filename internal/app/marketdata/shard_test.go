@@ -210,7 +210,7 @@ func TestWriterEnded(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	w.Run(ended, ended)
-	if (historySink{w}).Put(&bars.Bar{Symbol: a, Interval: s.cfg.bars.Intervals[0], Start: 1_600_000_000_000, Open: 1, High: 1, Low: 1, Close: 1, Count: 1, Closed: true}) {
+	if (writerSink{to: w}).Put(&bars.Bar{Symbol: a, Interval: s.cfg.bars.Intervals[0], Start: 1_600_000_000_000, Open: 1, High: 1, Low: 1, Close: 1, Count: 1, Closed: true}) {
 		t.Error("a bar is told that nobody stores")
 	}
 }

@@ -31,7 +31,6 @@ const databaseTimeout = 30 * time.Second
 // stores are what the program keeps things in. There is no history without -history.
 type stores struct {
 	history history.Store
-	hot     *history.Hot
 	writer  *history.Writer
 	opened  []io.Closer
 }
@@ -113,33 +112,45 @@ func (p *program) openStores(ctx context.Context) (err error) {
 	if isDatabase(p.cfg.history) {
 		hot.MaxAge = 500 * time.Millisecond // Others may write too: the topics of bars show the last two beside what there is.
 	}
-	p.stores.hot = history.NewHot(store, hot)
-	p.stores.history = p.stores.hot
+	p.stores.history = history.NewHot(store, hot)
 	p.stores.writer = history.NewWriter(p.stores.history, history.WriterConfig{Log: p.log})
-	p.out.bars = append(p.out.bars, historySink{p.stores.writer})
-	p.working.Go(func() {
-		last, cancel := context.WithCancel(p.last)
-		defer cancel()
-		stop := context.AfterFunc(p.work, func() { time.AfterFunc(endTimeout, cancel) })
-		defer stop()
-		p.stores.writer.Run(p.work, last)
-	})
+	p.write(p.stores.writer, nil)
 	p.working.Go(func() {
 		panics.Keep(p.work, panics.Feed, p.log, func(ctx context.Context) { p.cfg.retain.Run(ctx, p.stores.history, p.log) })
 	})
 	return nil
 }
 
-// historySink hands bars to the writer of the history.
-type historySink struct{ to *history.Writer }
+// write has bars written that shards tell. A checkpoint stands behind them, and behind what flush waits for, which may be nil.
+func (p *program) write(w *history.Writer, flush func(context.Context) error) {
+	p.out.bars = append(p.out.bars, writerSink{w, flush})
+	p.working.Go(func() {
+		last, cancel := context.WithCancel(p.last)
+		defer cancel()
+		stop := context.AfterFunc(p.work, func() { time.AfterFunc(endTimeout, cancel) })
+		defer stop()
+		w.Run(p.work, last)
+	})
+}
+
+// writerSink hands bars to a writer.
+type writerSink struct {
+	to    *history.Writer
+	flush func(context.Context) error
+}
 
 // Put keeps a bar where it is if the writer has no room or has ended. What no store takes is counted there.
-func (h historySink) Put(b *bars.Bar) bool {
-	err := h.to.Offer(*b)
+func (s writerSink) Put(b *bars.Bar) bool {
+	err := s.to.Offer(*b)
 	return !errors.Is(err, history.ErrFull) && !errors.Is(err, history.ErrWriterClosed)
 }
 
-func (h historySink) Flush(ctx context.Context) error { return h.to.Flush(ctx) }
+func (s writerSink) Flush(ctx context.Context) error {
+	if err := s.to.Flush(ctx); err != nil || s.flush == nil {
+		return err
+	}
+	return s.flush(ctx)
+}
 
 // copyHistory is the sub-commands backup and restore: all bars of -history into a file, and back.
 func copyHistory(ctx context.Context, command string, args []string, stdout, stderr io.Writer) (code int) {
@@ -148,7 +159,10 @@ func copyHistory(ctx context.Context, command string, args []string, stdout, std
 		return misused(stderr, c, fmt.Errorf("%s: want a file first, such as marketdata %s bars.ndjson.gz -history bars", command, command))
 	}
 	path, args := args[0], args[1:]
-	over := command == "restore" && c.flags.Bool("over", false, "also if the history has bars, which are overwritten unless they were revised more often") != nil
+	over := new(bool)
+	if command == "restore" {
+		over = c.flags.Bool("over", false, "also if the history has bars, which are overwritten unless they were revised more often")
+	}
 	fail := func(err error) int {
 		fmt.Fprintf(stderr, "marketdata %s: %v\n", command, c.flags.Conceal(err, args))
 		return app.Failed
@@ -169,7 +183,7 @@ func copyHistory(ctx context.Context, command string, args []string, stdout, std
 	if command == "backup" {
 		n, err = backup(ctx, store, path)
 	} else {
-		n, err = restore(ctx, store, path, over && c.flags.Lookup("over").Value.String() == "true")
+		n, err = restore(ctx, store, path, *over)
 	}
 	if errors.Is(err, history.ErrNotEmpty) {
 		err = errors.New("the history has bars already: want an empty one, or -over behind the file, which keeps the newer state of each bar")
