@@ -30,9 +30,7 @@ type outputs struct {
 	bars        []barSink
 	checkpoints checkpoint.Store
 
-	put      atomic.Uint64 // Values on their way into the broker.
-	unput    atomic.Uint64
-	barsTold atomic.Uint64
+	unput atomic.Uint64 // Values that could not be put on their way into the broker.
 }
 
 // bar hands a bar to the history and to the log, or to none of them.
@@ -42,7 +40,6 @@ func (o *outputs) bar(b *bars.Bar) bool {
 			return false // Who has it gets it again, and it is the same.
 		}
 	}
-	o.barsTold.Add(1)
 	return true
 }
 
@@ -64,7 +61,6 @@ func (o *outputs) publish(topic string, value []byte, ver int64) bool {
 	err := o.outbox.Put(broker.Tick{Topic: topic, Value: value, Ver: ver}, nil)
 	switch {
 	case err == nil:
-		o.put.Add(1)
 	case errors.Is(err, broker.ErrQueueFull):
 		o.unput.Add(1)
 		return false

@@ -26,8 +26,6 @@ type router struct {
 	ways   map[*trade.Symbol]*way
 
 	dropped atomic.Uint64
-	gaps    atomic.Uint64
-	missed  atomic.Uint64 // Trades, by their ids.
 }
 
 // way is where the trades of an instrument go.
@@ -104,14 +102,11 @@ func (r *router) Heard(source string, symbol *trade.Symbol, at int64) {
 	}
 }
 
+// Gap says so in the log. Inlets count gaps.
 func (r *router) Gap(g exchange.Gap) {
-	r.gaps.Add(1)
 	if g.Filled {
 		r.log.Info("trades that were missed were fetched", "symbol", g.Symbol.Name, "from", g.From, "to", g.To)
 		return
-	}
-	if g.To >= g.From && g.From > 0 {
-		r.missed.Add(uint64(g.To - g.From + 1))
 	}
 	r.log.Warn("trades were missed: bars of that time lack them", "symbol", g.Symbol.Name, "from", g.From, "to", g.To,
 		"since", micros(g.Since), "until", micros(g.Until), "cause", g.Why)

@@ -134,11 +134,12 @@ const (
 
 // end stores what has come before the end.
 func (s *shard) end() error {
-	ctx, cancel := context.WithTimeout(s.last, endTimeout)
-	if s.whole { // It is stored however long that takes, unless the program is told to end.
-		ctx, cancel = context.WithCancel(s.last)
+	ctx := s.last
+	if !s.whole { // Otherwise it is stored however long that takes, unless the program is told to end.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, endTimeout)
+		defer cancel()
 	}
-	defer cancel()
 	if s.saving {
 		<-s.saved
 	}
@@ -230,7 +231,11 @@ func (s *shard) add(t *trade.Trade, now int64) {
 
 // flaw counts a trade that no bar has. The log tells of the first ones.
 func (s *shard) flaw(err error, t *trade.Trade) {
-	s.flaws[err.Error()]++
+	cause := err
+	for next := errors.Unwrap(cause); next != nil; next = errors.Unwrap(cause) {
+		cause = next // Without the names of symbols: it is the label of a metric.
+	}
+	s.flaws[cause.Error()]++
 	s.log.Warn("a trade is in no bar", "symbol", t.Symbol.Name, "source", t.Source, "id", t.ID, "error", err)
 }
 
