@@ -242,7 +242,7 @@ type watcher struct {
 	mu     sync.Mutex
 	seen   int
 	closed map[string]told // The last that was told of each bar that was closed.
-	asks   map[string]int  // When a client last had to ask the history, of each topic: for bars between, or for revisions.
+	asks   map[string]int  // When a client last had to ask the history, of each topic: at first, for bars between, or for revisions.
 	newest map[string]int64
 	revs   map[string]int64
 	vers   map[string]int64
@@ -297,7 +297,7 @@ func (w *watcher) take(topic, value string) {
 	if w.seen++; v.TF == "" || len(v.Closed) == 0 {
 		return
 	}
-	if v.Closed[0].T > w.newest[topic] && w.newest[topic] > 0 || v.Revs != w.revs[topic] {
+	if v.Closed[0].T > w.newest[topic] || v.Revs != w.revs[topic] {
 		w.asks[topic] = w.seen
 	}
 	w.revs[topic] = v.Revs
@@ -351,11 +351,18 @@ func TestKilledInTheMiddle(t *testing.T) {
 	p.eventually("the newest price is that of the newest trade", func() bool {
 		return strings.Contains(redis.Do("GET", "price:"+symbol), `"id":`+strconv.FormatInt(last.ID, 10)+",")
 	})
+	var unknown string
+	defer func() {
+		if t.Failed() {
+			t.Log(unknown)
+		}
+	}()
 	p.eventually("who listens has been told of each bar as it was in the end", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for _, b := range p.bars(symbol, "1s") {
-			if !w.knows("kline:1s:"+symbol, b) {
+			if topic := "kline:1s:" + symbol; !w.knows(topic, b) {
+				unknown = fmt.Sprintf("%+v is not known, but %+v; asked at %d", b, w.closed[fmt.Sprintf("%s %d", topic, b.T)], w.asks[topic])
 				return false
 			}
 		}

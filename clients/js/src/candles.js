@@ -27,6 +27,7 @@ export class Candles {
   error; // What the last fetch failed with, undefined once one came through.
   more = false; // There may be older bars: see older.
   #o; #sub; #url; #cursor; #ver = 0; #revs; #stop = new AbortController(); #timer; #due = Infinity; #from; #tries = 0; #busy; #ready = false; #held;
+  #opened; // The start of the oldest bar that was open when it was last told: later ones were told in full, or are asked for.
 
   constructor(client, symbol, tf, options = {}) {
     const {history = '/history', limit = 500} = options;
@@ -85,11 +86,13 @@ export class Candles {
     const {bars} = this, last = bars.at(-1), known = last && (this.open ? bars.at(-2) : last);
     const closed = v.closed ?? [], open = [...v.closing ?? [], ...v.bar ? [v.bar] : []], all = [...closed, ...open];
     if (!all.length) return;
-    if (last && last.t < all[0].t) this.#ask(known?.t ?? last.t, 0); // It does not reach back: bars between are missing.
+    const from = last && Math.min(last.t, this.#opened ?? Infinity); // Bars from there on may have changed since.
+    if (last ? from < all[0].t : closed.length > 1) this.#ask(last && Math.min(from, known?.t ?? from), 0); // It does not reach back: bars between are missing.
     if (v.revs !== this.#revs) this.#ask(Math.min(all.at(-1).t - LATE, known?.t ?? Infinity) - span(this.tf), jitter(REFRESH));
     this.#revs = v.revs;
     this.#ver = v.ver;
     for (const b of all) this.#put(b, true);
+    this.#opened = open[0]?.t;
     this.open = open.length > 0 && this.bars.at(-1).t === open.at(-1).t;
   }
 
@@ -143,12 +146,13 @@ export class Candles {
     const first = a.bars[0]?.t;
     // The newest page of all, or one that does not reach back to what is known: what was known before it is fetched again by who wants it.
     if (from === undefined || a.next && first > from && this.bars.some((b) => b.t < first)) {
-      this.bars = [];
+      this.bars = this.bars.filter((b) => b.t > (a.bars.at(-1)?.t ?? -Infinity)); // What was told meanwhile.
       this.#page(a);
     }
     for (const b of a.bars) this.#put(b);
     if (a.open && (a.ver ?? 0) >= this.#ver) {
       this.#put(a.open);
+      this.#opened = a.open.t;
       this.open = this.bars.at(-1).t === a.open.t;
       this.#ver = a.ver ?? 0;
       this.#revs = a.revs;

@@ -147,6 +147,31 @@ test('bars that are closing, and a market that is quiet', async (t) => {
   assert.equal(w.asked.length, 1);
 });
 
+test('bars that were closing are fetched where the next value does not tell how they ended', async (t) => {
+  const w = new World();
+  t.after(() => w.candles.close());
+  w.bars = run(0, 5);
+  w.open = bar(5);
+  await w.until(() => w.candles.bars.length === 6, 'the first answer');
+  w.tell(value(7, 3, {closing: [bar(5), bar(6)], closed: [bar(3), bar(4)]}));
+  w.bars = run(0, 8).map((b) => ({...b, n: 9}));
+  w.open = bar(8);
+  w.ver = 4;
+  w.tell(value(8, 4, {closed: [bar(6, {n: 9}), bar(7, {n: 9})]}));
+  await w.until(() => w.candles.bars[5].n === 9, 'the bar that was closing');
+  assert.equal(w.asked[1].u.searchParams.get('from'), String(bar(5).t));
+});
+
+test('bars before the first value are fetched, if there were none yet', async (t) => {
+  const w = new World();
+  t.after(() => w.candles.close());
+  await w.until(() => w.changed > 0, 'the first answer, which has no bars');
+  w.bars = run(0, 5);
+  w.open = bar(5);
+  w.tell(value(5, 3));
+  await w.until(() => w.candles.bars.length === 6, 'the bars before');
+});
+
 test('pages', async (t) => {
   const w = new World({limit: 10});
   t.after(() => w.candles.close());
