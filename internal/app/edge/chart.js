@@ -299,16 +299,16 @@ const sheet = {
 
   begin() {
     $('candles').hidden = false;
-    const names = intervals;
-    this.tf = names.includes(stored('tf')) ? stored('tf') : names.includes('1m') ? '1m' : names[0];
-    for (const tf of names) {
+    this.unasked = !intervals.includes(stored('tf'));
+    if (!this.unasked) this.tf = stored('tf');
+    for (const tf of intervals) {
       const label = document.createElement('label'), input = document.createElement('input');
       Object.assign(input, { type: 'radio', name: 'tf', value: tf, checked: tf === this.tf });
       label.append(input, make('span', tf));
       $('intervals').append(label);
     }
     this.choose(new URLSearchParams(location.search).get('symbol') || stored('symbol') || [...rows.keys()].find(t => !t.includes(':')) || usual[0]);
-    $('intervals').addEventListener('change', e => { this.tf = e.target.value; store('tf', this.tf); this.start(); });
+    $('intervals').addEventListener('change', e => { this.unasked = false; this.tf = e.target.value; store('tf', this.tf); this.start(); });
     $('of').addEventListener('submit', e => { e.preventDefault(); this.choose($('symbol').value); });
     $('symbol').addEventListener('change', () => this.choose($('symbol').value));
     $('symbol').addEventListener('focus', () => $('symbols').replaceChildren(...[...rows.keys()].map(t => new Option('', t))));
@@ -346,6 +346,14 @@ const sheet = {
 
   show() {
     const { bars, open, error, state } = this.candles ?? { bars: [], open: false }, chart = this.chart, last = bars.at(-1);
+    if (this.unasked && last) {
+      this.unasked = false;
+      if (bars.length < 10 && !this.candles.more) { // A market that has just begun shows more by the second.
+        this.tf = intervals[0];
+        $('intervals').querySelector(`[value="${this.tf}"]`).checked = true;
+        return this.start();
+      }
+    }
     chart.decimals = last ? Math.max(...[last.o, last.h, last.l, last.c].map(x => quantity(x)?.decimals ?? 0)) : 2;
     chart.set(bars, open);
     const el = $('chart');
