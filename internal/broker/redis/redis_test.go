@@ -86,7 +86,7 @@ func TestWantedAgainIsFetchedAgain(t *testing.T) {
 }
 
 func TestRestartIsRepaired(t *testing.T) {
-	s := redistest.Start(t)
+	s := redistest.Start(t, "--dir", t.TempDir()) // What it saves is there when it starts again.
 	r := run(t, plain(s), limits)
 	r.acquire("AAPL", "MSFT")
 	r.settled()
@@ -94,11 +94,12 @@ func TestRestartIsRepaired(t *testing.T) {
 	publish(s, "MSFT", "1")
 	r.eventually("ticks", func() bool { return r.value("AAPL") == "1" && r.value("MSFT") == "1" })
 
+	s.Do("SET", "price:AAPL", "2") // Missed, not published again.
+	s.Do("SET", "price:MSFT", "1")
+	s.Do("SAVE")
 	s.Kill()
 	r.eventually("the feed knows that it is down", func() bool { return !r.Stats().Connected })
 	s.Start()
-	s.Do("SET", "price:AAPL", "2") // Missed, not published again.
-	s.Do("SET", "price:MSFT", "1")
 	r.eventually("the missed value is repaired and counts as a tick", func() bool {
 		return r.row("AAPL") == `{"s":"AAPL","n":2,"v":2}`
 	})
