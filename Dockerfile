@@ -1,6 +1,8 @@
-# The edge and tickgen as static binaries, as a user without rights, with nothing else. A release:
+# The programs as static binaries, as a user without rights, with nothing else: edge and tickgen in one image, marketdata,
+# which is three times as large, in another. A release:
 #
 #   docker build --build-arg VERSION=… --build-arg REVISION=$(git rev-parse HEAD) --build-arg SOURCE=https://… -t tickedge .
+#   docker build … --target marketdata -t tickedge-marketdata .
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -10,7 +12,32 @@ COPY . .
 ARG VERSION
 ARG REVISION
 RUN CGO_ENABLED=0 go build -trimpath -o /out/ \
-    -ldflags "-X tickedge/internal/app.version=$VERSION -X tickedge/internal/app.commit=$REVISION" ./cmd/edge ./cmd/tickgen
+    -ldflags "-X tickedge/internal/app.version=$VERSION -X tickedge/internal/app.commit=$REVISION" \
+    ./cmd/edge ./cmd/tickgen ./cmd/marketdata
+RUN mkdir -m 0700 /data
+
+FROM scratch AS marketdata
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="Tickedge marketdata" \
+      org.opencontainers.image.description="Trades of exchanges to prices, bars and their history" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/marketdata /
+# Bars and checkpoints. Mount a volume here that the user below may write to; a named one is that by itself.
+COPY --from=build --chown=65532:65532 /data /data
+ENV MARKETDATA_HISTORY=/data/bars
+VOLUME /data
+USER 65532:65532
+# GET /history, and the admin port: of the loopback, unless MARKETDATA_ADMIN=:8091 says otherwise.
+EXPOSE 8090 8091
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/marketdata", "healthcheck"]
+# It stores what waits within 10 s: docker stop -t 20.
+ENTRYPOINT ["/marketdata"]
 
 FROM scratch
 ARG VERSION=unknown

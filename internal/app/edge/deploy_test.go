@@ -133,7 +133,9 @@ func TestPortsAgree(t *testing.T) {
 			`EDGE_ADMIN: ":` + admin + `"`, `- "` + clients + ":" + clients + `"`, `- "127.0.0.1:` + admin + ":" + admin + `"`,
 		},
 		"deploy/haproxy/haproxy.cfg": {"127.0.0.1:" + clients + " port " + admin + "\n"},
+		"deploy/haproxy/compose.cfg": {"bind :" + clients + "\n", "edge:" + clients + " check port " + admin + " "},
 		"deploy/nginx/nginx.conf":    {"127.0.0.1:" + clients + " "},
+		"deploy/nginx/http.conf":     {"127.0.0.1:" + clients + " "},
 		"docs/OPERATIONS.md":         {"`-admin`, 127.0.0.1:" + admin + " by", "`:" + clients + "`"},
 		"docs/BUDGET.md":             {"127.0.0.1:" + admin + "/debug/pprof/heap"},
 		"README.md":                  {"http://localhost:" + clients + "/"},
@@ -234,16 +236,18 @@ func TestImageAndCompose(t *testing.T) {
 			t.Errorf("label %s is %s, which is no argument of the build", label, value)
 		}
 	}
-	for name, want := range map[string]string{"Dockerfile": `CMD ["/edge", "healthcheck"]`, "docker-compose.yml": `test: ["CMD", "/edge", "healthcheck"]`} {
-		if !strings.Contains(files[name], want) {
-			t.Errorf("%s has no %s", name, want)
+	for _, want := range []string{`CMD ["/edge", "healthcheck"]`, `CMD ["/marketdata", "healthcheck"]`} {
+		if !strings.Contains(files["Dockerfile"], want) {
+			t.Errorf("the images have no %s", want)
 		}
 	}
 	services := strings.SplitAfter(files["docker-compose.yml"], "\n\n")
-	if len(services) != 3 {
-		t.Fatalf("%d services", len(services))
+	if len(services) != 5 {
+		t.Fatalf("%d services", len(services)-1) // The last are the volumes.
 	}
-	for i, want := range []string{`["CMD", "redis-cli", "ping"]`, "healthcheck: {disable: true}", `["CMD", "/edge", "healthcheck"]`} {
+	for i, want := range []string{
+		`["CMD", "redis-cli", "ping"]`, `["CMD", "/marketdata", "healthcheck"]`, `["CMD", "/edge", "healthcheck"]`, "healthcheck: {disable: true}",
+	} {
 		if !strings.Contains(services[i], want) || !strings.Contains(services[i], "\n    restart: unless-stopped\n") {
 			t.Errorf("it has no restart, or no %s:\n%s", want, services[i])
 		}

@@ -4,19 +4,16 @@ package edge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"net/netip"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"tickedge/internal/app"
 	"tickedge/internal/flags"
 )
+
+// defaultAdmin is -admin, if nothing is said.
+const defaultAdmin = "127.0.0.1:8081"
 
 const healthHelp = `edge healthcheck asks the edge of this host or container whether it is ready, for images
 that have no shell and no curl:
@@ -30,9 +27,6 @@ mended by that. -timeout (3s) is for all of it.
 
 Exit code: 0 ready; 1 not ready, or no answer, with a line that says why; 2 a flag is wrong.
 `
-
-// answerMost is how much of an answer is read: a line.
-const answerMost = 1 << 10
 
 // healthcheck is the sub-command healthcheck. It returns the exit code.
 func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
@@ -48,7 +42,8 @@ func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (
 	case *timeout <= 0:
 		return misused(stderr, "edge healthcheck", c, fmt.Errorf("-timeout is %v, want more than 0s", *timeout))
 	}
-	addr, err := askAt(c.admin)
+	admin := app.Admin{Program: "edge", Addr: c.admin, Usual: defaultAdmin}
+	addr, err := admin.Local()
 	if err != nil {
 		return misused(stderr, "edge healthcheck", c, err)
 	}
@@ -58,63 +53,11 @@ func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	said, err := ask(ctx, addr, path)
+	said, err := admin.Ask(ctx, addr, path)
 	if err != nil {
 		fmt.Fprintln(stderr, "edge healthcheck:", err)
 		return app.Failed
 	}
 	fmt.Fprintln(stdout, said)
 	return app.OK
-}
-
-// ask returns what the admin port at addr answers to a GET of path, if that is 200.
-func ask(ctx context.Context, addr, path string) (said string, err error) {
-	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+path, nil)
-	if err != nil {
-		return "", fmt.Errorf("-admin is %q: %w", addr, err)
-	}
-	// It is the edge that is asked, whatever proxy the environment names.
-	client := http.Client{
-		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	resp, err := client.Do(r)
-	if err != nil {
-		return "", fmt.Errorf("%w: is the edge running, with the same -admin or EDGE_ADMIN?", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerMost))
-	if err != nil {
-		return "", fmt.Errorf("the answer to http://%s%s ends early: %w", addr, path, err)
-	}
-	said, _, _ = strings.Cut(strings.TrimSpace(string(body)), "\n")
-	if said = strings.Map(printable, strings.TrimSpace(said)); resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("http://%s%s: %s: %s", addr, path, resp.Status, said)
-	}
-	return said, nil
-}
-
-// printable has what an answer may do to a terminal or a log replaced.
-func printable(r rune) rune {
-	if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
-		return '?'
-	}
-	return r
-}
-
-// askAt is the address at which a listener on addr is found by a program on the same host.
-func askAt(addr string) (string, error) {
-	host, port, err := net.SplitHostPort(addr)
-	switch {
-	case addr == "":
-		return "", errors.New("-admin is empty, so there is no port that could be asked: set it, such as -admin 127.0.0.1:8081, or leave the healthcheck out")
-	case err != nil || !app.IsHostPort(addr):
-		return "", fmt.Errorf("-admin is %q, want host:port such as 127.0.0.1:8081", addr)
-	case port == "0":
-		return "", fmt.Errorf("-admin is %q, and port 0 is another one at each start: set one, such as 127.0.0.1:8081", addr)
-	}
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "127.0.0.1" // A listener on [::] takes IPv4 too, where there is IPv4.
-	}
-	return net.JoinHostPort(host, port), nil
 }

@@ -74,7 +74,7 @@ func TestHealthcheckSaysWhatIsWrong(t *testing.T) {
 			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
 		})}, 1, "302 Found"},
 		{"no answer", []string{"-timeout", "50ms", "-admin", serveAt(t, func(http.ResponseWriter, *http.Request) { <-hang })}, 1, "deadline exceeded"},
-		{"nobody there", []string{"-admin", nobody.Listener.Addr().String()}, 1, "is the edge running, with the same -admin or EDGE_ADMIN?"},
+		{"nobody there", []string{"-admin", nobody.Listener.Addr().String()}, 1, "is edge running, with the same -admin or EDGE_ADMIN?"},
 		{"no admin port", []string{"-admin="}, 2, "-admin is empty, so there is no port that could be asked"},
 		{"any port", []string{"-admin", "127.0.0.1:0"}, 2, "port 0 is another one at each start"},
 		{"no port", []string{"-admin", "8081"}, 2, `-admin is "8081", want host:port such as 127.0.0.1:8081`},

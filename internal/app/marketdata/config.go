@@ -103,7 +103,7 @@ var exchanges = []string{"coinbase", "binance", "finnhub"}
 // Parse reads flags, environment and file, and the files that they name. The error is flag.ErrHelp or flags.ErrVersion, or
 // says all that is wrong, a line each.
 func Parse(args []string) (*Config, error) {
-	c := newConfig("completion", "help", "version")
+	c := newConfig("completion", "healthcheck", "help", "version")
 	err := c.flags.Parse(args)
 	if flags.Asked(err) {
 		return c, err
@@ -289,7 +289,7 @@ func (c *Config) validateOutputs() error {
 		errs = append(errs, fmt.Errorf("-listen is %s, want host:port such as :8090", flags.Quote(c.listen)))
 	}
 	if c.admin != "" && !app.IsHostPort(c.admin) {
-		errs = append(errs, fmt.Errorf("-admin is %s, want host:port such as 127.0.0.1:8091, or nothing", flags.Quote(c.admin)))
+		errs = append(errs, fmt.Errorf("-admin is %s, want host:port such as %s, or nothing", flags.Quote(c.admin), defaultAdmin))
 	}
 	return errors.Join(errs...)
 }

@@ -5,6 +5,9 @@ package marketdata
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,6 +98,35 @@ func TestOneMistake(t *testing.T) {
 		_, _, stderr := run(arg)
 		if n := strings.Count(stderr, "\n"); n != 2 || !strings.Contains(stderr, "-in ") {
 			t.Errorf("%s: %d lines, want one about -in and one about -h:\n%s", arg, n, stderr)
+		}
+	}
+}
+
+// The healthcheck asks the admin port that flags or the environment say.
+func TestHealthcheck(t *testing.T) {
+	status := http.StatusOK
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(status)
+		fmt.Fprintln(w, r.URL.Path)
+	}))
+	defer server.Close()
+	t.Setenv("MARKETDATA_ADMIN", server.Listener.Addr().String())
+	for _, c := range []struct {
+		args        []string
+		status      int
+		code        int
+		stdout, err string
+	}{
+		{nil, 200, app.OK, "/readyz\n", ""},
+		{nil, 503, app.Failed, "", "marketdata healthcheck: http://" + server.Listener.Addr().String() + "/readyz: 503 Service Unavailable: /readyz\n"},
+		{[]string{"-admin="}, 200, app.Usage, "", "set it, such as -admin 127.0.0.1:8091"},
+		{[]string{"-timeout=0s"}, 200, app.Usage, "", "-timeout is 0s, want more than 0s"},
+		{[]string{"now"}, 200, app.Usage, "", "belongs to no flag"},
+	} {
+		status = c.status
+		code, stdout, stderr := run(append([]string{"healthcheck"}, c.args...)...)
+		if code != c.code || stdout != c.stdout || !strings.Contains(stderr, c.err) {
+			t.Errorf("%q, %d: code %d, %q, %q", c.args, c.status, code, stdout, stderr)
 		}
 	}
 }

@@ -37,6 +37,7 @@ const usageHead = `marketdata brings trades from exchanges, makes bars of them, 
   marketdata -check                                      say what is set, and what is wrong
   marketdata backup FILE -history bars                   all bars of a history into a file: NDJSON, zipped
   marketdata restore FILE -history bars                  and back; -over also if that has bars already
+  marketdata healthcheck                                 say whether the marketdata of this host or container is ready
   marketdata version                                     say which version this is
   marketdata completion bash                             make a shell complete flags (zsh, fish)
 
@@ -115,7 +116,7 @@ func (c *Config) historyFlags() {
 	fs.StringVar(&c.private, "private", auth.DefaultPrivate, "`prefixes` of names that are private, by commas, as with edge")
 
 	fs.Group("Operation")
-	fs.StringVar(&c.admin, "admin", "127.0.0.1:8091", "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
+	fs.StringVar(&c.admin, "admin", defaultAdmin, "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
 	fs.StringVar(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas")
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")

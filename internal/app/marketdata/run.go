@@ -15,6 +15,7 @@
 //	inlets.go   what trades come from
 //	stores.go   folders and databases
 //	metrics.go  /metrics
+//	health.go   the healthcheck of images
 package marketdata
 
 import (
@@ -49,6 +50,8 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 		return complete(args[1:], stdout, stderr)
 	case len(args) > 0 && (args[0] == "backup" || args[0] == "restore"):
 		return copyHistory(ctx, args[0], args[1:], stdout, stderr)
+	case len(args) > 0 && args[0] == "healthcheck":
+		return healthcheck(ctx, args[1:], stdout, stderr)
 	case len(args) == 1 && (args[0] == "help" || args[0] == "version"):
 		args = []string{"-" + args[0]}
 	}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tickedge/internal/broker/redis/redistest"
+)
+
+// nginxReads runs our example of an nginx that reads HTTP, without TLS, before an edge and a marketdata, and returns where.
+func nginxReads(t *testing.T, e *edge, marketdata string) (addr string) {
+	t.Helper()
+	addr, dir := freeAddr(t), t.TempDir()
+	temporary := "\taccess_log off;\n"
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		temporary += fmt.Sprintf("\t%s_temp_path %s/%s;\n", kind, dir, kind)
+	}
+	proxy(t, changed(t, "nginx/http.conf", map[string]string{
+		`listen 443 .*`: "listen " + addr + ";", `\t\tssl_.*\n`: "", `server 127\.0\.0\.1:8080 `: "server " + e.addr + " ", `server 127\.0\.0\.1:8090;`: "server " + marketdata + ";",
+		`/run/nginx\.pid`: filepath.Join(dir, "pid"), `worker_connections 100000`: "worker_connections 100", `\taccess_log off;\n`: temporary,
+	}), "nginx", "-e", "stderr", "-g", "daemon off;", "-c")
+	return addr
+}
+
+// Behind the proxies of our examples that read requests, the edge and marketdata are one host: each path is that of the one
+// that it belongs to, and both know who the client is, whatever it says of itself.
+func TestOneHostBehindProxies(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	redis.Do("SET", "price:AAPL", "1")
+	bars := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode([]string{r.URL.RequestURI(), strings.Join(r.Header.Values("X-Forwarded-For"), " ")})
+	}))
+	t.Cleanup(bars.Close)
+	market := bars.Listener.Addr().String()
+	trust := []string{"-redis", redis.URL(), "-max-conns-per-ip", "100", "-page", "-page-history", "/history"}
+	for name, run := range map[string]func(t *testing.T) string{
+		"haproxy": func(t *testing.T) string {
+			return haproxy(t, []*edge{start(t, append(trust, "-proxy-protocol")...)}, map[string]string{`127\.0\.0\.1:8090 check port 8091`: market})
+		},
+		"compose": func(t *testing.T) string {
+			e, addr := start(t, append(trust, "-proxy-protocol")...), freeAddr(t)
+			_, port, _ := net.SplitHostPort(e.admin)
+			proxy(t, changed(t, "haproxy/compose.cfg", map[string]string{
+				`bind :8080`: "bind " + addr, `edge:8080 check port 8081`: e.addr + " check port " + port, `marketdata:8090`: market,
+				`Host edge`: "Host 127.0.0.1",
+			}), "haproxy", "-db", "-f")
+			return addr
+		},
+		"nginx": func(t *testing.T) string {
+			return nginxReads(t, start(t, append(trust, "-trust-proxy", "127.0.0.1")...), market)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host := run(t)
+			get := func(path string) (status int, body string) {
+				req, err := http.NewRequest("GET", "http://"+host+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("X-Forwarded-For", "198.51.100.7")
+				res, err := http.DefaultClient.Do(req)
+				if err != nil {
+					return 0, err.Error()
+				}
+				defer res.Body.Close()
+				text, err := io.ReadAll(res.Body)
+				if err != nil {
+					return 0, err.Error()
+				}
+				return res.StatusCode, strings.TrimSpace(string(text))
+			}
+			for path, want := range map[string]string{
+				"/history/COINBASE:BTC%2FUSD?tf=1m&limit=2": `["/history/COINBASE:BTC%2FUSD?tf=1m\u0026limit=2","127.0.0.1"]`,
+				"/price/AAPL":  `"AAPL"`,
+				"/":            `data-history="/history"`,
+				"/historyless": "not found: the WebSocket is at /ws",
+			} {
+				var status int
+				var body string
+				redistest.Eventually(t, path+" is answered", func() bool {
+					status, body = get(path)
+					return status != 0 && status < 500
+				})
+				if !strings.Contains(body, want) {
+					t.Errorf("%s: %d %.300q, want %s", path, status, body, want)
+				}
+			}
+			next := of(inGo).follows(t, redis, host, name)
+			sent, arrives := oddValue(3)
+			redis.Do("PUBLISH", "channel:prices:"+name, sent)
+			next.want(t, "update", arrives)
+		})
+	}
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package marketdata
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"tickedge/internal/app"
+	"tickedge/internal/flags"
+)
+
+// defaultAdmin is -admin, if nothing is said.
+const defaultAdmin = "127.0.0.1:8091"
+
+const healthHelp = `marketdata healthcheck asks the marketdata of this host or container whether it is ready, for
+images that have no shell and no curl:
+
+  HEALTHCHECK CMD ["/marketdata", "healthcheck"]
+
+It takes all flags of marketdata and their environment variables, of which it uses -admin: it asks
+/readyz of that port. -timeout (3s) is for all of it.
+
+Exit code: 0 ready; 1 not ready, or no answer, with a line that says why; 2 a flag is wrong.
+`
+
+// healthcheck is the command healthcheck. It returns the exit code.
+func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	c := newConfig()
+	c.flags.OnlyArgs("timeout")
+	timeout := c.flags.Duration("timeout", 3*time.Second, "how long an answer may take")
+	switch err := c.flags.Parse(args); {
+	case flags.Asked(err):
+		fmt.Fprint(stdout, healthHelp)
+		return app.OK
+	case err != nil:
+		return misused(stderr, c, c.flags.Conceal(err, args))
+	case *timeout <= 0:
+		return misused(stderr, c, fmt.Errorf("-timeout is %v, want more than 0s", *timeout))
+	}
+	admin := app.Admin{Program: "marketdata", Addr: c.admin, Usual: defaultAdmin}
+	addr, err := admin.Local()
+	if err != nil {
+		return misused(stderr, c, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	defer cancel()
+	said, err := admin.Ask(ctx, addr, "/readyz")
+	if err != nil {
+		fmt.Fprintln(stderr, "marketdata healthcheck:", err)
+		return app.Failed
+	}
+	fmt.Fprintln(stdout, said)
+	return app.OK
+}
