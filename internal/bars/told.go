@@ -107,6 +107,23 @@ func (e *Engine) DrainKlines(take func(Series) bool) {
 	e.klines = left
 }
 
+// doubt is by how much Doubt has revs rise: more than bars are changed between two checkpoints.
+const doubt = 1 << 20
+
+// Doubt says that bars of a restored engine may have been told otherwise behind its snapshot, by a process that was killed: as
+// closed, when trades that were on their way belonged to them. Revs of all series rise, so that who was told asks for them.
+func (e *Engine) Doubt() {
+	for _, b := range e.all {
+		for i := range b.series {
+			if s := &b.series[i]; b.begun {
+				s.revs += doubt
+				s.tell = true
+			}
+		}
+		e.queue(b)
+	}
+}
+
 // Series is the bars of one symbol and interval in an [Engine]. It is valid until the engine is called.
 type Series struct{ s *series }
 
@@ -129,7 +146,7 @@ func (s Series) Symbol() *trade.Symbol { return s.s.symbol }
 func (s Series) Interval() *Interval { return s.s.interval }
 
 // Revs counts the changes of bars of the series that were closed: if it rises by more than what bars show that
-// came with it, older ones were revised.
+// came with it, older ones were revised. [Engine.Doubt] has it rise too.
 func (s Series) Revs() int64 { return s.s.revs }
 
 // AppendBars appends the bars that begin at or after a time, in Unix milliseconds, in their order: all that are

@@ -57,7 +57,7 @@ type series struct {
 // meanwhile is not told here.
 func (s *shard) recent(symbol *trade.Symbol, interval string) series {
 	k, ok := s.engine.Series(symbol, interval)
-	if !ok || s.behind || time.Now().Before(s.silentUntil) || s.fills[symbol] > 0 {
+	if !ok || s.behind || s.fills[symbol] > 0 {
 		return series{}
 	}
 	return series{k.AppendBars(nil, 0), k.Revs(), s.vers[klineTopic(interval, symbol.Name)], true}

@@ -63,7 +63,7 @@ type shard struct {
 	stored              func(topic string, offset int64) // Called with what a checkpoint has; nil if nobody wants to know.
 	patient             bool                             // What brings its trades waits while there is no room for their bars.
 	lost                atomic.Bool                      // Another process may have it: nothing is stored or told.
-	ticked, silentUntil time.Time                        // See woke.
+	ending              bool                             // Nothing is told any more: a checkpoint is the last one.
 	behind              bool                             // A log is read again, or was not read to its end yet: nothing is told.
 	awaited             map[*trade.Symbol]bool           // Instruments that are held until their inlet has spoken of them,
 	awaitEnd            time.Time                        // or for awaitMost.
@@ -99,7 +99,6 @@ func (s *shard) run(ctx context.Context) error {
 		case call := <-s.calls:
 			call()
 		case now := <-advance.C:
-			s.woke(now)
 			s.unawait(now)
 			s.advance(now)
 			due := now.Sub(klines) >= s.cfg.barInterval
@@ -155,9 +154,10 @@ func (s *shard) end() error {
 			s.positions[name] = exchange.Position{ID: p.ID, Time: max(p.Time, now.UnixMicro())}
 		}
 	}
-	if !s.news || s.lost.Load() {
+	if s.lost.Load() || !s.news && len(s.vers) == 0 {
 		return nil
 	}
+	s.ending = true
 	s.save(ctx)
 	return (<-s.saved).err
 }
@@ -283,25 +283,6 @@ func (s *shard) spoken(instrument *trade.Symbol) {
 // awaitMost is for how long an exchange that does not speak of a symbol after a start may hold its bars, and those of its
 // aliases: it may be away for days, or not have the symbol any more. What it brings later revises bars.
 const awaitMost = 5 * time.Minute
-
-const (
-	// stoppedAfter is how long a shard may not have run before it is in doubt whether its partition is still its own. A member
-	// of the group is given up after 15 s.
-	stoppedAfter = 10 * time.Second
-	// silentFor is for how long it tells nothing then: the group says meanwhile whether it is.
-	silentFor = 10 * time.Second
-)
-
-// woke has a shard of a partition be silent that did not run for some time, as one of a process that was stopped: the newest
-// price is told by another by now, perhaps.
-func (s *shard) woke(now time.Time) {
-	now = now.Round(0) // A suspended host does not count the time.
-	if s.all && !s.ticked.IsZero() && now.Sub(s.ticked) > stoppedAfter {
-		s.log.Warn("a partition is told nothing of for some time, as this process did not run", "checkpoint", s.name, "for", now.Sub(s.ticked))
-		s.silentUntil = now.Add(silentFor)
-	}
-	s.ticked = now
-}
 
 // unawait ends await where that has taken too long.
 func (s *shard) unawait(now time.Time) {

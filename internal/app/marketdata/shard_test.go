@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tickedge/internal/bars"
+	"tickedge/internal/checkpoint/file"
 	"tickedge/internal/history"
 	"tickedge/internal/logtest"
 	"tickedge/internal/trade"
@@ -187,19 +188,52 @@ func TestLateCall(t *testing.T) {
 	<-late
 }
 
-// A shard whose process was stopped is silent until the group had time to say that the partition is another's.
-func TestStopped(t *testing.T) {
-	_, s, _ := shardOfOne(t, new(gate))
-	s.all = true
-	now := time.Now()
-	s.woke(now)
-	s.woke(now.Add(time.Second))
-	if !s.silentUntil.IsZero() {
-		t.Error("it is silent after a second")
+// Where its owner was killed, who listens may have been told bars that are not what became of them: it is told to ask for them.
+// Where it has ended in order it is not.
+func TestKilledOwner(t *testing.T) {
+	p, s, a := shardOfOne(t, new(gate))
+	store, err := file.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	s.woke(now.Add(time.Minute))
-	if !s.silentUntil.After(now.Add(time.Minute)) {
-		t.Error("it goes on as if it had not been stopped")
+	defer store.Close()
+	p.out.checkpoints = store
+	own := func() (*shard, int64) {
+		s = newShard(p, "owned")
+		if err := s.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k, _ := s.engine.Series(a, "1s")
+		if s.epoch == 1 {
+			return s, 0
+		}
+		return s, k.Revs()
+	}
+	s, _ = own()
+	for second := range int64(3) {
+		tr := at(a, second+1)
+		s.trade(&tr)
+	}
+	s.save(t.Context())
+	if err := (<-s.saved).err; err != nil {
+		t.Fatal(err)
+	}
+	s, killed := own()
+	told := 0
+	s.engine.DrainKlines(func(bars.Series) bool { told++; return true })
+	if killed == 0 || told != 1 {
+		t.Errorf("after one that was killed %d revisions are told in %d series", killed, told)
+	}
+	s.vers["kline:1s:FILE:A"] = 1
+	if err := s.end(); err != nil {
+		t.Fatal(err)
+	}
+	s, ended := own()
+	if ended != killed {
+		t.Errorf("after one that has ended there are %d revisions, want %d", ended, killed)
+	}
+	if _, again := own(); again <= ended {
+		t.Error("one that was killed before its first checkpoint has told nothing, as it seems")
 	}
 }
 

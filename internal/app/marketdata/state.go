@@ -21,6 +21,7 @@ type stateHead struct {
 	Offset    int64                        `json:"offset,omitempty"`    // In it: what comes next.
 	Positions map[string]exchange.Position `json:"positions,omitempty"` // By the name of the instrument.
 	Versions  map[string]int64             `json:"versions,omitempty"`  // The last of each topic.
+	Ended     int64                        `json:"ended,omitempty"`     // The epoch of its owner, if that told nothing behind it.
 }
 
 const stateFormat = 1
@@ -30,6 +31,9 @@ var errState = errors.New("the checkpoint is damaged")
 // state is all that a shard needs to go on: positions and bars as one.
 func (s *shard) state() []byte {
 	h := stateHead{Format: stateFormat, Topic: s.topic, Offset: s.offset, Positions: s.positions, Versions: s.vers}
+	if s.ending {
+		h.Ended = s.epoch
+	}
 	head, err := json.Marshal(h)
 	if err != nil {
 		panic(err) // Names and numbers.
@@ -68,6 +72,9 @@ func (s *shard) load(ctx context.Context) error {
 		s.log.Warn("a symbol of the checkpoint is left out: there is none of this name, scale and zone now", "symbol", name)
 	}
 	s.engine, s.topic, s.offset = engine, h.Topic, h.Offset
+	if h.Ended+1 != epoch { // Or there was an owner since, who may have told anything.
+		engine.Doubt()
+	}
 	for topic, v := range h.Versions {
 		s.vers[topic] = v + versMargin
 	}

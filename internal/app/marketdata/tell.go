@@ -11,7 +11,7 @@ import (
 // tell hands on what has changed, conflated: prices, klines if they are due, and bars that were closed.
 func (s *shard) tell(now time.Time, klines bool) {
 	s.news = s.engine.DrainClosed(s.out.bar) > 0 || s.news
-	if s.behind || s.lost.Load() || now.Before(s.silentUntil) {
+	if s.behind || s.lost.Load() {
 		return
 	}
 	s.engine.DrainPrices(func(p bars.Price) bool {
