@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait of these tests. It is only reached when one fails.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // programEnv makes the test binary one of programs.
 const programEnv = "APP_TEST_PROGRAM"

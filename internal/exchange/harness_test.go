@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long tests wait for what has to happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // sink notes what it gets, and that calls about a symbol come one after the other.
 type sink struct {

@@ -22,7 +22,7 @@ var (
 	btc    = historytest.Symbol("COINBASE:BTC-USD", 2, 8)
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // running starts a writer, which the end of the test ends.
 func running(t *testing.T, s history.Store, c history.WriterConfig) (w *history.Writer, end func()) {
