@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what must happen soon. It is only reached when that
 // fails, or on a machine that has no time for this: so no limit of a server that is not what a
 // test is about may be below it (see quick).
-const patience = 2 * time.Minute
+const patience = 30 * time.Second
 
 // long is what does not come to its end in a test, as a limit of a server.
 const long = time.Hour
