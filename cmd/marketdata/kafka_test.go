@@ -7,8 +7,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/exchange/exchangetest"
@@ -16,7 +19,8 @@ import (
 )
 
 // An exchange, a program that writes its trades to Kafka, and two that share the partitions and a database: whichever is
-// killed, no trade is lost or counted twice, and the newest price does not go back.
+// killed, and whenever, whether brokers are slow or go away, no trade is lost or counted twice, and the newest price does not go
+// back.
 func TestKafkaBetween(t *testing.T) {
 	products := []string{"BTC-USD", "ETH-USD", "SOL-USD"}
 	ex := exchangetest.Start(t, exchangetest.Config{Vendor: "coinbase", Products: products})
@@ -59,6 +63,42 @@ func TestKafkaBetween(t *testing.T) {
 		two[i%2] = start(t, processor...)
 		shown()
 	}
+	// Both are killed when what they have read is stored, and Kafka has not been told of it.
+	between := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.NotCoordinator, Count: -1, When: func(kmsg.Request) bool {
+		for _, p := range two {
+			_ = p.cmd.Process.Kill()
+		}
+		return true
+	}})
+	make(20)
+	for i, p := range two {
+		<-p.ended
+		two[i] = nil
+	}
+	if between.Hits() == 0 {
+		t.Error("they ended before they had told Kafka of anything")
+	}
+	between.Remove()
+	make(20)
+	for i := range two {
+		two[i] = start(t, processor...)
+	}
+	shown()
+	// Brokers are slow, and then there is one less.
+	for _, key := range []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.OffsetCommit, kmsg.Heartbeat} {
+		k.ControlKey(key.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
+			k.KeepControl()
+			k.SleepControl(func() { time.Sleep(300 * time.Millisecond) })
+			return nil, nil, false
+		})
+	}
+	make(20)
+	two[0].end(syscall.SIGKILL)
+	if err := k.RemoveNode(2); err != nil {
+		t.Fatal(err)
+	}
+	make(20)
+	two[0] = start(t, processor...)
 	in.end(syscall.SIGTERM)
 	for _, p := range products {
 		ex.Lose(p, 5)
