@@ -35,11 +35,13 @@ func check(system, dir string, patterns []string) error {
 		return err
 	}
 	loaded, err := packages.Load(&packages.Config{
-		Mode:      packages.LoadAllSyntax | packages.NeedModule,
-		Dir:       dir,
-		Env:       append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0"),
-		Tests:     true,
-		ParseFile: func(set *token.FileSet, path string, src []byte) (*ast.File, error) { return parse(set, dir, path, src) },
+		Mode:  packages.LoadAllSyntax | packages.NeedModule,
+		Dir:   dir,
+		Env:   append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0"),
+		Tests: true,
+		ParseFile: func(set *token.FileSet, path string, src []byte) (*ast.File, error) {
+			return parse(set, dir, path, src)
+		},
 	}, patterns...)
 	if err != nil {
 		return err
