@@ -4,7 +4,6 @@ package history
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
@@ -12,6 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	"tickedge/internal/bars"
 	"tickedge/internal/httphead"
@@ -105,7 +106,10 @@ func (s *Server) validity(a *ask, now time.Time) string {
 
 // send answers with a page, or says that the client has it.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, p *page) {
-	body := p.append(make([]byte, 0, 256+128*len(p.bars)))
+	work := works.Get().(*work)
+	defer works.Put(work)
+	work.body = p.append(work.body[:0])
+	body := work.body
 	hash := sha256.New()
 	_, _ = hash.Write([]byte{byte(p.form)}) // It takes everything.
 	_, _ = hash.Write([]byte(p.next))
@@ -131,24 +135,30 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, p *page) {
 	h.Set("Content-Type", forms[p.form].kind)
 	if len(body) >= gzipMin && takesGzip(r.Header["Accept-Encoding"]) {
 		h.Set("Content-Encoding", "gzip")
-		body = zip(body)
+		body = work.zip()
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	s.counted(http.StatusOK)
 	_, _ = w.Write(body) // Who has gone needs no answer. A HEAD has no body: net/http leaves it out.
 }
 
-var zippers = sync.Pool{New: func() any {
+// work is what an answer is made in. A page has at most some 5,000 bars, so none of it is large.
+type work struct {
+	body []byte
+	packer *gzip.Writer
+	out  bytes.Buffer
+}
+
+var works = sync.Pool{New: func() any {
 	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // The level is right.
-	return z
+	return &work{packer: z}
 }}
 
-func zip(body []byte) []byte {
-	var out bytes.Buffer
-	z := zippers.Get().(*gzip.Writer)
-	defer zippers.Put(z)
-	z.Reset(&out)
-	_, _ = z.Write(body) // It is memory.
-	_ = z.Close()
-	return out.Bytes()
+// zip returns the body in gzip, until the next call.
+func (w *work) zip() []byte {
+	w.out.Reset()
+	w.packer.Reset(&w.out)
+	_, _ = w.packer.Write(w.body) // It is memory.
+	_ = w.packer.Close()
+	return w.out.Bytes()
 }
