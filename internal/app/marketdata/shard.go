@@ -55,25 +55,25 @@ type shard struct {
 	engine *bars.Engine
 	epoch  int64
 
-	positions           map[string]exchange.Position     // By the name of the instrument: what the engine has.
-	topic               string                           // The id of the log's topic.
-	offset              int64                            // In it: what comes next.
-	recorded            bool                             // Trades are as old as they are: bars close by their times alone,
-	whole               bool                             // until all have come.
-	stored              func(topic string, offset int64) // Called with what a checkpoint has; nil if nobody wants to know.
-	patient             bool                             // What brings its trades waits while there is no room for their bars.
-	lost                atomic.Bool                      // Another process may have it: nothing is stored or told.
-	ending              bool                             // Nothing is told any more: a checkpoint is the last one.
-	behind              bool                             // A log is read again, or was not read to its end yet: nothing is told.
-	awaited             map[*trade.Symbol]bool           // Instruments that are held until their inlet has spoken of them,
-	awaitEnd            time.Time                        // or for awaitMost.
-	fills               map[*trade.Symbol]int            // How many of its instruments are being filled, of each symbol.
-	vers                map[string]int64                 // The last of each topic.
-	flaws               map[string]uint64                // Trades that no bar has, by why.
-	news                bool                             // Trades came since the last checkpoint, or bars were closed.
-	saving              bool                             // A checkpoint is being stored; saved will tell.
-	saved               chan savedIn
-	value               []byte
+	positions map[string]exchange.Position     // By the name of the instrument: what the engine has.
+	topic     string                           // The id of the log's topic.
+	offset    int64                            // In it: what comes next.
+	recorded  bool                             // Trades are as old as they are: bars close by their times alone,
+	whole     bool                             // until all have come.
+	stored    func(topic string, offset int64) // Called with what a checkpoint has; nil if nobody wants to know.
+	patient   bool                             // What brings its trades waits while there is no room for their bars.
+	lost      atomic.Bool                      // Another process may have it: nothing is stored or told.
+	ending    bool                             // Nothing is told any more: a checkpoint is the last one.
+	behind    bool                             // A log is read again, or was not read to its end yet: nothing is told.
+	awaited   map[*trade.Symbol]bool           // Instruments that are held until their inlet has spoken of them,
+	awaitEnd  time.Time                        // or for awaitMost.
+	fills     map[*trade.Symbol]int            // How many of its instruments are being filled, of each symbol.
+	vers      map[string]int64                 // The last of each topic.
+	flaws     map[string]uint64                // Trades that no bar has, by why.
+	news      bool                             // Trades came since the last checkpoint, or bars were closed.
+	saving    bool                             // A checkpoint is being stored; saved will tell.
+	saved     chan savedIn
+	value     []byte
 }
 
 // run takes what comes until ctx ends, and then stores a checkpoint. It fails if its checkpoint belongs to another
