@@ -123,7 +123,7 @@ type piece struct {
 	update   []*pricesv1.Row
 	stale    []staleNote
 	size     int // Of the rows, in bytes.
-	charged  int // Of the snapshot.
+	charged  int // Of the snapshot, in bytes; what is above snapshotFree is charged.
 }
 
 // staleNote is a topic that went stale, and why.
@@ -155,7 +155,7 @@ func (c *cursor) gather(now time.Time) (out []*pricesv1.StreamResponse, more boo
 	if !more {
 		c.at, c.seen = 0, c.upto
 	}
-	c.snapshots.Spend(c.prefix, p.charged/fanout.SnapshotUnit, now)
+	c.snapshots.Spend(c.prefix, (p.charged-snapshotFree)/fanout.SnapshotUnit, now)
 	c.updates += uint64(len(p.update))
 	out = append(p.news, c.messages(&p, now)...)
 	return c.withdraw(out, now), more
