@@ -20,6 +20,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/grpclog"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -150,6 +152,9 @@ func Start(cfg Config) (*Server, error) {
 	}()
 	return s, nil
 }
+
+// Quiet has grpc say nothing on standard error. What peers do is counted here, and what fails is returned.
+func Quiet() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)) }
 
 // Addr is where the server listens.
 func (s *Server) Addr() net.Addr { return s.door.Addr() }

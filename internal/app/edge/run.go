@@ -100,6 +100,7 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	tuning, stop := context.WithCancel(context.Background())
 	defer stop()
 	redis.RouteLog(log)
+	rpc.Quiet()
 	go panics.Keep(tuning, panics.Collector, log, fitCollector)
 	return Run(ctx, c, log)
 }
