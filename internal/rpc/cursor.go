@@ -197,8 +197,9 @@ func (c *cursor) look(p *piece, i int, now time.Time) (room bool) {
 		} else {
 			p.update = append(p.update, rowOf(e.name, row))
 		}
-		e.sent, e.stale = row.Seq, 0 // A row ends what was said of its topic.
+		e.sent = row.Seq
 	}
+	// It is asked behind the row, which has ended what was said of its topic before it was committed.
 	if at, why := c.table.StaleFor(e.id); at != e.stale {
 		if e.stale = at; at != 0 {
 			p.stale = append(p.stale, staleNote{i, why})

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,6 +121,35 @@ func TestStreamConflates(t *testing.T) {
 	if rows > 100 { // 64 KiB of the stream's quota, as much of the client's window, and some.
 		t.Errorf("%d of %d rows came", rows, published)
 	}
+}
+
+// Nor are answers: of a client that reads nothing no more commands are taken, so it can send no more.
+func TestStreamTakesNoCommandsOfWhoReadsNothing(t *testing.T) {
+	w := start(t, nil)
+	c := w.stream(w.dial(grpc.WithInitialWindowSize(64<<10), grpc.WithInitialConnWindowSize(64<<10)))
+	names := strings.Fields(strings.Repeat("alerts:x ", 200)) // Each is answered with a refusal.
+	const most = 1000
+	var sent atomic.Int64
+	ended := make(chan bool)
+	go func() {
+		defer close(ended)
+		cmd := &pricesv1.StreamRequest{Command: &pricesv1.StreamRequest_Subscribe{Subscribe: &pricesv1.Subscribe{Topics: names}}}
+		for sent.Load() < most && c.Send(cmd) == nil {
+			sent.Add(1)
+		}
+	}()
+	w.until(func() bool {
+		before := sent.Load()
+		for end := time.Now().Add(20 * quick); time.Now().Before(end) && sent.Load() == before; {
+			time.Sleep(time.Millisecond)
+		}
+		return before > 0 && sent.Load() == before
+	}, "a client that is held up")
+	if n := sent.Load(); n == most {
+		t.Errorf("all of %d commands were taken, and none of their answers was read", n)
+	}
+	c.cancel()
+	<-ended
 }
 
 // A stream whose client does not take what it is sent ends, and so do those with another reason to.
