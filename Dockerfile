@@ -11,7 +11,7 @@ COPY . .
 # There is no git in here: without these edge -version knows no commit.
 ARG VERSION
 ARG REVISION
-RUN CGO_ENABLED=0 go build -trimpath -o /out/ \
+RUN CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -o /out/ \
     -ldflags "-X tickedge/internal/app.version=$VERSION -X tickedge/internal/app.commit=$REVISION" \
     ./cmd/edge ./cmd/tickgen ./cmd/marketdata
 RUN mkdir -m 0700 /data

@@ -70,6 +70,11 @@ var staleFor = [topics.Whys]struct {
 	topics.Unserved:     {503, "the source of the ticks can't serve these topics for now"},
 }
 
+// StaleFor is what clients are told beside the names of topics that are stale for a reason; 0 of those that are silent.
+func StaleFor(why topics.Why) (code int, reason string) {
+	return staleFor[why].code, staleFor[why].reason
+}
+
 // Stale appends the names of the topics that were noted and are stale still: the rows that
 // were gathered meanwhile may have ended it. A message is of those that are stale for one
 // reason, so it is to be called until it appends nothing.
@@ -99,8 +104,8 @@ func (cs *Cursors) Stale(c *Cursor, watermark uint64, dst []byte) []byte {
 	return append(dst, protocol.NamesEnd...)
 }
 
-// withdrawnReason is what clients are told.
-const withdrawnReason = "the edge is full of topics, and this one has no value: subscribe again in some minutes"
+// WithdrawnReason is what clients are told of topics that were withdrawn.
+const WithdrawnReason = "the edge is full of topics, and this one has no value: subscribe again in some minutes"
 
 // anyWithdrawn reports whether a cursor has topics that were withdrawn.
 func (cs *Cursors) anyWithdrawn(c *Cursor) bool {
@@ -136,5 +141,5 @@ func (cs *Cursors) Withdrawn(c *Cursor, p *Pass, dst []byte) []byte {
 	}
 	cs.sets.truncate(&c.topics, kept)
 	cs.stats.Count[Withdrawn]++
-	return protocol.AppendUnsubscribedEnd(dst, withdrawnReason)
+	return protocol.AppendUnsubscribedEnd(dst, WithdrawnReason)
 }

@@ -455,7 +455,7 @@ func (m message) String() string {
 		out += " " + string(m.Topics)
 	case "unsubscribed":
 		out += " " + string(m.Topics)
-		if m.Reason != withdrawnReason {
+		if m.Reason != WithdrawnReason {
 			out += " " + m.Reason
 		}
 	case "feed":

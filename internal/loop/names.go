@@ -75,15 +75,21 @@ func (l *loop) tryNames(c *conn, a *ask, end bool) (answered bool) {
 	return true
 }
 
-// appendPage appends one page of a sorted list. The work is bounded by its length and that of the
-// token's list: what lies between two patterns is passed over at once.
+// appendPage appends one page of a sorted list.
 func (n *namesAsk) appendPage(dst []byte, names []string, truncated bool) []byte {
+	dst = append(dst, protocol.NamesHead...)
+	next := n.page(names, func(name string) { dst = protocol.AppendName(dst, name) })
+	return protocol.AppendNamesEnd(dst, next, truncated)
+}
+
+// page shows one page of a sorted list. If there are more, next is the last name of the page. The work is
+// bounded by the length of the list and that of the token's: what lies between two patterns is passed over at once.
+func (n *namesAsk) page(names []string, show func(name string)) (next string) {
 	prefix, after := string(n.prefix), string(n.after)
 	at, found := slices.BinarySearch(names, max(prefix, after))
 	if found && after >= prefix {
 		at++
 	}
-	dst = append(dst, protocol.NamesHead...)
 	last, shown := "", 0
 	for at < len(names) && strings.HasPrefix(names[at], prefix) {
 		name := names[at]
@@ -96,14 +102,14 @@ func (n *namesAsk) appendPage(dst []byte, names []string, truncated bool) []byte
 			continue
 		}
 		if shown == n.most {
-			return protocol.AppendNamesEnd(dst, last, truncated)
+			return last
 		}
-		dst = protocol.AppendName(dst, name)
+		show(name)
 		last = name
 		shown++
 		at++
 	}
-	return protocol.AppendNamesEnd(dst, "", truncated)
+	return ""
 }
 
 // nameList is the names of the table in order, as of a moment ago, and those of the source if these
@@ -115,6 +121,14 @@ type nameList struct {
 	truncated bool     // The source may have more.
 	good      time.Time
 	making    bool
+	shut      bool // The server ends, and no list is made any more.
+}
+
+// end has no list made any more.
+func (n *nameList) end() {
+	n.Lock()
+	defer n.Unlock()
+	n.shut = true
 }
 
 // listed returns the names if they are new enough, or has them made.
@@ -125,7 +139,7 @@ func (s *Server) listed(now time.Time) (names []string, truncated, ok bool) {
 	if now.Before(n.good) {
 		return n.names, n.truncated, true
 	}
-	if !n.making {
+	if !n.making && !n.shut {
 		n.making = true
 		s.finished.Go(func() { s.makeNames(len(n.names)) })
 	}

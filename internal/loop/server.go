@@ -20,6 +20,7 @@
 //	plain.go         what plain HTTP asks for; prices.go and names.go answer it
 //	echo.go          a server that sends back what it gets, for conformance suites
 //	frames.go        what comes on a WebSocket: messages, commands, control frames
+//	share.go         what another door of the edge shares with this one
 //	session.go       what tokens say, when they end, and how many connections a user has
 //	send_*.go        one write to a socket
 //	files_*.go       the limit of open files
@@ -251,6 +252,7 @@ func (s *Server) Shutdown(ctx context.Context, over time.Duration) {
 	for _, l := range s.loops {
 		l.stop(stop)
 	}
+	s.names.end() // Another door may ask for names until its own end.
 	s.finished.Wait()
 	s.turned.end()
 }

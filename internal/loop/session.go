@@ -22,9 +22,10 @@ type session struct {
 	topics *auth.Patterns // Those that it may have; nil is all.
 	expiry int32          // Its place in the loop's expiries, from 1; 0 is nowhere.
 
-	// The conn that has it. Not changed, so that other loops may read it.
+	// The conn that has it, or how to end what has it without one. Not changed, so that other loops may read it.
 	id   fanout.ConnID
 	loop *loop
+	end  func()
 }
 
 // asked is what a request for a WebSocket asks for, and who asks.
@@ -128,8 +129,17 @@ func (l *loop) begin(c *conn, claims *auth.Claims) {
 		if x := l.away.add(bySessions); x != nil {
 			x.what, x.more = shown(s.user), []any{"limit", l.server.cfg.MaxSessions}
 		}
-		old.loop.ask(func() { old.loop.replace(old) })
+		old.yield()
 	}
+}
+
+// yield has the conn end that has a session, or what has it without one: a newer one takes its place.
+func (s *session) yield() {
+	if s.end != nil {
+		s.end()
+		return
+	}
+	s.loop.ask(func() { s.loop.replace(s) })
 }
 
 // renew gives a conn what a newer token of the same user says.

@@ -276,13 +276,14 @@ func (s *Server) Guard() guard.Stats { return s.guard.Stats() }
 
 // Conflated is how many rows were not sent because a newer one took their place, or
 // because the conn left before its next flush. It only rises, and runs ahead by what
-// is still to be flushed: about the rows of one window.
-func (s *Server) Conflated() uint64 {
+// is still to be flushed: about the rows of one window. others says how many rows another door has
+// sent as updates.
+func (s *Server) Conflated(others func() uint64) uint64 {
 	s.conflated.Lock()
 	defer s.conflated.Unlock()
 	offered := s.table.Offered()
 	// Read after it, so that no row counts as conflated that was sent meanwhile.
-	if sent := s.Stats().Count[fanout.UpdateRows]; offered > sent {
+	if sent := s.Stats().Count[fanout.UpdateRows] + others(); offered > sent {
 		s.conflated.most = max(s.conflated.most, offered-sent)
 	}
 	return s.conflated.most

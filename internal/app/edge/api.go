@@ -14,6 +14,7 @@ import (
 	"tickedge/internal/backoffice"
 	"tickedge/internal/broker"
 	"tickedge/internal/feed"
+	"tickedge/internal/flags"
 	"tickedge/internal/loop"
 	"tickedge/internal/panics"
 	"tickedge/internal/protocol"
@@ -163,4 +164,22 @@ func (d desk) Topics(prefix string, n int) (top []backoffice.Topic, all int) {
 		return cmp.Or(cmp.Compare(b.Subscribers, a.Subscribers), strings.Compare(a.Name, b.Name))
 	})
 	return top[:min(n, len(top))], len(top)
+}
+
+// validateAPI looks at the flags of the back office.
+func (c *Config) validateAPI() error {
+	var errs problems
+	switch {
+	case c.api.Addr == "":
+		return nil
+	case !app.IsHostPort(c.api.Addr):
+		errs.bad("-api is %s, want host:port such as 127.0.0.1:8082, or nothing", flags.Quote(c.api.Addr))
+	case samePort(c.loop.Listen, c.api.Addr):
+		errs.bad("-api is %s and -listen is %s: want another port for one of them", c.api.Addr, c.loop.Listen)
+	case samePort(c.admin, c.api.Addr):
+		errs.bad("-api is %s and -admin is %s: want another port for one of them", c.api.Addr, c.admin)
+	default:
+		errs.add(flags.Named(c.api.Validate(), apiErrors...))
+	}
+	return errors.Join(errs...)
 }

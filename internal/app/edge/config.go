@@ -25,6 +25,7 @@ import (
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 	"tickedge/internal/market"
+	"tickedge/internal/rpc"
 	"tickedge/internal/topics"
 )
 
@@ -61,6 +62,7 @@ type Config struct {
 	adminNames     admin.Names
 	readyNeedsFeed bool
 	api            backoffice.Config // Without an address there is none.
+	rpc            rpc.Config        // The same.
 	check          bool
 	onListen       func(net.Addr)
 
@@ -107,6 +109,7 @@ func (c *Config) validate() error {
 		errs.bad("-admin is %s and -listen is %s: want another port for one of them", c.admin, c.loop.Listen)
 	}
 	errs.add(c.validateAPI())
+	errs.add(c.validateRPC())
 	if c.loop.MaxConns < 0 {
 		errs.bad("-max-conns is %d, want 0 or more", c.loop.MaxConns)
 	}
@@ -138,24 +141,6 @@ func (c *Config) validate() error {
 	errs.add(c.validateSources())
 	errs.add(c.validateTokens())
 	errs.add(c.validateEffect())
-	return errors.Join(errs...)
-}
-
-// validateAPI looks at the flags of the back office.
-func (c *Config) validateAPI() error {
-	var errs problems
-	switch {
-	case c.api.Addr == "":
-		return nil
-	case !app.IsHostPort(c.api.Addr):
-		errs.bad("-api is %s, want host:port such as 127.0.0.1:8082, or nothing", flags.Quote(c.api.Addr))
-	case samePort(c.loop.Listen, c.api.Addr):
-		errs.bad("-api is %s and -listen is %s: want another port for one of them", c.api.Addr, c.loop.Listen)
-	case samePort(c.admin, c.api.Addr):
-		errs.bad("-api is %s and -admin is %s: want another port for one of them", c.api.Addr, c.admin)
-	default:
-		errs.add(flags.Named(c.api.Validate(), apiErrors...))
-	}
 	return errors.Join(errs...)
 }
 
@@ -370,6 +355,9 @@ func (c *Config) fileReserve() int {
 	}
 	if c.api.Addr != "" {
 		n += backoffice.Files + sources.Files() + sources.Of(controlTopic).Files() // It publishes with connections of its own.
+	}
+	if c.rpc.Listen != "" {
+		n += c.rpc.Files()
 	}
 	if c.tokens.JWKSURL != "" {
 		n += jwksFiles

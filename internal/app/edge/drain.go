@@ -3,7 +3,6 @@
 package edge
 
 import (
-	"context"
 	"time"
 
 	"tickedge/internal/app"
@@ -37,7 +36,7 @@ func (e *edge) leave() (code int) {
 	}
 	go func() {
 		defer close(ended)
-		e.server.Shutdown(context.Background(), over)
+		e.shutdown(over)
 	}()
 	progress := time.NewTicker(max(time.Second, over/progressLines))
 	defer progress.Stop()

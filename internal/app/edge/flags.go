@@ -153,6 +153,12 @@ func (c *Config) operatorFlags(fs *flags.Set) {
 	fs.StringVar(&c.api.TLSCert, "api-tls-cert", "", "`file` with the certificate of the back office, in PEM")
 	fs.StringVar(&c.api.TLSKey, "api-tls-key", "", "`file` with the key of -api-tls-cert")
 	fs.StringVar(&c.api.ClientCA, "api-client-ca", "", "`file` with the authorities, in PEM, whose certificates may call the back office")
+	fs.StringVar(&c.rpc.Listen, "grpc", "", "`host:port` for programs that speak gRPC, such as :8083; empty for none")
+	fs.IntVar(&c.rpc.MaxConns, "grpc-max-conns", 256, "connections of -grpc held at a time")
+	fs.IntVar(&c.rpc.MaxStreams, "grpc-max-streams", 100, "streams and requests of a connection of -grpc at a time")
+	fs.StringVar(&c.rpc.TLSCert, "grpc-tls-cert", "", "`file` with the certificate of -grpc, in PEM")
+	fs.StringVar(&c.rpc.TLSKey, "grpc-tls-key", "", "`file` with the key of -grpc-tls-cert")
+	fs.StringVar(&c.rpc.ClientCA, "grpc-client-ca", "", "`file` with the authorities, in PEM, of whose certificates a client of -grpc has to show one; or a token, where tokens are asked for")
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
 	fs.Common(&c.check)
@@ -200,7 +206,7 @@ func (c *Config) printSecrets(w io.Writer) {
 		fmt.Fprintf(w, "# password of a source: from %s\n", where)
 	}
 	for _, file := range []string{c.tokens.SecretFile, c.tokens.KeyFile, c.redis.TLS.CA, c.redis.TLS.Cert, c.redis.TLS.Key,
-		c.api.KeyFile, c.api.TLSCert, c.api.TLSKey, c.api.ClientCA} {
+		c.api.KeyFile, c.api.TLSCert, c.api.TLSKey, c.api.ClientCA, c.rpc.TLSCert, c.rpc.TLSKey, c.rpc.ClientCA} {
 		if file != "" {
 			fmt.Fprintf(w, "# read and found good: %s\n", file)
 		}

@@ -18,6 +18,7 @@ import (
 	"tickedge/internal/guard"
 	"tickedge/internal/loop"
 	"tickedge/internal/panics"
+	"tickedge/internal/rpc"
 )
 
 // metric is one of /metrics, beside the counters of loops and shards. It is a counter if its
@@ -89,9 +90,15 @@ var metricTable = []metric{
 	{"topics_stale", "Topics that have had no tick for longer than is to be expected of them.", "", one(func(s *scrape) int64 { now, _ := s.table.StaleTopics(); return now })},
 	{"stale_total", "Times a topic went stale.", "", one(func(s *scrape) uint64 { _, total := s.table.StaleTopics(); return total })},
 	{"rows_offered_total", "Ticks, each times its subscribers: the rows that would be sent without conflation.", "", one(func(s *scrape) uint64 { return s.table.Offered() })},
-	{"rows_conflated_total", "Rows that were not sent because a newer one took their place. It may run ahead by the rows of one window.", "", one(func(s *scrape) uint64 { return s.server.Conflated() })},
+	{"rows_conflated_total", "Rows that were not sent because a newer one took their place. It may run ahead by the rows of one window.", "", one(func(s *scrape) uint64 { return s.server.Conflated(s.updatesByRPC) })},
 	{"backlog_bytes", "Bytes that client sockets have not taken yet, of all connections.", "", one(func(s *scrape) int64 { return s.server.Backlog() })},
 	{"backlog_max_bytes", "How much that may be. Beyond it the connections with most of it are closed.", "", one(func(s *scrape) int64 { return s.cfg.loop.Backlog })},
+	{"grpc_connections", "Connections of the port for gRPC that are open now.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Conns)) })},
+	{"grpc_connections_refused_total", "Connections of the port for gRPC that found no room.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Refused)) })},
+	{"grpc_streams", "Streams of gRPC that are open now.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Streams)) })},
+	{"grpc_streams_ended_total", "Streams of gRPC that have ended, by code.", "code", ofRPC(func(st *rpc.Stats, to sink) { to.each(st.Ended) })},
+	{"grpc_tokens_refused_total", "Tokens of calls of gRPC that were refused, by reason.", "reason", ofRPC(func(st *rpc.Stats, to sink) { to.each(st.Tokens) })},
+	{"grpc_update_rows_total", "Rows that were sent in updates of streams of gRPC.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Updates)) })},
 	{"turn_seconds", "Time of one turn of an event loop's timer wheel, flushes included.", "", turns},
 	{"wheel_lag_seconds", "How late the timer wheel is that is furthest behind.", "", one(func(s *scrape) float64 { return s.loops.Lag.Seconds() })},
 
@@ -192,6 +199,16 @@ func sourcesOf(value func(s *scrape, i int, of *feed.SourceStats) float64) func(
 	}
 }
 
+// ofRPC reads a metric that there is with a port for gRPC.
+func ofRPC(read func(st *rpc.Stats, to sink)) func(*scrape, sink) {
+	return func(s *scrape, to sink) {
+		if s.rpc != nil {
+			st := s.rpc.Stats()
+			read(&st, to)
+		}
+	}
+}
+
 func oneIf(yes bool) float64 {
 	if yes {
 		return 1
@@ -246,6 +263,13 @@ type sink struct {
 
 func (to sink) put(v float64, labels ...string) {
 	to.out <- prometheus.MustNewConstMetric(to.desc, to.kind, v, labels...)
+}
+
+// each puts a value for each label.
+func (to sink) each(values map[string]uint64) {
+	for label, v := range values {
+		to.put(float64(v), label)
+	}
 }
 
 // exporter turns the plain counters of the parts into Prometheus metrics when it is

@@ -61,6 +61,10 @@ var mistakesOf = map[string]mistake{
 	"api-tls-cert":       {"/no/such.pem", "want both"},
 	"api-tls-key":        {"/no/such.pem", "want both"},
 	"api-client-ca":      {"/no/such.pem", "need TLS"},
+	"grpc":               {"8083", `is "8083", want host:port such as :8083`},
+	"grpc-tls-cert":      {"/no/such.pem", "want both"},
+	"grpc-tls-key":       {"/no/such.pem", "want both"},
+	"grpc-client-ca":     {"/no/such.pem", "needs TLS"},
 	"admin-host":         {"http://edge", "want for example edge.example.com"},
 	"log-level":          {"loud", "want debug, info, warn or error"},
 	"log-format":         {"xml", "want text or json"},
@@ -77,6 +81,8 @@ var beside = map[string][]string{
 	"conn-burst": {"-conn-rate=5"}, "conn-burst-per-ip": {"-conn-rate-per-ip=5"}, "jwt-jwks-refresh": {"-jwt-jwks-url=https://issuer.example"},
 	"api-key-file": {"-api=127.0.0.1:8082"}, "api-client-ca": {"-api=127.0.0.1:8082"},
 	"api-tls-cert": {"-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"}, "api-tls-key": {"-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"},
+	"grpc-max-conns": {"-grpc=127.0.0.1:8083"}, "grpc-max-streams": {"-grpc=127.0.0.1:8083"},
+	"grpc-tls-cert": {"-grpc=127.0.0.1:8083"}, "grpc-tls-key": {"-grpc=127.0.0.1:8083"}, "grpc-client-ca": {"-grpc=127.0.0.1:8083"},
 	"redis-tls-ca": {"-redis=rediss://h"}, "redis-tls-cert": {"-redis=rediss://h"}, "redis-tls-key": {"-redis=rediss://h"},
 }
 

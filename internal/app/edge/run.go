@@ -12,6 +12,7 @@
 //	health.go     the sub-command healthcheck
 //	metrics.go    /metrics
 //	api.go        the back office
+//	rpc.go        the port for gRPC
 //	control.go    what edges of one broker tell each other
 //	debug.go      connections and evictions, for operators
 //	collector.go  how often garbage is collected
@@ -24,7 +25,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime"
@@ -49,6 +49,7 @@ import (
 	"tickedge/internal/loop"
 	"tickedge/internal/market"
 	"tickedge/internal/panics"
+	"tickedge/internal/rpc"
 	"tickedge/internal/topics"
 )
 
@@ -99,6 +100,7 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	tuning, stop := context.WithCancel(context.Background())
 	defer stop()
 	redis.RouteLog(log)
+	rpc.Quiet()
 	go panics.Keep(tuning, panics.Collector, log, fitCollector)
 	return Run(ctx, c, log)
 }
@@ -171,6 +173,9 @@ type edge struct {
 	feed      *feed.Feed
 	verifier  *auth.Verifier // Nil if nobody needs a token.
 	server    *loop.Server
+	rpc       *rpc.Server // Nil without -grpc.
+
+	clientPort loop.Config // Of the server.
 
 	isReady atomic.Bool // What -health-path says.
 }
@@ -183,7 +188,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	e := &edge{cfg: c, log: log}
 	e.work, e.endWork = context.WithCancel(context.Background())
 	defer e.close()
-	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startFeed, e.startTokens, e.startServer} {
+	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startFeed, e.startTokens, e.startServer, e.startRPC} {
 		if err := start(); err != nil {
 			log.Error("can't start", "error", err)
 			return app.Failed
@@ -212,7 +217,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 
 // failed ends the server after an event loop has ended.
 func (e *edge) failed(err error) (code int) {
-	e.server.Shutdown(context.Background(), 0)
+	e.shutdown(0)
 	e.log.Error("an event loop has ended, so the edge ends", "error", err)
 	return app.Failed
 }
@@ -307,28 +312,29 @@ func (e *edge) startServer() (err error) {
 	if e.cfg.page {
 		cfg.Pages = map[string]*httphead.Page{"/": boardPage(board{cfg.Paths[0], e.cfg.pageHistory, e.cfg.pageMarket}.page())}
 	}
+	e.clientPort = cfg
 	e.server, err = loop.Start(cfg, e.table)
 	return app.ListenHint(err, "-listen", cfg.Listen, "several edges of one user can share it (SO_REUSEPORT), but not with another program or another user's edge")
 }
 
-// readyEvery is how old the answer of -health-path may be.
+// readyEvery is how old the answer of -health-path, or of the health service of gRPC, may be.
 const readyEvery = 250 * time.Millisecond
 
 // keepReady keeps the answer of -health-path up to date until ctx ends. From then on it is no.
 func (e *edge) keepReady(ctx context.Context) {
-	if e.cfg.loop.HealthPath == "" {
+	if e.cfg.loop.HealthPath == "" && e.rpc == nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	context.AfterFunc(e.work, cancel) // Of an edge that has failed only this ends.
 	e.working.Go(func() {
 		panics.Keep(ctx, panics.Ready, e.log, func(ctx context.Context) {
-			defer e.isReady.Store(false)
+			defer e.setReady(false)
 			look := time.NewTicker(readyEvery)
 			defer look.Stop()
 			for ctx.Err() == nil {
 				_, err := e.ready()
-				e.isReady.Store(err == nil)
+				e.setReady(err == nil)
 				select {
 				case <-ctx.Done():
 				case <-look.C:
@@ -336,6 +342,14 @@ func (e *edge) keepReady(ctx context.Context) {
 			}
 		})
 	})
+}
+
+// setReady is what the client port and the one for gRPC say.
+func (e *edge) setReady(ready bool) {
+	e.isReady.Store(ready)
+	if e.rpc != nil {
+		e.rpc.SetReady(ready)
+	}
 }
 
 func (e *edge) serveAdmin(ctx context.Context) {
@@ -380,16 +394,4 @@ func (e *edge) ready() (warning string, err error) {
 		}
 	}
 	return strings.Join(down, ", "), nil
-}
-
-// boardURL is where a browser on this host finds the board.
-func boardURL(addr net.Addr) string {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
-		return ""
-	}
-	if tcp.IP.IsUnspecified() || tcp.IP.Equal(net.IPv4(127, 0, 0, 1)) {
-		return fmt.Sprintf("http://localhost:%d/", tcp.Port)
-	}
-	return "http://" + tcp.String() + "/"
 }

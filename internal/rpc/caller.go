@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rpc
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"tickedge/internal/auth"
+	"tickedge/internal/guard"
+)
+
+// caller is who calls a method, and what it may have.
+type caller struct {
+	prefix  guard.Prefix
+	user    string    // Empty for who has no token.
+	expires time.Time // When the token ends; zero for never.
+	grant   auth.Grant
+}
+
+// wrongTokens is how many tokens with a wrong signature a prefix may show, as on the client port.
+var wrongTokens = guard.Rate{PerSecond: 1, Burst: 8}
+
+// identify says who calls. The error is a status.
+//
+// A token comes in the metadata, as authorization: Bearer. Where tokens are asked for, who has shown
+// a certificate of the operator's authorities may come without one, and then has all names that are
+// not private. A token that is brought is looked at in any case.
+func (s *Server) identify(ctx context.Context) (*caller, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	p, _ := peer.FromContext(ctx)
+	if p == nil || p.Addr == nil {
+		return nil, status.Error(codes.Internal, "the peer has no address")
+	}
+	remote, _ := netip.ParseAddrPort(p.Addr.String())
+	who := &caller{prefix: guard.PrefixOf(s.cfg.Trusted.ClientAddr(remote.Addr(), md.Get("x-forwarded-for")))}
+	who.grant.Private = s.cfg.Private
+	if s.cfg.Verifier == nil {
+		return who, nil
+	}
+	fields := md.Get("authorization")
+	if len(fields) > 1 {
+		return nil, status.Error(codes.InvalidArgument, "more than one authorization came: one token is wanted")
+	}
+	var token []byte
+	if len(fields) == 1 {
+		token, _ = auth.Bearer([]byte(fields[0]))
+	}
+	if len(token) == 0 && certified(p) {
+		return who, nil
+	}
+	claims, why := s.verify(token, who.prefix)
+	if why != 0 {
+		s.counts.tokens[why].Add(1)
+		return nil, status.Error(tokenCode(why), why.Error())
+	}
+	who.user, who.expires = claims.User, claims.Expires
+	who.grant.User, who.grant.Topics = claims.User, claims.Topics
+	return who, nil
+}
+
+// certified reports whether a peer has shown a certificate that was verified.
+func certified(p *peer.Peer) bool {
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	return ok && len(info.State.VerifiedChains) > 0
+}
+
+// verify returns what a token says, or why it is refused. Once a prefix has shown too many wrong ones,
+// those are not looked at any more that take milliseconds.
+func (s *Server) verify(token []byte, prefix guard.Prefix) (claims auth.Claims, why auth.Reason) {
+	now, verify := time.Now(), s.cfg.Verifier.Verify
+	trusted := s.wrongTokens.Has(prefix, now)
+	if !trusted {
+		verify = s.cfg.Verifier.VerifyFast
+	}
+	claims, err := verify(token, now)
+	if err != nil {
+		why = err.(auth.Reason) // See auth.Verifier.Verify.
+	}
+	if why == auth.BadSignature && trusted {
+		s.wrongTokens.Spend(prefix, 1, now)
+	}
+	return claims, why
+}
+
+// tokenCode is the code that goes with a token that is refused.
+func tokenCode(why auth.Reason) codes.Code {
+	switch why.Status() {
+	case 503:
+		return codes.Unavailable
+	case 429:
+		return codes.ResourceExhausted
+	}
+	return codes.Unauthenticated
+}
