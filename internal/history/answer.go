@@ -144,9 +144,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, p *page) {
 
 // work is what an answer is made in. A page has at most some 5,000 bars, so none of it is large.
 type work struct {
-	body []byte
+	body   []byte
 	packer *gzip.Writer
-	out  bytes.Buffer
+	out    bytes.Buffer
 }
 
 var works = sync.Pool{New: func() any {
