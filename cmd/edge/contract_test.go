@@ -273,6 +273,9 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	for path, item := range doc.Paths {
+		if path == "/history/{symbol}" { // Of marketdata: internal/history holds its answers against the document.
+			continue
+		}
 		for status := range item.Get.Responses {
 			if !seen[path+" "+status] {
 				t.Errorf("%s %s is described and was not seen", path, status)

@@ -24,18 +24,16 @@ import (
 	"tickedge/internal/trade"
 )
 
-// What Measure stores: an hour of bars of a second, of a thousand symbols.
 const (
 	measureSymbols = 1000
-	measureSeconds = 3600
 	measureRate    = 200 // Requests a second.
 	measureTime    = 20 * time.Second
 )
 
-// Measure stores an hour of 1s bars of 1,000 symbols through a writer, as fast as the store takes them, and then asks
+// Measure stores 1s bars of some seconds of 1,000 symbols through a writer, as fast as the store takes them, and then asks
 // for pages of 500 bars over HTTP, 200 a second, while 1,000 bars a second are stored. It logs what that took. bytes is what
 // the store has on the disk.
-func Measure(t *testing.T, s history.Store, bytes func() int64) {
+func Measure(t *testing.T, s history.Store, seconds int, bytes func() int64) {
 	symbols := make([]*trade.Symbol, measureSymbols)
 	for i := range symbols {
 		symbols[i] = Symbol(fmt.Sprintf("EXCHANGE:SYM%d-USD", i), 2, 8)
@@ -53,13 +51,13 @@ func Measure(t *testing.T, s history.Store, bytes func() int64) {
 		}
 	}
 	began, cpu := time.Now(), used()
-	for at := range measureSeconds {
+	for at := range seconds {
 		second(at)
 	}
 	if err := w.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	n, took := measureSymbols*measureSeconds, time.Since(began)
+	n, took := measureSymbols*seconds, time.Since(began)
 	t.Logf("%d bars in %v: %.0f bars/s, %.1f µs of CPU of this process a bar; %d bytes, %.1f a bar", n, took.Round(time.Millisecond),
 		float64(n)/took.Seconds(), float64((used()-cpu).Microseconds())/float64(n), bytes(), float64(bytes())/float64(n))
 
@@ -68,7 +66,7 @@ func Measure(t *testing.T, s history.Store, bytes func() int64) {
 	writing.Go(func() {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		for at := measureSeconds; stop.Err() == nil; at++ {
+		for at := seconds; stop.Err() == nil; at++ {
 			second(at)
 			select {
 			case <-stop.Done():

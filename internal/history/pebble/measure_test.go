@@ -9,7 +9,9 @@ import (
 	"tickedge/internal/history/historytest"
 )
 
-var measure = flag.Bool("measure", false, "measure an hour of bars, which takes a minute or more")
+var measure = flag.Bool("measure", false, "measure bars, which takes a minute or more")
+
+var seconds = flag.Int("seconds", 3600, "how many seconds of bars -measure stores")
 
 // TestMeasure has the figures of docs/BUDGET.md.
 func TestMeasure(t *testing.T) {
@@ -17,7 +19,7 @@ func TestMeasure(t *testing.T) {
 		t.Skip("only with -measure")
 	}
 	s := opened(t, t.TempDir())
-	historytest.Measure(t, s, func() int64 { return int64(s.Bytes()) })
+	historytest.Measure(t, s, *seconds, func() int64 { return int64(s.Bytes()) })
 	if err := s.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,9 @@ import (
 	"tickedge/internal/history/historytest"
 )
 
-var measure = flag.String("measure", "", "measure an hour of bars in the empty database with this URL, which takes minutes")
+var measure = flag.String("measure", "", "measure bars in the empty database with this URL, which takes minutes")
+
+var seconds = flag.Int("seconds", 3600, "how many seconds of bars -measure stores")
 
 // TestMeasure has the figures of docs/BUDGET.md.
 func TestMeasure(t *testing.T) {
@@ -17,7 +19,7 @@ func TestMeasure(t *testing.T) {
 		t.Skip("only with -measure URL")
 	}
 	s := opened(t, *measure)
-	historytest.Measure(t, s, func() int64 {
+	historytest.Measure(t, s, *seconds, func() int64 {
 		n, err := s.Bytes(t.Context())
 		if err != nil {
 			t.Error(err)
