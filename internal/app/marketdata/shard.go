@@ -232,8 +232,8 @@ func (s *shard) add(t *trade.Trade, now int64) (anew bool) {
 	before := s.engine.Stats().Renumbered
 	err := s.engine.Add(t, now)
 	if anew = s.engine.Stats().Renumbered != before; anew {
-		s.log.Warn("an exchange numbers its trades anew: bars go on, and what was missed meanwhile can't be fetched", "symbol", t.Symbol.Name,
-			"source", t.Source, "id", t.ID, "time", micros(t.Time))
+		s.log.Warn("an exchange numbers its trades anew: bars go on, and what was missed meanwhile can't be fetched",
+			"symbol", t.Symbol.Name, "source", t.Source, "id", t.ID, "time", micros(t.Time))
 	}
 	if err != nil && !errors.Is(err, bars.ErrDuplicate) {
 		s.flaw(err, t)
