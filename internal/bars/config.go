@@ -105,7 +105,7 @@ func (c *Config) Validate() error {
 var (
 	ErrDuplicate = errors.New("a trade with this id came before")
 	ErrLate      = errors.New("the trade is later than bars may be revised")
-	ErrForgotten = errors.New("the id is below those that are still known, so the trade may have come before")
+	ErrForgotten = errors.New("the id is not among those that are still known, so the trade may have come before")
 	ErrOverflow  = errors.New("a sum of a bar would not fit into 128 bits with the trade")
 	ErrFull      = errors.New("as many bars of the symbol wait to be told as may")
 	ErrSymbols   = errors.New("there are as many symbols as there may be")
@@ -124,6 +124,7 @@ type Stats struct {
 	Closed     uint64 // Bars, with those that were filled.
 	Filled     uint64 // Bars that had no trades when they were closed.
 	Revisions  uint64 // Changes of bars that were closed.
+	Renumbered uint64 // Times that a source began to number the trades of a symbol anew.
 	Symbols    int    // That there are.
 	Waiting    int    // Bars that are to be told.
 }

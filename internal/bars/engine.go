@@ -111,12 +111,15 @@ func (e *Engine) add(t *trade.Trade, now int64) error {
 	if t.Time < b.mark-e.limit {
 		return ErrLate
 	}
+	if t.ID != 0 && src.ids.renumber(t.ID, t.Time) {
+		e.stats.Renumbered++
+	}
 	at, known := src.ids.find(t.ID)
 	if t.ID != 0 {
 		if known {
 			return ErrDuplicate
 		}
-		if t.ID <= src.ids.floor {
+		if t.ID <= src.ids.floor || t.Time <= src.ids.since {
 			return ErrForgotten
 		}
 	}

@@ -2,13 +2,31 @@
 
 package bars
 
-import "slices"
+import (
+	"slices"
+
+	"tickedge/internal/trade"
+)
 
 // ids are the ids of trades that are known, as runs without a gap: those of a source that numbers its trades
 // are a run or a few, whatever the rate.
 type ids struct {
 	runs  []run // In order, with a gap between any two.
 	floor int64 // Ids up to it were let go of: it can't be said whether they are known.
+	since int64 // Trades up to this time were numbered otherwise, in Unix microseconds: their ids are not known any more.
+}
+
+// renumber lets go of all ids from before its source began to number anew, and reports whether a trade shows that
+// it did: its id is not above the highest one, and its time is clearly after that of the run which has that one.
+// No trade that was known by then is after since, so each that comes again is told by its time.
+func (d *ids) renumber(id, time int64) bool {
+	n := len(d.runs)
+	if n == 0 || id > d.runs[n-1].hi || time <= d.runs[n-1].newest+trade.RenumberedAfter {
+		return false
+	}
+	d.since, d.floor = max(d.since, d.runs[n-1].newest), 0
+	d.expire(d.since + 1)
+	return true
 }
 
 // run is the ids from lo to hi, 24 bytes.

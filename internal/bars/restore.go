@@ -40,7 +40,7 @@ func Restore(cfg Config, snapshot []byte, named func(string) *trade.Symbol) (e *
 		return nil, nil, ErrNotSnapshot
 	}
 	e = New(cfg)
-	r := &unpacker{b: body[head:], e: e, named: named}
+	r := &unpacker{b: body[head:], version: snapshot[head-1], e: e, named: named}
 	r.engine()
 	if !r.bad && len(r.b) != 0 {
 		r.bad = true
@@ -57,6 +57,7 @@ func Restore(cfg Config, snapshot []byte, named func(string) *trade.Symbol) (e *
 // unpacker reads what packer has written. After the first flaw it reads zeros.
 type unpacker struct {
 	b         []byte
+	version   byte // Of the format.
 	bad       bool
 	err       error
 	e         *Engine
@@ -149,7 +150,9 @@ func (r *unpacker) engine() {
 	r.fail(fills > FillsMax || turn > trade.SymbolsMax)
 	r.e.fills = int(fills)
 	for _, n := range r.e.stats.counters() {
-		*n = r.uint()
+		if n != &r.e.stats.Renumbered || r.version > 1 {
+			*n = r.uint()
+		}
 	}
 	for range r.size(2) {
 		c, err := r.e.clock(r.text())
@@ -228,6 +231,9 @@ func (r *unpacker) source(b *book) {
 	}
 	s := source{clock: r.clocks[n], time: r.time()}
 	s.ids.floor = r.int()
+	if r.version > 1 {
+		s.ids.since = r.time()
+	}
 	runs := r.size(3)
 	r.fail(runs > IDRunsMax)
 	var last run

@@ -13,7 +13,7 @@ import (
 // encoding/binary; what usually follows from something before it is the difference to that.
 const (
 	snapshotMagic   = "TEBARS"
-	snapshotVersion = 1
+	snapshotVersion = 2 // 1 had no Renumbered and no ids.since.
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -49,6 +49,7 @@ func (e *Engine) Snapshot(to []byte) []byte {
 func (s *Stats) counters() []*uint64 {
 	return []*uint64{
 		&s.Trades, &s.Flawed, &s.Duplicates, &s.Late, &s.Forgotten, &s.Overflows, &s.Refused, &s.Closed, &s.Filled, &s.Revisions,
+		&s.Renumbered,
 	}
 }
 
@@ -104,6 +105,7 @@ func (w *packer) book(b *book) {
 		w.size(s.clock.n)
 		w.int(s.time)
 		w.int(s.ids.floor)
+		w.int(s.ids.since)
 		w.size(len(s.ids.runs))
 		var last run
 		for _, r := range s.ids.runs {

@@ -328,7 +328,7 @@ func TestNumberedAnew(t *testing.T) {
 	in.to = s
 	tr := in.groups[0].trackers[0]
 	at := micros()
-	for _, x := range []trade.Trade{{ID: 1000, Time: at}, {ID: 3, Time: at + 1}, {ID: 1001, Time: at}, {ID: 3, Time: at + 2*restartAfter}, {ID: 4, Time: at + 2*restartAfter}} {
+	for _, x := range []trade.Trade{{ID: 1000, Time: at}, {ID: 3, Time: at + 1}, {ID: 1001, Time: at}, {ID: 3, Time: at + 2*trade.RenumberedAfter}, {ID: 4, Time: at + 2*trade.RenumberedAfter}} {
 		x.Symbol = tr.sym
 		tr.trade(x)
 	}

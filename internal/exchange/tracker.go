@@ -9,10 +9,6 @@ import (
 	"tickedge/internal/trade"
 )
 
-// restartAfter is by how much the time of a trade has to be after that of the newest one for its lower id
-// to say that the exchange numbers its trades anew, and not that the trade came twice.
-const restartAfter = int64(time.Minute / time.Microsecond)
-
 // tracker hands on the trades of one symbol in the order of their ids, each once, whichever connections
 // and requests they come by. What comes after a gap waits until that is filled. While it is filled its filler
 // alone hands on, and all that comes waits.
@@ -65,7 +61,7 @@ func (t *tracker) trade(tr trade.Trade) {
 	case tr.ID > t.id:
 		t.hold(tr)
 		t.queue(gaps)
-	case len(t.held) == 0 && tr.Time > t.time+restartAfter:
+	case len(t.held) == 0 && tr.Time > t.time+trade.RenumberedAfter:
 		t.restart(tr)
 	default:
 		t.in.repeated.Add(1)

@@ -75,6 +75,11 @@ func ValidSource(s string) bool {
 // AheadMax is how far the time of a trade may be ahead of ours, in microseconds.
 const AheadMax = 5_000_000
 
+// RenumberedAfter is by how much, in microseconds, the time of a trade has to be after that of the trade with the
+// highest id for its own lower id to say that the exchange numbers its trades anew, and not that the trade is late
+// or came twice.
+const RenumberedAfter = 60_000_000
+
 // Flaws of trades. A trade that has one is counted and skipped.
 var (
 	ErrPrice  = errors.New("the price is not above 0")

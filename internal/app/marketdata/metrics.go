@@ -86,6 +86,7 @@ var metrics = []metric{
 	}},
 	{"trades_total", "Trades in bars, those of aliases too.", "", one(func(s *scrape) uint64 { return s.bars.Trades })},
 	{"trades_duplicate_total", "Trades that were in bars already, by their ids.", "", one(func(s *scrape) uint64 { return s.bars.Duplicates })},
+	{"trades_renumbered_total", "Times that an exchange began to number the trades of a symbol anew.", "", one(func(s *scrape) uint64 { return s.bars.Renumbered })},
 	{"trades_late_total", "Trades later than bars may be revised.", "", one(func(s *scrape) uint64 { return s.bars.Late })},
 	{"trades_refused_total", "Trades that are in no bar, by why.", "reason", func(s *scrape, put func(float64, ...string)) {
 		for why, n := range s.flaws {
@@ -183,6 +184,7 @@ func (e exporter) Collect(ch chan<- prometheus.Metric) {
 func (s *scrape) add(st bars.Stats, flaws map[string]uint64) {
 	s.bars.Trades += st.Trades
 	s.bars.Duplicates += st.Duplicates
+	s.bars.Renumbered += st.Renumbered
 	s.bars.Late += st.Late
 	s.bars.Closed += st.Closed
 	s.bars.Revisions += st.Revisions

@@ -195,9 +195,9 @@ func (s *shard) held() bool { return s.patient && s.engine.Stats().Waiting > hel
 // trade puts a trade into the bars of its symbol and of its aliases, as far as they are this shard's.
 func (s *shard) trade(t *trade.Trade) {
 	now := s.cfg.now().UnixMicro()
-	of := t.Symbol
+	of, anew := t.Symbol, false
 	if s.owns(of) {
-		s.add(t, now)
+		anew = s.add(t, now)
 	}
 	for _, alias := range of.Aliases {
 		if !s.owns(alias) {
@@ -208,10 +208,14 @@ func (s *shard) trade(t *trade.Trade) {
 			s.flaw(err, t)
 			continue
 		}
-		s.add(&other, now)
+		anew = s.add(&other, now) || anew
 	}
 	p := s.positions[of.Name]
-	s.positions[of.Name] = exchange.Position{ID: max(p.ID, t.ID), Time: max(p.Time, t.Time)}
+	id := max(p.ID, t.ID)
+	if anew {
+		id = t.ID // It is gone on from there.
+	}
+	s.positions[of.Name] = exchange.Position{ID: id, Time: max(p.Time, t.Time)}
 	s.news = true
 	s.spoken(of)
 }
@@ -223,10 +227,18 @@ func (s *shard) passed(it item) {
 	}
 }
 
-func (s *shard) add(t *trade.Trade, now int64) {
-	if err := s.engine.Add(t, now); err != nil && !errors.Is(err, bars.ErrDuplicate) {
+// add reports whether the trade shows that its exchange numbers anew.
+func (s *shard) add(t *trade.Trade, now int64) (anew bool) {
+	before := s.engine.Stats().Renumbered
+	err := s.engine.Add(t, now)
+	if anew = s.engine.Stats().Renumbered != before; anew {
+		s.log.Warn("an exchange numbers its trades anew: bars go on, and what was missed meanwhile can't be fetched",
+			"symbol", t.Symbol.Name, "source", t.Source, "id", t.ID, "time", micros(t.Time))
+	}
+	if err != nil && !errors.Is(err, bars.ErrDuplicate) {
 		s.flaw(err, t)
 	}
+	return anew
 }
 
 // flaw counts a trade that no bar has. The log tells of the first ones.

@@ -248,3 +248,30 @@ func TestWriterEnded(t *testing.T) {
 		t.Error("a bar is told that nobody stores")
 	}
 }
+
+// TestRenumbered has ids that begin anew: bars and the position go on from there, before and after a checkpoint is read.
+func TestRenumbered(t *testing.T) {
+	for _, restarts := range []bool{false, true} {
+		p, s, a := shardOfOne(t, &gate{})
+		for n, step := range []struct {
+			id, second int64
+			trades     uint64 // In bars by then.
+			position   int64
+		}{{1000, 1, 1, 1000}, {1000, 61, 1, 1000}, {999, 122, 2, 999}, {1000, 123, 3, 1000}, {1000, 1, 3, 1000}, {1, 184, 4, 1}} {
+			tr := at(a, step.second)
+			tr.ID = step.id
+			s.trade(&tr)
+			if pos := s.positions[a.Name]; s.engine.Stats().Trades != step.trades || pos.ID != step.position {
+				t.Fatalf("restarts %t, step %d: %d trades, position %+v", restarts, n, s.engine.Stats().Trades, pos)
+			}
+			if !restarts {
+				continue
+			}
+			p.out.checkpoints.(states)[s.name] = s.state()
+			s = newShard(p, s.name)
+			if err := s.load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
