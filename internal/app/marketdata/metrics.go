@@ -4,6 +4,7 @@ package marketdata
 
 import (
 	"context"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -148,6 +149,12 @@ var metrics = []metric{
 // exporter turns the counters of the parts into metrics when it is asked.
 type exporter struct{ *program }
 
+// counted is what a shard has counted.
+type counted struct {
+	stats bars.Stats
+	flaws map[string]uint64
+}
+
 // Describe implements [prometheus.Collector].
 func (e exporter) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(e, ch) }
 
@@ -161,15 +168,9 @@ func (e exporter) Collect(ch chan<- prometheus.Metric) {
 			break
 		}
 		s.queue = max(s.queue, len(of.in))
-		var st bars.Stats
-		flaws := make(map[string]uint64)
-		if of.call(ctx, func() {
-			st = of.engine.Stats()
-			for why, n := range of.flaws {
-				flaws[why] = n
-			}
-		}) {
-			s.add(st, flaws)
+		of.call(ctx, func() { of.counted.Store(&counted{of.engine.Stats(), maps.Clone(of.flaws)}) })
+		if c := of.counted.Load(); c != nil { // Of a shard that has no time now, what it had last: counters do not fall.
+			s.add(c.stats, c.flaws)
 		}
 	}
 	for _, m := range metrics {

@@ -73,6 +73,7 @@ type shard struct {
 	news      bool                             // Trades came since the last checkpoint, or bars were closed.
 	saving    bool                             // A checkpoint is being stored; saved will tell.
 	saved     chan savedIn
+	counted   atomic.Pointer[counted] // When it was asked last.
 	value     []byte
 }
 

@@ -4,9 +4,14 @@ package marketdata
 
 import (
 	"context"
+	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"tickedge/internal/bars"
 	"tickedge/internal/checkpoint/file"
@@ -272,6 +277,34 @@ func TestRenumbered(t *testing.T) {
 			if err := s.load(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// What a shard has counted is told when it has no time to say so.
+func TestBusyShardIsCounted(t *testing.T) {
+	p, s, a := shardOfOne(t, new(gate))
+	tr := at(a, 1)
+	s.trade(&tr)
+	p.shards = []*shard{s}
+	p.running.Store(true)
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx) }()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(exporter{p})
+	for _, busy := range []bool{false, true} {
+		if busy {
+			end()
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+		}
+		w := httptest.NewRecorder()
+		promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		if !strings.Contains(w.Body.String(), "\nmarketdata_trades_total 1\n") {
+			t.Errorf("busy %t: no trade is counted:\n%s", busy, w.Body)
 		}
 	}
 }
