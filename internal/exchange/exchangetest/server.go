@@ -56,6 +56,7 @@ type Server struct {
 	muted    bool // New connections are dead too.
 	banned   []ban
 	until    time.Time // Nobody may ask before.
+	strays   int       // Requests before until.
 	failing  int
 	dials    int
 	requests int
@@ -154,13 +155,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // ban is what a request is refused with, if it is. The server is locked.
 func (s *Server) ban() (b ban) {
 	if time.Now().Before(s.until) {
+		if s.strays++; s.strays == 1 { // It was on its way, perhaps, when the first one was refused. Who does not listen asks again.
+			return ban{http.StatusTeapot, "1"}
+		}
 		s.refuse("a request before Retry-After is over")
 		return ban{http.StatusTeapot, "60"}
 	}
 	if len(s.banned) > 0 {
 		b, s.banned = s.banned[0], s.banned[1:]
 		seconds, _ := strconv.Atoi(b.after)
-		s.until = time.Now().Add(time.Duration(seconds) * time.Second)
+		s.until, s.strays = time.Now().Add(time.Duration(seconds)*time.Second), 0
 	}
 	return b
 }
