@@ -17,6 +17,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
+
+	"tickedge/internal/guard"
 )
 
 const (
@@ -134,10 +136,23 @@ func (v *Verifier) Verify(token []byte, now time.Time) (Claims, error) {
 	return v.verify(token, now, true)
 }
 
-// VerifyFast is [Verifier.Verify], but a token whose signature takes long to verify (see [isSlow])
-// is refused with [TooManyWrong]. It is for those who have shown too many wrong ones.
-func (v *Verifier) VerifyFast(token []byte, now time.Time) (Claims, error) {
-	return v.verify(token, now, false)
+// WrongTokens is how many tokens with a wrong signature a prefix may show, for VerifyFrom: those whose signatures take
+// milliseconds are not verified beyond it, as who serves would do nothing else.
+var WrongTokens = guard.Rate{PerSecond: 1, Burst: 8}
+
+// VerifyFrom is [Verifier.Verify] for a client of a prefix, whose wrong tokens it counts: once there are more than wrong lets
+// it show, a token whose signature takes long to verify (see [isSlow]) is refused with [TooManyWrong]. why is 0 if the token is
+// good.
+func (v *Verifier) VerifyFrom(prefix guard.Prefix, token []byte, now time.Time, wrong *guard.PrefixLimit) (claims Claims, why Reason) {
+	trusted := wrong.Has(prefix, now)
+	claims, err := v.verify(token, now, trusted)
+	if err != nil {
+		why = err.(Reason)
+	}
+	if why == BadSignature && trusted { // Else the prefix would have to wait ever longer.
+		wrong.Spend(prefix, 1, now)
+	}
+	return claims, why
 }
 
 func (v *Verifier) verify(token []byte, now time.Time, slowToo bool) (Claims, error) {

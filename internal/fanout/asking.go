@@ -82,7 +82,7 @@ func (s *Shard) visitAsking(id ConnID, c *conn) {
 }
 
 // RequestCharge is what a request costs beside 1, in commands of the rate.
-func RequestCharge(bytes, topics int) int { return bytes/bytesPerCharge + topics/topicsPerCharge }
+func RequestCharge(bytes, topics int) int { return bytes/bytesPerCharge + topics/TopicsPerCharge }
 
 // Request charges a request of a conn that asks, in commands of the rate.
 func (s *Shard) Request(id ConnID, n int) guard.Level {
@@ -159,33 +159,38 @@ type Sight struct {
 // AppendSights appends what there is of the topics of a request, in their order.
 func (s *Shard) AppendSights(dst []Sight, id ConnID) []Sight {
 	for _, e := range s.sets.entries(s.conn(id).topics) {
-		sight := Sight{ID: e.id(), Row: s.table.Row(e.id())}
-		switch row := sight.Row; {
-		case row == nil:
-			sight.Code, sight.Reason = s.whyNone(e.id())
-		case row.Delisted():
-			sight.Row = nil
-			if sight.Code, sight.Reason = s.whyNone(e.id()); sight.Code == protocol.ErrNoValue {
-				sight.Reason = "the topic is delisted: its source has withdrawn it"
-			}
-		}
-		dst = append(dst, sight)
+		dst = append(dst, SightOf(s.table, e.id()))
 	}
 	return dst
 }
 
+// SightOf is what there is of a topic of a table, which the caller holds. Any goroutine may call it.
+func SightOf(table *topics.Table, id topics.ID) Sight {
+	sight := Sight{ID: id, Row: table.Row(id)}
+	switch row := sight.Row; {
+	case row == nil:
+		sight.Code, sight.Reason = whyNone(table, id)
+	case row.Delisted():
+		sight.Row = nil
+		if sight.Code, sight.Reason = whyNone(table, id); sight.Code == protocol.ErrNoValue {
+			sight.Reason = "the topic is delisted: its source has withdrawn it"
+		}
+	}
+	return sight
+}
+
 // whyNone says why a topic without a value has none, as far as that is known.
-func (s *Shard) whyNone(id topics.ID) (code int, reason string) {
-	if s.table.Withdrawn(id) {
+func whyNone(table *topics.Table, id topics.ID) (code int, reason string) {
+	if table.Withdrawn(id) {
 		return protocol.ErrNotNow, "the edge is full of topics, try again in some minutes"
 	}
-	if at, why := s.table.StaleFor(id); at > 0 && why != topics.Silent {
-		return staleFor[why].code, staleFor[why].reason
+	if at, why := table.StaleFor(id); at > 0 && why != topics.Silent {
+		return StaleFor(why)
 	}
 	switch {
-	case s.table.IsAbsent(id):
+	case table.IsAbsent(id):
 		return protocol.ErrNoValue, "the source has no value of the topic"
-	case !s.table.Health().Up && !s.table.SourceUp(s.table.Name(id)):
+	case !table.Health().Up && !table.SourceUp(table.Name(id)):
 		return protocol.ErrNotNow, "the source of the topic is down"
 	}
 	return 0, ""

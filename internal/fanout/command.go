@@ -298,13 +298,18 @@ var reserved = []byte(topics.Reserved)
 
 // forbid says nothing of whether there is such a topic.
 func (r *Rights) forbid(name []byte) protocol.Rejected {
-	if bytes.HasPrefix(name, reserved) {
-		return reject(name, protocol.ErrForbidden, "names that begin with "+topics.Reserved+" are those of the edges")
+	return reject(name, protocol.ErrForbidden, Forbidden(name, r.Private))
+}
+
+// Forbidden is why a client may not have a name. private says which names are; nil is none.
+func Forbidden(name []byte, private Names) string {
+	switch {
+	case bytes.HasPrefix(name, reserved):
+		return "names that begin with " + topics.Reserved + " are those of the edges"
+	case private != nil && private.Has(name):
+		return "this name is private: it takes a token of its user, or one that has the whole name"
 	}
-	if r.Private != nil && r.Private.Has(name) {
-		return reject(name, protocol.ErrForbidden, "this name is private: it takes a token of its user, or one that has the whole name")
-	}
-	return reject(name, protocol.ErrForbidden, "the token does not allow this topic")
+	return "the token does not allow this topic"
 }
 
 // badTopic says what is wrong with a name that is none.

@@ -26,6 +26,15 @@ const (
 	patience = 2
 )
 
+// Limits are those of the commands of one client, and of the topics that it subscribes anew, for all that serve clients.
+func (cfg *Config) Limits() (commands, subscribes guard.Limit) {
+	burst := cfg.SubscribeBurst
+	if burst == 0 {
+		burst = 2 * cfg.MaxTopics
+	}
+	return newLimit(cfg.CommandRate, cfg.CommandBurst, patience*cfg.CommandBurst), newLimit(cfg.SubscribeRate, burst, 0)
+}
+
 // newLimit returns the limit of a rate, of which 0 is none.
 func newLimit(rate, burst, excess int) guard.Limit {
 	if rate == 0 {
@@ -38,9 +47,9 @@ func newLimit(rate, burst, excess int) guard.Limit {
 // or two, takes 2 to 3 µs of a loop beside its system calls. docs/SECURITY.md has the costs
 // of all of them, and the command that measures them.
 const (
-	// topicsPerCharge topics that are named, known or not, are charged as a command is:
+	// TopicsPerCharge topics that are named, known or not, are charged as a command is:
 	// 0.1 to 1 µs each. So are those that list answers.
-	topicsPerCharge = 32
+	TopicsPerCharge = 32
 	// bytesPerCharge bytes are: 10 to 30 ns each to parse, most for many small values.
 	bytesPerCharge = 2 << 10
 	// partsPerCharge parts are: a fragment takes 0.1 µs, a read up to 20 if it has to wake
@@ -60,10 +69,10 @@ func reading(size protocol.Size) int {
 // refused: to have been read.
 func (s *Shard) charge(c *conn, cmd *protocol.Command) (full, refused int) {
 	refused = 1 + reading(cmd.Size)
-	full = refused + len(cmd.Topics)/topicsPerCharge
+	full = refused + len(cmd.Topics)/TopicsPerCharge
 	switch cmd.Op {
 	case protocol.OpList:
-		full += int(c.topics.n) / topicsPerCharge
+		full += int(c.topics.n) / TopicsPerCharge
 	case protocol.OpAuth:
 		full += authCharge
 	}

@@ -31,7 +31,7 @@ func TestNewConnHasItsBurst(t *testing.T) {
 			w.subscribe(id, names...)
 			w.unsubscribe(id, names...)
 		}
-		for range cfg.CommandBurst - 2*DefaultSubscribeBurst/cfg.MaxTopics*(1+cfg.MaxTopics/topicsPerCharge) {
+		for range cfg.CommandBurst - 2*DefaultSubscribeBurst/cfg.MaxTopics*(1+cfg.MaxTopics/TopicsPerCharge) {
 			w.command(id, protocol.Command{Op: protocol.OpPing})
 		}
 		if st := w.shard.Stats(); st.Count[CommandsRefused] > 0 || st.Count[TopicsRefused] > 0 {

@@ -174,9 +174,8 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 		s.backlogs = NewBacklogs(math.MaxInt64)
 	}
 	s.relieved = s.now - 1
-	s.commands = newLimit(cfg.CommandRate, cfg.CommandBurst, patience*cfg.CommandBurst)
+	s.commands, s.subscribes = cfg.Limits()
 	s.tooManyCommands = fmt.Sprintf("too many commands: at most %d per second, where auth and long lists count as several", cfg.CommandRate)
-	s.subscribes = newLimit(cfg.SubscribeRate, cfg.SubscribeBurst, 0)
 	s.tooManySubscribes = fmt.Sprintf("too many new topics: at most %d per second", cfg.SubscribeRate)
 	s.tooManyTopics = fmt.Sprintf("at most %d topics per connection", cfg.MaxTopics)
 	s.tooManyValueless = fmt.Sprintf("you have %d topics without a value: unsubscribe some before you ask for one that the edge has no value of", cfg.MaxValueless)

@@ -229,18 +229,10 @@ func (s *Server) grant(r *http.Request, q url.Values, client guard.Prefix, now t
 	if s.cfg.Verifier == nil {
 		return g, nil
 	}
-	verify, trusted := s.cfg.Verifier.Verify, s.wrong.Has(client, now)
-	if !trusted {
-		verify = s.cfg.Verifier.VerifyFast
-	}
-	claims, err := verify(token, now)
-	if err == nil {
+	claims, why := s.cfg.Verifier.VerifyFrom(client, token, now, s.wrong)
+	if why == 0 {
 		g.Topics, g.User = claims.Topics, claims.User
 		return g, nil
-	}
-	why := err.(auth.Reason) // See auth.Verifier.Verify.
-	if why == auth.BadSignature && trusted {
-		s.wrong.Spend(client, 1, now)
 	}
 	header := why.Header()
 	if why.Status() == 503 {

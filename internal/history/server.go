@@ -51,9 +51,6 @@ type ServerConfig struct {
 // DefaultRate is how many requests an address may make.
 var DefaultRate = guard.Rate{PerSecond: 50, Burst: 200}
 
-// wrongTokens is how many tokens with a wrong signature an address may show, see the edge's loops.
-var wrongTokens = guard.Rate{PerSecond: 1, Burst: 8}
-
 // Server answers GET /history/{symbol}. It is an [http.Handler]; Serve has the limits of connections too.
 type Server struct {
 	cfg       ServerConfig
@@ -81,7 +78,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	}
 	c.Requests, c.Conns, c.Time = cmp.Or(c.Requests, 64), cmp.Or(c.Conns, 1000), cmp.Or(c.Time, 5*time.Second)
 	s := &Server{cfg: c, slots: make(chan struct{}, c.Requests), counts: make(map[int]uint64)}
-	s.rate, s.wrong = guard.NewPrefixLimit(c.Rate, time.Now()), guard.NewPrefixLimit(wrongTokens, time.Now())
+	s.rate, s.wrong = guard.NewPrefixLimit(c.Rate, time.Now()), guard.NewPrefixLimit(auth.WrongTokens, time.Now())
 	var names []string
 	for _, tf := range c.Intervals {
 		names = append(names, tf.Name)

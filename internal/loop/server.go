@@ -182,7 +182,7 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 		notFound: &httphead.Refusal{Status: 404, Reason: "not found: the WebSocket is at " + cfg.Paths[0] + ", events are at " + EventsPath + ", values at " + PricesPath},
 	}
 	if cfg.Verifier != nil {
-		s.wrongTokens = guard.NewPrefixLimit(wrongTokens, time.Now())
+		s.wrongTokens = guard.NewPrefixLimit(auth.WrongTokens, time.Now())
 	}
 	network, host, port, err := listenOn(cfg.Listen)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
-	"tickedge/internal/guard"
 	"tickedge/internal/httphead"
 	"tickedge/internal/protocol"
 	"tickedge/internal/wsproto"
@@ -80,24 +79,11 @@ func oneToken(req *httphead.Request, query *httphead.Query, offer *wsproto.Offer
 	return token, nil
 }
 
-// wrongTokens is how many tokens with a wrong signature a prefix may show. Beyond it those whose
-// signatures take milliseconds are not verified any more: a loop would do nothing else.
-var wrongTokens = guard.Rate{PerSecond: 1, Burst: 8}
-
 // verify returns what a token of a conn says, or why it is refused, which it counts.
 func (l *loop) verify(c *conn, token []byte) (claims auth.Claims, why auth.Reason) {
-	now, verify := time.Now(), l.server.cfg.Verifier.Verify
-	trusted := l.server.wrongTokens.Has(c.prefix, now)
-	if !trusted {
-		verify = l.server.cfg.Verifier.VerifyFast
-	}
-	claims, err := verify(token, now)
-	if err != nil {
-		why = err.(auth.Reason) // See auth.Verifier.Verify.
+	claims, why = l.server.cfg.Verifier.VerifyFrom(c.prefix, token, time.Now(), l.server.wrongTokens)
+	if why != 0 {
 		l.counts.tokens[why]++
-	}
-	if why == auth.BadSignature && trusted { // Else the prefix would have to wait ever longer.
-		l.server.wrongTokens.Spend(c.prefix, 1, now)
 	}
 	return claims, why
 }

@@ -148,7 +148,7 @@ func TestWrongSignaturesThatCostMuch(t *testing.T) {
 
 	// Some are verified and given back while the test goes on, so it counts none of them.
 	_, res, _ := e.ask("", upgradeRequest("?token="+bad))
-	for range 400 * wrongTokens.Burst {
+	for range 400 * auth.WrongTokens.Burst {
 		if res.StatusCode != 401 {
 			break
 		}

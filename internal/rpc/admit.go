@@ -4,10 +4,10 @@ package rpc
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	pricesv1 "tickedge/gen/tickedge/prices/v1"
+	"tickedge/internal/fanout"
 	"tickedge/internal/guard"
 	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
@@ -46,7 +46,7 @@ func (w *wanting) wantOne(name string, held *int, now time.Time) (code int, reas
 	case !topics.ValidName(name):
 		return protocol.ErrBadTopic, "a topic is " + topics.NameRule
 	case !w.caller.grant.Allows([]byte(name)):
-		return protocol.ErrForbidden, w.forbidden(name)
+		return protocol.ErrForbidden, fanout.Forbidden([]byte(name), w.server.cfg.Private)
 	case c.has(name):
 		return 0, ""
 	case len(c.entries) >= s.cfg.Limits.MaxTopics:
@@ -102,26 +102,7 @@ func (w *wanting) valueless() (n int) {
 	return n
 }
 
-// forbidden says nothing of whether there is such a topic.
-func (w *wanting) forbidden(name string) string {
-	switch {
-	case strings.HasPrefix(name, topics.Reserved):
-		return "names that begin with " + topics.Reserved + " are those of the edges"
-	case w.server.cfg.Private.Has([]byte(name)):
-		return "this name is private: it takes a token of its user, or one that has the whole name"
-	}
-	return "the token does not allow this topic"
-}
-
 // reject returns what clients are told of a topic that they can't have. Of a name that is none it has the beginning.
 func reject(name string, i, code int, reason string) *pricesv1.Rejected {
 	return &pricesv1.Rejected{Topic: protocol.Cut(name, topics.NameMax), Index: uint32(i), Code: uint32(code), Reason: reason}
-}
-
-// newLimit returns the limit of a rate, of which 0 is none.
-func newLimit(rate, burst, excess int) guard.Limit {
-	if rate == 0 {
-		return guard.Limit{}
-	}
-	return guard.NewLimit(guard.Rate{PerSecond: rate, Burst: burst}, excess)
 }

@@ -25,9 +25,6 @@ type caller struct {
 	grant   auth.Grant
 }
 
-// wrongTokens is how many tokens with a wrong signature a prefix may show, as on the client port.
-var wrongTokens = guard.Rate{PerSecond: 1, Burst: 8}
-
 // identify says who calls. The error is a status.
 //
 // A token comes in the metadata, as authorization: Bearer. Where tokens are asked for, who has shown
@@ -56,7 +53,7 @@ func (s *Server) identify(ctx context.Context) (*caller, error) {
 	if len(token) == 0 && certified(p) {
 		return who, nil
 	}
-	claims, why := s.verify(token, who.prefix)
+	claims, why := s.cfg.Verifier.VerifyFrom(who.prefix, token, time.Now(), s.wrongTokens)
 	if why != 0 {
 		s.counts.tokens[why].Add(1)
 		return nil, status.Error(tokenCode(why), why.Error())
@@ -70,24 +67,6 @@ func (s *Server) identify(ctx context.Context) (*caller, error) {
 func certified(p *peer.Peer) bool {
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	return ok && len(info.State.VerifiedChains) > 0
-}
-
-// verify returns what a token says, or why it is refused. Once a prefix has shown too many wrong ones,
-// those are not looked at any more that take milliseconds.
-func (s *Server) verify(token []byte, prefix guard.Prefix) (claims auth.Claims, why auth.Reason) {
-	now, verify := time.Now(), s.cfg.Verifier.Verify
-	trusted := s.wrongTokens.Has(prefix, now)
-	if !trusted {
-		verify = s.cfg.Verifier.VerifyFast
-	}
-	claims, err := verify(token, now)
-	if err != nil {
-		why = err.(auth.Reason) // See auth.Verifier.Verify.
-	}
-	if why == auth.BadSignature && trusted {
-		s.wrongTokens.Spend(prefix, 1, now)
-	}
-	return claims, why
 }
 
 // tokenCode is the code that goes with a token that is refused.

@@ -13,7 +13,6 @@ import (
 	pricesv1 "tickedge/gen/tickedge/prices/v1"
 	"tickedge/internal/fanout"
 	"tickedge/internal/protocol"
-	"tickedge/internal/topics"
 )
 
 const (
@@ -61,19 +60,19 @@ func (s *Server) GetPrices(ctx context.Context, req *pricesv1.GetPricesRequest) 
 		}
 	}
 	for _, e := range w.cursor.entries {
-		row, code, reason := s.sight(e)
+		is := fanout.SightOf(s.cfg.Table, e.id)
 		switch {
-		case row == nil && code == 0:
-			code, reason = protocol.ErrNotNow, "the source of the topic has not answered in time"
-		case row != nil && size+len(row.Value()) > answerMax:
-			code, reason = protocol.ErrTooManyTopics, "the answer has no room for the row: ask for fewer topics"
+		case is.Row == nil && is.Code == 0:
+			is.Code, is.Reason = protocol.ErrNotNow, "the source of the topic has not answered in time"
+		case is.Row != nil && size+len(is.Row.Value()) > answerMax:
+			is.Code, is.Reason = protocol.ErrTooManyTopics, "the answer has no room for the row: ask for fewer topics"
 		}
-		if code != 0 {
-			resp.Missing = append(resp.Missing, reject(e.name, at[e.name], code, reason))
+		if is.Code != 0 {
+			resp.Missing = append(resp.Missing, reject(e.name, at[e.name], is.Code, is.Reason))
 			continue
 		}
-		size += len(row.Value())
-		resp.Rows = append(resp.Rows, rowOf(e.name, row))
+		size += len(is.Row.Value())
+		resp.Rows = append(resp.Rows, rowOf(e.name, is.Row))
 		resp.FeedDown = resp.FeedDown || !s.cfg.Table.SourceUp(e.name)
 	}
 	return resp, nil
@@ -88,8 +87,8 @@ func (s *Server) awaitRows(ctx context.Context, c *cursor) error {
 	for {
 		open := false
 		for _, e := range c.entries {
-			row, code, _ := s.sight(e)
-			open = open || row == nil && code == 0
+			is := fanout.SightOf(s.cfg.Table, e.id)
+			open = open || is.Row == nil && is.Code == 0
 		}
 		if !open {
 			return nil
@@ -104,31 +103,6 @@ func (s *Server) awaitRows(ctx context.Context, c *cursor) error {
 			return end(fanout.Drain)
 		}
 	}
-}
-
-// sight is what there is of a topic now: a row, or why there is none. Neither is there while one may
-// still come.
-func (s *Server) sight(e entry) (row *topics.Row, code int, reason string) {
-	t := s.cfg.Table
-	row = t.Row(e.id)
-	if row != nil && !row.Delisted() {
-		return row, 0, ""
-	}
-	at, why := t.StaleFor(e.id)
-	switch {
-	case t.Withdrawn(e.id):
-		return nil, protocol.ErrNotNow, "the edge is full of topics, try again in some minutes"
-	case at > 0 && why != topics.Silent:
-		code, reason = fanout.StaleFor(why)
-		return nil, code, reason
-	case row != nil:
-		return nil, protocol.ErrNoValue, "the topic is delisted: its source has withdrawn it"
-	case t.IsAbsent(e.id):
-		return nil, protocol.ErrNoValue, "the source has no value of the topic"
-	case !t.SourceUp(e.name):
-		return nil, protocol.ErrNotNow, "the source of the topic is down"
-	}
-	return nil, 0, ""
 }
 
 // ListTopics implements the service.

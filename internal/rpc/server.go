@@ -116,13 +116,8 @@ const headerMax = 16 << 10
 func Start(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, start: time.Now(), draining: make(chan struct{}), finished: make(chan struct{}), health: health.NewServer()}
 	l := &cfg.Limits
-	s.commands = newLimit(l.CommandRate, l.CommandBurst, patience*l.CommandBurst)
-	burst := l.SubscribeBurst
-	if burst == 0 {
-		burst = 2 * l.MaxTopics
-	}
-	s.subscribes = newLimit(l.SubscribeRate, burst, 0)
-	s.wrongTokens = guard.NewPrefixLimit(wrongTokens, s.start)
+	s.commands, s.subscribes = l.Limits()
+	s.wrongTokens = guard.NewPrefixLimit(auth.WrongTokens, s.start)
 	creds, err := cfg.credentials()
 	if err != nil {
 		return nil, err

@@ -26,10 +26,6 @@ const (
 
 	// fetchLook is when a stream is looked at after a subscribe of topics that are being fetched.
 	fetchLook = 50 * time.Millisecond
-	// topicsPerCharge topics of a command are charged as a command is, as on the client port.
-	topicsPerCharge = 32
-	// patience is how many bursts of commands a client may go on for after it was told that it is too fast.
-	patience = 2
 	// version is that of docs/PROTOCOL.md.
 	version = 1
 )
@@ -254,7 +250,7 @@ func (st *stream) command(cmd *pricesv1.StreamRequest, now time.Time) error {
 	if cmd.GetUnsubscribe() != nil {
 		names = cmd.GetUnsubscribe().GetTopics()
 	}
-	charge := 1 + len(names)/topicsPerCharge
+	charge := 1 + len(names)/fanout.TopicsPerCharge
 	if rate := s.cfg.Limits.CommandRate; rate > 0 {
 		switch s.commands.TakeOr(&st.commands, min(charge, s.cfg.Limits.CommandBurst), 1, now.Sub(s.start)) {
 		case guard.Abuse:
