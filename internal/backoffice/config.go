@@ -5,7 +5,6 @@ package backoffice
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +13,7 @@ import (
 	"regexp"
 
 	"tickedge/internal/admin"
+	"tickedge/internal/auth"
 )
 
 const (
@@ -87,17 +87,8 @@ func (c *Config) loadTLS() (*tls.Config, error) {
 	if c.ClientCA == "" {
 		return secure, nil
 	}
-	pem, err := os.ReadFile(c.ClientCA)
-	if err != nil {
+	if err := auth.AskCertificates(secure, c.ClientCA, c.KeyFile != ""); err != nil {
 		return nil, fmt.Errorf("api client authorities: %w", err)
-	}
-	secure.ClientCAs = x509.NewCertPool()
-	if !secure.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("api client authorities: no certificate in %s, want PEM", c.ClientCA)
-	}
-	secure.ClientAuth = tls.RequireAndVerifyClientCert
-	if c.KeyFile != "" {
-		secure.ClientAuth = tls.VerifyClientCertIfGiven
 	}
 	return secure, nil
 }

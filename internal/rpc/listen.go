@@ -4,12 +4,10 @@ package rpc
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/guard"
 )
 
@@ -60,17 +59,8 @@ func (c *Config) credentials() (credentials.TransportCredentials, error) {
 	if c.ClientCA == "" {
 		return credentials.NewTLS(secure), nil
 	}
-	pem, err := os.ReadFile(c.ClientCA)
-	if err != nil {
+	if err := auth.AskCertificates(secure, c.ClientCA, c.Verifier != nil); err != nil {
 		return nil, fmt.Errorf("ClientCA: %w", err)
-	}
-	secure.ClientCAs = x509.NewCertPool()
-	if !secure.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ClientCA: no certificate in %s, want PEM", c.ClientCA)
-	}
-	secure.ClientAuth = tls.RequireAndVerifyClientCert
-	if c.Verifier != nil {
-		secure.ClientAuth = tls.VerifyClientCertIfGiven
 	}
 	return credentials.NewTLS(secure), nil
 }
