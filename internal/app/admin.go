@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -25,8 +26,29 @@ type Admin struct {
 // answerMost is how much of an answer is read: a line.
 const answerMost = 1 << 10
 
-// Ask returns what the port at addr, which is that of Local, answers to a GET of path, if that is 200.
-func (a Admin) Ask(ctx context.Context, addr, path string) (said string, err error) {
+// Check asks for path, for at most a time, and writes what the port answers, or why it does not, as one line. It returns the exit
+// code. An error says which flag is wrong.
+func (a Admin) Check(ctx context.Context, path string, most time.Duration, stdout, stderr io.Writer) (code int, err error) {
+	if most <= 0 {
+		return Usage, fmt.Errorf("-timeout is %v, want more than 0s", most)
+	}
+	addr, err := a.local()
+	if err != nil {
+		return Usage, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	said, err := a.ask(ctx, addr, path)
+	if err != nil {
+		fmt.Fprintf(stderr, "%s healthcheck: %v\n", a.Program, err)
+		return Failed, nil
+	}
+	fmt.Fprintln(stdout, said)
+	return OK, nil
+}
+
+// ask returns what the port at addr answers to a GET of path, if that is 200.
+func (a Admin) ask(ctx context.Context, addr, path string) (said string, err error) {
 	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+path, nil)
 	if err != nil {
 		return "", fmt.Errorf("-admin is %q: %w", addr, err)
@@ -60,8 +82,8 @@ func printable(r rune) rune {
 	return r
 }
 
-// Local is the address at which the port is found by a program on the same host.
-func (a Admin) Local() (string, error) {
+// local is the address at which the port is found by a program on the same host.
+func (a Admin) local() (string, error) {
 	host, port, err := net.SplitHostPort(a.Addr)
 	switch {
 	case a.Addr == "":

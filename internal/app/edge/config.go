@@ -103,7 +103,7 @@ func (c *Config) validate() error {
 		errs.bad("-listen is %s, want host:port such as :8080 or 127.0.0.1:8080", flags.Quote(c.loop.Listen))
 	}
 	if c.admin != "" && !app.IsHostPort(c.admin) {
-		errs.bad("-admin is %s, want host:port such as 127.0.0.1:8081, or nothing", flags.Quote(c.admin))
+		errs.bad("-admin is %s, want host:port such as %s, or nothing", flags.Quote(c.admin), defaultAdmin)
 	}
 	if samePort(c.loop.Listen, c.admin) {
 		errs.bad("-admin is %s and -listen is %s: want another port for one of them", c.admin, c.loop.Listen)

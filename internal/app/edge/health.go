@@ -39,25 +39,14 @@ func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (
 		return tell(stdout, err, func(w io.Writer) { fmt.Fprint(w, healthHelp) })
 	case err != nil:
 		return misused(stderr, "edge healthcheck", c, c.flags.Conceal(err, args))
-	case *timeout <= 0:
-		return misused(stderr, "edge healthcheck", c, fmt.Errorf("-timeout is %v, want more than 0s", *timeout))
-	}
-	admin := app.Admin{Program: "edge", Addr: c.admin, Usual: defaultAdmin}
-	addr, err := admin.Local()
-	if err != nil {
-		return misused(stderr, "edge healthcheck", c, err)
 	}
 	path := "/readyz"
 	if *live {
 		path = "/healthz"
 	}
-	ctx, cancel := context.WithTimeout(ctx, *timeout)
-	defer cancel()
-	said, err := admin.Ask(ctx, addr, path)
+	code, err := app.Admin{Program: "edge", Addr: c.admin, Usual: defaultAdmin}.Check(ctx, path, *timeout, stdout, stderr)
 	if err != nil {
-		fmt.Fprintln(stderr, "edge healthcheck:", err)
-		return app.Failed
+		return misused(stderr, "edge healthcheck", c, err)
 	}
-	fmt.Fprintln(stdout, said)
-	return app.OK
+	return code
 }

@@ -202,9 +202,8 @@ func sourcesOf(value func(s *scrape, i int, of *feed.SourceStats) float64) func(
 // ofRPC reads a metric that there is with a port for gRPC.
 func ofRPC(read func(st *rpc.Stats, to sink)) func(*scrape, sink) {
 	return func(s *scrape, to sink) {
-		if s.rpc != nil {
-			st := s.rpc.Stats()
-			read(&st, to)
+		if s.calls != nil {
+			read(s.calls, to)
 		}
 	}
 }
@@ -252,6 +251,7 @@ type scrape struct {
 	guard  guard.Stats
 	ticks  feed.Stats
 	tokens auth.Stats
+	calls  *rpc.Stats // Nil without a port for gRPC.
 }
 
 // sink is where the values of a metric go.
@@ -293,6 +293,10 @@ func (e exporter) collect(ch chan<- prometheus.Metric) {
 	s := &scrape{edge: e.edge, loops: e.server.Stats(), guard: e.server.Guard(), ticks: e.feed.Stats()}
 	if e.verifier != nil {
 		s.tokens = e.verifier.Stats()
+	}
+	if e.rpc != nil {
+		calls := e.rpc.Stats()
+		s.calls = &calls
 	}
 	for _, m := range allMetrics {
 		to := sink{prometheus.NewDesc("edge_"+m.name, m.help, strings.Fields(m.label), nil), prometheus.GaugeValue, ch}

@@ -37,21 +37,10 @@ func healthcheck(ctx context.Context, args []string, stdout, stderr io.Writer) (
 		return app.OK
 	case err != nil:
 		return misused(stderr, c, c.flags.Conceal(err, args))
-	case *timeout <= 0:
-		return misused(stderr, c, fmt.Errorf("-timeout is %v, want more than 0s", *timeout))
 	}
-	admin := app.Admin{Program: "marketdata", Addr: c.admin, Usual: defaultAdmin}
-	addr, err := admin.Local()
+	code, err := app.Admin{Program: "marketdata", Addr: c.admin, Usual: defaultAdmin}.Check(ctx, "/readyz", *timeout, stdout, stderr)
 	if err != nil {
 		return misused(stderr, c, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, *timeout)
-	defer cancel()
-	said, err := admin.Ask(ctx, addr, "/readyz")
-	if err != nil {
-		fmt.Fprintln(stderr, "marketdata healthcheck:", err)
-		return app.Failed
-	}
-	fmt.Fprintln(stdout, said)
-	return app.OK
+	return code
 }
