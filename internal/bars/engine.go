@@ -282,6 +282,9 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
+// Renumbered is that of Stats, for who looks behind each trade.
+func (e *Engine) Renumbered() uint64 { return e.stats.Renumbered }
+
 // clocksMax bounds the sources of an engine: their names may come with trades.
 const clocksMax = 1024
 

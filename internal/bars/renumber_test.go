@@ -71,3 +71,26 @@ func TestRestoreFormer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A source that numbers anew may begin below all ids that were let go of for want of room.
+func TestRenumberedBelowTheFloor(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.IDRuns = 8
+	e, s := New(cfg), testSymbol("X")
+	add := func(id, at int64) error {
+		return e.Add(&trade.Trade{Symbol: s, Source: "A", Price: 1, Size: 1, Time: at, ID: id}, at)
+	}
+	for i := range int64(20) { // Runs of one id each, more than are kept.
+		if err := add(1000+2*i, epoch+i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := add(1001, epoch+20); !errors.Is(err, ErrForgotten) {
+		t.Errorf("an id below the floor: %v", err)
+	}
+	for i := range int64(3) {
+		if err := add(1+i, epoch+100+trade.RenumberedAfter+i); err != nil {
+			t.Errorf("id %d of the new ones: %v", 1+i, err)
+		}
+	}
+}

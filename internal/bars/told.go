@@ -114,11 +114,12 @@ const doubt = 1 << 20
 // closed, when trades that were on their way belonged to them. Revs of all series rise, so that who was told asks for them.
 func (e *Engine) Doubt() {
 	for _, b := range e.all {
+		if !b.begun {
+			continue
+		}
 		for i := range b.series {
-			if s := &b.series[i]; b.begun {
-				s.revs += doubt
-				s.tell = true
-			}
+			b.series[i].revs += doubt
+			b.series[i].tell = true
 		}
 		e.queue(b)
 	}

@@ -230,9 +230,9 @@ func (s *shard) passed(it item) {
 
 // add reports whether the trade shows that its exchange numbers anew.
 func (s *shard) add(t *trade.Trade, now int64) (anew bool) {
-	before := s.engine.Stats().Renumbered
+	before := s.engine.Renumbered()
 	err := s.engine.Add(t, now)
-	if anew = s.engine.Stats().Renumbered != before; anew {
+	if anew = s.engine.Renumbered() != before; anew {
 		s.log.Warn("an exchange numbers its trades anew: bars go on, and what was missed meanwhile can't be fetched",
 			"symbol", t.Symbol.Name, "source", t.Source, "id", t.ID, "time", micros(t.Time))
 	}
