@@ -4,7 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,13 +19,9 @@ import (
 func nginxReads(t *testing.T, e *edge, marketdata string) (addr string) {
 	t.Helper()
 	addr, dir := freeAddr(t), t.TempDir()
-	temporary := "\taccess_log off;\n"
-	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temporary += fmt.Sprintf("\t%s_temp_path %s/%s;\n", kind, dir, kind)
-	}
 	proxy(t, changed(t, "nginx/http.conf", map[string]string{
 		`listen 443 .*`: "listen " + addr + ";", `\t\tssl_.*\n`: "", `server 127\.0\.0\.1:8080 `: "server " + e.addr + " ", `server 127\.0\.0\.1:8090;`: "server " + marketdata + ";",
-		`/run/nginx\.pid`: filepath.Join(dir, "pid"), `worker_connections 100000`: "worker_connections 100", `\taccess_log off;\n`: temporary,
+		`/run/nginx\.pid`: filepath.Join(dir, "pid"), `worker_connections 100000`: "worker_connections 100", `\taccess_log off;\n`: nginxFiles(dir),
 	}), "nginx", "-e", "stderr", "-g", "daemon off;", "-c")
 	return addr
 }

@@ -111,15 +111,21 @@ func nginx(t *testing.T, e *edge, changes map[string]string) (addr string) {
 	return addr
 }
 
+// nginxFiles has an nginx that reads HTTP write into a folder alone.
+func nginxFiles(dir string) string {
+	lines := "\taccess_log off;\n"
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		lines += fmt.Sprintf("\t%s_temp_path %s/%s;\n", kind, dir, kind)
+	}
+	return lines
+}
+
 // nginxHTTP runs an nginx that reads HTTP, as many have one already, with its defaults: it buffers answers unless they
 // say that they can't be.
 func nginxHTTP(t *testing.T, e *edge) (addr string) {
 	t.Helper()
 	addr, dir := freeAddr(t), t.TempDir()
-	config := fmt.Sprintf("pid %s/pid;\nevents { worker_connections 100; }\nhttp {\n\taccess_log off;\n", dir)
-	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		config += fmt.Sprintf("\t%s_temp_path %s/%s;\n", kind, dir, kind)
-	}
+	config := fmt.Sprintf("pid %s/pid;\nevents { worker_connections 100; }\nhttp {\n%s", dir, nginxFiles(dir))
 	config += fmt.Sprintf("\tproxy_read_timeout 8s;\n\tserver {\n\t\tlisten %s;\n\t\tlocation / { proxy_pass http://%s; }\n\t}\n}\n", addr, e.addr)
 	proxy(t, config, "nginx", "-e", "stderr", "-g", "daemon off;", "-c")
 	return addr
