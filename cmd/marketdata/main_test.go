@@ -118,14 +118,22 @@ type answer struct {
 // bars are all bars that it answers with, the open one too, by their starts.
 func (p *process) bars(symbol, tf string) map[int64]bar {
 	p.t.Helper()
-	res, err := http.Get("http://" + p.history + "/history/" + symbol + "?limit=5000&tf=" + tf)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		p.t.Fatalf("%s: %s %v", res.Status, body, err)
+	var status int
+	var body []byte
+	p.eventually("its store answers in time", func() bool {
+		res, err := http.Get("http://" + p.history + "/history/" + symbol + "?limit=5000&tf=" + tf)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		defer res.Body.Close()
+		status = res.StatusCode
+		if body, err = io.ReadAll(res.Body); err != nil {
+			p.t.Fatal(err)
+		}
+		return status != http.StatusServiceUnavailable // Who is told that asks again.
+	})
+	if status != http.StatusOK {
+		p.t.Fatalf("%d: %s", status, body)
 	}
 	var a answer
 	if err := json.Unmarshal(body, &a); err != nil {
