@@ -188,7 +188,7 @@ func addStream(js natsgo.JetStreamContext, replicas int) error {
 func (m natsMode) cells() map[harm]fault {
 	cells := map[harm]fault{
 		restartedKept:     {told: atLength, prepare: m.restart(func(*natsServer) {})},
-		restartedEmpty:    {told: atLength, prepare: m.restart((*natsServer).forget)},
+		restartedEmpty:    {told: atLength, emptied: true, prepare: m.restart((*natsServer).forget)},
 		connectionsKilled: {told: inPassing, prepare: m.connectionsClosed},
 		tooSlow:           {told: inPassing, prepare: m.slowConsumer},
 		frozen:            {told: atLength, prepare: m.frozen},

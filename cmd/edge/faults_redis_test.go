@@ -114,7 +114,7 @@ func (m redisMode) at(t *testing.T, s *redistest.Server, url string) *upstream {
 func (m redisMode) cells() map[harm]fault {
 	return map[harm]fault{
 		restartedKept:   {told: atLength, prepare: m.restartKept},
-		restartedEmpty:  {told: atLength, prepare: m.restartEmpty},
+		restartedEmpty:  {told: atLength, emptied: true, prepare: m.restartEmpty},
 		frozen:          {told: atLength, prepare: m.frozen},
 		packetsLost:     {told: atLength, prepare: m.packetsDropped},
 		passwordChanged: {told: atLength, prepare: m.passwordChanged},

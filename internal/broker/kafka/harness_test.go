@@ -172,7 +172,7 @@ func (w *world) start(c Config, topic string, change ...func(*process)) *process
 	p := &process{w: w, ended: make(chan struct{})}
 	logger, log := logtest.New(w.t)
 	p.log = log
-	r, err := NewReader(ReaderConfig{Kafka: c, Topic: topic, Group: "g", Table: w.table, Session: time.Second, Rebalance: limit}, p, logger)
+	r, err := NewReader(ReaderConfig{Kafka: c, Topic: topic, Group: "g", Table: w.table, Session: 3 * time.Second, Rebalance: limit}, p, logger)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -44,8 +44,13 @@ func TestGroup(t *testing.T) {
 	write(t, writer, table, 51, 150)
 	w.await("half of the partitions", func() bool { return has(first) == partitions/2 && has(second) == partitions/2 })
 	w.await("what was written since", func() bool { return w.counted() == 150*symbols })
-	if s := first.Stats(); s.Taken != partitions || s.Revoked != partitions/2 || s.Partitions != partitions/2 || s.Failures < 2 || s.Lost != 0 {
+	// A machine at a standstill costs the reader its session: then partitions are lost, and taken again.
+	s := first.Stats()
+	if s.Partitions != partitions/2 || s.Taken-s.Revoked-s.Lost != partitions/2 || s.Taken < partitions || s.Failures < 2 {
 		t.Errorf("the first reader has %+v", s)
+	}
+	if s.Lost == 0 && s.Revoked != partitions/2 {
+		t.Errorf("the first reader has %+v, want %d partitions revoked", s, partitions/2)
 	}
 
 	first.kill()
