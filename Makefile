@@ -27,56 +27,64 @@ deps: ## install what the tests need: redis-server, chromium, node, python, prox
 	scripts/deps
 
 # "make vet" has vetted everything, libraries included; go test would do it again, once with the race detector and once without.
-TEST := $(GO) test -vet=off
+# Without C, as the programs are built: what is left of it takes a minute to compile. The race detector needs it.
+GOTEST := $(GO) test -vet=off
+PLAIN := CGO_ENABLED=0 $(GOTEST)
 
 # Tests run side by side, as many packages of each kind at a time as there are processors: they wait more than they work. On a
 # machine where nothing is built yet the time that Go gives a package by default (10m) is not enough.
 PROCS := $(shell getconf _NPROCESSORS_ONLN)
-TESTS := test-packages test-programs test-bench test-clients
+TESTS := test-programs test-bench test-clients test-packages
+
+# What the tests of programs and of bench start is processes, whose packages have run with the race detector; so have models of
+# one goroutine, in part, which are ten times as fast without it. Packages around large libraries are in "make race" with it: to
+# compile those libraries twice takes longer than all of their tests.
+LARGE := app pgtest broker/kafka broker/nats history/pebble history/postgres checkpoint rpc
+LARGE_DIRS := $(LARGE:%=./internal/%/...)
+SMALL = $(shell $(GO) list ./internal/... | grep -Ev '^tickedge/internal/($(subst $() ,|,$(LARGE)))(/|$$)')
 
 .PHONY: test $(TESTS) race
 test: deps ## all tests
 	$(MAKE) -j4 $(TESTS)
 
 test-packages: ## those of packages, with the race detector
-	$(TEST) -race -timeout 20m -p $(PROCS) ./internal/...
+	nice $(GO) build -race $(SMALL)
+	$(GOTEST) -race -timeout 20m -p $(PROCS) $(SMALL)
 
-# What the tests of programs and of bench start is processes, whose packages have run with the race detector; so have models of
-# one goroutine, in part, which are ten times as fast without it.
-test-programs: ## those of whole programs
-	$(TEST) -timeout 20m -p $(PROCS) ./cmd/... ./internal/fanout
+test-programs: ## those of whole programs, and of packages around large libraries
+	$(PLAIN) -timeout 20m -p $(PROCS) ./cmd/... ./internal/fanout $(LARGE_DIRS)
 
 test-bench: ## those of bench
-	$(GO) -C bench test -vet=off -timeout 20m -p $(PROCS) ./...
+	CGO_ENABLED=0 $(GO) -C bench test -vet=off -timeout 20m -p $(PROCS) ./...
 
 race: deps ## all tests in Go, with the race detector: it takes half an hour
-	$(TEST) -race -timeout 40m -p $(PROCS) ./...
+	$(GOTEST) -race -timeout 40m -p $(PROCS) ./...
 	$(GO) -C bench test -vet=off -race -timeout 40m -p 1 ./...
 	$(GO) -C clients/go test -vet=off -race -timeout 20m ./...
 
 test-clients: ## those of the clients (TICKEDGE_LONG=1: more kills of the edge below a page)
-	$(GO) -C clients/go test -vet=off -race -timeout 20m -p $(PROCS) ./...
-	$(GO) build -o bin/ ./cmd/edge
+	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/edge
 	cd clients/js && npm run check && TICKEDGE_EDGE=$(CURDIR)/bin/edge npm test
+	$(GO) -C clients/go test -vet=off -race -timeout 20m -p $(PROCS) ./...
 
 .PHONY: board
 board: ## put the client of clients/js into the live board (internal/app/edge/client.js), after a change of it
 	cd clients/js && npm run board
 
-# Nobody looks at what check builds with a debugger: that is a sixth less to compile. What several of the last line need with the
-# race detector is compiled before: side by side, each would do it.
+# Nobody looks at what check builds with a debugger: that is a sixth less to compile. Vet compiles what most of the rest needs. What
+# only works, and does not wait, gives way to the tests that run beside it.
 .PHONY: check
 check: export GOFLAGS += -gcflags=all=-dwarf=false
 check: fmt ## what CI runs
 	$(MAKE) -j2 deps vet
-	$(GO) build -race ./internal/...
-	$(MAKE) -j5 lint $(TESTS)
+	$(MAKE) -j5 $(TESTS) lint
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not formatted (gofmt -w .):"; echo "$$out"; exit 1; fi
 
 .PHONY: vet
+vet: export CGO_ENABLED = 0
 vet: ## go vet; types also for a system without epoll
 	$(GO) vet ./...
 	$(GO) -C bench vet ./...
@@ -98,9 +106,10 @@ proto-check: deps ## fail if proto/ has a flaw, or gen/ is not what is made of i
 .PHONY: lint
 lint: export GOGC = 400
 lint: export GOMEMLIMIT = 2GiB
+lint: export CGO_ENABLED = 0
 lint: proto-check ## staticcheck, pinned in tools/go.mod
-	$(GO) tool -modfile=tools/go.mod staticcheck ./...
-	$(GO) -C bench tool -modfile=../tools/go.mod staticcheck ./...
+	nice $(GO) tool -modfile=tools/go.mod staticcheck ./...
+	nice $(GO) -C bench tool -modfile=../tools/go.mod staticcheck ./...
 	$(GO) -C clients/go tool -modfile=../../tools/go.mod staticcheck ./...
 
 .PHONY: fuzz
