@@ -39,7 +39,7 @@ TESTS := test-programs test-bench test-clients test-packages
 # What the tests of programs and of bench start is processes, whose packages have run with the race detector; so have models of
 # one goroutine, in part, which are ten times as fast without it. Packages around large libraries are in "make race" with it: to
 # compile those libraries twice takes longer than all of their tests.
-LARGE := app pgtest broker/kafka broker/nats history/pebble history/postgres checkpoint rpc
+LARGE := app pgtest broker/kafka broker/nats history/pebble history/postgres checkpoint
 LARGE_DIRS := $(LARGE:%=./internal/%/...)
 SMALL = $(shell $(GO) list ./internal/... | grep -Ev '^tickedge/internal/($(subst $() ,|,$(LARGE)))(/|$$)')
 
@@ -48,7 +48,6 @@ test: deps ## all tests
 	$(MAKE) -j4 $(TESTS)
 
 test-packages: ## those of packages, with the race detector
-	nice $(GO) build -race $(SMALL)
 	$(GOTEST) -race -timeout 20m -p $(PROCS) $(SMALL)
 
 test-programs: ## those of whole programs, and of packages around large libraries
@@ -71,13 +70,17 @@ test-clients: ## those of the clients (TICKEDGE_LONG=1: more kills of the edge b
 board: ## put the client of clients/js into the live board (internal/app/edge/client.js), after a change of it
 	cd clients/js && npm run board
 
-# Nobody looks at what check builds with a debugger: that is a sixth less to compile. Vet compiles what most of the rest needs. What
-# only works, and does not wait, gives way to the tests that run beside it.
+# Nobody looks at what check builds with a debugger: that is a sixth less to compile. What several of the last line need is compiled
+# before: side by side, each would do it. Lint only works, and does not wait: it gives way to the tests.
 .PHONY: check
 check: export GOFLAGS += -gcflags=all=-dwarf=false
 check: fmt ## what CI runs
-	$(MAKE) -j2 deps vet
+	$(MAKE) -j3 deps vet compile-race
 	$(MAKE) -j5 $(TESTS) lint
+
+.PHONY: compile-race
+compile-race: # What is tested with the race detector; the tests of edge have it in their edge.
+	$(GO) build -race $(SMALL) ./cmd/edge
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted

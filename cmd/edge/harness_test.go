@@ -80,6 +80,7 @@ func testMain(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "edge")
 	build := exec.Command("go", "build", "-race", "-ldflags", "-X tickedge/internal/app.version=1.2.3-test -X tickedge/internal/app.commit="+testCommit, "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1") // The race detector needs it.
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
