@@ -23,7 +23,8 @@ const (
 	Rises Condition = "RISES" // The price is at least Percent above what it was Window ago.
 	Falls Condition = "FALLS" // The price is at least Percent below what it was Window ago.
 
-	AboveAverage Condition = "ABOVE_AVERAGE" // The price is at least Percent above the average of the closes of the last Bars bars of Interval.
+	// The price is at least Percent above the average of the closes of the last Bars bars of Interval.
+	AboveAverage Condition = "ABOVE_AVERAGE"
 	BelowAverage Condition = "BELOW_AVERAGE" // The price is at least Percent below it.
 )
 

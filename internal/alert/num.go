@@ -145,8 +145,8 @@ func (a Num) Percent(from Num) (Num, bool) {
 	return magnitude{hi, lo}.signed(neg), true
 }
 
-// Scale is a × (100 + percent) / 100, rounded towards 0 to a unit; it must be within NumMax. percent has 6 digits behind the point at most,
-// and is from -100 to 100.
+// Scale is a × (100 + percent) / 100, rounded towards 0 to a unit; it must be within NumMax. percent has 6 digits behind the
+// point at most, and is from -100 to 100.
 func (a Num) Scale(percent Num) Num {
 	factor := Whole(100).Add(percent) // From 0 to 200, in units: below 2^48.
 	f := factor.lo / 1_000_000        // Millionths of a percent, at most 2 × 10^8.

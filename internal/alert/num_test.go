@@ -33,7 +33,8 @@ func TestParseNum(t *testing.T) {
 			t.Errorf("%s: %v %v, want %s", c.in, got, err, c.want)
 		}
 	}
-	for _, in := range []string{"", "-", ".", "1.", ".5", "+1", "1e", "1e+", "abc", "1 ", " 1", "0x10", "1_0", "NaN", "Infinity", "1e5000000", "--1", "1.2.3"} {
+	for _, in := range []string{"", "-", ".", "1.", ".5", "+1", "1e", "1e+", "abc", "1 ", " 1", "0x10", "1_0", "NaN", "Infinity", "1e5000000", "--1",
+		"1.2.3"} {
 		if got, err := ParseNum(in); err != ErrNum {
 			t.Errorf("%q: %v %v, want %v", in, got, err, ErrNum)
 		}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watch
+
+import (
+	"context"
+	"time"
+
+	"tickedge/internal/alert"
+	"tickedge/internal/broker"
+)
+
+// Of publishing.
+const (
+	newsEvery   = 500 * time.Millisecond // What another process has stored, and not published.
+	newsUsers   = 200                    // At a time.
+	newsTimeout = 5 * time.Second
+)
+
+// publish brings the news of users to their topics until the broker has them.
+func (w *Watch) publish(ctx context.Context) {
+	if w.cfg.To == nil {
+		return
+	}
+	var line throttle
+	for try := 0; ; {
+		n, err := w.publishSome(ctx)
+		wait := newsEvery
+		if err != nil && ctx.Err() == nil {
+			try++
+			wait = max(wait, backoff(try))
+			w.publishFailures.Add(1)
+			line.warn(w.cfg.Log, "users can't be told what has fired: it is tried again until they are", "error", err)
+		} else if try = 0; n == newsUsers {
+			continue
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		case <-w.news:
+			t.Stop()
+		}
+	}
+}
+
+func (w *Watch) publishSome(ctx context.Context) (int, error) {
+	within, cancel := context.WithTimeout(ctx, newsTimeout+storeTimeout)
+	defer cancel()
+	news, err := w.cfg.Store.Unpublished(within, newsUsers)
+	if err != nil || len(news) == 0 {
+		return 0, err
+	}
+	ticks := make([]broker.Tick, len(news))
+	for i := range news {
+		ticks[i] = broker.Tick{Topic: w.cfg.Topic(news[i].User), Value: newsValue(&news[i]), Ver: news[i].Number}
+	}
+	sending, end := context.WithTimeout(within, newsTimeout)
+	w.cfg.To.Publish(sending, ticks)
+	end()
+	var told []alert.Publication
+	for i, t := range ticks {
+		switch t.Fate {
+		case broker.Taken, broker.Outdated, broker.Superseded:
+			told = append(told, alert.Publication{User: news[i].User, Number: news[i].Number})
+		default:
+			err = refusal(t)
+		}
+	}
+	if len(told) > 0 {
+		if stored := w.cfg.Store.Published(within, told); stored != nil {
+			return 0, stored
+		}
+		w.published.Add(uint64(len(told)))
+	}
+	return len(told), err
+}
+
+func refusal(t broker.Tick) error {
+	if why, ok := t.Fate.Refusal(); ok {
+		return &publishError{"the broker does not take the topic " + t.Topic + ": " + why}
+	}
+	return &publishError{"the broker is away"}
+}
+
+type publishError struct{ text string }
+
+func (e *publishError) Error() string { return e.text }

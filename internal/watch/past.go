@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watch
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"tickedge/internal/alert"
+)
+
+// askMax is how many symbols ask the history at a time.
+const askMax = 8
+
+// errand is what a symbol asks the history for, all at once.
+type errand struct {
+	symbol *symbol
+	prime  []alert.Axis
+	gaps   []gap
+	late   []alert.Alert
+	from   int64 // Of the bars of seconds that late alerts are compared with.
+
+	primes   [][]alert.Bar // What was found, one for each of prime.
+	fills    [][]alert.Bar // And of gaps.
+	lateBars []alert.Bar
+}
+
+// gap is bars that are missing, from a time on.
+type gap struct {
+	series *series
+	from   int64
+}
+
+// plan has a symbol ask the history, if there is something to ask.
+func (w *Watch) plan(s *symbol) {
+	if w.cfg.History == nil {
+		for _, a := range w.engine.Unprimed(s.name) {
+			w.engine.Prime(s.name, a, nil)
+			w.axis(s, a)
+		}
+		return
+	}
+	if s.waiting || s.busy || !w.loaded[alert.Bucket(s.name)] {
+		return
+	}
+	lacks := len(s.late) > 0 || len(w.engine.Unprimed(s.name)) > 0 || slices.ContainsFunc(s.bars, func(b *series) bool { return b.gap })
+	if lacks {
+		s.waiting = true
+		w.asked = append(w.asked, s)
+	}
+}
+
+// axis has the bars watched that an axis is made of.
+func (w *Watch) axis(s *symbol, a alert.Axis) *series {
+	switch {
+	case a.Interval != "":
+		return w.series(s, a.Interval)
+	case a.Window >= time.Hour:
+		return w.series(s, "1m")
+	}
+	return s.bars[0]
+}
+
+// ask sends off errands, as many as are allowed at a time.
+func (w *Watch) ask(ctx context.Context) {
+	for w.asking < askMax && len(w.asked) > 0 {
+		s := w.asked[0]
+		w.asked = w.asked[1:]
+		if !s.waiting {
+			continue
+		}
+		s.waiting, s.busy = false, true
+		w.asking++
+		e := w.errand(s)
+		now := w.nowMillis()
+		go func() {
+			err := e.run(ctx, w.cfg.History, now)
+			w.call(ctx, func() { w.answered(ctx, e, err) })
+		}()
+	}
+}
+
+func (w *Watch) errand(s *symbol) *errand {
+	e := &errand{symbol: s, prime: w.engine.Unprimed(s.name), late: s.late}
+	s.late = nil
+	for _, a := range e.prime {
+		w.axis(s, a)
+	}
+	for _, b := range s.bars {
+		if !b.gap {
+			continue
+		}
+		from := b.last + 1
+		if b.last == 0 {
+			from = max(s.position, s.since)
+		}
+		e.gaps = append(e.gaps, gap{b, from})
+	}
+	for _, a := range e.late {
+		if e.from == 0 || a.Armed < e.from {
+			e.from = a.Armed
+		}
+	}
+	return e
+}
+
+// run asks for all of it.
+func (e *errand) run(ctx context.Context, h History, now int64) error {
+	start := now // Of what is evaluated: moves and averages are to be known there.
+	for _, g := range e.gaps {
+		start = min(start, g.from)
+	}
+	name := e.symbol.name
+	for _, a := range e.prime {
+		interval, back := a.Interval, int64(a.Bars+1)*lengthOf(a.Interval)
+		if a.Window > 0 {
+			interval, back = second, (a.Window + a.Window/30).Milliseconds()
+			if a.Window >= time.Hour {
+				interval = "1m"
+			}
+		}
+		if interval == "1d" {
+			back += 4 * lengthOf("1d") // Days have no bar where nothing is traded.
+		}
+		found, err := h.Bars(ctx, name, interval, start-back, now)
+		if err != nil {
+			return err
+		}
+		e.primes = append(e.primes, found)
+	}
+	for _, g := range e.gaps {
+		found, err := h.Bars(ctx, name, g.series.interval, g.from, 0)
+		if err != nil {
+			return err
+		}
+		e.fills = append(e.fills, found)
+	}
+	if len(e.late) == 0 {
+		return nil
+	}
+	var err error
+	e.lateBars, err = h.Bars(ctx, name, second, e.from, 0)
+	return err
+}
+
+// answered takes what an errand has found.
+func (w *Watch) answered(ctx context.Context, e *errand, err error) {
+	s := e.symbol
+	w.asking--
+	s.busy = false
+	if w.symbols[s.name] != s {
+		return
+	}
+	if err != nil {
+		s.late = append(e.late, s.late...)
+		w.historyFailures.Add(1)
+		historyLine.warn(w.cfg.Log, "the history can't be asked: alerts go on with the prices that come, and what was missed is made up for later",
+			"symbol", s.name, "error", err)
+		s.tries++
+		time.AfterFunc(backoff(s.tries), func() { w.call(ctx, func() { w.plan(s) }) })
+		return
+	}
+	s.tries = 0
+	for i, a := range e.prime {
+		w.engine.Prime(s.name, a, e.primes[i])
+		if b := w.axis(s, a); b != s.bars[0] && b.last == 0 && len(e.primes[i]) > 0 && a.Interval != "" {
+			b.last = e.primes[i][len(e.primes[i])-1].Start
+		}
+	}
+	for i, g := range e.gaps {
+		w.feed(s, g.series, e.fills[i])
+		g.series.gap = false
+	}
+	w.compareLate(s, e)
+	w.emit()
+	w.seen = 0 // Bars that have come meanwhile are looked at.
+	w.plan(s)
+}
+
+// historyLine is said for all symbols together.
+var historyLine throttle
+
+// compareLate evaluates alerts that were put when bars were evaluated already which may fire them.
+func (w *Watch) compareLate(s *symbol, e *errand) {
+	if len(e.late) == 0 {
+		return
+	}
+	apart := alert.NewEngine()
+	for _, a := range e.late {
+		if a.Axis() == (alert.Axis{}) {
+			apart.Put(a)
+		}
+	}
+	first := len(w.out)
+	for _, b := range e.lateBars {
+		if b.End <= s.position { // The others come to the engine.
+			w.out = apart.Bar(s.name, b, w.out)
+		}
+	}
+	for _, a := range e.late {
+		for _, f := range w.out[first:] {
+			follow(&a, f)
+		}
+		w.engine.Put(a)
+	}
+}
+
+// follow has an alert be as an effect will make it.
+func follow(a *alert.Alert, f alert.Effect) {
+	switch {
+	case f.Fires && f.Firing.Alert == a.ID && f.Firing.Arm == a.Arm:
+		a.State = alert.Fired
+		if a.Repeat {
+			a.State = alert.Waiting
+		}
+	case !f.Fires && f.Arming.Alert == a.ID && f.Arming.Arm == a.Arm:
+		if a.State == alert.Waiting {
+			a.State, a.Arm, a.Armed = alert.Active, a.Arm+1, f.Arming.At
+		}
+		a.Side = f.Arming.Side
+	}
+}

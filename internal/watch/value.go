@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watch
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"tickedge/internal/alert"
+	"tickedge/internal/trade"
+)
+
+// parsePrice finds the price and the time (ts, Unix milliseconds; 0 if there is none) of a value: a number, the text of one, or an object with a member
+// of that name.
+func parsePrice(value []byte, member string) (p alert.Num, at int64, ok bool) {
+	dec := jsontext.NewDecoder(bytes.NewReader(value))
+	if dec.PeekKind() != '{' {
+		v, err := dec.ReadValue()
+		if err != nil {
+			return p, 0, false
+		}
+		p, ok = number(v)
+		return p, 0, ok
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return p, 0, false
+	}
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return p, 0, false
+		}
+		is := name.String()
+		switch is {
+		case member:
+			v, err := dec.ReadValue()
+			if err != nil {
+				return p, 0, false
+			}
+			if p, ok = number(v); !ok {
+				return p, 0, false
+			}
+		case "ts":
+			v, err := dec.ReadValue()
+			if err != nil {
+				return p, 0, false
+			}
+			if n, err := trade.ParseDecimal(v, 0); err == nil && n > 0 {
+				at = n
+			}
+		default:
+			if dec.SkipValue() != nil {
+				return p, 0, false
+			}
+		}
+	}
+	return p, at, ok
+}
+
+// number is a price: above 0.
+func number(v []byte) (alert.Num, bool) {
+	if n := len(v); n > 1 && v[0] == '"' && v[n-1] == '"' {
+		v = v[1 : n-1]
+	}
+	p, err := alert.ParseNum(v)
+	return p, err == nil && p.Sign() > 0
+}
+
+// parseBars finds the bars of a value that are closed, in the order of their starts.
+func parseBars(value []byte, interval string) (closed []alert.Bar, ok bool) {
+	var v struct {
+		Closed []historyBar `json:"closed"`
+	}
+	if json.Unmarshal(value, &v) != nil {
+		return nil, false
+	}
+	for i := range v.Closed {
+		if i > 0 && v.Closed[i].T <= v.Closed[i-1].T {
+			return nil, false
+		}
+		closed = append(closed, v.Closed[i].bar(interval))
+	}
+	return closed, true
+}
+
+func barTopic(interval, symbol string) string { return "kline:" + interval + ":" + symbol }
+
+// lengthOf is how long a bar of an interval is, in milliseconds. Days are taken for as long as most of them are: what is asked of them is how
+// many there are.
+func lengthOf(interval string) int64 {
+	switch interval {
+	case second:
+		return 1000
+	case "1m":
+		return time.Minute.Milliseconds()
+	case "5m":
+		return (5 * time.Minute).Milliseconds()
+	case "1h":
+		return time.Hour.Milliseconds()
+	}
+	return (24 * time.Hour).Milliseconds()
+}
+
+// newsBytes bounds the value of a user's topic.
+const newsBytes = 3 << 10
+
+// newsValue is what a user's topic has: the number of the newest firing, and as many firings as there is room for, the newest first.
+func newsValue(n *alert.News) []byte {
+	b := strconv.AppendInt([]byte(`{"n":`), n.Number, 10)
+	b = append(b, `,"fired":[`...)
+	for i := len(n.Fired) - 1; i >= 0; i-- {
+		item := appendItem(nil, &n.Fired[i])
+		if len(b)+len(item)+32 > newsBytes {
+			break
+		}
+		if i != len(n.Fired)-1 {
+			b = append(b, ',')
+		}
+		b = append(b, item...)
+	}
+	return append(b, "]}"...)
+}
+
+// appendItem appends a firing and what was asked for.
+func appendItem(b []byte, f *alert.NewsItem) []byte {
+	b = strconv.AppendInt(append(b, `{"n":`...), f.Number, 10)
+	b = strconv.AppendInt(append(b, `,"id":`...), f.Alert, 10)
+	b = f.Price.Append(append(b, `,"price":`...))
+	b = strconv.AppendInt(append(b, `,"at":`...), f.At, 10)
+	b = append(append(append(b, `,"fired_by":"`...), f.By...), `",`...)
+	spec, _ := json.Marshal(f.Spec)
+	return append(b, spec[1:]...)
+}
