@@ -138,7 +138,8 @@ func TestGRPC(t *testing.T) {
 	if err != nil || again.GetCreated() || again.GetAlert().GetId() != 1 {
 		t.Errorf("%v %v", again, err)
 	}
-	if got := s.want(200, "GET", "/alerts/1", ""); !strings.Contains(got, `"user_id":1,"symbol":"AAPL","condition":"ABOVE","target_price":150,`) {
+	const said = `"user_id":1,"symbol":"AAPL","condition":"ABOVE","target_price":150,`
+	if got := s.want(200, "GET", "/alerts/1", ""); !strings.Contains(got, said) {
 		t.Error(got)
 	}
 	whole := &alertsv1.Spec{
