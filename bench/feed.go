@@ -91,7 +91,7 @@ func (s *session) feed(d *feedConfig, kind, name string) (*feedResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.lab.BuildPublisher(); err != nil {
+	if err := errors.Join(s.lab.BuildPublisher(), buildPprof(s.ctx)); err != nil {
 		return nil, err
 	}
 	of := *s.labConfig

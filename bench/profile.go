@@ -54,6 +54,14 @@ func layerOf(stack []string) int {
 	panic("bench: a stack of no layer")
 }
 
+// buildPprof has the tool built, as its first use does otherwise: while something is measured.
+func buildPprof(ctx context.Context) error {
+	if out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-h").CombinedOutput(); err != nil {
+		return fmt.Errorf("go tool pprof: %w\n%s", err, out)
+	}
+	return nil
+}
+
 // edgeShares is what an edge spent its CPU on, by the profile in a file.
 func edgeShares(ctx context.Context, file string) ([]share, error) {
 	cmd := exec.CommandContext(ctx, "go", "tool", "pprof", "-traces", "-unit", "us", "-symbolize", "none", file)

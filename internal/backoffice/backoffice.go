@@ -67,7 +67,7 @@ type Port struct {
 	server   *http.Server
 	secure   *tls.Config
 	names    admin.Names
-	keys     []key
+	keys     Keys
 	log      *slog.Logger
 	clock    broker.Clock
 	wait     time.Duration // See waitTime.

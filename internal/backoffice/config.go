@@ -4,6 +4,7 @@ package backoffice
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -53,13 +54,13 @@ func (c *Config) Validate() error {
 }
 
 // load reads the files. The tls.Config is nil for plain HTTP.
-func (c *Config) load() (keys []key, secure *tls.Config, err error) {
+func (c *Config) load() (keys Keys, secure *tls.Config, err error) {
 	if c.KeyFile == "" && c.ClientCA == "" {
 		return nil, nil, errors.New("api has nobody who may call it: want -api-key-file with a line name:key for each caller, " +
 			"or -api-client-ca (with -api-tls-cert and -api-tls-key)")
 	}
 	if c.KeyFile != "" {
-		if keys, err = readKeys(c.KeyFile); err != nil {
+		if keys, err = ReadKeys(c.KeyFile); err != nil {
 			return nil, nil, fmt.Errorf("api key file: %w", err)
 		}
 	}
@@ -102,8 +103,24 @@ func loopback(addr string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// readKeys reads a file of keys. Its errors name lines, and nothing of what is in them.
-func readKeys(file string) (keys []key, err error) {
+// Keys are those of a file.
+type Keys []key
+
+// Find returns whose key it is. All keys are compared, each in the same time.
+func (k Keys) Find(secret []byte) (name string, ok bool) {
+	hash, found := hashOf(secret), -1
+	for i := range k {
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(hash[:], k[i].hash[:]), i, found)
+	}
+	if found < 0 {
+		return "", false
+	}
+	return k[found].name, true
+}
+
+// ReadKeys reads a file of keys: a line name:key each; empty lines, and those that begin with #, are passed over. Its errors name
+// lines, and nothing of what is in them.
+func ReadKeys(file string) (keys Keys, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err

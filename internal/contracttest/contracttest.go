@@ -31,7 +31,7 @@ var Commands = []string{
 }
 
 // Answers are the kinds of JSON that plain HTTP answers with.
-var Answers = []string{"price", "prices", "names", "history", "problem"}
+var Answers = []string{"price", "prices", "names", "history", "alert", "alerts", "alerts-fired", "alerts-price", "problem"}
 
 // Form says how a message is read.
 type Form int

@@ -29,10 +29,11 @@ const (
 	Demo                  // The simulated market.
 	History               // A request for history.
 	Ready                 // Whether clients should be sent here, for -health-path.
+	Alerts                // A request about alerts.
 	Parts                 // Their number.
 )
 
-var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo", History: "history", Ready: "ready"}
+var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo", History: "history", Ready: "ready", Alerts: "alerts"}
 
 func (p Part) String() string { return partNames[p] }
 

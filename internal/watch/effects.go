@@ -149,7 +149,6 @@ func (w *Watch) store(ctx context.Context) {
 	var line throttle
 	for try := 0; ; {
 		b := w.effects.next()
-		w.queue.Store(int64(w.effects.len()))
 		if b.n == 0 {
 			select {
 			case <-ctx.Done():

@@ -55,7 +55,7 @@ func (w *Watch) publishSome(ctx context.Context) (int, error) {
 	}
 	ticks := make([]broker.Tick, len(news))
 	for i := range news {
-		ticks[i] = broker.Tick{Topic: w.cfg.Topic(news[i].User), Value: newsValue(&news[i]), Ver: news[i].Number}
+		ticks[i] = broker.Tick{Topic: w.cfg.Topic(news[i].User), Value: newsValue(&news[i], w.cfg.Item), Ver: news[i].Number}
 	}
 	sending, end := context.WithTimeout(within, newsTimeout)
 	w.cfg.To.Publish(sending, ticks)

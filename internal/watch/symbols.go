@@ -5,6 +5,7 @@ package watch
 import (
 	"context"
 	"slices"
+	"time"
 
 	"tickedge/internal/alert"
 	"tickedge/internal/topics"
@@ -228,16 +229,26 @@ func (w *Watch) feed(s *symbol, b *series, closed []alert.Bar) {
 // next is the start of the bar behind another.
 func (b *series) next(start int64) int64 { return start + lengthOf(b.interval) }
 
-// latestPrice is the newest price of a symbol that is watched or not, for [Watch.Price].
-func (w *Watch) latestPrice(name string) (p alert.Num, at int64, ok bool) {
-	id, ok := w.cfg.Table.Find([]byte(name))
-	if !ok {
+// Times of [Watch.Price].
+const (
+	priceWait  = 500 * time.Millisecond
+	priceEvery = 10 * time.Millisecond
+)
+
+// Price is the newest price of a symbol, whether it is watched or not, and of when it is, in Unix milliseconds. What is not known
+// is waited for, for half a second. Any goroutine may call it.
+func (w *Watch) Price(name string) (p alert.Num, at int64, ok bool) {
+	id, err := w.cfg.Table.Acquire([]byte(name), key)
+	if err != nil {
 		return alert.Num{}, 0, false
 	}
-	r := w.cfg.Table.Row(id)
-	if r == nil || r.Delisted() {
-		return alert.Num{}, 0, false
+	defer func() { w.cfg.Table.Release(id, w.cfg.Now()) }()
+	for end := time.Now().Add(priceWait); ; time.Sleep(priceEvery) {
+		if r := w.cfg.Table.Row(id); r != nil && !r.Delisted() {
+			return parsePrice(r.Value(), w.cfg.Price)
+		}
+		if w.cfg.Table.IsAbsent(id) || time.Now().After(end) {
+			return alert.Num{}, 0, false
+		}
 	}
-	p, at, ok = parsePrice(r.Value(), w.cfg.Price)
-	return p, at, ok
 }

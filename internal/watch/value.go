@@ -109,29 +109,18 @@ func lengthOf(interval string) int64 {
 const newsBytes = 3 << 10
 
 // newsValue is what a user's topic has: the number of the newest firing, and as many firings as there is room for, the newest first.
-func newsValue(n *alert.News) []byte {
+func newsValue(n *alert.News, item func([]byte, *alert.NewsItem) []byte) []byte {
 	b := strconv.AppendInt([]byte(`{"n":`), n.Number, 10)
 	b = append(b, `,"fired":[`...)
 	for i := len(n.Fired) - 1; i >= 0; i-- {
-		item := appendItem(nil, &n.Fired[i])
-		if len(b)+len(item)+32 > newsBytes {
+		one := item(nil, &n.Fired[i])
+		if len(b)+len(one)+32 > newsBytes {
 			break
 		}
 		if i != len(n.Fired)-1 {
 			b = append(b, ',')
 		}
-		b = append(b, item...)
+		b = append(b, one...)
 	}
 	return append(b, "]}"...)
-}
-
-// appendItem appends a firing and what was asked for.
-func appendItem(b []byte, f *alert.NewsItem) []byte {
-	b = strconv.AppendInt(append(b, `{"n":`...), f.Number, 10)
-	b = strconv.AppendInt(append(b, `,"id":`...), f.Alert, 10)
-	b = f.Price.Append(append(b, `,"price":`...))
-	b = strconv.AppendInt(append(b, `,"at":`...), f.At, 10)
-	b = append(append(append(b, `,"fired_by":"`...), f.By...), `",`...)
-	spec, _ := json.Marshal(f.Spec)
-	return append(b, spec[1:]...)
 }

@@ -36,10 +36,11 @@ type Config struct {
 	History History          // Nil: nothing is made up for, and moves and averages begin when they have seen enough.
 	To      broker.Publisher // Users' topics; nil: nobody is told.
 
-	Owner  string        // The name of this process among those of the store.
-	Term   time.Duration // Of a lease: 6 s unless something else is set. The symbols of a process that died are another's after it.
-	Prefix string        // Of users' topics, see [auth.PrivateName].
-	Topic  func(user string) string
+	Owner string        // The name of this process among those of the store.
+	Term  time.Duration // Of a lease: 6 s unless something else is set. The symbols of a process that died are another's after it.
+	// Topic is where a user is told, and Item appends one firing as it is told.
+	Topic func(user string) string
+	Item  func(to []byte, f *alert.NewsItem) []byte
 
 	Price string           // The member of values that is the price: p unless something else is set.
 	Now   func() time.Time // The wall clock.
@@ -79,18 +80,35 @@ type Watch struct {
 
 // counters are what is counted, for metrics.
 type counters struct {
-	prices, bars, flawed            atomic.Uint64
-	fired, taken, armed             atomic.Uint64
-	storeFailures, historyFailures  atomic.Uint64
-	published, publishFailures      atomic.Uint64
-	alerts, watched, buckets, queue atomic.Int64
-	full                            atomic.Uint64
+	prices, bars, flawed           atomic.Uint64
+	fired, taken, armed            atomic.Uint64
+	storeFailures, historyFailures atomic.Uint64
+	published, publishFailures     atomic.Uint64
+	alerts, watched, buckets       atomic.Int64
+	full                           atomic.Uint64
+}
+
+// Stats is what was counted since the start, and how it is now.
+type Stats struct {
+	Alerts, Symbols, Buckets, Waiting                          int64
+	Prices, Bars, Flawed, Full, Fired, Taken, Armed            uint64
+	StoreFailures, HistoryFailures, Published, PublishFailures uint64
+}
+
+// Stats returns them.
+func (w *Watch) Stats() Stats {
+	return Stats{
+		Alerts: w.alerts.Load(), Symbols: w.watched.Load(), Buckets: w.buckets.Load(), Waiting: int64(w.effects.len()),
+		Prices: w.prices.Load(), Bars: w.bars.Load(), Flawed: w.flawed.Load(), Full: w.full.Load(), Fired: w.fired.Load(), Taken: w.taken.Load(),
+		Armed: w.armed.Load(), StoreFailures: w.storeFailures.Load(), HistoryFailures: w.historyFailures.Load(), Published: w.published.Load(),
+		PublishFailures: w.publishFailures.Load(),
+	}
 }
 
 // New returns what watches. It does nothing before [Watch.Run].
 func New(c Config) (*Watch, error) {
-	if c.Store == nil || c.Table == nil || c.Owner == "" || c.Topic == nil || c.Log == nil {
-		return nil, errors.New("watch: the configuration lacks a store, a table, an owner, topics or a log")
+	if c.Store == nil || c.Table == nil || c.Owner == "" || c.Topic == nil || c.Item == nil || c.Log == nil {
+		return nil, errors.New("watch: the configuration lacks a store, a table, an owner, what users are told, or a log")
 	}
 	c.Term, c.Price = cmp.Or(c.Term, 6*time.Second), cmp.Or(c.Price, "p")
 	if c.Now == nil {

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package alerts
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"tickedge/internal/admin"
+	"tickedge/internal/alertapi"
+	"tickedge/internal/app"
+	"tickedge/internal/auth"
+	"tickedge/internal/backoffice"
+	"tickedge/internal/broker"
+	"tickedge/internal/broker/memory"
+	"tickedge/internal/broker/nats"
+	"tickedge/internal/broker/redis"
+	"tickedge/internal/feed"
+	"tickedge/internal/flags"
+	"tickedge/internal/guard"
+	"tickedge/internal/watch"
+)
+
+const envPrefix = "ALERTS"
+
+// secretEnv has no flag: everybody on a host can read the flags of its processes.
+const secretEnv = envPrefix + "_JWT_SECRET"
+
+const usageHead = `alerts watches prices for users, and tells each once when a price is reached.
+
+  alerts -source redis://127.0.0.1:6379 -store alerts -history http://127.0.0.1:8090 -key-file keys
+  alerts -source nats://127.0.0.1:4222 -store postgres://a@db/alerts -history http://md:8090 -jwt-key-file issuer.pem
+  alerts -check                  say what is set, and what is wrong
+  alerts healthcheck             say whether the alerts of this host or container are ready
+  alerts version                 say which version this is
+  alerts completion bash         make a shell complete flags (zsh, fish)
+
+Every flag is also an environment variable, and a line of a file: -key-file is ALERTS_KEY_FILE, and key-file in the file of -config. A flag goes before the environment, and that before the file. Put URLs with passwords there, because the flags of a process can be seen by others.
+`
+
+// Config is everything that can be set from outside.
+type Config struct {
+	flags *flags.Set
+	log   app.LogConfig
+	check bool
+
+	sources   list
+	store     string
+	past      string
+	pastToken string
+	price     string
+	owner     string
+	term      time.Duration
+
+	listen    string
+	grpc      string
+	quota     int
+	open      bool
+	keyFile   string
+	origin    string
+	trust     string
+	private   string
+	tokens    auth.Config
+	admin     string
+	adminHost string
+	topicsMax int
+
+	// What follows from these.
+	feed       feed.Config
+	keys       backoffice.Keys
+	origins    *auth.Origins
+	trusted    guard.Trusted
+	adminNames admin.Names
+	history    watch.History
+	onAPI      func(*alertapi.Server)
+}
+
+// OnAPI has f called with what answers requests, for a program that has a port of its own for it.
+func (c *Config) OnAPI(f func(*alertapi.Server)) { c.onAPI = f }
+
+// SetHistory has the past asked of another part of the same process, in place of -history.
+func (c *Config) SetHistory(h watch.History) { c.history = h }
+
+func newConfig(commands ...string) *Config {
+	c := &Config{flags: flags.New("alerts", envPrefix, []string{secretEnv}, commands)}
+	c.tokens.Secret = []byte(os.Getenv(secretEnv))
+	fs := c.flags
+	fs.Group("Prices")
+	fs.Var(&c.sources, "source", "`[patterns=]URL` of a broker that has prices and bars, and that edges read, as often as there are several: redis://user:password@host:port/db, nats://user:password@host:port, as with edge's -source")
+	fs.StringVar(&c.past, "history", "", "`URL` of the history of marketdata, http://host:8090: what was missed is made up for from its bars; none if it is empty")
+	fs.StringVar(&c.pastToken, "history-token-file", "", "`file` with a token for -history, which allows kline:*")
+	fs.StringVar(&c.price, "price-member", "p", "`name` of the member of a value that is the price")
+	fs.IntVar(&c.topicsMax, "max-topics", 100_000, "how many topics are watched at most: a price and bars of a second for each symbol that has alerts")
+
+	fs.Group("Alerts")
+	fs.StringVar(&c.store, "store", "", "`folder` for alerts (one of these programs), or postgres://user:password@host/database (several share the work)")
+	fs.StringVar(&c.owner, "name", "", "`name` of this program among those that share a database; empty is its host and process")
+	fs.DurationVar(&c.term, "lease", 6*time.Second, "after how long what one that died has watched is watched by the others")
+	fs.IntVar(&c.quota, "quota", alertapi.DefaultQuota, "how many alerts a user may have that can fire")
+	fs.StringVar(&c.private, "private", auth.DefaultPrivate, "`prefix` of the topics of users, as with edge")
+
+	fs.Group("Requests")
+	fs.StringVar(&c.listen, "listen", ":8100", "`host:port` of REST: /alerts; empty for none")
+	fs.StringVar(&c.grpc, "grpc", "", "`host:port` of gRPC; empty for none, the usual one is :8102")
+	fs.BoolVar(&c.open, "open", false, "ask for neither tokens nor keys: whoever reaches the port may do everything. For demos")
+	fs.StringVar(&c.keyFile, "key-file", "", "`file` with a line name:key for each program that may ask for any user_id")
+	fs.StringVar(&c.origin, "origin", "", "`list` of web origins that may ask, by commas, as with edge")
+	fs.StringVar(&c.trust, "trust-proxy", "", "`networks` of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,::1")
+	fs.StringVar(&c.tokens.SecretFile, "jwt-secret-file", "", "`file` with the secret that tokens are signed with; or the secret in the environment: "+secretEnv)
+	fs.StringVar(&c.tokens.KeyFile, "jwt-key-file", "", "`file` with the public keys of tokens, in PEM")
+	fs.StringVar(&c.tokens.JWKSURL, "jwt-jwks-url", "", "`URL` of the issuer's public keys, https:// (http:// to loopback only)")
+	fs.DurationVar(&c.tokens.JWKSRefresh, "jwt-jwks-refresh", auth.DefaultJWKSRefresh, "time between two fetches of -jwt-jwks-url, ±10%")
+	fs.StringVar(&c.tokens.Issuer, "jwt-issuer", "", "what iss of a token has to be; empty takes any")
+	fs.StringVar(&c.tokens.Audience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
+	fs.DurationVar(&c.tokens.Leeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and host may differ, at most 5m")
+	fs.StringVar(&c.tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics: who may not have a price can't have it watched")
+	c.tokens.Types = auth.DefaultTypes()
+
+	fs.Group("Operation")
+	fs.StringVar(&c.admin, "admin", defaultAdmin, "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
+	fs.StringVar(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas")
+	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
+	fs.Common(&c.check)
+	return c
+}
+
+// list is the value of -source. It shows no passwords.
+type list struct{ all []string }
+
+// Several says to package flags that each Set adds to what there is.
+func (*list) Several() {}
+
+func (l *list) String() string {
+	var shown []string
+	for _, one := range l.all {
+		_, url := feed.ParseSource(one)
+		shown = append(shown, strings.TrimSuffix(one, url)+shownURL(url))
+	}
+	return strings.Join(shown, " ")
+}
+
+func (l *list) Set(text string) error {
+	l.all = append(l.all, strings.Fields(text)...)
+	return nil
+}
+
+func shownURL(url string) string {
+	switch {
+	case memory.Is(url):
+		return url
+	case nats.Is(url):
+		return nats.Config{URL: url}.String()
+	}
+	return redis.Config{URL: url}.String()
+}
+
+var errScheme = errors.New("source URL is not valid: want redis://[user:password@]host[:port][/db] (rediss:// for TLS), unix:///path, " +
+	"redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port, or nats://[user:password@]host[:port] (tls:// for TLS)")
+
+// brokerAt returns the broker of a URL: its scheme says which that is.
+func brokerAt(url string) (broker.Config, error) {
+	switch {
+	case memory.Is(url): // Only where an edge runs in the same process.
+		b := memory.Config{URL: url}
+		return b, b.Validate()
+	case nats.Is(url):
+		b := nats.Config{URL: url, Timeout: nats.DefaultTimeout}
+		return b, b.Validate()
+	case redis.IsURL(url):
+		b := redis.Config{URL: url, Channel: redis.DefaultChannel, Key: redis.DefaultKey}
+		return b, b.ValidateURL()
+	}
+	return nil, errScheme
+}
+
+// Parse reads flags, environment and file, and the files that they name. The error is flag.ErrHelp or flags.ErrVersion, or
+// says all that is wrong, a line each.
+func Parse(args []string) (*Config, error) {
+	c := newConfig("completion", "healthcheck", "help", "version")
+	err := c.flags.Parse(args)
+	if flags.Asked(err) {
+		return c, err
+	}
+	return c, c.flags.Locate(c.flags.Conceal(errors.Join(err, c.validate()), args))
+}
+
+// termMax bounds -lease.
+const termMax = time.Minute
+
+func (c *Config) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for _, one := range c.sources.all {
+		patterns, url := feed.ParseSource(one)
+		b, err := brokerAt(url)
+		if err != nil {
+			bad("-source: %w", err)
+			continue
+		}
+		c.feed = append(c.feed, feed.SourceConfig{Patterns: patterns, Broker: b})
+	}
+	switch {
+	case len(c.sources.all) == 0:
+		bad("-source is missing: want the broker that has prices, such as -source redis://127.0.0.1:6379")
+	case len(errs) == 0:
+		errs = append(errs, flags.Named(c.feed.Validate(), "source", "-source"))
+	}
+	if c.store == "" {
+		bad("-store is missing: want a folder, or the URL of a database in PostgreSQL")
+	}
+	if c.term < 2*time.Second || c.term > termMax {
+		bad("-lease is %v, want 2s to %v", c.term, termMax)
+	}
+	if c.quota < 1 || c.quota > 1_000_000 {
+		bad("-quota is %d, want 1 to 1000000", c.quota)
+	}
+	if c.topicsMax < 2 || c.topicsMax > 1_000_000 {
+		bad("-max-topics is %d, want 2 to 1000000", c.topicsMax)
+	}
+	if c.price == "" || len(c.price) > 100 {
+		bad("-price-member is %s, want the name of a member, such as p", flags.Quote(c.price))
+	}
+	for name, value := range map[string]string{"-listen": c.listen, "-grpc": c.grpc, "-admin": c.admin} {
+		if value != "" && !app.IsHostPort(value) {
+			bad("%s is %s, want host:port such as :8100, or nothing", name, flags.Quote(value))
+		}
+	}
+	errs = append(errs, c.validatePast(), c.validateAccess(), c.log.Validate())
+	return errors.Join(errs...)
+}
+
+func (c *Config) validatePast() error {
+	if c.past == "" {
+		if c.pastToken != "" {
+			return errors.New("-history-token-file is for -history: want both, or neither")
+		}
+		return nil
+	}
+	token := ""
+	if c.pastToken != "" {
+		text, err := os.ReadFile(c.pastToken)
+		if err != nil {
+			return fmt.Errorf("-history-token-file: %w", err)
+		}
+		token = strings.TrimSpace(string(text))
+	}
+	h, err := watch.NewHTTPHistory(c.past, token)
+	if err != nil {
+		return fmt.Errorf("-history: %w", err)
+	}
+	c.history = h
+	return nil
+}
+
+func (c *Config) validateAccess() error {
+	var errs []error
+	var err error
+	if c.adminNames, err = admin.ParseNames(c.adminHost); err != nil {
+		errs = append(errs, fmt.Errorf("-admin-host: %w", err))
+	}
+	if c.trusted, err = guard.ParseTrusted(c.trust); err != nil {
+		errs = append(errs, fmt.Errorf("-trust-proxy: %w", err))
+	}
+	if c.origins, err = auth.ParseOrigins(c.origin); err != nil {
+		errs = append(errs, fmt.Errorf("-origin: %w", err))
+	}
+	if c.tokens.Private, err = auth.ParsePrivate(c.private); err != nil {
+		errs = append(errs, fmt.Errorf("-private: %w", err))
+	} else if c.private == "" || strings.Contains(c.private, ",") {
+		errs = append(errs, fmt.Errorf("-private is %s, want one prefix, such as %s", flags.Quote(c.private), auth.DefaultPrivate))
+	}
+	if c.hasTokens() {
+		errs = append(errs, flags.Named(errors.Join(c.tokens.Validate(), c.tokens.ValidateFiles()), tokenErrors...))
+	}
+	if c.keyFile != "" {
+		if c.keys, err = backoffice.ReadKeys(c.keyFile); err != nil {
+			errs = append(errs, fmt.Errorf("-key-file: %w", err))
+		}
+	}
+	switch asked := c.hasTokens() || c.keyFile != ""; {
+	case c.open && asked:
+		errs = append(errs, errors.New("-open asks for neither tokens nor keys: want it alone, or -key-file and -jwt-… without it"))
+	case !c.open && !asked:
+		errs = append(errs, errors.New("nobody could ask: want -key-file with keys of programs, tokens of users (-jwt-key-file and others), or -open for everybody"))
+	case c.open && !(loopback(c.listen) && loopback(c.grpc)):
+		errs = append(errs, errors.New("-open lets everybody do everything, and -listen or -grpc is not loopback: want for example -listen 127.0.0.1:8100, or keys or tokens"))
+	}
+	return errors.Join(errs...)
+}
+
+// loopback reports whether only this host reaches an address. An empty one is no port.
+func loopback(addr string) bool {
+	if addr == "" {
+		return true
+	}
+	host, _, err := net.SplitHostPort(addr)
+	ip, bad := netip.ParseAddr(host)
+	return err == nil && (host == "localhost" || bad == nil && ip.IsLoopback())
+}
+
+func (c *Config) hasTokens() bool {
+	return c.tokens.SecretFile != "" || c.tokens.KeyFile != "" || c.tokens.JWKSURL != "" || len(c.tokens.Secret) > 0
+}
+
+var tokenErrors = []string{
+	"token secret file", "-jwt-secret-file", "token secret", secretEnv, "token key file", "-jwt-key-file", "JWKS URL", "-jwt-jwks-url",
+	"JWKS refresh", "-jwt-jwks-refresh", "token leeway", "-jwt-leeway", "topics claim", "-jwt-topics-claim", "token type", "-jwt-type",
+}
+
+// print writes the effective configuration as flags, without passwords.
+func (c *Config) print(w io.Writer) {
+	c.flags.WriteValues(w, func(name, value string) []string {
+		switch name {
+		case "check", "version", "config":
+			return nil
+		case "source":
+			return strings.Fields(c.sources.String())
+		}
+		return []string{flags.HideValue(value)}
+	})
+	c.flags.WriteOrigins(w)
+}
