@@ -131,8 +131,9 @@ func (h *Hot) Bars(ctx context.Context, q Query) ([]bars.Bar, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.keep(k, newest, epoch)
-	if part, ok := slice(newest, since(newest, h.cfg.Bars), q); ok {
+	part, ok := slice(newest, since(newest, h.cfg.Bars), q)
+	h.keep(k, newest, epoch) // From here on newest may change.
+	if ok {
 		return part, nil
 	}
 	return h.Store.Bars(ctx, q)
@@ -179,7 +180,7 @@ func (h *Hot) find(k seriesKey, q Query) (found []bars.Bar, ok bool, epoch uint6
 	return nil, false, h.epoch
 }
 
-// keep keeps what was read from the store, unless the store has changed since.
+// keep keeps what was read from the store, unless the store has changed since. The bars are its own from then on.
 func (h *Hot) keep(k seriesKey, newest []bars.Bar, epoch uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -187,7 +188,7 @@ func (h *Hot) keep(k seriesKey, newest []bars.Bar, epoch uint64) {
 		return
 	}
 	h.forget(h.series[k])
-	s := &hotSeries{key: k, bars: slices.Clone(newest), since: since(newest, h.cfg.Bars)}
+	s := &hotSeries{key: k, bars: newest, since: since(newest, h.cfg.Bars)}
 	if h.cfg.MaxAge > 0 {
 		s.until = time.Now().Add(h.cfg.MaxAge)
 	}

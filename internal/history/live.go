@@ -35,8 +35,19 @@ type LiveSeries struct {
 // will tell it.
 
 // merge returns the bars of all lists, each in the order of starts, once and in its newest state, that begin from a time on
-// and before another.
+// and before another. What it returns may be a part of a list: it is to be read only.
 func merge(from, to int64, lists ...[]bars.Bar) []bars.Bar {
+	lists = slices.DeleteFunc(slices.Clone(lists), func(l []bars.Bar) bool { return len(l) == 0 })
+	if len(lists) == 1 && rising(lists[0]) { // As it mostly is. Nothing is copied.
+		all := lists[0]
+		for len(all) > 0 && all[0].Start < from {
+			all = all[1:]
+		}
+		for len(all) > 0 && all[len(all)-1].Start >= to {
+			all = all[:len(all)-1]
+		}
+		return slices.Clip(all)
+	}
 	all := slices.Concat(lists...)
 	slices.SortStableFunc(all, func(a, b bars.Bar) int {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Count, b.Count), cmp.Compare(a.Rev, b.Rev))
@@ -52,4 +63,14 @@ func merge(from, to int64, lists ...[]bars.Bar) []bars.Bar {
 		}
 	}
 	return kept
+}
+
+// rising reports whether each bar begins after the one before.
+func rising(all []bars.Bar) bool {
+	for i := 1; i < len(all); i++ {
+		if all[i].Start <= all[i-1].Start {
+			return false
+		}
+	}
+	return true
 }

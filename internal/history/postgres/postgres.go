@@ -4,6 +4,7 @@
 // transactions too (the URL then has default_query_exec_mode=exec).
 //
 //	postgres.go    Store, and how it is read
+//	row.go         how a row is read that comes in binary
 //	put.go         how bars are written
 //	partitions.go  the parts of the table, by interval and time
 //	schema.go      migrations
@@ -126,16 +127,35 @@ func (s *Store) Bars(ctx context.Context, q history.Query) ([]bars.Bar, error) {
 		return nil, err
 	}
 	defer rows.Close()
-	var found []bars.Bar
-	row := reader{name: q.Symbol}
-	for rows.Next() {
-		b := bars.Bar{Interval: interval}
-		if err := row.read(rows, &b); err != nil {
-			return nil, err
-		}
-		found = append(found, b)
+	found, err := collect(rows, q.Symbol, interval, q.Limit)
+	if err != nil {
+		return nil, err
 	}
 	slices.Reverse(found)
+	return found, nil
+}
+
+// roomMost is for how many bars there is room before they come, whatever the limit is.
+const roomMost = 1024
+
+// collect reads the bars of one series.
+func collect(rows pgx.Rows, symbol string, interval *bars.Interval, limit int) (found []bars.Bar, err error) {
+	row, quick := reader{name: symbol}, false
+	for rows.Next() {
+		if found == nil {
+			found, quick = make([]bars.Bar, 0, min(limit, roomMost)), inBinary(rows)
+		}
+		found = append(found, bars.Bar{Interval: interval})
+		b := &found[len(found)-1]
+		if quick {
+			err = row.readBinary(rows.RawValues(), b)
+		} else {
+			err = row.read(rows, b)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	return found, rows.Err()
 }
 
@@ -158,14 +178,26 @@ func (r *reader) read(rows pgx.Rows, b *bars.Bar, before ...any) error {
 	ok1, ok2 := false, false
 	b.Volume, ok1 = sumOf(&r.volume)
 	b.Turnover, ok2 = sumOf(&r.turnover)
-	if !ok1 || !ok2 || r.price < 0 || r.price > trade.ScaleMax || r.size < 0 || r.size > trade.ScaleMax {
-		return fmt.Errorf("%s %s %d: a bar in the database has a number that does not fit", r.name, b.Interval.Name, b.Start)
+	if !ok1 || !ok2 {
+		return r.misfit(b)
+	}
+	return r.finish(b)
+}
+
+// finish sets the symbol of a bar whose numbers were read.
+func (r *reader) finish(b *bars.Bar) error {
+	if r.price < 0 || r.price > trade.ScaleMax || r.size < 0 || r.size > trade.ScaleMax {
+		return r.misfit(b)
 	}
 	if r.last == nil || r.last.Name != r.name || r.last.PriceScale != uint8(r.price) || r.last.SizeScale != uint8(r.size) {
 		r.last = &trade.Symbol{Name: r.name, PriceScale: uint8(r.price), SizeScale: uint8(r.size)}
 	}
 	b.Symbol, b.Closed = r.last, true
 	return nil
+}
+
+func (r *reader) misfit(b *bars.Bar) error {
+	return fmt.Errorf("%s %s %d: a bar in the database has a number that does not fit", r.name, b.Interval.Name, b.Start)
 }
 
 var ten = big.NewInt(10)

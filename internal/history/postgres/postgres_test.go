@@ -41,6 +41,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("behind a pooler", func(t *testing.T) {
 		historytest.Store(t, func(t *testing.T) history.Store { return opened(t, server.Database(t)+"&default_query_exec_mode=exec") })
 	})
+	t.Run("in binary", func(t *testing.T) { inBinaryOrText(t, server.Database(t)) })
 	t.Run("versions", func(t *testing.T) { versions(t, server.Database(t)) })
 	t.Run("writers", func(t *testing.T) { writers(t, server.Database(t)) })
 	t.Run("dropped by another", func(t *testing.T) { droppedByAnother(t, server.Database(t)) })
