@@ -55,6 +55,10 @@ type Store interface {
 	// Published notes that the news of a user up to a number is published. It never falls.
 	Published(ctx context.Context, n []Publication) error
 
+	// Republish has the news of users unpublished who have any, at most limit users, those behind one. It returns the last of them, and the
+	// empty string if there are no more.
+	Republish(ctx context.Context, after string, limit int) (last string, err error)
+
 	// Changes returns alerts of buckets that were created, changed, deleted, fired, armed or expired since a mark, in any order,
 	// some of them perhaps again, and the mark for the next call. The empty mark is the beginning: then only those that are
 	// active or waiting. At most limit alerts come at a time; more holds if there are others. An alert is never left out: what

@@ -64,6 +64,7 @@ func (w *Watch) lease(ctx context.Context, groups []*group) ([]*group, error) {
 	w.buckets.Store(int64(len(buckets)))
 	var kept []*group
 	var known []int
+	had := heldBy(groups)
 	for _, g := range groups {
 		g.buckets = slices.DeleteFunc(g.buckets, func(b int) bool { return !slices.Contains(buckets, b) })
 		if len(g.buckets) > 0 {
@@ -71,7 +72,7 @@ func (w *Watch) lease(ctx context.Context, groups []*group) ([]*group, error) {
 		}
 	}
 	fresh := slices.DeleteFunc(slices.Clone(buckets), func(b int) bool { return slices.Contains(known, b) })
-	if len(known) != w.heldBefore(groups) || len(fresh) > 0 {
+	if len(known) != had || len(fresh) > 0 {
 		w.cfg.Log.Info("alerts are divided", "buckets", len(buckets), "of", alert.Buckets, "new", len(fresh))
 	}
 	w.call(ctx, func() { w.own(buckets) })
@@ -92,7 +93,7 @@ func (w *Watch) lease(ctx context.Context, groups []*group) ([]*group, error) {
 	return append(kept, &group{buckets: fresh}), nil
 }
 
-func (w *Watch) heldBefore(groups []*group) (n int) {
+func heldBy(groups []*group) (n int) {
 	for _, g := range groups {
 		n += len(g.buckets)
 	}
@@ -123,6 +124,7 @@ func (w *Watch) own(buckets []int) {
 
 // changes reads what has changed of a group.
 func (w *Watch) changes(ctx context.Context, g *group) error {
+	began := w.nowMillis()
 	for {
 		within, cancel := context.WithTimeout(ctx, storeTimeout)
 		found, next, more, err := w.cfg.Store.Changes(within, g.buckets, g.mark, pageAlerts)
@@ -142,11 +144,16 @@ func (w *Watch) changes(ctx context.Context, g *group) error {
 			break
 		}
 	}
-	if !g.loaded {
-		g.loaded = true
-		buckets := slices.Clone(g.buckets)
-		w.call(ctx, func() { w.begin(buckets) })
-	}
+	buckets, first := slices.Clone(g.buckets), !g.loaded
+	g.loaded = true
+	w.call(ctx, func() {
+		for _, b := range buckets {
+			w.read[b] = began
+		}
+		if first {
+			w.begin(buckets)
+		}
+	})
 	return nil
 }
 

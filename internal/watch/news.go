@@ -23,15 +23,20 @@ func (w *Watch) publish(ctx context.Context) {
 		return
 	}
 	var line throttle
+	var up outages
 	for try := 0; ; {
-		n, err := w.publishSome(ctx)
+		err := w.republish(ctx, &up)
+		n := 0
+		if err == nil {
+			n, err = w.publishSome(ctx)
+		}
 		wait := newsEvery
 		if err != nil && ctx.Err() == nil {
 			try++
 			wait = max(wait, backoff(try))
 			w.publishFailures.Add(1)
 			line.warn(w.cfg.Log, "users can't be told what has fired: it is tried again until they are", "error", err)
-		} else if try = 0; n == newsUsers {
+		} else if try = 0; n == newsUsers || up.again {
 			continue
 		}
 		t := time.NewTimer(wait)
@@ -44,6 +49,33 @@ func (w *Watch) publish(ctx context.Context) {
 			t.Stop()
 		}
 	}
+}
+
+// outages knows until when all users are told again: a broker that was away may have lost what they were told.
+type outages struct {
+	since int64  // Of the broker's present state, when it was told.
+	again bool   // There are users left.
+	last  string // The last one who was told again.
+}
+
+// republish has all users told again when this process has started, and when the broker has come back. What the broker still has it refuses by
+// its version.
+func (w *Watch) republish(ctx context.Context, o *outages) error {
+	for i := range w.cfg.Table.Sources() {
+		if s := w.cfg.Table.SourceState(i); s.Up && s.Since > o.since {
+			o.since, o.again, o.last = s.Since, true, ""
+		}
+	}
+	if !o.again {
+		return nil
+	}
+	within, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	last, err := w.cfg.Store.Republish(within, o.last, newsUsers)
+	if err == nil {
+		o.last, o.again = last, last != ""
+	}
+	return err
 }
 
 func (w *Watch) publishSome(ctx context.Context) (int, error) {

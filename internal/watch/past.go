@@ -175,7 +175,7 @@ func (w *Watch) answered(ctx context.Context, e *errand, err error) {
 	w.compareLate(s, e)
 	w.emit()
 	w.seen = 0 // Bars that have come meanwhile are looked at.
-	w.plan(s)
+	w.settle(s)
 }
 
 // historyLine is said for all symbols together.

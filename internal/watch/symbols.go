@@ -80,16 +80,22 @@ func (w *Watch) put(a alert.Alert) {
 		}
 		s = w.watch(a.Symbol, a.Armed)
 	}
-	if !w.loaded[alert.Bucket(a.Symbol)] {
+	loaded := w.loaded[alert.Bucket(a.Symbol)]
+	if !loaded {
 		s.since = min(s.since, a.Armed)
 	}
 	s.late = slices.DeleteFunc(s.late, func(l alert.Alert) bool { return l.ID == a.ID && l.Arm <= a.Arm })
-	if a.State == alert.Active && a.Armed < s.position && w.cfg.History != nil && !w.engine.Holds(a.Symbol, a.ID, a.Arm) {
+	if loaded && a.State == alert.Active && a.Armed < s.position && w.cfg.History != nil && !w.engine.Holds(a.Symbol, a.ID, a.Arm) {
 		s.late = append(s.late, a)
 	} else {
 		w.engine.Put(a)
 	}
-	if !w.engine.Has(a.Symbol) && len(s.late) == 0 {
+	w.settle(s)
+}
+
+// settle has a symbol ask the history, if it has to, or lets it go if it has no alerts any more: some of them may be on an errand.
+func (w *Watch) settle(s *symbol) {
+	if !w.engine.Has(s.name) && len(s.late) == 0 && !s.busy {
 		w.unwatch(s)
 		return
 	}
@@ -114,7 +120,7 @@ func (w *Watch) unwatch(s *symbol) {
 	s.bars, s.waiting = nil, false
 	delete(w.symbols, s.name)
 	w.engine.Drop(s.name)
-	w.positions[s.name] = s.position
+	w.positions[s.name] = s.noted
 }
 
 // series returns the bars of an interval, which are watched from now on.

@@ -69,8 +69,9 @@ type Watch struct {
 	symbols   map[string]*symbol
 	held      [alert.Buckets]bool
 	loaded    [alert.Buckets]bool
-	positions map[string]int64 // That the store had, of symbols that are not watched.
-	asked     []*symbol        // That wait for the history.
+	read      [alert.Buckets]int64 // When the changes of their alerts were read last.
+	positions map[string]int64     // That the store had, of symbols that are not watched.
+	asked     []*symbol            // That wait for the history.
 	asking    int
 	seen      uint64
 	out       []alert.Effect
@@ -212,12 +213,16 @@ func (w *Watch) emit() {
 	w.out = w.out[:0]
 }
 
-// notePositions puts the positions that have risen behind all effects before them.
+// unseen is how long an alert may take from when it was armed until it is read from the store: what creates it gives up before.
+const unseen = 15 * time.Second
+
+// notePositions puts the positions that have risen behind all effects before them. An alert that is not known here yet may be fired by
+// what was evaluated without it: who takes over is to evaluate that again.
 func (w *Watch) notePositions() {
 	risen := make(map[string]int64)
 	for name, s := range w.symbols {
-		if s.position > s.noted {
-			risen[name], s.noted = s.position, s.position
+		if at := min(s.position, w.read[alert.Bucket(name)]-unseen.Milliseconds()); at > s.noted {
+			risen[name], s.noted = at, at
 		}
 	}
 	w.effects.positions(risen)

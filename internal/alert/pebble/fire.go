@@ -213,3 +213,31 @@ func (s *Store) SetPositions(ctx context.Context, at map[string]int64) error {
 
 // errBucket is for callers who count otherwise than alert.Bucket does.
 var errBucket = errors.New("alerts: there is no such bucket: want numbers from 0 to below alert.Buckets")
+
+// Republish implements [alert.Store].
+func (s *Store) Republish(ctx context.Context, after string, limit int) (last string, err error) {
+	from := []byte{kindUser}
+	if after != "" {
+		from = append(userKey(kindUser, after), 0)
+	}
+	err = s.update(ctx, func(t *tx) error {
+		last = ""
+		n := 0
+		return t.scan(from, behind([]byte{kindUser}), func(key, _ []byte) (bool, error) {
+			user, rest, ok := cutUser(key[1:])
+			if !ok || len(rest) != 0 {
+				return false, t.damaged("the user %q", key)
+			}
+			of, err := t.user(user)
+			if err != nil || n == limit {
+				return false, err
+			}
+			if of.number > 0 {
+				n, last, of.published = n+1, user, 0
+				t.touchUser(user)
+			}
+			return true, nil
+		})
+	})
+	return last, err
+}

@@ -229,3 +229,13 @@ func (s *Store) Published(ctx context.Context, n []alert.Publication) error {
 		return err
 	})
 }
+
+// Republish implements [alert.Store].
+func (s *Store) Republish(ctx context.Context, after string, limit int) (last string, err error) {
+	err = s.transact(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `WITH batch AS (SELECT user_id FROM alert_users WHERE user_id > $1 AND number > 0 ORDER BY user_id LIMIT $2 FOR UPDATE),
+			done AS (UPDATE alert_users SET published = 0 WHERE user_id IN (SELECT user_id FROM batch))
+			SELECT coalesce(max(user_id), '') FROM batch`, after, limit).Scan(&last)
+	})
+	return last, err
+}

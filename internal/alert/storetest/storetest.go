@@ -438,6 +438,29 @@ func (s *suite) news() {
 	if news, err = s.Unpublished(s.ctx, 10); len(news) != 1 || news[0].Number != alert.NewsMax+3 || err != nil {
 		s.Errorf("behind another: %+v %v", news, err)
 	}
+	s.republish()
+}
+
+// republish has the news of users published again, one user at a time.
+func (s *suite) republish() {
+	s.create("nothing", above("A", "1"))
+	s.no(s.Published(s.ctx, []alert.Publication{{User: "u", Number: alert.NewsMax + 3}, {User: "v", Number: 1}}))
+	seen := make(map[string]bool)
+	last := ""
+	for range 3 {
+		var err error
+		last, err = s.Republish(s.ctx, last, 1)
+		s.no(err)
+		seen[last] = true
+	}
+	s.same("who is told again, one by one", seen, map[string]bool{"u": true, "v": true, "": true})
+	if news, err := s.Unpublished(s.ctx, 10); len(news) != 2 || err != nil {
+		s.Errorf("told again: %+v %v", news, err)
+	}
+	s.no(s.Published(s.ctx, []alert.Publication{{User: "u", Number: alert.NewsMax + 3}, {User: "v", Number: 1}}))
+	if news, err := s.Unpublished(s.ctx, 10); len(news) != 0 || err != nil {
+		s.Errorf("behind that: %+v %v", news, err)
+	}
 }
 
 // changed reads changes from a mark on until there are no more.

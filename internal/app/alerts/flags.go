@@ -70,6 +70,7 @@ type Config struct {
 	admin     string
 	adminHost string
 	topicsMax int
+	rate      guard.Rate
 
 	// What follows from these.
 	feed       feed.Config
@@ -110,6 +111,8 @@ func newConfig(commands ...string) *Config {
 	fs.StringVar(&c.grpc, "grpc", "", "`host:port` of gRPC; empty for none, the usual one is :8102")
 	fs.BoolVar(&c.open, "open", false, "ask for neither tokens nor keys: whoever reaches the port may do everything. For demos")
 	fs.StringVar(&c.keyFile, "key-file", "", "`file` with a line name:key for each program that may ask for any user_id")
+	fs.IntVar(&c.rate.PerSecond, "request-rate-per-ip", alertapi.DefaultRate.PerSecond, "`requests` per second of an address; more are refused with 429")
+	fs.IntVar(&c.rate.Burst, "request-burst-per-ip", alertapi.DefaultRate.Burst, "`requests` of an address at once")
 	fs.StringVar(&c.origin, "origin", "", "`list` of web origins that may ask, by commas, as with edge")
 	fs.StringVar(&c.trust, "trust-proxy", "", "`networks` of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,::1")
 	fs.StringVar(&c.tokens.SecretFile, "jwt-secret-file", "", "`file` with the secret that tokens are signed with; or the secret in the environment: "+secretEnv)
@@ -220,6 +223,9 @@ func (c *Config) validate() error {
 	}
 	if c.quota < 1 || c.quota > 1_000_000 {
 		bad("-quota is %d, want 1 to 1000000", c.quota)
+	}
+	if !c.rate.Valid() || c.rate == (guard.Rate{}) {
+		bad("-request-rate-per-ip is %d and -request-burst-per-ip %d, want two numbers from 1 to %d", c.rate.PerSecond, c.rate.Burst, guard.RateMax)
 	}
 	if c.topicsMax < 2 || c.topicsMax > 1_000_000 {
 		bad("-max-topics is %d, want 2 to 1000000", c.topicsMax)

@@ -210,7 +210,7 @@ func (p *program) startWatch(context.Context) (err error) {
 func (p *program) startAPI(context.Context) error {
 	c := alertapi.Config{
 		Store: p.store, Price: p.watch.Price, Quota: p.cfg.quota, Open: p.cfg.open, Private: p.cfg.tokens.Private, Origins: p.cfg.origins,
-		Trusted: p.cfg.trusted, Log: p.log, Changed: p.watch.Changed,
+		Trusted: p.cfg.trusted, Rate: p.cfg.rate, Log: p.log, Changed: p.watch.Changed,
 	}
 	if len(p.cfg.keys) > 0 {
 		c.Keys = func(key []byte) bool { _, ok := p.cfg.keys.Find(key); return ok }
