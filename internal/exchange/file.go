@@ -53,6 +53,7 @@ type file struct {
 	running atomic.Bool
 	trades  atomic.Uint64
 	flawed  atomic.Uint64
+	known   atomic.Uint64 // Skipped, as positions say that they came before.
 	last    atomic.Pointer[string]
 }
 
@@ -80,7 +81,7 @@ func NewFile(c FileConfig) (Inlet, error) {
 func (f *file) Live() bool { return false }
 
 func (f *file) Stats() Stats {
-	s := Stats{Wanted: 1, Trades: f.trades.Load(), Flawed: f.flawed.Load(), Connects: 1}
+	s := Stats{Wanted: 1, Trades: f.trades.Load(), Flawed: f.flawed.Load(), Repeated: f.known.Load(), Connects: 1}
 	if f.running.Load() {
 		s.Connected = 1
 	}
@@ -101,7 +102,7 @@ func (f *file) flaw(line int64, err error) {
 func (f *file) Run(ctx context.Context, to Sink, from func(*trade.Symbol) Position) error {
 	opened, err := os.Open(f.c.Path)
 	if err != nil {
-		return fmt.Errorf("file: %w", err)
+		return err // Who runs inlets says which one it is.
 	}
 	defer opened.Close()
 	f.running.Store(true)
@@ -110,7 +111,7 @@ func (f *file) Run(ctx context.Context, to Sink, from func(*trade.Symbol) Positi
 	if magic, _ := r.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return fmt.Errorf("file: %s: %w", f.c.Path, err)
+			return fmt.Errorf("%s: %w", f.c.Path, err)
 		}
 		defer z.Close()
 		r = bufio.NewReaderSize(z, lineMax)
@@ -135,22 +136,33 @@ func (f *file) Run(ctx context.Context, to Sink, from func(*trade.Symbol) Positi
 			f.flaw(n, fmt.Errorf("it is longer than %d bytes", lineMax))
 			line = nil
 		case err != nil && err != io.EOF:
-			return fmt.Errorf("file: %s: line %d: %w", f.c.Path, n, err)
+			return fmt.Errorf("%s: line %d: %w", f.c.Path, n, err)
 		}
 		if text := bytes.TrimSpace(line); len(text) > 0 {
 			if parse == nil {
 				if parse, err = csvOf(string(text)); err != nil {
-					return fmt.Errorf("file: %s: %w", f.c.Path, err)
+					return fmt.Errorf("%s: %w", f.c.Path, err)
 				}
 			} else {
 				p.play(ctx, n, text, parse)
 			}
 		}
 		if err == io.EOF {
+			f.read()
 			return nil
 		}
 	}
 	return nil
+}
+
+// read says what became of the lines.
+func (f *file) read() {
+	known := f.known.Load()
+	f.log.Info("a file was read", "file", f.c.Path, "trades", f.trades.Load(), "flawed", f.flawed.Load(), "known", known)
+	if known > 0 {
+		f.log.Warn("trades of a file were skipped, as their ids are not above those that came before", "file", f.c.Path, "trades", known,
+			"hint", "that is right where a file is read again; want ids that rise from file to file, or a folder for each")
+	}
 }
 
 // player hands the lines of a file on.
@@ -181,6 +193,7 @@ func (p *player) play(ctx context.Context, n int64, line []byte, parse parser) {
 		return
 	}
 	if from := p.from[tr.Symbol]; tr.ID <= from.ID && (p.f.c.Late == 0 || tr.Time < from.Time-p.f.c.Late.Microseconds()) {
+		p.f.known.Add(1)
 		return
 	}
 	if p.f.c.Speed > 0 {

@@ -95,6 +95,9 @@ func TestFileGoesOn(t *testing.T) {
 	if err != nil || len(s.trades["COINBASE:BTC-USD"]) != 1 || s.trades["COINBASE:BTC-USD"][0].ID != 18 {
 		t.Errorf("%v %v %v", err, s.trades, in.Stats())
 	}
+	if n := in.Stats().Repeated; n != 2 { // 17, and one that has the number of its line.
+		t.Errorf("%d trades were known, want 2", n)
+	}
 }
 
 // What is recorded is read as it was.

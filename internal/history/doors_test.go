@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,118 @@ func TestLimits(t *testing.T) {
 		if _, err := history.NewServer(c); err == nil {
 			t.Errorf("%s is taken", name)
 		}
+	}
+}
+
+// Who reads slowly has a quarter of the slots at most, and gives them back.
+func TestSlotsOfAnAddress(t *testing.T) {
+	trusted, err := guard.ParseTrusted("192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	entered, leave := make(chan struct{}, 20), make(chan struct{}, 20)
+	store := &historytest.Fake{OnBars: func(history.Query) error { entered <- struct{}{}; <-leave; return nil }}
+	s := newSite(t, func(c *history.ServerConfig) { c.Store, c.Requests, c.Trusted = store, 8, trusted })
+	answers := make(chan int, 20)
+	t.Cleanup(func() { close(leave) })
+	enter := func() {
+		t.Helper()
+		select {
+		case <-entered:
+		case code := <-answers:
+			t.Fatalf("a request that has a slot is answered with %d", code)
+		}
+	}
+	refused := func(what string) {
+		t.Helper()
+		select {
+		case <-entered:
+			t.Fatalf("%s gets a slot", what)
+		case code := <-answers:
+			if code != 503 {
+				t.Errorf("%s: %d", what, code)
+			}
+		}
+	}
+	get := func(from string) { answers <- s.ask("GET", path+"?tf=1m", "X-Forwarded-For: "+from).StatusCode }
+	for range 2 {
+		for range 2 {
+			go get("10.0.0.1")
+			enter()
+		}
+		go get("10.0.0.1")
+		refused("a third request of an address")
+		for i := range 6 {
+			go get(fmt.Sprintf("10.0.0.%d", 2+i))
+			enter()
+		}
+		go get("10.0.0.9")
+		refused("one more than there are slots")
+		for range 8 {
+			leave <- struct{}{}
+			if code := <-answers; code != 200 {
+				t.Errorf("%d", code)
+			}
+		}
+	}
+}
+
+// An address has a quarter of the connections at most, though it asks nothing on them, and a proxy that is trusted has more.
+func TestConnsOfAnAddress(t *testing.T) {
+	trusted, err := guard.ParseTrusted("127.0.0.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, func(c *history.ServerConfig) { c.Conns, c.Trusted = 8, trusted })
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, ln) }()
+	ask := func(from string) (c net.Conn, answered bool) {
+		t.Helper()
+		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}).Dial("tcp4", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(c, "GET "+path+"?tf=1m&limit=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+		n, err := c.Read(make([]byte, 4))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%s is neither answered nor refused", from)
+		}
+		return c, n == 4
+	}
+	first, ok := ask("127.0.0.1")
+	if _, second := ask("127.0.0.1"); !ok || !second {
+		t.Error("an address has no two of eight connections")
+	}
+	if _, third := ask("127.0.0.1"); third {
+		t.Error("an address has a third of eight connections")
+	}
+	if _, other := ask("127.0.0.2"); !other {
+		t.Error("another address has none")
+	}
+	for range 3 {
+		if _, proxy := ask("127.0.0.3"); !proxy {
+			t.Error("a proxy has no more")
+		}
+	}
+	_ = first.Close()
+	for end := time.Now().Add(patience); ; { // The server closes its end when it has read that.
+		if _, again := ask("127.0.0.1"); again {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("what an address closed counts for ever")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -119,12 +119,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) *problem {
 	if !grant.Allows([]byte(topic)) {
 		return refuse(403, "the token does not allow "+topic)
 	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	default:
+	if !s.enter(client) {
 		return &problem{status: 503, detail: "as many requests are answered as may be at a time, try again later", header: "Retry-After: 1\r\n"}
 	}
+	defer s.leave(client)
 	return s.answer(w, r, &a)
 }
 

@@ -42,8 +42,8 @@ type ServerConfig struct {
 	Trusted  guard.Trusted // Proxies whose X-Forwarded-For is believed.
 
 	Rate     guard.Rate    // Requests of an address; zero is DefaultRate.
-	Requests int           // That are answered at a time: 64, unless something else is set.
-	Conns    int           // Connections that Serve accepts at a time: 1,000, unless something else is set.
+	Requests int           // That are answered at a time: 64, unless something else is set. An address has a quarter.
+	Conns    int           // Connections that Serve accepts at a time: 1,000, unless something else is set. An address has a quarter.
 	Time     time.Duration // For an answer to be found: 5 s, unless something else is set.
 	Log      *slog.Logger
 }
@@ -61,6 +61,7 @@ type Server struct {
 
 	mu     sync.Mutex
 	counts map[int]uint64
+	busy   map[guard.Prefix]int // How many requests of an address are answered now.
 }
 
 // NewServer returns a server. The error says what the configuration lacks.
@@ -77,7 +78,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 		c.Rate = DefaultRate
 	}
 	c.Requests, c.Conns, c.Time = cmp.Or(c.Requests, 64), cmp.Or(c.Conns, 1000), cmp.Or(c.Time, 5*time.Second)
-	s := &Server{cfg: c, slots: make(chan struct{}, c.Requests), counts: make(map[int]uint64)}
+	s := &Server{cfg: c, slots: make(chan struct{}, c.Requests), counts: make(map[int]uint64), busy: make(map[guard.Prefix]int)}
 	s.rate, s.wrong = guard.NewPrefixLimit(c.Rate, time.Now()), guard.NewPrefixLimit(auth.WrongTokens, time.Now())
 	var names []string
 	for _, tf := range c.Intervals {
@@ -116,7 +117,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			_ = h.Close()
 		}
 	})
-	err := h.Serve(netutil.LimitListener(ln, s.cfg.Conns))
+	counted := &shares{Listener: ln, most: max(s.cfg.Conns/4, 1), trusted: s.cfg.Trusted, have: make(map[guard.Prefix]int)}
+	err := h.Serve(netutil.LimitListener(counted, s.cfg.Conns))
 	if !stop() {
 		<-ended
 	}
@@ -124,6 +126,32 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return nil
 	}
 	return fmt.Errorf("history: %w", err)
+}
+
+// enter takes one of the slots for an address, until leave. Who reads slowly has one for as long, so an address has a quarter of
+// them at most.
+func (s *Server) enter(client guard.Prefix) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[client] >= max(cap(s.slots)/4, 1) {
+		return false
+	}
+	select {
+	case s.slots <- struct{}{}:
+		s.busy[client]++
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Server) leave(client guard.Prefix) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	<-s.slots
+	if s.busy[client]--; s.busy[client] == 0 {
+		delete(s.busy, client)
+	}
 }
 
 // Answers is how many requests were answered, by status.

@@ -5,6 +5,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,17 @@ func TestMakeRunTakesFlags(t *testing.T) {
 	}
 	if code, _, stderr := run(append(strings.Fields(example), "-check")...); code != app.OK {
 		t.Errorf("%s: %d %s", example, code, stderr)
+	}
+}
+
+// localhost is 127.0.0.1, and no other address of the loopback.
+func TestBoardURL(t *testing.T) {
+	for listen, want := range map[string]string{
+		"0.0.0.0": "http://localhost:80/", "127.0.0.1": "http://localhost:80/", "::1": "http://localhost:80/", "127.0.0.15": "http://127.0.0.15:80/",
+	} {
+		if url := boardURL(&net.TCPAddr{IP: net.ParseIP(listen), Port: 80}); url != want {
+			t.Errorf("%s: %s, want %s", listen, url, want)
+		}
 	}
 }
 

@@ -136,6 +136,11 @@ func (c *Config) validate() error {
 	if slices.Contains(c.names, inFile) != (c.file != "") {
 		bad("-in file and -file belong together: want both, such as -in file -file trades.ndjson.gz, or none")
 	}
+	if c.file != "" {
+		if _, err := os.Stat(c.file); err != nil {
+			bad("-file: %w", err)
+		}
+	}
 	for _, d := range []struct {
 		name     string
 		have     time.Duration

@@ -46,8 +46,24 @@ func TestFile(t *testing.T) {
 			t.Fatalf("%d %s", code, stderr)
 		}
 	}
+	if _, _, stderr := run(args("h")...); !strings.Contains(stderr, "trades=0 flawed=1 known=4") || !strings.Contains(stderr, "a folder for each") {
+		t.Errorf("what was read is not told: %s", stderr)
+	}
 	if code, stdout, stderr := run("backup", at("bars.gz"), "-history="+at("h")); code != app.OK || stdout != "22 bars\n" {
 		t.Fatalf("%d %s%s", code, stdout, stderr)
+	}
+	if code, _, stderr := run("backup", at("bars.gz"), "-history="+at("none")); code != app.Failed || !strings.Contains(stderr, "-history has no bars") {
+		t.Errorf("a folder that is not there: %d %s", code, stderr)
+	}
+	if _, err := os.Stat(at("none")); !os.IsNotExist(err) {
+		t.Errorf("a backup made a folder: %v", err)
+	}
+	if code, _, stderr := run("-in=file", "-file="+at("none"), "-symbols=FILE:A", "-check"); code != app.Usage || !strings.Contains(stderr, "-file: ") {
+		t.Errorf("a file that is not there: %d %s", code, stderr)
+	}
+	must(os.WriteFile(at("bad.csv"), []byte("time;price\n"), 0o600))
+	if code, _, stderr := run("-in=file", "-file="+at("bad.csv"), "-symbols=FILE:A", "-admin="); code != app.Failed || strings.Contains(stderr, "file: file:") {
+		t.Errorf("a file without a head: %d %s", code, stderr)
 	}
 	f, err := os.Open(at("bars.gz"))
 	must(err)

@@ -46,7 +46,7 @@ func (g *gate) Flush(context.Context) error { return nil }
 // shardOfOne returns the shard of one symbol, FILE:A, which does not run.
 func shardOfOne(t *testing.T, to *gate, more ...string) (p *program, s *shard, a *trade.Symbol) {
 	t.Helper()
-	c, err := Parse(append([]string{"-in=file", "-file=none", "-symbols=FILE:A", "-intervals=1s", "-admin="}, more...))
+	c, err := Parse(append([]string{"-in=file", "-file=/dev/null", "-symbols=FILE:A", "-intervals=1s", "-admin="}, more...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -173,6 +173,11 @@ func copyHistory(ctx context.Context, command string, args []string, stdout, std
 		}
 		return misused(stderr, c, c.flags.Conceal(err, args))
 	}
+	if command == "backup" && !isDatabase(c.history) { // A folder that opening made would take the place of the last backup.
+		if _, err := os.Stat(filepath.Join(c.history, "bars")); err != nil {
+			return fail(fmt.Errorf("-history has no bars: %w: want the folder that marketdata has", err))
+		}
+	}
 	log := c.log.Logger(stderr)
 	store, err := c.openHistory(ctx, log)
 	if err != nil {

@@ -57,7 +57,7 @@ func Open(dir string) (*Store, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("checkpoints in %s: another process has them", dir)
+			return nil, fmt.Errorf("checkpoints in %s: another process has them: end it, or want a folder for each", dir)
 		}
 		return nil, fmt.Errorf("checkpoints in %s: %w", dir, err)
 	}

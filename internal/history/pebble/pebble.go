@@ -6,6 +6,7 @@
 //	pebble.go  Store
 //	codec.go   bars as keys and values
 //	schema.go  which version a folder has, and how an older one becomes the present one
+//	room.go    disks that are nearly full
 package pebble
 
 import (
@@ -37,6 +38,8 @@ type Config struct {
 	// Files is how many descriptors the store uses at most, 0 is DefaultFiles.
 	Files int
 	Log   *slog.Logger
+
+	free func(dir string) (bytes uint64, known bool) // diskFree, unless a test sets something else.
 }
 
 // What holds where a [Config] says nothing.
@@ -49,8 +52,9 @@ const memTable = 16 << 20
 
 // Store is a [history.Store].
 type Store struct {
-	db  *lsm.DB
-	log *slog.Logger
+	db     *lsm.DB
+	config Config
+	log    *slog.Logger
 
 	write  sync.Mutex // Puts compare with what is there.
 	key    []byte
@@ -72,6 +76,9 @@ func Open(c Config) (*Store, error) { return open(c, migrations) }
 func open(c Config, steps []migration) (*Store, error) {
 	if err := os.MkdirAll(c.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
+	}
+	if err := c.room(openRoom); err != nil {
+		return nil, err
 	}
 	cache := lsm.NewCache(orDefault(c.CacheBytes, DefaultCacheBytes))
 	defer cache.Unref() // The database has it.
@@ -96,7 +103,7 @@ func open(c Config, steps []migration) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, err)
 	}
-	s := &Store{db: db, log: c.Log, newest: make(map[string]int64), trims: make(map[string][]byte)}
+	s := &Store{db: db, config: c, log: c.Log, newest: make(map[string]int64), trims: make(map[string][]byte)}
 	if err := s.migrate(steps); err != nil {
 		_ = db.Close() // The first error is the cause.
 		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, err)
@@ -127,13 +134,16 @@ func (s *Store) begin(ctx context.Context) (end func(), err error) {
 	return s.use.RUnlock, nil
 }
 
-// Put implements [history.Store]. What it has returned without an error is on the disk.
+// Put implements [history.Store]. What it has returned without an error is on the disk. A disk that is nearly full is an error.
 func (s *Store) Put(ctx context.Context, list []bars.Bar) error {
 	end, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
+	if err := s.config.room(putRoom); err != nil {
+		return err
+	}
 	s.write.Lock()
 	defer s.write.Unlock()
 	batch := s.db.NewBatch()

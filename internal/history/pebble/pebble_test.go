@@ -70,6 +70,53 @@ func TestStaysAfterClose(t *testing.T) {
 	historytest.Same(t, "after older states", got, list)
 }
 
+// A disk that is nearly full is an error before the library meets it, which would end the program. What is deleted needs less.
+func TestFullDisk(t *testing.T) {
+	log, _ := logtest.New(t)
+	free := uint64(putRoom)
+	c := Config{Dir: t.TempDir(), Log: log, free: func(string) (uint64, bool) { return free, true }}
+	s, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	list := historytest.Run(historytest.Symbol("A", 2, 8), historytest.Interval("1m"), 0, 10)
+	if err := s.Put(t.Context(), list[:5]); err != nil {
+		t.Fatal(err)
+	}
+	free--
+	if err := s.Put(t.Context(), list); err == nil || !strings.Contains(err.Error(), "has 63 MiB left, want 64: make room there") {
+		t.Errorf("a disk that is nearly full: %v", err)
+	}
+	got, err := s.Bars(t.Context(), historytest.Whole("A", "1m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	historytest.Same(t, "while the disk is full", got, list[:5])
+	free = openRoom - 1
+	if n, err := s.Trim(t.Context(), "1m", list[2].Start); n != 0 || err == nil {
+		t.Errorf("no room to delete: %d, %v", n, err)
+	}
+	free++
+	if n, err := s.Trim(t.Context(), "1m", list[2].Start); n != 2 || err != nil {
+		t.Errorf("room to delete: %d, %v", n, err)
+	}
+	free = putRoom
+	if err := s.Put(t.Context(), list[5:]); err != nil {
+		t.Errorf("when there is room again: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	free = openRoom - 1
+	if _, err := Open(c); err == nil || !strings.Contains(err.Error(), "has 39 MiB left, want 40") {
+		t.Errorf("a folder on a disk that is full is opened: %v", err)
+	}
+	if free, known := diskFree(c.Dir); !known || free == 0 {
+		t.Errorf("the disk of the test: %d, %v", free, known)
+	}
+}
+
 // A folder of an older version becomes the present one, and one of a newer version is refused and left as it is.
 func TestVersions(t *testing.T) {
 	log, _ := logtest.New(t)

@@ -45,6 +45,9 @@ func (s *Store) Trim(ctx context.Context, interval string, before int64) (delete
 	if deleted == 0 {
 		return 0, nil
 	}
+	if err := s.config.room(openRoom); err != nil { // Less than Put wants: what is deleted makes room.
+		return 0, err
+	}
 	return deleted, batch.Commit(lsm.Sync)
 }
 
