@@ -120,6 +120,12 @@ const (
 	listed  = `document.querySelectorAll('#alertlist li').length`
 	fired   = `document.querySelectorAll('#alertlist li[data-state=fired]').length`
 	told    = `told.filter(s => s.startsWith('Alert: AAPL crosses')).length`
+	// small is what has less than 44 px or lies outside of the screen, of what is to be touched.
+	small = `[...document.querySelectorAll('#candles button')].filter(el => el.checkVisibility()).map(el => [el, el.getBoundingClientRect()])
+		.filter(([el, r]) => r.width < 44 || r.height < 44 || r.left < 0 || r.right > innerWidth)
+		.map(([el]) => el.id + ' ' + el.className + ' ' + el.textContent).join('; ')`
+	// countPosts counts what is sent, which begins within the click.
+	countPosts = `(window.posts = 0, (ask => { window.fetch = (url, o) => { if (o?.method === 'POST') posts++; return ask(url, o); }; })(window.fetch))`
 	// hear keeps what toasts have said.
 	hear = `(window.told = [], new MutationObserver(l => l.forEach(m => m.addedNodes.forEach(el => told.push(el.textContent))))
 		.observe(document.querySelector('#toasts'), { childList: true }))`
@@ -148,10 +154,10 @@ func (p page) key(keys string) {
 	}
 }
 
-// be has the page be a user, to whom nothing was told, when it is loaded again.
+// be has the page be a user when it is loaded again, to whom more was told than the store has: another one had that.
 func (p page) be(user string) {
 	p.t.Helper()
-	p.value(fmt.Sprintf(`(localStorage.setItem('tickedge.user', %q), localStorage.removeItem('tickedge.fired'))`, user))
+	p.value(fmt.Sprintf(`(localStorage.setItem('tickedge.user', %q), localStorage.setItem('tickedge.fired', '9999'))`, user))
 }
 
 func (p page) goTo(url string) {
@@ -178,8 +184,9 @@ func TestAlertsOnTheBoard(t *testing.T) {
 	p := open(t, board)
 	eventually(t, "bars are shown", func() bool { return p.data("bars") > 8 })
 	p.value(hear)
-	if p.at(0.3, mouse); p.value(listed) != "0" {
-		t.Fatalf("%s alerts were set by a click without Alert", p.value(listed))
+	p.value(countPosts)
+	if p.at(0.3, mouse); p.value(`posts`) != "0" {
+		t.Fatal("a click without Alert sets one")
 	}
 	p.value(`document.querySelector('#aim').click()`)
 	for i := range 8 { // Whichever way the price goes, it crosses one of them.
@@ -207,6 +214,9 @@ func TestAlertsOnTheBoard(t *testing.T) {
 	p.at(0.63, chromedp.TapXY)
 	p.at(0.67, chromedp.TapXY) // One of both has no alert yet.
 	p.atLeast("a tap sets an alert", listed, n+1)
+	if bad := p.value(small); bad != "" {
+		t.Errorf("too small to touch, or beside the screen: %s", bad)
+	}
 	if err := chromedp.Do(p.ctx, chromedp.EmulateViewport(1280, 1000)); err != nil {
 		t.Fatal(err)
 	}
@@ -214,11 +224,15 @@ func TestAlertsOnTheBoard(t *testing.T) {
 	if p.value(pressed) != "false" {
 		t.Error("Escape does not end it")
 	}
-	n, _ = strconv.Atoi(p.value(listed))
-	if p.at(0.5, mouse); p.value(listed) != strconv.Itoa(n) {
+	posts := p.value(`posts`)
+	if p.at(0.5, mouse); p.value(`posts`) != posts {
 		t.Error("a click after Escape set an alert")
 	}
+	n, _ = strconv.Atoi(p.value(listed))
 	pictures(p)
+	if p.value(`told.length - new Set(told).size`) != "0" || p.value(`localStorage.getItem('tickedge.fired') > 0`) != "true" {
+		t.Errorf("what was told is told again: %s", p.value(`told.join(' | ')`))
+	}
 
 	was, _ := strconv.Atoi(p.value(fired))
 	p.goTo(board)
