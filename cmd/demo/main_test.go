@@ -24,15 +24,20 @@ import (
 
 const patience = 60 * time.Second
 
-// start runs a demo until the test ends, and returns where it is.
-func start(t *testing.T, args ...string) (addr string) {
+func freeAddr(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr = ln.Addr().String()
-	ln.Close()
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// start runs a demo until the test ends, and returns where it is.
+func start(t *testing.T, args ...string) (addr string) {
+	t.Helper()
+	addr = freeAddr(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	var log logtest.Log
 	ended := make(chan int, 1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package demo is the program demo: marketdata and an edge in one process, with a broker in memory between them, behind
+// Package demo is the program demo: marketdata, an edge and alerts in one process, with a broker in memory between them, behind
 // one port, which routes as a proxy in front of them would.
 package demo
 
@@ -20,21 +20,24 @@ import (
 	"sync"
 	"time"
 
+	"tickedge/internal/alertapi"
 	"tickedge/internal/app"
+	"tickedge/internal/app/alerts"
 	"tickedge/internal/app/edge"
 	"tickedge/internal/app/marketdata"
 	"tickedge/internal/exchange"
 	"tickedge/internal/flags"
+	"tickedge/internal/watch"
 )
 
-const usageHead = `demo is a whole system in one process: a simulated market, bars, their history, and an edge with a live board.
+const usageHead = `demo is a whole system in one process: a simulated market, bars, their history, alerts, and an edge with a live board.
 
   demo                     http://localhost:8080/
   demo -listen :9000 -folder /var/tmp/demo
   demo -check              say what is set, and what is wrong
   demo version             say which version this is
 
-It needs nothing else, and is for looking at: what it has is in memory, or in a folder that is gone with it unless one is given. A system that lasts is made of marketdata, a broker and edges; see docs/MARKETDATA.md.
+It needs nothing else, and is for looking at: what it has is in memory, or in a folder that is gone with it unless one is given. A system that lasts is made of marketdata, alerts, a broker and edges; see docs/MARKETDATA.md and docs/ALERTS.md. Whoever reaches its port may set and delete everybody's alerts.
 `
 
 // config is what the flags, the environment and the file say.
@@ -53,8 +56,8 @@ func newConfig() *config {
 	c := &config{flags: flags.New("demo", "DEMO", nil, []string{"completion", "help", "version"})}
 	fs := c.flags
 	fs.Group("Demo")
-	fs.StringVar(&c.listen, "listen", ":8080", "`host:port` of the board, the edge and the history")
-	fs.StringVar(&c.folder, "folder", "", "`folder` for bars, which a restart goes on with; empty is one that is gone at the end")
+	fs.StringVar(&c.listen, "listen", ":8080", "`host:port` of the board, the edge, the history and alerts")
+	fs.StringVar(&c.folder, "folder", "", "`folder` for bars and alerts, which a restart goes on with; empty is one that is gone at the end")
 	fs.StringVar(&c.symbols, "symbols", "", "`list` of symbols that are traded, by commas; empty is AAPL, BTC-USD, EUR-USD and 21 more")
 	fs.Float64Var(&c.rate, "rate", 200, "`trades` per second, all symbols together")
 	fs.Float64Var(&c.lively, "volatility", 5, "`factor` on the yearly volatility of every symbol: 1 is realistic, 10 is lively to look at")
@@ -120,14 +123,16 @@ type demo struct {
 
 	edge   *edge.Config
 	market *marketdata.Config
+	alerts *alerts.Config
 
 	mu       sync.Mutex
 	edgeAddr net.Addr
 	history  http.Handler
+	api      http.Handler // Of alerts.
 	sim      *exchange.Sim
 }
 
-// parse makes the configurations of both programs.
+// parse makes the configurations of the programs.
 func (d *demo) parse() error {
 	if !app.IsHostPort(d.listen) {
 		return fmt.Errorf("-listen is %s, want host:port such as :8080 or 127.0.0.1:8080", flags.Quote(d.listen))
@@ -137,14 +142,22 @@ func (d *demo) parse() error {
 	}
 	var err error
 	if d.edge, err = edge.Parse([]string{"-listen=127.0.0.1:0", "-admin=", "-source=memory", "-page", "-page-history=/history",
-		"-page-market=/market", "-list-topics=held", "-trust-proxy=127.0.0.1", "-max-conns=2000"}); err != nil {
+		"-page-market=/market", "-page-alerts=/alerts", "-list-topics=held", "-trust-proxy=127.0.0.1", "-max-conns=2000"}); err != nil {
 		return err
 	}
 	at := d.folder
 	if at == "" {
 		at = filepath.Join(os.TempDir(), "tickedge-demo") // Run takes another.
 	}
-	d.market, err = d.marketdata(at)
+	return d.stored(at)
+}
+
+// stored makes the configurations of what is in a folder.
+func (d *demo) stored(folder string) (err error) {
+	if d.market, err = d.marketdata(folder); err != nil {
+		return err
+	}
+	d.alerts, err = alerts.Parse([]string{"-source=memory", "-store=" + filepath.Join(folder, "alerts"), "-open", "-listen=", "-admin="})
 	return err
 }
 
@@ -159,7 +172,7 @@ func (d *demo) marketdata(folder string) (*marketdata.Config, error) {
 	return c, nil
 }
 
-// run runs both until ctx ends or one of them does.
+// run runs all of them until ctx ends or one of them does.
 func (d *demo) run(ctx context.Context) (err error) {
 	if d.folder == "" {
 		folder, err := os.MkdirTemp("", "tickedge-demo-")
@@ -167,7 +180,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 			return err
 		}
 		defer os.RemoveAll(folder)
-		if d.market, err = d.marketdata(folder); err != nil {
+		if err = d.stored(folder); err != nil {
 			return err
 		}
 	}
@@ -179,6 +192,12 @@ func (d *demo) run(ctx context.Context) (err error) {
 	defer cancel(nil)
 	d.edge.OnListen(func(addr net.Addr) { d.set(func() { d.edgeAddr = addr }) })
 	d.market.OnHistory(func(h http.Handler) { d.set(func() { d.history = h }) })
+	d.alerts.OnAPI(func(api *alertapi.Server) { d.set(func() { d.api = api }) })
+	past, err := watch.NewHTTPHistory(ownURL(ln.Addr()), "")
+	if err != nil {
+		return err
+	}
+	d.alerts.SetHistory(past)
 	d.market.OnMarket(func(s *exchange.Sim) { d.set(func() { d.sim = s }) })
 	var all sync.WaitGroup
 	part := func(name string, run func() int) {
@@ -190,6 +209,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	part("the market", func() int { return marketdata.Run(ctx, d.market, d.logger.With("part", "marketdata")) })
 	part("the edge", func() int { return edge.Run(ctx, d.edge, d.logger.With("part", "edge")) })
+	part("the alerts", func() int { return alerts.Run(ctx, d.alerts, d.logger.With("part", "alerts")) })
 	server := &http.Server{Handler: d.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(d.logger.Handler(), slog.LevelDebug)}
 	all.Go(func() { cancel(server.Serve(ln)) })
@@ -209,7 +229,10 @@ func (d *demo) set(f func()) {
 	f()
 }
 
-// routes are those of a proxy: /history/ to marketdata, /market to the market, and the rest to the edge.
+// bodyTime is for the body of a request, which is small.
+const bodyTime = 10 * time.Second
+
+// routes are those of a proxy: /history/ to marketdata, /market to the market, what alerts has to it, and the rest to the edge.
 func (d *demo) routes() http.Handler {
 	mux := http.NewServeMux()
 	proxy := &httputil.ReverseProxy{
@@ -244,6 +267,13 @@ func (d *demo) routes() http.Handler {
 		}
 		return marketPort{d.sim}
 	}))
+	for _, path := range []string{"/alerts", "/alerts/", "/price/", "/health"} {
+		answer := ready(func() http.Handler { return d.api })
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+			answer(w, r)
+		})
+	}
 	mux.HandleFunc("/", ready(func() http.Handler {
 		if d.edgeAddr == nil {
 			return nil
@@ -251,6 +281,14 @@ func (d *demo) routes() http.Handler {
 		return proxy
 	}))
 	return mux
+}
+
+// ownURL is where this process asks for its history. What listens on all addresses is asked by loopback.
+func ownURL(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", tcp.Port)
+	}
+	return "http://" + addr.String()
 }
 
 func boardURL(addr net.Addr) string {

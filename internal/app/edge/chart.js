@@ -6,7 +6,8 @@ const zoomMin = 0.25, zoomMax = 40; // Pixels of a bar.
 // the newest one is in sight.
 class Chart {
   bars = []; open = false; zoom = 8; right = 0; follows = true; decimals = 2; cross = null; drawn = 0; cost = 0;
-  #first = 0; #due = false; #pointers = new Map(); #w = 0; #h = 0; #ratio = 1; #colours = null;
+  aim = false; levels = []; // A click picks a price; prices ({price, text}) that have a line.
+  #first = 0; #due = false; #pointers = new Map(); #w = 0; #h = 0; #ratio = 1; #colours = null; #scale = { low: 0, high: 0, tall: 1 };
 
   constructor(canvas, on) {
     this.canvas = canvas;
@@ -18,7 +19,7 @@ class Chart {
     listen('pointermove', e => this.#move(e));
     listen('pointerup pointercancel pointerleave', e => this.#up(e));
     listen('wheel', e => this.#wheel(e), { passive: false });
-    listen('dblclick', () => this.newest());
+    listen('dblclick', () => { if (!this.aim) this.newest(); });
     listen('keydown', e => this.#key(e));
     listen('blur', () => this.#point(null));
   }
@@ -62,6 +63,10 @@ class Chart {
   #x(i) { return this.plot.w - (this.right - i - 0.5) * this.zoom; }
   #at(x) { return Math.floor(this.right - (this.plot.w - x) / this.zoom); }
 
+  // #price is the price at a height, #place its reverse.
+  #price(y) { const { low, high, tall } = this.#scale; return high - (y - 8) / tall * (high - low); }
+  #place(p) { const { low, high, tall } = this.#scale; return Math.round(8 + (high - p) / (high - low) * tall); }
+
   pan(n) {
     const most = this.bars.length + this.seen / 3;
     this.right = Math.min(most, Math.max(Math.min(this.seen / 3, this.bars.length), this.right + n));
@@ -82,12 +87,14 @@ class Chart {
 
   #down(e) {
     this.canvas.setPointerCapture(e.pointerId);
-    this.#pointers.set(e.pointerId, { x: e.offsetX, y: e.offsetY });
+    for (const p of this.#pointers.values()) p.still = false;
+    this.#pointers.set(e.pointerId, { x: e.offsetX, y: e.offsetY, from: [e.offsetX, e.offsetY], still: !this.#pointers.size && e.button === 0 });
   }
 
   #move(e) {
     const p = this.#pointers.get(e.pointerId), all = [...this.#pointers.values()];
     if (!p) return this.#point({ x: e.offsetX, y: e.offsetY });
+    if (Math.hypot(e.offsetX - p.from[0], e.offsetY - p.from[1]) > 6) p.still = false;
     if (all.length === 2) { // Two fingers zoom about the place between them.
       const [a, b] = all, far = Math.abs(a.x - b.x), mid = (a.x + b.x) / 2;
       p.x = e.offsetX;
@@ -102,9 +109,12 @@ class Chart {
   }
 
   #up(e) {
+    if (e.type === 'pointerup' && this.#pointers.get(e.pointerId)?.still) this.#pick(e.offsetY);
     this.#pointers.delete(e.pointerId);
     if (e.type === 'pointerleave' || e.pointerType !== 'mouse') this.#point(null);
   }
+
+  #pick(y) { if (this.aim && this.bars.length && y >= 0 && y <= this.plot.h) this.on.pick(this.#price(y)); }
 
   #wheel(e) {
     if (e.ctrlKey || Math.abs(e.deltaY) > Math.abs(e.deltaX)) {
@@ -124,7 +134,12 @@ class Chart {
       const last = this.bars.length - 1, i = Math.max(0, Math.min(last, (this.cross?.i ?? last + (step < 0 ? 1 : 0)) + step));
       if (i < this.right - this.seen + 1) this.pan(i - (this.right - this.seen + 1));
       else if (i > this.right - 1) this.pan(i - (this.right - 1));
-      this.#point({ x: this.#x(i), y: null, i });
+      this.#point({ x: this.#x(i), y: this.aim ? this.cross?.y ?? null : null, i });
+    } else if (this.aim && (e.key === 'ArrowUp' || e.key === 'ArrowDown')) {
+      const i = this.cross?.i ?? this.bars.length - 1, from = this.cross?.y ?? this.#place(this.bars[i]?.c), to = from + (e.key === 'ArrowUp' ? -1 : 1) * (e.shiftKey ? 10 : 1);
+      this.#point({ x: this.#x(i), y: Math.max(0, Math.min(this.plot.h, to)), i });
+    } else if (this.aim && e.key === 'Enter') {
+      if (this.cross?.y != null) this.#pick(this.cross.y);
     } else if (e.key === '+' || e.key === '=') this.scale(1.25);
     else if (e.key === '-') this.scale(0.8);
     else if (e.key === 'Home') this.pan(-this.bars.length);
@@ -164,7 +179,7 @@ class Chart {
     ctx.clearRect(0, 0, this.#w, this.#h);
     ctx.font = c.font;
     const a = Math.max(0, Math.floor(this.right - this.seen)), b = Math.min(bars.length, Math.ceil(this.right + 0.5));
-    if (a >= b) return;
+    if (a >= b) return this.on.placed([]);
     let low = Infinity, high = -Infinity, most = 0;
     for (let i = a; i < b; i++) {
       const r = bars[i];
@@ -176,10 +191,12 @@ class Chart {
     low -= pad;
     high += pad;
     const tall = h * 0.8 - 8, y = p => Math.round(8 + (high - p) / (high - low) * tall);
+    this.#scale = { low, high, tall };
     this.#grid(c, a, b, low, high, y);
     this.#candles(c, a, b, y, most ? h * 0.17 / most : 0);
+    this.#lines(c, y);
     this.#last(c, y);
-    if (this.cross) this.#hair(c, low, high, tall);
+    if (this.cross) this.#hair(c, low);
     ctx.strokeStyle = c.line;
     ctx.strokeRect(-1, -1, w + 1.5, h + 1.5);
   }
@@ -255,7 +272,19 @@ class Chart {
     this.#label(c, number(last.c, Math.max(this.decimals, this.steps)), w, at, colour);
   }
 
-  #hair(c, low, high, tall) {
+  #lines(c, y) {
+    const { w, h } = this.plot;
+    this.ctx.strokeStyle = c.accent;
+    this.on.placed(this.levels.map(({ price, text }) => {
+      const at = y(price);
+      if (at < 0 || at > h) return null;
+      this.#dash(0, at + 0.5, w, at + 0.5);
+      this.#label(c, text, w, at, c.accent);
+      return at;
+    }));
+  }
+
+  #hair(c, low) {
     const { i, y } = this.cross, { w, h } = this.plot, x = Math.round(this.#x(i)), bar = this.bars[i];
     if (!bar) return;
     this.ctx.strokeStyle = c.soft;
@@ -264,8 +293,8 @@ class Chart {
     this.#label(c, text, Math.max(0, Math.min(w - wide, x - wide / 2)), h + 12, c.ink);
     if (y === null || y > h) return;
     this.#dash(0, y + 0.5, w, y + 0.5);
-    const p = high - (y - 8) / tall * (high - low);
-    if (p >= low) this.#label(c, number(p, Math.max(this.decimals, this.steps)), w, y, c.ink);
+    const p = this.#price(y);
+    if (p >= low || this.aim && p > 0) this.#label(c, number(p, Math.max(this.decimals, this.steps)), w, y, this.aim ? c.accent : c.ink);
   }
 
   #dash(x, y, x2, y2) {
@@ -289,109 +318,3 @@ function clockText(t, every, before) {
   if (!every) return `${day} ${d.getFullYear()} ${clock}`;
   return new Date(before).getDate() !== d.getDate() ? day : clock;
 }
-
-// ---- candles: the chart of one symbol, where the page has a history ----
-const historyAt = document.documentElement.dataset.history, marketAt = document.documentElement.dataset.market;
-const intervals = ['1s', '1m', '5m', '1h', '1d'];
-const sheet = {
-  symbol: '', tf: '1m', candles: null, failed: '',
-  chart: new Chart($('chart'), { older: () => sheet.older(), hover: () => sheet.tell() }),
-
-  begin() {
-    $('candles').hidden = false;
-    this.unasked = !intervals.includes(stored('tf'));
-    if (!this.unasked) this.tf = stored('tf');
-    for (const tf of intervals) {
-      const label = document.createElement('label'), input = document.createElement('input');
-      Object.assign(input, { type: 'radio', name: 'tf', value: tf, checked: tf === this.tf });
-      label.append(input, make('span', tf));
-      $('intervals').append(label);
-    }
-    this.choose(new URLSearchParams(location.search).get('symbol') || stored('symbol') || [...rows.keys()].find(t => !t.includes(':')) || usual[0]);
-    $('intervals').addEventListener('change', e => { this.unasked = false; this.tf = e.target.value; store('tf', this.tf); this.start(); });
-    $('of').addEventListener('submit', e => { e.preventDefault(); this.choose($('symbol').value); });
-    $('symbol').addEventListener('change', () => this.choose($('symbol').value));
-    $('symbol').addEventListener('focus', () => $('symbols').replaceChildren(...[...rows.keys()].map(t => new Option('', t))));
-    $('latest').addEventListener('click', () => { this.chart.newest(); $('chart').focus(); });
-    if (marketAt) this.market();
-  },
-
-  choose(text) {
-    const [symbol] = split(text);
-    $('symbol').value = symbol ?? this.symbol;
-    if (!symbol || symbol === this.symbol && !this.failed) return;
-    this.symbol = symbol;
-    store('symbol', symbol);
-    this.start();
-  },
-
-  // start is also for another client.
-  start() {
-    this.candles?.close();
-    this.candles = null;
-    this.failed = '';
-    if (!this.symbol || !conn.client) return;
-    this.candles = tickedgeCandles.candles(conn.client, this.symbol, this.tf, {
-      history: historyAt, token: conn.token || undefined,
-      onChange: c => { if (c === this.candles) this.show(); }, onError: e => { this.failed = e.reason || e.message; this.show(); },
-    });
-    this.show();
-  },
-
-  older() {
-    if (!this.candles?.more || this.busy) return;
-    this.busy = true;
-    this.candles.older().catch(() => {}).finally(() => { this.busy = false; });
-  },
-
-  show() {
-    const { bars, open, error, state } = this.candles ?? { bars: [], open: false }, chart = this.chart, last = bars.at(-1);
-    if (this.unasked && last) {
-      this.unasked = false;
-      if (bars.length < 10 && !this.candles.more) { // A market that has just begun shows more by the second.
-        this.tf = intervals[0];
-        $('intervals').querySelector(`[value="${this.tf}"]`).checked = true;
-        return this.start();
-      }
-    }
-    chart.decimals = last ? Math.max(...[last.o, last.h, last.l, last.c].map(x => quantity(x)?.decimals ?? 0)) : 2;
-    chart.set(bars, open);
-    const el = $('chart');
-    for (const [k, v] of Object.entries({ bars: bars.length, first: bars[0]?.t, last: last?.t, close: last?.c, state, cost: chart.cost.toFixed(3) })) mark(el, 'data-' + k, v === undefined ? null : String(v));
-    $('nobars').textContent = bars.length ? '' : this.failed ? upper(this.failed) + '.' : error ? `${upper(error.message)}. Trying again.` : 'Waiting for bars.';
-    this.tell();
-  },
-
-  // tell shows the bar under the pointer, or the last one.
-  tell() {
-    const { chart } = this, bar = chart.cross ? chart.bars[chart.cross.i] : chart.bars.at(-1);
-    $('latest').hidden = chart.follows || !chart.bars.length;
-    if (!bar) return $('ohlc').replaceChildren();
-    const i = chart.cross ? chart.cross.i : chart.bars.length - 1, base = chart.bars[i - 1]?.c ?? bar.o, change = bar.c - base, sign = change > 0 ? 'up' : change < 0 ? 'down' : null;
-    const d = Math.max(chart.decimals, ...[bar.o, bar.h, bar.l, bar.c].map(x => quantity(x)?.decimals ?? 0)), parts = [clockText(bar.t, 0)];
-    const add = (name, text) => { const b = make('b', text); mark(b, 'data-sign', sign); parts.push(` ${name} `, b); };
-    for (const k of 'ohlc') add(k.toUpperCase(), number(bar[k], d));
-    add('Change', `${signed(change, d, '')} (${base ? signed(change / Math.abs(base) * 100, 2, ' %') : '–'})`);
-    add('Volume', number(bar.v, Math.min(4, quantity(bar.v)?.decimals ?? 0)));
-    parts.push(` ${count(bar.n, 'trade')}` + (bar.rev ? `, revised ${bar.rev} ×` : '') + (chart.open && i === chart.bars.length - 1 ? ', open' : ''));
-    $('ohlc').replaceChildren(...parts);
-    mark($('chart'), 'aria-label', `${this.symbol}, ${this.tf} bars. ${$('ohlc').textContent}`);
-  },
-
-  // market is for a simulated one, which can be stopped and hastened.
-  async market() {
-    const ask = async change => {
-      const res = await fetch(marketAt, change ? { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(change) } : { cache: 'no-store' });
-      if (!res.ok) throw new Error(`HTTP ${res.status}`);
-      const { paused, speed } = await res.json();
-      $('market').hidden = false;
-      $('pause').textContent = paused ? 'Go on' : 'Pause';
-      mark($('pause'), 'aria-pressed', String(paused));
-      $('speed').value = String(speed);
-    };
-    const change = c => ask(c).catch(e => toast(`The market does not answer: ${e.message}`));
-    $('pause').addEventListener('click', () => change({ paused: $('pause').getAttribute('aria-pressed') !== 'true' }));
-    $('speed').addEventListener('change', () => change({ speed: +$('speed').value }));
-    await ask().catch(() => {});
-  },
-};

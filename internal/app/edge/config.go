@@ -54,6 +54,7 @@ type Config struct {
 	page         bool
 	pageHistory  string // On the page's host.
 	pageMarket   string
+	pageAlerts   string
 	demo         bool
 	drainDelay   time.Duration
 	drain        time.Duration

@@ -19,6 +19,7 @@ var effects = []struct {
 }{
 	{"demo-*", func(c *Config) bool { return !c.demo }, "-demo is not set, and it is what has a simulated market"},
 	{"page-*", func(c *Config) bool { return !c.hasBoard() }, "-page is not set, and it is what has candles"},
+	{"page-alerts", func(c *Config) bool { return c.pageHistory == "" }, "-page-history is not set, and alerts are set in its chart"},
 	{"redis-*", func(c *Config) bool { return !c.hasRedis() }, "no source is a Redis"},
 	{"admin-host", func(c *Config) bool { return c.admin == "" && c.api.Addr == "" }, "-admin is empty, so there is no admin port"},
 	{"api-*", func(c *Config) bool { return c.api.Addr == "" }, "-api is not set, and it is what has a back office"},

@@ -52,6 +52,7 @@ func (c *Config) serverFlags(fs *flags.Set) {
 	fs.BoolVar(&c.page, "page", false, "serve the live board at / (on with -demo)")
 	fs.StringVar(&c.pageHistory, "page-history", "", "where the history of marketdata is on the host of the board, such as /history: the board has candles then")
 	fs.StringVar(&c.pageMarket, "page-market", "", "where a simulated market is on that host, such as /market: the board can pause it then")
+	fs.StringVar(&c.pageAlerts, "page-alerts", "", "`path` of alerts on that host, such as /alerts: they are set in the chart, so it needs -page-history; empty is a board without")
 	fs.DurationVar(&c.drainDelay, "drain-delay", 0, "time from SIGTERM until clients are sent away, in which /readyz is 503 already and everything else goes on; set it to what a balancer needs to notice, such as 5s")
 	fs.DurationVar(&c.drain, "drain", 10*time.Second, "time over which clients are sent away then; raise it with the number of clients")
 	fs.DurationVar(&c.loop.RetrySpread, "retry-spread", 10*time.Second, "time over which clients come back that were refused with 503, as the edge is full, going down or without keys for tokens; raise it with the number of clients")

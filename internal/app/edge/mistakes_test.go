@@ -72,12 +72,13 @@ var mistakesOf = map[string]mistake{
 	"health-path":        {"healthz", "want"},
 	"page-history":       {"history", "want"},
 	"page-market":        {"market", "want"},
+	"page-alerts":        {"alerts", "want"},
 	"config":             {"/no/such.yaml", "no such file"},
 }
 
 // beside are the flags without which others have no effect.
 var beside = map[string][]string{
-	"page-history": {"-page"}, "page-market": {"-page"},
+	"page-history": {"-page"}, "page-market": {"-page"}, "page-alerts": {"-page", "-page-history=/history"},
 	"conn-burst": {"-conn-rate=5"}, "conn-burst-per-ip": {"-conn-rate-per-ip=5"}, "jwt-jwks-refresh": {"-jwt-jwks-url=https://issuer.example"},
 	"api-key-file": {"-api=127.0.0.1:8082"}, "api-client-ca": {"-api=127.0.0.1:8082"},
 	"api-tls-cert": {"-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"}, "api-tls-key": {"-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"},

@@ -17,7 +17,7 @@ import (
 //go:embed page.html
 var pageText string
 
-// The client of clients/js and its candles, each of which "make board" makes into one script, and what draws them.
+// The client of clients/js and its candles, each of which "make board" makes into one script, what draws them, and alerts.
 var (
 	//go:embed client.js
 	clientText string
@@ -25,6 +25,12 @@ var (
 	candlesText string
 	//go:embed chart.js
 	chartText string
+	//go:embed sheet.js
+	sheetText string
+	//go:embed alerts.js
+	alertsText string
+	//go:embed alerts.css
+	alertsStyle string
 )
 
 // board says what the live board is to have.
@@ -32,21 +38,26 @@ type board struct {
 	path    string // Of the WebSocket.
 	history string // Of GET /history/{symbol} on the page's host; without it there are no candles.
 	market  string // Of the state of a simulated market there, if there is one, see docs/MARKETDATA.md.
+	alerts  string // Of the alerts API there, see docs/ALERTS.md; without it, or without candles, there are no alerts.
 }
 
 // page returns the live board with the client in it. Its one script is one of the page, so that the page stays one
 // file. An edge without a board does not make it.
 func (b board) page() string {
-	candles, chart, data := "", "const sheet = null;\n", `data-path="`+html.EscapeString(b.path)+`"`
+	candles, chart, alerts, style, data := "", "const sheet = null;\n", "const bell = null;\n", "", `data-path="`+html.EscapeString(b.path)+`"`
 	if b.history != "" {
-		candles, chart = candlesText, chartText
+		candles, chart = candlesText, chartText+sheetText
 		data += ` data-history="` + html.EscapeString(b.history) + `"`
 	}
 	if b.market != "" {
 		data += ` data-market="` + html.EscapeString(b.market) + `"`
 	}
+	if b.alerts != "" && b.history != "" {
+		alerts, style = alertsText, alertsStyle
+		data += ` data-alerts="` + html.EscapeString(b.alerts) + `"`
+	}
 	return strings.NewReplacer("/* @tickedge/client */\n", clientText, "/* @tickedge/client/candles */\n", candles,
-		"/* chart */\n", chart, `data-path="/ws"`, data).Replace(pageText)
+		"/* chart */\n", chart, "/* alerts */\n", alerts, "/* alerts.css */\n", style, `data-path="/ws"`, data).Replace(pageText)
 }
 
 // boardPage makes what is answered with a page. It is zipped here, at the start, and not when the

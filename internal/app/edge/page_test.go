@@ -111,7 +111,7 @@ func TestPageIsSmall(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal.Reason)
 	}
-	for b, most := range map[board]int{plain: 33 << 10, whole: 40 << 10} {
+	for b, most := range map[board]int{plain: 33 << 10, candles: 40 << 10, whole: 44 << 10} {
 		if n := len(boardPage(b.page()).Answer(&req)); n > most {
 			t.Errorf("%+v: the page has %d bytes zipped, want %d at most", b, n, most)
 		}
@@ -146,8 +146,10 @@ func TestPageHasTheClient(t *testing.T) {
 		board board
 		have  map[string]int
 	}{
-		{plain, map[string]int{clientText: 1, candlesText: 0, chartText: 0}},
-		{whole, map[string]int{clientText: 1, candlesText: 1, chartText: 1}},
+		{plain, map[string]int{clientText: 1, candlesText: 0, chartText: 0, sheetText: 0, alertsText: 0}},
+		{candles, map[string]int{clientText: 1, candlesText: 1, chartText: 1, sheetText: 1, alertsText: 0}},
+		{board{path: "/ws", alerts: "/alerts"}, map[string]int{clientText: 1, candlesText: 0, chartText: 0, sheetText: 0, alertsText: 0}},
+		{whole, map[string]int{clientText: 1, candlesText: 1, chartText: 1, sheetText: 1, alertsText: 1}},
 	} {
 		page := c.board.page()
 		for part, n := range c.have {
@@ -155,7 +157,7 @@ func TestPageHasTheClient(t *testing.T) {
 				t.Errorf("%+v: %.60q is %d times in the page, want %d", c.board, part, strings.Count(page, part), n)
 			}
 		}
-		if strings.Count(page, "<script") != 1 || strings.Contains(page, "/* @tickedge") || strings.Contains(page, "/* chart") {
+		if strings.Count(page, "<script") != 1 || strings.Contains(page, "/* @tickedge") || strings.Contains(page, "/* chart") || strings.Contains(page, "/* alerts") {
 			t.Errorf("%+v: the page has not one script, or a part is missing", c.board)
 		}
 	}
@@ -169,7 +171,8 @@ func TestPageFor(t *testing.T) {
 	}{
 		{plain, `<html lang="en" data-path="/ws">`},
 		{board{path: "/a&'b"}, `<html lang="en" data-path="/a&amp;&#39;b">`},
-		{whole, `<html lang="en" data-path="/ws" data-history="/history" data-market="/market">`},
+		{whole, `<html lang="en" data-path="/ws" data-history="/history" data-market="/market" data-alerts="/alerts">`},
+		{board{path: "/ws", history: "/h", alerts: `/"a`}, `<html lang="en" data-path="/ws" data-history="/h" data-alerts="/&#34;a">`},
 	} {
 		if text := c.board.page(); strings.Count(text, c.want) != 1 {
 			t.Errorf("%+v: %q is not in %.90s", c.board, c.want, text)
@@ -178,6 +181,7 @@ func TestPageFor(t *testing.T) {
 }
 
 var (
-	plain = board{path: "/ws"}
-	whole = board{path: "/ws", history: "/history", market: "/market"}
+	plain   = board{path: "/ws"}
+	candles = board{path: "/ws", history: "/history", market: "/market"}
+	whole   = board{path: "/ws", history: "/history", market: "/market", alerts: "/alerts"}
 )

@@ -86,7 +86,7 @@ func (c *Config) readPaths() error {
 	for _, p := range []struct {
 		name string
 		at   *string
-	}{{"page-history", &c.pageHistory}, {"page-market", &c.pageMarket}} {
+	}{{"page-history", &c.pageHistory}, {"page-market", &c.pageMarket}, {"page-alerts", &c.pageAlerts}} {
 		if *p.at != "" {
 			*p.at = take(p.name, *p.at, "what -"+p.name+" names")
 		}

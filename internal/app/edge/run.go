@@ -310,7 +310,7 @@ func (e *edge) startServer() (err error) {
 	cfg.Requests = guard.NewPrefixLimit(e.cfg.requests, now)
 	cfg.Shard.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
 	if e.cfg.page {
-		cfg.Pages = map[string]*httphead.Page{"/": boardPage(board{cfg.Paths[0], e.cfg.pageHistory, e.cfg.pageMarket}.page())}
+		cfg.Pages = map[string]*httphead.Page{"/": boardPage(board{cfg.Paths[0], e.cfg.pageHistory, e.cfg.pageMarket, e.cfg.pageAlerts}.page())}
 	}
 	e.clientPort = cfg
 	e.server, err = loop.Start(cfg, e.table)
