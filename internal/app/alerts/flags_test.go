@@ -24,7 +24,7 @@ func TestFlags(t *testing.T) {
 	if err := os.WriteFile(keys, []byte("app:0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	good := []string{"-check", "-source=redis://u:secret@127.0.0.1", "-store=a", "-key-file=" + keys, "-history=http://127.0.0.1:8090"}
+	good := []string{"-check", "-source=redis://u:hunter2x@127.0.0.1", "-store=a", "-key-file=" + keys, "-history=http://127.0.0.1:8090"}
 	for _, c := range []struct {
 		args []string
 		code int
@@ -40,7 +40,7 @@ func TestFlags(t *testing.T) {
 		{[]string{"-check"}, app.Usage, "nobody could ask: want -key-file"},
 		{append(good, "-open"), app.Usage, "-open asks for neither tokens nor keys"},
 		{[]string{"-check", "-source=memory", "-store=a", "-open"}, app.Usage, "-listen or -grpc is not loopback"},
-		{[]string{"-check", "-source=memory", "-store=a", "-open", "-listen=127.0.0.1:8100"}, app.OK, "-open=true"},
+		{[]string{"-check", "-source=memory", "-store=a", "-open", "-listen=127.0.0.1:8100"}, app.OK, "-open\n"},
 		{append(good, "-source=http://x"), app.Usage, "-source: source URL is not valid: want redis://"},
 		{append(good, "-history=ftp://x"), app.Usage, "-history: the URL of the history is not valid: want http://host:port"},
 		{append(good, "-history=", "-history-token-file=x"), app.Usage, "-history-token-file is for -history"},
@@ -57,7 +57,7 @@ func TestFlags(t *testing.T) {
 		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
 			t.Errorf("%v: %d %s%s; want %d and %q", c.args, code, stdout, stderr, c.code, c.want)
 		}
-		if strings.Contains(stdout+stderr, "secret") {
+		if strings.Contains(stdout+stderr, "hunter2x") {
 			t.Errorf("%v shows a password: %s%s", c.args, stdout, stderr)
 		}
 	}
