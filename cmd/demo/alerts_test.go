@@ -39,7 +39,10 @@ func TestMain(m *testing.M) {
 // The first requests that programs make to alerts are answered by a demo too.
 func TestAlertsAreAnswered(t *testing.T) {
 	base := "http://" + start(t)
-	eventually(t, "alerts are there", func() bool { status, body := get(t, base+"/health"); return status == 200 && body == `{"status":"ok"}` })
+	eventually(t, "alerts are there", func() bool {
+		status, body := get(t, base+"/health")
+		return status == 200 && body == `{"status":"ok"}`
+	})
 	eventually(t, "there is a price", func() bool {
 		status, body := get(t, base+"/price/AAPL")
 		var p struct {
@@ -125,7 +128,9 @@ const (
 		.filter(([el, r]) => r.width < 44 || r.height < 44 || r.left < 0 || r.right > innerWidth)
 		.map(([el]) => el.id + ' ' + el.className + ' ' + el.textContent).join('; ')`
 	// countPosts counts what is sent, which begins within the click.
-	countPosts = `(window.posts = 0, (ask => { window.fetch = (url, o) => { if (o?.method === 'POST') posts++; return ask(url, o); }; })(window.fetch))`
+	countPosts = `(window.posts = 0, (ask => {
+		window.fetch = (url, o) => { if (o?.method === 'POST') posts++; return ask(url, o); };
+	})(window.fetch))`
 	// hear keeps what toasts have said.
 	hear = `(window.told = [], new MutationObserver(l => l.forEach(m => m.addedNodes.forEach(el => told.push(el.textContent))))
 		.observe(document.querySelector('#toasts'), { childList: true }))`
@@ -135,7 +140,8 @@ const (
 func (p page) at(part float64, click func(x, y float64) chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
 	p.value(`document.querySelector('#chart').scrollIntoView({ block: 'center' })`)
-	place := strings.Fields(p.value(`(r => [r.x + r.width * 0.7, r.y, r.height].join(' '))(document.querySelector('#chart').getBoundingClientRect())`))
+	const rect = `document.querySelector('#chart').getBoundingClientRect()`
+	place := strings.Fields(p.value(`(r => [r.x + r.width * 0.7, r.y, r.height].join(' '))(` + rect + `)`))
 	var n [3]float64
 	for i, text := range place {
 		n[i], _ = strconv.ParseFloat(text, 64)

@@ -154,7 +154,9 @@ const bell = {
   },
 
   async set(price) {
-    const { symbol } = sheet, text = price.toFixed(digitsOf(symbol)), key = `${symbol} ${text}`;
+    // A bar alone may have but round prices.
+    const seen = sheet.chart.bars.slice(-100).map(b => quantity(b.c)?.decimals ?? 0);
+    const { symbol } = sheet, text = price.toFixed(Math.max(digitsOf(symbol), ...seen)), key = `${symbol} ${text}`;
     const same = a => a.active && a.symbol === symbol && a.condition === 'CROSSES' && +a.target_price === +text;
     if (!(+text > 0)) return;
     if (this.setting.has(key) || this.list.some(same)) return toast(`There is an alert of ${symbol} at ${priceOf(text, symbol)}.`);
