@@ -21,7 +21,8 @@ func nginxReads(t *testing.T, e *edge, marketdata string) (addr string) {
 	addr, dir := freeAddr(t), t.TempDir()
 	proxy(t, changed(t, "nginx/http.conf", map[string]string{
 		`listen 443 .*`: "listen " + addr + ";", `\t\tssl_.*\n`: "", `server 127\.0\.0\.1:8080 `: "server " + e.addr + " ", `server 127\.0\.0\.1:8090;`: "server " + marketdata + ";",
-		`/run/nginx\.pid`: filepath.Join(dir, "pid"), `worker_connections 100000`: "worker_connections 100", `\taccess_log off;\n`: nginxFiles(dir),
+		`server 127\.0\.0\.1:8100;`: "server " + marketdata + ";",
+		`/run/nginx\.pid`:           filepath.Join(dir, "pid"), `worker_connections 100000`: "worker_connections 100", `\taccess_log off;\n`: nginxFiles(dir),
 	}), "nginx", "-e", "stderr", "-g", "daemon off;", "-c")
 	return addr
 }
@@ -41,13 +42,14 @@ func TestOneHostBehindProxies(t *testing.T) {
 	trust := []string{"-redis", redis.URL(), "-max-conns-per-ip", "100", "-page", "-page-history", "/history"}
 	for name, run := range map[string]func(t *testing.T) string{
 		"haproxy": func(t *testing.T) string {
-			return haproxy(t, []*edge{start(t, append(trust, "-proxy-protocol")...)}, map[string]string{`127\.0\.0\.1:8090 check port 8091`: market})
+			return haproxy(t, []*edge{start(t, append(trust, "-proxy-protocol")...)}, map[string]string{`127\.0\.0\.1:8090 check port 8091`: market,
+				`127\.0\.0\.1:8100 check port 8101`: market})
 		},
 		"compose": func(t *testing.T) string {
 			e, addr := start(t, append(trust, "-proxy-protocol")...), freeAddr(t)
 			_, port, _ := net.SplitHostPort(e.admin)
 			proxy(t, changed(t, "haproxy/compose.cfg", map[string]string{
-				`bind :8080`: "bind " + addr, `edge:8080 check port 8081`: e.addr + " check port " + port, `marketdata:8090`: market,
+				`bind :8080`: "bind " + addr, `edge:8080 check port 8081`: e.addr + " check port " + port, `marketdata:8090`: market, `alerts:8100`: market,
 				`Host edge`: "Host 127.0.0.1",
 			}), "haproxy", "-db", "-f")
 			return addr
@@ -78,9 +80,12 @@ func TestOneHostBehindProxies(t *testing.T) {
 			}
 			for path, want := range map[string]string{
 				"/history/COINBASE:BTC%2FUSD?tf=1m&limit=2": `["/history/COINBASE:BTC%2FUSD?tf=1m\u0026limit=2","127.0.0.1"]`,
-				"/price/AAPL":  `"AAPL"`,
-				"/":            `data-history="/history"`,
-				"/historyless": "not found: the WebSocket is at /ws",
+				"/alerts?user_id=1":                         `["/alerts?user_id=1","127.0.0.1"]`,
+				"/alerts/fired":                             `["/alerts/fired","127.0.0.1"]`,
+				"/alertsless":                               "not found: the WebSocket is at /ws",
+				"/price/AAPL":                               `"AAPL"`,
+				"/":                                         `data-history="/history"`,
+				"/historyless":                              "not found: the WebSocket is at /ws",
 			} {
 				var status int
 				var body string

@@ -236,17 +236,18 @@ func TestImageAndCompose(t *testing.T) {
 			t.Errorf("label %s is %s, which is no argument of the build", label, value)
 		}
 	}
-	for _, want := range []string{`CMD ["/edge", "healthcheck"]`, `CMD ["/marketdata", "healthcheck"]`} {
+	for _, want := range []string{`CMD ["/edge", "healthcheck"]`, `CMD ["/marketdata", "healthcheck"]`, `CMD ["/alerts", "healthcheck"]`} {
 		if !strings.Contains(files["Dockerfile"], want) {
 			t.Errorf("the images have no %s", want)
 		}
 	}
 	services := strings.SplitAfter(files["docker-compose.yml"], "\n\n")
-	if len(services) != 5 {
+	if len(services) != 6 {
 		t.Fatalf("%d services", len(services)-1) // The last are the volumes.
 	}
 	for i, want := range []string{
-		`["CMD", "redis-cli", "ping"]`, `["CMD", "/marketdata", "healthcheck"]`, `["CMD", "/edge", "healthcheck"]`, "healthcheck: {disable: true}",
+		`["CMD", "redis-cli", "ping"]`, `["CMD", "/marketdata", "healthcheck"]`, `["CMD", "/alerts", "healthcheck"]`,
+		`["CMD", "/edge", "healthcheck"]`, "healthcheck: {disable: true}",
 	} {
 		if !strings.Contains(services[i], want) || !strings.Contains(services[i], "\n    restart: unless-stopped\n") {
 			t.Errorf("it has no restart, or no %s:\n%s", want, services[i])

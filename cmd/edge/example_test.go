@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/logtest"
+)
+
+// startAlerts runs the program alerts, built anew, with the key of docker-compose.yml, and returns where.
+func startAlerts(t *testing.T, redis string) (addr string) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "alerts")
+	build := exec.Command("go", "build", "-o", path, "../alerts")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	addr = freeAddr(t)
+	cmd := exec.Command(path, "-source="+redis, "-store="+filepath.Join(dir, "store"), "-listen="+addr, "-admin=",
+		"-key-file="+filepath.Join("..", "..", "deploy", "config", "alerts.keys"), "-trust-proxy=127.0.0.1")
+	var said logtest.Log
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("alerts said:\n%s", &said)
+		}
+	})
+	return addr
+}
+
+// Who knows the four calls of a well-known example of a stock monitor finds them here, behind the proxy of docker-compose.yml.
+func TestExampleOfFourCalls(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	redis.Do("SET", "price:AAPL", `{"p":149.5,"ts":1}`)
+	e, addr := start(t, "-redis", redis.URL(), "-proxy-protocol", "-page", "-page-alerts", "/alerts", "-page-history", "/history"), freeAddr(t)
+	_, port, _ := net.SplitHostPort(e.admin)
+	proxy(t, changed(t, "haproxy/compose.cfg", map[string]string{
+		`bind :8080`: "bind " + addr, `edge:8080 check port 8081`: e.addr + " check port " + port, `marketdata:8090`: "127.0.0.1:9",
+		`alerts:8100`: startAlerts(t, redis.URL()), `Host edge`: "Host 127.0.0.1",
+	}), "haproxy", "-db", "-f")
+	call := func(command string) (out string) {
+		t.Helper()
+		command = strings.ReplaceAll(command, "localhost:8080", addr)
+		redistest.Eventually(t, command+" is answered", func() bool {
+			text, err := exec.Command("sh", "-c", strings.Replace(command, "curl", "curl -fsS --max-time 5", 1)).CombinedOutput()
+			out = string(text)
+			return err == nil && !strings.Contains(out, "503") && !strings.Contains(out, "502")
+		})
+		return out
+	}
+	for _, c := range []struct{ command, want string }{
+		{`curl http://localhost:8080/health`, ""},
+		{`curl http://localhost:8080/price/AAPL`, `149.5`},
+		{`curl -X POST http://localhost:8080/alerts -H "Content-Type: application/json" -d '{"user_id": 1, "symbol": "AAPL", "target_price": 150.00, "condition": "ABOVE"}'`,
+			`{"id":1,"user_id":1,"symbol":"AAPL","condition":"ABOVE","target_price":150,"state":"active","active":true,`},
+		{`curl "http://localhost:8080/alerts?user_id=1&active_only=true"`, `{"alerts":[{"id":1,"user_id":1,"symbol":"AAPL",`},
+	} {
+		if out := call(c.command); !strings.Contains(out, c.want) {
+			t.Errorf("%s\nprints %s, want %s", c.command, out, c.want)
+		}
+	}
+	// It fires, and is told.
+	tick := `{"p":150,"ts":9999999999999}`
+	redis.Do("SET", "price:AAPL", tick)
+	redistest.Eventually(t, "the alert has fired", func() bool {
+		redis.Do("PUBLISH", "channel:prices:AAPL", tick)
+		return strings.Contains(call(`curl "http://localhost:8080/alerts?user_id=1"`), `"state":"fired"`)
+	})
+	if out := call(`curl "http://localhost:8080/alerts/fired?user_id=1"`); !strings.Contains(out, `{"fired":[{"n":1,"alert":1,`) {
+		t.Error(out)
+	}
+	redistest.Eventually(t, "the user's topic is there", func() bool { return strings.Contains(redis.Do("GET", "price:alerts:1"), `"ver":1}`) })
+}
