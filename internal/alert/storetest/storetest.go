@@ -395,8 +395,24 @@ func (s *suite) expiry() {
 	if x, y, z := s.get(a).State, s.get(b).State, s.get(c).State; x != alert.Expired || y != alert.Active || z != alert.Active {
 		s.Errorf("they are %s, %s, %s", x, y, z)
 	}
-	if taken := s.fire(a, c); taken[0] || !taken[1] {
-		s.Errorf("taken: %v", taken)
+	after := alert.Firing{Alert: a.ID, Arm: a.Arm, At: 5000, Price: num("1"), By: alert.ByPrice}
+	if taken, err := s.Fire(s.ctx, []alert.Firing{after}, 6000); err != nil || taken[0] {
+		s.Errorf("taken at its end: %v, %v", taken, err)
+	}
+	if taken := s.fire(a, c); !taken[0] || !taken[1] {
+		s.Errorf("taken of before they expired: %v", taken)
+	}
+	if taken := s.fire(a); taken[0] || s.get(a).State != alert.Fired {
+		s.Errorf("taken again: %v, and it is %s", taken, s.get(a).State)
+	}
+	repeats := alert.Spec{Symbol: "A", Condition: alert.Above, Target: num("1"), Repeat: true, Expires: 5000}
+	d := s.create("u", repeats)
+	s.fire(d)
+	if n, err := s.Expire(s.ctx, 5000, 10); n != 1 || err != nil {
+		s.Errorf("%d expired, %v", n, err)
+	}
+	if taken := s.fire(d); taken[0] {
+		s.Error("what waited when it expired fires the same generation again")
 	}
 	if _, _, err := s.Create(s.ctx, "v", "", spec, 0, 1, 1); err != nil {
 		s.Errorf("what has expired counts: %v", err)
