@@ -112,7 +112,8 @@ func (w *watched) replaced(a *Alert) bool {
 // differs reports whether an alert fires when another condition holds.
 func (w *watched) differs(a *Alert) bool {
 	threshold, condition := a.threshold()
-	return threshold != w.threshold || condition != w.condition || a.Axis() != w.axis.of || a.Repeat != w.repeat || a.Hysteresis != w.hysteresis
+	return threshold != w.threshold || condition != w.condition || a.Axis() != w.axis.of ||
+		a.Repeat != w.repeat || a.Hysteresis != w.hysteresis
 }
 
 // threshold is what an alert compares with, and how.

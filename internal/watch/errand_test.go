@@ -86,7 +86,8 @@ func num(n int64) alert.Num { return alert.Whole(n) }
 func (r *rig) above(target int64) alert.Alert {
 	r.id++
 	return alert.Alert{
-		ID: r.id, User: "u", Spec: alert.Spec{Symbol: sym, Condition: alert.Above, Target: num(target)}, State: alert.Active, Arm: 1, Armed: r.now,
+		ID: r.id, User: "u", State: alert.Active, Arm: 1, Armed: r.now,
+		Spec: alert.Spec{Symbol: sym, Condition: alert.Above, Target: num(target)},
 	}
 }
 
@@ -136,8 +137,8 @@ func TestErrandOfSymbolThatWentIsNotTriedAgain(t *testing.T) {
 	r.turn()
 	a.State = alert.Deleted
 	r.w.put(a)
-	move := alert.Alert{ID: 9, Spec: alert.Spec{Symbol: sym, Condition: alert.Rises, Percent: num(1), Window: time.Minute}, State: alert.Active, Arm: 1,
-		Armed: r.now}
+	move := r.above(100)
+	move.Spec = alert.Spec{Symbol: sym, Condition: alert.Rises, Percent: num(1), Window: time.Minute}
 	r.w.put(move)
 	r.away = false
 	r.w.again(s) // As the timer does.
@@ -261,8 +262,9 @@ func TestMoveOfGapFires(t *testing.T) {
 // The average of a time that was missed is that of then: behind it the closes went up by a lot.
 func TestAverageOfGapIsThatOfThen(t *testing.T) {
 	r := newRig(t)
-	a := alert.Alert{ID: 1, User: "u", Spec: alert.Spec{Symbol: sym, Condition: alert.AboveAverage, Percent: num(10), Interval: "1m", Bars: 10},
-		State: alert.Active, Arm: 1, Armed: start - 7_200_000}
+	a := r.above(100)
+	a.Spec = alert.Spec{Symbol: sym, Condition: alert.AboveAverage, Percent: num(10), Interval: "1m", Bars: 10}
+	a.Armed = start - 7_200_000
 	b := a
 	b.ID, b.Condition = 2, alert.BelowAverage
 	minute := start - start%60_000

@@ -163,7 +163,7 @@ func (w *Watch) answered(ctx context.Context, e *errand, err error) {
 		}
 		s.late = append(e.late, s.late...)
 		w.historyFailures.Add(1)
-		historyLine.warn(w.cfg.Log, "the history can't be asked: alerts go on with the prices that come, and what was missed is made up for later",
+		historyLine.warn(w.cfg.Log, "the history can't be asked: alerts go on with prices that come, and what was missed is made up for later",
 			"symbol", s.name, "error", err)
 		s.tries++
 		w.pause(ctx, s, s.tries)

@@ -241,8 +241,8 @@ func (w *Watch) scanBars(s *symbol, b *series) {
 			return
 		}
 		b.gap = false
-		holeLine.warn(w.cfg.Log, "the history does not have bars that were missed: alerts go on without them", "symbol", s.name, "interval", b.interval,
-			"behind", b.last, "before", closed[0].Start)
+		holeLine.warn(w.cfg.Log, "the history does not have bars that were missed: alerts go on without them",
+			"symbol", s.name, "interval", b.interval, "behind", b.last, "before", closed[0].Start)
 	}
 	for _, bar := range closed {
 		w.feed(s, b, bar)
