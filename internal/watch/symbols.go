@@ -68,6 +68,33 @@ func (w *Watch) hold(name string) (t topic) {
 	return topic{id: id, held: true}
 }
 
+// rehold holds the topics again for which there was no room, or which had to make room for others. At most one a time takes room from
+// another: where there are more names without a value than room, they take turns.
+func (w *Watch) rehold() {
+	for _, s := range w.symbols {
+		if !w.reholdOne(&s.price, s.name) {
+			return
+		}
+		for _, b := range s.bars {
+			if !w.reholdOne(&b.topic, barTopic(b.interval, s.name)) {
+				return
+			}
+		}
+	}
+}
+
+// reholdOne is false if no other topic is to be held again now.
+func (w *Watch) reholdOne(t *topic, name string) bool {
+	switch {
+	case t.held && !w.cfg.Table.Withdrawn(t.id), !topics.ValidName(name):
+		return true
+	case t.held:
+		w.release1(*t)
+	}
+	*t, w.seen = w.hold(name), 0
+	return false
+}
+
 func (w *Watch) release1(t topic) {
 	if t.held {
 		w.cfg.Table.Release(t.id, w.cfg.Now())

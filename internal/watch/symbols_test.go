@@ -4,6 +4,7 @@ package watch
 
 import (
 	"testing"
+	"time"
 
 	"tickedge/internal/alert"
 	"tickedge/internal/topics"
@@ -106,4 +107,28 @@ func TestLateAlertsAskForAnHour(t *testing.T) {
 	if e := r.w.errand(s, r.now); e.from != start-lateMax || len(e.late) != 1 {
 		t.Errorf("bars from %d on are asked for, want an hour before the position", e.from-start)
 	}
+}
+
+// Where the table is full, topics without a value make room for others. They are held again when there is room.
+func TestSymbolThatMadeRoomIsWatchedLater(t *testing.T) {
+	r := newRig(t)
+	r.w.cfg.Table = topics.New(topics.Config{Max: 2, Start: time.UnixMilli(start)})
+	first, other := r.above(100), r.above(100)
+	first.Symbol = "FIRST"
+	r.w.put(first)
+	r.settle()
+	r.w.put(other)
+	if !r.w.cfg.Table.Withdrawn(r.w.symbols["FIRST"].price.id) {
+		t.Fatal("the first did not make room: the test tests nothing")
+	}
+	r.settle()
+	other.State = alert.Deleted
+	r.w.put(other)
+	r.w.rehold()
+	r.w.rehold()
+	if o := r.w.cfg.Table.Publish("FIRST", `{"p":150,"ts":1795850000050}`, topics.Meta{At: r.now}); o != topics.Committed {
+		t.Fatalf("the price was not committed: %v", o)
+	}
+	r.w.scan(r.Context())
+	r.wantFired(first.ID)
 }

@@ -182,6 +182,7 @@ func (w *Watch) evaluate(ctx context.Context) {
 			w.scan(ctx)
 		case <-position.C:
 			w.settle()
+			w.rehold()
 			w.notePositions()
 			w.alerts.Store(int64(w.engine.Len()))
 			w.watched.Store(int64(len(w.symbols)))
