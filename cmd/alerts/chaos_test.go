@@ -108,6 +108,9 @@ func (c *chaos) run() {
 	}
 	c.settle()
 	c.judge()
+	for _, p := range c.processes {
+		p.end()
+	}
 }
 
 // create creates alerts near the price, over whatever program answers, until all are there.

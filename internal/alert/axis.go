@@ -20,7 +20,9 @@ type watched struct {
 	// since is when it was armed or, while it waits, fired: what is before it concerns it no more.
 	since      int64
 	expires    int64
-	threshold  Num // The target, or the percentage with its sign.
+	told       int64 // The newest generation that the store has told: the engine has armed it since if arm is above that.
+	armed      int64 // Of arm.
+	threshold  Num   // The target, or the percentage with its sign.
 	hysteresis Num
 	axis       *axis
 	legs       [2]leg // The second is that of a crossing that waits: it is armed anew on either side.

@@ -59,9 +59,11 @@ func (e *Engine) Put(a Alert) {
 	}
 	live := a.State == Active || a.State == Waiting
 	switch {
+	case old != nil && old.replaced(&a):
 	case old != nil && old.arm > a.Arm && a.State != Deleted:
 		return // A late answer.
 	case old != nil && old.arm == a.Arm && live && (old.waiting || a.State == Active):
+		old.told = max(old.told, a.Arm)
 		if old.condition == crosses && old.side == Unknown && a.Side != Unknown {
 			old.axis.lift(old)
 			old.side = a.Side
@@ -84,26 +86,49 @@ func (e *Engine) Put(a Alert) {
 	}
 	w := &watched{
 		id: a.ID, arm: a.Arm, since: a.Armed, expires: a.Expires, hysteresis: a.Hysteresis, repeat: a.Repeat, side: a.Side,
-		waiting: a.State == Waiting,
+		waiting: a.State == Waiting, told: a.Arm, armed: a.Armed,
 	}
 	if w.waiting {
 		w.since = max(w.since, a.Last.At)
 	}
-	switch w.threshold = a.Percent; a.Condition {
-	case Above, Below, Crosses:
-		w.threshold = a.Target
-	case Falls, BelowAverage:
-		w.threshold = a.Percent.Neg()
-	}
-	switch a.Condition {
-	case Below, Falls, BelowAverage:
-		w.condition = below
-	case Crosses:
-		w.condition = crosses
-	}
+	w.threshold, w.condition = a.threshold()
 	x.place(w)
 	b.alerts[a.ID] = w
 	e.count++
+}
+
+// replaced reports whether a user has changed an alert before what the engine made of it was stored. Then the generations since are the
+// user's, although the engine has the same numbers for its own.
+func (w *watched) replaced(a *Alert) bool {
+	switch {
+	case a.Arm <= w.told || a.Arm > w.arm:
+		return false // It is old, or replaces what is there in any case.
+	case a.Arm == w.arm:
+		return a.Armed != w.armed
+	}
+	return a.Armed > w.armed || w.differs(a)
+}
+
+// differs reports whether an alert fires when another condition holds.
+func (w *watched) differs(a *Alert) bool {
+	threshold, condition := a.threshold()
+	return threshold != w.threshold || condition != w.condition || a.Axis() != w.axis.of ||
+		a.Repeat != w.repeat || a.Hysteresis != w.hysteresis
+}
+
+// threshold is what an alert compares with, and how.
+func (a *Alert) threshold() (level Num, condition uint8) {
+	switch a.Condition {
+	case Above:
+		return a.Target, above
+	case Below:
+		return a.Target, below
+	case Crosses:
+		return a.Target, crosses
+	case Falls, BelowAverage:
+		return a.Percent.Neg(), below
+	}
+	return a.Percent, above
 }
 
 func (b *book) axis(of Axis) *axis {
@@ -305,7 +330,7 @@ func (w *watched) rearm(v Num, h *hit) Effect {
 	}
 	f := Effect{Arming: Arming{Alert: w.id, Arm: w.arm, At: h.at, Side: w.side}}
 	w.arm++
-	w.since = h.at
+	w.since, w.armed = h.at, h.at
 	w.axis.place(w)
 	return f
 }

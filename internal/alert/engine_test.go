@@ -181,28 +181,38 @@ type plain struct {
 type plainAlert struct {
 	Alert
 	since int64
+	told  Alert // As it was put.
+	armed int64 // Of Arm.
 }
 
 func (m *plain) put(a Alert) {
 	old := m.alerts[a.ID]
 	live := a.State == Active || a.State == Waiting
 	switch {
+	case old != nil && a.Arm > old.told.Arm && a.Arm == old.Arm && a.Armed != old.armed: // A change of its user.
+	case old != nil && a.Arm > old.told.Arm && a.Arm < old.Arm && (a.Armed > old.armed || !sameCondition(a.Spec, old.Spec)):
 	case old != nil && old.Arm > a.Arm:
 		return
 	case old != nil && old.Arm == a.Arm && live && (old.State == Waiting || a.State == Active):
 		if old.Condition == Crosses && old.Side == Unknown {
 			old.Side = a.Side
 		}
+		old.told = a
 		return
 	}
 	delete(m.alerts, a.ID)
 	if live {
-		n := &plainAlert{a, a.Armed}
+		n := &plainAlert{a, a.Armed, a, a.Armed}
 		if a.State == Waiting {
 			n.since = max(n.since, a.Last.At)
 		}
 		m.alerts[a.ID] = n
 	}
+}
+
+func sameCondition(a, b Spec) bool {
+	a.Expires, b.Expires, a.Note, b.Note = 0, 0, "", ""
+	return a == b
 }
 
 // value is that of an alert's axis at a price.
@@ -268,7 +278,7 @@ func (m *plain) take(at, since int64, high, low, last Num, by By) (out []Effect)
 				a.Side = Side(c.Compare(t))
 			}
 			out = append(out, Effect{Arming: Arming{a.ID, a.Arm, at, a.Side}})
-			a.State, a.Arm, a.since = Active, a.Arm+1, at
+			a.State, a.Arm, a.since, a.armed = Active, a.Arm+1, at, at
 		case a.State == Waiting:
 		case a.Condition == Crosses && a.Side == Unknown:
 			if d := c.Compare(t); d != 0 {

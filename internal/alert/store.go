@@ -35,8 +35,8 @@ type Store interface {
 	// Delete makes an alert deleted: ErrNone if there is none.
 	Delete(ctx context.Context, user string, id, now int64) error
 
-	// Fire stores firings (Number and Stored are set by it), each only if its alert is active with the same Arm and has not
-	// expired at At. Those alerts become fired, or waiting if they repeat, with the firing as their Last; the user's number
+	// Fire stores firings (Number and Stored are set by it), each only if its alert is active with the same Arm and had not
+	// expired at At; one that expired since, and was active until then, fires too: the store may have been away. Those alerts become fired, or waiting if they repeat, with the firing as their Last; the user's number
 	// rises by one for each, without a gap, in the order in which they are given; the user's news is unpublished then. It
 	// returns for each whether it was taken. Calling it again with the same is harmless.
 	Fire(ctx context.Context, f []Firing, now int64) (taken []bool, err error)

@@ -193,9 +193,10 @@ func (w *Watch) tidy(ctx context.Context) {
 	trimmed := w.cfg.Now()
 	for pause(ctx, tidyEvery) {
 		within, cancel := context.WithTimeout(ctx, storeTimeout)
-		n, err := w.cfg.Store.Expire(within, w.nowMillis(), tidyLimit)
+		over := w.expiring(w.nowMillis())
+		n, err := w.cfg.Store.Expire(within, over, tidyLimit)
 		for err == nil && n == tidyLimit {
-			n, err = w.cfg.Store.Expire(within, w.nowMillis(), tidyLimit)
+			n, err = w.cfg.Store.Expire(within, over, tidyLimit)
 		}
 		if now := w.cfg.Now(); err == nil && now.Sub(trimmed) >= trimEvery {
 			n, err = w.cfg.Store.Trim(within, firingsKept, now.Add(-keptAfterEnd).UnixMilli(), tidyLimit)
@@ -208,5 +209,35 @@ func (w *Watch) tidy(ctx context.Context) {
 			w.storeFailures.Add(1)
 			line.warn(w.cfg.Log, "alerts can't be tidied up: it is tried again", "error", err)
 		}
+	}
+}
+
+// behindMax is how long alerts stay active behind their end where it can't be known whether they have fired before it.
+const behindMax = time.Hour
+
+// expiring is the end of alerts that are expired now: those are read no more, so all who watch have evaluated what was before it, and the
+// symbols of one that died are another's by then.
+func (w *Watch) expiring(now int64) int64 {
+	return max(w.settled.Load()-2*w.cfg.Term.Milliseconds(), now-behindMax.Milliseconds())
+}
+
+// settle notes that nothing is missing, if that is so.
+func (w *Watch) settle() {
+	now := w.nowMillis()
+	if w.effects.len() > 0 {
+		return
+	}
+	for b := range w.held {
+		if w.held[b] && !w.loaded[b] {
+			return
+		}
+	}
+	for _, s := range w.symbols {
+		if s.bars[0].gap {
+			return
+		}
+	}
+	if w.ready.Load() {
+		w.settled.Store(now)
 	}
 }

@@ -3,6 +3,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -18,8 +19,9 @@ type errand struct {
 	symbol *symbol
 	prime  []alert.Axis
 	gaps   []gap
-	late   []alert.Alert
-	from   int64 // Of the bars of seconds that late alerts are compared with.
+	late   []alert.Alert // Only the goroutine of evaluate has them: some may go while it is under way.
+	from   int64         // Of the bars of seconds that late alerts are compared with; 0 if there are none.
+	start  int64         // Of what is evaluated: moves and averages are to be known there.
 
 	primes   [][]alert.Bar // What was found, one for each of prime.
 	fills    [][]alert.Bar // And of gaps.
@@ -41,7 +43,7 @@ func (w *Watch) plan(s *symbol) {
 		}
 		return
 	}
-	if s.waiting || s.busy || !w.loaded[alert.Bucket(s.name)] {
+	if s.waiting || s.busy || s.paused || !w.loaded[alert.Bucket(s.name)] || w.symbols[s.name] != s {
 		return
 	}
 	lacks := len(s.late) > 0 || len(w.engine.Unprimed(s.name)) > 0 || slices.ContainsFunc(s.bars, func(b *series) bool { return b.gap })
@@ -72,8 +74,9 @@ func (w *Watch) ask(ctx context.Context) {
 		}
 		s.waiting, s.busy = false, true
 		w.asking++
-		e := w.errand(s)
 		now := w.nowMillis()
+		e := w.errand(s, now)
+		s.errand = e
 		go func() {
 			err := e.run(ctx, w.cfg.History, now)
 			w.call(ctx, func() { w.answered(ctx, e, err) })
@@ -81,8 +84,11 @@ func (w *Watch) ask(ctx context.Context) {
 	}
 }
 
-func (w *Watch) errand(s *symbol) *errand {
-	e := &errand{symbol: s, prime: w.engine.Unprimed(s.name), late: s.late}
+// lateMax is how long before a position alerts may have come that were not known where it was evaluated.
+const lateMax = int64(time.Hour / time.Millisecond)
+
+func (w *Watch) errand(s *symbol, now int64) *errand {
+	e := &errand{symbol: s, prime: w.engine.Unprimed(s.name), late: s.late, start: now}
 	s.late = nil
 	for _, a := range e.prime {
 		w.axis(s, a)
@@ -95,22 +101,21 @@ func (w *Watch) errand(s *symbol) *errand {
 		if b.last == 0 {
 			from = max(s.position, s.since)
 		}
-		e.gaps = append(e.gaps, gap{b, from})
+		e.gaps, e.start = append(e.gaps, gap{b, from}), min(e.start, from)
 	}
 	for _, a := range e.late {
 		if e.from == 0 || a.Armed < e.from {
 			e.from = a.Armed
 		}
 	}
+	if len(e.late) > 0 { // After a restart that is every alert: what is long ago was evaluated with them.
+		e.from = max(e.from, s.position-lateMax)
+	}
 	return e
 }
 
 // run asks for all of it.
 func (e *errand) run(ctx context.Context, h History, now int64) error {
-	start := now // Of what is evaluated: moves and averages are to be known there.
-	for _, g := range e.gaps {
-		start = min(start, g.from)
-	}
 	name := e.symbol.name
 	for _, a := range e.prime {
 		interval, back := a.Interval, int64(a.Bars+1)*lengthOf(a.Interval)
@@ -123,7 +128,7 @@ func (e *errand) run(ctx context.Context, h History, now int64) error {
 		if interval == "1d" {
 			back += 4 * lengthOf("1d") // Days have no bar where nothing is traded.
 		}
-		found, err := h.Bars(ctx, name, interval, start-back, now)
+		found, err := h.Bars(ctx, name, interval, e.start-back, now)
 		if err != nil {
 			return err
 		}
@@ -136,7 +141,7 @@ func (e *errand) run(ctx context.Context, h History, now int64) error {
 		}
 		e.fills = append(e.fills, found)
 	}
-	if len(e.late) == 0 {
+	if e.from == 0 {
 		return nil
 	}
 	var err error
@@ -148,34 +153,92 @@ func (e *errand) run(ctx context.Context, h History, now int64) error {
 func (w *Watch) answered(ctx context.Context, e *errand, err error) {
 	s := e.symbol
 	w.asking--
-	s.busy = false
+	s.busy, s.errand = false, nil
 	if w.symbols[s.name] != s {
 		return
 	}
 	if err != nil {
+		for _, a := range e.late {
+			w.engine.Put(a) // Prices fire them meanwhile.
+		}
 		s.late = append(e.late, s.late...)
 		w.historyFailures.Add(1)
-		historyLine.warn(w.cfg.Log, "the history can't be asked: alerts go on with the prices that come, and what was missed is made up for later",
+		historyLine.warn(w.cfg.Log, "the history can't be asked: alerts go on with prices that come, and what was missed is made up for later",
 			"symbol", s.name, "error", err)
 		s.tries++
-		time.AfterFunc(backoff(s.tries), func() { w.call(ctx, func() { w.plan(s) }) })
+		w.pause(ctx, s, s.tries)
 		return
 	}
 	s.tries = 0
-	for i, a := range e.prime {
-		w.engine.Prime(s.name, a, e.primes[i])
-		if b := w.axis(s, a); b != s.bars[0] && b.last == 0 && len(e.primes[i]) > 0 && a.Interval != "" {
-			b.last = e.primes[i][len(e.primes[i])-1].Start
-		}
-	}
-	for i, g := range e.gaps {
-		w.feed(s, g.series, e.fills[i])
-		g.series.gap = false
-	}
+	missed := w.makeUp(s, e)
 	w.compareLate(s, e)
 	w.emit()
 	w.seen = 0 // Bars that have come meanwhile are looked at.
-	w.settle(s)
+	if missed > 0 {
+		w.pause(ctx, s, missed)
+	}
+	w.keep(s)
+}
+
+// pause keeps a symbol from asking the history again for a while.
+func (w *Watch) pause(ctx context.Context, s *symbol, try int) {
+	s.paused = true
+	time.AfterFunc(backoff(try), func() { w.call(ctx, func() { w.again(s) }) })
+}
+
+func (w *Watch) again(s *symbol) {
+	s.paused = false
+	w.plan(s)
+}
+
+// due is a bar of a series.
+type due struct {
+	of  *series
+	bar alert.Bar
+}
+
+// makeUp has moves and averages begin where the gaps do, and then takes the bars behind in the order in which they closed. It returns how
+// often a gap found nothing.
+func (w *Watch) makeUp(s *symbol, e *errand) (missed int) {
+	var all []due
+	for i, a := range e.prime {
+		b, found := w.axis(s, a), e.primes[i]
+		n := 0
+		for n < len(found) && (found[n].Start <= b.last || found[n].End <= e.start) {
+			n++
+		}
+		w.engine.Prime(s.name, a, found[:n])
+		if b == s.bars[0] {
+			continue // The others come to it as its gap, or as they close.
+		}
+		if b.last == 0 && n > 0 && a.Interval != "" {
+			b.last = found[n-1].Start
+		}
+		for _, bar := range found[n:] {
+			all = append(all, due{b, bar})
+		}
+	}
+	for i, g := range e.gaps {
+		for _, bar := range e.fills[i] {
+			all = append(all, due{g.series, bar})
+		}
+		g.series.gap = false
+		g.series.misses++ // Unless a bar comes.
+	}
+	// A second that ends with a minute is compared with the average before it.
+	slices.SortStableFunc(all, func(a, b due) int {
+		return cmp.Or(cmp.Compare(a.bar.End, b.bar.End), cmp.Compare(b.bar.Start, a.bar.Start))
+	})
+	for _, d := range all {
+		w.feed(s, d.of, d.bar)
+	}
+	for _, g := range e.gaps {
+		if b := g.series; b == s.bars[0] { // What began before an alert was armed is not missed.
+			b.last = max(b.last, s.since-s.since%1000-1000)
+		}
+		missed = max(missed, g.series.misses)
+	}
+	return missed
 }
 
 // historyLine is said for all symbols together.
@@ -210,7 +273,7 @@ func (w *Watch) compareLate(s *symbol, e *errand) {
 func follow(a *alert.Alert, f alert.Effect) {
 	switch {
 	case f.Fires && f.Firing.Alert == a.ID && f.Firing.Arm == a.Arm:
-		a.State = alert.Fired
+		a.State, a.Last.At = alert.Fired, f.Firing.At
 		if a.Repeat {
 			a.State = alert.Waiting
 		}

@@ -27,8 +27,14 @@ type symbol struct {
 
 	waiting bool // For the history: it is in asked.
 	busy    bool // It asks the history: bars that come meanwhile are looked at afterwards.
+	paused  bool // It has asked in vain, and does not for a while.
 	tries   int
-	late    []alert.Alert // That were put after bars were evaluated which may fire them.
+	errand  *errand // While it is busy.
+
+	// heard is when the row was seen first whose sequence heardSeq is: the time of a price that has none.
+	heard    int64
+	heardSeq uint64
+	late     []alert.Alert // That were put after bars were evaluated which may fire them.
 }
 
 // topic is a topic of a table that is held.
@@ -44,7 +50,7 @@ type series struct {
 	topic    topic
 	last     int64 // The start of the newest bar that the engine has; 0 is none.
 	gap      bool  // Bars are missing between last and what comes.
-	from     int64 // Where the gap begins, if last does not say so.
+	misses   int   // How often the history had nothing since the last bar.
 }
 
 // key says who holds topics here, for the table.
@@ -60,6 +66,33 @@ func (w *Watch) hold(name string) (t topic) {
 		return t
 	}
 	return topic{id: id, held: true}
+}
+
+// rehold holds the topics again for which there was no room, or which had to make room for others. At most one a time takes room from
+// another: where there are more names without a value than room, they take turns.
+func (w *Watch) rehold() {
+	for _, s := range w.symbols {
+		if !w.reholdOne(&s.price, s.name) {
+			return
+		}
+		for _, b := range s.bars {
+			if !w.reholdOne(&b.topic, barTopic(b.interval, s.name)) {
+				return
+			}
+		}
+	}
+}
+
+// reholdOne is false if no other topic is to be held again now.
+func (w *Watch) reholdOne(t *topic, name string) bool {
+	switch {
+	case t.held && !w.cfg.Table.Withdrawn(t.id), !topics.ValidName(name):
+		return true
+	case t.held:
+		w.release1(*t)
+	}
+	*t, w.seen = w.hold(name), 0
+	return false
 }
 
 func (w *Watch) release1(t topic) {
@@ -84,22 +117,38 @@ func (w *Watch) put(a alert.Alert) {
 	if !loaded {
 		s.since = min(s.since, a.Armed)
 	}
-	s.late = slices.DeleteFunc(s.late, func(l alert.Alert) bool { return l.ID == a.ID && l.Arm <= a.Arm })
-	if loaded && a.State == alert.Active && a.Armed < s.position && w.cfg.History != nil && !w.engine.Holds(a.Symbol, a.ID, a.Arm) {
+	switch plain := a.Axis() == (alert.Axis{}); {
+	case s.compares(a):
+	case loaded && a.State == alert.Active && plain && a.Armed < s.position && w.cfg.History != nil && !w.engine.Holds(a.Symbol, a.ID, a.Arm):
 		s.late = append(s.late, a)
-	} else {
+	default:
 		w.engine.Put(a)
+		s.price.seq, w.seen = 0, 0 // The newest price may be newer than the alert.
 	}
-	w.settle(s)
+	w.keep(s)
 }
 
-// settle has a symbol ask the history, if it has to, or lets it go if it has no alerts any more: some of them may be on an errand.
-func (w *Watch) settle(s *symbol) {
+// keep has a symbol ask the history, if it has to, or lets it go if it has no alerts any more: some of them may be on an errand.
+func (w *Watch) keep(s *symbol) {
 	if !w.engine.Has(s.name) && len(s.late) == 0 && !s.busy {
 		w.unwatch(s)
 		return
 	}
 	w.plan(s)
+}
+
+// compares reports whether an alert is to be compared with the past already. Of what it replaces nothing is.
+func (s *symbol) compares(a alert.Alert) (known bool) {
+	replaced := func(l alert.Alert) bool {
+		return l.ID == a.ID && (l.Arm < a.Arm || l.Arm == a.Arm && a.State != alert.Active || a.State == alert.Deleted)
+	}
+	has := func(l alert.Alert) bool { return l.ID == a.ID }
+	if s.errand != nil {
+		s.errand.late = slices.DeleteFunc(s.errand.late, replaced)
+		known = slices.ContainsFunc(s.errand.late, has)
+	}
+	s.late = slices.DeleteFunc(s.late, replaced)
+	return known || slices.ContainsFunc(s.late, has)
 }
 
 // watch begins to watch a symbol.
@@ -120,7 +169,9 @@ func (w *Watch) unwatch(s *symbol) {
 	s.bars, s.waiting = nil, false
 	delete(w.symbols, s.name)
 	w.engine.Drop(s.name)
-	w.positions[s.name] = s.noted
+	if s.noted > 0 { // Of names that never had a bar nothing stays.
+		w.positions[s.name] = s.noted
+	}
 }
 
 // series returns the bars of an interval, which are watched from now on.
@@ -148,12 +199,12 @@ func (w *Watch) scan(ctx context.Context) {
 	if upto == w.seen {
 		return
 	}
-	now := w.nowMillis()
+	w.clock = max(w.clock, w.nowMillis())
 	for _, s := range w.symbols {
 		if !w.loaded[alert.Bucket(s.name)] {
 			continue
 		}
-		w.scanPrice(s, now)
+		w.scanPrice(s)
 		if s.busy {
 			continue
 		}
@@ -178,7 +229,7 @@ func (w *Watch) row(t *topic) *topics.Row {
 	return r
 }
 
-func (w *Watch) scanPrice(s *symbol, now int64) {
+func (w *Watch) scanPrice(s *symbol) {
 	r := w.row(&s.price)
 	if r == nil || r.Delisted() {
 		return
@@ -188,8 +239,11 @@ func (w *Watch) scanPrice(s *symbol, now int64) {
 		w.flawed.Add(1)
 		return
 	}
-	if at == 0 || at > now+aheadMax.Milliseconds() {
-		at = now
+	if s.heardSeq != r.Seq {
+		s.heard, s.heardSeq = w.clock, r.Seq
+	}
+	if at == 0 || at > w.clock+aheadMax.Milliseconds() {
+		at = s.heard
 	}
 	w.prices.Add(1)
 	w.out = w.engine.Price(s.name, at, p, w.out)
@@ -209,26 +263,48 @@ func (w *Watch) scanBars(s *symbol, b *series) {
 	if len(closed) == 0 {
 		return
 	}
-	if b.gap = b.gap || w.cfg.History != nil && b.last != 0 && closed[0].Start > b.last && closed[0].Start != b.next(b.last); b.gap {
-		b.topic.seq = 0 // It is looked at again when the gap is filled.
-		w.plan(s)
+	if closed[len(closed)-1].Start > w.nowMillis()+farAhead {
+		w.flawed.Add(1)
 		return
 	}
-	w.feed(s, b, closed)
+	if b.gap = b.gap || w.cfg.History != nil && b.last != 0 && closed[0].Start > b.last && closed[0].Start != b.next(b.last); b.gap {
+		if b.misses < missesMax {
+			b.topic.seq = 0 // It is looked at again when the gap is filled.
+			w.plan(s)
+			return
+		}
+		b.gap = false
+		holeLine.warn(w.cfg.Log, "the history does not have bars that were missed: alerts go on without them",
+			"symbol", s.name, "interval", b.interval, "behind", b.last, "before", closed[0].Start)
+	}
+	for _, bar := range closed {
+		w.feed(s, b, bar)
+	}
 }
 
-// feed gives bars to the engine, those that it has left out.
-func (w *Watch) feed(s *symbol, b *series, closed []alert.Bar) {
-	for _, bar := range closed {
-		if bar.Start <= b.last {
-			continue
-		}
-		w.bars.Add(1)
-		w.out = w.engine.Bar(s.name, bar, w.out)
-		b.last = bar.Start
-		if b.interval == second {
-			s.position = max(s.position, bar.End)
-		}
+// missesMax is how often the history is asked for bars that it does not have yet: for a minute.
+const missesMax = 15
+
+// holeLine is said for all symbols together.
+var holeLine throttle
+
+// farAhead bounds the time of a bar: behind one that is far ahead none would be taken, until then. Clocks may differ by less.
+const farAhead = int64(24 * time.Hour / time.Millisecond)
+
+// feed gives a bar to the engine that it does not have yet.
+func (w *Watch) feed(s *symbol, b *series, bar alert.Bar) {
+	if bar.Start <= b.last {
+		return
+	}
+	if bar.Start > w.nowMillis()+farAhead {
+		w.flawed.Add(1)
+		return
+	}
+	w.bars.Add(1)
+	w.out = w.engine.Bar(s.name, bar, w.out)
+	b.last, b.misses = bar.Start, 0
+	if b.interval == second {
+		s.position = max(s.position, bar.End)
 	}
 }
 

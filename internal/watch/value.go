@@ -79,10 +79,14 @@ func parseBars(value []byte, interval string) (closed []alert.Bar, ok bool) {
 		return nil, false
 	}
 	for i := range v.Closed {
-		if i > 0 && v.Closed[i].T <= v.Closed[i-1].T {
+		b := &v.Closed[i]
+		if b.T <= 0 || i > 0 && b.T <= v.Closed[i-1].T {
 			return nil, false
 		}
-		closed = append(closed, v.Closed[i].bar(interval))
+		if b.L.Sign() <= 0 || b.C.Less(b.L) || b.H.Less(b.C) { // Its low or high would fire what no price has reached.
+			return nil, false
+		}
+		closed = append(closed, b.bar(interval))
 	}
 	return closed, true
 }

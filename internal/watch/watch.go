@@ -62,7 +62,8 @@ type Watch struct {
 	effects *effects
 	calls   chan func() // What the goroutine of run is to do.
 	news    chan struct{}
-	ready   atomic.Bool // The first leases and alerts are there.
+	ready   atomic.Bool  // The first leases and alerts are there.
+	settled atomic.Int64 // When no symbol lacked bars, in Unix milliseconds.
 
 	// What the goroutine of run has.
 	engine    *alert.Engine
@@ -74,6 +75,7 @@ type Watch struct {
 	asked     []*symbol            // That wait for the history.
 	asking    int
 	seen      uint64
+	clock     int64 // The latest that it was: a clock that is set back would keep prices from being newer.
 	out       []alert.Effect
 
 	counters
@@ -180,6 +182,8 @@ func (w *Watch) evaluate(ctx context.Context) {
 		case <-scan.C:
 			w.scan(ctx)
 		case <-position.C:
+			w.settle()
+			w.rehold()
 			w.notePositions()
 			w.alerts.Store(int64(w.engine.Len()))
 			w.watched.Store(int64(len(w.symbols)))

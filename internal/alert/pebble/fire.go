@@ -23,7 +23,7 @@ func (s *Store) Fire(ctx context.Context, f []alert.Firing, now int64) (taken []
 			if err != nil {
 				return err
 			}
-			if c == nil || c.State != alert.Active || c.Arm != f[i].Arm || c.Expires > 0 && c.Expires <= f[i].At {
+			if c == nil || !mayFire(c) || c.Arm != f[i].Arm || c.Expires > 0 && c.Expires <= f[i].At {
 				continue
 			}
 			if err := t.fire(c, f[i], now); err != nil {
@@ -37,6 +37,11 @@ func (s *Store) Fire(ctx context.Context, f []alert.Firing, now int64) (taken []
 		return nil, err
 	}
 	return taken, nil
+}
+
+// mayFire reports whether an alert can fire, or could before it expired.
+func mayFire(c *changing) bool {
+	return c.State == alert.Active || c.State == alert.Expired && c.Last.Arm != c.Arm
 }
 
 // fire stores a firing, and what it makes of its alert.

@@ -51,7 +51,7 @@ func lockFiring(ctx context.Context, tx pgx.Tx, f []alert.Firing) (map[int]*take
 	}
 	rows, err := tx.Query(ctx, `SELECT f.n, a.id, a.user_id, a.spec
 		FROM alerts a JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS f (id, arm, at, n) ON a.id = f.id AND a.arm = f.arm
-		WHERE a.state = 'active' AND (a.expires = 0 OR a.expires > f.at) ORDER BY a.id, f.n FOR UPDATE OF a`, ids, arms, ats)
+		WHERE (a.state = 'active' OR a.state = 'expired' AND a.fired_arm <> a.arm) AND (a.expires = 0 OR a.expires > f.at) ORDER BY a.id, f.n FOR UPDATE OF a`, ids, arms, ats)
 	if err != nil {
 		return nil, err
 	}
