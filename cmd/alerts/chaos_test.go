@@ -23,10 +23,10 @@ var (
 	chaosAlerts = flag.Int("chaos-alerts", 3000, "alerts in that time: 100000 in the long form")
 )
 
-const (
-	chaosUsers   = 50
-	chaosSymbols = 20
-)
+const chaosSymbols = 20
+
+// chaosUsers is how many users there are: fewer firings are kept of each than would be with one.
+func chaosUsers() int { return 50 + *chaosAlerts/500 }
 
 // chaos is programs, a market, a broker and a store, all of which are killed and frozen, and alerts that are to fire all the same.
 type chaos struct {
@@ -124,7 +124,7 @@ func (c *chaos) create(worker int, stop <-chan struct{}) {
 			return
 		case <-pace.C:
 		}
-		w := wanted{user: int64(1 + r.IntN(chaosUsers)), symbol: c.market.symbols[r.IntN(chaosSymbols)], above: r.IntN(2) == 0}
+		w := wanted{user: int64(1 + r.IntN(chaosUsers())), symbol: c.market.symbols[r.IntN(chaosSymbols)], above: r.IntN(2) == 0}
 		if w.target = firstPrice + int64(r.IntN(400)); !w.above {
 			w.target = firstPrice - int64(r.IntN(400))
 		}
@@ -181,7 +181,7 @@ func (c *chaos) settle() {
 // fired is all firings, by alert; nil if they can't be read now.
 func (c *chaos) fired() map[int64]*firing {
 	all := make(map[int64]*firing)
-	for user := 1; user <= chaosUsers; user++ {
+	for user := 1; user <= chaosUsers(); user++ {
 		for after := int64(0); ; {
 			var page struct {
 				Fired  []firing
@@ -244,7 +244,7 @@ func (c *chaos) judge() {
 		c.t.Error("both should have")
 	}
 	// Users were told the newest.
-	for user := 1; user <= chaosUsers; user++ {
+	for user := 1; user <= chaosUsers(); user++ {
 		var page struct{ Number int64 }
 		p := c.processes[0]
 		p.eventually("the user's topic has the newest number", func() bool {

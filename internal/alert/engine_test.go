@@ -297,7 +297,7 @@ func (m *plain) take(at, since int64, high, low, last Num, by By) (out []Effect)
 
 // TestEngineIsPlain compares the engine with a plain one.
 func TestEngineIsPlain(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		e, m := NewEngine(), &plain{alerts: make(map[int64]*plainAlert)}
 		at, minute := int64(1000), int64(0)
