@@ -108,7 +108,7 @@ func (w *Watch) errand(s *symbol, now int64) *errand {
 			e.from = a.Armed
 		}
 	}
-	if len(e.late) > 0 { // After a restart that is every alert: what is long ago was evaluated with them.
+	if len(e.late) > 0 { // What is long ago is no news, whenever they are told.
 		e.from = max(e.from, s.position-lateMax)
 	}
 	return e

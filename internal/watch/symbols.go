@@ -89,13 +89,13 @@ func (w *Watch) reholdOne(t *topic, name string) bool {
 	case t.held && !w.cfg.Table.Withdrawn(t.id), !topics.ValidName(name):
 		return true
 	case t.held:
-		w.release1(*t)
+		w.letGo(*t)
 	}
 	*t, w.seen = w.hold(name), 0
 	return false
 }
 
-func (w *Watch) release1(t topic) {
+func (w *Watch) letGo(t topic) {
 	if t.held {
 		w.cfg.Table.Release(t.id, w.cfg.Now())
 	}
@@ -162,9 +162,9 @@ func (w *Watch) watch(name string, since int64) *symbol {
 
 // unwatch ends that. Where it was is kept for when an alert comes again.
 func (w *Watch) unwatch(s *symbol) {
-	w.release1(s.price)
+	w.letGo(s.price)
 	for _, b := range s.bars {
-		w.release1(b.topic)
+		w.letGo(b.topic)
 	}
 	s.bars, s.waiting = nil, false
 	delete(w.symbols, s.name)
