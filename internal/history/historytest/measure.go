@@ -32,13 +32,14 @@ const (
 
 // Measure stores 1s bars of some seconds of 1,000 symbols through a writer, as fast as the store takes them, and then asks
 // for pages of 500 bars over HTTP, 200 a second, while 1,000 bars a second are stored. It logs what that took. bytes is what
-// the store has on the disk.
-func Measure(t *testing.T, s history.Store, seconds int, bytes func() int64) {
+// the store has on the disk. In front of it is a memory, as marketdata has one, whose series are used for a time.
+func Measure(t *testing.T, s history.Store, seconds int, bytes func() int64, maxAge time.Duration) {
 	symbols := make([]*trade.Symbol, measureSymbols)
 	for i := range symbols {
 		symbols[i] = Symbol(fmt.Sprintf("EXCHANGE:SYM%d-USD", i), 2, 8)
 	}
-	w := history.NewWriter(s, history.WriterConfig{Most: 50_000, Log: slog.New(slog.DiscardHandler)})
+	hot := history.NewHot(s, history.HotConfig{Bytes: 256 << 20, MaxAge: maxAge}) // Room for all series.
+	w := history.NewWriter(hot, history.WriterConfig{Most: 50_000, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); w.Run(ctx, context.WithoutCancel(ctx)) }()
@@ -75,7 +76,12 @@ func Measure(t *testing.T, s history.Store, seconds int, bytes func() int64) {
 		}
 	})
 	pages(t, "from the store", s, symbols)
-	pages(t, "from memory where it is there", history.NewHot(s, history.HotConfig{Bars: 600, Bytes: 256 << 20, MaxAge: time.Second}), symbols)
+	for _, symbol := range symbols { // Each was asked for before.
+		if _, err := hot.Bars(ctx, history.Query{Symbol: symbol.Name, Interval: "1s", To: 1 << 60, Limit: 500}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages(t, "from memory where it is there", hot, symbols)
 	stopped()
 	writing.Wait()
 }

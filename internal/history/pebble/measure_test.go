@@ -19,7 +19,7 @@ func TestMeasure(t *testing.T) {
 		t.Skip("only with -measure")
 	}
 	s := opened(t, t.TempDir())
-	historytest.Measure(t, s, *seconds, func() int64 { return int64(s.Bytes()) })
+	historytest.Measure(t, s, *seconds, func() int64 { return int64(s.Bytes()) }, 0)
 	if err := s.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package postgres
 import (
 	"flag"
 	"testing"
+	"time"
 
 	"tickedge/internal/history/historytest"
 )
@@ -25,5 +26,5 @@ func TestMeasure(t *testing.T) {
 			t.Error(err)
 		}
 		return n
-	})
+	}, 500*time.Millisecond)
 }
