@@ -37,8 +37,8 @@ PROCS := $(shell getconf _NPROCESSORS_ONLN)
 TESTS := test-programs test-bench test-clients test-packages
 
 # What the tests of programs and of bench start is processes, whose packages have run with the race detector; so have models of
-# one goroutine, in part, which are ten times as fast without it. Packages around large libraries are in "make race" with it: to
-# compile those libraries twice takes longer than all of their tests.
+# one goroutine, in part, which are ten times as fast without it. "make race" has it for all, also in the processes. Packages
+# around large libraries are only there with it: to compile those libraries twice takes longer than all of their tests.
 LARGE := app pgtest alert/pebble alert/postgres alertapi broker/kafka broker/nats history/pebble history/postgres checkpoint
 LARGE_DIRS := $(LARGE:%=./internal/%/...)
 SMALL = $(shell $(GO) list ./internal/... | grep -Ev '^tickedge/internal/($(subst $() ,|,$(LARGE)))(/|$$)')
@@ -79,8 +79,8 @@ check: fmt ## what CI runs
 	$(MAKE) -j5 $(TESTS) lint
 
 .PHONY: compile-race
-compile-race: # What is tested with the race detector; the tests of edge have it in their edge.
-	$(GO) build -race $(SMALL) ./cmd/edge
+compile-race: # What is tested with the race detector.
+	$(GO) build -race $(SMALL)
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted

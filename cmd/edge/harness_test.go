@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,9 @@ var binary string
 
 // roles are what this program is in a process that a test has started, by the variable of the environment that asks for it.
 var roles = make(map[string]func(job string) (code int))
+
+// buildFlags are those of the edge that is tested.
+var buildFlags = []string{"-ldflags", "-X tickedge/internal/app.version=1.2.3-test -X tickedge/internal/app.commit=" + testCommit}
 
 func TestMain(m *testing.M) {
 	for env, play := range roles {
@@ -79,8 +83,7 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "edge")
-	build := exec.Command("go", "build", "-race", "-ldflags", "-X tickedge/internal/app.version=1.2.3-test -X tickedge/internal/app.commit="+testCommit, "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=1") // The race detector needs it.
+	build := exec.Command("go", slices.Concat([]string{"build"}, buildFlags, []string{"-o", binary, "."})...)
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1

@@ -9,7 +9,7 @@ const schemas = new URL('../../../docs/schemas/', import.meta.url);
 const load = (name) => JSON.parse(readFileSync(new URL(name, schemas), 'utf8'));
 
 /** What plain HTTP is answered with, for which there is no part of this package. */
-const plain = new Set(['history.json', 'names.json', 'price.json', 'prices.json', 'problem.json']);
+const plain = new Set(['alert.json', 'alerts.json', 'alerts-fired.json', 'alerts-price.json', 'history.json', 'names.json', 'price.json', 'prices.json', 'problem.json']);
 
 /** The interface of a schema's file, where it is not its title. */
 const names = {error: 'ProtocolError', update: 'TopicUpdate'};
