@@ -187,6 +187,9 @@ func (h *Hot) keep(k seriesKey, newest []bars.Bar, epoch uint64) {
 	if h.epoch != epoch {
 		return
 	}
+	if e := h.series[k]; e != nil && ahead(e.Value.(*hotSeries).bars, newest) {
+		return // A Put is under way: somebody else has read behind it, and this one before.
+	}
 	h.forget(h.series[k])
 	s := &hotSeries{key: k, bars: newest, since: since(newest, h.cfg.Bars)}
 	if h.cfg.MaxAge > 0 {
@@ -195,6 +198,18 @@ func (h *Hot) keep(k seriesKey, newest []bars.Bar, epoch uint64) {
 	h.series[k] = h.used.PushFront(s)
 	h.bytes += seriesBytes + int64(len(s.bars))*barBytes
 	h.shrink()
+}
+
+// ahead reports whether the last of some bars is newer than that of others.
+func ahead(a, b []bars.Bar) bool {
+	switch {
+	case len(a) == 0:
+		return false
+	case len(b) == 0:
+		return true
+	}
+	x, y := &a[len(a)-1], &b[len(b)-1]
+	return x.Start > y.Start || x.Start == y.Start && Newer(x, y)
 }
 
 // seriesBytes is what a series without bars takes.

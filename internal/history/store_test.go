@@ -263,3 +263,32 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Error("what is no gzip is a backup")
 	}
 }
+
+// Of two who read while bars are put, the one that has read before the other does not keep what it has read over what the other has.
+func TestHotKeepsTheNewer(t *testing.T) {
+	s := &slow{Fake: new(historytest.Fake)}
+	h := history.NewHot(s, history.HotConfig{})
+	list := historytest.Run(btc, minute, 0, 2)
+	query := history.Query{Symbol: btc.Name, Interval: "1m", To: math.MaxInt64, Limit: 10}
+	if err := h.Put(context.Background(), list[:1]); err != nil {
+		t.Fatal(err)
+	}
+	s.meanwhile = func() { // The store has the bar, and the Put has not ended.
+		if err := s.Fake.Put(context.Background(), list[1:]); err != nil {
+			t.Error(err)
+		}
+		got, err := h.Bars(context.Background(), query)
+		if err != nil {
+			t.Error(err)
+		}
+		historytest.Same(t, "what the second reads", got, list)
+	}
+	if _, err := h.Bars(context.Background(), query); err != nil {
+		t.Fatal(err)
+	}
+	got, err := h.Bars(context.Background(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	historytest.Same(t, "what is read next", got, list)
+}
