@@ -58,7 +58,9 @@ func TestGetPrices(t *testing.T) {
 	fetched := make(chan bool)
 	go func() {
 		defer close(fetched)
-		w.until(func() bool { _, held := w.table.Mark("LATE"); return held }, "LATE to be wanted")
+		for _, name := range []string{"LATE", "NONE"} {
+			w.until(func() bool { _, held := w.table.Mark(name); return held }, name+" to be wanted")
+		}
 		w.table.Repair("LATE", "7", 0, topics.Meta{})
 		w.table.Absent("NONE")
 	}()

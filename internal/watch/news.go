@@ -24,14 +24,17 @@ func (w *Watch) publish(ctx context.Context) {
 	}
 	var line throttle
 	var up outages
-	for try := 0; ; {
+	for try := 0; ctx.Err() == nil; {
 		err := w.republish(ctx, &up)
 		n := 0
 		if err == nil {
 			n, err = w.publishSome(ctx)
 		}
 		wait := newsEvery
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
 			try++
 			wait = max(wait, backoff(try))
 			w.publishFailures.Add(1)
