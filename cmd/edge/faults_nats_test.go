@@ -210,7 +210,8 @@ func (m natsMode) cells() map[harm]fault {
 			f.gaps = gapless
 			cells[h] = f
 		}
-		cells[tooSlow] = fault{told: nothing, gaps: anyGaps, prepare: m.slowConsumer} // Flow control may keep it from being cut off.
+		// Flow control may keep it from being cut off; what floods it takes the place of a value.
+		cells[tooSlow] = fault{told: nothing, emptied: true, gaps: anyGaps, prepare: m.slowConsumer}
 		cells[topicForbidden] = no(allAsWhole)
 		cells[streamEmptied] = fault{told: nothing, emptied: true, gaps: anyGaps, prepare: m.purged}
 		cells[streamAnew] = fault{told: nothing, emptied: true, gaps: anyGaps, moreTime: refusedTime, prepare: m.recreated}
