@@ -19,6 +19,9 @@ type Interval struct {
 	Days   int // Of bars of days: 1. Otherwise 0.
 }
 
+// Topic is where the bars of an interval and a symbol are told.
+func Topic(interval, symbol string) string { return "kline:" + interval + ":" + symbol }
+
 // ParseInterval reads an interval that divides a day: seconds, minutes or hours, or one day.
 func ParseInterval(s string) (*Interval, error) {
 	err := fmt.Errorf("interval %q is not valid: want 1d, or seconds, minutes or hours that divide a day, such as 1s, 5m or 4h", s)

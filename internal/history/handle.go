@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tickedge/internal/auth"
+	"tickedge/internal/bars"
 	"tickedge/internal/guard"
 	"tickedge/internal/httphead"
 	"tickedge/internal/panics"
@@ -112,7 +113,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) *problem {
 	if err != nil {
 		return refuse(400, err.Error())
 	}
-	topic := "kline:" + a.tf.Name + ":" + symbol
+	topic := bars.Topic(a.tf.Name, symbol)
 	if !topics.ValidName(topic) {
 		return refuse(422, "the symbol is too long for a topic of bars")
 	}

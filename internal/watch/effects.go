@@ -146,8 +146,7 @@ func (e *effects) done(b *batch) {
 
 // store stores what is in the queue, again and again until it is stored.
 func (w *Watch) store(ctx context.Context) {
-	var line throttle
-	for try := 0; ; {
+	for wait := new(broker.Backoff); ; {
 		b := w.effects.next()
 		if b.n == 0 {
 			select {
@@ -161,15 +160,14 @@ func (w *Watch) store(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			try++
 			w.storeFailures.Add(1)
-			line.warn(w.cfg.Log, "what has fired can't be stored: it is tried again until it is", "waiting", w.effects.len(), "error", err)
-			if !pause(ctx, backoff(try)) {
+			w.cfg.Log.Warn("what has fired can't be stored: it is tried again until it is", "waiting", w.effects.len(), "error", err)
+			if !broker.Sleep(ctx, wait.Next()) {
 				return
 			}
 			continue
 		}
-		try = 0
+		wait.Reset()
 		w.effects.done(&b)
 	}
 }

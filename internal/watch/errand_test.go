@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tickedge/internal/alert"
+	"tickedge/internal/bars"
 	"tickedge/internal/topics"
 )
 
@@ -300,7 +301,7 @@ func TestBarsBehindAHoleOfHistory(t *testing.T) {
 	r.w.put(a)
 	r.settle()
 	publish := func(value string) {
-		if o := r.w.cfg.Table.Publish(barTopic(second, sym), value, topics.Meta{At: r.now}); o != topics.Committed {
+		if o := r.w.cfg.Table.Publish(bars.Topic(second, sym), value, topics.Meta{At: r.now}); o != topics.Committed {
 			t.Fatal(o)
 		}
 	}
@@ -341,7 +342,7 @@ func TestBarOfTheFutureIsNotTaken(t *testing.T) {
 	r := newRig(t)
 	r.w.put(r.above(100))
 	r.settle()
-	r.w.cfg.Table.Publish(barTopic(second, sym), `{"closed":[{"t":1999999999000,"o":90,"h":90,"l":90,"c":90}]}`, topics.Meta{At: r.now})
+	r.w.cfg.Table.Publish(bars.Topic(second, sym), `{"closed":[{"t":1999999999000,"o":90,"h":90,"l":90,"c":90}]}`, topics.Meta{At: r.now})
 	r.settle()
 	if s := r.w.symbols[sym]; s.position > r.now {
 		t.Fatalf("the position is %d, and it is %d", s.position, r.now)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tickedge/internal/alert"
+	"tickedge/internal/broker"
 )
 
 // History has closed bars. Any goroutine may use it.
@@ -99,7 +100,7 @@ func (h *HTTPHistory) page(ctx context.Context, at string) (page historyPage, er
 	for try := 1; ; try++ {
 		var again time.Duration
 		page, again, err = h.get(ctx, at)
-		if again == 0 || try > 5 || !pause(ctx, again) {
+		if again == 0 || try > 5 || !broker.Sleep(ctx, again) {
 			return page, err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tickedge/internal/alert"
+	"tickedge/internal/broker"
 )
 
 // group is buckets that came at one time, whose alerts were read up to a mark.
@@ -23,9 +24,8 @@ const pageAlerts = 1000
 // load keeps leases, and reads the alerts of their buckets that others have changed.
 func (w *Watch) load(ctx context.Context) {
 	var groups []*group
-	var line throttle
 	var leased time.Time
-	for try := 0; ; {
+	for again := new(broker.Backoff); ; {
 		err := error(nil)
 		if now := w.cfg.Now(); now.Sub(leased) >= w.cfg.Term/3 || now.Before(leased) {
 			leased = now
@@ -38,15 +38,14 @@ func (w *Watch) load(ctx context.Context) {
 		}
 		wait := changesEvery
 		if err != nil && ctx.Err() == nil {
-			try++
-			wait = max(wait, backoff(try))
+			wait = max(wait, again.Next())
 			w.storeFailures.Add(1)
-			line.warn(w.cfg.Log, "alerts can't be read from the store: those that are known are watched on", "error", err)
+			w.cfg.Log.Warn("alerts can't be read from the store: those that are known are watched on", "error", err)
 		} else if err == nil {
-			try = 0
+			again.Reset()
 			w.ready.Store(true)
 		}
-		if !pause(ctx, wait) {
+		if !broker.Sleep(ctx, wait) {
 			return
 		}
 	}
@@ -189,9 +188,8 @@ const (
 
 // tidy has alerts expire, and old firings go.
 func (w *Watch) tidy(ctx context.Context) {
-	var line throttle
 	trimmed := w.cfg.Now()
-	for pause(ctx, tidyEvery) {
+	for broker.Sleep(ctx, tidyEvery) {
 		within, cancel := context.WithTimeout(ctx, storeTimeout)
 		over := w.expiring(w.nowMillis())
 		n, err := w.cfg.Store.Expire(within, over, tidyLimit)
@@ -207,7 +205,7 @@ func (w *Watch) tidy(ctx context.Context) {
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			w.storeFailures.Add(1)
-			line.warn(w.cfg.Log, "alerts can't be tidied up: it is tried again", "error", err)
+			w.cfg.Log.Warn("alerts can't be tidied up: it is tried again", "error", err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tickedge/internal/alert"
@@ -22,9 +23,9 @@ func (w *Watch) publish(ctx context.Context) {
 	if w.cfg.To == nil {
 		return
 	}
-	var line throttle
 	var up outages
-	for try := 0; ctx.Err() == nil; {
+	var again broker.Backoff
+	for ctx.Err() == nil {
 		err := w.republish(ctx, &up)
 		n := 0
 		if err == nil {
@@ -35,11 +36,10 @@ func (w *Watch) publish(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			try++
-			wait = max(wait, backoff(try))
+			wait = max(wait, again.Next())
 			w.publishFailures.Add(1)
-			line.warn(w.cfg.Log, "users can't be told what has fired: it is tried again until they are", "error", err)
-		} else if try = 0; n == newsUsers || up.again {
+			w.cfg.Log.Warn("users can't be told what has fired: it is tried again until they are", "error", err)
+		} else if again.Reset(); n == newsUsers || up.again {
 			continue
 		}
 		t := time.NewTimer(wait)
@@ -115,11 +115,7 @@ func (w *Watch) publishSome(ctx context.Context) (int, error) {
 
 func refusal(t broker.Tick) error {
 	if why, ok := t.Fate.Refusal(); ok {
-		return &publishError{"the broker does not take the topic " + t.Topic + ": " + why}
+		return errors.New("the broker does not take the topic " + t.Topic + ": " + why)
 	}
-	return &publishError{"the broker is away"}
+	return errors.New("the broker is away")
 }
-
-type publishError struct{ text string }
-
-func (e *publishError) Error() string { return e.text }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tickedge/internal/alert"
+	"tickedge/internal/broker"
 )
 
 // askMax is how many symbols ask the history at a time.
@@ -163,7 +164,7 @@ func (w *Watch) answered(ctx context.Context, e *errand, err error) {
 		}
 		s.late = append(e.late, s.late...)
 		w.historyFailures.Add(1)
-		historyLine.warn(w.cfg.Log, "the history can't be asked: alerts go on with prices that come, and what was missed is made up for later",
+		w.cfg.Log.Warn("the history can't be asked: alerts go on with prices that come, and what was missed is made up for later",
 			"symbol", s.name, "error", err)
 		s.tries++
 		w.pause(ctx, s, s.tries)
@@ -178,6 +179,12 @@ func (w *Watch) answered(ctx context.Context, e *errand, err error) {
 		w.pause(ctx, s, missed)
 	}
 	w.keep(s)
+}
+
+// backoff is how long a symbol waits before it asks again, the first time with a try of 1. It is not random: missesMax of them are a
+// minute.
+func backoff(try int) time.Duration {
+	return min(broker.BackoffMax, broker.BackoffMin<<min(try, 6))
 }
 
 // pause keeps a symbol from asking the history again for a while.
@@ -240,9 +247,6 @@ func (w *Watch) makeUp(s *symbol, e *errand) (missed int) {
 	}
 	return missed
 }
-
-// historyLine is said for all symbols together.
-var historyLine throttle
 
 // compareLate evaluates alerts that were put when bars were evaluated already which may fire them.
 func (w *Watch) compareLate(s *symbol, e *errand) {

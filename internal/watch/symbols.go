@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tickedge/internal/alert"
+	"tickedge/internal/bars"
 	"tickedge/internal/topics"
 )
 
@@ -76,7 +77,7 @@ func (w *Watch) rehold() {
 			return
 		}
 		for _, b := range s.bars {
-			if !w.reholdOne(&b.topic, barTopic(b.interval, s.name)) {
+			if !w.reholdOne(&b.topic, bars.Topic(b.interval, s.name)) {
 				return
 			}
 		}
@@ -155,7 +156,7 @@ func (s *symbol) compares(a alert.Alert) (known bool) {
 func (w *Watch) watch(name string, since int64) *symbol {
 	s := &symbol{name: name, price: w.hold(name), since: since, position: w.positions[name], noted: w.positions[name]}
 	delete(w.positions, name)
-	s.bars = []*series{{interval: second, topic: w.hold(barTopic(second, name)), gap: w.cfg.History != nil}}
+	s.bars = []*series{{interval: second, topic: w.hold(bars.Topic(second, name)), gap: w.cfg.History != nil}}
 	w.symbols[name] = s
 	return s
 }
@@ -181,7 +182,7 @@ func (w *Watch) series(s *symbol, interval string) *series {
 			return b
 		}
 	}
-	b := &series{interval: interval, topic: w.hold(barTopic(interval, s.name))}
+	b := &series{interval: interval, topic: w.hold(bars.Topic(interval, s.name))}
 	s.bars = append(s.bars, b)
 	return b
 }
@@ -274,7 +275,7 @@ func (w *Watch) scanBars(s *symbol, b *series) {
 			return
 		}
 		b.gap = false
-		holeLine.warn(w.cfg.Log, "the history does not have bars that were missed: alerts go on without them",
+		w.cfg.Log.Warn("the history does not have bars that were missed: alerts go on without them",
 			"symbol", s.name, "interval", b.interval, "behind", b.last, "before", closed[0].Start)
 	}
 	for _, bar := range closed {
@@ -284,9 +285,6 @@ func (w *Watch) scanBars(s *symbol, b *series) {
 
 // missesMax is how often the history is asked for bars that it does not have yet: for a minute.
 const missesMax = 15
-
-// holeLine is said for all symbols together.
-var holeLine throttle
 
 // farAhead bounds the time of a bar: behind one that is far ahead none would be taken, until then. Clocks may differ by less.
 const farAhead = int64(24 * time.Hour / time.Millisecond)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tickedge/internal/alert"
+	"tickedge/internal/bars"
 	"tickedge/internal/topics"
 )
 
@@ -92,7 +93,7 @@ func TestBarsBeforeTheFirstThatIsHeard(t *testing.T) {
 	r.settle()
 	r.w.again(r.w.symbols[sym])
 	r.bars[second] = seconds(start, start+4000, 90, start+1000, 120)
-	r.w.cfg.Table.Publish(barTopic(second, sym), `{"closed":[{"t":1795850003000,"o":90,"h":90,"l":90,"c":90}]}`, topics.Meta{At: r.now})
+	r.w.cfg.Table.Publish(bars.Topic(second, sym), `{"closed":[{"t":1795850003000,"o":90,"h":90,"l":90,"c":90}]}`, topics.Meta{At: r.now})
 	r.settle()
 	r.wantFired(a.ID)
 }

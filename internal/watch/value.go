@@ -6,11 +6,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"tickedge/internal/alert"
+	"tickedge/internal/bars"
 	"tickedge/internal/trade"
 )
 
@@ -91,23 +91,21 @@ func parseBars(value []byte, interval string) (closed []alert.Bar, ok bool) {
 	return closed, true
 }
 
-func barTopic(interval, symbol string) string { return "kline:" + interval + ":" + symbol }
-
-// lengthOf is how long a bar of an interval is, in milliseconds. Days are taken for as long as most of them are: what is asked of them is how
-// many there are.
-func lengthOf(interval string) int64 {
-	switch interval {
-	case second:
-		return 1000
-	case "1m":
-		return time.Minute.Milliseconds()
-	case "5m":
-		return (5 * time.Minute).Milliseconds()
-	case "1h":
-		return time.Hour.Milliseconds()
+// lengths are how long bars are, in milliseconds. Days are taken for as long as most of them are: what is asked of them is how many
+// there are.
+var lengths = func() map[string]int64 {
+	of := make(map[string]int64)
+	for _, name := range append([]string{second}, alert.Intervals...) {
+		i, err := bars.ParseInterval(name)
+		if err != nil {
+			panic(err) // They are written here.
+		}
+		of[name] = i.Millis
 	}
-	return (24 * time.Hour).Milliseconds()
-}
+	return of
+}()
+
+func lengthOf(interval string) int64 { return lengths[interval] }
 
 // newsBytes bounds the value of a user's topic.
 const newsBytes = 3 << 10

@@ -60,5 +60,5 @@ func (s *shard) recent(symbol *trade.Symbol, interval string) series {
 	if !ok || s.behind || s.fills[symbol] > 0 {
 		return series{}
 	}
-	return series{k.AppendBars(nil, 0), k.Revs(), s.vers[klineTopic(interval, symbol.Name)], true}
+	return series{k.AppendBars(nil, 0), k.Revs(), s.vers[bars.Topic(interval, symbol.Name)], true}
 }

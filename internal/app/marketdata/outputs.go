@@ -70,6 +70,3 @@ func (o *outputs) publish(topic string, value []byte, ver int64) bool {
 	}
 	return true
 }
-
-// klineTopic is where the bars of a symbol and interval are.
-func klineTopic(interval, symbol string) string { return "kline:" + interval + ":" + symbol }

@@ -28,7 +28,7 @@ func (s *shard) tell(now time.Time, klines bool) {
 		if p, ok := s.engine.Newest(k.Symbol()); ok {
 			newest = p.Key().Time
 		}
-		topic := klineTopic(k.Interval().Name, k.Symbol().Name)
+		topic := bars.Topic(k.Interval().Name, k.Symbol().Name)
 		return s.out.publish(topic, s.value, s.version(topic, newest, now))
 	})
 }
