@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -18,6 +17,7 @@ import (
 
 	"tickedge/internal/panics"
 	"tickedge/internal/protocol"
+	"tickedge/internal/web"
 )
 
 // ServeHTTP implements [http.Handler].
@@ -42,16 +42,9 @@ func (s *Service) Panicked(err error) {
 }
 
 func (s *Server) fail(w http.ResponseWriter, f *Fault) {
-	h := w.Header()
-	for line := range strings.SplitSeq(f.header(), "\r\n") {
-		if name, value, ok := strings.Cut(line, ": "); ok {
-			h.Set(name, value)
-		}
-	}
-	if f.final {
-		h.Set("Connection", "close")
-	}
-	s.send(w, f.Status, "application/problem+json", protocol.AppendProblem(nil, f.Status, http.StatusText(f.Status), f.Status, f.Detail))
+	s.counted(f.Status)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	web.Problem(w, f.Status, f.Detail, f.header(), f.final)
 }
 
 func (s *Server) send(w http.ResponseWriter, status int, kind string, body []byte) {
@@ -69,12 +62,11 @@ func (s *Server) send(w http.ResponseWriter, status int, kind string, body []byt
 
 // serve answers a request, or returns why it does not: what costs little is looked at first, and no body is read of who may not ask.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) *Fault {
-	if f := s.origin(w, r); f != nil {
-		return f
+	if !web.Admit(w, r, s.cfg.Origins, "Location, Retry-After") {
+		return &Fault{Status: http.StatusForbidden, Detail: "this page (Origin) may not ask here: its operator allows pages", final: true}
 	}
 	q := &request{Request: r, w: w}
-	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	now, client := time.Now(), s.Prefix(peer.Addr(), r.Header["X-Forwarded-For"])
+	now, client := time.Now(), web.Client(r, s.cfg.Trusted)
 	if f := s.Admit(client, now); f != nil {
 		return f
 	}
@@ -142,29 +134,6 @@ func (q *request) readQuery(known []string) (f *Fault) {
 		}
 	}
 	q.query = all
-	return nil
-}
-
-// origin refuses pages that may not ask here, and lets scripts of others read the answer.
-func (s *Server) origin(w http.ResponseWriter, r *http.Request) *Fault {
-	h := w.Header()
-	if !s.cfg.Origins.Any() {
-		h.Add("Vary", "Origin")
-	}
-	all := r.Header["Origin"]
-	if len(all) == 0 {
-		return nil
-	}
-	if len(all) > 1 || !s.cfg.Origins.Allow([]byte(all[0]), []byte(r.Host)) {
-		return &Fault{Status: http.StatusForbidden, Detail: "this page (Origin) may not ask here: its operator allows pages", final: true}
-	}
-	if s.cfg.Origins.Any() {
-		h.Set("Access-Control-Allow-Origin", "*")
-	} else {
-		h.Set("Access-Control-Allow-Origin", all[0])
-		h.Set("Access-Control-Allow-Credentials", "true")
-	}
-	h.Set("Access-Control-Expose-Headers", "Location, Retry-After")
 	return nil
 }
 

@@ -4,22 +4,19 @@ package alertapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
+	"tickedge/internal/web"
 )
 
 // Server is REST in front of a [Service]. It is an [http.Handler]; Serve has the limits of connections too.
 type Server struct {
 	*Service
-	readTime time.Duration // For a head, or a whole request.
+	readTime time.Duration // That of package web, unless a test sets something else.
 
 	mu     sync.Mutex
 	counts map[int]uint64
@@ -31,46 +28,16 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{Service: s, readTime: readTime, counts: make(map[int]uint64)}, nil
+	return &Server{Service: s, counts: make(map[int]uint64)}, nil
 }
-
-// Times and sizes of a connection.
-const (
-	readTime   = 5 * time.Second
-	answerTime = 30 * time.Second
-	idleTime   = time.Minute
-	headMax    = 16 << 10
-	endTime    = 5 * time.Second
-)
 
 // Serve answers at a listener until ctx ends, and then finishes what was asked. The error is nil at the end of ctx.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	h := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: s.readTime,
-		ReadTimeout:       s.readTime,
-		WriteTimeout:      answerTime,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    headMax,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+	err := web.Port{Handler: s, Conns: s.cfg.Conns, Trusted: s.cfg.Trusted, ReadTime: s.readTime, Log: s.cfg.Log}.Serve(ctx, ln)
+	if err != nil {
+		return fmt.Errorf("alertapi: %w", err)
 	}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
-		defer cancel()
-		if h.Shutdown(last) != nil {
-			_ = h.Close()
-		}
-	})
-	err := h.Serve(netutil.LimitListener(ln, s.cfg.Conns))
-	if !stop() {
-		<-ended
-	}
-	if errors.Is(err, http.ErrServerClosed) && ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("alertapi: %w", err)
+	return nil
 }
 
 // Counts is how many requests were answered, by status.

@@ -6,9 +6,7 @@ import (
 	"context"
 	"math"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +15,8 @@ import (
 	"tickedge/internal/guard"
 	"tickedge/internal/httphead"
 	"tickedge/internal/panics"
-	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
+	"tickedge/internal/web"
 )
 
 // problem is an answer that is an error (RFC 9457), as those of the edge are.
@@ -50,31 +48,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) fail(w http.ResponseWriter, p *problem) {
-	h := w.Header()
-	for line := range strings.SplitSeq(p.header, "\r\n") {
-		if name, value, ok := strings.Cut(line, ": "); ok {
-			h.Set(name, value)
-		}
-	}
-	if p.final {
-		h.Set("Connection", "close")
-	}
-	body := protocol.AppendProblem(nil, p.status, http.StatusText(p.status), p.status, p.detail)
-	h.Del("ETag")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
 	s.counted(p.status)
-	w.WriteHeader(p.status)
-	_, _ = w.Write(body) // Who has gone needs no answer.
+	web.Problem(w, p.status, p.detail, p.header, p.final)
 }
 
 // serve answers a request, or returns why it does not: what costs little is looked at first.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) *problem {
-	if p := s.origin(w, r); p != nil {
-		return p
+	if !web.Admit(w, r, s.cfg.Origins, "ETag, Link, Retry-After") {
+		return &problem{status: 403, detail: "this page (Origin) may not read here", final: true}
 	}
-	now, client := time.Now(), s.client(r)
+	now, client := time.Now(), web.Client(r, s.cfg.Trusted)
 	if !s.rate.Take(client, now) {
 		return &problem{status: 429, detail: "too many requests from your address, try again later", header: "Retry-After: 1\r\n"}
 	}
@@ -174,38 +157,6 @@ func (s *Server) find(ctx context.Context, a *ask) (*page, error) {
 		p.Open = nil
 	}
 	return p, nil
-}
-
-// origin refuses pages that may not read here, and lets scripts of others read the answer.
-func (s *Server) origin(w http.ResponseWriter, r *http.Request) *problem {
-	h := w.Header()
-	if !s.cfg.Origins.Any() {
-		h.Add("Vary", "Origin")
-	}
-	all := r.Header["Origin"]
-	if len(all) == 0 {
-		return nil
-	}
-	if len(all) > 1 || !s.cfg.Origins.Allow([]byte(all[0]), []byte(r.Host)) {
-		return &problem{status: 403, detail: "this page (Origin) may not read here", final: true}
-	}
-	if s.cfg.Origins.Any() {
-		h.Set("Access-Control-Allow-Origin", "*")
-	} else {
-		h.Set("Access-Control-Allow-Origin", all[0])
-		h.Set("Access-Control-Allow-Credentials", "true")
-	}
-	h.Set("Access-Control-Expose-Headers", "ETag, Link, Retry-After")
-	return nil
-}
-
-// client is who asks.
-func (s *Server) client(r *http.Request) guard.Prefix {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return 0
-	}
-	return guard.PrefixOf(s.cfg.Trusted.ClientAddr(peer.Addr(), r.Header["X-Forwarded-For"]))
 }
 
 // grant is what a client may have by its token. All topics of bars are asked of it, as at the other doors.

@@ -10,17 +10,15 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"tickedge/internal/auth"
 	"tickedge/internal/bars"
 	"tickedge/internal/guard"
 	"tickedge/internal/trade"
+	"tickedge/internal/web"
 )
 
 // Path begins the paths of history: a symbol follows.
@@ -88,44 +86,13 @@ func NewServer(c ServerConfig) (*Server, error) {
 	return s, nil
 }
 
-// Times and sizes of a connection.
-const (
-	headTime   = 5 * time.Second
-	answerTime = 30 * time.Second
-	idleTime   = time.Minute
-	headMax    = 16 << 10
-	endTime    = 5 * time.Second
-)
-
 // Serve answers at a listener until ctx ends, and then finishes what was asked. The error is nil at the end of ctx.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	h := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: headTime,
-		ReadTimeout:       headTime,
-		WriteTimeout:      answerTime,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    headMax,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+	err := web.Port{Handler: s, Conns: s.cfg.Conns, Trusted: s.cfg.Trusted, Log: s.cfg.Log}.Serve(ctx, ln)
+	if err != nil {
+		return fmt.Errorf("history: %w", err)
 	}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
-		defer cancel()
-		if h.Shutdown(last) != nil {
-			_ = h.Close()
-		}
-	})
-	counted := &shares{Listener: ln, most: max(s.cfg.Conns/4, 1), trusted: s.cfg.Trusted, have: make(map[guard.Prefix]int)}
-	err := h.Serve(netutil.LimitListener(counted, s.cfg.Conns))
-	if !stop() {
-		<-ended
-	}
-	if errors.Is(err, http.ErrServerClosed) && ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("history: %w", err)
+	return nil
 }
 
 // enter takes one of the slots for an address, until leave. Who reads slowly has one for as long, so an address has a quarter of
