@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -40,22 +39,9 @@ type Store struct{ pool *pgxpool.Pool }
 // Open connects, and brings the tables to the present version. A database of a newer one is refused ([alert.ErrNewer]). The error
 // shows no password.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	cfg, err := pgxpool.ParseConfig(c.URL)
+	pool, err := schema.Open(ctx, c.URL, c.Log)
 	if err != nil {
-		return nil, errors.New("alerts: the URL of the database is not valid: want for example postgres://user@host:5432/name?sslmode=verify-full")
-	}
-	if cfg.ConnConfig.ConnectTimeout == 0 {
-		cfg.ConnConfig.ConnectTimeout = 10 * time.Second
-	}
-	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
-		cfg.ConnConfig.RuntimeParams["application_name"] = "tickedge"
-	}
-	if err := migrate(ctx, cfg.ConnConfig, c.Log); err != nil {
-		return nil, fmt.Errorf("alerts: the database %s at %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, err)
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("alerts: %w", err)
+		return nil, err
 	}
 	s := &Store{pool}
 	// Of a database that was restored into another server transactions are ahead of it: they would be read again and again.

@@ -54,22 +54,9 @@ const statementTime = 2 * time.Minute
 // Open connects, and brings the tables to the present version. A database of a newer one is refused
 // ([history.ErrNewer]). The error shows no password.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	cfg, err := pgxpool.ParseConfig(c.URL)
+	pool, err := schema.Open(ctx, c.URL, c.Log)
 	if err != nil {
-		return nil, errors.New("history: the URL of the database is not valid: want for example postgres://user@host:5432/name?sslmode=verify-full")
-	}
-	if cfg.ConnConfig.ConnectTimeout == 0 {
-		cfg.ConnConfig.ConnectTimeout = 10 * time.Second
-	}
-	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
-		cfg.ConnConfig.RuntimeParams["application_name"] = "tickedge"
-	}
-	if err := migrate(ctx, cfg.ConnConfig, c.Log); err != nil {
-		return nil, fmt.Errorf("history: the database %s at %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, err)
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("history: %w", err)
+		return nil, err
 	}
 	return &Store{pool: pool, log: c.Log, ids: make(map[string]int32), parts: make(map[part]struct{}), trimmed: make(map[string]int32)}, nil
 }

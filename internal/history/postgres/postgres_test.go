@@ -55,7 +55,7 @@ func versions(t *testing.T, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := provider(c, migrations)
+	p, err := schema.Provider(c, os.DirFS("migrations"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func versions(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	newer := fstest.MapFS{"00001_bars.sql": {Data: text}, "00002_a.sql": {Data: []byte("-- +goose Up\nSELECT 1;\n")}, "00099_b.sql": {Data: []byte("-- +goose Up\nSELECT 1;\n")}}
-	if p, err = provider(c, newer); err != nil {
+	if p, err = schema.Provider(c, newer); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Up(ctx); err != nil {
