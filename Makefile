@@ -39,7 +39,7 @@ TESTS := test-programs test-bench test-clients test-packages
 # What the tests of programs and of bench start is processes, whose packages have run with the race detector; so have models of
 # one goroutine, in part, which are ten times as fast without it. "make race" has it for all, also in the processes. Packages
 # around large libraries are only there with it: to compile those libraries twice takes longer than all of their tests.
-LARGE := app pg pgtest alert/pebble alert/postgres alertapi broker/kafka broker/nats history/pebble history/postgres checkpoint
+LARGE := app pg pgtest folder alert/pebble alert/postgres alertapi broker/kafka broker/nats history/pebble history/postgres checkpoint
 LARGE_DIRS := $(LARGE:%=./internal/%/...)
 SMALL = $(shell $(GO) list ./internal/... | grep -Ev '^tickedge/internal/($(subst $() ,|,$(LARGE)))(/|$$)')
 

@@ -21,38 +21,25 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
-	"syscall"
 
 	lsm "github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 
 	"tickedge/internal/alert"
+	"tickedge/internal/folder"
 )
 
 // Config says where a store is.
 type Config struct {
 	Dir string // Made if it is not there.
-	// CacheBytes is memory for blocks of files; 0 is DefaultCacheBytes. What is not stored in files yet takes up to
-	// 2 × 16 MiB more.
-	CacheBytes int64
-	// Files is how many descriptors the store uses at most, 0 is DefaultFiles.
-	Files int
-	Log   *slog.Logger
+	Log *slog.Logger
+
+	free func(dir string) (bytes uint64, known bool) // That of the disk, unless a test sets something else.
 }
-
-// What holds where a [Config] says nothing.
-const (
-	DefaultCacheBytes = 64 << 20
-	DefaultFiles      = 500
-)
-
-const memTable = 16 << 20
 
 // Store is an [alert.Store].
 type Store struct {
-	db  *lsm.DB
+	db  *folder.Folder
 	dir string
 
 	write sync.Mutex // One write at a time: it changes what it has read.
@@ -77,45 +64,12 @@ var (
 // Open opens a store. A folder that another process has open is an error, as is one of a newer version ([alert.ErrNewer]).
 func Open(c Config) (*Store, error) { return open(c, migrations) }
 
-func open(c Config, steps []migration) (*Store, error) {
-	if err := os.MkdirAll(c.Dir, 0o750); err != nil {
-		return nil, fmt.Errorf("alerts: %w", err)
+func open(c Config, steps []folder.Migration) (*Store, error) {
+	db, err := folder.Open(folder.Config{Name: "alerts", Dir: c.Dir, Newer: alert.ErrNewer, Log: c.Log, Free: c.free}, steps)
+	if err != nil {
+		return nil, err
 	}
-	cache := lsm.NewCache(orDefault(c.CacheBytes, DefaultCacheBytes))
-	defer cache.Unref() // The database has it.
-	o := &lsm.Options{
-		Cache:              cache,
-		FormatMajorVersion: format,
-		MaxOpenFiles:       int(orDefault(int64(c.Files), DefaultFiles)),
-		MemTableSize:       memTable,
-		Logger:             quiet{c.Log},
-	}
-	o.ApplyCompressionSettings(func() lsm.DBCompressionSettings { return lsm.DBCompressionBalanced })
-	for i := range o.Levels {
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-	}
-	db, err := lsm.Open(c.Dir, o)
-	switch {
-	case errors.Is(err, syscall.EAGAIN) || err != nil && strings.Contains(err.Error(), "lock held by current process"):
-		return nil, fmt.Errorf("alerts: the folder %s is open already, by another process or this one: want a folder for each: %w", c.Dir, err)
-	case err != nil && isNewer(err):
-		return nil, fmt.Errorf("alerts: the folder %s: %w", c.Dir, alert.ErrNewer)
-	case err != nil:
-		return nil, fmt.Errorf("alerts: the folder %s: %w", c.Dir, err)
-	}
-	s := &Store{db: db, dir: c.Dir}
-	if err := s.migrate(steps); err != nil {
-		_ = db.Close() // The first error is the cause.
-		return nil, fmt.Errorf("alerts: the folder %s: %w", c.Dir, err)
-	}
-	return s, nil
-}
-
-func orDefault(v, otherwise int64) int64 {
-	if v == 0 {
-		return otherwise
-	}
-	return v
+	return &Store{db: db, dir: c.Dir}, nil
 }
 
 // begin keeps the database open until end.
@@ -223,19 +177,4 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	return s.db.Close()
-}
-
-// quiet is a log of the library of which only errors are of use.
-type quiet struct{ log *slog.Logger }
-
-func (quiet) Infof(string, ...any) {}
-func (q quiet) Errorf(format string, args ...any) {
-	q.log.Error("alerts", "error", fmt.Sprintf(format, args...))
-}
-
-// Fatalf is called when the store can't go on: what it has said is on the disk might not be.
-func (q quiet) Fatalf(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	q.log.Error("alerts: the store can't go on", "error", text)
-	panic("alerts: " + text)
 }

@@ -4,6 +4,7 @@ package pebble
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"tickedge/internal/alert"
 	"tickedge/internal/alert/storetest"
+	"tickedge/internal/folder"
 	"tickedge/internal/logtest"
 )
 
@@ -95,7 +97,7 @@ func TestMigrations(t *testing.T) {
 		t.Fatal(err)
 	}
 	ran := 0
-	next := append(append([]migration(nil), migrations...), func(db *lsm.DB) error {
+	next := append(append([]folder.Migration(nil), migrations...), func(db *lsm.DB) error {
 		ran++
 		return db.Delete(numberKey(kindAlert, a.ID), lsm.Sync)
 	})
@@ -117,7 +119,7 @@ func TestMigrations(t *testing.T) {
 	if _, err := Open(c); !errors.Is(err, alert.ErrNewer) {
 		t.Errorf("a newer version: %v", err)
 	}
-	broken := append(append([]migration(nil), next...), func(*lsm.DB) error { return errors.New("no room") })
+	broken := append(append([]folder.Migration(nil), next...), func(*lsm.DB) error { return errors.New("no room") })
 	if _, err := open(c, broken); err == nil || !strings.Contains(err.Error(), "version 3: no room") {
 		t.Errorf("a migration that fails: %v", err)
 	}
@@ -328,5 +330,34 @@ func TestMarks(t *testing.T) {
 	}
 	if all, mark, more, err = s.Changes(t.Context(), []int{other}, mark, 1); len(all) != 1 || mark != "5" || more || err != nil {
 		t.Errorf("the fifth: %d %q %v %v", len(all), mark, more, err)
+	}
+}
+
+// On a disk that is nearly full nothing is written, what there is can be read, and it goes on when there is room.
+func TestFullDisk(t *testing.T) {
+	free := uint64(folder.PutRoom)
+	s, err := open(Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), free: func(string) (uint64, bool) { return free, true }}, migrations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	create := func() (alert.Alert, error) {
+		a, _, err := s.Create(t.Context(), "u", "", alert.Spec{Symbol: "A", Condition: alert.Above, Target: alert.Whole(1)}, 0, 1, 10)
+		return a, err
+	}
+	a, err := create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	free--
+	if _, err := create(); err == nil || !strings.Contains(err.Error(), "has 63 MiB left, want 64: make room there") {
+		t.Errorf("on a full disk: %v", err)
+	}
+	if got, err := s.Get(t.Context(), "u", a.ID); err != nil || got != a {
+		t.Errorf("on a full disk there is %+v, %v", got, err)
+	}
+	free++
+	if _, err := create(); err != nil {
+		t.Errorf("when there is room again: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	lsm "github.com/cockroachdb/pebble/v2"
 
 	"tickedge/internal/alert"
+	"tickedge/internal/folder"
 )
 
 // tx is one write: what it has read and changed of alerts and users. The indexes are written when it ends.
@@ -64,6 +65,9 @@ func (s *Store) update(ctx context.Context, f func(*tx) error) error {
 	}
 	if t.batch.Empty() {
 		return nil
+	}
+	if err := s.db.Room(folder.PutRoom); err != nil {
+		return err
 	}
 	s.commit.Lock()
 	defer s.commit.Unlock()

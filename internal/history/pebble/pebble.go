@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package pebble keeps bars in a folder, by the library of that name (an LSM tree: sorted files, a log of what is not in
-// them yet). One process has the folder at a time. It alone knows that library.
+// them yet). One process has the folder at a time.
 //
 //	pebble.go  Store
 //	codec.go   bars as keys and values
-//	schema.go  which version a folder has, and how an older one becomes the present one
-//	room.go    disks that are nearly full
+//	schema.go  migrations
 package pebble
 
 import (
@@ -16,45 +15,28 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"slices"
-	"strings"
 	"sync"
-	"syscall"
 
 	lsm "github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 
 	"tickedge/internal/bars"
+	"tickedge/internal/folder"
 	"tickedge/internal/history"
 )
 
 // Config says where a store is.
 type Config struct {
 	Dir string // Made if it is not there.
-	// CacheBytes is memory for blocks of files; 0 is DefaultCacheBytes. What is not stored in files yet takes up to
-	// 2 × 16 MiB more.
-	CacheBytes int64
-	// Files is how many descriptors the store uses at most, 0 is DefaultFiles.
-	Files int
-	Log   *slog.Logger
+	Log *slog.Logger
 
-	free func(dir string) (bytes uint64, known bool) // diskFree, unless a test sets something else.
+	free func(dir string) (bytes uint64, known bool) // That of the disk, unless a test sets something else.
 }
-
-// What holds where a [Config] says nothing.
-const (
-	DefaultCacheBytes = 64 << 20
-	DefaultFiles      = 500
-)
-
-const memTable = 16 << 20
 
 // Store is a [history.Store].
 type Store struct {
-	db     *lsm.DB
-	config Config
-	log    *slog.Logger
+	db  *folder.Folder
+	log *slog.Logger
 
 	write  sync.Mutex // Puts compare with what is there.
 	key    []byte
@@ -73,49 +55,15 @@ var errClosed = errors.New("the history store is closed")
 // ([history.ErrNewer]).
 func Open(c Config) (*Store, error) { return open(c, migrations) }
 
-func open(c Config, steps []migration) (*Store, error) {
-	if err := os.MkdirAll(c.Dir, 0o750); err != nil {
-		return nil, fmt.Errorf("history: %w", err)
-	}
-	if err := c.room(openRoom); err != nil {
+func open(c Config, steps []folder.Migration) (*Store, error) {
+	db, err := folder.Open(folder.Config{
+		Name: "history", Dir: c.Dir, BlockSize: 16 << 10, Newer: history.ErrNewer, Hint: ", or keep bars for fewer days (-retention)",
+		Log: c.Log, Free: c.free,
+	}, steps)
+	if err != nil {
 		return nil, err
 	}
-	cache := lsm.NewCache(orDefault(c.CacheBytes, DefaultCacheBytes))
-	defer cache.Unref() // The database has it.
-	o := &lsm.Options{
-		Cache:              cache,
-		FormatMajorVersion: format,
-		MaxOpenFiles:       int(orDefault(int64(c.Files), DefaultFiles)),
-		MemTableSize:       memTable,
-		Logger:             quiet{c.Log},
-	}
-	o.ApplyCompressionSettings(func() lsm.DBCompressionSettings { return lsm.DBCompressionBalanced })
-	for i := range o.Levels {
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		o.Levels[i].BlockSize = 16 << 10
-	}
-	db, err := lsm.Open(c.Dir, o)
-	switch {
-	case errors.Is(err, syscall.EAGAIN) || err != nil && strings.Contains(err.Error(), "lock held by current process"):
-		return nil, fmt.Errorf("history: the folder %s is open already, by another process or this one: want a folder for each: %w", c.Dir, err)
-	case err != nil && isNewer(err):
-		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, history.ErrNewer)
-	case err != nil:
-		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, err)
-	}
-	s := &Store{db: db, config: c, log: c.Log, newest: make(map[string]int64), trims: make(map[string][]byte)}
-	if err := s.migrate(steps); err != nil {
-		_ = db.Close() // The first error is the cause.
-		return nil, fmt.Errorf("history: the folder %s: %w", c.Dir, err)
-	}
-	return s, nil
-}
-
-func orDefault(v, otherwise int64) int64 {
-	if v == 0 {
-		return otherwise
-	}
-	return v
+	return &Store{db: db, log: c.Log, newest: make(map[string]int64), trims: make(map[string][]byte)}, nil
 }
 
 // begin keeps the database open until end.
@@ -141,7 +89,7 @@ func (s *Store) Put(ctx context.Context, list []bars.Bar) error {
 		return err
 	}
 	defer end()
-	if err := s.config.room(putRoom); err != nil {
+	if err := s.db.Room(folder.PutRoom); err != nil {
 		return err
 	}
 	s.write.Lock()
@@ -343,18 +291,3 @@ var (
 	firstKey = []byte{1}
 	lastKey  = []byte{math.MaxUint8}
 )
-
-// quiet is a log of the library of which only errors are of use.
-type quiet struct{ log *slog.Logger }
-
-func (quiet) Infof(string, ...any) {}
-func (q quiet) Errorf(format string, args ...any) {
-	q.log.Error("history", "error", fmt.Sprintf(format, args...))
-}
-
-// Fatalf is called when the store can't go on: what it has said is on the disk might not be.
-func (q quiet) Fatalf(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	q.log.Error("history: the store can't go on", "error", text)
-	panic("history: " + text)
-}

@@ -15,6 +15,7 @@ import (
 	lsm "github.com/cockroachdb/pebble/v2"
 
 	"tickedge/internal/bars"
+	"tickedge/internal/folder"
 	"tickedge/internal/history"
 	"tickedge/internal/history/historytest"
 	"tickedge/internal/logtest"
@@ -73,7 +74,7 @@ func TestStaysAfterClose(t *testing.T) {
 // A disk that is nearly full is an error before the library meets it, which would end the program. What is deleted needs less.
 func TestFullDisk(t *testing.T) {
 	log, _ := logtest.New(t)
-	free := uint64(putRoom)
+	free := uint64(folder.PutRoom)
 	c := Config{Dir: t.TempDir(), Log: log, free: func(string) (uint64, bool) { return free, true }}
 	s, err := Open(c)
 	if err != nil {
@@ -93,7 +94,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	historytest.Same(t, "while the disk is full", got, list[:5])
-	free = openRoom - 1
+	free = folder.OpenRoom - 1
 	if n, err := s.Trim(t.Context(), "1m", list[2].Start); n != 0 || err == nil {
 		t.Errorf("no room to delete: %d, %v", n, err)
 	}
@@ -101,18 +102,18 @@ func TestFullDisk(t *testing.T) {
 	if n, err := s.Trim(t.Context(), "1m", list[2].Start); n != 2 || err != nil {
 		t.Errorf("room to delete: %d, %v", n, err)
 	}
-	free = putRoom
+	free = folder.PutRoom
 	if err := s.Put(t.Context(), list[5:]); err != nil {
 		t.Errorf("when there is room again: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	free = openRoom - 1
+	free = folder.OpenRoom - 1
 	if _, err := Open(c); err == nil || !strings.Contains(err.Error(), "has 39 MiB left, want 40") {
 		t.Errorf("a folder on a disk that is full is opened: %v", err)
 	}
-	if free, known := diskFree(c.Dir); !known || free == 0 {
+	if free, known := folder.DiskFree(c.Dir); !known || free == 0 {
 		t.Errorf("the disk of the test: %d, %v", free, known)
 	}
 }
@@ -130,7 +131,7 @@ func TestVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	ran := 0
-	next := append(append([]migration(nil), migrations...), func(db *lsm.DB) error {
+	next := append(append([]folder.Migration(nil), migrations...), func(db *lsm.DB) error {
 		ran++
 		return db.Delete(appendKey(nil, "A", "1m", 0), lsm.Sync)
 	})
@@ -150,7 +151,7 @@ func TestVersions(t *testing.T) {
 	if _, err = open(c, migrations); !errors.Is(err, history.ErrNewer) {
 		t.Errorf("a newer version: %v", err)
 	}
-	broken := append(append([]migration(nil), next...), func(*lsm.DB) error { return errors.New("no room") })
+	broken := append(append([]folder.Migration(nil), next...), func(*lsm.DB) error { return errors.New("no room") })
 	if _, err = open(c, broken); err == nil || !strings.Contains(err.Error(), "version 3: no room") {
 		t.Errorf("a migration that fails: %v", err)
 	}

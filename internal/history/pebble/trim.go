@@ -8,6 +8,8 @@ import (
 	"errors"
 
 	lsm "github.com/cockroachdb/pebble/v2"
+
+	"tickedge/internal/folder"
 )
 
 const (
@@ -45,7 +47,7 @@ func (s *Store) Trim(ctx context.Context, interval string, before int64) (delete
 	if deleted == 0 {
 		return 0, nil
 	}
-	if err := s.config.room(openRoom); err != nil { // Less than Put wants: what is deleted makes room.
+	if err := s.db.Room(folder.OpenRoom); err != nil { // Less than Put wants: what is deleted makes room.
 		return 0, err
 	}
 	return deleted, batch.Commit(lsm.Sync)
