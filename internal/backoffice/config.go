@@ -69,7 +69,7 @@ func (c *Config) load() (keys Keys, secure *tls.Config, err error) {
 		return nil, nil, errors.New("api TLS certificate: want both -api-tls-cert and -api-tls-key, or neither")
 	case c.TLSCert == "" && c.ClientCA != "":
 		return nil, nil, errors.New("api client authorities need TLS: want -api-tls-cert and -api-tls-key beside them")
-	case c.TLSCert == "" && !loopback(c.Addr):
+	case c.TLSCert == "" && !Loopback(c.Addr):
 		return nil, nil, errors.New("api address is not loopback, and keys would be sent there in the clear: want one such as 127.0.0.1:8082, " +
 			"or -api-tls-cert and -api-tls-key")
 	case c.TLSCert == "":
@@ -94,7 +94,8 @@ func (c *Config) loadTLS() (*tls.Config, error) {
 	return secure, nil
 }
 
-func loopback(addr string) bool {
+// Loopback reports whether only this host reaches an address.
+func Loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return false

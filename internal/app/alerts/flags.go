@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -15,12 +13,9 @@ import (
 	"tickedge/internal/admin"
 	"tickedge/internal/alertapi"
 	"tickedge/internal/app"
+	"tickedge/internal/app/options"
 	"tickedge/internal/auth"
 	"tickedge/internal/backoffice"
-	"tickedge/internal/broker"
-	"tickedge/internal/broker/memory"
-	"tickedge/internal/broker/nats"
-	"tickedge/internal/broker/redis"
 	"tickedge/internal/feed"
 	"tickedge/internal/flags"
 	"tickedge/internal/guard"
@@ -50,7 +45,7 @@ type Config struct {
 	log   app.LogConfig
 	check bool
 
-	sources   list
+	sources   options.Brokers
 	store     string
 	past      string
 	pastToken string
@@ -93,7 +88,8 @@ func newConfig(commands ...string) *Config {
 	c.tokens.Secret = []byte(os.Getenv(secretEnv))
 	fs := c.flags
 	fs.Group("Prices")
-	fs.Var(&c.sources, "source", "`[patterns=]URL` of a broker that has prices and bars, and that edges read, as often as there are several: redis://user:password@host:port/db, nats://user:password@host:port, as with edge's -source")
+	c.sources.Flag = "source"
+	fs.Var(&c.sources, c.sources.Flag, "`[patterns=]URL` of a broker that has prices and bars, and that edges read, as often as there are several: redis://user:password@host:port/db, nats://user:password@host:port, as with edge's -source")
 	fs.StringVar(&c.past, "history", "", "`URL` of the history of marketdata, http://host:8090: what was missed is made up for from its bars; none if it is empty")
 	fs.StringVar(&c.pastToken, "history-token-file", "", "`file` with a token for -history, which allows kline:*")
 	fs.StringVar(&c.price, "price-member", "p", "`name` of the member of a value that is the price")
@@ -115,15 +111,7 @@ func newConfig(commands ...string) *Config {
 	fs.IntVar(&c.rate.Burst, "request-burst-per-ip", alertapi.DefaultRate.Burst, "`requests` of an address at once")
 	fs.StringVar(&c.origin, "origin", "", "`list` of web origins that may ask, by commas, as with edge")
 	fs.StringVar(&c.trust, "trust-proxy", "", "`networks` of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,::1")
-	fs.StringVar(&c.tokens.SecretFile, "jwt-secret-file", "", "`file` with the secret that tokens are signed with; or the secret in the environment: "+secretEnv)
-	fs.StringVar(&c.tokens.KeyFile, "jwt-key-file", "", "`file` with the public keys of tokens, in PEM")
-	fs.StringVar(&c.tokens.JWKSURL, "jwt-jwks-url", "", "`URL` of the issuer's public keys, https:// (http:// to loopback only)")
-	fs.DurationVar(&c.tokens.JWKSRefresh, "jwt-jwks-refresh", auth.DefaultJWKSRefresh, "time between two fetches of -jwt-jwks-url, ±10%")
-	fs.StringVar(&c.tokens.Issuer, "jwt-issuer", "", "what iss of a token has to be; empty takes any")
-	fs.StringVar(&c.tokens.Audience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
-	fs.DurationVar(&c.tokens.Leeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and host may differ, at most 5m")
-	fs.StringVar(&c.tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics: who may not have a price can't have it watched")
-	c.tokens.Types = auth.DefaultTypes()
+	options.Tokens(fs, &c.tokens, secretEnv, "claim that limits topics: who may not have a price can't have it watched")
 
 	fs.Group("Operation")
 	fs.StringVar(&c.admin, "admin", defaultAdmin, "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
@@ -132,55 +120,6 @@ func newConfig(commands ...string) *Config {
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
 	fs.Common(&c.check)
 	return c
-}
-
-// list is the value of -source. It shows no passwords.
-type list struct{ all []string }
-
-// Several says to package flags that each Set adds to what there is.
-func (*list) Several() {}
-
-func (l *list) String() string {
-	var shown []string
-	for _, one := range l.all {
-		_, url := feed.ParseSource(one)
-		shown = append(shown, strings.TrimSuffix(one, url)+shownURL(url))
-	}
-	return strings.Join(shown, " ")
-}
-
-func (l *list) Set(text string) error {
-	l.all = append(l.all, strings.Fields(text)...)
-	return nil
-}
-
-func shownURL(url string) string {
-	switch {
-	case memory.Is(url):
-		return url
-	case nats.Is(url):
-		return nats.Config{URL: url}.String()
-	}
-	return redis.Config{URL: url}.String()
-}
-
-var errScheme = errors.New("source URL is not valid: want redis://[user:password@]host[:port][/db] (rediss:// for TLS), unix:///path, " +
-	"redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port, or nats://[user:password@]host[:port] (tls:// for TLS)")
-
-// brokerAt returns the broker of a URL: its scheme says which that is.
-func brokerAt(url string) (broker.Config, error) {
-	switch {
-	case memory.Is(url): // Only where an edge runs in the same process.
-		b := memory.Config{URL: url}
-		return b, b.Validate()
-	case nats.Is(url):
-		b := nats.Config{URL: url, Timeout: nats.DefaultTimeout}
-		return b, b.Validate()
-	case redis.IsURL(url):
-		b := redis.Config{URL: url, Channel: redis.DefaultChannel, Key: redis.DefaultKey}
-		return b, b.ValidateURL()
-	}
-	return nil, errScheme
 }
 
 // Parse reads flags, environment and file, and the files that they name. The error is flag.ErrHelp or flags.ErrVersion, or
@@ -200,20 +139,12 @@ const termMax = time.Minute
 func (c *Config) validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for _, one := range c.sources.all {
-		patterns, url := feed.ParseSource(one)
-		b, err := brokerAt(url)
-		if err != nil {
-			bad("-source: %w", err)
-			continue
-		}
-		c.feed = append(c.feed, feed.SourceConfig{Patterns: patterns, Broker: b})
+	var err error
+	if c.feed, err = c.sources.Feed(); err != nil {
+		errs = append(errs, err)
 	}
-	switch {
-	case len(c.sources.all) == 0:
+	if len(c.sources.List) == 0 {
 		bad("-source is missing: want the broker that has prices, such as -source redis://127.0.0.1:6379")
-	case len(errs) == 0:
-		errs = append(errs, flags.Named(c.feed.Validate(), "source", "-source"))
 	}
 	if c.store == "" {
 		bad("-store is missing: want a folder, or the URL of a database in PostgreSQL")
@@ -282,15 +213,13 @@ func (c *Config) validateAccess() error {
 	} else if c.private == "" || strings.Contains(c.private, ",") {
 		errs = append(errs, fmt.Errorf("-private is %s, want one prefix, such as %s", flags.Quote(c.private), auth.DefaultPrivate))
 	}
-	if c.hasTokens() {
-		errs = append(errs, flags.Named(errors.Join(c.tokens.Validate(), c.tokens.ValidateFiles()), tokenErrors...))
-	}
+	errs = append(errs, options.CheckTokens(&c.tokens, secretEnv))
 	if c.keyFile != "" {
 		if c.keys, err = backoffice.ReadKeys(c.keyFile); err != nil {
 			errs = append(errs, fmt.Errorf("-key-file: %w", err))
 		}
 	}
-	switch asked := c.hasTokens() || c.keyFile != ""; {
+	switch asked := options.HasTokens(&c.tokens) || c.keyFile != ""; {
 	case c.open && asked:
 		errs = append(errs, errors.New("-open asks for neither tokens nor keys: want it alone, or -key-file and -jwt-… without it"))
 	case !c.open && !asked:
@@ -302,23 +231,7 @@ func (c *Config) validateAccess() error {
 }
 
 // loopback reports whether only this host reaches an address. An empty one is no port.
-func loopback(addr string) bool {
-	if addr == "" {
-		return true
-	}
-	host, _, err := net.SplitHostPort(addr)
-	ip, bad := netip.ParseAddr(host)
-	return err == nil && (host == "localhost" || bad == nil && ip.IsLoopback())
-}
-
-func (c *Config) hasTokens() bool {
-	return c.tokens.SecretFile != "" || c.tokens.KeyFile != "" || c.tokens.JWKSURL != "" || len(c.tokens.Secret) > 0
-}
-
-var tokenErrors = []string{
-	"token secret file", "-jwt-secret-file", "token secret", secretEnv, "token key file", "-jwt-key-file", "JWKS URL", "-jwt-jwks-url",
-	"JWKS refresh", "-jwt-jwks-refresh", "token leeway", "-jwt-leeway", "topics claim", "-jwt-topics-claim", "token type", "-jwt-type",
-}
+func loopback(addr string) bool { return addr == "" || backoffice.Loopback(addr) }
 
 // print writes the effective configuration as flags, without passwords.
 func (c *Config) print(w io.Writer) {

@@ -29,6 +29,7 @@ import (
 	"tickedge/internal/alertapi"
 	"tickedge/internal/alertapi/grpcapi"
 	"tickedge/internal/app"
+	"tickedge/internal/app/options"
 	"tickedge/internal/auth"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/feed"
@@ -215,7 +216,7 @@ func (p *program) startAPI(context.Context) error {
 	if len(p.cfg.keys) > 0 {
 		c.Keys = func(key []byte) bool { _, ok := p.cfg.keys.Find(key); return ok }
 	}
-	if p.cfg.hasTokens() {
+	if options.HasTokens(&p.cfg.tokens) {
 		v, err := auth.NewVerifier(p.cfg.tokens, p.log)
 		if err != nil {
 			return err

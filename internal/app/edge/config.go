@@ -15,6 +15,7 @@ import (
 
 	"tickedge/internal/admin"
 	"tickedge/internal/app"
+	"tickedge/internal/app/options"
 	"tickedge/internal/auth"
 	"tickedge/internal/backoffice"
 	"tickedge/internal/broker/memory"
@@ -200,10 +201,6 @@ var (
 		"redis TLS files", "-redis-tls-ca, -redis-tls-cert or -redis-tls-key", "redis TLS authorities", "-redis-tls-ca",
 		"redis TLS certificate", "-redis-tls-cert and -redis-tls-key",
 	}
-	tokenErrors = []string{
-		"token secret file", "-jwt-secret-file", "token secret", secretEnv, "token key file", "-jwt-key-file", "JWKS URL", "-jwt-jwks-url",
-		"JWKS refresh", "-jwt-jwks-refresh", "token leeway", "-jwt-leeway", "topics claim", "-jwt-topics-claim", "token type", "-jwt-type",
-	}
 	marketErrors = []string{"symbol", "-demo-symbols", "rate", "-demo-rate", "volatility", "-demo-volatility"}
 )
 
@@ -263,7 +260,7 @@ func (c *Config) validateTokens() error {
 	case len(given) > 1:
 		errs.bad("%s are set, want one source of token keys", strings.Join(given, " and "))
 	case len(given) == 1:
-		return flags.Named(errors.Join(c.tokens.Validate(), c.tokens.ValidateFiles()), tokenErrors...)
+		return options.CheckTokens(&c.tokens, secretEnv)
 	default:
 		if c.loop.MaxSessions > 0 {
 			errs.bad("-max-sessions-per-user is set, and users are known by their tokens: set %s", sources)

@@ -13,6 +13,7 @@ import (
 
 	"tickedge/internal/admin"
 	"tickedge/internal/app"
+	"tickedge/internal/app/options"
 	"tickedge/internal/auth"
 	"tickedge/internal/bars"
 	"tickedge/internal/broker/kafka"
@@ -50,7 +51,7 @@ type Config struct {
 	checkpointEvery time.Duration
 	checkpoints     string
 
-	brokers     brokers
+	brokers     options.Brokers
 	kafka       kafka.Config
 	kafkaTrades string
 	kafkaBars   string
@@ -315,9 +316,7 @@ func (c *Config) validateAccess() error {
 	if c.tokens.Private, err = auth.ParsePrivate(c.private); err != nil {
 		errs = append(errs, fmt.Errorf("-private: %w", err))
 	}
-	if c.hasTokens() {
-		errs = append(errs, flags.Named(errors.Join(c.tokens.Validate(), c.tokens.ValidateFiles()), tokenErrors...))
-	}
+	errs = append(errs, options.CheckTokens(&c.tokens, secretEnv))
 	if c.keyFile != "" {
 		key, err := os.ReadFile(c.keyFile)
 		if err != nil {
@@ -334,22 +333,5 @@ func (c *Config) validateAccess() error {
 	return errors.Join(errs...)
 }
 
-func (c *Config) hasTokens() bool {
-	return c.tokens.SecretFile != "" || c.tokens.KeyFile != "" || c.tokens.JWKSURL != "" || len(c.tokens.Secret) > 0
-}
-
 // feed is where values go. It is empty without a broker.
-func (c *Config) feed() (f feed.Config, err error) {
-	for _, one := range c.brokers.list {
-		patterns, url := feed.ParseSource(one)
-		b, err := c.brokerAt(url)
-		if err != nil {
-			return nil, fmt.Errorf("-broker: %w", err)
-		}
-		f = append(f, feed.SourceConfig{Patterns: patterns, Broker: b})
-	}
-	if len(f) > 0 {
-		err = flags.Named(f.Validate(), "source", "-broker")
-	}
-	return f, err
-}
+func (c *Config) feed() (feed.Config, error) { return c.brokers.Feed() }

@@ -3,19 +3,14 @@
 package marketdata
 
 import (
-	"errors"
 	"io"
 	"os"
 	"strings"
 	"time"
 
+	"tickedge/internal/app/options"
 	"tickedge/internal/auth"
 	"tickedge/internal/bars"
-	"tickedge/internal/broker"
-	"tickedge/internal/broker/memory"
-	"tickedge/internal/broker/nats"
-	"tickedge/internal/broker/redis"
-	"tickedge/internal/feed"
 	"tickedge/internal/flags"
 	"tickedge/internal/history"
 )
@@ -84,7 +79,8 @@ func (c *Config) inFlags() {
 func (c *Config) outFlags() {
 	fs := c.flags
 	fs.Group("Where prices and bars go")
-	fs.Var(&c.brokers, "broker", "`[patterns=]URL` of a broker that edges read, as often as there are several (or with blanks between): redis://user:password@host:port/db, nats://user:password@host:port?subject={topic}, as with edge's -source; none if it is not given")
+	c.brokers.Flag = "broker"
+	fs.Var(&c.brokers, c.brokers.Flag, "`[patterns=]URL` of a broker that edges read, as often as there are several (or with blanks between): redis://user:password@host:port/db, nats://user:password@host:port?subject={topic}, as with edge's -source; none if it is not given")
 	fs.StringVar(&c.kafka.URL, "kafka", "", "`URL` of Kafka: kafka://user:password@host:9092,host:9092 (kafka+tls for TLS)")
 	fs.StringVar(&c.kafkaTrades, "kafka-trades", "trades", "`topic` of trades: read with -in kafka, and otherwise written if there is -kafka")
 	fs.StringVar(&c.kafkaBars, "kafka-bars", "", "`topic` that closed bars are written to; empty for none")
@@ -104,15 +100,7 @@ func (c *Config) historyFlags() {
 	fs.StringVar(&c.listen, "listen", ":8090", "`host:port` of GET /history/{symbol}; empty for none")
 	fs.StringVar(&c.origin, "origin", "", "`list` of web origins that may ask, by commas, as with edge")
 	fs.StringVar(&c.trust, "trust-proxy", "", "`networks` of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8,::1")
-	fs.StringVar(&c.tokens.SecretFile, "jwt-secret-file", "", "`file` with the secret that tokens are signed with; or the secret in the environment: "+secretEnv)
-	fs.StringVar(&c.tokens.KeyFile, "jwt-key-file", "", "`file` with the public keys of tokens, in PEM")
-	fs.StringVar(&c.tokens.JWKSURL, "jwt-jwks-url", "", "`URL` of the issuer's public keys, https:// (http:// to loopback only)")
-	fs.DurationVar(&c.tokens.JWKSRefresh, "jwt-jwks-refresh", auth.DefaultJWKSRefresh, "time between two fetches of -jwt-jwks-url, ±10%")
-	fs.StringVar(&c.tokens.Issuer, "jwt-issuer", "", "what iss of a token has to be; empty takes any")
-	fs.StringVar(&c.tokens.Audience, "jwt-audience", "", "what aud of a token has to contain; empty takes only tokens without aud")
-	fs.DurationVar(&c.tokens.Leeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and host may differ, at most 5m")
-	fs.StringVar(&c.tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; the bars of BTC-USD are the topic kline:1m:BTC-USD")
-	c.tokens.Types = auth.DefaultTypes()
+	options.Tokens(fs, &c.tokens, secretEnv, "claim that limits topics; the bars of BTC-USD are the topic kline:1m:BTC-USD")
 	fs.StringVar(&c.private, "private", auth.DefaultPrivate, "`prefixes` of names that are private, by commas, as with edge")
 
 	fs.Group("Operation")
@@ -121,60 +109,6 @@ func (c *Config) historyFlags() {
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
 	fs.Common(&c.check)
-}
-
-var tokenErrors = []string{
-	"token secret file", "-jwt-secret-file", "token secret", secretEnv, "token key file", "-jwt-key-file", "JWKS URL", "-jwt-jwks-url",
-	"JWKS refresh", "-jwt-jwks-refresh", "token leeway", "-jwt-leeway", "topics claim", "-jwt-topics-claim", "token type", "-jwt-type",
-}
-
-// brokers is the value of -broker. It shows no passwords.
-type brokers struct{ list []string }
-
-// Several says to package flags that each Set adds to what there is.
-func (*brokers) Several() {}
-
-func (b *brokers) String() string {
-	var shown []string
-	for _, one := range b.list {
-		_, url := feed.ParseSource(one)
-		shown = append(shown, strings.TrimSuffix(one, url)+shownURL(url))
-	}
-	return strings.Join(shown, " ")
-}
-
-func (b *brokers) Set(text string) error {
-	b.list = append(b.list, strings.Fields(text)...)
-	return nil
-}
-
-func shownURL(url string) string {
-	switch {
-	case memory.Is(url):
-		return url
-	case nats.Is(url):
-		return nats.Config{URL: url}.String()
-	}
-	return redis.Config{URL: url}.String()
-}
-
-var errScheme = errors.New("broker URL is not valid: want redis://[user:password@]host[:port][/db] (rediss:// for TLS), unix:///path, " +
-	"redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port, or nats://[user:password@]host[:port] (tls:// for TLS)")
-
-// brokerAt returns the broker of a URL: its scheme says which that is.
-func (c *Config) brokerAt(url string) (broker.Config, error) {
-	switch {
-	case memory.Is(url): // Only where an edge runs in the same process.
-		b := memory.Config{URL: url}
-		return b, b.Validate()
-	case nats.Is(url):
-		b := nats.Config{URL: url}
-		return b, b.Validate()
-	case redis.IsURL(url):
-		b := redis.Config{URL: url, Channel: redis.DefaultChannel, Key: redis.DefaultKey}
-		return b, b.ValidateURL()
-	}
-	return nil, errScheme
 }
 
 // print writes the effective configuration as flags, without passwords.

@@ -33,6 +33,7 @@ import (
 
 	"tickedge/internal/admin"
 	"tickedge/internal/app"
+	"tickedge/internal/app/options"
 	"tickedge/internal/auth"
 	"tickedge/internal/broker/kafka"
 	"tickedge/internal/broker/redis"
@@ -344,7 +345,7 @@ func (p *program) ready() (warning string, err error) {
 
 // startTokens keeps the keys of tokens up to date.
 func (p *program) startTokens() (v *auth.Verifier, err error) {
-	if !p.cfg.hasTokens() {
+	if !options.HasTokens(&p.cfg.tokens) {
 		return nil, nil
 	}
 	if v, err = auth.NewVerifier(p.cfg.tokens, p.log); err == nil {
