@@ -7,6 +7,8 @@
 //	alert.go   Alert: what a user asks for, and its states
 //	check.go   what may be asked for
 //	engine.go  Engine: which alerts does a price fire, or arm anew
+//	axis.go    the heaps in which alerts wait for a value
+//	past.go    moves and averages: what they know of the time before
 //	store.go   Store: what a store does, and what it promises
 package alert
 

@@ -52,11 +52,11 @@ type Store interface {
 	// Unpublished returns news of users whose newest number was not published, at most limit users, each with its newest firings
 	// (at most NewsMax, in the order of their numbers).
 	Unpublished(ctx context.Context, limit int) ([]News, error)
-	// Published notes that the news of a user up to a number is published. It never falls.
+	// Published notes that the news of a user up to a number is published. A lower number than before changes nothing.
 	Published(ctx context.Context, n []Publication) error
 
-	// Republish has the news of users unpublished who have any, at most limit users, those behind one. It returns the last of them, and the
-	// empty string if there are no more.
+	// Republish makes the news of users unpublished, of those who have any: at most limit users, those behind one. It returns the
+	// last of them, and the empty string if there are no more.
 	Republish(ctx context.Context, after string, limit int) (last string, err error)
 
 	// Changes returns alerts of buckets that were created, changed, deleted, fired, armed or expired since a mark, in any order,

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Every flag that the document names is there.
-func TestFlagsOfTheDocument(t *testing.T) {
+// Every flag that the document names is there, and every metric is in the document.
+func TestDocument(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "ALERTS.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -25,5 +25,18 @@ func TestFlagsOfTheDocument(t *testing.T) {
 		if !slices.Contains([]string{"chaos", "check"}, m[1]) && fs.Lookup(m[1]) == nil {
 			t.Errorf("docs/ALERTS.md: there is no flag -%s", m[1])
 		}
+	}
+	has := make(map[string]bool)
+	for _, m := range regexp.MustCompile("`alerts_([a-z_]+)").FindAllStringSubmatch(string(text), -1) {
+		has[m[1]] = true
+	}
+	for _, m := range metrics {
+		if !has[m.name] {
+			t.Errorf("docs/ALERTS.md: the metric alerts_%s is not there", m.name)
+		}
+		delete(has, m.name)
+	}
+	for name := range has {
+		t.Errorf("docs/ALERTS.md: there is no metric alerts_%s", name)
 	}
 }

@@ -100,7 +100,8 @@ func pages(t *testing.T, what string, s history.Store, symbols []*trade.Symbol) 
 		t.Fatal(err)
 	}
 	server, err := history.NewServer(history.ServerConfig{Store: s, Origins: origins, Log: slog.New(slog.DiscardHandler),
-		Symbol: func(string) *trade.Symbol { return nil }, Intervals: []*bars.Interval{Interval("1s")}, Rate: guard.Rate{PerSecond: 10_000, Burst: 10_000}})
+		Symbol: func(string) *trade.Symbol { return nil }, Intervals: []*bars.Interval{Interval("1s")}, Rate: guard.Rate{PerSecond: 10_000, Burst: 10_000},
+		Requests: 1000}) // Of which an address has a quarter.
 	if err != nil {
 		t.Fatal(err)
 	}
