@@ -21,6 +21,7 @@ import (
 	"github.com/coder/websocket"
 
 	"tickedge/bench/internal/lab"
+	"tickedge/internal/nettest"
 )
 
 // proxy is one of the examples in deploy/.
@@ -80,7 +81,7 @@ func TestProxies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			front := freeAddr(t)
+			front := nettest.FreeAddr(t)
 			_, frontPort, _ := net.SplitHostPort(front)
 			_, adminPort, _ := net.SplitHostPort(server.Admins[0])
 			changes := map[string]string{p.listen: strings.Fields(p.listen)[0] + " " + front, p.backend: server.Addr}
@@ -190,14 +191,4 @@ func selfSigned(t *testing.T, dir string) (cert, key string) {
 		return string(b)
 	}
 	return read("made.crt"), read("made.key")
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"tickedge/internal/app"
 	program "tickedge/internal/app/alerts"
 	"tickedge/internal/logtest"
+	"tickedge/internal/nettest"
 )
 
 // asProgram makes this test binary the program itself, so that it can be killed.
@@ -43,19 +43,8 @@ type process struct {
 	ended chan error
 }
 
-// freeAddr is an address that nothing listens at.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func newProcess(t *testing.T, args ...string) *process {
-	p := &process{t: t, addr: freeAddr(t)}
+	p := &process{t: t, addr: nettest.FreeAddr(t)}
 	p.args = append([]string{"-admin=", "-open", "-listen=" + p.addr}, args...)
 	t.Cleanup(func() {
 		if t.Failed() && p.cmd != nil { // Where its goroutines are.

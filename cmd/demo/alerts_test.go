@@ -22,6 +22,7 @@ import (
 	"tickedge/internal/app"
 	program "tickedge/internal/app/demo"
 	"tickedge/internal/logtest"
+	"tickedge/internal/nettest"
 )
 
 var screenshots = flag.String("screenshots", "", "folder for pictures of the board with alerts")
@@ -181,7 +182,7 @@ func (p page) atLeast(what, js string, n int) {
 // A click in the chart sets an alert. It is told when it fires, and is listed after the page was loaded anew, and after the demo was
 // killed. What fires while nobody looks is told later.
 func TestAlertsOnTheBoard(t *testing.T) {
-	addr, folder := freeAddr(t), t.TempDir()
+	addr, folder := nettest.FreeAddr(t), t.TempDir()
 	board, demo := "http://"+addr+"/?symbol=AAPL", process(t, addr, folder)
 	eventually(t, "there are bars", func() bool {
 		_, body := get(t, "http://"+addr+"/history/AAPL?tf=1s")

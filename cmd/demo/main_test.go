@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os/exec"
 	"strconv"
@@ -20,24 +19,15 @@ import (
 	"tickedge/internal/app"
 	program "tickedge/internal/app/demo"
 	"tickedge/internal/logtest"
+	"tickedge/internal/nettest"
 )
 
 const patience = 60 * time.Second
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // start runs a demo until the test ends, and returns where it is.
 func start(t *testing.T, args ...string) (addr string) {
 	t.Helper()
-	addr = freeAddr(t)
+	addr = nettest.FreeAddr(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	var log logtest.Log
 	ended := make(chan int, 1)

@@ -12,6 +12,7 @@ import (
 
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/logtest"
+	"tickedge/internal/nettest"
 )
 
 // startAlerts runs the program alerts, built anew, with the key of docker-compose.yml, and returns where.
@@ -24,7 +25,7 @@ func startAlerts(t *testing.T, redis string) (addr string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	addr = freeAddr(t)
+	addr = nettest.FreeAddr(t)
 	cmd := exec.Command(path, "-source="+redis, "-store="+filepath.Join(dir, "store"), "-listen="+addr, "-admin=",
 		"-key-file="+filepath.Join("..", "..", "deploy", "config", "alerts.keys"), "-trust-proxy=127.0.0.1")
 	var said logtest.Log
@@ -47,7 +48,7 @@ func TestExampleOfFourCalls(t *testing.T) {
 	t.Parallel()
 	redis := startRedis(t)
 	redis.Do("SET", "price:AAPL", `{"p":149.5,"ts":1}`)
-	e, addr := start(t, "-redis", redis.URL(), "-proxy-protocol", "-page", "-page-alerts", "/alerts", "-page-history", "/history"), freeAddr(t)
+	e, addr := start(t, "-redis", redis.URL(), "-proxy-protocol", "-page", "-page-alerts", "/alerts", "-page-history", "/history"), nettest.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(e.admin)
 	proxy(t, changed(t, "haproxy/compose.cfg", map[string]string{
 		`bind :8080`: "bind " + addr, `edge:8080 check port 8081`: e.addr + " check port " + port, `marketdata:8090`: "127.0.0.1:9",

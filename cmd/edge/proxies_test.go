@@ -13,12 +13,13 @@ import (
 	"testing"
 
 	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/nettest"
 )
 
 // nginxReads runs our example of an nginx that reads HTTP, without TLS, before an edge and a marketdata, and returns where.
 func nginxReads(t *testing.T, e *edge, marketdata string) (addr string) {
 	t.Helper()
-	addr, dir := freeAddr(t), t.TempDir()
+	addr, dir := nettest.FreeAddr(t), t.TempDir()
 	proxy(t, changed(t, "nginx/http.conf", map[string]string{
 		`listen 443 .*`: "listen " + addr + ";", `\t\tssl_.*\n`: "", `server 127\.0\.0\.1:8080 `: "server " + e.addr + " ", `server 127\.0\.0\.1:8090;`: "server " + marketdata + ";",
 		`server 127\.0\.0\.1:8100;`: "server " + marketdata + ";",
@@ -46,7 +47,7 @@ func TestOneHostBehindProxies(t *testing.T) {
 				`127\.0\.0\.1:8100 check port 8101`: market})
 		},
 		"compose": func(t *testing.T) string {
-			e, addr := start(t, append(trust, "-proxy-protocol")...), freeAddr(t)
+			e, addr := start(t, append(trust, "-proxy-protocol")...), nettest.FreeAddr(t)
 			_, port, _ := net.SplitHostPort(e.admin)
 			proxy(t, changed(t, "haproxy/compose.cfg", map[string]string{
 				`bind :8080`: "bind " + addr, `edge:8080 check port 8081`: e.addr + " check port " + port, `marketdata:8090`: market, `alerts:8100`: market,

@@ -16,18 +16,8 @@ import (
 
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/logtest"
+	"tickedge/internal/nettest"
 )
-
-// freeAddr is an address of the loopback that nobody listens on.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // changed is a file of deploy/ with places of it replaced, each of which is to be there.
 func changed(t *testing.T, name string, changes map[string]string) string {
@@ -82,7 +72,7 @@ func proxy(t *testing.T, config string, args ...string) {
 // haproxy runs our example, without TLS, before edges, and returns where. changes are more of it.
 func haproxy(t *testing.T, edges []*edge, changes map[string]string) (addr string) {
 	t.Helper()
-	addr = freeAddr(t)
+	addr = nettest.FreeAddr(t)
 	servers := ""
 	for i, e := range edges {
 		_, port, _ := net.SplitHostPort(e.admin)
@@ -99,7 +89,7 @@ func haproxy(t *testing.T, edges []*edge, changes map[string]string) (addr strin
 // nginx runs our example, without TLS, before an edge, and returns where. changes are more of it.
 func nginx(t *testing.T, e *edge, changes map[string]string) (addr string) {
 	t.Helper()
-	addr = freeAddr(t)
+	addr = nettest.FreeAddr(t)
 	all := map[string]string{
 		`listen 443 .*`: "listen " + addr + ";", `\t\tssl_.*\n`: "", `server 127\.0\.0\.1:8080 `: "server " + e.addr + " ",
 		`/run/nginx\.pid`: filepath.Join(t.TempDir(), "pid"), `worker_connections 100000`: "worker_connections 100",
@@ -124,7 +114,7 @@ func nginxFiles(dir string) string {
 // say that they can't be.
 func nginxHTTP(t *testing.T, e *edge) (addr string) {
 	t.Helper()
-	addr, dir := freeAddr(t), t.TempDir()
+	addr, dir := nettest.FreeAddr(t), t.TempDir()
 	config := fmt.Sprintf("pid %s/pid;\nevents { worker_connections 100; }\nhttp {\n%s", dir, nginxFiles(dir))
 	config += fmt.Sprintf("\tproxy_read_timeout 8s;\n\tserver {\n\t\tlisten %s;\n\t\tlocation / { proxy_pass http://%s; }\n\t}\n}\n", addr, e.addr)
 	proxy(t, config, "nginx", "-e", "stderr", "-g", "daemon off;", "-c")
