@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
@@ -47,11 +48,16 @@ func TestKafkaIsAway(t *testing.T) {
 	net := network{dead: true}
 	const waiting = 100
 	w := startWriter(t, WriterConfig{Kafka: c, Trades: "trades", Waiting: waiting}, kgo.Dialer(net.dial), kgo.MaxBufferedRecords(10))
-	// 10 are on their way, one is in the hand of Run, and the others wait.
+	// 10 are on their way, one is in the hand of Run, and the others wait: those behind the first 11 come when Run has these.
 	const total = 500
 	for id := int64(1); id <= total; id++ {
 		if err := w.Trade(t.Context(), nth(s, id), true); err != nil {
 			t.Fatal(err)
+		}
+		for end := time.Now().Add(limit); id == 11 && w.Stats().Waiting > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("Run does not take what waits: %+v", w.Stats())
+			}
 		}
 	}
 	stats := w.Stats()
