@@ -3,6 +3,7 @@
 package auth
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -127,6 +128,19 @@ func (p *Patterns) Allows(topic []byte) bool {
 	// than topic: what lies between the two begins with it too, and so is left out.
 	i := p.last(p.names, len(p.ends), topic)
 	return i >= 0 && len(p.at(i)) <= len(topic) && p.at(i) == string(topic[:len(p.at(i))])
+}
+
+// Covers reports whether all names of a pattern are in the set, or the name is that it is.
+func (p *Patterns) Covers(pattern []byte) bool {
+	prefix, starred := bytes.CutSuffix(pattern, []byte("*"))
+	if !starred {
+		return p.Allows(pattern)
+	}
+	if p == nil {
+		return true
+	}
+	i := p.last(p.names, len(p.ends), prefix)
+	return i >= 0 && bytes.HasPrefix(prefix, []byte(p.at(i)))
 }
 
 // Names reports whether topic is in the set by its whole name: not by a prefix alone, as

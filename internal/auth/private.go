@@ -120,6 +120,14 @@ func (g *Grant) Allows(topic []byte) bool {
 	return g.Topics.Allows(topic)
 }
 
+// Covers reports whether the client may have all names of a pattern that are not private, or the one that it is.
+func (g *Grant) Covers(pattern []byte) bool {
+	if !bytes.HasSuffix(pattern, []byte("*")) {
+		return g.Allows(pattern)
+	}
+	return g.Topics.Covers(pattern)
+}
+
 // Names reports whether the token allows a topic by its whole name, or as the user's own: it is
 // known to exist.
 func (g *Grant) Names(topic []byte) bool {

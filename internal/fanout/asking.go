@@ -7,6 +7,7 @@ import (
 
 	"tickedge/internal/guard"
 	"tickedge/internal/protocol"
+	"tickedge/internal/screen"
 	"tickedge/internal/topics"
 )
 
@@ -31,6 +32,7 @@ func (s *Shard) Ask(id ConnID, d time.Duration) {
 func (s *Shard) Reopen(id ConnID) {
 	c := s.conn(id)
 	s.Release(&c.Cursor)
+	s.dropScreens(id, c)
 	s.forgetBacklog(id, c)
 	s.enter(c, opening)
 	s.unplace(c)
@@ -145,8 +147,25 @@ func (s *Shard) want(id ConnID, name []byte, rights *Rights, d *doubts) protocol
 	return protocol.Rejected{}
 }
 
-// GiveUp gives up the topics of a request.
-func (s *Shard) GiveUp(id ConnID) { s.Release(&s.conn(id).Cursor) }
+// GiveUp gives up the topics of a request, and its screen.
+func (s *Shard) GiveUp(id ConnID) {
+	s.Release(&s.conn(id).Cursor)
+	s.dropScreens(id, s.conn(id))
+}
+
+// WantScreen gives a conn that asks the screen of one request, until [Shard.GiveUp].
+func (s *Shard) WantScreen(id ConnID, cmd *protocol.Command, rights Rights) *protocol.CommandError {
+	return s.screen(id, s.conn(id), cmd, &rights)
+}
+
+// ScreenRows fetches what is in the screen of a conn that asks, as far as it is known, and reports whether all of it is: as much as fits
+// into most bytes.
+func (s *Shard) ScreenRows(id ConnID, most int, p *screen.Piece) (ready bool) {
+	one := &s.screens[id].held[0]
+	var place screen.Place
+	one.view.Changes(&place, most, p)
+	return one.view.Ready()
+}
 
 // Sight is what there is of a topic now.
 type Sight struct {

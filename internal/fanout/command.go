@@ -8,13 +8,15 @@ import (
 
 	"tickedge/internal/guard"
 	"tickedge/internal/protocol"
+	"tickedge/internal/screen"
 	"tickedge/internal/topics"
 )
 
 // Patterns is a set of topic names and prefixes.
 type Patterns interface {
-	Allows(topic []byte) bool // The topic is in the set.
-	Names(topic []byte) bool  // It is in the set by its whole name.
+	Allows(topic []byte) bool   // The topic is in the set.
+	Names(topic []byte) bool    // It is in the set by its whole name.
+	Covers(pattern []byte) bool // All names of a pattern are in it that are not private; or a name is.
 }
 
 // Names is a set of names.
@@ -24,6 +26,7 @@ type Names interface{ Has(name []byte) bool }
 type Rights struct {
 	Allowed  Patterns               // The topics that its token allows.
 	Private  Names                  // The names that are private, for the words of a refusal; nil is none.
+	User     string                 // The user of its token; empty for none.
 	Existing Patterns               // The topics that are known to exist, whoever asks for them.
 	Refusal  *protocol.CommandError // Of auth: why the newer token is not taken. Nil if it is.
 }
@@ -81,10 +84,23 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 		}
 	case protocol.OpUnsubscribe:
 		for _, name := range cmd.Topics {
+			if screen.IsPattern(name) {
+				s.unscreen(id, c, name)
+				continue
+			}
 			s.Unsubscribe(&c.Cursor, &s.aside(id).Pass, name)
 		}
 	case protocol.OpList:
-		return f.end(protocol.AppendTopics(f.begin(dst), cmd.ID, s.Names(&c.Cursor)), len(dst))
+		return f.end(protocol.AppendTopics(f.begin(dst), cmd.ID, s.Names(&c.Cursor), s.listScreens(id, c)), len(dst))
+	case protocol.OpScreen:
+		if e := s.screen(id, c, cmd, &rights); e != nil {
+			e.ID = cmd.ID
+			return c.tellError(e, dst)
+		}
+		ack.Screen = cmd.Screen.Name
+	case protocol.OpUnscreen:
+		s.unscreen(id, c, cmd.Screen.Name)
+		ack.Screen = cmd.Screen.Name
 	case protocol.OpInterval:
 		c.interval = uint16(beats(time.Duration(cmd.MS) * time.Millisecond))
 		ack.MS = millis(c.window())
@@ -101,10 +117,13 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 			e.ID = cmd.ID
 			return c.tellError(e, dst)
 		}
-		ack.Rejected = s.withdraw(id, c, &rights)
+		ack.Rejected = append(s.withdraw(id, c, &rights), s.withdrawScreens(id, c, &rights)...)
 	}
 	s.emptied(id, c, had)
 	ack.Topics = int(c.topics.n)
+	if h := s.screenOf(id, c); h != nil {
+		ack.Screens = h.Len()
+	}
 	dst = f.end(ack.Append(f.begin(dst)), len(dst))
 	clear(ack.Rejected) // Or they would keep names of any length until they are used again.
 	if cmd.Op == protocol.OpSubscribe && c.flags&resumes != 0 {
@@ -133,6 +152,13 @@ func (s *Shard) subscribeAll(id ConnID, c *conn, cmd *protocol.Command, cl *clai
 	}
 	for i, name := range cmd.Topics {
 		before := c.topics.n
+		if screen.IsPattern(name) {
+			if r := s.wildcard(id, c, name, rights); r.Code != 0 {
+				r.Index = i
+				ack.Rejected = append(ack.Rejected, r)
+			}
+			continue
+		}
 		if r := s.subscribe(id, c, name, rights, &d); r.Code != 0 {
 			r.Index = i
 			ack.Rejected = append(ack.Rejected, r)

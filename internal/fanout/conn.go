@@ -64,6 +64,7 @@ const (
 	backlogged   uint8  = 1 << iota // It has a backlog, or had one when it was looked at last.
 	pinged                          // A pong is awaited.
 	resumes                         // It is given tokens to resume with.
+	screening                       // It has screens.
 	framingShift = iota             // Its framing is in the bits above.
 )
 

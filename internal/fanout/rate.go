@@ -75,6 +75,8 @@ func (s *Shard) charge(c *conn, cmd *protocol.Command) (full, refused int) {
 		full += int(c.topics.n) / TopicsPerCharge
 	case protocol.OpAuth:
 		full += authCharge
+	case protocol.OpScreen:
+		full += ScreenCharge
 	}
 	// Whoever has a full bucket may send anything: a page's first subscribe of as many
 	// topics as a conn may have, whatever the burst is.

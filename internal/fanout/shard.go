@@ -16,6 +16,7 @@
 //	command.go  what a client's command changes, and its answer
 //	resume.go   tokens, and what who comes back has already
 //	rate.go     what commands cost, how many of them, of malformed ones and of new topics a client may send
+//	screens.go  screens: subscriptions that choose their topics
 //	asking.go   conns that have requests answered, and no messages
 //	reason.go   why a conn is ended by the edge
 //	validate.go what may be configured
@@ -40,6 +41,7 @@ import (
 
 	"tickedge/internal/guard"
 	"tickedge/internal/protocol"
+	"tickedge/internal/screen"
 	"tickedge/internal/topics"
 )
 
@@ -87,12 +89,14 @@ type Config struct {
 	SubscribeRate    int           // New topics per second and conn, up to RateMax. 0: no limit.
 	SubscribeBurst   int           // New topics at once, from MaxTopics up to BurstMax. 0: twice MaxTopics.
 	MaxValueless     int           // Topics per conn that are known to have no value. 0: no limit.
+	MaxScreens       int           // Screens per conn. 0: none.
 	Backlogs         *Backlogs     // Of all shards of the process. nil: the shard has its own, without a limit.
 	Seed             uint64        // Of the jitter.
 
 	// What all shards share. Nil is no limit.
 	NewTopics *guard.PrefixLimit // Topics that the table does not hold yet.
 	Snapshots *guard.PrefixLimit // Of [SnapshotUnit] bytes.
+	Screens   *screen.Registry   // Nil is none.
 }
 
 // Shard is one loop's half of the fan-out. Owned by its loop's goroutine: no method
@@ -119,6 +123,8 @@ type Shard struct {
 
 	rejected []protocol.Rejected // Of one command.
 	mistakes map[ConnID]beat     // Of conns that have erred: when that will be forgiven.
+	screens  map[ConnID]*Screens // Of conns that are screening.
+	screened screen.Piece        // Scratch of one message.
 
 	start    time.Time
 	now      beat
@@ -157,7 +163,7 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	if cfg.SubscribeBurst == 0 {
 		cfg.SubscribeBurst = 2 * cfg.MaxTopics
 	}
-	s := &Shard{Cursors: *NewCursors(table), cfg: cfg, sink: sink, start: start}
+	s := &Shard{Cursors: *NewCursors(table), cfg: cfg, sink: sink, start: start, screens: make(map[ConnID]*Screens)}
 	s.Snapshots, s.clock = cfg.Snapshots, start
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
 	s.times = times{
@@ -261,6 +267,7 @@ func (s *Shard) Heard(id ConnID) (answered bool) {
 func (s *Shard) Closing(id ConnID) {
 	c := s.conn(id)
 	s.Release(&c.Cursor)
+	s.dropScreens(id, c)
 	s.forgetBacklog(id, c)
 	s.enter(c, closing)
 	s.unplace(c)
@@ -310,6 +317,7 @@ func (s *Shard) Remove(id ConnID) {
 		panic("fanout: Remove of a conn that is free")
 	}
 	s.Release(&c.Cursor)
+	s.dropScreens(id, c)
 	s.forgetBacklog(id, c)
 	if c.erred {
 		delete(s.mistakes, id)

@@ -16,11 +16,13 @@ const (
 	Announcements            // Texts of operators.
 	Pings                    //
 	Tokens                   // Tokens to resume with.
+	ScreensTold              // Messages of screens.
 	Resumed                  // Subscribes with a token that was taken,
 	NotResumed               // and those with another one.
 	RowsSpared               // Rows that clients had who resumed.
 	UpdateRows               // Rows in updates.
 	SnapshotRows             // Rows in snapshots.
+	ScreenRows               // Rows in messages of screens.
 	Pieces                   // Visits that had to leave something for the next one, as a write has a limit.
 	Skipped                  // Flushes that did not take place because of backlog.
 	SlowedDown               // Steps that conns went up on the ladder.
@@ -30,6 +32,7 @@ const (
 	NewTopicsRefused         // New to the edge, beyond the rate of their prefix.
 	NewTopicsHeldUp          // New to the edge, beyond what a turn makes.
 	ValuelessRefused         // Without a value, beyond the limit of the conn.
+	ScreensRefused           // Screens that were asked for and not given.
 	SnapshotsDelayed         // Times one had to wait for the rate of its prefix.
 	Stalls                   // Times the wheel was more than its own length behind.
 
@@ -56,6 +59,9 @@ var Metrics = [Counters]Metric{
 	RowsSpared:       {"resumed_rows_total", "Rows that were not sent to clients who resumed, as they had them.", "", ""},
 	UpdateRows:       {"rows_sent_total", "Rows sent, by the kind of their frame.", "kind", "update"},
 	SnapshotRows:     {"rows_sent_total", "", "kind", "snapshot"},
+	ScreensTold:      {"frames_sent_total", "", "kind", "screen"},
+	ScreenRows:       {"rows_sent_total", "", "kind", "screen"},
+	ScreensRefused:   {"screens_refused_total", "Screens that clients have asked for and not been given, for whatever reason.", "", ""},
 	Pieces:           {"pieces_total", "Visits of connections that had to leave rows for the next one, as what is written at a time has a limit.", "", ""},
 	Skipped:          {"flushes_skipped_total", "Flushes left out because the client had not taken the last one.", "", ""},
 	SlowedDown:       {"slow_downs_total", "Steps by which windows of slow clients were made longer, and shorter again.", "direction", "down"},

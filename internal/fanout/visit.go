@@ -40,7 +40,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		s.visitBacklogged(id, c, flush)
 		return
 	}
-	if c.topics.n == 0 && s.now-s.aside(id).bare >= s.times.idle {
+	if c.topics.n == 0 && c.flags&screening == 0 && s.now-s.aside(id).bare >= s.times.idle {
 		s.Evict(id, Idle)
 		return
 	}
@@ -55,6 +55,9 @@ func (s *Shard) visit(id ConnID, c *conn) {
 	}
 	if flush || inPass || s.table.Notice() > c.served {
 		out = s.deliver(id, c, s.table.Watermark(), flush, out)
+	}
+	if c.flags&screening != 0 {
+		out = s.deliverScreens(id, c, flush, out)
 	}
 	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
 		out = s.heartbeat(c, out)

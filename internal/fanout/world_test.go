@@ -125,12 +125,14 @@ type nameSet []string
 
 func (n nameSet) Allows(topic []byte) bool { return n == nil || slices.Contains(n, string(topic)) }
 func (n nameSet) Names([]byte) bool        { return false }
+func (n nameSet) Covers(p []byte) bool     { return n.Allows(p) }
 
 // prefixSet is the topics that begin with it.
 type prefixSet string
 
 func (p prefixSet) Allows(topic []byte) bool { return strings.HasPrefix(string(topic), string(p)) }
 func (p prefixSet) Names([]byte) bool        { return false }
+func (p prefixSet) Covers(b []byte) bool     { return p.Allows(b) }
 
 func (w *world) subscribe(id ConnID, names ...string) {
 	w.t.Helper()

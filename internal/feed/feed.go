@@ -56,6 +56,7 @@ type Feed struct {
 	droughts droughts
 	hearers  map[string]func(value string) // Of topics, see Listen.
 	fullTold time.Time                     // When it was told that the table is full.
+	offer    func(topic string) bool       // See Offer.
 }
 
 // New returns a feed into table, which is to have no other. It does not connect yet,
@@ -91,6 +92,10 @@ func (f *Feed) Listen(topic string, hear func(value string)) {
 	}
 	f.hearers[topic] = hear
 }
+
+// Offer has f called with the topic of each tick that nobody wants. If it reports true somebody wants it now, and the tick is taken. f is
+// called by goroutines of the source and must not wait for long. It is called before [Feed.Run].
+func (f *Feed) Offer(offer func(topic string) bool) { f.offer = offer }
 
 // hear tells who listens to a topic.
 func (f *Feed) hear(topic, value string) {

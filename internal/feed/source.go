@@ -44,6 +44,9 @@ func (s *source) tick(topic, value string, at int64, of, up halves) (outcome top
 	s.feed.hear(topic, value)
 	value, m := rowValue(value), topics.Meta{At: at, Version: version}
 	outcome = s.Table.Publish(topic, value, m)
+	if outcome == topics.Unwanted && s.feed.offer != nil && s.feed.offer(topic) {
+		outcome = s.Table.Publish(topic, value, m)
+	}
 	switch outcome {
 	case topics.Committed:
 		s.committed(broker.Ticks, value)

@@ -16,6 +16,11 @@ type Query struct {
 	Token    []byte // Never log it.
 	Events   []byte // How a stream names its events, unchecked.
 
+	// Of a screen, unchecked but for Top.
+	Screen, Where, By []byte
+	HasWhere          bool
+	Top               int // 0 if it is not there.
+
 	HasResume bool     // It may be there and empty.
 	Resume    []byte   // Up to when the client has rows of the topics, unchecked,
 	Fresh     [][]byte // but of these.
@@ -57,6 +62,18 @@ func (req *Request) ParseQuery(validInterval func(ms int) bool) (o Query, r *Ref
 			o.Interval = ms
 		case "events":
 			o.Events = value
+		case "screen":
+			o.Screen = value
+		case "where":
+			o.HasWhere, o.Where = true, value
+		case "by":
+			o.By = value
+		case "top":
+			top, err := strconv.Atoi(string(value))
+			if err != nil || top < 1 {
+				return o, refuse(400, "top is a whole number from 1")
+			}
+			o.Top = top
 		case "token":
 			if o.HasToken {
 				return o, refuse(400, OneToken)
@@ -94,7 +111,7 @@ const OneToken = "a token comes once: in Authorization, as the sub-protocol bear
 // isParameter reports whether a parameter of this name is the edge's.
 func isParameter(name []byte) bool {
 	switch string(name) {
-	case "topics", "interval", "token", "events", "resume", "fresh":
+	case "topics", "interval", "token", "events", "resume", "fresh", "screen", "where", "by", "top":
 		return true
 	}
 	return false

@@ -48,9 +48,10 @@ func (s *Server) plainKind(path []byte) (kind plainKind, name []byte) {
 
 // ask is a request of plain HTTP that is to be answered.
 type ask struct {
-	kind plainKind
-	head bool // It is a HEAD.
-	last bool // The conn ends behind the answer.
+	kind   plainKind
+	screen bool // The rows of a screen are asked for.
+	head   bool // It is a HEAD.
+	last   bool // The conn ends behind the answer.
 
 	maxAge int    // Seconds for which a cache may use the answer; 0 is none without asking again.
 	origin []byte // Of the page that asks.
@@ -121,6 +122,13 @@ func (l *loop) plain(c *conn, req *httphead.Request, kind plainKind, name []byte
 		return
 	}
 	names := asked.Topics
+	if kind == prices && wantsScreen(&asked) {
+		if !l.charge(c, a, fanout.ScreenCharge) {
+			return
+		}
+		l.screenPrices(c, a, &asked)
+		return
+	}
 	if kind == onePrice {
 		l.asks.name[0] = name
 		names = l.asks.name[:]
@@ -209,6 +217,9 @@ func (l *loop) answerOrKeep(c *conn, a *ask) {
 func (l *loop) tryAnswer(c *conn, a *ask, end bool) (answered bool) {
 	if a.kind == topicList {
 		return l.tryNames(c, a, end)
+	}
+	if a.screen {
+		return l.tryScreen(c, a, end)
 	}
 	return l.tryPrices(c, a, end)
 }

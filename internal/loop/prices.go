@@ -15,6 +15,7 @@ import (
 	"tickedge/internal/fanout"
 	"tickedge/internal/httphead"
 	"tickedge/internal/protocol"
+	"tickedge/internal/screen"
 )
 
 const (
@@ -30,6 +31,7 @@ type asks struct {
 	now    ask
 	name   [1][]byte
 	sights []fanout.Sight
+	piece  screen.Piece
 	body   []byte
 	tag    []byte
 	hash   hash.Hash

@@ -34,6 +34,9 @@ func (l *loop) eventStream(c *conn, req httphead.Request, rest []byte) {
 	if refusal == nil {
 		framing, refusal = l.streamOf(&asked.Query)
 	}
+	if refusal == nil {
+		refusal = l.badScreen(&asked)
+	}
 	if refusal == nil && len(rest) > 0 {
 		refusal = &httphead.Refusal{Status: 400, Reason: "something follows the request, and a stream of events takes nothing"}
 	}

@@ -77,6 +77,10 @@ func (l *loop) opening(c *conn, q *httphead.Query, out []byte) []byte {
 		}, out)
 		return out
 	}
+	if hasScreen(q) {
+		out, _ = l.carryOut(c, screenCommand(q), out)
+		return out
+	}
 	out, _ = l.carryOut(c, &protocol.Command{
 		Op: protocol.OpSubscribe, Topics: q.Topics, HasSince: q.HasResume, Since: q.Resume, Fresh: q.Fresh,
 	}, out)

@@ -30,10 +30,11 @@ const (
 	History               // A request for history.
 	Ready                 // Whether clients should be sent here, for -health-path.
 	Alerts                // A request about alerts.
+	Screens               // Screens: a condition, or what looks after them.
 	Parts                 // Their number.
 )
 
-var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo", History: "history", Ready: "ready", Alerts: "alerts"}
+var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo", History: "history", Ready: "ready", Alerts: "alerts", Screens: "screens"}
 
 func (p Part) String() string { return partNames[p] }
 
@@ -74,6 +75,11 @@ func Caught(part Part, p any) *Error {
 		go panic(text) // Here, a library that calls us might catch it.
 		select {}
 	}
+	return CaughtIn(part, p)
+}
+
+// CaughtIn is Caught for what the topic table calls, if that leaves the table as it was.
+func CaughtIn(part Part, p any) *Error {
 	counts[part].Add(1)
 	return &Error{cut(fmt.Sprint(p), textMax), cut(string(debug.Stack()), stackMax)}
 }

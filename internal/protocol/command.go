@@ -23,11 +23,14 @@ const (
 	OpInterval
 	OpAuth
 	OpPing
+	OpScreen
+	OpUnscreen
 )
 
 var opNames = map[string]Op{
 	"subscribe": OpSubscribe, "unsubscribe": OpUnsubscribe, "list": OpList,
 	"interval": OpInterval, "auth": OpAuth, "ping": OpPing,
+	"screen": OpScreen, "unscreen": OpUnscreen,
 }
 
 func (op Op) String() string {
@@ -67,6 +70,7 @@ const (
 	ErrTooManyTopics = 413
 	ErrBadTopic      = 422
 	ErrTooFast       = 429 // Beyond the rate of the conn, or of its source.
+	ErrUnsupported   = 501 // The source can't do it.
 )
 
 // Command is one client message.
@@ -75,7 +79,7 @@ type Command struct {
 	// ID is the command's id as it was sent (a JSON number or string), nil if it
 	// had none.
 	ID     []byte
-	Topics [][]byte // Of subscribe and unsubscribe, unchecked.
+	Topics [][]byte // Of subscribe, unsubscribe and screen, unchecked.
 	MS     int      // Of interval, within its bounds.
 	Token  []byte   // Of auth. Never log it.
 	Word   Word     // Of ping.
@@ -86,7 +90,15 @@ type Command struct {
 	Since    []byte
 	Fresh    [][]byte
 
+	Screen Screen // Of screen, and the name of unscreen.
+
 	Size Size
+}
+
+// Screen is what a screen is asked for beside its topics, unchecked.
+type Screen struct {
+	Name, Where, By []byte
+	Top             int // 0: it is not ranked.
 }
 
 // Word says whether a ping was a word in place of a command. Libraries that keep connections
@@ -130,6 +142,7 @@ type Size struct {
 type CommandError struct {
 	Code   int
 	Reason string
+	At     int // One more than the byte of what was sent at which it is wrong; 0 for none.
 	ID     []byte
 	Size   Size // Of the message.
 }
@@ -215,8 +228,9 @@ func malformed(format string, args ...any) *CommandError {
 
 // members is what parse has found of a command.
 type members struct {
-	op                       string
-	hasOp, topics, ms, token bool
+	op                               string
+	hasOp, topics, ms, token, screen bool
+	bare                             bool // The topics are one string.
 }
 
 // parse reads a message. wrong is set if it is well-formed JSON but no command.
@@ -252,6 +266,12 @@ func (p *Parser) parse() (wrong *CommandError, err error) {
 		wrong = malformed("unknown op %q", Cut(found.op, idMax))
 	case (p.cmd.Op == OpSubscribe || p.cmd.Op == OpUnsubscribe) && !found.topics:
 		wrong = malformed("%s needs topics", found.op)
+	case p.cmd.Op != OpScreen && found.bare:
+		wrong = malformed("topics is a list of strings")
+	case (p.cmd.Op == OpScreen || p.cmd.Op == OpUnscreen) && !found.screen:
+		wrong = malformed("%s needs screen, a name for it", found.op)
+	case p.cmd.Op == OpScreen && !found.topics:
+		wrong = malformed(`screen needs topics, such as "crypto:*"`)
 	case p.cmd.Op == OpInterval && !found.ms:
 		wrong = malformed("interval needs ms, a whole number from %d to %d", IntervalMin, IntervalMax)
 	case p.cmd.Op == OpAuth && !found.token:
@@ -264,9 +284,11 @@ func (p *Parser) parse() (wrong *CommandError, err error) {
 func (p *Parser) member(name string, found *members) (wrong *CommandError, err error) {
 	switch name {
 	case "op", "id", "ms", "token", "since":
+	case "screen", "where", "by", "top":
+		return p.screen(name, found)
 	case "topics":
 		found.topics = true
-		return p.topics()
+		return p.topics(found)
 	default:
 		return nil, p.dec.SkipValue()
 	}
@@ -309,8 +331,42 @@ func (p *Parser) member(name string, found *members) (wrong *CommandError, err e
 	return nil, nil
 }
 
-// topics reads the list of topics, as parse does.
-func (p *Parser) topics() (wrong *CommandError, err error) {
+// screen reads a member of a screen, as parse does.
+func (p *Parser) screen(name string, found *members) (wrong *CommandError, err error) {
+	v, err := p.dec.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if name == "top" {
+		if p.cmd.Screen.Top, err = strconv.Atoi(string(v)); err != nil || p.cmd.Screen.Top < 1 {
+			return malformed("top is a whole number from 1"), nil
+		}
+		return nil, nil
+	}
+	if v.Kind() != '"' {
+		return malformed("%s is a string", name), nil
+	}
+	text := p.unquote(v)
+	switch name {
+	case "screen":
+		found.screen, p.cmd.Screen.Name = true, text
+	case "where":
+		p.cmd.Screen.Where = text
+	case "by":
+		p.cmd.Screen.By = text
+	}
+	return nil, nil
+}
+
+// topics reads the list of topics, as parse does, or the one of a screen.
+func (p *Parser) topics(found *members) (wrong *CommandError, err error) {
+	if found.bare = p.dec.PeekKind() == '"'; found.bare {
+		v, err := p.dec.ReadValue()
+		if err == nil {
+			p.cmd.Topics = append(p.cmd.Topics[:0], p.unquote(v))
+		}
+		return nil, err
+	}
 	if p.dec.PeekKind() != '[' {
 		return malformed("topics is a list of strings"), p.dec.SkipValue()
 	}

@@ -24,7 +24,7 @@ func TestLongestMessage(t *testing.T) {
 		names := slices.Repeat([]string{name}, maxTopics)
 		kinds := map[string][]byte{
 			"hello":        AppendHello(nil, 1<<32-1, 60000, 3600000, maxTopics),
-			"topics":       AppendTopics(nil, id, slices.Values(names)),
+			"topics":       AppendTopics(nil, id, slices.Values(names), nil),
 			"stale":        appendStaleFor(nil, 503, longReason[:100], names...),
 			"interval":     AppendInterval(nil, 60000, "recovered"),
 			"pong":         AppendPong(nil, &Command{ID: id}, 1<<62),

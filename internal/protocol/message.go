@@ -43,8 +43,10 @@ func AppendHello(dst []byte, conn uint32, interval, heartbeat, maxTopics int) []
 type Ack struct {
 	ID       []byte // As it was sent, nil for none.
 	Op       Op
-	Topics   int // How many topics the conn has now.
-	MS       int // The window that is used, of interval.
+	Topics   int    // How many topics the conn has now.
+	MS       int    // The window that is used, of interval.
+	Screen   []byte // Of screen and unscreen: the name.
+	Screens  int    // How many screens the conn has now. It is shown if it has one, or has had to do with one.
 	Rejected []Rejected
 
 	// Of a subscribe that says since when the client has rows: whether that was of use.
@@ -64,6 +66,12 @@ func (a *Ack) Append(dst []byte) []byte {
 	dst = appendInt(dst, `","topics":`, a.Topics)
 	if a.MS > 0 {
 		dst = appendInt(dst, `,"ms":`, a.MS)
+	}
+	if a.Screens > 0 || a.Screen != nil {
+		dst = appendInt(dst, `,"screens":`, a.Screens)
+	}
+	if a.Screen != nil {
+		dst = appendText(dst, `,"screen":`, string(a.Screen))
 	}
 	if a.Claimed {
 		dst = strconv.AppendBool(append(dst, `,"resumed":`...), a.Resumed)
@@ -96,13 +104,13 @@ func (r *Rejected) appendName(dst []byte, room int) ([]byte, int) {
 }
 
 // AppendTopics appends the answer to list.
-func AppendTopics(dst, id []byte, names func(yield func(string) bool)) []byte {
+func AppendTopics(dst, id []byte, names func(yield func(string) bool), screens []Screened) []byte {
 	dst = appendID(append(dst, `{"t":"topics"`...), id)
 	dst = append(dst, `,"topics":[`...)
 	for name := range names {
 		dst = AppendName(dst, name)
 	}
-	return append(dst, NamesEnd...)
+	return append(AppendScreens(append(dst, ']'), screens), '}')
 }
 
 // AppendInterval appends the news that the edge has changed a conn's window to ms
@@ -126,6 +134,9 @@ func AppendAnnouncement(dst []byte, text string) []byte {
 func AppendError(dst []byte, e *CommandError) []byte {
 	dst = appendID(append(dst, `{"t":"error"`...), e.ID)
 	dst = appendInt(dst, `,"code":`, e.Code)
+	if e.At > 0 {
+		dst = appendInt(dst, `,"at":`, e.At-1)
+	}
 	return append(appendText(dst, `,"reason":`, Cut(e.Reason, reasonMax)), '}')
 }
 

@@ -34,7 +34,7 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 		{AppendHello(nil, 0x7f3a91c2, 500, 20000, 256), `{"t":"hello","v":1,"conn":"7f3a91c2","interval":500,"heartbeat":20000,"max_topics":256}`},
 		{(&Ack{ID: []byte("1"), Op: OpSubscribe, Topics: 2, Rejected: rejected}).Append(nil),
 			`{"t":"ack","id":1,"op":"subscribe","topics":2,"rejected":[{"topic":"bad name","code":422,"reason":"…"},{"index":3,"code":422,"reason":"…"}]}`},
-		{AppendTopics(nil, []byte("3"), slices.Values([]string{"AAPL", "MSFT"})), `{"t":"topics","id":3,"topics":["AAPL","MSFT"]}`},
+		{AppendTopics(nil, []byte("3"), slices.Values([]string{"AAPL", "MSFT"}), nil), `{"t":"topics","id":3,"topics":["AAPL","MSFT"]}`},
 		{AppendError(nil, &CommandError{Code: 400, Reason: `unknown op "subscrbe"`, ID: []byte("9")}), `{"t":"error","id":9,"code":400,"reason":"unknown op \"subscrbe\""}`},
 		{(&Heartbeat{Now: 1732181744000, FeedUp: true, Tick: 1732181743000, Lag: 2}).Append(nil),
 			`{"t":"heartbeat","ts":1732181744000,"feed":"up","tick":1732181743000,"lag":2}`},
@@ -155,8 +155,8 @@ func TestMessageVariants(t *testing.T) {
 		{(&Ack{Op: OpInterval, MS: 1000, Topics: 3, ID: []byte(`"x"`)}).Append(nil), `{"t":"ack","id":"x","op":"interval","topics":3,"ms":1000}`},
 		{(&Ack{Op: OpSubscribe, Rejected: two}).Append(nil),
 			`{"t":"ack","op":"subscribe","topics":0,"rejected":[{"topic":"a","code":403,"reason":"no"},{"topic":"b","code":413,"reason":"full"}]}`},
-		{AppendTopics(nil, nil, slices.Values([]string(nil))), `{"t":"topics","topics":[]}`},
-		{AppendTopics(nil, nil, slices.Values([]string{"A"})), `{"t":"topics","topics":["A"]}`},
+		{AppendTopics(nil, nil, slices.Values([]string(nil)), nil), `{"t":"topics","topics":[]}`},
+		{AppendTopics(nil, nil, slices.Values([]string{"A"}), nil), `{"t":"topics","topics":["A"]}`},
 		{AppendError(nil, &CommandError{Code: 413}), `{"t":"error","code":413,"reason":""}`},
 		{AppendPong(nil, &Command{}, 0), `{"t":"pong","ts":0}`},
 		{AppendPong(nil, &Command{Word: QuotedWord}, 1), `"pong"`},
@@ -183,7 +183,7 @@ func TestEncodersAppend(t *testing.T) {
 		"long ack": func(dst []byte) []byte {
 			return (&Ack{Rejected: slices.Repeat([]Rejected{{"a", 0, 422, "b"}}, 9999)}).Append(dst)
 		},
-		"topics":     func(dst []byte) []byte { return AppendTopics(dst, nil, slices.Values([]string{"A", "B"})) },
+		"topics":     func(dst []byte) []byte { return AppendTopics(dst, nil, slices.Values([]string{"A", "B"}), nil) },
 		"error":      func(dst []byte) []byte { return AppendError(dst, &CommandError{Code: 400, Reason: "r"}) },
 		"pong":       func(dst []byte) []byte { return AppendPong(dst, &Command{ID: []byte("1")}, 2) },
 		"word":       func(dst []byte) []byte { return AppendPong(dst, &Command{Word: BareWord}, 2) },
@@ -231,7 +231,7 @@ func TestHostileTextStaysInItsString(t *testing.T) {
 		check("error", AppendError(nil, &CommandError{Code: 400, Reason: s, ID: []byte(`"id"`)}), reason)
 		check("bye", AppendBye(nil, CodeRestart, s, 1), reason)
 		check("feed", (&Feed{Topics: "A" + s}).Append(nil), func(m map[string]any) any { return strings.TrimPrefix(m["topics"].(string), "A") })
-		check("topics", AppendTopics(nil, nil, slices.Values([]string{"A", s})), func(m map[string]any) any { return m["topics"].([]any)[1] })
+		check("topics", AppendTopics(nil, nil, slices.Values([]string{"A", s}), nil), func(m map[string]any) any { return m["topics"].([]any)[1] })
 		ack := (&Ack{Op: OpSubscribe, Rejected: []Rejected{{"A", 0, 422, "x"}, {s, 1, 422, Cut(s, 100)}}}).Append(nil)
 		of := func(m map[string]any, key string) any { return m["rejected"].([]any)[1].(map[string]any)[key] }
 		check("ack", ack, func(m map[string]any) any {

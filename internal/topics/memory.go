@@ -24,6 +24,7 @@ type chunk struct {
 	absent [1 << chunkBits / 32]atomic.Uint32 // A bit for each topic that is known to have no value.
 	// The number of the stamp before which a topic was settled, or unsettled, disputed or blind.
 	settled [1 << chunkBits]atomic.Uint32
+	watched [1 << chunkBits / 32]uint32 // A bit for each topic that has a watcher. Under the shard's lock.
 }
 
 // whyShift is where a mark has its Why. With a million ticks a second, a sequence comes so far
@@ -103,6 +104,21 @@ func (s *shard) setAbsent(local uint32, absent bool) {
 	} else {
 		word.And(^bit)
 	}
+}
+
+// setWatched notes whether a topic has a watcher. The caller holds s.mu.
+func (s *shard) setWatched(local uint32, watched bool) {
+	at := local & chunkMask
+	word := &s.chunks[local>>chunkBits].Load().watched[at/32]
+	if *word &^= 1 << (at % 32); watched {
+		*word |= 1 << (at % 32)
+	}
+}
+
+// watched reports whether a topic has a watcher. The caller holds s.mu.
+func (s *shard) watched(local uint32) bool {
+	at := local & chunkMask
+	return s.chunks[local>>chunkBits].Load().watched[at/32]&(1<<(at%32)) != 0
 }
 
 func (s *shard) absentBit(local uint32) (word *atomic.Uint32, bit uint32) {

@@ -80,7 +80,11 @@ func (t *Table) renew(s *shard, local uint32, name, value string, m Meta) {
 	case tp.rowless:
 		t.firstRow(s, local)
 	}
-	t.store(s.slot(local), newRow(name, value, tp.n))
+	row := newRow(name, value, tp.n)
+	t.store(s.slot(local), row)
+	if s.watched(local) {
+		s.watchers[local].Committed(row, int(s.index))
+	}
 }
 
 // delist notes that the row that a topic is about to have is no value. The caller holds s.mu.
@@ -184,6 +188,9 @@ func (t *Table) firstRow(s *shard, local uint32) {
 	tp := &s.topics[local]
 	tp.rowless = false
 	s.setAbsent(local, false)
+	if t.hearNew != nil {
+		t.hearNew(tp.name)
+	}
 	var by uint64
 	if tp.place, by = t.ledger.row(tp.place); by != 0 && t.cfg.Exists != nil {
 		t.cfg.Exists(by)

@@ -3,6 +3,7 @@
 package topics
 
 import (
+	"bytes"
 	"strconv"
 	"unsafe"
 )
@@ -58,4 +59,10 @@ func newRow(name, value string, n uint64) *Row {
 	r := (*Row)(unsafe.Pointer(unsafe.SliceData(b)))
 	r.N, r.size, r.valueAt = n, uint32(len(b)-int(rowHead)), uint32(at-int(rowHead))
 	return r
+}
+
+// Topic returns the row's topic: the name as it stands in JSON is the name itself.
+func (r *Row) Topic() []byte {
+	text := r.JSON()[len(`{"s":"`):r.valueAt]
+	return text[:bytes.IndexByte(text, '"')]
 }

@@ -34,6 +34,7 @@
 //	feeds.go    sources: up or down, and what they are told
 //	resume.go   what who comes back has already
 //	names.go    which names there are
+//	watcher.go  who hears of each row of some topics
 //	name.go     which names are valid
 //
 // Every method may be called from any goroutine. None does I/O, none looks at a clock
@@ -132,6 +133,7 @@ type Table struct {
 	ledger  ledger
 	changed chan struct{}
 	stamps  stamps
+	hearNew func(name string) // Nil if nobody wants to know.
 }
 
 // shard holds the topics whose id ends in its index. Lock order: shard.mu or feeding, then
@@ -142,6 +144,8 @@ type shard struct {
 	ids    map[string]uint32 // name → local index
 	topics []topic           // by local index
 	free   []uint32
+
+	watchers map[uint32]Watcher // By local index, of those that are watched.
 
 	offered uint64 // Ticks, each times its subscribers.
 	tickAt  int64  // When the newest tick came in.

@@ -27,6 +27,7 @@ import (
 	"tickedge/internal/loop"
 	"tickedge/internal/market"
 	"tickedge/internal/rpc"
+	"tickedge/internal/screen"
 	"tickedge/internal/topics"
 )
 
@@ -48,6 +49,7 @@ type Config struct {
 	healthPath   string
 	listTopics   string
 	versionField string
+	screens      screen.Config
 	newTopics    guard.Rate
 	requests     guard.Rate
 	snapshotRate int // Bytes per second.
@@ -129,6 +131,7 @@ func (c *Config) validate() error {
 	if c.snapshotRate != 0 && (c.snapshotRate < snapshotRateMin || c.snapshotRate > snapshotRateMax) {
 		errs.bad("-snapshot-rate-per-ip is %d, want 0 or %d to %d bytes", c.snapshotRate, snapshotRateMin, snapshotRateMax)
 	}
+	errs.add(c.validateScreens())
 	errs.add(named(c.loop.Validate(), loopFlags))
 	errs.add(named(c.table.Validate(), tableFlags))
 	errs.add(c.log.Validate())
@@ -185,7 +188,7 @@ var (
 		"SlowTimeout", "-slow-timeout", "SlowRate", "-slow-rate", "IdleTimeout", "-idle-timeout",
 		"HandshakeTimeout", "-handshake-timeout", "MaxAge", "-max-age", "MaxTopics", "-max-topics",
 		"CommandRate", "-command-rate", "CommandBurst", "-command-burst", "SubscribeRate", "-subscribe-rate",
-		"MaxValueless", "-max-valueless", "ConnsPerPrefix", "-max-conns-per-ip",
+		"MaxValueless", "-max-valueless", "MaxScreens", "-max-screens-per-conn", "ConnsPerPrefix", "-max-conns-per-ip",
 		"Total.PerSecond", "-conn-rate", "Total.Burst", "-conn-burst",
 		"PerPrefix.PerSecond", "-conn-rate-per-ip", "PerPrefix.Burst", "-conn-burst-per-ip")
 	tableFlags     = strings.NewReplacer("StaleFloor", "-stale-floor", "StaleAfter", "-stale-after", "ResumeTolerance", "-resume-tolerance")

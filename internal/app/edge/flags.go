@@ -93,6 +93,11 @@ func (c *Config) clientFlags(fs *flags.Set, shard *fanout.Config) {
 	fs.DurationVar(&shard.Heartbeat, "heartbeat", 20*time.Second, "silence after which a client gets a heartbeat message")
 	fs.IntVar(&shard.MaxTopics, "max-topics", 256, "topics per connection, at most 4096")
 	fs.IntVar(&c.table.Max, "max-topics-total", 100000, "topics in all, those without subscribers that linger included")
+	fs.IntVar(&shard.MaxScreens, "max-screens-per-conn", fanout.DefaultMaxScreens, "screens (subscriptions by a pattern, or a condition) of a connection, at most 256; 0 is no screens at all")
+	fs.IntVar(&c.screens.MaxPerUser, "max-screens-per-user", 32, "screens that one user, or an address without tokens, may have at a time")
+	fs.IntVar(&c.screens.MaxScreens, "max-screens", 500, "screens that differ, in all")
+	fs.IntVar(&c.screens.MaxTopics, "max-screen-topics", 10000, "topics that the patterns of one screen cover; further ones are not in it")
+	fs.Float64Var(&c.screens.Share, "screen-cpu", 0.25, "part of one core that the conditions of screens may take; beyond it no new ones are taken")
 	fs.DurationVar(&shard.SlowTimeout, "slow-timeout", 10*time.Second, "how long a client may not take what was sent, before it is cut off")
 	fs.IntVar(&shard.SlowRate, "slow-rate", 4000, "bytes per second that a client has to take of what was sent, on the average of -slow-timeout; lower it for very thin lines")
 	fs.IntVar(&c.backlogTotal, "max-backlog-total", 0, "`MiB` that clients have not taken yet, of all together, before those with most of it are cut off; "+

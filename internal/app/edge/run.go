@@ -16,6 +16,7 @@
 //	control.go    what edges of one broker tell each other
 //	debug.go      connections and evictions, for operators
 //	collector.go  how often garbage is collected
+//	screens.go    screens, their limits and metrics
 //	page.go       the live board
 package edge
 
@@ -50,6 +51,7 @@ import (
 	"tickedge/internal/market"
 	"tickedge/internal/panics"
 	"tickedge/internal/rpc"
+	"tickedge/internal/screen"
 	"tickedge/internal/topics"
 )
 
@@ -171,7 +173,9 @@ type edge struct {
 	newTopics *guard.PrefixLimit
 	table     *topics.Table
 	feed      *feed.Feed
-	verifier  *auth.Verifier // Nil if nobody needs a token.
+	catalog   *feed.Catalog
+	screens   *screen.Registry // Nil without screens.
+	verifier  *auth.Verifier   // Nil if nobody needs a token.
 	server    *loop.Server
 	rpc       *rpc.Server // Nil without -grpc.
 
@@ -282,10 +286,21 @@ func (e *edge) startFeed() (err error) {
 	if e.feed, err = feed.New(e.cfg.feed(), e.table, e.log); err != nil {
 		return err
 	}
+	e.startCatalog()
+	e.startScreens(e.catalog)
 	if err = e.listenControl(now); err == nil {
 		e.working.Go(func() { e.feed.Run(e.work) })
 	}
 	return err
+}
+
+// startCatalog has the names of topics looked for, when somebody asks.
+func (e *edge) startCatalog() {
+	if e.cfg.listTopics != listSource && e.cfg.loop.Shard.MaxScreens == 0 {
+		return
+	}
+	e.catalog = e.feed.NewCatalog()
+	e.working.Go(func() { panics.Keep(e.work, panics.Feed, e.log, e.catalog.Run) })
 }
 
 func (e *edge) startTokens() (err error) {
@@ -302,10 +317,9 @@ func (e *edge) startServer() (err error) {
 	cfg, now, snapshots := e.cfg.loop, time.Now(), e.cfg.snapshotRate/fanout.SnapshotUnit
 	cfg.Log, cfg.Verifier, cfg.Ready = e.log, e.verifier, &e.isReady
 	if e.cfg.listTopics == listSource {
-		catalog := e.feed.NewCatalog()
-		cfg.SourceNames = catalog.Names
-		e.working.Go(func() { panics.Keep(e.work, panics.Feed, e.log, catalog.Run) })
+		cfg.SourceNames = e.catalog.Names
 	}
+	cfg.Shard.Screens = e.screens
 	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics
 	cfg.Requests = guard.NewPrefixLimit(e.cfg.requests, now)
 	cfg.Shard.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
