@@ -50,6 +50,7 @@ func TestSpellingsAreOneText(t *testing.T) {
 		"x < y":                        {"y > x"},
 		"a * b + c < -d":               {"c + b * a < -d", "(c + (b * a)) < -(d)"},
 		"a - b - c == 1":               {"(a - b) - c == 1", "1 == a - b - c"},
+		"b + c + a == 1":               {"1 == (c + b) + a"},
 		"a - (b - c) == 1":             {"a - (b - c) == 1"},
 		"a / (b * c) == -1":            {"a / (c * b) == -1"},
 		"value['odd name'].px != 5":    {"value[\"odd name\"]['px'] != 5", "5 != value['odd\\u0020name'].px"},
@@ -145,7 +146,7 @@ func (w writer) value(depth int) string {
 		return w.of("5", "5.0", "50e-1", "0", "-0.0", "1000000", "-2.5", "0.1", "0.2", "1e400", "1e-400", "3", "7",
 			"123456789012345678901234567890")
 	case n < 7:
-		return w.of(`"a"`, `"ab"`, `"\u0061"`, `"\u0061b\n"`, `""`, `"crypto:BTC"`, `"\ud83d\ude00"`, `"\ud83d"`)
+		return w.of(`"a"`, `"ab"`, `"\u0061"`, `"\u0061b\n"`, `""`, `"crypto:BTC"`, `"\ud83d\ude00"`, `"\ud83d\u0061"`)
 	case n < 9 || depth == 0:
 		return w.of("true", "false", "null", "[]", `[1,{"p":[5]}]`)
 	}

@@ -221,6 +221,7 @@ func TestVerdicts(t *testing.T) {
 		`{"o":{"p":1},"o":5}`:       {"has(o.p)": false, "o == 5": true},
 		`{"o":5,"o":{"p":1}}`:       {"o.p == 1": true, "o == 5": false},
 		`{"\u0078":"\u0061\"b\\c"}`: {`x == 'a"b\\c'`: true, "x.startsWith('a')": true, "x.contains('u')": false},
+		`{"s":"\uD83D\u0061"}`:      {"s == '\uFFFDa'": true},
 		`{"s":"\uD83D\uDE00é"}`:     {"s == '😀é'": true, `s == '\U0001F600\u00e9'`: true},
 		`{"value":{"p":1},"topic":2}`: {"value.p == 1": false, "value.value.p == 1": true, "value.topic == 2": true,
 			"topic == 'crypto:BTC'": true},
