@@ -123,6 +123,11 @@ fuzz: ## run every fuzz target for FUZZTIME (2m)
 	  done; \
 	done; done
 
+.PHONY: screen-oracle
+screen-oracle: ## make internal/screen/testdata/cel.txt anew from cel-go, and fuzz conditions against it for FUZZTIME (2m)
+	$(GO) -C bench/screenoracle run .
+	$(GO) -C bench/screenoracle test -run '^$$' -fuzz FuzzAgainstCEL -fuzztime $(FUZZTIME) .
+
 .PHONY: hostile
 hostile: ## hostile clients against an edge: 15 minutes, on a quiet machine (ARGS=-short: less)
 	$(GO) -C bench run ./hostile $(ARGS)

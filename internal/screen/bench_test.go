@@ -9,7 +9,8 @@ import (
 )
 
 // A quote of 150 bytes.
-const quote = `{"sym":"BTCUSDT","ts":1732790000123,"p":67123.45,"bid":{"px":67123.4,"q":1.25},"ask":{"px":67123.5,"q":0.75},"v":12345678.9,"chg_pct":5.31,"ok":true}`
+const quote = `{"sym":"BTCUSDT","ts":1732790000123,"p":67123.45,"bid":{"px":67123.4,"q":1.25},"ask":{"px":67123.5,"q":0.75},` +
+	`"v":12345678.9,"chg_pct":5.31,"ok":true}`
 
 func BenchmarkExtract(b *testing.B) {
 	for _, n := range []int{1, 5, 300} {

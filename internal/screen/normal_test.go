@@ -50,6 +50,7 @@ func TestSpellingsAreOneText(t *testing.T) {
 		"x < y":                        {"y > x"},
 		"a * b + c < -d":               {"c + b * a < -d", "(c + (b * a)) < -(d)"},
 		"a - b - c == 1":               {"(a - b) - c == 1", "1 == a - b - c"},
+		"b + c + a == 1":               {"1 == (c + b) + a"},
 		"a - (b - c) == 1":             {"a - (b - c) == 1"},
 		"a / (b * c) == -1":            {"a / (c * b) == -1"},
 		"value['odd name'].px != 5":    {"value[\"odd name\"]['px'] != 5", "5 != value['odd\\u0020name'].px"},
@@ -58,10 +59,12 @@ func TestSpellingsAreOneText(t *testing.T) {
 		"value.in == value['24h']":     {"value['24h'] == value.in"},
 		"topic.startsWith('crypto:')":  {"topic . startsWith ( \"crypto:\" )"},
 		"bid.px < 1e22 && has(bid.px)": {"1e22 > bid.px && has ( bid.px )", "bid['px'] < 10000000000000000000000 && has(bid.px)"},
-		"false":                        {"1 > 2", "false || a == 1 && 0.1 + 0.2 != 0.3", "x in []", "null != null", "!true", "'a' in ['b']"},
-		"":                             {"true", " ", "1 == 1.0", "a || true", "0.1 + 0.2 == 0.3", "!(2 < 1)", "'b' > 'a'", "1 in [1]", "7 % 4 == 3"},
-		"1 / 0 == x":                   {"x == 1 / 0"},
-		"0.25 < x":                     {"x > 1 / 4"},
+		"false": {"1 > 2", "false || a == 1 && 0.1 + 0.2 != 0.3", "x in []", "null != null",
+			"!true", "'a' in ['b']"},
+		"": {"true", " ", "1 == 1.0", "a || true", "0.1 + 0.2 == 0.3", "!(2 < 1)",
+			"'b' > 'a'", "1 in [1]", "7 % 4 == 3"},
+		"1 / 0 == x": {"x == 1 / 0"},
+		"0.25 < x":   {"x > 1 / 4"},
 	} {
 		for _, s := range append(spellings, want) {
 			if got := mustParse(t, s).String(); got != want {
@@ -70,7 +73,8 @@ func TestSpellingsAreOneText(t *testing.T) {
 		}
 	}
 	texts := make(map[string]string)
-	for _, s := range []string{"x <= 5", "!(x > 5)", "x != 5", "!(x == 5)", "x + 1 > 6", "5 < x", "x == true", "x != false && has(x)", "!x", "x == false",
+	for _, s := range []string{"x <= 5", "!(x > 5)", "x != 5", "!(x == 5)", "x + 1 > 6", "5 < x", "x == true",
+		"x != false && has(x)", "!x", "x == false",
 		"x == '5'", "x == 5", "a - b == c", "b - a == c", "a - (b - c) == 1", "a - b - c == 1", "a || b && c", "(a || b) && c"} {
 		text := mustParse(t, s).String()
 		if other, is := texts[text]; is {
@@ -88,7 +92,8 @@ func (w writer) of(all ...string) string { return all[w.IntN(len(all))] }
 var memberNames = []string{"p", "v", "bid", "bid.px", "s", "ok", "value['odd name']", "value"}
 
 func (w writer) literal() string {
-	return w.of("5", "5.0", "0", "1e6", "-2.5", "0.1", "0.3", "1e300", "12345678901234567890123456789", "'a'", "'ab'", "\"b\"", "''", "true", "false", "null")
+	return w.of("5", "5.0", "0", "1e6", "-2.5", "0.1", "0.3", "1e300", "12345678901234567890123456789", "'a'",
+		"'ab'", "\"b\"", "''", "true", "false", "null")
 }
 
 func (w writer) operand(depth int) string {
@@ -126,7 +131,8 @@ func (w writer) condition(depth int) string {
 		}
 		return w.operand(1) + " in [" + strings.Join(list, ", ") + "]"
 	case 2:
-		return w.of("topic", "s", "p") + w.of(".startsWith(", ".endsWith(", ".contains(") + w.of("'a'", "''", "'crypto:'", "s", "topic") + ")"
+		return w.of("topic", "s", "p") + w.of(".startsWith(", ".endsWith(", ".contains(") + w.of("'a'", "''",
+			"'crypto:'", "s", "topic") + ")"
 	case 3:
 		return w.of("", "!", "!!") + w.of("ok", "p", "true", "false", "value")
 	}
@@ -137,9 +143,10 @@ func (w writer) condition(depth int) string {
 func (w writer) value(depth int) string {
 	switch n := w.IntN(12); {
 	case n < 5:
-		return w.of("5", "5.0", "50e-1", "0", "-0.0", "1000000", "-2.5", "0.1", "0.2", "1e400", "1e-400", "3", "7", "123456789012345678901234567890")
+		return w.of("5", "5.0", "50e-1", "0", "-0.0", "1000000", "-2.5", "0.1", "0.2", "1e400", "1e-400", "3", "7",
+			"123456789012345678901234567890")
 	case n < 7:
-		return w.of(`"a"`, `"ab"`, `"\u0061"`, `"\u0061b\n"`, `""`, `"crypto:BTC"`, `"\ud83d\ude00"`, `"\ud83d"`)
+		return w.of(`"a"`, `"ab"`, `"\u0061"`, `"\u0061b\n"`, `""`, `"crypto:BTC"`, `"\ud83d\ude00"`, `"\ud83d\u0061"`)
 	case n < 9 || depth == 0:
 		return w.of("true", "false", "null", "[]", `[1,{"p":[5]}]`)
 	}
@@ -153,7 +160,8 @@ func (w writer) object(depth int) string {
 		if i > 0 {
 			b.WriteString(w.of(",", " , "))
 		}
-		b.WriteString(w.of(`"p"`, `"v"`, `"bid"`, `"px"`, `"s"`, `"ok"`, `"odd name"`, `"odd\u0020name"`, `"value"`, `"x"`) + w.of(":", " : ") + w.value(depth))
+		b.WriteString(w.of(`"p"`, `"v"`, `"bid"`, `"px"`, `"s"`, `"ok"`, `"odd name"`, `"odd\u0020name"`, `"value"`,
+			`"x"`) + w.of(":", " : ") + w.value(depth))
 	}
 	b.WriteByte('}')
 	return b.String()

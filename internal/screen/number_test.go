@@ -35,8 +35,9 @@ func TestNumbersHaveOneForm(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"1e400", "-1e309", "1e-346", "12345678901234567890123456789012345678", "1e99999999999",
-		"1" + strings.Repeat("0", 400), "0." + strings.Repeat("0", 400) + "1", "1" + strings.Repeat("0", 50) + "1", "x", "1e", "1..2", "-", "1ex"} {
-		if n, ok := parseNumber(s); ok && s != "-" {
+		"1" + strings.Repeat("0", 400), "0." + strings.Repeat("0", 400) + "1", "1" + strings.Repeat("0", 50) + "1",
+		"x", "1e", "1..2", "1ex"} {
+		if n, ok := parseNumber(s); ok {
 			t.Errorf("%s fits: %s", s, n.append(nil))
 		}
 	}
@@ -77,7 +78,7 @@ func exact(x *big.Rat) (Number, bool) {
 func TestNumbersAreExact(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	fit := 0
-	for range 6000 {
+	for range 2000 {
 		s1, s2 := digits(r), digits(r)
 		a, ok1 := parseNumber(s1)
 		b, ok2 := parseNumber(s2)
@@ -91,7 +92,8 @@ func TestNumbersAreExact(t *testing.T) {
 		if a.Compare(b) != x.Cmp(y) || b.Compare(a) != -x.Cmp(y) || (a == b) != (x.Cmp(y) == 0) {
 			t.Fatalf("%s and %s compare as %d", s1, s2, a.Compare(b))
 		}
-		for o, want := range map[op]*big.Rat{add: new(big.Rat).Add(x, y), subtract: new(big.Rat).Sub(x, y), multiply: new(big.Rat).Mul(x, y)} {
+		for o, want := range map[op]*big.Rat{add: new(big.Rat).Add(x, y), subtract: new(big.Rat).Sub(x, y),
+			multiply: new(big.Rat).Mul(x, y)} {
 			got, ok := calculate(o, a, b)
 			if ok && rat(got).Cmp(want) != 0 {
 				t.Fatalf("%s %s %s is %s", s1, spelled[o], s2, got.append(nil))
@@ -114,7 +116,7 @@ func TestNumbersAreExact(t *testing.T) {
 			t.Fatalf("%s / %s is %s, want %s", s1, s2, got.append(nil), rounded(new(big.Rat).Quo(x, y)).FloatString(40))
 		}
 	}
-	if fit < 3000 {
+	if fit < 1000 {
 		t.Errorf("only %d results fit", fit)
 	}
 }
