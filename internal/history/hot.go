@@ -40,7 +40,8 @@ type Hot struct {
 	stats  HotStats
 }
 
-// hotSeries has all bars of a series from a time on, in their order.
+// hotSeries has all bars of a series from a time on, in their order. Its bars are never written to once they are there, as
+// those who asked read them too: a bar at the end is added behind them, and any other change is one of a copy.
 type hotSeries struct {
 	key   seriesKey
 	bars  []bars.Bar
@@ -97,21 +98,25 @@ func (h *Hot) merge(e *list.Element, b *bars.Bar) {
 	switch {
 	case has && Newer(&s.bars[i], b):
 	case has:
+		s.bars = slices.Clone(s.bars)
 		s.bars[i] = kept
+	case i == len(s.bars):
+		s.bars = append(s.bars, kept)
+		h.bytes += barBytes
 	default:
-		s.bars = slices.Insert(s.bars, i, kept)
+		s.bars = slices.Concat(s.bars[:i], []bars.Bar{kept}, s.bars[i:])
 		h.bytes += barBytes
 	}
 	// The oldest go a quarter at a time, so that few bars are moved for each one.
 	if most := h.cfg.Bars + h.cfg.Bars/4; len(s.bars) > most {
 		n := len(s.bars) - h.cfg.Bars
-		s.bars = slices.Delete(s.bars, 0, n)
+		s.bars = append(make([]bars.Bar, 0, most+1), s.bars[n:]...)
 		s.since = s.bars[0].Start
 		h.bytes -= int64(n) * barBytes
 	}
 }
 
-// Bars implements [Store].
+// Bars implements [Store]. What it returns is to be read only.
 func (h *Hot) Bars(ctx context.Context, q Query) ([]bars.Bar, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -132,7 +137,7 @@ func (h *Hot) Bars(ctx context.Context, q Query) ([]bars.Bar, error) {
 		return nil, err
 	}
 	part, ok := slice(newest, since(newest, h.cfg.Bars), q)
-	h.keep(k, newest, epoch) // From here on newest may change.
+	h.keep(k, newest, epoch)
 	if ok {
 		return part, nil
 	}
@@ -147,7 +152,7 @@ func since(newest []bars.Bar, asked int) int64 {
 	return newest[0].Start
 }
 
-// slice answers a query from all bars since a time, if that is enough.
+// slice answers a query from all bars since a time, if that is enough. The answer is a part of them.
 func slice(all []bars.Bar, since int64, q Query) (part []bars.Bar, ok bool) {
 	at := func(t int64) int {
 		i, _ := slices.BinarySearchFunc(all, t, func(b bars.Bar, start int64) int { return cmp.Compare(b.Start, start) })
@@ -157,7 +162,7 @@ func slice(all []bars.Bar, since int64, q Query) (part []bars.Bar, ok bool) {
 	if q.From < since && to-from < q.Limit {
 		return nil, false
 	}
-	return slices.Clone(all[max(from, to-q.Limit):max(from, to)]), true
+	return slices.Clip(all[max(from, to-q.Limit):max(from, to)]), true
 }
 
 func (h *Hot) find(k seriesKey, q Query) (found []bars.Bar, ok bool, epoch uint64) {
@@ -180,7 +185,7 @@ func (h *Hot) find(k seriesKey, q Query) (found []bars.Bar, ok bool, epoch uint6
 	return nil, false, h.epoch
 }
 
-// keep keeps what was read from the store, unless the store has changed since. The bars are its own from then on.
+// keep keeps what was read from the store, unless the store has changed since. The bars are not written to from then on.
 func (h *Hot) keep(k seriesKey, newest []bars.Bar, epoch uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
