@@ -49,6 +49,9 @@ type hotSeries struct {
 	until time.Time // Zero is without an end.
 }
 
+// usable reports whether it may still be answered from a series.
+func (s *hotSeries) usable() bool { return s.until.IsZero() || time.Now().Before(s.until) }
+
 // HotStats says what a [Hot] has.
 type HotStats struct {
 	Series       int
@@ -87,7 +90,7 @@ func (h *Hot) put(b []bars.Bar, err error) {
 			continue
 		}
 		switch e := h.series[seriesKey{b[i].Symbol.Name, b[i].Interval.Name}]; {
-		case err != nil:
+		case err != nil || e != nil && !e.Value.(*hotSeries).usable(): // What is not used any more is not kept up either.
 			h.forget(e)
 		case e != nil:
 			h.merge(e, &b[i])
@@ -189,7 +192,7 @@ func (h *Hot) find(k seriesKey, q Query) (found []bars.Bar, ok, older bool, epoc
 		return nil, false, false, h.epoch
 	}
 	s := e.Value.(*hotSeries)
-	if s.until.IsZero() || time.Now().Before(s.until) {
+	if s.usable() {
 		if found, ok = slice(s.bars, s.since, q); ok {
 			h.used.MoveToFront(e)
 			h.stats.Misses--
@@ -197,7 +200,7 @@ func (h *Hot) find(k seriesKey, q Query) (found []bars.Bar, ok, older bool, epoc
 			return found, true, false, 0
 		}
 	}
-	// A series that was used for as long as may be stays until it is read anew, or others need the room.
+	// A series that was used for as long as may be stays until it is read anew, changes, or others need the room.
 	n := len(s.bars)
 	return nil, false, n > 0 && q.To <= s.bars[n-1].Start, h.epoch
 }
