@@ -136,11 +136,13 @@ func TestBlocksAreNeverOld(t *testing.T) {
 	}
 	for _, i := range []int{0, 70, 200, 499} {
 		for what, change := range map[string]func(*bars.Bar){
-			"open": func(b *bars.Bar) { b.Open++ }, "high": func(b *bars.Bar) { b.High++ }, "low": func(b *bars.Bar) { b.Low++ }, "close": func(b *bars.Bar) { b.Close++ },
-			"volume": func(b *bars.Bar) { b.Volume.Lo++ }, "much volume": func(b *bars.Bar) { b.Volume.Hi++ }, "turnover": func(b *bars.Bar) { b.Turnover.Lo++ },
-			"much turnover": func(b *bars.Bar) { b.Turnover.Hi++ }, "count": func(b *bars.Bar) { b.Count++ }, "rev": func(b *bars.Bar) { b.Rev++ },
-			"start": func(b *bars.Bar) { b.Start++ }, "scale of prices": func(b *bars.Bar) { b.Symbol = &trade.Symbol{Name: "A", PriceScale: 3, SizeScale: 8} },
-			"scale of sizes": func(b *bars.Bar) { b.Symbol = &trade.Symbol{Name: "A", PriceScale: 2, SizeScale: 7} },
+			"open": func(b *bars.Bar) { b.Open++ }, "high": func(b *bars.Bar) { b.High++ },
+			"low": func(b *bars.Bar) { b.Low++ }, "close": func(b *bars.Bar) { b.Close++ },
+			"volume": func(b *bars.Bar) { b.Volume.Lo++ }, "much volume": func(b *bars.Bar) { b.Volume.Hi++ },
+			"turnover": func(b *bars.Bar) { b.Turnover.Lo++ }, "much turnover": func(b *bars.Bar) { b.Turnover.Hi++ },
+			"count": func(b *bars.Bar) { b.Count++ }, "rev": func(b *bars.Bar) { b.Rev++ }, "start": func(b *bars.Bar) { b.Start++ },
+			"scale of prices": func(b *bars.Bar) { b.Symbol = &trade.Symbol{Name: "A", PriceScale: 3, SizeScale: 8} },
+			"scale of sizes":  func(b *bars.Bar) { b.Symbol = &trade.Symbol{Name: "A", PriceScale: 2, SizeScale: 7} },
 		} {
 			other := slices.Clone(list)
 			change(&other[i])
