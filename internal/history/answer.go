@@ -3,7 +3,6 @@
 package history
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
@@ -11,8 +10,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 
 	"tickedge/internal/bars"
 	"tickedge/internal/httphead"
@@ -30,27 +27,45 @@ type page struct {
 
 // append appends the page in its form.
 func (p *page) append(to []byte) []byte {
+	return p.appendEnd(p.appendBars(p.appendBegin(to), p.bars, true))
+}
+
+// appendBegin appends what stands before the bars.
+func (p *page) appendBegin(to []byte) []byte {
 	switch p.form {
 	case asNDJSON:
-		for i := range p.bars {
-			to = append(p.bars[i].AppendJSON(to), '\n')
-		}
 		return to
 	case asCSV:
-		to = append(to, "t,o,h,l,c,v,q,n,rev\r\n"...)
-		for i := range p.bars {
-			to = appendCSV(to, &p.bars[i])
-		}
-		return to
+		return append(to, "t,o,h,l,c,v,q,n,rev\r\n"...)
 	}
 	// Neither a name nor a cursor has a character that JSON escapes.
 	to = append(append(append(to, `{"symbol":"`...), p.symbol...), `","tf":"`...)
-	to = append(append(to, p.tf.Name...), `","bars":[`...)
-	for i := range p.bars {
-		if i > 0 {
-			to = append(to, ',')
+	return append(append(to, p.tf.Name...), `","bars":[`...)
+}
+
+// appendBars appends bars of the page. first says that they are the first ones.
+func (p *page) appendBars(to []byte, all []bars.Bar, first bool) []byte {
+	for i := range all {
+		b := &all[i]
+		switch p.form {
+		case asNDJSON:
+			to = append(b.AppendJSON(to), '\n')
+		case asCSV:
+			to = appendCSV(to, b)
+		default:
+			if !first || i > 0 {
+				to = append(to, ',')
+			}
+			to = b.AppendJSON(to)
 		}
-		to = p.bars[i].AppendJSON(to)
+	}
+	return to
+}
+
+// appendEnd appends what stands behind the bars.
+func (p *page) appendEnd(to []byte) []byte {
+	if p.form != asJSON {
+		return to
 	}
 	to = append(to, `],"next":`...)
 	if p.next == "" {
@@ -107,14 +122,8 @@ func (s *Server) validity(a *ask, now time.Time) string {
 // send answers with a page, or says that the client has it.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, p *page) {
 	work := works.Get().(*work)
-	defer works.Put(work)
-	work.body = p.append(work.body[:0])
-	body := work.body
-	hash := sha256.New()
-	_, _ = hash.Write([]byte{byte(p.form)}) // It takes everything.
-	_, _ = hash.Write([]byte(p.next))
-	_, _ = hash.Write(body)
-	tag := `"` + base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:16]) + `"`
+	defer work.done()
+	tag := work.tag(p)
 	h := w.Header()
 	h.Set("ETag", "W/"+tag) // Weak: it is the same for all codings.
 	h.Set("Cache-Control", s.validity(&p.ask, time.Now()))
@@ -133,9 +142,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, p *page) {
 		}
 	}
 	h.Set("Content-Type", forms[p.form].kind)
-	if len(body) >= gzipMin && takesGzip(r.Header["Accept-Encoding"]) {
+	body, zipped := work.text(p, s.blocks, takesGzip(r.Header["Accept-Encoding"]))
+	if zipped {
 		h.Set("Content-Encoding", "gzip")
-		body = work.zip()
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	s.counted(http.StatusOK)
@@ -145,20 +154,75 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, p *page) {
 // work is what an answer is made in. A page has at most some 5,000 bars, so none of it is large.
 type work struct {
 	body   []byte
-	packer *gzip.Writer
-	out    bytes.Buffer
+	parts  []part
+	packer *packer
+	zip    member
 }
 
-var works = sync.Pool{New: func() any {
-	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // The level is right.
-	return &work{packer: z}
-}}
+var works = sync.Pool{New: func() any { return &work{packer: newPacker()} }}
 
-// zip returns the body in gzip, until the next call.
-func (w *work) zip() []byte {
-	w.out.Reset()
-	w.packer.Reset(&w.out)
-	_, _ = w.packer.Write(w.body) // It is memory.
-	_ = w.packer.Close()
-	return w.out.Bytes()
+// done lets go of the bars, and keeps the memory.
+func (w *work) done() {
+	clear(w.parts)
+	works.Put(w)
+}
+
+// tag returns the ETag of a page. It is the same for pages that are, and does not take the text of the bars.
+func (w *work) tag(p *page) string {
+	w.parts, w.body = partsOf(p.bars, p.form, w.parts[:0], w.body)
+	w.body = append(w.body[:0], byte(p.form))
+	w.body = append(append(w.body, p.next...), 0)
+	for i := range w.parts {
+		w.body = append(w.body, w.parts[i].sum[:]...)
+	}
+	w.body = p.appendEnd(p.appendBegin(w.body))
+	s := sha256.Sum256(w.body)
+	return `"` + base64.RawURLEncoding.EncodeToString(s[:16]) + `"`
+}
+
+// sureBars is how many bars are at least gzipMin: a line of CSV has 19 bytes or more.
+const sureBars = 64
+
+// text returns the text of a page whose tag was made, until the next call; packed if that may be and it is long enough.
+func (w *work) text(p *page, b *blocks, zip bool) (body []byte, zipped bool) {
+	if !zip || len(p.bars) < sureBars {
+		w.body = p.append(w.body[:0])
+		if !zip || len(w.body) < gzipMin {
+			return w.body, false
+		}
+		w.zip.begin()
+		whole := w.packer.pack(w.body)
+		w.zip.add(&whole)
+		return w.zip.end(), true
+	}
+	w.zip.begin()
+	w.body = p.appendBegin(w.body[:0])
+	for i := range w.parts { // The first is no block.
+		of := &w.parts[i]
+		if !of.block {
+			w.body = p.appendBars(w.body, of.bars, i == 0)
+			continue
+		}
+		w.flush()
+		block, ok := b.get(&of.sum)
+		if !ok {
+			w.body = p.appendBars(w.body, of.bars, false)
+			block = w.packer.pack(w.body).kept()
+			w.body = w.body[:0]
+			b.put(&of.sum, block)
+		}
+		w.zip.add(&block)
+	}
+	w.body = p.appendEnd(w.body)
+	w.flush()
+	return w.zip.end(), true
+}
+
+// flush packs what is in no block.
+func (w *work) flush() {
+	if len(w.body) > 0 {
+		text := w.packer.pack(w.body)
+		w.zip.add(&text)
+		w.body = w.body[:0]
+	}
 }

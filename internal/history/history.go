@@ -10,6 +10,7 @@
 //	backup.go     Backup and Restore, in a portable form
 //	live.go       what the bars that are being made add to an answer
 //	server.go     GET /history/{symbol}
+//	blocks.go     bars that many pages have, packed once
 package history
 
 import (

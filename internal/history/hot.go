@@ -40,13 +40,17 @@ type Hot struct {
 	stats  HotStats
 }
 
-// hotSeries has all bars of a series from a time on, in their order.
+// hotSeries has all bars of a series from a time on, in their order. Its bars are never written to once they are there, as
+// those who asked read them too: a bar at the end is added behind them, and any other change is one of a copy.
 type hotSeries struct {
 	key   seriesKey
 	bars  []bars.Bar
 	since int64
 	until time.Time // Zero is without an end.
 }
+
+// usable reports whether it may still be answered from a series.
+func (s *hotSeries) usable() bool { return s.until.IsZero() || time.Now().Before(s.until) }
 
 // HotStats says what a [Hot] has.
 type HotStats struct {
@@ -62,27 +66,37 @@ func NewHot(s Store, c HotConfig) *Hot {
 	return &Hot{Store: s, cfg: c, series: make(map[seriesKey]*list.Element), used: list.New()}
 }
 
+// putBars is how many bars are put into memory before those who ask have their turn.
+const putBars = 32
+
 // Put implements [Store].
 func (h *Hot) Put(ctx context.Context, b []bars.Bar) error {
 	err := h.Store.Put(ctx, b)
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.epoch++
-	if err != nil { // It is not known what the store has.
-		for i := range b {
-			if b[i].Symbol != nil && b[i].Interval != nil {
-				h.forget(h.series[seriesKey{b[i].Symbol.Name, b[i].Interval.Name}])
-			}
-		}
-		return err
+	h.mu.Unlock()
+	for part := range slices.Chunk(b, putBars) {
+		h.put(part, err)
 	}
+	return err
+}
+
+// put puts bars into memory that were put into the store. If that failed it is not known what the store has.
+func (h *Hot) put(b []bars.Bar, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for i := range b {
-		if e := h.series[seriesKey{b[i].Symbol.Name, b[i].Interval.Name}]; e != nil {
+		if b[i].Symbol == nil || b[i].Interval == nil {
+			continue
+		}
+		switch e := h.series[seriesKey{b[i].Symbol.Name, b[i].Interval.Name}]; {
+		case err != nil || e != nil && !e.Value.(*hotSeries).usable(): // What is not used any more is not kept up either.
+			h.forget(e)
+		case e != nil:
 			h.merge(e, &b[i])
 		}
 	}
 	h.shrink()
-	return nil
 }
 
 // merge puts a bar into a series, and lets go of the oldest if these are too many.
@@ -97,21 +111,25 @@ func (h *Hot) merge(e *list.Element, b *bars.Bar) {
 	switch {
 	case has && Newer(&s.bars[i], b):
 	case has:
+		s.bars = slices.Clone(s.bars)
 		s.bars[i] = kept
+	case i == len(s.bars):
+		s.bars = append(s.bars, kept)
+		h.bytes += barBytes
 	default:
-		s.bars = slices.Insert(s.bars, i, kept)
+		s.bars = slices.Concat(s.bars[:i], []bars.Bar{kept}, s.bars[i:])
 		h.bytes += barBytes
 	}
 	// The oldest go a quarter at a time, so that few bars are moved for each one.
 	if most := h.cfg.Bars + h.cfg.Bars/4; len(s.bars) > most {
 		n := len(s.bars) - h.cfg.Bars
-		s.bars = slices.Delete(s.bars, 0, n)
+		s.bars = append(make([]bars.Bar, 0, most+1), s.bars[n:]...)
 		s.since = s.bars[0].Start
 		h.bytes -= int64(n) * barBytes
 	}
 }
 
-// Bars implements [Store].
+// Bars implements [Store]. What it returns is to be read only.
 func (h *Hot) Bars(ctx context.Context, q Query) ([]bars.Bar, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -120,19 +138,23 @@ func (h *Hot) Bars(ctx context.Context, q Query) ([]bars.Bar, error) {
 		return nil, nil
 	}
 	k := seriesKey{q.Symbol, q.Interval}
-	found, ok, epoch := h.find(k, q)
+	found, ok, older, epoch := h.find(k, q)
 	if ok {
 		return found, nil
 	}
-	if q.Limit > h.cfg.Bars {
+	n := h.cfg.Bars
+	if q.Limit > n || older {
 		return h.Store.Bars(ctx, q)
 	}
-	newest, err := h.Store.Bars(ctx, Query{Symbol: q.Symbol, Interval: q.Interval, From: 0, To: math.MaxInt64, Limit: h.cfg.Bars})
+	if h.cfg.MaxAge > 0 { // They are not used for long: no more than are wanted now.
+		n = q.Limit
+	}
+	newest, err := h.Store.Bars(ctx, Query{Symbol: q.Symbol, Interval: q.Interval, From: 0, To: math.MaxInt64, Limit: n})
 	if err != nil {
 		return nil, err
 	}
-	part, ok := slice(newest, since(newest, h.cfg.Bars), q)
-	h.keep(k, newest, epoch) // From here on newest may change.
+	part, ok := slice(newest, since(newest, n), q)
+	h.keep(k, newest, since(newest, n), epoch)
 	if ok {
 		return part, nil
 	}
@@ -147,7 +169,7 @@ func since(newest []bars.Bar, asked int) int64 {
 	return newest[0].Start
 }
 
-// slice answers a query from all bars since a time, if that is enough.
+// slice answers a query from all bars since a time, if that is enough. The answer is a part of them.
 func slice(all []bars.Bar, since int64, q Query) (part []bars.Bar, ok bool) {
 	at := func(t int64) int {
 		i, _ := slices.BinarySearchFunc(all, t, func(b bars.Bar, start int64) int { return cmp.Compare(b.Start, start) })
@@ -157,31 +179,34 @@ func slice(all []bars.Bar, since int64, q Query) (part []bars.Bar, ok bool) {
 	if q.From < since && to-from < q.Limit {
 		return nil, false
 	}
-	return slices.Clone(all[max(from, to-q.Limit):max(from, to)]), true
+	return slices.Clip(all[max(from, to-q.Limit):max(from, to)]), true
 }
 
-func (h *Hot) find(k seriesKey, q Query) (found []bars.Bar, ok bool, epoch uint64) {
+// find looks for bars in memory. If they are not there, older says that the newest ones are not what is wanted.
+func (h *Hot) find(k seriesKey, q Query) (found []bars.Bar, ok, older bool, epoch uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.stats.Misses++
 	e := h.series[k]
-	if e != nil {
-		s := e.Value.(*hotSeries)
-		if s.until.IsZero() || time.Now().Before(s.until) {
-			if found, ok = slice(s.bars, s.since, q); ok {
-				h.used.MoveToFront(e)
-				h.stats.Hits++
-				return found, true, 0
-			}
-		} else {
-			h.forget(e)
+	if e == nil {
+		return nil, false, false, h.epoch
+	}
+	s := e.Value.(*hotSeries)
+	if s.usable() {
+		if found, ok = slice(s.bars, s.since, q); ok {
+			h.used.MoveToFront(e)
+			h.stats.Misses--
+			h.stats.Hits++
+			return found, true, false, 0
 		}
 	}
-	h.stats.Misses++
-	return nil, false, h.epoch
+	// A series that was used for as long as may be stays until it is read anew, changes, or others need the room.
+	n := len(s.bars)
+	return nil, false, n > 0 && q.To <= s.bars[n-1].Start, h.epoch
 }
 
-// keep keeps what was read from the store, unless the store has changed since. The bars are its own from then on.
-func (h *Hot) keep(k seriesKey, newest []bars.Bar, epoch uint64) {
+// keep keeps what was read from the store, unless the store has changed since. The bars are not written to from then on.
+func (h *Hot) keep(k seriesKey, newest []bars.Bar, since int64, epoch uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.epoch != epoch {
@@ -191,7 +216,7 @@ func (h *Hot) keep(k seriesKey, newest []bars.Bar, epoch uint64) {
 		return // A Put is under way: somebody else has read behind it, and this one before.
 	}
 	h.forget(h.series[k])
-	s := &hotSeries{key: k, bars: newest, since: since(newest, h.cfg.Bars)}
+	s := &hotSeries{key: k, bars: newest, since: since}
 	if h.cfg.MaxAge > 0 {
 		s.until = time.Now().Add(h.cfg.MaxAge)
 	}

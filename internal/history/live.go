@@ -38,29 +38,80 @@ type LiveSeries struct {
 // and before another. What it returns may be a part of a list: it is to be read only.
 func merge(from, to int64, lists ...[]bars.Bar) []bars.Bar {
 	lists = slices.DeleteFunc(slices.Clone(lists), func(l []bars.Bar) bool { return len(l) == 0 })
-	if len(lists) == 1 && rising(lists[0]) { // As it mostly is. Nothing is copied.
-		all := lists[0]
-		for len(all) > 0 && all[0].Start < from {
-			all = all[1:]
+	var all []bars.Bar
+	for i, list := range lists {
+		if !rising(list) {
+			list = ordered(list)
 		}
-		for len(all) > 0 && all[len(all)-1].Start >= to {
-			all = all[:len(all)-1]
+		if i == 0 {
+			all = list
+		} else {
+			all = merged(all, list)
 		}
-		return slices.Clip(all)
 	}
-	all := slices.Concat(lists...)
+	return within(all, from, to)
+}
+
+// within returns those of some bars that begin from a time on and before another.
+func within(all []bars.Bar, from, to int64) []bars.Bar {
+	for len(all) > 0 && all[0].Start < from {
+		all = all[1:]
+	}
+	for len(all) > 0 && all[len(all)-1].Start >= to {
+		all = all[:len(all)-1]
+	}
+	return slices.Clip(all)
+}
+
+// merged returns the bars of two lists that rise. Of two states of one bar it has a's, unless that of b is newer. Mostly b is
+// short, and says what a has: then nothing is copied.
+func merged(a, b []bars.Bar) []bars.Bar {
+	if !adds(a, b) {
+		return a
+	}
+	all := make([]bars.Bar, 0, len(a)+len(b))
+	for i := range b {
+		n, both := at(a, b[i].Start)
+		all, a = append(all, a[:n]...), a[n:]
+		newest := &b[i]
+		if both {
+			if !Newer(newest, &a[0]) {
+				newest = &a[0]
+			}
+			a = a[1:]
+		}
+		all = append(all, *newest)
+	}
+	return append(all, a...)
+}
+
+// adds reports whether b has a bar that a has not, or a newer state of one.
+func adds(a, b []bars.Bar) bool {
+	for i := range b {
+		if n, has := at(a, b[i].Start); !has || Newer(&b[i], &a[n]) {
+			return true
+		}
+	}
+	return false
+}
+
+// at returns where the bar of a start is in a list that rises, or would be.
+func at(all []bars.Bar, start int64) (i int, has bool) {
+	return slices.BinarySearchFunc(all, start, func(b bars.Bar, start int64) int { return cmp.Compare(b.Start, start) })
+}
+
+// ordered returns a copy of bars in the order of their starts, each once and in its newest state.
+func ordered(list []bars.Bar) []bars.Bar {
+	all := slices.Clone(list)
 	slices.SortStableFunc(all, func(a, b bars.Bar) int {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Count, b.Count), cmp.Compare(a.Rev, b.Rev))
 	})
 	kept := all[:0]
 	for _, b := range all {
-		switch n := len(kept); {
-		case b.Start < from || b.Start >= to:
-		case n > 0 && kept[n-1].Start == b.Start:
-			kept[n-1] = b
-		default:
-			kept = append(kept, b)
+		if n := len(kept); n > 0 && kept[n-1].Start == b.Start {
+			kept = kept[:n-1]
 		}
+		kept = append(kept, b)
 	}
 	return kept
 }

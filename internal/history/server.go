@@ -43,6 +43,7 @@ type ServerConfig struct {
 	Requests int           // That are answered at a time: 64, unless something else is set. An address has a quarter.
 	Conns    int           // Connections that Serve accepts at a time: 1,000, unless something else is set. An address has a quarter.
 	Time     time.Duration // For an answer to be found: 5 s, unless something else is set.
+	Packed   int           // Bytes of packed bars that are kept for pages to come: 32 MiB, unless something else is set.
 	Log      *slog.Logger
 }
 
@@ -56,6 +57,7 @@ type Server struct {
 	rate      *guard.PrefixLimit
 	wrong     *guard.PrefixLimit
 	slots     chan struct{}
+	blocks    *blocks
 
 	mu     sync.Mutex
 	counts map[int]uint64
@@ -77,6 +79,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	}
 	c.Requests, c.Conns, c.Time = cmp.Or(c.Requests, 64), cmp.Or(c.Conns, 1000), cmp.Or(c.Time, 5*time.Second)
 	s := &Server{cfg: c, slots: make(chan struct{}, c.Requests), counts: make(map[int]uint64), busy: make(map[guard.Prefix]int)}
+	s.blocks = newBlocks(c.Packed)
 	s.rate, s.wrong = guard.NewPrefixLimit(c.Rate, time.Now()), guard.NewPrefixLimit(auth.WrongTokens, time.Now())
 	var names []string
 	for _, tf := range c.Intervals {

@@ -7,8 +7,10 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +65,9 @@ func TestHotAnswersFromMemory(t *testing.T) {
 	get(150, 200, 500, 0)
 	get(150, 180, 20, 0)
 	get(0, 150, 20, 0)
-	get(0, 110, 20, 2) // Older than what is kept.
+	get(0, 110, 20, 1) // Older than what is kept, and so no reason to read that again.
+	get(0, 101, 20, 1)
+	get(0, 200, 50, 0)
 	if err := h.Put(ctx, list[200:]); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +96,103 @@ func TestHotAnswersFromMemory(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	get(250, 300, 50, 1)
+}
+
+// Where others write too, what was read is used for a time, and no more is read than is wanted.
+func TestHotForATime(t *testing.T) {
+	var asked []history.Query
+	store := &historytest.Fake{OnBars: func(q history.Query) error { asked = append(asked, q); return nil }}
+	list := historytest.Run(btc, minute, 0, 300)
+	ctx := context.Background()
+	for _, c := range []struct {
+		age  time.Duration
+		from string
+	}{{time.Hour, "memory"}, {time.Nanosecond, "the store"}} {
+		h := history.NewHot(store, history.HotConfig{MaxAge: c.age})
+		get := func(to, limit, wantTo, wantAsked int) {
+			t.Helper()
+			asked = nil
+			got, err := h.Bars(ctx, history.Query{Symbol: btc.Name, Interval: "1m", To: int64(to) * 60_000, Limit: limit})
+			if err != nil {
+				t.Fatal(err)
+			}
+			historytest.Same(t, "bars from "+c.from, got, list[wantTo-limit:wantTo])
+			if len(asked) != wantAsked || wantAsked > 0 && asked[0].Limit != limit {
+				t.Errorf("from %s: the store was asked for %+v, want %d queries, the first for %d bars", c.from, asked, wantAsked, limit)
+			}
+		}
+		read := 0
+		if c.from == "the store" {
+			read = 1
+		} else if err := store.Put(ctx, list[:200]); err != nil {
+			t.Fatal(err)
+		}
+		has := 200 + read*11 // The last one is put below.
+		get(1000, 50, has, 1)
+		get(1000, 50, has, read)
+		get(120, 50, 120, 1)                                     // Older.
+		if err := store.Put(ctx, list[has:has+10]); err != nil { // By somebody else.
+			t.Fatal(err)
+		}
+		get(1000, 50, has+read*10, read)
+		get(1000, 40, has+read*10, read)
+		if err := h.Put(ctx, list[has+10:has+11]); err != nil {
+			t.Fatal(err)
+		}
+		if s := h.Stats(); s.Series != 1-read || (s.Bytes > 0) != (s.Series > 0) {
+			t.Errorf("from %s: %+v", c.from, s)
+		}
+	}
+}
+
+// What was returned stays as it is, whatever is put later: added, revised, or before it.
+func TestHotSharesWhatStays(t *testing.T) {
+	h := history.NewHot(new(historytest.Fake), history.HotConfig{Bars: 40})
+	ctx := context.Background()
+	list := historytest.Run(btc, minute, 0, 300)
+	put := func(b ...bars.Bar) {
+		t.Helper()
+		if err := h.Put(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(list[:30]...)
+	type answer struct{ got, was []bars.Bar }
+	var answers []answer
+	get := func() {
+		t.Helper()
+		got, err := h.Bars(ctx, history.Query{Symbol: btc.Name, Interval: "1m", To: math.MaxInt64, Limit: 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cap(got) != len(got) {
+			t.Error("to append to an answer would overwrite what is kept")
+		}
+		answers = append(answers, answer{got, slices.Clone(got)})
+	}
+	get()
+	for i := 30; i < 280; i++ {
+		if i%7 != 0 { // Those are put late.
+			put(list[i])
+		}
+		get()
+		if i%7 == 3 {
+			put(list[i-3])
+			get()
+		}
+		if i%5 == 0 {
+			late := list[i-2]
+			late.Rev, late.Count, late.Close = late.Rev+1, late.Count+1, late.Open
+			put(late)
+			get()
+		}
+	}
+	for i, a := range answers {
+		historytest.Same(t, fmt.Sprintf("answer %d", i), a.got, a.was)
+	}
+	if s := h.Stats(); s.Misses != 1 {
+		t.Errorf("%+v", s)
+	}
 }
 
 // slow is a store in which something happens after it has looked for bars.

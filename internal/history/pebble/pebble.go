@@ -171,6 +171,9 @@ func (s *Store) newestOf(prefix []byte) (start int64, err error) {
 	return startOf(it.Key()), nil
 }
 
+// roomMost is for how many bars there is room before they are found, whatever the limit is.
+const roomMost = 1024
+
 // Bars implements [history.Store].
 func (s *Store) Bars(ctx context.Context, q history.Query) (found []bars.Bar, err error) {
 	end, err := s.begin(ctx)
@@ -195,6 +198,9 @@ func (s *Store) Bars(ctx context.Context, q history.Query) (found []bars.Bar, er
 	defer func() { err = errors.Join(err, it.Close()) }()
 	of := &symbols{name: q.Symbol}
 	for ok := it.Last(); ok && len(found) < q.Limit; ok = it.Prev() {
+		if found == nil {
+			found = make([]bars.Bar, 0, min(q.Limit, roomMost))
+		}
 		b := bars.Bar{Interval: interval, Start: startOf(it.Key())}
 		if err := parseValue(it.Value(), of, &b); err != nil {
 			return nil, fmt.Errorf("%s %s %d: %w", q.Symbol, q.Interval, b.Start, err)
