@@ -15,7 +15,7 @@ import (
 
 const sumsName = "SHA256SUMS"
 
-// writeSums writes the hashes of all files of a folder, in the form of sha256sum.
+// writeSums writes the hashes of all other files of a folder, in the form of sha256sum.
 func writeSums(dir string) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -23,6 +23,9 @@ func writeSums(dir string) error {
 	}
 	var out strings.Builder
 	for _, f := range files {
+		if f.Name() == sumsName {
+			continue
+		}
 		sum, err := sumOfFile(filepath.Join(dir, f.Name()))
 		if err != nil {
 			return err
