@@ -33,8 +33,7 @@ import (
 
 const usage = `usage:
   release build -version v1.2.3 -go go1.26.8 [-dir ..] [-out DIR]   make a release of the commit that is checked out
-  release verify [-run] DIR                                       verify one; -run starts its programs (root, Linux)
-`
+  release verify [-run] DIR                                       verify one; -run starts its programs (root, Linux)`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -52,7 +51,7 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	f := flag.NewFlagSet("release "+args[0], flag.ContinueOnError)
 	f.SetOutput(stdout)
-	f.Usage = func() { fmt.Fprint(stdout, usage); f.PrintDefaults() }
+	f.Usage = func() { fmt.Fprintln(stdout, usage); f.PrintDefaults() }
 	switch args[0] {
 	case "build":
 		b := &build{log: stdout, programs: allPrograms}
