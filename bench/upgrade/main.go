@@ -32,7 +32,7 @@ const migratePath = "/proc/sys/net/ipv4/tcp_migrate_req"
 
 type config struct {
 	conns, storm, rounds int
-	drain                time.Duration
+	drain, away          time.Duration
 	migrate, abrupt      bool
 }
 
@@ -54,6 +54,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	f.IntVar(&c.storm, "storm", 1000, "others that connect in a second")
 	f.IntVar(&c.rounds, "rounds", 5, "upgrades with each setting")
 	f.DurationVar(&c.drain, "drain", 5*time.Second, "over which the old edge sends its clients away")
+	f.DurationVar(&c.away, "away", 0, "how long the last packet of each handshake takes, as with clients that are far away; 150ms at most")
 	f.BoolVar(&c.migrate, "migrate", false, "the same with net.ipv4.tcp_migrate_req = 1 beside 0, and as it was at the end (root)")
 	f.BoolVar(&c.abrupt, "kill", false, "kill the old edge in place of ending it: what its listeners hold is lost, or moved")
 	err := f.Parse(args)
@@ -64,6 +65,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	case f.NArg() > 0 || c.conns < 1 || c.storm < 1 || c.rounds < 1:
 		return errors.New("want flags as -name value, and numbers above 0")
+	case c.away < 0 || c.away > awayMost:
+		return fmt.Errorf("-away is %v, want 0 to %v", c.away, awayMost)
 	}
 	l, err := lab.New(ctx, "", nil)
 	if err != nil {
@@ -167,7 +170,7 @@ func (c *config) measure(ctx context.Context, l *lab.Lab, setting string, table,
 	if err != nil {
 		return err
 	}
-	crowd := newCrowd(addr)
+	crowd := newCrowd(addr, c.away)
 	defer crowd.end()
 	if err := crowd.hold(ctx, c.conns); err != nil {
 		return err
