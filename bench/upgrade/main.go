@@ -75,7 +75,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	defer l.Close()
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	defer table.Flush()
-	fmt.Fprintln(table, "tcp_migrate_req\tupgrades\tstorm: connects\tserved\trefused\treset\t503\ttimeout\tlongest ms\theld: sent away\tback\tconnects that failed")
+	fmt.Fprintln(table, "tcp_migrate_req\tupgrades\tstorm: connects\tserved\trefused\treset\t503\ttimeout\tlongest ms"+
+		"\theld: sent away\tback\tconnects that failed")
 	was, err := os.ReadFile(migratePath)
 	if err != nil {
 		return err
@@ -196,8 +197,8 @@ func (c *config) measure(ctx context.Context, l *lab.Lab, setting string, table,
 	}
 	crowd.end()
 	s := &crowd.seen
-	fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%d\t%d\t%d\n", setting, c.rounds, s.connects.Load(), s.served.Load(), s.refused.Load(), s.reset.Load(),
-		s.unavailable.Load(), s.late.Load(), float64(s.longest.Load())/1e6, s.sentAway.Load(), s.back.Load(), s.failedBack.Load())
+	fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%d\t%d\t%d\n", setting, c.rounds, s.connects.Load(), s.served.Load(),
+		s.refused.Load(), s.reset.Load(), s.unavailable.Load(), s.late.Load(), float64(s.longest.Load())/1e6, s.sentAway.Load(), s.back.Load(), s.failedBack.Load())
 	return l.Stop(old.proc)
 }
 

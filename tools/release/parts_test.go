@@ -106,7 +106,8 @@ func TestDockerfile(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
-	write(t, file, []byte("FROM x AS build\nRUN y\nFROM scratch AS a\n# A comment.\nLABEL v=\"$VERSION\" \\\n  w=\"2\"\nUSER 5:5\nFROM scratch\nENTRYPOINT [\"/b\", \"c\"]\n"))
+	write(t, file, []byte("FROM x AS build\nRUN y\nFROM scratch AS a\n# A comment.\n"+
+		"LABEL v=\"$VERSION\" \\\n  w=\"2\"\nUSER 5:5\nFROM scratch\nENTRYPOINT [\"/b\", \"c\"]\n"))
 	stages, err := readDockerfile(file, args)
 	if err != nil || len(stages) != 2 {
 		t.Fatal(stages, err)

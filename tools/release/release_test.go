@@ -123,12 +123,15 @@ func looksLikeTheDockerfile(t *testing.T, b *build) {
 		c := images[n].config
 		_, volume := c.Volumes["/data"]
 		_, port := c.Ports["8100/tcp"]
-		if images[n].platform != (platform{"linux", arch}) || c.User != "65532:65532" || !volume || !port || !slices.Equal(c.Entrypoint, []string{"/alerts"}) ||
+		if images[n].platform != (platform{"linux", arch}) || c.User != "65532:65532" || !volume || !port ||
+			!slices.Equal(c.Entrypoint, []string{"/alerts"}) ||
 			!slices.Equal(c.Healthcheck.Test, []string{"CMD", "/alerts", "healthcheck"}) || c.Healthcheck.Retries != 3 ||
 			!slices.Contains(c.Env, "ALERTS_STORE=/data/alerts") || len(images[n].layers) != 3 {
 			t.Errorf("%+v", c)
 		}
-		for name, want := range map[string]string{"title": "Tickedge alerts", "version": "9.8.7-test", "revision": b.commit, "source": "https://example.com/"} {
+		for name, want := range map[string]string{
+			"title": "Tickedge alerts", "version": "9.8.7-test", "revision": b.commit, "source": "https://example.com/",
+		} {
 			if is := c.Labels["org.opencontainers.image."+name]; is != want {
 				t.Errorf("%s is %q, want %q", name, is, want)
 			}

@@ -117,7 +117,8 @@ func (i *inspected) run(ctx context.Context, stdout io.Writer) error {
 	if <-ended; failed != nil {
 		return fmt.Errorf("%s did not end well: %w:\n%s", program, failed, said.Bytes())
 	}
-	fmt.Fprintf(stdout, "%s of %s ran as %s: /healthz said %s, its healthcheck was well, and it ended when told to\n", program, filepath.Base(i.name), i.config.User, answer)
+	fmt.Fprintf(stdout, "%s of %s ran as %s: /healthz said %s, its healthcheck was well, and it ended when told to\n",
+		program, filepath.Base(i.name), i.config.User, answer)
 	return nil
 }
 

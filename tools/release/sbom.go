@@ -94,10 +94,12 @@ func (b *build) sbom(name string, p platform) (text []byte, modules []module, er
 		Creation: spdxCreation{time.Unix(b.epoch, 0).UTC().Format(time.RFC3339), []string{"Tool: tickedge-release-" + b.version}},
 		Packages: []spdxPackage{{
 			ID: programID, Name: name, Version: b.version, Purpose: "APPLICATION", FileName: name, Download: unknown,
-			Checksums: []spdxChecksum{{"SHA256", sum}}, Source: "built from commit " + b.commit + " by " + info.GoVersion + " for " + p.os + "/" + p.arch,
+			Checksums: []spdxChecksum{{"SHA256", sum}},
+			Source:    "built from commit " + b.commit + " by " + info.GoVersion + " for " + p.os + "/" + p.arch,
 			Concluded: "Apache-2.0", Declared: "Apache-2.0", Copyright: unknown,
 		}, {
-			ID: "SPDXRef-stdlib", Name: "stdlib", Version: strings.TrimPrefix(info.GoVersion, "go"), Download: "https://go.dev/dl/" + info.GoVersion + ".src.tar.gz",
+			ID: "SPDXRef-stdlib", Name: "stdlib", Version: strings.TrimPrefix(info.GoVersion, "go"),
+			Download:  "https://go.dev/dl/" + info.GoVersion + ".src.tar.gz",
 			Concluded: unknown, Declared: "BSD-3-Clause", Copyright: unknown, Refs: purl("stdlib", strings.TrimPrefix(info.GoVersion, "go")),
 		}},
 		Relationships: []spdxRelation{{documentID, "DESCRIBES", programID}, {programID, "DEPENDS_ON", "SPDXRef-stdlib"}},

@@ -207,7 +207,8 @@ func checkSBOM(text, binary []byte) error {
 	if _, err := time.Parse(time.RFC3339, d.Creation.Created); err != nil {
 		return err
 	}
-	if d.Version != "SPDX-2.3" || d.License != "CC0-1.0" || d.ID != documentID || d.Name == "" || d.Namespace == "" || len(d.Creation.Creators) == 0 {
+	if d.Version != "SPDX-2.3" || d.License != "CC0-1.0" || d.ID != documentID ||
+		d.Name == "" || d.Namespace == "" || len(d.Creation.Creators) == 0 {
 		return errors.New("it lacks what a document of SPDX 2.3 has to have")
 	}
 	ids, named := map[string]bool{documentID: true}, make(map[string]string)
