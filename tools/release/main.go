@@ -61,10 +61,15 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 		f.StringVar(&b.out, "out", "", "a folder that is new or empty; by default dist/ and the version, in the source tree")
 		f.StringVar(&b.certs, "certs", "/usr/share/ca-certificates/mozilla", "the folder of certificates of Debian's package ca-certificates")
 		f.StringVar(&b.source, "source", "unknown", "where the sources are, for the label of images")
+		list := f.String("platforms", "", "for a trial: some platforms, such as linux-amd64,linux-arm64; by default all")
 		if err := f.Parse(args[1:]); err != nil {
 			return err
 		}
-		return b.release(ctx, allPlatforms)
+		platforms, err := parsePlatforms(*list)
+		if err != nil {
+			return err
+		}
+		return b.release(ctx, platforms)
 	case "verify":
 		run := f.Bool("run", false, "start the programs of images from their files alone, as their user")
 		if err := f.Parse(args[1:]); err != nil {
@@ -98,7 +103,22 @@ func (p platform) String() string { return p.os + "-" + p.arch }
 
 var allPlatforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}}
 
-// programs are those that users get. bench is for who has the sources: it builds an edge from them.
+// parsePlatforms reads a list of platforms. An empty one is all.
+func parsePlatforms(list string) (some []platform, err error) {
+	if list == "" {
+		return allPlatforms, nil
+	}
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(allPlatforms, func(p platform) bool { return p.String() == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-platforms: %q is none of %v", name, allPlatforms)
+		}
+		some = append(some, allPlatforms[i])
+	}
+	return some, nil
+}
+
+// allPrograms are those that users get. bench is for who has the sources: it builds an edge from them.
 var allPrograms = []string{"alerts", "demo", "edge", "marketdata", "tickgen"}
 
 // release makes all files of a release.

@@ -63,6 +63,18 @@ func TestReleaseRefuses(t *testing.T) {
 	}
 }
 
+func TestPlatforms(t *testing.T) {
+	if all, err := parsePlatforms(""); err != nil || len(all) != 4 {
+		t.Error(all, err)
+	}
+	if some, err := parsePlatforms("darwin-arm64,linux-amd64"); err != nil || len(some) != 2 || some[0] != (platform{"darwin", "arm64"}) {
+		t.Error(some, err)
+	}
+	if _, err := parsePlatforms("linux-amd64,plan9-arm"); err == nil || !strings.Contains(err.Error(), `"plan9-arm" is none of [linux-amd64`) {
+		t.Error(err)
+	}
+}
+
 // The order in which files are found, their owners and times are not in an archive.
 func TestArchivesHaveNoTimeAndNoOrder(t *testing.T) {
 	a, b := entry{name: "a", mode: 0o644, data: []byte("1")}, entry{name: "b/", mode: 0o755}
