@@ -99,6 +99,7 @@ func TestTwoClonesMakeTheSameBytes(t *testing.T) {
 	}
 	t.Run("version", func(t *testing.T) { saysItsVersion(t, a) })
 	t.Run("image", func(t *testing.T) { looksLikeTheDockerfile(t, a) })
+	t.Run("unpacks", func(t *testing.T) { unpacks(t, a) })
 	t.Run("tampered", func(t *testing.T) { tampered(t, a) })
 }
 
@@ -135,6 +136,29 @@ func looksLikeTheDockerfile(t *testing.T, b *build) {
 			if is := c.Labels["org.opencontainers.image."+name]; is != want {
 				t.Errorf("%s is %q, want %q", name, is, want)
 			}
+		}
+	}
+}
+
+// unpacks writes the files of an image, as root, as owners are set.
+func unpacks(t *testing.T, b *build) {
+	images, err := inspectFile(filepath.Join(b.out, "tickedge-alerts-v9.8.7-test.oci.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("it takes root")
+	}
+	root := t.TempDir()
+	if err := images[0].unpack(root); err != nil {
+		t.Fatal(err)
+	}
+	if text := read(t, filepath.Join(root, "etc", "ssl", "certs", "ca-certificates.crt")); string(text) != "certificates" {
+		t.Errorf("the certificates are %q", text)
+	}
+	for name, want := range map[string]os.FileMode{"alerts": 0o755, "data": 0o700 | os.ModeDir} {
+		if is, err := os.Stat(filepath.Join(root, name)); err != nil || is.Mode() != want {
+			t.Errorf("%s: %v, %v", name, is, err)
 		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 
 // trials are flags with which programs need nothing but themselves.
 var trials = map[string][]string{
-	"/edge":       {"-source=memory", "-demo", "-page"},
+	"/edge":       {"-demo", "-page"},
 	"/marketdata": {"-in=sim", "-symbols=AAPL", "-broker=memory"},
 	"/alerts":     {"-source=memory", "-open"},
 }
@@ -59,9 +59,11 @@ func (i *inspected) unpack(root string) error {
 		err := eachFile(bytes.NewReader(layer), func(h *tar.Header, data []byte) error {
 			name := filepath.Join(root, filepath.FromSlash(path.Clean("/"+h.Name)))
 			mode := os.FileMode(h.Mode).Perm()
-			err := os.MkdirAll(name, mode)
+			var err error
 			if h.Typeflag == tar.TypeReg {
 				err = os.WriteFile(name, data, mode)
+			} else {
+				err = os.MkdirAll(name, mode)
 			}
 			if err == nil {
 				err = os.Chown(name, h.Uid, h.Gid)
