@@ -22,6 +22,13 @@ TAGS = -tags grpcnotrace
 build: ## build all programs into bin/ (VERSION=1.2.3 COMMIT=…: where there is no git)
 	CGO_ENABLED=0 $(GO) build -trimpath $(TAGS) -ldflags "$(STAMP)" -o bin/ ./cmd/...
 
+# Another toolchain makes other bytes: this one is fetched where Go is another.
+RELEASE_GO := go1.26.8
+
+.PHONY: release
+release: ## make the files of a release in dist/ (VERSION=v1.2.3 SOURCE=https://…); docs/RELEASES.md
+	GOTOOLCHAIN=$(RELEASE_GO) $(GO) -C tools run ./release build -dir .. -go $(RELEASE_GO) -version '$(VERSION)' $(if $(SOURCE),-source '$(SOURCE)')
+
 .PHONY: deps
 deps: ## install what the tests need: redis-server, chromium, node, python, proxies (Debian, as root)
 	scripts/deps
@@ -34,7 +41,7 @@ PLAIN := CGO_ENABLED=0 $(GOTEST)
 # Tests run side by side, as many packages of each kind at a time as there are processors: they wait more than they work. On a
 # machine where nothing is built yet the time that Go gives a package by default (10m) is not enough.
 PROCS := $(shell getconf _NPROCESSORS_ONLN)
-TESTS := test-programs test-bench test-clients test-packages
+TESTS := test-programs test-bench test-clients test-packages test-tools
 
 # What the tests of programs and of bench start is processes, whose packages have run with the race detector; so have models of
 # one goroutine, in part, which are ten times as fast without it. "make race" has it for all, also in the processes. Packages
@@ -55,6 +62,9 @@ test-programs: ## those of whole programs, and of packages around large librarie
 
 test-bench: ## those of bench
 	CGO_ENABLED=0 $(GO) -C bench test -vet=off -timeout 20m -p $(PROCS) ./...
+
+test-tools: ## those of what makes a release
+	CGO_ENABLED=0 $(GO) -C tools test -vet=off ./...
 
 race: deps ## all tests in Go, with the race detector: it takes half an hour
 	$(GOTEST) -race -timeout 40m -p $(PROCS) ./...
@@ -113,6 +123,7 @@ lint: export CGO_ENABLED = 0
 lint: proto-check ## staticcheck, pinned in tools/go.mod
 	nice $(GO) tool -modfile=tools/go.mod staticcheck ./...
 	nice $(GO) -C bench tool -modfile=../tools/go.mod staticcheck ./...
+	nice $(GO) -C tools tool staticcheck ./...
 	$(GO) -C clients/go tool -modfile=../../tools/go.mod staticcheck ./...
 
 .PHONY: fuzz

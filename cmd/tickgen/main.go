@@ -111,6 +111,7 @@ func publish(ctx context.Context, c *config, stdin io.Reader, stderr io.Writer) 
 	if c.duration > 0 {
 		defer time.AfterFunc(c.duration, cancel).Stop()
 	}
+	defer app.FindSupervisor(log).Watch(ctx, ready(player), nil)()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		report(ctx, stderr, meter)
@@ -120,6 +121,19 @@ func publish(ctx context.Context, c *config, stdin io.Reader, stderr io.Writer) 
 	wg.Wait()
 	fmt.Fprintln(stderr, meter.line())
 	return err
+}
+
+// ready returns an error until the broker has taken a tick.
+func ready(player *market.Player) func() (warning string, err error) {
+	return func() (warning string, err error) {
+		switch s := player.State(); {
+		case s.Published == 0:
+			return "", errors.New("nothing was published yet")
+		case !s.Connected:
+			return "the broker is away", nil
+		}
+		return "", nil
+	}
 }
 
 // open returns the ticks and their rate, 0 if they have their own times.

@@ -99,6 +99,11 @@ func (s *Server) Inspect(ctx context.Context, n int, compare func(a, b *fanout.C
 	return first, nil
 }
 
+// Turning waits for a turn of each loop, and returns the error of ctx if one takes none by then.
+func (s *Server) Turning(ctx context.Context) error {
+	return s.onLoops(ctx, func(*loop) (more bool) { return false })
+}
+
 // onLoops calls f on one loop after the other, on its goroutine, again as long as f wants
 // more. Loops that never had a connection are left out. After an error f may still run,
 // so what it writes to must not be looked at then.

@@ -75,6 +75,7 @@ type Config struct {
 	adminNames admin.Names
 	history    watch.History
 	onAPI      func(*alertapi.Server)
+	supervisor *app.Supervisor // Nil if nobody started this process who wants to know.
 }
 
 // OnAPI has f called with what answers requests, for a program that has a port of its own for it.

@@ -80,6 +80,7 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	}
 	signal.Ignore(syscall.SIGHUP)
 	redis.RouteLog(log)
+	c.supervisor = app.FindSupervisor(log)
 	return Run(ctx, c, log)
 }
 
@@ -267,6 +268,7 @@ func (p *program) serve(ctx context.Context) error {
 			p.cfg.onAPI(p.api)
 		}
 		p.serveAdmin(ctx)
+		defer p.cfg.supervisor.Watch(ctx, p.ready, nil)()
 	}
 	<-ctx.Done()
 	ports.Wait()
@@ -283,16 +285,21 @@ func (p *program) serveAdmin(ctx context.Context) {
 		return
 	}
 	p.ops.Serve(exporter{p}, func() (warning string, err error) {
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return "", errors.New("stopping")
-		case !p.watch.Ready():
-			return "", errors.New("the alerts of the store were not read yet")
 		}
-		if !p.table.Health().Up {
-			warning = "the broker is away: what is missed is made up for from the history"
-		}
-		return warning, nil
+		return p.ready()
 	}, nil)
 	p.log.Info("admin port open", "addr", p.ops.Addr().String())
+}
+
+// ready returns an error until what the store has is watched.
+func (p *program) ready() (warning string, err error) {
+	if !p.watch.Ready() {
+		return "", errors.New("the alerts of the store were not read yet")
+	}
+	if !p.table.Health().Up {
+		warning = "the broker is away: what is missed is made up for from the history"
+	}
+	return warning, nil
 }

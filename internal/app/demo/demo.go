@@ -108,6 +108,7 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	}
 	d.logger = c.log.Logger(stderr)
 	slog.SetDefault(d.logger)
+	d.supervisor = app.FindSupervisor(d.logger)
 	if err := d.run(ctx); err != nil {
 		d.logger.Error("ended", "error", err)
 		return app.Failed
@@ -118,8 +119,9 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 // demo is a demo that runs.
 type demo struct {
 	*config
-	logger *slog.Logger
-	tried  bool // With -check nothing is made.
+	logger     *slog.Logger
+	supervisor *app.Supervisor
+	tried      bool // With -check nothing is made.
 
 	edge   *edge.Config
 	market *marketdata.Config
@@ -213,6 +215,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	server := &http.Server{Handler: d.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(d.logger.Handler(), slog.LevelDebug)}
 	all.Go(func() { cancel(server.Serve(ln)) })
+	defer d.supervisor.Watch(ctx, d.ready, nil)()
 	d.logger.Info("open the live board in a browser", "url", boardURL(ln.Addr()))
 	<-ctx.Done()
 	server.Close()
@@ -221,6 +224,16 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return cause
 	}
 	return nil
+}
+
+// ready returns an error until all parts are there.
+func (d *demo) ready() (warning string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.edgeAddr == nil || d.history == nil || d.api == nil {
+		return "", errors.New("the demo is starting")
+	}
+	return "", nil
 }
 
 func (d *demo) set(f func()) {

@@ -69,6 +69,7 @@ type Config struct {
 	rpc            rpc.Config        // The same.
 	check          bool
 	onListen       func(net.Addr)
+	supervisor     *app.Supervisor // Nil if nobody started this process who wants to know.
 
 	// Lists, see readLists.
 	symbols, existing, private, origin, tokenTypes, trusted, adminHost string

@@ -104,6 +104,7 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	redis.RouteLog(log)
 	rpc.Quiet()
 	go panics.Keep(tuning, panics.Collector, log, fitCollector)
+	c.supervisor = app.FindSupervisor(log)
 	return Run(ctx, c, log)
 }
 
@@ -201,6 +202,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	e.keepReady(ctx)
 	e.serveAPI()
 	e.serveAdmin(ctx)
+	defer c.supervisor.Watch(ctx, e.ready, e.server.Turning)()
 	addr := e.server.Addr()
 	log.Info("listening", "addr", addr.String(), "clients", e.server.Families(), "loops", c.loop.Loops, "max_conns", c.loop.MaxConns, "interval", c.loop.Shard.Interval)
 	if c.onListen != nil {

@@ -83,6 +83,7 @@ type Config struct {
 	checkpointName string // What the names of checkpoints begin with.
 	onHistory      func(http.Handler)
 	onMarket       func(*exchange.Sim)
+	supervisor     *app.Supervisor // Nil if nobody started this process who wants to know.
 }
 
 // OnHistory has f called with what answers requests for history, for a program that has a port of its own for it.

@@ -84,6 +84,7 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	}
 	signal.Ignore(syscall.SIGHUP)
 	redis.RouteLog(log)
+	c.supervisor = app.FindSupervisor(log)
 	return Run(ctx, c, log)
 }
 
@@ -159,6 +160,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 		}
 	}
 	p.serveAdmin(ctx)
+	defer p.cfg.supervisor.Watch(ctx, p.ready, nil)()
 	if err := p.bring(ctx); err != nil {
 		log.Error("ended", "error", err)
 		return app.Failed
