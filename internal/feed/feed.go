@@ -57,6 +57,7 @@ type Feed struct {
 	hearers  map[string]func(value string) // Of topics, see Listen.
 	fullTold time.Time                     // When it was told that the table is full.
 	offer    func(topic string) bool       // See Offer.
+	coverMu  sync.Mutex                    // Held while sources are told what to cover.
 }
 
 // New returns a feed into table, which is to have no other. It does not connect yet,

@@ -39,6 +39,9 @@ type pair struct {
 	mu     sync.Mutex
 	topics map[string]pairTopic // Those that are wanted.
 	up     bool                 // What the owner was told.
+
+	coverMu sync.Mutex // Held while halves are told what to cover.
+	covered []string
 }
 
 // pairTopic is what each half says of a topic.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"tickedge/internal/broker"
 )
@@ -54,4 +55,20 @@ func (p Pair) Cure(err error) (cure string) {
 		}
 	}
 	return cure
+}
+
+// Cover implements [broker.Coverer]: both do, or none.
+func (p *pair) Cover(prefixes []string) error {
+	p.coverMu.Lock()
+	defer p.coverMu.Unlock()
+	for i, s := range p.of {
+		if err := cover(s, prefixes); err != nil {
+			if i > 0 {
+				_ = cover(p.of[0], p.covered) // As before, which it could.
+			}
+			return err
+		}
+	}
+	p.covered = slices.Clone(prefixes)
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"tickedge/internal/broker"
@@ -25,6 +26,8 @@ type source struct {
 	counters      broker.Counters
 	lagTold       time.Time     // When it was told that it is behind.
 	lister        broker.Lister // Nil if the broker can't list its topics.
+	covered       []string      // Under Feed.coverMu.
+	strays        atomic.Bool   // It has covered topics, and may tell ticks of those that other sources take.
 }
 
 // name is the patterns of a source, or * for the one that takes the rest.
@@ -36,6 +39,10 @@ func (s *source) Tick(topic, value string, at int64) { s.tick(topic, value, at, 
 
 // tick is Tick for one of the halves of a [Pair], of which these are up. A flawed value is [topics.Unwanted].
 func (s *source) tick(topic, value string, at int64, of, up halves) (outcome topics.Outcome) {
+	if s.strays.Load() && s.feed.route(topic) != s.index {
+		s.counters[broker.Unwanted].Add(1)
+		return topics.Unwanted
+	}
 	version, flaw := s.Inspect(value)
 	if flaw != broker.Flawless {
 		s.Drop(topic, value, int64(len(value)), flaw)

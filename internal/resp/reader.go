@@ -40,6 +40,8 @@ type Event struct {
 	// Channel is that of a message or a confirmation. It is nil for a message to a channel
 	// whose name is longer than NameMax.
 	Channel []byte
+	// Pattern is what a message of the kind PMessage came by.
+	Pattern []byte
 	// Payload is that of a message or a pong, and the text of a refusal. It is nil if it was
 	// not kept.
 	Payload []byte
@@ -258,7 +260,7 @@ func (r *Reader) pushed(b []byte) (e Event, err error) {
 	case Message, SMessage:
 		return r.message(e, b, at)
 	case PMessage:
-		if _, at, err = bulk(b, at, NameMax); err != nil {
+		if e.Pattern, at, err = bulk(b, at, NameMax); err != nil {
 			return e, err
 		}
 		return r.message(e, b, at)

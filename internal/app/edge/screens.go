@@ -34,7 +34,7 @@ func (e *edge) startScreens(catalog *feed.Catalog) {
 		return
 	}
 	cfg, start := e.cfg.screens, time.Now()
-	cfg.Table, cfg.Log = e.table, e.log
+	cfg.Table, cfg.Log, cfg.Cover = e.table, e.log, e.feed.Cover
 	cfg.Clock = func() time.Duration { return time.Since(start) + 1 }
 	if e.cfg.loop.Private != nil {
 		cfg.Private = e.cfg.loop.Private

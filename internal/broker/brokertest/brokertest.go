@@ -44,6 +44,8 @@ type Rig struct {
 	Refuse func() (back func())
 	// Blanket holds if all ticks come, whoever wants them.
 	Blanket bool
+	// Newest holds if ticks may never come that newer ones of their topics have taken the place of.
+	Newest bool
 	// Without are tests that make no sense for the broker, by their names, and why.
 	Without map[string]string
 }
@@ -259,6 +261,7 @@ type witness struct {
 
 	mu        sync.Mutex
 	committed map[string][]string // The values of each topic in the order in which they became rows.
+	told      map[string][]string // The ticks of topics that are covered, in the order in which they were told.
 	ticks     int
 	downs     int
 	refused   []string // Topics that went stale.
@@ -272,6 +275,9 @@ func (w *witness) Tick(topic, value string, at int64) {
 	}
 	w.Owner.Tick(topic, value, at)
 	w.ticks++
+	if w.told != nil {
+		w.told[strings.Clone(topic)] = append(w.told[topic], strings.Clone(value))
+	}
 	w.note(topic)
 }
 

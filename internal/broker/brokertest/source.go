@@ -28,6 +28,11 @@ var sourceChecks = []check{
 	{"withdrawn", nil, withdrawn},
 	{"bad values", nil, badValues},
 	{"forbidden", hasForbid, forbidden},
+	{"covered", nil, covered},
+	{"covered and wanted", nil, coveredAndWanted},
+	{"covered, wanted now and then", nil, coveredWantedNowAndThen},
+	{"covered names are literal", nil, coveredLiterally},
+	{"covered after an outage", hasOutage, coveredAfterOutage},
 	{"ends", nil, sourceEnds},
 	{"ends during an outage", hasOutage, sourceEndsDuringOutage},
 }

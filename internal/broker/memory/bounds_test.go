@@ -135,3 +135,33 @@ func TestWithdrawnFromAFullBroker(t *testing.T) {
 		t.Errorf("%d bytes of %d values, %d entries", st.bytes, st.valued, len(st.values))
 	}
 }
+
+// Covered topics that publishers make up and withdraw do not grow without bound while the owner takes its time.
+func TestCoverOfASlowOwner(t *testing.T) {
+	c, o := Config{own: newStore(limits{topics: 100, bytes: 1 << 20})}, newOwner()
+	p, s := publisherOf(t, c), run(t, c, o)
+	o.until(t, "up true")
+	if err := s.(broker.Coverer).Cover([]string{"A"}); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, p, "A=0")
+	o.until(t, "A=0")
+	o.hold.Lock()
+	for i := range 2 * roomMax {
+		publish(t, p, fmt.Sprint("A", i, "=1"), fmt.Sprint("A", i, "=null"))
+	}
+	src := s.(*source)
+	src.store.mu.Lock()
+	n := len(src.pending)
+	src.store.mu.Unlock()
+	o.hold.Unlock()
+	if n > roomMax+100 {
+		t.Errorf("%d events wait", n)
+	}
+	if err := s.(broker.Coverer).Cover(nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.own.covers) > 0 {
+		t.Error("the store goes on to look at what is covered")
+	}
+}

@@ -31,6 +31,7 @@ func brokerRig(*testing.T) *brokertest.Rig {
 			"outage":                    inside,
 			"wanted during an outage":   inside,
 			"ends during an outage":     inside,
+			"covered after an outage":   inside,
 			"retries":                   inside,
 			"gives up with its context": inside,
 			"forbidden":                 "it knows no users",

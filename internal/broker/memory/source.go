@@ -48,6 +48,7 @@ type source struct {
 	since   time.Time      // When the first of pending came.
 	telling time.Time      // The same of those that are being told; zero if none are.
 	held    int64
+	covered broker.Prefixes
 	short   bool // There was little room when it was asked for.
 	left    bool // Run has ended. Nothing is wanted any more.
 
@@ -174,7 +175,30 @@ func (s *source) leave() {
 			}
 		}
 	}
+	s.store.cover(s, nil)
 	s.pending, s.left = nil, true
+}
+
+// Cover implements [broker.Coverer].
+func (s *source) Cover(prefixes []string) error {
+	p := broker.NewPrefixes(prefixes)
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	if !s.left {
+		s.store.cover(s, p)
+	}
+	return nil
+}
+
+// putCovered leaves a tick, if its topic is covered. While the owner takes its time publishers may withdraw topics and
+// make up others: where more wait than the store has room for such a tick is lost. The caller holds the store's lock.
+func (s *source) putCovered(e event, now time.Time) {
+	if !s.covered.Cover(e.topic) {
+		return
+	}
+	if _, has := s.last[e.topic]; has || len(s.pending) < roomMax+s.store.most.topics {
+		s.put(e, now)
+	}
 }
 
 // Stats implements [broker.Source].

@@ -5,6 +5,7 @@ package memory
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ type store struct {
 	values map[string]*entry
 	valued int   // Of values, those that have one.
 	bytes  int64 // Of these.
+	covers []*source
 }
 
 // entry is a topic.
@@ -74,10 +76,31 @@ func (st *store) publish(t broker.Tick, r kept, now time.Time) (f broker.Fate, f
 	}
 	st.bytes += next.size() - was
 	e.value, e.ver = r.value, r.ver
-	for _, s := range e.wanters {
-		s.put(event{tick, e.topic, r.value}, now)
-	}
+	st.tell(e, r.value, now)
 	return broker.Taken, false
+}
+
+// tell tells sources of a tick, whether they want the topic or cover it. The caller holds mu.
+func (st *store) tell(e *entry, value string, now time.Time) {
+	for _, s := range e.wanters {
+		s.put(event{tick, e.topic, value}, now)
+	}
+	for _, s := range st.covers {
+		if !slices.Contains(e.wanters, s) {
+			s.putCovered(event{tick, e.topic, value}, now)
+		}
+	}
+}
+
+// cover notes what a source covers. The caller holds mu.
+func (st *store) cover(s *source, p broker.Prefixes) {
+	s.covered = p
+	switch at := slices.Index(st.covers, s); {
+	case at < 0 && len(p) > 0:
+		st.covers = append(st.covers, s)
+	case at >= 0 && len(p) == 0:
+		st.covers = slices.Delete(st.covers, at, at+1)
+	}
 }
 
 // remove takes away the value of a topic, if it has one, and tells of that.
@@ -88,9 +111,7 @@ func (st *store) remove(e *entry, now time.Time) {
 	st.bytes -= e.size()
 	st.valued--
 	e.value, e.ver = "", 0
-	for _, s := range e.wanters {
-		s.put(event{tick, e.topic, "null"}, now)
-	}
+	st.tell(e, "null", now)
 	if len(e.wanters) == 0 {
 		delete(st.values, e.topic)
 	}

@@ -133,6 +133,7 @@ func streamRig(t *testing.T, s site, direct bool, a *asked) *brokertest.Rig {
 		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?subject=md.{topic}&mode=jetstream&stream=%s", secret, g.Addr(), testStream), Timeout: 5 * time.Second},
 		Outage:  g.Outage,
 		Blanket: true,
+		Newest:  true, // MaxMsgsPerSubject is 1.
 		Write: func(topic, value string) {
 			if _, err := js.Publish(u.of(topic), []byte(value)); err != nil {
 				t.Error(err)
@@ -168,14 +169,14 @@ func coreRig(t *testing.T, options string) *brokertest.Rig {
 	s, o := startServer(t, "", -1)
 	g := brokertest.NewGate(t, s.Addr().String())
 	rig := &brokertest.Rig{
-		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?mode=core%s", secret, g.Addr(), options), Timeout: 5 * time.Second},
+		Config:  Config{URL: fmt.Sprintf("nats://edge:%s@%s?mode=core&subject=md.{topic}%s", secret, g.Addr(), options), Timeout: 5 * time.Second},
 		Outage:  g.Outage,
-		Refuse:  func() func() { return refuse(t, s, o, "A") },
+		Refuse:  func() func() { return refuse(t, s, o, "md.A") },
 		Blanket: options != "",
 		Without: make(map[string]string),
 	}
 	nc := dialServer(t, s)
-	u, _ := newSubjects(DefaultSubject)
+	u, _ := newSubjects("md.{topic}")
 	rig.Write = func(topic, value string) {
 		if err := nc.Publish(u.of(topic), []byte(value)); err != nil {
 			t.Error(err)

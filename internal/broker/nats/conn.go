@@ -252,6 +252,8 @@ func hint(err error) string {
 		return "raise max_connections of the server, or of its account"
 	case has("maximum subscriptions"):
 		return "raise max_subscriptions of the server, or of its account, or use one subscription for all topics: wildcard=true"
+	case errors.Is(err, errEverything):
+		return "give the subjects a fixed part (subject=md.{topic}), use one subscription for all topics (wildcard=true), or a stream"
 	case has("stale connection"):
 		return "the server did not answer pings: it or the network was busy; raise -feed-timeout if that is usual"
 	case has("tls", "certificate", "x509", "first record does not look like"):

@@ -40,10 +40,11 @@ type coreLink struct {
 	asking  chan struct{} // Has an element for each question that is open.
 	inbox   inbox
 
-	subs  []*want // By the number of their subscription, those that were ended included until the number is used again. Of source.mu.
-	free  []int   // Numbers to be used again. Of source.mu.
-	extra int     // Subscriptions of the flush that is under way which the server has no room for. Of source.mu.
-	over  bool    // The link has ended: what was read and not taken is not taken any more. Of source.mu.
+	subs   []*want // By the number of their subscription, those that were ended included until the number is used again. Of source.mu.
+	free   []int   // Numbers to be used again. Of source.mu.
+	extra  int     // Subscriptions of the flush that is under way which the server has no room for. Of source.mu.
+	covers int     // How many covers were subscribed. Of source.mu.
+	over   bool    // The link has ended: what was read and not taken is not taken any more. Of source.mu.
 }
 
 func newCoreLink(s *source, c *conn) *coreLink {
@@ -107,19 +108,26 @@ func (l *coreLink) take(m *wireMessage) {
 	if l.over {
 		return
 	}
+	value := unsafe.String(unsafe.SliceData(m.payload), len(m.payload))
 	var w *want
-	if s.wildcard {
-		w = s.wants[string(m.subject)]
+	if s.wildcard || m.sub >= coverSub {
+		if w = s.wants[string(m.subject)]; w == nil {
+			s.tellCovered(unsafe.String(unsafe.SliceData(m.subject), len(m.subject)), value, m.size, l.at)
+			return
+		}
 	} else if m.sub < len(l.subs) {
 		w = l.subs[m.sub]
 	}
+	if m.sub >= coverSub { // By its own subscription it comes behind, if there is one.
+		w.owed = w.subscription != 0
+		return
+	}
 	// A message may be on its way by a number that has another topic now.
-	if w == nil || w.gone || w.subject != string(m.subject) {
+	if w == nil || w.gone && !w.owed || w.subject != string(m.subject) {
 		s.counters[broker.Unwanted].Add(1)
 		return
 	}
-	w.ticked = true
-	value := unsafe.String(unsafe.SliceData(m.payload), len(m.payload))
+	w.ticked, w.owed = true, false
 	if m.size > int64(len(m.payload)) {
 		s.owner.Drop(w.topic, value, m.size, broker.TooBig)
 		return
@@ -139,18 +147,23 @@ func (l *coreLink) work(ctx context.Context) error {
 		taken := s.take(subscribeMax)
 		s.mu.Unlock()
 		l.drop(gone)
-		if len(taken) == 0 {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-s.wake:
+		if len(taken) > 0 {
+			if err := l.subscribe(ctx, taken); err != nil {
+				return err
 			}
-			continue
+			l.newest(ctx, taken, &asked)
 		}
-		if err := l.subscribe(ctx, taken); err != nil {
+		if err := l.cover(ctx); err != nil {
 			return err
 		}
-		l.newest(ctx, taken, &asked)
+		if len(taken) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		}
 	}
 }
 
@@ -336,6 +349,10 @@ func (l *coreLink) denied(subject string, publish bool) {
 		l.blind.Store(true)
 	case s.wildcard && subject == s.subjects.all():
 		l.c.fail(fmt.Errorf("not permitted: permissions violation for subscription to %q", subject))
+	case s.covers[subject] != nil:
+		if c := s.covers[subject]; c.number != 0 {
+			l.refuseCover(c, broker.NotPermitted, fmt.Errorf("not permitted: permissions violation for subscription to %q", subject), subject)
+		}
 	case w != nil:
 		if text := l.end(nil, w); text != nil {
 			go func() { _, _ = l.c.tap.Write(text) }() // It fails only if the connection has ended.

@@ -232,7 +232,7 @@ func (l *streamLink) take(subject, value string, size int64, d delivered) {
 	w := s.wants[subject]
 	switch {
 	case w == nil:
-		s.counters[broker.Unwanted].Add(1)
+		s.tellCovered(subject, value, size, l.at)
 	case size > int64(len(value)): // No tick: what is asked for by itself may be good, or says the same.
 		s.owner.Drop(w.topic, value, size, broker.TooBig)
 	case d.stream > w.seq:

@@ -81,7 +81,7 @@ func (s *source) retry(now time.Time) {
 			s.enqueue(w)
 		}
 	}
-	if n > 0 {
+	if n > 0 || s.coversDue(now) {
 		broker.Signal(s.wake)
 	}
 }

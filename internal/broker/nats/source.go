@@ -58,6 +58,11 @@ type source struct {
 
 	place place // Where a stream was read to.
 
+	covered       broker.Prefixes   // What is to be told to the owner, wanted or not.
+	coverSubjects []string          // The subscriptions that have it, where topics are subscribed one by one.
+	covers        map[string]*cover // By subject: these, and those that are to be ended.
+	toldCovers    time.Time         // When it was logged that some are refused.
+
 	wake chan struct{} // Has an element when something is due.
 }
 
@@ -86,6 +91,7 @@ type want struct {
 	unconfirmed    bool // Ticks may have been missed, and nobody has answered for its value. It is asked for again.
 	trial          bool // It was subscribed again after it was refused, and a word of that may be under way.
 	gone           bool // It is not wanted any more.
+	owed           bool // A cover has brought a message, which is told when it comes by the topic's own subscription.
 	subscription   int  // One above the number of its subscription on the link; 0 is none.
 }
 
@@ -308,6 +314,10 @@ func (s *source) ended() {
 			s.behind++
 		}
 	}
+	for _, c := range s.covers {
+		*c = cover{}
+	}
+	s.planCovers()
 	if s.up {
 		s.up, s.open = false, true
 		s.owner.SetUp(false)

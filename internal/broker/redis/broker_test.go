@@ -32,6 +32,7 @@ func TestBroker(t *testing.T) {
 
 // clusterRig is a cluster of several tests, which is empty when one begins.
 func clusterRig(t *testing.T, c *redistest.Cluster) *brokertest.Rig {
+	const shardsOnly = "its channels are those of shards, which have no patterns: TestClusterCoversNothing"
 	const addresses = "nodes tell clients their own addresses, so nothing can stand in between: cmd/edge does harm to nodes"
 	for _, n := range c.Nodes() {
 		n.Do("FLUSHALL")
@@ -56,6 +57,8 @@ func clusterRig(t *testing.T, c *redistest.Cluster) *brokertest.Rig {
 			"retries":                   addresses,
 			"gives up with its context": addresses,
 			"forbidden":                 "as of one server",
+			"covered":                   shardsOnly, "covered and wanted": shardsOnly, "covered, wanted now and then": shardsOnly,
+			"covered names are literal": shardsOnly, "covered after an outage": shardsOnly,
 		},
 	}
 }

@@ -163,9 +163,12 @@ type shared struct {
 	owner   broker.Owner
 	log     *slog.Logger
 
-	refusedLog [broker.Causes]rarely
-	mendedLog  rarely
-	keptLog    rarely
+	refusedLog      [broker.Causes]rarely
+	mendedLog       rarely
+	keptLog         rarely
+	patternLog      rarely // Of patterns, as refusedLog and keptLog are of topics,
+	patternsKeptLog rarely
+	wideLog         rarely // and of those in whose place that of all topics is.
 }
 
 // Source implements [broker.Config].
@@ -246,9 +249,12 @@ func (t template) name(topic string) string { return t.prefix + topic + t.suffix
 
 // glob is a pattern, as Redis has them, of the names of all topics. It may match others
 // too.
-func (t template) glob() string {
+func (t template) glob() string { return t.globOf("") }
+
+// globOf is the same for topics that begin with a prefix.
+func (t template) globOf(prefix string) string {
 	literal := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`)
-	return literal.Replace(t.prefix) + "*" + literal.Replace(t.suffix)
+	return literal.Replace(t.prefix+prefix) + "*" + literal.Replace(t.suffix)
 }
 
 // topic cuts the topic out of a name. It does not allocate.

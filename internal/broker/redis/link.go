@@ -80,6 +80,7 @@ func (s *server) runLink(ctx context.Context, up func()) error {
 	}
 	defer conn.Close()
 	l := newLink(s, conn)
+	s.copies = copies{}
 	l.veil = veil{base.Password}
 	if err := l.greet(base); err != nil {
 		if l.heard.Load() == 0 {
@@ -325,20 +326,30 @@ func (l *link) writeCommands(ctx context.Context) error {
 		if len(c.topics) == 0 {
 			return nil
 		}
-		names := make([]string, len(c.topics))
-		for i, topic := range c.topics {
-			names[i] = l.s.channel.name(topic)
-		}
-		verb := l.s.verbs.subscribe
-		if c.name == unsubscribe {
-			verb = l.s.verbs.unsubscribe
-		}
+		verb, names := l.s.spell(c)
 		l.written++
 		if err := l.send(verb, names...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// spell is a command as it is written.
+func (s *server) spell(c command) (verb string, names []string) {
+	switch c.name {
+	case psubscribe, punsubscribe:
+		return c.name, c.topics
+	case unsubscribe:
+		verb = s.verbs.unsubscribe
+	default:
+		verb = s.verbs.subscribe
+	}
+	names = make([]string, len(c.topics))
+	for i, topic := range c.topics {
+		names[i] = s.channel.name(topic)
+	}
+	return verb, names
 }
 
 // send writes one command.

@@ -23,7 +23,7 @@ import (
 // newest value of a topic whenever ticks of it may have been missed.
 //
 // The URL's user needs SUBSCRIBE, UNSUBSCRIBE, PING and GETRANGE, and permission for the
-// channel and the key of every topic.
+// channel and the key of every topic. For patterns beside them it needs PSUBSCRIBE and PUNSUBSCRIBE, see Cover.
 type server struct {
 	*shared
 	target target
@@ -37,6 +37,7 @@ type server struct {
 	moved func()
 
 	addr     string                // Where the last link went. Owned by reconnect's goroutine.
+	copies   copies                // Of the receiver.
 	pings    atomic.Pointer[pings] // Those of the link, nil while there is none.
 	counters broker.Counters
 	refusals [broker.Causes]atomic.Uint64
@@ -185,14 +186,19 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 func (s *server) receive(e resp.Event, at int64) (gap bool) {
 	switch e.Kind {
 	case resp.Message, resp.PMessage, resp.SMessage:
-		if !s.message(e, at) {
+		if !s.copies.isOne(e) && !s.message(e, at) {
 			s.counters[broker.Unwanted].Add(1)
 		}
 		return false
 	}
+	s.copies.forget()
 	s.confirmed.Store(e.Count)
 	if s.wants.blanket {
 		return string(e.Kind) == s.verbs.subscribe && s.wants.cover()
+	}
+	if e.Kind == resp.PSubscribe || e.Kind == resp.PUnsubscribe {
+		s.patternAnswered(e)
+		return false
 	}
 	topic, ok := s.channel.topic(text(e.Channel))
 	switch {
@@ -215,9 +221,17 @@ func (s *server) message(e resp.Event, at int64) (wanted bool) {
 	if !ok || e.Channel == nil {
 		return false
 	}
-	if s.wants.blanket { // Then most may be unwanted, and need not be looked at.
-		if _, held := s.owner.Mark(topic); !held {
+	switch {
+	case s.wants.blanket: // Then most may be unwanted, and need not be looked at.
+		if _, held := s.owner.Mark(topic); !held && !s.wants.coverage.covers(topic) {
 			return false
+		}
+	case e.Kind == resp.PMessage:
+		if !s.wants.coverage.covers(topic) {
+			return false
+		}
+		if s.wants.has(topic) { // By its own subscription it comes, or will.
+			return true
 		}
 	}
 	take := func() {
@@ -256,6 +270,12 @@ func (s *server) refuse(err error) error {
 		return err
 	}
 	s.refusals[c].Add(1)
+	if of, tell := s.wants.patternRefused(c); of.name != "" {
+		if tell {
+			s.tellPattern(c, err, of)
+		}
+		return nil
+	}
 	switch kept := s.wants.keep(); {
 	case kept > keptMax:
 		return fmt.Errorf("%s: %w", s.verbs.unsubscribe, err)

@@ -249,7 +249,7 @@ func (l *streamLink) entry(e goredis.XMessage) {
 		l.owner.Drop(topic, value, int64(len(value)), broker.NoFields)
 		return
 	}
-	if _, held := l.owner.Mark(topic); !held { // Most may be unwanted, and need not be looked at.
+	if _, held := l.owner.Mark(topic); !held && !l.wants.coverage.covers(topic) { // Most may be unwanted, and need not be looked at.
 		l.counters[broker.Unwanted].Add(1)
 		return
 	}

@@ -24,7 +24,7 @@ import (
 //
 // This file has the states of a want; the moves between them are in wants_flight.go (what is
 // written to Redis, and its answers), wants_refused.go, wants_astray.go, wants_fetch.go and
-// wants_gap.go.
+// wants_gap.go. Patterns beside them are in wants_cover.go.
 type wants struct {
 	owner   broker.Owner
 	blanket bool // One subscription brings the ticks of all topics, see [wants.cover]. It never changes.
@@ -53,6 +53,7 @@ type wants struct {
 	landings uint64 // Commands that were answered in full over this link, that of the blanket included.
 	trying   int    // Topics in flight that were refused before.
 	kept     int    // Topics that Redis did not let us unsubscribe on this link.
+	coverage coverage
 
 	subscribed bool // The newest command is a SUBSCRIBE.
 	tried      bool // Something that was refused was asked for since the last beat.
@@ -290,6 +291,7 @@ func (s *wants) reset() {
 	}
 	s.flight, s.flying, s.trying, s.answered, s.landings, s.kept = nil, 0, 0, 0, 0, 0
 	s.covered = false
+	s.resetPatterns()
 	s.patience[byAsk].hasten()
 	s.tried = true // Not before the others.
 	for _, w := range s.topics {

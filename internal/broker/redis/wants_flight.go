@@ -4,7 +4,7 @@ package redis
 
 import "tickedge/internal/broker"
 
-// command is one SUBSCRIBE or UNSUBSCRIBE.
+// command is one SUBSCRIBE or UNSUBSCRIBE, or the same of a pattern, which stands in place of topics then.
 type command struct {
 	name   string
 	topics []string
@@ -35,7 +35,10 @@ func (s *wants) next(limit int) command {
 	if s.blanket || s.flying+limit > flightMax {
 		return command{}
 	}
-	c := s.take(limit)
+	c := s.nextPattern()
+	if len(c.topics) == 0 {
+		c = s.take(limit)
+	}
 	if len(c.topics) > 0 {
 		s.flight = append(s.flight, c)
 		s.flying += len(c.topics)

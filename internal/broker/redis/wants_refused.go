@@ -72,6 +72,7 @@ func (s *wants) beat() {
 		p.beat()
 	}
 	s.tried = false
+	s.beatPatterns()
 	s.awake()
 }
 
