@@ -37,6 +37,7 @@ const ScreenCharge = 4
 // ScreenDefaults of what one client, and one user or address, may have.
 const (
 	DefaultMaxScreens        = 8
+	ScreensMax               = 32 // What MaxScreens may be.
 	DefaultMaxScreensPerUser = 32
 )
 

@@ -35,6 +35,7 @@ func (cfg *Config) check() error {
 	errs := []error{
 		outside("Interval", cfg.Interval, protocol.IntervalMin*time.Millisecond, protocol.IntervalMax*time.Millisecond),
 		outside("MaxTopics", cfg.MaxTopics, 1, topicsLimit),
+		outside("MaxScreens", cfg.MaxScreens, 0, ScreensMax),
 		outside("SlowRate", cfg.SlowRate, 1, SlowRateMax),
 		outside("MaxAge", cfg.MaxAge, 0, MaxAgeLimit),
 		outside("CommandRate", cfg.CommandRate, 0, RateMax),
