@@ -80,9 +80,9 @@ type copies struct {
 // forget has the next message be none.
 func (c *copies) forget() { c.channel = c.channel[:0] }
 
-// isOne reports whether a message is a copy of one that came before it.
-func (c *copies) isOne(e resp.Event) bool {
-	if !c.expected || e.Channel == nil {
+// isOne reports whether a message is a copy of one that came before it. It is called where copies are expected.
+func (c *copies) isOne(e *resp.Event) bool {
+	if e.Channel == nil {
 		return false
 	}
 	if e.Kind == resp.PMessage && string(e.Channel) == string(c.channel) && string(e.Pattern) != string(c.pattern) {

@@ -13,6 +13,7 @@ import (
 	"tickedge/internal/broker"
 	"tickedge/internal/broker/redis/redistest"
 	"tickedge/internal/resp"
+	"tickedge/internal/topics"
 )
 
 var (
@@ -126,6 +127,18 @@ func TestCoverIsNotPermitted(t *testing.T) {
 	}
 }
 
+// A server that sentinels choose is as any other.
+func TestCoverBySentinel(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartSentinel(t, 0, "", "")
+	r := run(t, At(s.URL()), limits)
+	r.covers("a:")
+	r.heardOf(s.Primary(), "a:x")
+	s.Primary().Do("CLIENT", "KILL", "TYPE", "pubsub")
+	r.eventually("a new connection", func() bool { return r.Stats().Counts[broker.Connects] > 1 })
+	r.heardOf(s.Primary(), "a:x")
+}
+
 func TestClusterCoversNothing(t *testing.T) {
 	made, err := Config{URL: "redis-cluster://127.0.0.1:1", Channel: "c:{{topic}}", Key: "k:{{topic}}"}.Source(nil, nil)
 	if err != nil {
@@ -170,17 +183,41 @@ func TestCopies(t *testing.T) {
 		if m.pattern == "" {
 			e = resp.Event{Kind: resp.Message, Channel: []byte(m.channel)}
 		}
-		if c.isOne(e) != m.copied {
+		if c.isOne(&e) != m.copied {
 			t.Errorf("message %d, %+v: is a copy: %v", i, m, !m.copied)
 		}
 	}
 	e := resp.Event{Kind: resp.PMessage, Channel: []byte("b"), Pattern: []byte("*")}
-	if c.forget(); c.isOne(e) { // Behind the end of a subscription.
+	if c.forget(); c.isOne(&e) { // Behind the end of a subscription.
 		t.Error("what comes behind a confirmation is no copy")
 	}
-	c.expected = false
-	if e.Pattern = []byte("b*"); c.isOne(e) {
-		t.Error("a copy, without patterns")
+}
+
+// ear is an owner that writes down the topics of ticks.
+type ear struct {
+	deskOwner
+	told []string
+}
+
+func (e *ear) Tick(topic, _ string, _ int64) { e.told = append(e.told, strings.Clone(topic)) }
+
+// A pattern brings nothing of what is wanted, confirmed or not: that a topic is refused is no matter of patterns.
+func TestWantedComesByItself(t *testing.T) {
+	o := &ear{deskOwner: deskOwner{Table: topics.New(limits), more: make(chan struct{}, 1)}}
+	sh := &shared{owner: o}
+	sh.channel, _ = newTemplate("channel", DefaultChannel)
+	s := newServer(sh, nil, channels, nil)
+	if err := s.Cover([]string{"A"}); err != nil {
+		t.Fatal(err)
+	}
+	s.Apply([]topics.Change{{Topic: "AW", Wanted: true}})
+	for _, topic := range []string{"AW", "AC", "B", "AW", "AC"} {
+		s.receive(resp.Event{Kind: resp.PMessage, Channel: []byte("channel:prices:" + topic), Pattern: []byte("channel:prices:A*")}, 1)
+	}
+	s.Apply([]topics.Change{{Topic: "AW"}})
+	s.receive(resp.Event{Kind: resp.PMessage, Channel: []byte("channel:prices:AW"), Pattern: []byte("channel:prices:A*")}, 1)
+	if want := []string{"AC", "AC", "AW"}; !slices.Equal(o.told, want) || s.counters[broker.Unwanted].Load() != 1 {
+		t.Errorf("told are %q, want %q; %d are unwanted", o.told, want, s.counters[broker.Unwanted].Load())
 	}
 }
 
@@ -334,6 +371,19 @@ func TestPatternsOfAnySequence(t *testing.T) {
 		}
 		if len(now) == 0 && len(g.has) > 0 && !kept {
 			t.Fatalf("nothing is covered, and Redis has %v", g.has)
+		}
+	}
+}
+
+// A pattern is kept until it is known that another is there in its place.
+func TestPatternIsKeptUntilItIsReplaced(t *testing.T) {
+	g := &ground{desk: newDesk(t, 10), has: make(map[string]bool), forbidden: map[string]bool{"a*": true}}
+	for _, prefix := range []string{"", "a"} {
+		g.toCover(broker.Prefixes{prefix}, []string{prefix + "*"}, "*")
+		for g.step() {
+			if !g.brings("ax") {
+				t.Fatalf("%q is covered, and Redis has %v", prefix, g.has)
+			}
 		}
 	}
 }

@@ -186,7 +186,10 @@ func (s *server) reconnect(ctx context.Context, runLink func(context.Context, fu
 func (s *server) receive(e resp.Event, at int64) (gap bool) {
 	switch e.Kind {
 	case resp.Message, resp.PMessage, resp.SMessage:
-		if !s.copies.isOne(e) && !s.message(e, at) {
+		if s.copies.expected && s.copies.isOne(&e) {
+			return false
+		}
+		if !s.message(&e, at) {
 			s.counters[broker.Unwanted].Add(1)
 		}
 		return false
@@ -216,7 +219,7 @@ func (s *server) receive(e resp.Event, at int64) (gap bool) {
 }
 
 // message takes a message, and is false if it is of no topic that is wanted here.
-func (s *server) message(e resp.Event, at int64) (wanted bool) {
+func (s *server) message(e *resp.Event, at int64) (wanted bool) {
 	topic, ok := s.channel.topic(text(e.Channel))
 	if !ok || e.Channel == nil {
 		return false
