@@ -179,9 +179,11 @@ func TestChartPodsHaveNoRights(t *testing.T) {
 			p := o.Spec.Template.Spec
 			for _, c := range p.Containers {
 				pods++
-				if !p.SecurityContext.RunAsNonRoot || p.SecurityContext.RunAsUser == 0 || p.SecurityContext.SeccompProfile.Type != "RuntimeDefault" ||
-					!c.Security.ReadOnly || c.Security.Escalation == nil || *c.Security.Escalation || !slices.Equal(c.Security.Capabilities.Drop, []string{"ALL"}) ||
-					p.AutomountToken == nil || *p.AutomountToken || p.EnableServiceLinks == nil || *p.EnableServiceLinks || c.Resources.Limits["memory"] == "" {
+				no := func(b *bool) bool { return b != nil && !*b }
+				user, limits := p.SecurityContext, c.Security
+				if !user.RunAsNonRoot || user.RunAsUser == 0 || user.SeccompProfile.Type != "RuntimeDefault" ||
+					!limits.ReadOnly || !no(limits.Escalation) || !slices.Equal(limits.Capabilities.Drop, []string{"ALL"}) ||
+					!no(p.AutomountToken) || !no(p.EnableServiceLinks) || c.Resources.Limits["memory"] == "" {
 					t.Errorf("%s: %s has rights that it does not need, or no limit of memory: %+v", name, o.Metadata.Name, c)
 				}
 			}
@@ -213,7 +215,8 @@ func TestChartPodsEndAndAreAsked(t *testing.T) {
 	t.Parallel()
 	const rest = 15 * time.Second // docs/OPERATIONS.md, "Give it time to stop".
 	ours(t, func(t *testing.T, name string, _ []object, o object, c container) {
-		if c.Readiness.HTTP.Path != "/readyz" || c.Liveness.HTTP.Path != "/healthz" || c.Readiness.HTTP.Port != "admin" || c.Liveness.HTTP.Port != "admin" {
+		ready, live := c.Readiness.HTTP, c.Liveness.HTTP
+		if ready.Path != "/readyz" || live.Path != "/healthz" || ready.Port != "admin" || live.Port != "admin" {
 			t.Errorf("%s is asked otherwise: %+v %+v", name, c.Readiness, c.Liveness)
 		}
 		least := 20 * time.Second
@@ -240,7 +243,9 @@ func TestChartPortsAgree(t *testing.T) {
 		"marketdata": {"history": 8090, "admin": 8091},
 		"alerts":     {"rest": 8100, "admin": 8101, "grpc": 8102},
 	}
-	flags := map[string]string{"clients": "LISTEN", "history": "LISTEN", "rest": "LISTEN", "admin": "ADMIN", "back-office": "API", "grpc": "GRPC"}
+	flags := map[string]string{
+		"clients": "LISTEN", "history": "LISTEN", "rest": "LISTEN", "admin": "ADMIN", "back-office": "API", "grpc": "GRPC",
+	}
 	seen := make(map[string]bool)
 	ours(t, func(t *testing.T, name string, all []object, o object, c container) {
 		open := make(map[string]int)
@@ -321,7 +326,8 @@ func TestChartIsTakenByThePrograms(t *testing.T) {
 	// What is in Secrets that operators make, by the name of the file.
 	given := map[string]string{
 		"keys": "desk:" + strings.Repeat("k", 32) + "\n", "tls.crt": cert, "tls.key": key, "keys.pem": cert, "token": "a.b.c",
-		"marketdata.yaml": "broker: nats://u:hunter2@nats:4222?subject=md.{topic}\nkafka: kafka://u:hunter2@kafka:9092\nhistory: postgres://u:hunter2@db/bars\n",
+		"marketdata.yaml": "broker: nats://u:hunter2@nats:4222?subject=md.{topic}\n" +
+			"kafka: kafka://u:hunter2@kafka:9092\nhistory: postgres://u:hunter2@db/bars\n",
 	}
 	ours(t, func(t *testing.T, name string, all []object, o object, c container) {
 		t.Run(name, func(t *testing.T) {

@@ -91,7 +91,9 @@ func schema(t *testing.T) *property {
 
 // compare holds a part of values.yaml against that of its schema.
 func compare(t *testing.T, path string, value any, p *property) {
-	kinds := map[string]string{"map[string]interface {}": "object", "[]interface {}": "array", "string": "string", "bool": "boolean", "int": "integer"}
+	kinds := map[string]string{
+		"map[string]interface {}": "object", "[]interface {}": "array", "string": "string", "bool": "boolean", "int": "integer",
+	}
 	types, several := p.Type.([]any)
 	if !several {
 		types = []any{p.Type}
@@ -195,8 +197,8 @@ func TestChartKnowsTheFlags(t *testing.T) {
 		}
 		for _, name := range flags {
 			if !slices.Contains(taken, name) && !slices.Contains(known, name) {
-				t.Errorf("%s has a flag -%s, which the chart does not take: add %q to the names of %s.flags in values.schema.json, and run scripts/kube update "+
-					"(without helm, write the new sum into deploy/kubernetes/golden/SUMS)", program, name, name, program)
+				t.Errorf("%s has a flag -%s, which the chart does not take: add %q to the names of %s.flags in values.schema.json, "+
+					"and run scripts/kube update (without helm, write the new sum into deploy/kubernetes/golden/SUMS)", program, name, name, program)
 			}
 		}
 		if !slices.IsSorted(taken) {
