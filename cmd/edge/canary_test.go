@@ -223,6 +223,27 @@ func asked(t *testing.T, addr, query string) (all []string) {
 	return all
 }
 
+// keepTicking publishes ten ticks a second until the test ends. A server may end before.
+func keepTicking(t *testing.T, servers ...*redisServer) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		pace := time.NewTicker(100 * time.Millisecond)
+		defer pace.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-pace.C:
+				for _, r := range servers {
+					_ = exec.Command("redis-cli", "-u", r.URL(), "PUBLISH", "channel:prices:AAPL", `{"p":1}`).Run()
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-stopped })
+}
+
 // A canary that is well is found well, and one that lost its broker is rolled back: by the rules, the queries and the script that
 // docs/CANARY.md tells of, on a real Prometheus.
 func TestCanaryIsRolledBack(t *testing.T) {
@@ -242,21 +263,7 @@ func TestCanaryIsRolledBack(t *testing.T) {
 			}()
 		}
 	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for pace := time.NewTicker(100 * time.Millisecond); ; {
-			select {
-			case <-stop:
-				return
-			case <-pace.C:
-				for _, r := range []*redisServer{redis, other} {
-					_ = exec.Command("redis-cli", "-u", r.URL(), "PUBLISH", "channel:prices:AAPL", `{"p":1}`).Run() // One of them ends.
-				}
-			}
-		}
-	}()
-	t.Cleanup(func() { close(stop); <-stopped })
+	keepTicking(t, redis, other)
 	addr := prometheus(t, edges)
 	const breaches = `track:edge_slo_breaches == 0`
 	redistest.Eventually(t, "both tracks are judged, and well", func() bool { return len(asked(t, addr, breaches)) == 2 })
