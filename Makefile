@@ -126,6 +126,10 @@ lint: proto-check ## staticcheck, pinned in tools/go.mod
 	nice $(GO) -C tools tool staticcheck ./...
 	$(GO) -C clients/go tool -modfile=../../tools/go.mod staticcheck ./...
 
+.PHONY: kube
+kube: ## render the Helm chart and validate it, offline; the first time builds helm for ten minutes (ARGS=update: write golden/)
+	scripts/kube $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (2m)
 	@set -e; for dir in . bench clients/go; do for pkg in $$($(GO) -C $$dir list ./...); do \
