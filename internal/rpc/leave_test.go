@@ -96,7 +96,11 @@ func TestStreamsLeaveNothing(t *testing.T) {
 		if i%perConn == 0 {
 			clients = append(clients, w.dialConn(dial))
 		}
-		streams = append(streams, w.stream(pricesv1.NewPricesClient(clients[len(clients)-1])))
+		ctx, cancel := context.WithTimeout(context.Background(), 10*waitMax) // The server knows it, and it is to end no stream here.
+		t.Cleanup(cancel)
+		s, err := pricesv1.NewPricesClient(clients[len(clients)-1]).Stream(ctx)
+		must(t, err)
+		streams = append(streams, &client{t, s, cancel})
 	}
 	var all sync.WaitGroup
 	for i, c := range streams {
