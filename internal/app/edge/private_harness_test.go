@@ -40,8 +40,8 @@ import (
 	"tickedge/internal/trade"
 )
 
-// public is a name that everybody may have.
-const public = "PUBLIC"
+// public is a name that everybody may have, and so is newest, which is held behind all others.
+const public, newest = "PUBLIC", "NEWEST"
 
 // subs are users whose names are easily taken for something else: patterns, parts of paths and of escapes, what scripts write
 // for nothing. Each has an alert, and a value of a private name.
@@ -128,7 +128,7 @@ func (s *system) publish() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	values := map[string]string{public: secretOf("")}
+	values := map[string]string{public: secretOf(""), newest: "nothing"}
 	for _, sub := range subs {
 		values[nameOf(sub)] = secretOf(sub)
 	}
@@ -143,8 +143,8 @@ func (s *system) publish() {
 	}
 }
 
-// hold has the edge hold the name of each user, so that there is something to be had.
-func (s *system) hold() {
+// hold has the edge hold the name of each of these users, so that there is something to be had, and list them if it would.
+func (s *system) hold(subs []string, last *visitor) {
 	s.Helper()
 	for _, sub := range subs {
 		v := visit(s.T, sub, nil)
@@ -153,6 +153,11 @@ func (s *system) hold() {
 			s.Fatalf("%s has not what is its own: %s", v, said)
 		}
 	}
+	doors["/ws ?topics="].knock(s, last, []string{newest, public})
+	redistest.Eventually(s.T, "the list of names is of after that", func() bool {
+		_, page := s.get(last, s.addr, "/topics?prefix="+newest)
+		return strings.Contains(page, newest)
+	})
 }
 
 // verifier is one of the same tokens as the edge's.

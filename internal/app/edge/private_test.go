@@ -228,6 +228,7 @@ func (s *system) tryHistory(v *visitor) {
 // Nobody gets the alerts of another user, at no door, whatever its name and its rights are.
 func TestNobodyGetsAlertsOfOthers(t *testing.T) {
 	open := startSystem(t) // It asks for no tokens, so nobody has a private name.
+	open.hold(nil, new(visitor))
 	open.tryDoors(new(visitor))
 	open.tryOffice(new(visitor))
 
@@ -235,7 +236,7 @@ func TestNobodyGetsAlertsOfOthers(t *testing.T) {
 	s := startSystem(t)
 	s.startAlerts()
 	s.startHistory()
-	s.hold()
+	s.hold(subs, visit(t, "ann", nil))
 	for _, claim := range []any{nil, []string{"*"}, []string{"alerts:*", "PUB*"}, []string{public}} {
 		for i, sub := range subs {
 			if claim != nil && i%3 != 0 { // The rest is the same by then.

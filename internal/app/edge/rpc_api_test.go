@@ -4,9 +4,11 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"google.golang.org/grpc"
@@ -76,9 +78,10 @@ func TestOfficeByGRPC(t *testing.T) {
 		}
 		return len(list.GetConns()) == 1 && list.GetConns()[0].GetTransport() == "websocket"
 	})
+	ver := time.Now().UnixMicro() // The broker is that of all tests.
 	p, err := office.Publish(ctx)
 	if err == nil {
-		err = p.Send(&backofficev1.PublishRequest{Topic: "A", Value: []byte(`{"p":1}`), Ver: 5})
+		err = p.Send(&backofficev1.PublishRequest{Topic: "A", Value: []byte(`{"p":1}`), Ver: ver})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +91,7 @@ func TestOfficeByGRPC(t *testing.T) {
 	}
 	redistest.Eventually(t, "the value is served", func() bool {
 		resp, err := pricesv1.NewPricesClient(conn).GetPrices(t.Context(), &pricesv1.GetPricesRequest{Topics: []string{"A"}})
-		return err == nil && len(resp.GetRows()) == 1 && string(resp.GetRows()[0].GetValue()) == `{"p":1,"ver":5}`
+		return err == nil && len(resp.GetRows()) == 1 && string(resp.GetRows()[0].GetValue()) == fmt.Sprintf(`{"p":1,"ver":%d}`, ver)
 	})
 	id := &backofficev1.DisconnectRequest_Conn{Conn: list.GetConns()[0].GetId()}
 	if resp, err := office.Disconnect(ctx, &backofficev1.DisconnectRequest{Target: id, Code: 4100}); err != nil || resp.GetDisconnected() != 1 {
