@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -122,29 +123,34 @@ func TestDoctorRefusesWrongFlags(t *testing.T) {
 	}
 }
 
-// The unit is checked by systemd itself, with our binary in the place of the installed
-// one.
+// The units are checked by systemd itself, with our binary in the place of the installed
+// ones.
 func TestDoctorUnitIsGood(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has systemd")
 	}
-	text, err := os.ReadFile(filepath.Join("..", "..", "deploy", "systemd", "tickedge.service"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	unit := string(text)
 	tool, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Fatal("install systemd (make deps)")
 	}
-	file := filepath.Join(t.TempDir(), "tickedge.service")
-	unit = strings.ReplaceAll(unit, "/usr/local/bin/edge", binary)
-	if err := os.WriteFile(file, []byte(unit), 0o644); err != nil {
-		t.Fatal(err)
+	units, err := filepath.Glob(filepath.Join("..", "..", "deploy", "systemd", "*.service"))
+	if err != nil || len(units) < 3 {
+		t.Fatalf("%q %v", units, err)
 	}
-	out, err := exec.Command(tool, "verify", "--man=no", "--recursive-errors=no", file).CombinedOutput()
-	if err != nil || strings.Contains(string(out), "tickedge.service") {
-		t.Errorf("%v\n%s", err, out)
+	installed := regexp.MustCompile(`/usr/local/bin/(edge|marketdata|alerts)\b`)
+	for _, unit := range units {
+		text, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), filepath.Base(unit))
+		if err := os.WriteFile(file, installed.ReplaceAll(text, []byte(binary)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(tool, "verify", "--man=no", "--recursive-errors=no", file).CombinedOutput()
+		if err != nil || strings.Contains(string(out), filepath.Base(unit)) {
+			t.Errorf("%s: %v\n%s", unit, err, out)
+		}
 	}
 }

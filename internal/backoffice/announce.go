@@ -84,20 +84,19 @@ func (p *Port) announce(a *answer, r *http.Request) {
 		return
 	}
 	if !p.texts.Take(anybody, time.Now()) {
-		a.Header().Set("Retry-After", "1")
-		a.problem(http.StatusTooManyRequests, "10 announcements a second at most")
+		a.fault(&Fault{Status: http.StatusTooManyRequests, Detail: "10 announcements a second at most", Retry: true})
 		return
 	}
-	a.note("to_user", f.User, "to_conn", f.Conn, "bytes", len(n.Text))
+	a.Note("to_user", f.User, "to_conn", f.Conn, "bytes", len(n.Text))
 	sent, skipped, err := p.edge.Announce(r.Context(), f, n.Text)
-	a.note("sent", sent, "skipped", skipped)
+	a.Note("sent", sent, "skipped", skipped)
 	counts := map[string]any{"sent": sent, "skipped": skipped, "scope": scopeHere}
 	switch {
 	case err != nil:
-		p.busy(a)
+		a.fault(errBusy)
 	case f.Conn == "":
 		told, err := p.edge.TellAnnounce(f.User, n.Text)
-		p.answerTold(a, r, counts, told, err)
+		a.reach(counts, a.reached(r.Context(), told, err))
 	case sent+skipped == 0:
 		a.problem(http.StatusNotFound, "this edge has no such connection that could have it")
 	default:

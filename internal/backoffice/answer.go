@@ -15,8 +15,8 @@ import (
 // answer is what is being answered. It notes the code for what is counted, and what the audit says.
 type answer struct {
 	http.ResponseWriter
-	code  int
-	audit []any
+	*Request
+	code int
 }
 
 func (a *answer) WriteHeader(code int) {
@@ -36,13 +36,21 @@ func (a *answer) Write(p []byte) (int, error) {
 // Unwrap is for [http.ResponseController].
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// note adds to what the audit says: names and numbers, never values.
-func (a *answer) note(attrs ...any) { a.audit = append(a.audit, attrs...) }
-
 // problem answers with an error (RFC 9457).
 func (a *answer) problem(code int, detail string) {
-	a.note("error", detail)
+	a.Note("error", detail)
 	a.send(code, "application/problem+json", map[string]any{"title": http.StatusText(code), "status": code, "detail": detail})
+}
+
+// fault is problem for what the service says.
+func (a *answer) fault(f *Fault) {
+	if f.Retry {
+		a.Header().Set("Retry-After", "1")
+	}
+	if f.challenge != "" {
+		a.Header().Set("WWW-Authenticate", f.challenge)
+	}
+	a.problem(f.Status, f.Detail)
 }
 
 func (a *answer) json(code int, body any) { a.send(code, "application/json", body) }
@@ -100,7 +108,7 @@ func (p *Port) handler() http.Handler {
 
 // serve answers one request: bounded, of somebody who may, counted, and with a line in the audit.
 func (p *Port) serve(w http.ResponseWriter, r *http.Request, path string, do func(*answer)) {
-	a, begin, who := &answer{ResponseWriter: w}, time.Now(), ""
+	a := &answer{ResponseWriter: w, Request: p.Begin(path, methodOf(r)+" "+path, r.RemoteAddr)}
 	defer func() {
 		caught := recover()
 		if caught != nil && caught != http.ErrAbortHandler {
@@ -108,32 +116,17 @@ func (p *Port) serve(w http.ResponseWriter, r *http.Request, path string, do fun
 			p.log.Error("panic while answering a request to the back office", "route", path, "error", f, "hint", panics.Hint, "stack", f.Stack)
 			a.problem(http.StatusInternalServerError, "a bug of the edge, which is in its log")
 		}
-		p.mu.Lock()
-		p.counts[Count{path, a.code}]++
-		p.mu.Unlock()
-		if who != "" {
-			p.log.Info("audit", append([]any{"who", who, "from", r.RemoteAddr, "what", methodOf(r) + " " + path,
-				"code", a.code, "took", time.Since(begin).Round(time.Microsecond)}, a.audit...)...)
-		}
+		a.End(a.code)
 		if caught == http.ErrAbortHandler {
 			panic(caught)
 		}
 	}()
-	allow(a, answerTime)
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	default:
-		a.Header().Set("Retry-After", "1")
-		a.problem(http.StatusServiceUnavailable, "as many requests are answered as may be at a time")
-		return
+	allow(a, AnswerTime)
+	if f := a.Enter(); f != nil {
+		a.fault(f)
+	} else if p.caller(a, r) {
+		do(a)
 	}
-	name, ok := p.caller(a, r)
-	if !ok {
-		return
-	}
-	who = name
-	do(a)
 }
 
 // methodOf is the method for the log: one of those that are known.

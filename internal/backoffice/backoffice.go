@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package backoffice is the port for operators' programs: they publish values, look at connections and topics,
-// and end connections. It is HTTP/1.1, and everybody who calls it is known by a key or a certificate.
+// and end connections. It is HTTP/1.1, and everybody who calls it is known by a key or a certificate. Package grpcapi is another
+// door in front of the same service.
 //
-//	backoffice.go  Port: the server, its bounds, and what it counts
+//	backoffice.go  Port: the server and its bounds
+//	service.go     Service: what all doors share, requests, and what is counted
 //	config.go      Config: where it listens, and who may call it
 //	caller.go      who calls, and who is refused
 //	answer.go      answers, problems, and the audit
 //	publish.go     POST /publish
 //	stream.go      POST /publish with a stream of lines
+//	operate.go     what becomes of connections, for all doors
 //	conns.go       connections, users and topics
 //	announce.go    POST /announce
 package backoffice
@@ -16,11 +19,11 @@ package backoffice
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"tickedge/internal/admin"
@@ -29,10 +32,10 @@ import (
 )
 
 const (
-	// answerTime bounds the time of a request from its head to the last byte of its answer. A stream has it anew with
-	// each batch, and may pause for streamIdle.
-	answerTime = 15 * time.Second
-	streamIdle = time.Minute
+	// AnswerTime bounds the time of a request from its head to the last byte of its answer. A stream has it anew with
+	// each batch, and may pause for StreamIdle.
+	AnswerTime = 15 * time.Second
+	StreamIdle = time.Minute
 	// requestsMost is how many requests are answered at a time; of a stream, that is until it ends.
 	requestsMost = 16
 	// waitTime is how long a caller waits for the broker before it is told so.
@@ -60,33 +63,13 @@ type Edge interface {
 	Topics(prefix string, n int) (top []Topic, all int)
 }
 
-// Port is a back office.
+// Port is a back office, as HTTP/1.1.
 type Port struct {
-	edge     Edge
+	*Service
 	listener *admin.Listener
 	server   *http.Server
 	secure   *tls.Config
 	names    admin.Names
-	keys     Keys
-	log      *slog.Logger
-	clock    broker.Clock
-	wait     time.Duration // See waitTime.
-	slots    chan struct{}
-
-	wrong    *guard.PrefixLimit // Wrong keys of an address.
-	wrongAll *guard.PrefixLimit // Those of all.
-	texts    *guard.PrefixLimit // Announcements.
-
-	mu     sync.Mutex
-	counts map[Count]uint64
-	ending context.Context // Ends with the port: streams have to.
-	end    context.CancelFunc
-}
-
-// Count is what requests are counted by. There are as many as routes, times the codes that these answer with.
-type Count struct {
-	Route string // As in the table of routes, or "other".
-	Code  int
 }
 
 // How many wrong keys are looked at: of one address, and of all together.
@@ -106,20 +89,18 @@ func Listen(c Config, log *slog.Logger) (*Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("back office: %w", err)
 	}
-	p := &Port{
-		listener: ln, secure: secure, keys: keys, log: log, names: c.Names.Called(host), wait: waitTime,
-		slots: make(chan struct{}, requestsMost), counts: make(map[Count]uint64),
-		wrong: guard.NewPrefixLimit(wrongRate, time.Now()), wrongAll: guard.NewPrefixLimit(wrongRateAll, time.Now()),
-		texts: guard.NewPrefixLimit(textRate, time.Now()),
+	var roots *x509.CertPool
+	if secure != nil {
+		roots = secure.ClientCAs
 	}
-	p.ending, p.end = context.WithCancel(context.Background())
+	p := &Port{Service: newService(keys, roots, log), listener: ln, secure: secure, names: c.Names.Called(host)}
 	return p, nil
 }
 
 // Addr is where the port listens.
 func (p *Port) Addr() net.Addr { return p.listener.Addr() }
 
-// Serve answers requests from now on.
+// Serve answers requests from now on, and lets other doors in front of the service do so.
 func (p *Port) Serve(e Edge) {
 	p.edge = e
 	p.server = &http.Server{
@@ -144,17 +125,6 @@ func (p *Port) Serve(e Edge) {
 			p.log.Error("the back office ended", "error", err)
 		}
 	}()
-}
-
-// Requests is how many requests were answered.
-func (p *Port) Requests() map[Count]uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := make(map[Count]uint64, len(p.counts))
-	for c, n := range p.counts {
-		all[c] = n
-	}
-	return all
 }
 
 // Close ends the port. Streams are told which of their lines were published.

@@ -193,7 +193,7 @@ func TestPublishOne(t *testing.T) {
 // A broker that is away is told after a time, and the value stays on its way.
 func TestPublishToABrokerThatIsAway(t *testing.T) {
 	d := serve(t)
-	d.Port.wait = 10 * time.Millisecond
+	d.wait = 10 * time.Millisecond
 	d.edge.away = true
 	if res, body := d.do("POST", "/publish", "application/json", `{"topic":"A","value":{"p":1}}`); res.StatusCode != 202 || !strings.Contains(body, `"waiting"`) {
 		t.Errorf("%d %s", res.StatusCode, body)
@@ -380,15 +380,15 @@ func TestConfigsThatCanNotBe(t *testing.T) {
 
 // BenchmarkPublishLines is what a line costs, of a stream over loopback to a broker that takes all at once.
 func BenchmarkPublishLines(b *testing.B) {
-	p := &Port{edge: &taking{}, wait: waitTime}
-	p.ending, p.end = context.WithCancel(context.Background())
+	p := &Port{Service: newService(nil, nil, nil)}
+	p.edge = &taking{}
 	line := `{"topic":"AAPL","value":{"bid":189.87,"ask":189.89,"ts":1722441600000}}` + "\n"
-	in, o := lines{bufio.NewReaderSize(strings.NewReader(strings.Repeat(line, b.N)), streamBuffer)}, new(order)
+	in, o := lines{bufio.NewReaderSize(strings.NewReader(strings.Repeat(line, b.N)), streamBuffer)}, new(Order)
 	var out []byte
 	b.ReportAllocs()
 	for n := 0; n < b.N; {
 		batch, _ := p.readBatch(in, o)
-		results := batch.await(context.Background(), waitTime)
+		results := batch.Await(context.Background())
 		out = out[:0]
 		for i := range results {
 			out = results[i].append(out)

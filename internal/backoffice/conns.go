@@ -3,13 +3,10 @@
 package backoffice
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
 	"regexp"
 	"strconv"
-	"time"
-	"unicode/utf8"
 
 	"tickedge/internal/topics"
 )
@@ -55,14 +52,6 @@ type Bye struct {
 	Retry  int    // When it may come back, in milliseconds; 0 is no advice.
 }
 
-// What a connection that is ended is told where nothing is said, and the bounds of what may be.
-const (
-	byeDefault = 4505
-	byeReason  = "ended by an operator"
-	reasonMax  = 100
-	retryMost  = time.Hour
-)
-
 var connID = regexp.MustCompile(`^[0-9a-f]{8}$`)
 
 // only reports whether a query has no other parameters than these, each once, and writes what is wrong.
@@ -103,144 +92,88 @@ func (p *Port) listConns(a *answer, r *http.Request) {
 	if !ok {
 		return
 	}
-	f := Filter{User: q.Get("user"), Topic: q.Get("topic")}
-	if text := q.Get("address"); text != "" {
-		var err error
-		if f.Address, err = netip.ParseAddr(text); err != nil {
-			a.problem(http.StatusBadRequest, "want address as an IP address, without a port")
-			return
-		}
-	}
-	if len(f.User) > UserMax || f.Topic != "" && !topics.ValidName(f.Topic) || q.Get("cursor") != "" && !connID.MatchString(q.Get("cursor")) {
-		a.problem(http.StatusBadRequest, "want user up to 256 bytes, topic as a name of a topic, and cursor as next of the page before")
-		return
-	}
-	conns, err := p.edge.Conns(r.Context(), f, q.Get("cursor"), n+1)
-	if err != nil {
-		p.busy(a)
+	conns, next, f := a.Conns(r.Context(), Question{
+		User: q.Get("user"), Topic: q.Get("topic"), Address: q.Get("address"), Cursor: q.Get("cursor"), Limit: n,
+	})
+	if f != nil {
+		a.fault(f)
 		return
 	}
 	page := struct {
 		Conns []Conn `json:"conns"`
 		Next  string `json:"next,omitempty"`
 		Scope string `json:"scope"`
-	}{conns, "", scopeHere}
-	if len(conns) > n {
-		page.Conns, page.Next = conns[:n], conns[n-1].ID
-	}
+	}{conns, next, scopeHere}
 	if page.Conns == nil {
 		page.Conns = []Conn{}
 	}
-	a.note("conns", len(page.Conns))
 	a.json(http.StatusOK, page)
 }
 
-func (p *Port) busy(a *answer) {
-	a.Header().Set("Retry-After", "1")
-	a.problem(http.StatusServiceUnavailable, "the event loops have not answered: they are busy or stopping")
-}
-
 func (p *Port) showConn(a *answer, r *http.Request) {
-	if id, ok := p.connOf(a, r); ok {
-		conns, err := p.edge.Conns(r.Context(), Filter{Conn: id}, "", 1)
-		switch {
-		case err != nil:
-			p.busy(a)
-		case len(conns) == 0:
-			a.problem(http.StatusNotFound, "this edge has no such connection")
-		default:
-			a.json(http.StatusOK, conns[0])
-		}
+	id := r.PathValue("id")
+	if !connID.MatchString(id) {
+		a.fault(errConnID)
+		return
 	}
-}
-
-// connOf reads the id of a path.
-func (p *Port) connOf(a *answer, r *http.Request) (id string, ok bool) {
-	if id = r.PathValue("id"); !connID.MatchString(id) {
-		a.problem(http.StatusNotFound, "a connection is named by 8 hex digits, as in its hello")
-		return "", false
+	a.Note("conn", id)
+	conns, err := p.edge.Conns(r.Context(), Filter{Conn: id}, "", 1)
+	switch {
+	case err != nil:
+		a.fault(errBusy)
+	case len(conns) == 0:
+		a.fault(errNoConn)
+	default:
+		a.json(http.StatusOK, conns[0])
 	}
-	a.note("conn", id)
-	return id, true
 }
 
 func (p *Port) endConn(a *answer, r *http.Request) {
-	if id, ok := p.connOf(a, r); ok {
-		p.endAll(a, r, Filter{Conn: id})
+	if bye, ok := byeOf(a, r); ok {
+		n, f := a.EndConn(r.Context(), r.PathValue("id"), bye)
+		if f != nil {
+			a.fault(f)
+			return
+		}
+		a.json(http.StatusOK, map[string]any{"disconnected": n, "scope": scopeHere})
 	}
 }
 
 func (p *Port) endUser(a *answer, r *http.Request) {
-	user := r.PathValue("user")
-	if user == "" || len(user) > UserMax || !utf8.ValidString(user) {
-		a.problem(http.StatusNotFound, "want the sub of a token, up to 256 bytes")
-		return
-	}
-	a.note("user", user)
-	p.endAll(a, r, Filter{User: user})
-}
-
-// endAll ends the connections that are meant. Of a user there may be none.
-func (p *Port) endAll(a *answer, r *http.Request, f Filter) {
-	if !only(a, r, "code", "reason", "retry_ms") {
-		return
-	}
-	q, bye := r.URL.Query(), Bye{Code: byeDefault, Reason: byeReason}
-	if text := q.Get("code"); text != "" {
-		code, err := strconv.Atoi(text)
-		if err != nil || code < 4000 || code > 4999 {
-			a.problem(http.StatusBadRequest, "want code from 4000 to 4499 (who is sent away comes back) or from 4500 to 4999 (and does not)")
+	if bye, ok := byeOf(a, r); ok {
+		n, all, f := a.EndUser(r.Context(), r.PathValue("user"), bye)
+		if f != nil {
+			a.fault(f)
 			return
 		}
-		bye.Code = code
+		a.reach(map[string]any{"disconnected": n}, all)
+	}
+}
+
+// byeOf reads what connections are told that are ended.
+func byeOf(a *answer, r *http.Request) (bye Bye, ok bool) {
+	if !only(a, r, "code", "reason", "retry_ms") {
+		return bye, false
+	}
+	q, bye := r.URL.Query(), DefaultBye
+	if text := q.Get("code"); text != "" {
+		bye.Code, _ = strconv.Atoi(text) // Of what is no number comes 0, which is none that may be.
 	}
 	if q.Has("reason") {
 		bye.Reason = q.Get("reason")
 	}
-	if len(bye.Reason) > reasonMax || !utf8.ValidString(bye.Reason) {
-		a.problem(http.StatusBadRequest, "want reason up to 100 bytes of UTF-8")
-		return
-	}
-	retry, ok := count(a, r, "retry_ms", 0, int(retryMost.Milliseconds()))
-	if !ok {
-		return
-	}
-	bye.Retry = retry
-	n, err := p.edge.Disconnect(r.Context(), f, bye)
-	a.note("ended", n, "close_code", bye.Code)
-	switch {
-	case err != nil:
-		p.busy(a)
-	case n == 0 && f.Conn != "":
-		a.problem(http.StatusNotFound, "this edge has no such connection")
-	case f.Conn != "":
-		a.json(http.StatusOK, map[string]any{"disconnected": n, "scope": scopeHere})
-	default:
-		told, err := p.edge.TellDisconnect(f.User, bye)
-		p.answerTold(a, r, map[string]any{"disconnected": n}, told, err)
-	}
+	bye.Retry, ok = count(a, r, "retry_ms", 0, int(retryMost.Milliseconds()))
+	return bye, ok
 }
 
-// answerTold answers how far a call has reached, after a while: all edges when the broker has it.
-func (p *Port) answerTold(a *answer, r *http.Request, body map[string]any, told <-chan struct{}, err error) {
+// reach answers how far a call has reached.
+func (a *answer) reach(body map[string]any, all bool) {
 	code := http.StatusOK
-	if body["scope"] = scopeAll; err != nil || !p.await(r.Context(), told) {
-		code, body["scope"] = http.StatusAccepted, scopeHere
+	if !all {
+		code = http.StatusAccepted
 	}
-	a.note("scope", body["scope"])
+	body["scope"] = scopeOf(all)
 	a.json(code, body)
-}
-
-func (p *Port) await(ctx context.Context, told <-chan struct{}) bool {
-	timer := time.NewTimer(p.wait)
-	defer timer.Stop()
-	select {
-	case <-told:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return false
 }
 
 func (p *Port) listTopics(a *answer, r *http.Request) {
@@ -260,6 +193,6 @@ func (p *Port) listTopics(a *answer, r *http.Request) {
 	if top == nil {
 		top = []Topic{}
 	}
-	a.note("topics", len(top))
+	a.Note("topics", len(top))
 	a.json(http.StatusOK, map[string]any{"topics": top, "held": all, "scope": scopeHere})
 }

@@ -34,18 +34,18 @@ const (
 	denied     = "denied"
 )
 
-// order is one value that is to be published.
-type order struct {
+// Order is one value that is to be published.
+type Order struct {
 	Topic string         `json:"topic"`
 	Value jsontext.Value `json:"value"`
-	Ver   *int64         `json:"ver"`
+	Ver   *int64         `json:"ver"` // Nil is that of the value, or of the clock.
 }
 
-// result is what became of it.
-type result struct {
+// Result is what became of it.
+type Result struct {
 	Topic  string `json:"topic,omitempty"`
 	Ver    int64  `json:"ver,omitempty"`
-	Result string `json:"result"`
+	Result string `json:"result"` // In lower case: taken, outdated, and so on.
 	Error  string `json:"error,omitempty"`
 }
 
@@ -55,21 +55,25 @@ var (
 	errReserved = errors.New("topics that begin with tickedge: are those of the edges")
 )
 
-// parse makes a tick of a line.
-func (p *Port) parse(line []byte, o *order, now time.Time) (t broker.Tick, err error) {
-	*o = order{Value: o.Value[:0]}
-	if json.Unmarshal(line, o, json.RejectUnknownMembers(true)) != nil {
-		return t, errLine
+// read makes an order of a line.
+func (o *Order) read(line []byte) error {
+	*o = Order{Value: o.Value[:0]}
+	if json.Unmarshal(line, o, json.RejectUnknownMembers(true)) != nil || len(o.Value) == 0 {
+		return errLine
 	}
+	return nil
+}
+
+// tickOf makes a tick of an order.
+func (s *Service) tickOf(o *Order, now time.Time) (t broker.Tick, err error) {
 	switch {
-	case len(o.Value) == 0:
-		return t, errLine
+	case len(o.Topic)+len(o.Value) > lineMax:
+		return t, errTooLong
 	case !topics.ValidName(o.Topic):
 		return t, errors.New("the topic is not valid: want " + topics.NameRule)
 	}
 	t = broker.Tick{Topic: o.Topic, Value: o.Value}
-	switch {
-	case strings.HasPrefix(o.Topic, topics.Reserved):
+	if strings.HasPrefix(o.Topic, topics.Reserved) {
 		return t, errReserved
 	}
 	if o.Ver != nil {
@@ -79,37 +83,49 @@ func (p *Port) parse(line []byte, o *order, now time.Time) (t broker.Tick, err e
 	} else if has, f := broker.InspectVersion(string(o.Value), broker.VersionMember); f == broker.Flawless && has.Whole > 0 {
 		t.Ver = has.Whole
 	} else {
-		t.Ver = p.clock.Next(now)
+		t.Ver = s.clock.Next(now)
 	}
 	return t, nil
 }
 
-// batch is values that were put on their way, and what has become of them until now. Who does not wait any more leaves it
+// Batch is values that were put on their way, and what has become of them until now. Who does not wait any more leaves it
 // to those who still tell it.
-type batch struct {
+type Batch struct {
+	service *Service
 	mu      sync.Mutex
-	results []result
+	results []Result
 	open    int           // Lines that are not known, and one as long as lines come.
 	done    chan struct{} // Closed when all are known.
 }
 
-func newBatch(size int) *batch {
-	return &batch{results: make([]result, 0, size), open: 1, done: make(chan struct{})}
+// NewBatch returns one that is empty. The size is a guess.
+func (s *Service) NewBatch(size int) *Batch {
+	return &Batch{service: s, results: make([]Result, 0, size), open: 1, done: make(chan struct{})}
 }
 
-// put takes one line, and adds what is wrong with one. Both are called by one goroutine, before await.
-func (b *batch) put(p *Port, line []byte, o *order, now time.Time) {
-	t, err := p.parse(line, o, now)
+// line takes one line. Like Put it is called by one goroutine, before Await.
+func (b *Batch) line(line []byte, o *Order, now time.Time) {
+	if err := o.read(line); err != nil {
+		b.flawed("", err)
+		return
+	}
+	b.Put(o, now)
+}
+
+// Put has an order published, or notes what is wrong with it. The value may be used again when it returns.
+func (b *Batch) Put(o *Order, now time.Time) {
+	s := b.service
+	t, err := s.tickOf(o, now)
 	if err != nil {
 		b.flawed(t.Topic, err)
 		return
 	}
 	b.mu.Lock()
 	i := len(b.results)
-	b.results = append(b.results, result{Topic: t.Topic, Ver: t.Ver, Result: waiting})
+	b.results = append(b.results, Result{Topic: t.Topic, Ver: t.Ver, Result: waiting})
 	b.open++
 	b.mu.Unlock()
-	if err = p.edge.Publish(t, func(f broker.Fate) { b.told(i, f) }); err == nil {
+	if err = s.edge.Publish(t, func(f broker.Fate) { b.told(i, f) }); err == nil {
 		return
 	}
 	b.mu.Lock()
@@ -121,14 +137,14 @@ func (b *batch) put(p *Port, line []byte, o *order, now time.Time) {
 	}
 }
 
-func (b *batch) flawed(topic string, err error) {
+func (b *Batch) flawed(topic string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.results = append(b.results, result{Topic: topic, Result: invalid, Error: err.Error()})
+	b.results = append(b.results, Result{Topic: topic, Result: invalid, Error: err.Error()})
 }
 
 // told notes what became of a tick. The last one of a batch whose lines are all in ends the wait.
-func (b *batch) told(i int, f broker.Fate) {
+func (b *Batch) told(i int, f broker.Fate) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch r := &b.results[i]; f {
@@ -153,18 +169,18 @@ func (b *batch) told(i int, f broker.Fate) {
 }
 
 // less is called with the lock held.
-func (b *batch) less() {
+func (b *Batch) less() {
 	if b.open--; b.open == 0 {
 		close(b.done)
 	}
 }
 
-// await returns what became of the lines, of some of them that they still wait. No line comes behind it.
-func (b *batch) await(ctx context.Context, atMost time.Duration) []result {
+// Await returns what became of the values after a while, of some of them that they still wait. None comes behind it.
+func (b *Batch) Await(ctx context.Context) []Result {
 	b.mu.Lock()
 	b.less()
 	b.mu.Unlock()
-	timer := time.NewTimer(atMost)
+	timer := time.NewTimer(b.service.wait)
 	defer timer.Stop()
 	select {
 	case <-b.done:
@@ -173,7 +189,7 @@ func (b *batch) await(ctx context.Context, atMost time.Duration) []result {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return append([]result(nil), b.results...)
+	return append([]Result(nil), b.results...)
 }
 
 // publish answers POST /publish.
@@ -198,16 +214,15 @@ func (p *Port) publish(a *answer, r *http.Request) {
 		a.problem(http.StatusBadRequest, "the body has not come as it was announced")
 		return
 	}
-	b := newBatch(1)
-	b.put(p, bytes.TrimSpace(body), new(order), time.Now())
-	res := b.await(r.Context(), p.wait)[0]
-	a.note("topic", res.Topic, "result", res.Result)
+	b := p.NewBatch(1)
+	b.line(bytes.TrimSpace(body), new(Order), time.Now())
+	res := b.Await(r.Context())[0]
+	a.Note("topic", res.Topic, "result", res.Result)
 	switch res.Result {
 	case invalid, denied:
 		a.problem(http.StatusUnprocessableEntity, res.Error)
 	case refused:
-		a.Header().Set("Retry-After", "1")
-		a.problem(http.StatusServiceUnavailable, res.Error)
+		a.fault(&Fault{Status: http.StatusServiceUnavailable, Detail: res.Error, Retry: true})
 	case waiting:
 		a.json(http.StatusAccepted, res)
 	default:

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// batchMost bounds the lines that are on their way at a time. Others are read when these are answered, so what is
+	// BatchMost bounds the lines that are on their way at a time. Others are read when these are answered, so what is
 	// not read yet waits at the caller.
-	batchMost = 1024
+	BatchMost = 1024
 	// streamBuffer is what is read at a time.
 	streamBuffer = 64 << 10
 )
@@ -70,27 +70,21 @@ func (p *Port) publishLines(a *answer, r *http.Request) {
 	a.Header().Set("Content-Type", "application/x-ndjson")
 	a.Header().Set("Cache-Control", "no-store")
 	counts := map[string]int{}
-	defer func() {
-		for _, of := range []string{taken, outdated, superseded, invalid, waiting, refused, denied} {
-			if n := counts[of]; n > 0 {
-				a.note(of, n)
-			}
-		}
-	}()
-	in, o, out := lines{bufio.NewReaderSize(r.Body, streamBuffer)}, new(order), []byte(nil)
+	defer func() { a.NoteResults(counts) }()
+	in, o, out := lines{bufio.NewReaderSize(r.Body, streamBuffer)}, new(Order), []byte(nil)
 	for ctx.Err() == nil {
-		_ = rc.SetReadDeadline(time.Now().Add(streamIdle))
+		_ = rc.SetReadDeadline(time.Now().Add(StreamIdle))
 		if p.ending.Err() != nil { // It may have ended before the deadline was set.
 			return
 		}
 		b, end := p.readBatch(in, o)
-		results := b.await(ctx, p.wait)
+		results := b.Await(ctx)
 		out = out[:0]
 		for i := range results {
 			counts[results[i].Result]++
 			out = results[i].append(out)
 		}
-		_ = rc.SetWriteDeadline(time.Now().Add(answerTime))
+		_ = rc.SetWriteDeadline(time.Now().Add(AnswerTime))
 		if _, err := a.Write(out); err != nil || rc.Flush() != nil || end {
 			return
 		}
@@ -98,9 +92,9 @@ func (p *Port) publishLines(a *answer, r *http.Request) {
 }
 
 // readBatch reads what there is: a line at least, and no more than can be had without waiting. end reports that no more come.
-func (p *Port) readBatch(in lines, o *order) (b *batch, end bool) {
-	b = newBatch(64)
-	for n := 0; n < batchMost && (n == 0 || in.ready()); {
+func (p *Port) readBatch(in lines, o *Order) (b *Batch, end bool) {
+	b = p.NewBatch(64)
+	for n := 0; n < BatchMost && (n == 0 || in.ready()); {
 		line, err := in.next()
 		switch {
 		case errors.Is(err, errTooLong):
@@ -111,7 +105,7 @@ func (p *Port) readBatch(in lines, o *order) (b *batch, end bool) {
 			return b, true
 		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
-			b.put(p, line, o, time.Now())
+			b.line(line, o, time.Now())
 		}
 		n++
 	}
@@ -119,7 +113,7 @@ func (p *Port) readBatch(in lines, o *order) (b *batch, end bool) {
 }
 
 // append appends the line of a result.
-func (r *result) append(dst []byte) []byte {
+func (r *Result) append(dst []byte) []byte {
 	dst = append(dst, '{')
 	quoted := func(name, value string) {
 		dst = append(append(dst, name...), ':')

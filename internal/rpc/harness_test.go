@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -289,15 +288,4 @@ func wantCode(t testing.TB, err error, code codes.Code) {
 	if status.Code(err) != code {
 		t.Errorf("%v, want %v", err, code)
 	}
-}
-
-// rawConn is a connection that a test cuts.
-func cutDialer(conns chan<- net.Conn) grpc.DialOption {
-	return grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			conns <- c
-		}
-		return c, err
-	})
 }

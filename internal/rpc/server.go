@@ -77,6 +77,9 @@ type Config struct {
 	FetchWait  time.Duration
 	ListTopics bool
 	Log        *slog.Logger
+
+	// Register, if it is not nil, adds methods that are not of this package. Calls that last end when draining is closed.
+	Register func(r grpc.ServiceRegistrar, draining <-chan struct{})
 }
 
 // Server serves streams. Its methods may be called from any goroutine.
@@ -137,6 +140,9 @@ func Start(cfg Config) (*Server, error) {
 	)
 	pricesv1.RegisterPricesServer(s.rpc, s)
 	healthv1.RegisterHealthServer(s.rpc, s.health)
+	if cfg.Register != nil {
+		cfg.Register(s.rpc, s.draining)
+	}
 	reflection.Register(s.rpc)
 	s.SetReady(false)
 	go func() {

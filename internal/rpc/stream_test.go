@@ -4,13 +4,9 @@ package rpc
 
 import (
 	"context"
-	"flag"
 	"fmt"
-	"net"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,8 +23,6 @@ import (
 	"tickedge/internal/protocol"
 	"tickedge/internal/topics"
 )
-
-var manyStreams = flag.Int("streams", 500, "streams of TestStreamsLeaveNothing; 5000 is the long form")
 
 // A stream is answered in the order of the protocol: hello, acks, snapshot, updates, news.
 func TestStream(t *testing.T) {
@@ -206,61 +200,6 @@ func TestStreamsEnd(t *testing.T) {
 func TestStreamBeats(t *testing.T) {
 	w := start(t, func(cfg *Config, _ *share) { cfg.Limits.Heartbeat = quick })
 	w.stream(w.dial()).want("hello 10 ms, 256 topics", "heartbeat up=true", "heartbeat up=true")
-}
-
-// However streams end, nothing is left of them: no goroutine, no subscription, no place in a limit.
-func TestStreamsLeaveNothing(t *testing.T) {
-	w := start(t, nil)
-	const perConn = 50
-	before := runtime.NumGoroutine()
-	conns := make(chan net.Conn, *manyStreams)
-	var all sync.WaitGroup
-	var streams []*client
-	var clients []*grpc.ClientConn
-	for i := range *manyStreams {
-		if i%perConn == 0 {
-			clients = append(clients, w.dialConn(cutDialer(conns)))
-		}
-		streams = append(streams, w.stream(pricesv1.NewPricesClient(clients[len(clients)-1])))
-	}
-	for i, c := range streams {
-		all.Go(func() {
-			c.subscribe(1, fmt.Sprint("T", i%100), fmt.Sprint("U", i))
-			for range 2 { // Hello and ack.
-				if _, err := c.Recv(); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	all.Wait()
-	if n := w.Stats(); n.Streams != int64(*manyStreams) || w.table.Subscriptions() != 2*int64(*manyStreams) {
-		t.Errorf("%+v and %d subscriptions", n, w.table.Subscriptions())
-	}
-	// Of each ten connections some are reset, some closed with streams on them, and of the others streams are cancelled.
-	for i, c := range clients {
-		tcp := (<-conns).(*net.TCPConn)
-		switch i % 3 {
-		case 0:
-			_ = tcp.SetLinger(0)
-			_ = tcp.Close()
-		case 1:
-			_ = c.Close()
-		}
-	}
-	for i, c := range streams {
-		if i/perConn%3 == 2 {
-			c.cancel()
-		}
-	}
-	for _, c := range clients {
-		w.until(func() bool { return w.counts.streams.Load() == 0 }, "the end of the streams")
-		_ = c.Close()
-	}
-	for _, c := range streams {
-		c.cancel()
-	}
-	w.baseline(before)
 }
 
 // Beyond a limit there is a clear answer, and what was there stays.

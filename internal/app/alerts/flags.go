@@ -3,6 +3,7 @@
 package alerts
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,7 @@ type Config struct {
 
 	listen    string
 	grpc      string
+	grpcTLS   tlsFiles
 	quota     int
 	open      bool
 	keyFile   string
@@ -69,6 +71,7 @@ type Config struct {
 
 	// What follows from these.
 	feed       feed.Config
+	secure     *tls.Config // Of gRPC; nil without TLS.
 	keys       backoffice.Keys
 	origins    *auth.Origins
 	trusted    guard.Trusted
@@ -106,6 +109,9 @@ func newConfig(commands ...string) *Config {
 	fs.Group("Requests")
 	fs.StringVar(&c.listen, "listen", ":8100", "`host:port` of REST: /alerts; empty for none")
 	fs.StringVar(&c.grpc, "grpc", "", "`host:port` of gRPC; empty for none, the usual one is :8102")
+	fs.StringVar(&c.grpcTLS.cert, "grpc-tls-cert", "", "`file` with the certificate of -grpc, in PEM; without it there is no TLS")
+	fs.StringVar(&c.grpcTLS.key, "grpc-tls-key", "", "`file` with the key of -grpc-tls-cert")
+	fs.StringVar(&c.grpcTLS.clients, "grpc-client-ca", "", "`file` with the authorities, in PEM, of whose certificates a client of -grpc has to show one, beside its token or key")
 	fs.BoolVar(&c.open, "open", false, "ask for neither tokens nor keys: whoever reaches the port may do everything. For demos")
 	fs.StringVar(&c.keyFile, "key-file", "", "`file` with a line name:key for each program that may ask for any user_id")
 	fs.IntVar(&c.rate.PerSecond, "request-rate-per-ip", alertapi.DefaultRate.PerSecond, "`requests` per second of an address; more are refused with 429")
@@ -169,6 +175,11 @@ func (c *Config) validate() error {
 		if value != "" && !app.IsHostPort(value) {
 			bad("%s is %s, want host:port such as :8100, or nothing", name, flags.Quote(value))
 		}
+	}
+	if c.secure, err = c.grpcTLS.load(); err != nil {
+		errs = append(errs, err)
+	} else if c.secure != nil && c.grpc == "" {
+		bad("-grpc-tls-cert has no effect: -grpc is not set")
 	}
 	errs = append(errs, c.validatePast(), c.validateAccess(), c.log.Validate())
 	return errors.Join(errs...)

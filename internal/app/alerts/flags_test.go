@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"tickedge/internal/app"
+	"tickedge/internal/tlstest"
 )
 
 func run(args ...string) (code int, stdout, stderr string) {
@@ -24,6 +25,8 @@ func TestFlags(t *testing.T) {
 	if err := os.WriteFile(keys, []byte("app:0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	authority := tlstest.NewAuthority(t)
+	cert, key := authority.Pair()
 	good := []string{"-check", "-source=redis://u:hunter2x@127.0.0.1", "-store=a", "-key-file=" + keys, "-history=http://127.0.0.1:8090"}
 	for _, c := range []struct {
 		args []string
@@ -52,6 +55,12 @@ func TestFlags(t *testing.T) {
 		{append(good, "-listen=x"), app.Usage, `-listen is "x", want host:port`},
 		{append(good, "-price-member="), app.Usage, "-price-member is"},
 		{append(good, "-quotta=1"), app.Usage, "-quota"},
+		{append(good, "-grpc=:8102", "-grpc-tls-cert="+cert, "-grpc-tls-key="+key, "-grpc-client-ca="+authority.File), app.OK, "-grpc-client-ca="},
+		{append(good, "-grpc-tls-cert="+cert, "-grpc-tls-key="+key), app.Usage, "-grpc-tls-cert has no effect: -grpc is not set"},
+		{append(good, "-grpc=:8102", "-grpc-tls-cert="+cert), app.Usage, "want both or neither"},
+		{append(good, "-grpc=:8102", "-grpc-tls-cert="+cert, "-grpc-tls-key="+cert), app.Usage, "-grpc-tls-cert: tls:"},
+		{append(good, "-grpc=:8102", "-grpc-client-ca="+authority.File), app.Usage, "-grpc-client-ca needs TLS"},
+		{append(good, "-grpc=:8102", "-grpc-tls-cert="+cert, "-grpc-tls-key="+key, "-grpc-client-ca="+key), app.Usage, "-grpc-client-ca: no certificate in"},
 	} {
 		code, stdout, stderr := run(c.args...)
 		if code != c.code || !strings.Contains(stdout+stderr, c.want) {

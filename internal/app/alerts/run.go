@@ -4,6 +4,7 @@
 //
 //	run.go      Main, and Run, which another program can call: what is started, and stopped in reverse
 //	flags.go    the flags, checked
+//	tls.go      TLS of gRPC
 //	metrics.go  /metrics
 //	health.go   the healthcheck of images
 package alerts
@@ -259,7 +260,7 @@ func (p *program) serve(ctx context.Context) error {
 	}
 	err := errors.Join(port("-listen", p.cfg.listen, "perhaps another alerts: each needs a port of its own", p.api.Serve),
 		port("-grpc", p.cfg.grpc, "perhaps another alerts: each needs a port of its own", func(ctx context.Context, ln net.Listener) error {
-			return p.grpc.Serve(ctx, ln, nil)
+			return p.grpc.Serve(ctx, ln, p.cfg.secure)
 		}))
 	if err != nil {
 		end(err)

@@ -45,14 +45,16 @@ func (e *edge) listenAPI() (err error) {
 	return err
 }
 
-func (e *edge) serveAPI() {
+// serveAPI opens the back office, behind all that it does its work with.
+func (e *edge) serveAPI() error {
 	if e.api == nil {
-		return
+		return nil
 	}
 	e.working.Go(func() { panics.Keep(e.work, panics.Admin, e.log, e.control.listen) })
 	e.working.Go(func() { panics.Keep(e.work, panics.Admin, e.log, e.control.speak) })
 	e.api.Serve(desk{e})
 	e.log.Info("back office open", "addr", e.api.Addr().String(), "tls", e.cfg.api.TLSCert != "")
+	return nil
 }
 
 // listenControl has the control topic held, and heard, for as long as the edge runs.

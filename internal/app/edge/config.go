@@ -67,6 +67,7 @@ type Config struct {
 	readyNeedsFeed bool
 	api            backoffice.Config // Without an address there is none.
 	rpc            rpc.Config        // The same.
+	rpcAPI         bool              // The back office is on the port of rpc too.
 	check          bool
 	onListen       func(net.Addr)
 	supervisor     *app.Supervisor // Nil if nobody started this process who wants to know.

@@ -23,6 +23,7 @@ var effects = []struct {
 	{"redis-*", func(c *Config) bool { return !c.hasRedis() }, "no source is a Redis"},
 	{"admin-host", func(c *Config) bool { return c.admin == "" && c.api.Addr == "" }, "-admin is empty, so there is no admin port"},
 	{"api-*", func(c *Config) bool { return c.api.Addr == "" }, "-api is not set, and it is what has a back office"},
+	{"grpc-api", func(c *Config) bool { return c.api.Addr == "" && c.rpc.Listen != "" }, "-api is not set, and it is what has a back office"},
 	{"grpc-*", func(c *Config) bool { return c.rpc.Listen == "" }, "-grpc is not set, and it is what has a port for gRPC"},
 	{"ready-needs-feed", func(c *Config) bool { return c.admin == "" && c.healthPath == "" }, "-admin is empty, and so is -health-path: set the one at which it is asked whether the edge is ready"},
 	{"redis-channel", func(c *Config) bool { return c.redis.Mode == redis.ModeStream }, "-redis-mode is stream, and a stream brings all ticks"},

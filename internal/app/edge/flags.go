@@ -165,6 +165,7 @@ func (c *Config) operatorFlags(fs *flags.Set) {
 	fs.StringVar(&c.rpc.TLSCert, "grpc-tls-cert", "", "`file` with the certificate of -grpc, in PEM")
 	fs.StringVar(&c.rpc.TLSKey, "grpc-tls-key", "", "`file` with the key of -grpc-tls-cert")
 	fs.StringVar(&c.rpc.ClientCA, "grpc-client-ca", "", "`file` with the authorities, in PEM, of whose certificates a client of -grpc has to show one; or a token, where tokens are asked for")
+	fs.BoolVar(&c.rpcAPI, "grpc-api", false, "the back office of -api is on the port of -grpc too, for those who have a key of -api-key-file, or a certificate of -api-client-ca that -grpc-client-ca lets in. It needs TLS if -grpc is not loopback")
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
 	fs.Common(&c.check)

@@ -84,6 +84,7 @@ var beside = map[string][]string{
 	"api-tls-cert": {"-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"}, "api-tls-key": {"-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"},
 	"grpc-max-conns": {"-grpc=127.0.0.1:8083"}, "grpc-max-streams": {"-grpc=127.0.0.1:8083"},
 	"grpc-tls-cert": {"-grpc=127.0.0.1:8083"}, "grpc-tls-key": {"-grpc=127.0.0.1:8083"}, "grpc-client-ca": {"-grpc=127.0.0.1:8083"},
+	"grpc-api":     {"-grpc=127.0.0.1:8083", "-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"},
 	"redis-tls-ca": {"-redis=rediss://h"}, "redis-tls-cert": {"-redis=rediss://h"}, "redis-tls-key": {"-redis=rediss://h"},
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"tickedge/internal/app"
+	"tickedge/internal/backoffice"
+	"tickedge/internal/backoffice/grpcapi"
 	"tickedge/internal/flags"
 	"tickedge/internal/rpc"
 )
@@ -33,7 +35,23 @@ func (c *Config) validateRPC() error {
 		}
 	}
 	errs.add(named(c.rpc.Validate(), rpcFlags))
+	errs.add(c.validateRPCAPI())
 	return errors.Join(errs...)
+}
+
+// validateRPCAPI looks at the back office on the port for gRPC: somebody may call it, and no key is sent there in the clear.
+func (c *Config) validateRPCAPI() error {
+	switch {
+	case !c.rpcAPI || c.api.Addr == "": // That the second is missing is said elsewhere.
+		return nil
+	case c.rpc.TLSCert == "" && !backoffice.Loopback(c.rpc.Listen):
+		return errors.New("-grpc-api is set and -grpc is not loopback: keys would be sent there in the clear. " +
+			"Want -grpc-tls-cert and -grpc-tls-key, or an address such as 127.0.0.1:8083")
+	case c.api.KeyFile == "" && c.rpc.ClientCA == "":
+		return errors.New("-grpc-api is set, and nobody may call it: want -api-key-file, " +
+			"or -grpc-client-ca with the authorities of -api-client-ca")
+	}
+	return nil
 }
 
 // startRPC opens the port for gRPC, behind all that its clients need.
@@ -45,11 +63,14 @@ func (e *edge) startRPC() (err error) {
 	cfg.Table, cfg.Limits, cfg.Share, cfg.Log = e.table, port.Shard, e.server, e.log
 	cfg.Trusted, cfg.Verifier, cfg.Existing, cfg.Private = port.Trusted, e.verifier, port.Existing, port.Private
 	cfg.Requests, cfg.FetchWait, cfg.ListTopics = port.Requests, port.FetchWait, port.ListTopics
+	if e.cfg.rpcAPI {
+		cfg.Register = grpcapi.New(e.api.Service).Register
+	}
 	if e.rpc, err = rpc.Start(cfg); err != nil {
 		e.shutdown(0)
 		return app.ListenHint(err, "-grpc", cfg.Listen, "perhaps another edge: each needs a port of its own for gRPC")
 	}
-	e.log.Info("port for gRPC open", "addr", e.rpc.Addr().String(), "tls", cfg.TLSCert != "", "max_conns", cfg.MaxConns)
+	e.log.Info("port for gRPC open", "addr", e.rpc.Addr().String(), "tls", cfg.TLSCert != "", "max_conns", cfg.MaxConns, "back_office", e.cfg.rpcAPI)
 	return nil
 }
 

@@ -193,14 +193,13 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	e := &edge{cfg: c, log: log}
 	e.work, e.endWork = context.WithCancel(context.Background())
 	defer e.close()
-	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startFeed, e.startTokens, e.startServer, e.startRPC} {
+	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startFeed, e.startTokens, e.startServer, e.serveAPI, e.startRPC} {
 		if err := start(); err != nil {
 			log.Error("can't start", "error", err)
 			return app.Failed
 		}
 	}
 	e.keepReady(ctx)
-	e.serveAPI()
 	e.serveAdmin(ctx)
 	defer c.supervisor.Watch(ctx, e.ready, e.server.Turning)()
 	addr := e.server.Addr()
