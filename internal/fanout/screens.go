@@ -254,7 +254,7 @@ func (s *Shard) addScreen(id ConnID, c *conn, name string, patterns [][]byte, as
 		if h == nil {
 			h = new(Screens)
 		}
-		e = h.Add(s.cfg.Screens, name, rights.who(s.sink.Prefix(id)), spec, s.cfg.MaxScreens, s.clock)
+		e = h.Add(s.cfg.Screens, name, rights.Who(s.sink.Prefix(id)), spec, s.cfg.MaxScreens, s.clock)
 		if h.Len() > 0 {
 			c.flags |= screening
 			s.screens[id] = h
@@ -296,8 +296,8 @@ func (r *Rights) beyond(spec *screen.Spec) string {
 	return ""
 }
 
-// who is by whom the screens of a client are counted.
-func (r *Rights) who(by guard.Prefix) string {
+// Who is by whom the screens of a client are counted.
+func (r *Rights) Who(by guard.Prefix) string {
 	if r.User != "" {
 		return "user " + r.User
 	}

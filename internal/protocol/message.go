@@ -14,8 +14,8 @@ const (
 	// the room of the names, that is less than 64 KiB for 256 topics, and than 256 bytes for
 	// each where there are more: no message is to be longer.
 	rejectedReasonMax = 120
-	// reasonMax bounds the reason of an error, which may quote what was sent.
-	reasonMax = 512
+	// ReasonMax bounds the reason of an error, which may quote what was sent.
+	ReasonMax = 512
 )
 
 // Rejected is one topic that a command could not have.
@@ -137,7 +137,7 @@ func AppendError(dst []byte, e *CommandError) []byte {
 	if e.At > 0 {
 		dst = appendInt(dst, `,"at":`, e.At-1)
 	}
-	return append(appendText(dst, `,"reason":`, Cut(e.Reason, reasonMax)), '}')
+	return append(appendText(dst, `,"reason":`, Cut(e.Reason, ReasonMax)), '}')
 }
 
 // AppendPong appends the answer to a ping. now is in Unix milliseconds.

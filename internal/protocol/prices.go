@@ -38,7 +38,7 @@ func AppendProblem(dst []byte, status int, title string, code int, detail string
 	dst = appendText(dst, `{"title":`, title)
 	dst = appendInt(dst, `,"status":`, status)
 	dst = appendInt(dst, `,"code":`, code)
-	return append(appendText(dst, `,"detail":`, Cut(detail, reasonMax)), '}')
+	return append(appendText(dst, `,"detail":`, Cut(detail, ReasonMax)), '}')
 }
 
 // NamesHead begins the answer to a request for names, which follow with [AppendName], then what

@@ -246,6 +246,9 @@ func text(m *pricesv1.StreamResponse) string {
 		return fmt.Sprintf("hello %d ms, %d topics", m.Hello.GetInterval(), m.Hello.GetMaxTopics())
 	case *pricesv1.StreamResponse_Ack:
 		s := fmt.Sprintf("ack %d: %d topics, %d ms", m.Ack.GetId(), m.Ack.GetTopics(), m.Ack.GetInterval())
+		if n := m.Ack.GetScreens(); n > 0 {
+			s += fmt.Sprintf(" screens %d", n)
+		}
 		for _, r := range m.Ack.GetRejected() {
 			s += fmt.Sprintf(" not %d %s/%d", r.GetIndex(), r.GetTopic(), r.GetCode())
 		}
@@ -256,6 +259,8 @@ func text(m *pricesv1.StreamResponse) string {
 		return rows("snapshot", m.Snapshot)
 	case *pricesv1.StreamResponse_Update:
 		return rows("update", m.Update)
+	case *pricesv1.StreamResponse_Screen:
+		return screened(m.Screen)
 	case *pricesv1.StreamResponse_Feed:
 		return fmt.Sprintf("feed up=%v since=%d", m.Feed.GetUp(), m.Feed.GetSince())
 	case *pricesv1.StreamResponse_Stale:

@@ -40,6 +40,7 @@ type stream struct {
 	wire     grpc.BidiStreamingServer[pricesv1.StreamRequest, pricesv1.StreamResponse]
 	replaced chan struct{} // Closed when a newer one of the user took its place.
 
+	screens fanout.Screens
 	queue   []*pricesv1.StreamResponse // To be sent before anything is gathered: of one gather, or of one command.
 	sending bool                       // One is being sent.
 	more    bool                       // There is more to gather as soon as that is sent.
@@ -66,7 +67,7 @@ func (s *Server) Stream(wire grpc.BidiStreamingServer[pricesv1.StreamRequest, pr
 	}
 	defer s.cfg.Share.Leave(who.prefix)
 	st := &stream{wanting: s.wanting(who), wire: wire, replaced: make(chan struct{}), interval: s.cfg.Limits.Interval}
-	defer func() { st.cursor.release(time.Now()) }()
+	defer func() { st.cursor.release(time.Now()); st.dropScreens("", time.Now()) }()
 	if who.user != "" {
 		leave := s.cfg.Share.EnterUser(who.user, func() { close(st.replaced) })
 		defer leave()
@@ -215,7 +216,7 @@ func (st *stream) look(now time.Time) error {
 			return end(fanout.SlowConsumer)
 		}
 		return nil
-	case len(st.cursor.entries) == 0 && past(st.bare.Add(l.IdleTimeout)):
+	case len(st.cursor.entries) == 0 && st.screens.Len() == 0 && past(st.bare.Add(l.IdleTimeout)):
 		return end(fanout.Idle)
 	}
 	if st.more || past(st.window) {
@@ -232,7 +233,9 @@ func (st *stream) look(now time.Time) error {
 // gather queues what the client lacks. It is called while nothing is queued.
 func (st *stream) gather(now time.Time) {
 	had := len(st.cursor.entries)
+	flush := !now.Before(st.window)
 	st.queue, st.more = st.cursor.gather(now)
+	st.more = st.gatherScreens(flush, now) || st.more
 	if had > 0 && len(st.cursor.entries) == 0 {
 		st.bare = now
 	}
@@ -251,6 +254,9 @@ func (st *stream) command(cmd *pricesv1.StreamRequest, now time.Time) error {
 		names = cmd.GetUnsubscribe().GetTopics()
 	}
 	charge := 1 + len(names)/fanout.TopicsPerCharge
+	if cmd.GetScreen() != nil {
+		charge += fanout.ScreenCharge
+	}
 	if rate := s.cfg.Limits.CommandRate; rate > 0 {
 		switch s.commands.TakeOr(&st.commands, min(charge, s.cfg.Limits.CommandBurst), 1, now.Sub(s.start)) {
 		case guard.Abuse:
@@ -284,10 +290,22 @@ func (st *stream) command(cmd *pricesv1.StreamRequest, now time.Time) error {
 		}
 		st.interval = window
 		st.window = earlier(st.window, now.Add(window))
+	case *pricesv1.StreamRequest_Screen:
+		if e := st.screenOf(c.Screen, now); e != nil {
+			st.refuseWith(cmd, e)
+			return nil
+		}
+		st.window = now
+	case *pricesv1.StreamRequest_Unscreen:
+		if c.Unscreen.GetName() != "" {
+			st.dropScreens(c.Unscreen.GetName(), now)
+			st.bare = now
+		}
 	default:
-		st.refuse(cmd, protocol.ErrMalformed, "a command is subscribe, unsubscribe or interval")
+		st.refuse(cmd, protocol.ErrMalformed, "a command is subscribe, unsubscribe, interval, screen or unscreen")
 		return nil
 	}
+	ack.Screens = uint32(st.screens.Len())
 	ack.Topics, ack.Interval = uint32(len(st.cursor.entries)), uint32(st.interval.Milliseconds())
 	st.queue = append(st.queue, &pricesv1.StreamResponse{Message: &pricesv1.StreamResponse_Ack{Ack: ack}})
 	if cmd.GetSubscribe() != nil {
@@ -309,7 +327,11 @@ func (st *stream) snapshot(now time.Time) {
 
 // refuse queues the answer to a command that is not carried out.
 func (st *stream) refuse(cmd *pricesv1.StreamRequest, code int, reason string) {
-	refusal := &pricesv1.CommandError{Id: cmd.GetId(), Code: uint32(code), Reason: reason}
+	st.refuseWith(cmd, &protocol.CommandError{Code: code, Reason: reason})
+}
+
+func (st *stream) refuseWith(cmd *pricesv1.StreamRequest, e *protocol.CommandError) {
+	refusal := &pricesv1.CommandError{Id: cmd.GetId(), Code: uint32(e.Code), Reason: protocol.Cut(e.Reason, protocol.ReasonMax), At: uint32(e.At)}
 	st.queue = append(st.queue, &pricesv1.StreamResponse{Message: &pricesv1.StreamResponse_Error{Error: refusal}})
 }
 

@@ -35,6 +35,8 @@ type StreamRequest struct {
 	//	*StreamRequest_Subscribe
 	//	*StreamRequest_Unsubscribe
 	//	*StreamRequest_Interval
+	//	*StreamRequest_Screen
+	//	*StreamRequest_Unscreen
 	Command       isStreamRequest_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -111,6 +113,24 @@ func (x *StreamRequest) GetInterval() *Interval {
 	return nil
 }
 
+func (x *StreamRequest) GetScreen() *Screen {
+	if x != nil {
+		if x, ok := x.Command.(*StreamRequest_Screen); ok {
+			return x.Screen
+		}
+	}
+	return nil
+}
+
+func (x *StreamRequest) GetUnscreen() *Unscreen {
+	if x != nil {
+		if x, ok := x.Command.(*StreamRequest_Unscreen); ok {
+			return x.Unscreen
+		}
+	}
+	return nil
+}
+
 type isStreamRequest_Command interface {
 	isStreamRequest_Command()
 }
@@ -130,11 +150,25 @@ type StreamRequest_Interval struct {
 	Interval *Interval `protobuf:"bytes,4,opt,name=interval,proto3,oneof"`
 }
 
+type StreamRequest_Screen struct {
+	// Screen subscribes what fulfils a condition.
+	Screen *Screen `protobuf:"bytes,5,opt,name=screen,proto3,oneof"`
+}
+
+type StreamRequest_Unscreen struct {
+	// Unscreen ends a screen.
+	Unscreen *Unscreen `protobuf:"bytes,6,opt,name=unscreen,proto3,oneof"`
+}
+
 func (*StreamRequest_Subscribe) isStreamRequest_Command() {}
 
 func (*StreamRequest_Unsubscribe) isStreamRequest_Command() {}
 
 func (*StreamRequest_Interval) isStreamRequest_Command() {}
+
+func (*StreamRequest_Screen) isStreamRequest_Command() {}
+
+func (*StreamRequest_Unscreen) isStreamRequest_Command() {}
 
 // Subscribe adds topics to those of the stream.
 type Subscribe struct {
@@ -274,6 +308,135 @@ func (x *Interval) GetMs() uint32 {
 	return 0
 }
 
+// Screen subscribes the topics of patterns whose newest values fulfil a condition. One of the same name takes the place of
+// the one before.
+type Screen struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the client calls it: 1 to 64 bytes, as topics are named.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Patterns (a beginning, and a star) and names, at most 64.
+	Topics []string `protobuf:"bytes,2,rep,name=topics,proto3" json:"topics,omitempty"`
+	// The condition, in the language of docs/SCREENS.md; empty for none.
+	Where string `protobuf:"bytes,3,opt,name=where,proto3" json:"where,omitempty"`
+	// Of those the first 1 to 100; 0 is all of them, in no order.
+	Top uint32 `protobuf:"varint,4,opt,name=top,proto3" json:"top,omitempty"`
+	// The member of the value that they are ranked by, with a minus before it for the largest first.
+	By            string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Screen) Reset() {
+	*x = Screen{}
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Screen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Screen) ProtoMessage() {}
+
+func (x *Screen) ProtoReflect() protoreflect.Message {
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Screen.ProtoReflect.Descriptor instead.
+func (*Screen) Descriptor() ([]byte, []int) {
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Screen) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Screen) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *Screen) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+func (x *Screen) GetTop() uint32 {
+	if x != nil {
+		return x.Top
+	}
+	return 0
+}
+
+func (x *Screen) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// Unscreen ends a screen.
+type Unscreen struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name. One that the stream does not have is no error.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unscreen) Reset() {
+	*x = Unscreen{}
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unscreen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unscreen) ProtoMessage() {}
+
+func (x *Unscreen) ProtoReflect() protoreflect.Message {
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unscreen.ProtoReflect.Descriptor instead.
+func (*Unscreen) Descriptor() ([]byte, []int) {
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Unscreen) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // StreamResponse is one message of the edge.
 type StreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -290,6 +453,7 @@ type StreamResponse struct {
 	//	*StreamResponse_Stale
 	//	*StreamResponse_Unsubscribed
 	//	*StreamResponse_Heartbeat
+	//	*StreamResponse_Screen
 	Message       isStreamResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -297,7 +461,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[4]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -309,7 +473,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[4]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -322,7 +486,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{4}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StreamResponse) GetMessage() isStreamResponse_Message {
@@ -413,6 +577,15 @@ func (x *StreamResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *StreamResponse) GetScreen() *Screened {
+	if x != nil {
+		if x, ok := x.Message.(*StreamResponse_Screen); ok {
+			return x.Screen
+		}
+	}
+	return nil
+}
+
 type isStreamResponse_Message interface {
 	isStreamResponse_Message()
 }
@@ -462,6 +635,11 @@ type StreamResponse_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,9,opt,name=heartbeat,proto3,oneof"`
 }
 
+type StreamResponse_Screen struct {
+	// What is new in a screen.
+	Screen *Screened `protobuf:"bytes,10,opt,name=screen,proto3,oneof"`
+}
+
 func (*StreamResponse_Hello) isStreamResponse_Message() {}
 
 func (*StreamResponse_Ack) isStreamResponse_Message() {}
@@ -480,6 +658,8 @@ func (*StreamResponse_Unsubscribed) isStreamResponse_Message() {}
 
 func (*StreamResponse_Heartbeat) isStreamResponse_Message() {}
 
+func (*StreamResponse_Screen) isStreamResponse_Message() {}
+
 // Hello is the first message of a stream.
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -497,7 +677,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[5]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +689,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[5]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +702,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{5}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Hello) GetVersion() uint32 {
@@ -563,14 +743,16 @@ type Ack struct {
 	// The window that is used now, in milliseconds.
 	Interval uint32 `protobuf:"varint,3,opt,name=interval,proto3" json:"interval,omitempty"`
 	// The topics that could not be had.
-	Rejected      []*Rejected `protobuf:"bytes,4,rep,name=rejected,proto3" json:"rejected,omitempty"`
+	Rejected []*Rejected `protobuf:"bytes,4,rep,name=rejected,proto3" json:"rejected,omitempty"`
+	// How many screens the stream has now.
+	Screens       uint32 `protobuf:"varint,5,opt,name=screens,proto3" json:"screens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[6]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +764,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[6]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +777,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{6}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ack) GetId() uint64 {
@@ -626,6 +808,13 @@ func (x *Ack) GetRejected() []*Rejected {
 	return nil
 }
 
+func (x *Ack) GetScreens() uint32 {
+	if x != nil {
+		return x.Screens
+	}
+	return 0
+}
+
 // Rejected is a topic that could not be had.
 type Rejected struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -643,7 +832,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[7]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +844,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[7]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +857,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{7}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Rejected) GetTopic() string {
@@ -707,14 +896,16 @@ type CommandError struct {
 	// Why it was refused, as a number.
 	Code uint32 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
 	// Why it was refused, for people.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// One more than the byte of the condition at which it is wrong; 0 for none.
+	At            uint32 `protobuf:"varint,4,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommandError) Reset() {
 	*x = CommandError{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[8]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +917,7 @@ func (x *CommandError) String() string {
 func (*CommandError) ProtoMessage() {}
 
 func (x *CommandError) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[8]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +930,7 @@ func (x *CommandError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandError.ProtoReflect.Descriptor instead.
 func (*CommandError) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{8}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CommandError) GetId() uint64 {
@@ -763,6 +954,13 @@ func (x *CommandError) GetReason() string {
 	return ""
 }
 
+func (x *CommandError) GetAt() uint32 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
 // Rows is the newest rows of some topics.
 type Rows struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -776,7 +974,7 @@ type Rows struct {
 
 func (x *Rows) Reset() {
 	*x = Rows{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[9]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +986,7 @@ func (x *Rows) String() string {
 func (*Rows) ProtoMessage() {}
 
 func (x *Rows) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[9]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +999,7 @@ func (x *Rows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rows.ProtoReflect.Descriptor instead.
 func (*Rows) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{9}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Rows) GetTs() int64 {
@@ -835,7 +1033,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[10]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +1045,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[10]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1058,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{10}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Row) GetTopic() string {
@@ -906,7 +1104,7 @@ type Feed struct {
 
 func (x *Feed) Reset() {
 	*x = Feed{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[11]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1116,7 @@ func (x *Feed) String() string {
 func (*Feed) ProtoMessage() {}
 
 func (x *Feed) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[11]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1129,7 @@ func (x *Feed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Feed.ProtoReflect.Descriptor instead.
 func (*Feed) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{11}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Feed) GetUp() bool {
@@ -972,7 +1170,7 @@ type Stale struct {
 
 func (x *Stale) Reset() {
 	*x = Stale{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[12]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1182,7 @@ func (x *Stale) String() string {
 func (*Stale) ProtoMessage() {}
 
 func (x *Stale) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[12]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1195,7 @@ func (x *Stale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stale.ProtoReflect.Descriptor instead.
 func (*Stale) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{12}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Stale) GetTs() int64 {
@@ -1028,6 +1226,115 @@ func (x *Stale) GetReason() string {
 	return ""
 }
 
+// Screened is what is new in a screen.
+type Screened struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When this was gathered.
+	Ts int64 `protobuf:"varint,1,opt,name=ts,proto3" json:"ts,omitempty"`
+	// The name of the screen.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What was told of it before is forgotten: the rows are what is inside.
+	Full bool `protobuf:"varint,3,opt,name=full,proto3" json:"full,omitempty"`
+	// The next messages of the screen go on with that.
+	More bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	// One row of each topic that is inside, and new or changed.
+	Rows []*Row `protobuf:"bytes,5,rep,name=rows,proto3" json:"rows,omitempty"`
+	// The names of topics that are not inside any more.
+	Out []string `protobuf:"bytes,6,rep,name=out,proto3" json:"out,omitempty"`
+	// Of a ranked screen: order is that of now. Else it has not changed.
+	Ordered bool `protobuf:"varint,7,opt,name=ordered,proto3" json:"ordered,omitempty"`
+	// The names in order.
+	Order         []string `protobuf:"bytes,8,rep,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Screened) Reset() {
+	*x = Screened{}
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Screened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Screened) ProtoMessage() {}
+
+func (x *Screened) ProtoReflect() protoreflect.Message {
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Screened.ProtoReflect.Descriptor instead.
+func (*Screened) Descriptor() ([]byte, []int) {
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Screened) GetTs() int64 {
+	if x != nil {
+		return x.Ts
+	}
+	return 0
+}
+
+func (x *Screened) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Screened) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *Screened) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *Screened) GetRows() []*Row {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *Screened) GetOut() []string {
+	if x != nil {
+		return x.Out
+	}
+	return nil
+}
+
+func (x *Screened) GetOrdered() bool {
+	if x != nil {
+		return x.Ordered
+	}
+	return false
+}
+
+func (x *Screened) GetOrder() []string {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
 // Unsubscribed names topics that the stream does not have any more.
 type Unsubscribed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1041,7 +1348,7 @@ type Unsubscribed struct {
 
 func (x *Unsubscribed) Reset() {
 	*x = Unsubscribed{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[13]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1360,7 @@ func (x *Unsubscribed) String() string {
 func (*Unsubscribed) ProtoMessage() {}
 
 func (x *Unsubscribed) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[13]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1373,7 @@ func (x *Unsubscribed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unsubscribed.ProtoReflect.Descriptor instead.
 func (*Unsubscribed) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{13}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Unsubscribed) GetTopics() []string {
@@ -1100,7 +1407,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[14]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1419,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[14]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1432,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{14}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Heartbeat) GetTs() int64 {
@@ -1167,7 +1474,7 @@ type GetPricesRequest struct {
 
 func (x *GetPricesRequest) Reset() {
 	*x = GetPricesRequest{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[15]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1486,7 @@ func (x *GetPricesRequest) String() string {
 func (*GetPricesRequest) ProtoMessage() {}
 
 func (x *GetPricesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[15]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1499,7 @@ func (x *GetPricesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPricesRequest.ProtoReflect.Descriptor instead.
 func (*GetPricesRequest) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{15}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetPricesRequest) GetTopics() []string {
@@ -1217,7 +1524,7 @@ type GetPricesResponse struct {
 
 func (x *GetPricesResponse) Reset() {
 	*x = GetPricesResponse{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[16]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1536,7 @@ func (x *GetPricesResponse) String() string {
 func (*GetPricesResponse) ProtoMessage() {}
 
 func (x *GetPricesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[16]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1549,7 @@ func (x *GetPricesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPricesResponse.ProtoReflect.Descriptor instead.
 func (*GetPricesResponse) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{16}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetPricesResponse) GetRows() []*Row {
@@ -1281,7 +1588,7 @@ type ListTopicsRequest struct {
 
 func (x *ListTopicsRequest) Reset() {
 	*x = ListTopicsRequest{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[17]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1600,7 @@ func (x *ListTopicsRequest) String() string {
 func (*ListTopicsRequest) ProtoMessage() {}
 
 func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[17]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1613,7 @@ func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{17}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListTopicsRequest) GetPrefix() string {
@@ -1345,7 +1652,7 @@ type ListTopicsResponse struct {
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[18]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1664,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[18]
+	mi := &file_tickedge_prices_v1_prices_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1677,7 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{18}
+	return file_tickedge_prices_v1_prices_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListTopicsResponse) GetTopics() []string {
@@ -1398,19 +1705,29 @@ var File_tickedge_prices_v1_prices_proto protoreflect.FileDescriptor
 
 const file_tickedge_prices_v1_prices_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftickedge/prices/v1/prices.proto\x12\x12tickedge.prices.v1\"\xea\x01\n" +
+	"\x1ftickedge/prices/v1/prices.proto\x12\x12tickedge.prices.v1\"\xdc\x02\n" +
 	"\rStreamRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12=\n" +
 	"\tsubscribe\x18\x02 \x01(\v2\x1d.tickedge.prices.v1.SubscribeH\x00R\tsubscribe\x12C\n" +
 	"\vunsubscribe\x18\x03 \x01(\v2\x1f.tickedge.prices.v1.UnsubscribeH\x00R\vunsubscribe\x12:\n" +
-	"\binterval\x18\x04 \x01(\v2\x1c.tickedge.prices.v1.IntervalH\x00R\bintervalB\t\n" +
+	"\binterval\x18\x04 \x01(\v2\x1c.tickedge.prices.v1.IntervalH\x00R\binterval\x124\n" +
+	"\x06screen\x18\x05 \x01(\v2\x1a.tickedge.prices.v1.ScreenH\x00R\x06screen\x12:\n" +
+	"\bunscreen\x18\x06 \x01(\v2\x1c.tickedge.prices.v1.UnscreenH\x00R\bunscreenB\t\n" +
 	"\acommand\"#\n" +
 	"\tSubscribe\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\"%\n" +
 	"\vUnsubscribe\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\"\x1a\n" +
 	"\bInterval\x12\x0e\n" +
-	"\x02ms\x18\x01 \x01(\rR\x02ms\"\x8b\x04\n" +
+	"\x02ms\x18\x01 \x01(\rR\x02ms\"l\n" +
+	"\x06Screen\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06topics\x18\x02 \x03(\tR\x06topics\x12\x14\n" +
+	"\x05where\x18\x03 \x01(\tR\x05where\x12\x10\n" +
+	"\x03top\x18\x04 \x01(\rR\x03top\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\"\x1e\n" +
+	"\bUnscreen\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xc3\x04\n" +
 	"\x0eStreamResponse\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.tickedge.prices.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x03ack\x18\x02 \x01(\v2\x17.tickedge.prices.v1.AckH\x00R\x03ack\x128\n" +
@@ -1420,28 +1737,32 @@ const file_tickedge_prices_v1_prices_proto_rawDesc = "" +
 	"\x04feed\x18\x06 \x01(\v2\x18.tickedge.prices.v1.FeedH\x00R\x04feed\x121\n" +
 	"\x05stale\x18\a \x01(\v2\x19.tickedge.prices.v1.StaleH\x00R\x05stale\x12F\n" +
 	"\funsubscribed\x18\b \x01(\v2 .tickedge.prices.v1.UnsubscribedH\x00R\funsubscribed\x12=\n" +
-	"\theartbeat\x18\t \x01(\v2\x1d.tickedge.prices.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\theartbeat\x18\t \x01(\v2\x1d.tickedge.prices.v1.HeartbeatH\x00R\theartbeat\x126\n" +
+	"\x06screen\x18\n" +
+	" \x01(\v2\x1c.tickedge.prices.v1.ScreenedH\x00R\x06screenB\t\n" +
 	"\amessage\"z\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
 	"\binterval\x18\x02 \x01(\rR\binterval\x12\x1c\n" +
 	"\theartbeat\x18\x03 \x01(\rR\theartbeat\x12\x1d\n" +
 	"\n" +
-	"max_topics\x18\x04 \x01(\rR\tmaxTopics\"\x83\x01\n" +
+	"max_topics\x18\x04 \x01(\rR\tmaxTopics\"\x9d\x01\n" +
 	"\x03Ack\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06topics\x18\x02 \x01(\rR\x06topics\x12\x1a\n" +
 	"\binterval\x18\x03 \x01(\rR\binterval\x128\n" +
-	"\brejected\x18\x04 \x03(\v2\x1c.tickedge.prices.v1.RejectedR\brejected\"b\n" +
+	"\brejected\x18\x04 \x03(\v2\x1c.tickedge.prices.v1.RejectedR\brejected\x12\x18\n" +
+	"\ascreens\x18\x05 \x01(\rR\ascreens\"b\n" +
 	"\bRejected\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\rR\x04code\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"J\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"Z\n" +
 	"\fCommandError\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"C\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02at\x18\x04 \x01(\rR\x02at\"C\n" +
 	"\x04Rows\x12\x0e\n" +
 	"\x02ts\x18\x01 \x01(\x03R\x02ts\x12+\n" +
 	"\x04rows\x18\x02 \x03(\v2\x17.tickedge.prices.v1.RowR\x04rows\"[\n" +
@@ -1458,7 +1779,16 @@ const file_tickedge_prices_v1_prices_proto_rawDesc = "" +
 	"\x02ts\x18\x01 \x01(\x03R\x02ts\x12\x16\n" +
 	"\x06topics\x18\x02 \x03(\tR\x06topics\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\rR\x04code\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\">\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xc5\x01\n" +
+	"\bScreened\x12\x0e\n" +
+	"\x02ts\x18\x01 \x01(\x03R\x02ts\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04full\x18\x03 \x01(\bR\x04full\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x12+\n" +
+	"\x04rows\x18\x05 \x03(\v2\x17.tickedge.prices.v1.RowR\x04rows\x12\x10\n" +
+	"\x03out\x18\x06 \x03(\tR\x03out\x12\x18\n" +
+	"\aordered\x18\a \x01(\bR\aordered\x12\x14\n" +
+	"\x05order\x18\b \x03(\tR\x05order\">\n" +
 	"\fUnsubscribed\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"Z\n" +
@@ -1499,56 +1829,63 @@ func file_tickedge_prices_v1_prices_proto_rawDescGZIP() []byte {
 	return file_tickedge_prices_v1_prices_proto_rawDescData
 }
 
-var file_tickedge_prices_v1_prices_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_tickedge_prices_v1_prices_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_tickedge_prices_v1_prices_proto_goTypes = []any{
 	(*StreamRequest)(nil),      // 0: tickedge.prices.v1.StreamRequest
 	(*Subscribe)(nil),          // 1: tickedge.prices.v1.Subscribe
 	(*Unsubscribe)(nil),        // 2: tickedge.prices.v1.Unsubscribe
 	(*Interval)(nil),           // 3: tickedge.prices.v1.Interval
-	(*StreamResponse)(nil),     // 4: tickedge.prices.v1.StreamResponse
-	(*Hello)(nil),              // 5: tickedge.prices.v1.Hello
-	(*Ack)(nil),                // 6: tickedge.prices.v1.Ack
-	(*Rejected)(nil),           // 7: tickedge.prices.v1.Rejected
-	(*CommandError)(nil),       // 8: tickedge.prices.v1.CommandError
-	(*Rows)(nil),               // 9: tickedge.prices.v1.Rows
-	(*Row)(nil),                // 10: tickedge.prices.v1.Row
-	(*Feed)(nil),               // 11: tickedge.prices.v1.Feed
-	(*Stale)(nil),              // 12: tickedge.prices.v1.Stale
-	(*Unsubscribed)(nil),       // 13: tickedge.prices.v1.Unsubscribed
-	(*Heartbeat)(nil),          // 14: tickedge.prices.v1.Heartbeat
-	(*GetPricesRequest)(nil),   // 15: tickedge.prices.v1.GetPricesRequest
-	(*GetPricesResponse)(nil),  // 16: tickedge.prices.v1.GetPricesResponse
-	(*ListTopicsRequest)(nil),  // 17: tickedge.prices.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil), // 18: tickedge.prices.v1.ListTopicsResponse
+	(*Screen)(nil),             // 4: tickedge.prices.v1.Screen
+	(*Unscreen)(nil),           // 5: tickedge.prices.v1.Unscreen
+	(*StreamResponse)(nil),     // 6: tickedge.prices.v1.StreamResponse
+	(*Hello)(nil),              // 7: tickedge.prices.v1.Hello
+	(*Ack)(nil),                // 8: tickedge.prices.v1.Ack
+	(*Rejected)(nil),           // 9: tickedge.prices.v1.Rejected
+	(*CommandError)(nil),       // 10: tickedge.prices.v1.CommandError
+	(*Rows)(nil),               // 11: tickedge.prices.v1.Rows
+	(*Row)(nil),                // 12: tickedge.prices.v1.Row
+	(*Feed)(nil),               // 13: tickedge.prices.v1.Feed
+	(*Stale)(nil),              // 14: tickedge.prices.v1.Stale
+	(*Screened)(nil),           // 15: tickedge.prices.v1.Screened
+	(*Unsubscribed)(nil),       // 16: tickedge.prices.v1.Unsubscribed
+	(*Heartbeat)(nil),          // 17: tickedge.prices.v1.Heartbeat
+	(*GetPricesRequest)(nil),   // 18: tickedge.prices.v1.GetPricesRequest
+	(*GetPricesResponse)(nil),  // 19: tickedge.prices.v1.GetPricesResponse
+	(*ListTopicsRequest)(nil),  // 20: tickedge.prices.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil), // 21: tickedge.prices.v1.ListTopicsResponse
 }
 var file_tickedge_prices_v1_prices_proto_depIdxs = []int32{
 	1,  // 0: tickedge.prices.v1.StreamRequest.subscribe:type_name -> tickedge.prices.v1.Subscribe
 	2,  // 1: tickedge.prices.v1.StreamRequest.unsubscribe:type_name -> tickedge.prices.v1.Unsubscribe
 	3,  // 2: tickedge.prices.v1.StreamRequest.interval:type_name -> tickedge.prices.v1.Interval
-	5,  // 3: tickedge.prices.v1.StreamResponse.hello:type_name -> tickedge.prices.v1.Hello
-	6,  // 4: tickedge.prices.v1.StreamResponse.ack:type_name -> tickedge.prices.v1.Ack
-	8,  // 5: tickedge.prices.v1.StreamResponse.error:type_name -> tickedge.prices.v1.CommandError
-	9,  // 6: tickedge.prices.v1.StreamResponse.snapshot:type_name -> tickedge.prices.v1.Rows
-	9,  // 7: tickedge.prices.v1.StreamResponse.update:type_name -> tickedge.prices.v1.Rows
-	11, // 8: tickedge.prices.v1.StreamResponse.feed:type_name -> tickedge.prices.v1.Feed
-	12, // 9: tickedge.prices.v1.StreamResponse.stale:type_name -> tickedge.prices.v1.Stale
-	13, // 10: tickedge.prices.v1.StreamResponse.unsubscribed:type_name -> tickedge.prices.v1.Unsubscribed
-	14, // 11: tickedge.prices.v1.StreamResponse.heartbeat:type_name -> tickedge.prices.v1.Heartbeat
-	7,  // 12: tickedge.prices.v1.Ack.rejected:type_name -> tickedge.prices.v1.Rejected
-	10, // 13: tickedge.prices.v1.Rows.rows:type_name -> tickedge.prices.v1.Row
-	10, // 14: tickedge.prices.v1.GetPricesResponse.rows:type_name -> tickedge.prices.v1.Row
-	7,  // 15: tickedge.prices.v1.GetPricesResponse.missing:type_name -> tickedge.prices.v1.Rejected
-	0,  // 16: tickedge.prices.v1.Prices.Stream:input_type -> tickedge.prices.v1.StreamRequest
-	15, // 17: tickedge.prices.v1.Prices.GetPrices:input_type -> tickedge.prices.v1.GetPricesRequest
-	17, // 18: tickedge.prices.v1.Prices.ListTopics:input_type -> tickedge.prices.v1.ListTopicsRequest
-	4,  // 19: tickedge.prices.v1.Prices.Stream:output_type -> tickedge.prices.v1.StreamResponse
-	16, // 20: tickedge.prices.v1.Prices.GetPrices:output_type -> tickedge.prices.v1.GetPricesResponse
-	18, // 21: tickedge.prices.v1.Prices.ListTopics:output_type -> tickedge.prices.v1.ListTopicsResponse
-	19, // [19:22] is the sub-list for method output_type
-	16, // [16:19] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	4,  // 3: tickedge.prices.v1.StreamRequest.screen:type_name -> tickedge.prices.v1.Screen
+	5,  // 4: tickedge.prices.v1.StreamRequest.unscreen:type_name -> tickedge.prices.v1.Unscreen
+	7,  // 5: tickedge.prices.v1.StreamResponse.hello:type_name -> tickedge.prices.v1.Hello
+	8,  // 6: tickedge.prices.v1.StreamResponse.ack:type_name -> tickedge.prices.v1.Ack
+	10, // 7: tickedge.prices.v1.StreamResponse.error:type_name -> tickedge.prices.v1.CommandError
+	11, // 8: tickedge.prices.v1.StreamResponse.snapshot:type_name -> tickedge.prices.v1.Rows
+	11, // 9: tickedge.prices.v1.StreamResponse.update:type_name -> tickedge.prices.v1.Rows
+	13, // 10: tickedge.prices.v1.StreamResponse.feed:type_name -> tickedge.prices.v1.Feed
+	14, // 11: tickedge.prices.v1.StreamResponse.stale:type_name -> tickedge.prices.v1.Stale
+	16, // 12: tickedge.prices.v1.StreamResponse.unsubscribed:type_name -> tickedge.prices.v1.Unsubscribed
+	17, // 13: tickedge.prices.v1.StreamResponse.heartbeat:type_name -> tickedge.prices.v1.Heartbeat
+	15, // 14: tickedge.prices.v1.StreamResponse.screen:type_name -> tickedge.prices.v1.Screened
+	9,  // 15: tickedge.prices.v1.Ack.rejected:type_name -> tickedge.prices.v1.Rejected
+	12, // 16: tickedge.prices.v1.Rows.rows:type_name -> tickedge.prices.v1.Row
+	12, // 17: tickedge.prices.v1.Screened.rows:type_name -> tickedge.prices.v1.Row
+	12, // 18: tickedge.prices.v1.GetPricesResponse.rows:type_name -> tickedge.prices.v1.Row
+	9,  // 19: tickedge.prices.v1.GetPricesResponse.missing:type_name -> tickedge.prices.v1.Rejected
+	0,  // 20: tickedge.prices.v1.Prices.Stream:input_type -> tickedge.prices.v1.StreamRequest
+	18, // 21: tickedge.prices.v1.Prices.GetPrices:input_type -> tickedge.prices.v1.GetPricesRequest
+	20, // 22: tickedge.prices.v1.Prices.ListTopics:input_type -> tickedge.prices.v1.ListTopicsRequest
+	6,  // 23: tickedge.prices.v1.Prices.Stream:output_type -> tickedge.prices.v1.StreamResponse
+	19, // 24: tickedge.prices.v1.Prices.GetPrices:output_type -> tickedge.prices.v1.GetPricesResponse
+	21, // 25: tickedge.prices.v1.Prices.ListTopics:output_type -> tickedge.prices.v1.ListTopicsResponse
+	23, // [23:26] is the sub-list for method output_type
+	20, // [20:23] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tickedge_prices_v1_prices_proto_init() }
@@ -1560,8 +1897,10 @@ func file_tickedge_prices_v1_prices_proto_init() {
 		(*StreamRequest_Subscribe)(nil),
 		(*StreamRequest_Unsubscribe)(nil),
 		(*StreamRequest_Interval)(nil),
+		(*StreamRequest_Screen)(nil),
+		(*StreamRequest_Unscreen)(nil),
 	}
-	file_tickedge_prices_v1_prices_proto_msgTypes[4].OneofWrappers = []any{
+	file_tickedge_prices_v1_prices_proto_msgTypes[6].OneofWrappers = []any{
 		(*StreamResponse_Hello)(nil),
 		(*StreamResponse_Ack)(nil),
 		(*StreamResponse_Error)(nil),
@@ -1571,6 +1910,7 @@ func file_tickedge_prices_v1_prices_proto_init() {
 		(*StreamResponse_Stale)(nil),
 		(*StreamResponse_Unsubscribed)(nil),
 		(*StreamResponse_Heartbeat)(nil),
+		(*StreamResponse_Screen)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1578,7 +1918,7 @@ func file_tickedge_prices_v1_prices_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tickedge_prices_v1_prices_proto_rawDesc), len(file_tickedge_prices_v1_prices_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
