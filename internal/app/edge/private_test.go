@@ -51,11 +51,20 @@ var doors = map[string]door{
 	}},
 	"/prices?topics=": {knock: func(s *system, v *visitor, names []string) (string, map[string]int) {
 		var g gist
-		refused := make(map[string]int)
-		_, said := s.get(v, s.addr, "/prices?topics="+list(names))
+		whole, refused, all := []string(nil), make(map[string]int), ""
+		for _, name := range names { // A pattern makes of the request one of all that it matches, so it is asked for alone.
+			if !strings.Contains(name, "*") {
+				whole = append(whole, name)
+				continue
+			}
+			code, said := s.get(v, s.addr, "/prices?topics="+list([]string{name}))
+			refused[name] = code
+			all += said
+		}
+		_, said := s.get(v, s.addr, "/prices?topics="+list(whole))
 		_ = json.Unmarshal([]byte(said), &g) // What is none refuses nothing, which is seen.
-		g.refusals(names, refused)
-		return said, refused
+		g.refusals(whole, refused)
+		return all + said, refused
 	}},
 	"/prices/": {knock: byPath("/prices/")},
 	"/price/":  {knock: byPath("/price/")},
@@ -118,8 +127,8 @@ func byPath(path string) func(*system, *visitor, []string) (string, map[string]i
 	}
 }
 
-// others are names of odd that are not private: everybody may have them, and there is nothing.
-var others = []string{"?", "alerts%3Aann", "Alerts:ann"}
+// others are names of odd that are not private: everybody may have them, and there is nothing. A star stands for all that are not.
+var others = []string{"*", "?", "alerts%3Aann", "Alerts:ann"}
 
 // tryDoors has a visitor knock at all doors of the edge.
 func (s *system) tryDoors(v *visitor) {
