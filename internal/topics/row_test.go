@@ -40,7 +40,7 @@ func TestRowBytes(t *testing.T) {
 }
 
 func TestRowOfTheHighestCount(t *testing.T) {
-	row := newRow("A", "[]", math.MaxUint64)
+	row := newRow("A", "[]", math.MaxUint64, 0)
 	if want := `{"s":"A","n":18446744073709551615,"v":[]}`; string(row.JSON()) != want || row.N != math.MaxUint64 {
 		t.Fatalf("row = %s, want %s", row.JSON(), want)
 	}
@@ -49,7 +49,7 @@ func TestRowOfTheHighestCount(t *testing.T) {
 	}
 	// A row is one allocation.
 	value := strings.Repeat("9", 1000)
-	if got := testing.AllocsPerRun(100, func() { row = newRow("A", value, math.MaxUint64) }); got != 1 {
+	if got := testing.AllocsPerRun(100, func() { row = newRow("A", value, math.MaxUint64, 0) }); got != 1 {
 		t.Fatalf("%v allocations per row, want 1", got)
 	}
 }
