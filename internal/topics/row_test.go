@@ -205,3 +205,15 @@ func TestOfferedCountsRepairs(t *testing.T) {
 		t.Errorf("after no repair: Offered = %d, want 2", tb.Offered())
 	}
 }
+
+// What a row is followed by stands beside its text and changes nothing of it.
+func TestRowTrace(t *testing.T) {
+	a, b := newRow("A", "[]", 7, 0), newRow("A", "[]", 7, math.MaxUint16)
+	if a.Trace != 0 || b.Trace != math.MaxUint16 || string(a.JSON()) != string(b.JSON()) || string(b.Value()) != "[]" {
+		t.Errorf("%+v %s, %+v %s", a, a.JSON(), b, b.JSON())
+	}
+	name := strings.Repeat("n", NameMax)
+	if long := newRow(name, "1", math.MaxUint64, 1); string(long.Value()) != "1" {
+		t.Errorf("%s has the value %s", long.JSON(), long.Value())
+	}
+}
