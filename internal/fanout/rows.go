@@ -63,6 +63,8 @@ func (r *rows) append(dst []byte, t *topics.Table, id topics.ID, seq uint64) []b
 }
 
 // see notes the trace of a row, once. A row of which there is a copy was noted when that was made.
+//
+//go:noinline
 func (r *rows) see(trace uint16) {
 	if r.n < tracedMax && !slices.Contains(r.traced[:r.n], trace) {
 		r.traced[r.n] = trace
@@ -70,9 +72,12 @@ func (r *rows) see(trace uint16) {
 	}
 }
 
-// unsee takes back the trace of a row that had no room in its message after all.
-func (r *rows) unsee(trace uint16) {
-	if r.n > 0 && r.traced[r.n-1] == trace {
+// unsee takes back the trace of a row that had no room in its message after all. It is rare, and kept out of the loops that gather.
+//
+//go:noinline
+func (cs *Cursors) unsee(topic topics.ID) {
+	r := cs.rows
+	if r.n > 0 && r.traced[r.n-1] == cs.table.Row(topic).Trace {
 		r.n--
 	}
 }
