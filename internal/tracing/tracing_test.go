@@ -167,7 +167,9 @@ func TestStages(t *testing.T) {
 	}
 	early := tr.Edge() // A loop may be ahead of who has published.
 	n := early.Arrived("EARLY", carry)
-	early.Flushed([]uint16{n}, time.Now())
+	first := time.Now().Add(time.Hour)
+	early.Flushed([]uint16{n}, first)
+	early.Flushed([]uint16{n}, first.Add(time.Hour))
 	early.Committed(n, true)
 	none := tr.Edge()
 	n = none.Arrived("NONE", carry)
@@ -185,6 +187,9 @@ func TestStages(t *testing.T) {
 		before := map[string]string{"exchange": "", "marketdata": "exchange", "broker": "marketdata", "table": "broker", "flush": "table"}[s.Name]
 		if names[s.Parent] != before || s.Trace != x.Trace[3:35] || s.Attributes["topic"] == "NONE" || s.Remote != (s.Name == "marketdata" || s.Name == "table") {
 			t.Errorf("the parent of %+v is %q", s, names[s.Parent])
+		}
+		if s.Attributes["topic"] == "EARLY" && s.Name == "flush" && !s.End.Equal(first) {
+			t.Errorf("the first flush was at %v, and not at %v", first, s.End)
 		}
 		if s.Name == "broker" && s.Attributes["taken"] != map[bool]string{true: "true", false: "false"}[strings.Contains(carry, s.ID)] {
 			t.Errorf("a span of the broker has %v", s.Attributes)
