@@ -97,7 +97,7 @@ func encodeAll(attrs []attribute.KeyValue) (out []otlpAttribute) {
 			n := nanos(a.Value.AsInt64())
 			v.Int = &n
 		default:
-			text := a.Value.Emit()
+			text := a.Value.String()
 			v.String = &text
 		}
 		out = append(out, otlpAttribute{string(a.Key), v})
