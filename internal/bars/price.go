@@ -20,11 +20,17 @@ type newest struct {
 	side     trade.Side
 	dir      int8 // Whether its price is above (1) or below (-1) that of the newest before it.
 	tell     bool
+	// Of the trade with a trace that was merged last, and not told yet.
+	trace    string
+	received int64
 }
 
 // take notes a trade that was merged, and the name of its source, which may be kept. Older ones than the newest change no more than the day's bar.
 func (n *newest) take(t *trade.Trade, source string) {
 	n.tell = true
+	if t.Trace != "" {
+		n.trace, n.received = t.Trace, t.Received
+	}
 	if n.price != 0 && n.compare(t) >= 0 {
 		return
 	}
@@ -34,6 +40,7 @@ func (n *newest) take(t *trade.Trade, source string) {
 	}
 	*n = newest{
 		key: t.Key(), price: t.Price, size: t.Size, bid: t.Bid, ask: t.Ask, source: source, side: t.Side, dir: int8(dir), tell: true,
+		trace: n.trace, received: n.received,
 	}
 }
 
@@ -64,7 +71,9 @@ func (e *Engine) DrainPrices(take func(Price) bool) {
 	for _, b := range e.prices {
 		if !full && !b.filling {
 			full = !take(Price{e, b})
-			b.newest.tell = full
+			if b.newest.tell = full; !full {
+				b.newest.trace = ""
+			}
 		}
 		if b.inPrices = b.newest.tell; b.inPrices {
 			left = append(left, b)
@@ -82,6 +91,10 @@ func (e *Engine) Newest(symbol *trade.Symbol) (Price, bool) {
 
 // Symbol is whose price it is.
 func (p Price) Symbol() *trade.Symbol { return p.b.symbol }
+
+// Trace is that of the trade with one that was merged last since the price was passed, and when that was received, in Unix
+// microseconds; "" for none. The price has that trade in it, and may be that of a newer one.
+func (p Price) Trace() (trace string, received int64) { return p.b.newest.trace, p.b.newest.received }
 
 // Key is that of the newest trade.
 func (p Price) Key() trade.Key { return p.b.newest.key }

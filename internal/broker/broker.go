@@ -171,8 +171,11 @@ type Tick struct {
 	Value []byte
 	// Ver is the tick's version, see [Stamp]. 0 is none: the value is written as it is, whatever the
 	// broker holds.
-	Ver  int64
-	Fate Fate // Set by [Publisher.Publish].
+	Ver int64
+	// Trace is a traceparent (W3C Trace Context), or "". Value has it too, as its member [TraceMember]; brokers whose messages have
+	// headers put it there besides.
+	Trace string
+	Fate  Fate // Set by [Publisher.Publish].
 }
 
 // Fate is what became of a tick that was to be written.

@@ -84,6 +84,14 @@ func NewCursors(table *topics.Table) *Cursors {
 	return &Cursors{table: table, rows: new(rows), piece: pieceMax}
 }
 
+// TakeTraced returns the traces of rows (see [topics.Row]) that updates have brought for the first time since the last call. The
+// slice is valid until rows are gathered.
+func (cs *Cursors) TakeTraced() []uint16 {
+	n := cs.rows.n
+	cs.rows.n = 0
+	return cs.rows.traced[:n]
+}
+
 // At tells the cursors the time.
 func (cs *Cursors) At(now time.Time) { cs.clock = now }
 

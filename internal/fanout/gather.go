@@ -178,6 +178,7 @@ func (cs *Cursors) Rows(c *Cursor, p *Pass, watermark uint64, before int, dst []
 			p.upto, p.at = watermark, uint16(i)
 			reached, _ := slices.BinarySearch(cs.stale, p.at)
 			cs.stale = cs.stale[:reached] // The others have rows that come first.
+			cs.unsee(topic)
 			return cs.endUpdate(dst[:room], start, rows)
 		}
 		rows++
@@ -238,6 +239,7 @@ func (cs *Cursors) proceed(c *Cursor, p *Pass, watermark uint64, before int, dst
 			dst = cs.rows.append(dst, cs.table, topic, seq)
 			if len(dst) > cs.piece && (rows > 0 || before > 0) {
 				dst = dst[:room]
+				cs.unsee(topic)
 				break
 			}
 			rows++

@@ -3,6 +3,7 @@
 package fanout
 
 import (
+	"slices"
 	"unsafe"
 
 	"tickedge/internal/topics"
@@ -16,7 +17,11 @@ import (
 // A copy's place follows from the topic's id, so two topics may take turns in one.
 // Which row a copy is of is told by its sequence, which no other row has: copies are
 // never wrong, and need no care when a topic ticks or its id is used again.
-type rows [rowCopies]rowCopy
+type rows struct {
+	copies [rowCopies]rowCopy
+	traced [tracedMax]uint16 // The traces of rows that were appended since the owner took them: the first n.
+	n      int
+}
 
 const (
 	// rowCopies take 512 KB. Where more topics than that tick all the time, the
@@ -25,6 +30,8 @@ const (
 	// rowCopySize is two lines of the CPU's cache.
 	rowCopySize = 128
 	rowCopyText = rowCopySize - 9
+	// tracedMax is more than there are in a turn where few ticks are traced. One that has no room is not told.
+	tracedMax = 16
 )
 
 // rowCopy is a row's JSON and a comma, if they fit.
@@ -39,15 +46,38 @@ const _ = uint(rowCopySize-unsafe.Sizeof(rowCopy{})) + uint(unsafe.Sizeof(rowCop
 // append appends the newest row of a topic, whose sequence is seq or higher, and a
 // comma to dst.
 func (r *rows) append(dst []byte, t *topics.Table, id topics.ID, seq uint64) []byte {
-	c := &r[id%rowCopies]
+	c := &r.copies[id%rowCopies]
 	if c.seq == seq {
 		return append(dst, c.text[:c.size]...)
 	}
 	row := t.Row(id)
+	if row.Trace != 0 {
+		r.see(row.Trace)
+	}
 	if len(row.JSON()) < rowCopyText {
 		c.seq = row.Seq
 		c.size = uint8(copy(c.text[:], row.JSON())) + 1
 		c.text[c.size-1] = ','
 	}
 	return append(append(dst, row.JSON()...), ',')
+}
+
+// see notes the trace of a row, once. A row of which there is a copy was noted when that was made.
+//
+//go:noinline
+func (r *rows) see(trace uint16) {
+	if r.n < tracedMax && !slices.Contains(r.traced[:r.n], trace) {
+		r.traced[r.n] = trace
+		r.n++
+	}
+}
+
+// unsee takes back the trace of a row that had no room in its message after all. It is rare, and kept out of the loops that gather.
+//
+//go:noinline
+func (cs *Cursors) unsee(topic topics.ID) {
+	r := cs.rows
+	if r.n > 0 && r.traced[r.n-1] == cs.table.Row(topic).Trace {
+		r.n--
+	}
 }

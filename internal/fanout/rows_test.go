@@ -54,7 +54,7 @@ func TestRowCopies(t *testing.T) {
 			publish(i)
 		}
 		seq := table.Seq(ids[i])
-		if r[ids[i]%rowCopies].seq == seq {
+		if r.copies[ids[i]%rowCopies].seq == seq {
 			copies++
 		}
 		want := "before" + string(table.Row(ids[i]).JSON()) + ","

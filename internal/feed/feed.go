@@ -58,6 +58,7 @@ type Feed struct {
 	fullTold time.Time                     // When it was told that the table is full.
 	offer    func(topic string) bool       // See Offer.
 	coverMu  sync.Mutex                    // Held while sources are told what to cover.
+	tracer   Tracer                        // Nil if no tick is followed.
 }
 
 // New returns a feed into table, which is to have no other. It does not connect yet,

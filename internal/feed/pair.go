@@ -247,9 +247,11 @@ type half struct {
 }
 
 // Tick implements [broker.Owner], as do the others.
-func (h *half) Tick(topic, value string, at int64) {
+func (h *half) Tick(topic, value string, at int64) { h.TickOf(topic, value, at, "") }
+
+func (h *half) TickOf(topic, value string, at int64, parent string) {
 	first := h.p.denied[h.i].Load() > 0 && h.p.ticks(topic, h.i)
-	outcome := h.source.tick(topic, value, at, one<<h.i, halves(h.p.ups.Load())|one<<h.i)
+	outcome := h.source.tick(topic, value, at, parent, one<<h.i, halves(h.p.ups.Load())|one<<h.i)
 	if first && (outcome == topics.Older || outcome == topics.Repeated) {
 		v, _ := h.Inspect(value)
 		h.Merge(topic, rowValue(value), topics.Meta{At: at, Version: v}, false) // A refusal of the other's is over.

@@ -35,10 +35,11 @@ func (s *source) name() string { return cmp.Or(scope(s.patterns), "*") }
 
 func (s *source) Now() int64 { return s.feed.clock.now() }
 
-func (s *source) Tick(topic, value string, at int64) { s.tick(topic, value, at, one, one) }
+func (s *source) Tick(topic, value string, at int64) { s.tick(topic, value, at, "", one, one) }
 
-// tick is Tick for one of the halves of a [Pair], of which these are up. A flawed value is [topics.Unwanted].
-func (s *source) tick(topic, value string, at int64, of, up halves) (outcome topics.Outcome) {
+// tick is Tick for one of the halves of a [Pair], of which these are up. parent is the traceparent beside the value, or "". A
+// flawed value is [topics.Unwanted].
+func (s *source) tick(topic, value string, at int64, parent string, of, up halves) (outcome topics.Outcome) {
 	if s.strays.Load() && s.feed.route(topic) != s.index {
 		s.counters[broker.Unwanted].Add(1)
 		return topics.Unwanted
@@ -50,9 +51,15 @@ func (s *source) tick(topic, value string, at int64, of, up halves) (outcome top
 	}
 	s.feed.hear(topic, value)
 	value, m := rowValue(value), topics.Meta{At: at, Version: version}
+	if s.feed.tracer != nil {
+		m.Trace = s.feed.arrived(topic, value, parent)
+	}
 	outcome = s.Table.Publish(topic, value, m)
 	if outcome == topics.Unwanted && s.feed.offer != nil && s.feed.offer(topic) {
 		outcome = s.Table.Publish(topic, value, m)
+	}
+	if m.Trace != 0 {
+		s.feed.tracer.Committed(m.Trace, outcome == topics.Committed)
 	}
 	switch outcome {
 	case topics.Committed:

@@ -86,6 +86,9 @@ func (l *loop) turn() (more bool) {
 	l.expire(begin)
 	more = l.turnWheel(begin)
 	end := time.Now()
+	if traced := l.shard.TakeTraced(); len(traced) > 0 && l.server.cfg.Traced != nil {
+		l.server.cfg.Traced(traced, end)
+	}
 	l.counts.Turns.observe(end.Sub(begin))
 	l.counts.Lag = l.shard.Lag()
 	idle := l.shard.Conns() == 0

@@ -107,6 +107,10 @@ type Config struct {
 	// somebody asks; it waits for nothing. Nil lists those that are held.
 	SourceNames func() (names []string, all bool)
 
+	// Traced is called with the traces of rows (see [topics.Row]) that a loop has sent in updates by a time, each once by each
+	// loop or a little more often. It must not wait, nor keep the slice. Nil if no row is traced.
+	Traced func(traces []uint16, by time.Time)
+
 	Shard fanout.Config
 	Log   *slog.Logger
 

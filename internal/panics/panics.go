@@ -31,10 +31,11 @@ const (
 	Ready                 // Whether clients should be sent here, for -health-path.
 	Alerts                // A request about alerts.
 	Screens               // Screens: a condition, or what looks after them.
+	Traces                // Exporting spans.
 	Parts                 // Their number.
 )
 
-var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo", History: "history", Ready: "ready", Alerts: "alerts", Screens: "screens"}
+var partNames = [Parts]string{Conn: "conn", Feed: "feed", Tokens: "tokens", Admin: "admin", Collector: "collector", Demo: "demo", History: "history", Ready: "ready", Alerts: "alerts", Screens: "screens", Traces: "traces"}
 
 func (p Part) String() string { return partNames[p] }
 

@@ -6,6 +6,7 @@ package topics
 type Meta struct {
 	At      int64 // When it came in, in Unix milliseconds of a clock that does not go back.
 	Version Version
+	Trace   uint16 // What [Row.Trace] is to say.
 }
 
 // Outcome says what became of a value.
@@ -80,7 +81,7 @@ func (t *Table) renew(s *shard, local uint32, name, value string, m Meta) {
 	case tp.rowless:
 		t.firstRow(s, local)
 	}
-	row := newRow(name, value, tp.n)
+	row := newRow(name, value, tp.n, m.Trace)
 	t.store(s.slot(local), row)
 	if s.watched(local) {
 		s.watchers[local].Committed(row, int(s.index))

@@ -23,8 +23,14 @@ type Row struct {
 	N uint64
 
 	size    uint32 // Of the text.
-	valueAt uint32 // Where the value starts in the text; it ends one byte before its end.
+	valueAt uint16 // Where the value starts in the text; it ends one byte before its end.
+	// Trace is above 0 where somebody wants to know when the row is first sent: who has published it knows the number. It
+	// stands in a line of memory that is read anyway.
+	Trace uint16
 }
+
+// What is before a value fits.
+const _ = uint16(len(`{"s":"","n":18446744073709551615,"v":`) + NameMax)
 
 // rowHead is where the text begins. No pointer is in it, so it may stand in bytes.
 const rowHead = unsafe.Sizeof(Row{})
@@ -42,7 +48,7 @@ func (r *Row) Delisted() bool { return string(r.Value()) == Delisted }
 
 // newRow encodes a row once, for all who will be sent it. The name needs no
 // escaping, see [ValidName].
-func newRow(name, value string, n uint64) *Row {
+func newRow(name, value string, n uint64, trace uint16) *Row {
 	var digits [20]byte
 	count := strconv.AppendUint(digits[:0], n, 10)
 	const frame = len(`{"s":"`) + len(`","n":`) + len(`,"v":`) + len(`}`)
@@ -57,7 +63,7 @@ func newRow(name, value string, n uint64) *Row {
 	b = append(b, value...)
 	b = append(b, '}')
 	r := (*Row)(unsafe.Pointer(unsafe.SliceData(b)))
-	r.N, r.size, r.valueAt = n, uint32(len(b)-int(rowHead)), uint32(at-int(rowHead))
+	r.N, r.size, r.valueAt, r.Trace = n, uint32(len(b)-int(rowHead)), uint16(at-int(rowHead)), trace
 	return r
 }
 

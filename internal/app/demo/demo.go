@@ -27,6 +27,7 @@ import (
 	"tickedge/internal/app/marketdata"
 	"tickedge/internal/exchange"
 	"tickedge/internal/flags"
+	"tickedge/internal/tracing"
 	"tickedge/internal/watch"
 )
 
@@ -49,6 +50,7 @@ type config struct {
 	symbols string
 	rate    float64
 	lively  float64
+	trace   tracing.Config
 	check   bool
 }
 
@@ -61,6 +63,8 @@ func newConfig() *config {
 	fs.StringVar(&c.symbols, "symbols", "", "`list` of symbols that are traded, by commas; empty is AAPL, BTC-USD, EUR-USD and 21 more")
 	fs.Float64Var(&c.rate, "rate", 200, "`trades` per second, all symbols together")
 	fs.Float64Var(&c.lively, "volatility", 5, "`factor` on the yearly volatility of every symbol: 1 is realistic, 10 is lively to look at")
+	c.trace.Flags(fs, "")
+	c.trace.SamplingFlags(fs)
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
 	fs.Common(&c.check)
@@ -139,11 +143,12 @@ func (d *demo) parse() error {
 	if !app.IsHostPort(d.listen) {
 		return fmt.Errorf("-listen is %s, want host:port such as :8080 or 127.0.0.1:8080", flags.Quote(d.listen))
 	}
-	if err := d.log.Validate(); err != nil {
+	if err := errors.Join(d.log.Validate(), d.trace.Validate()); err != nil {
 		return err
 	}
 	var err error
-	if d.edge, err = edge.Parse([]string{"-listen=127.0.0.1:0", "-admin=", "-source=memory", "-page", "-page-history=/history",
+	if d.edge, err = edge.Parse([]string{"-trace-endpoint=" + d.trace.Endpoint, "-trace-headers-file=" + d.trace.HeadersFile,
+		"-listen=127.0.0.1:0", "-admin=", "-source=memory", "-page", "-page-history=/history",
 		"-page-market=/market", "-page-alerts=/alerts", "-list-topics=held", "-trust-proxy=127.0.0.1", "-max-conns=2000"}); err != nil {
 		return err
 	}
@@ -166,6 +171,7 @@ func (d *demo) stored(folder string) (err error) {
 // marketdata is the configuration of the market and its bars, which are in a folder.
 func (d *demo) marketdata(folder string) (*marketdata.Config, error) {
 	args := []string{"-in=sim", "-broker=memory", "-admin=", "-listen=", "-history=" + folder, "-symbols=" + d.symbols,
+		"-trace-endpoint=" + d.trace.Endpoint, "-trace-headers-file=" + d.trace.HeadersFile, fmt.Sprintf("-trace-one-in=%d", d.trace.OneIn),
 		fmt.Sprintf("-sim-rate=%g", d.rate), fmt.Sprintf("-sim-volatility=%g", d.lively)}
 	c, err := marketdata.Parse(args)
 	if err != nil {

@@ -29,6 +29,7 @@ import (
 	"tickedge/internal/rpc"
 	"tickedge/internal/screen"
 	"tickedge/internal/topics"
+	"tickedge/internal/tracing"
 )
 
 // Config is everything that can be set from outside. The flags are bound to the
@@ -68,6 +69,7 @@ type Config struct {
 	api            backoffice.Config // Without an address there is none.
 	rpc            rpc.Config        // The same.
 	rpcAPI         bool              // The back office is on the port of rpc too.
+	trace          tracing.Config
 	check          bool
 	onListen       func(net.Addr)
 	supervisor     *app.Supervisor // Nil if nobody started this process who wants to know.
@@ -93,7 +95,7 @@ func Parse(args []string) (*Config, error) {
 // read sets c from args, environment and file. Ranges are for validate to look at.
 func (c *Config) read(args []string) error {
 	c.table.Linger, c.loop.Shard.CloseTimeout = linger, closeTimeout
-	c.tokens.Secret = []byte(os.Getenv(secretEnv))
+	c.tokens.Secret, c.trace.Headers = []byte(os.Getenv(secretEnv)), os.Getenv(tracesEnv)
 	err := c.flags.Parse(args)
 	c.tokens.JWKSURL = flags.Line(c.tokens.JWKSURL)
 	return err
@@ -137,6 +139,7 @@ func (c *Config) validate() error {
 	errs.add(named(c.loop.Validate(), loopFlags))
 	errs.add(named(c.table.Validate(), tableFlags))
 	errs.add(c.log.Validate())
+	errs.add(c.trace.Validate())
 	errs.add(named(c.newTopics.Validate(), newTopicsFlags))
 	errs.add(named(c.requests.Validate(), requestsFlags))
 	if most := c.loop.Shard.MaxTopics; c.newTopics.PerSecond > 0 && c.newTopics.Burst != 0 && c.newTopics.Burst < most {

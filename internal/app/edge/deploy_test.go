@@ -160,7 +160,7 @@ func TestPortsAgree(t *testing.T) {
 // elsewhere are flags that documents name in quotes of their own, and that are not the edge's.
 var elsewhere = map[string]string{
 	"json": "edge doctor", "modified": "the end of a commit's name", "live": "edge healthcheck", "timeout": "edge healthcheck", "bench": "go test", "away": "bench/upgrade", "short": "make hostile", "edge-binary": "make hostile", "rewrite": "go test",
-	"long-faults": "go test ./cmd/edge", "broken-long": "go test ./cmd/edge", "broken-seed": "go test ./cmd/edge", "broken-only": "go test ./cmd/edge", "broken-alone": "go test ./cmd/edge",
+	"trace-one-in": "marketdata", "long-faults": "go test ./cmd/edge", "broken-long": "go test ./cmd/edge", "broken-seed": "go test ./cmd/edge", "broken-only": "go test ./cmd/edge", "broken-alone": "go test ./cmd/edge",
 }
 
 // Every flag that a document names, and every variable that a file sets, is there; and where a
@@ -181,7 +181,7 @@ func TestFlagsThatAreNamedExist(t *testing.T) {
 			if regexp.MustCompile("_SERVICE_|_PORT").MatchString(m[0]) {
 				continue // Kubernetes sets such for a service that is called edge.
 			}
-			if flag := strings.ToLower(strings.ReplaceAll(m[1], "_", "-")); !isFlag(flag) && m[0] != secretEnv {
+			if flag := strings.ToLower(strings.ReplaceAll(m[1], "_", "-")); !isFlag(flag) && m[0] != secretEnv && m[0] != tracesEnv {
 				t.Errorf("%s: %s is no variable of the edge", name, m[0])
 			}
 		}

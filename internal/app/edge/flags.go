@@ -24,6 +24,9 @@ const envPrefix = "EDGE"
 // flags of its processes.
 const secretEnv = envPrefix + "_JWT_SECRET"
 
+// tracesEnv is headers for a collector, which may be keys.
+const tracesEnv = envPrefix + "_TRACE_HEADERS"
+
 // What -list-topics may be.
 const (
 	listHeld   = "held"
@@ -33,7 +36,7 @@ const (
 // newConfig returns the defaults, and the flags that are bound to them. Durations take a unit,
 // such as 500ms, 10s or 2m. commands may stand in place of flags.
 func newConfig(commands ...string) *Config {
-	c := &Config{flags: flags.New("edge", envPrefix, []string{secretEnv}, commands)}
+	c := &Config{flags: flags.New("edge", envPrefix, []string{secretEnv, tracesEnv}, commands)}
 	c.serverFlags(c.flags)
 	c.clientFlags(c.flags, &c.loop.Shard)
 	c.accessFlags(c.flags, &c.tokens, &c.loop.Guard)
@@ -166,6 +169,7 @@ func (c *Config) operatorFlags(fs *flags.Set) {
 	fs.StringVar(&c.rpc.TLSKey, "grpc-tls-key", "", "`file` with the key of -grpc-tls-cert")
 	fs.StringVar(&c.rpc.ClientCA, "grpc-client-ca", "", "`file` with the authorities, in PEM, of whose certificates a client of -grpc has to show one; or a token, where tokens are asked for")
 	fs.BoolVar(&c.rpcAPI, "grpc-api", false, "the back office of -api is on the port of -grpc too, for those who have a key of -api-key-file, or a certificate of -api-client-ca that -grpc-client-ca lets in. It needs TLS if -grpc is not loopback")
+	c.trace.Flags(fs, tracesEnv)
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
 	fs.Common(&c.check)
@@ -204,6 +208,9 @@ func (c *Config) printSecrets(w io.Writer) {
 	case c.tokens.SecretFile != "":
 		fmt.Fprintf(w, "# secret of tokens: from the file %s\n", c.tokens.SecretFile)
 	}
+	if c.trace.On() && c.trace.Headers != "" {
+		fmt.Fprintf(w, "# headers of traces: from %s in the environment\n", tracesEnv)
+	}
 	if slices.ContainsFunc(c.given().list, func(s sourceFlag) bool { return s.String() != string(s) }) {
 		flag, _ := c.flags.Spelled("source", "redis")
 		where := "-" + flag + " on the command line, where all users of this host can read it: better " + envPrefix + "_SOURCE or -config"
@@ -213,7 +220,7 @@ func (c *Config) printSecrets(w io.Writer) {
 		fmt.Fprintf(w, "# password of a source: from %s\n", where)
 	}
 	for _, file := range []string{c.tokens.SecretFile, c.tokens.KeyFile, c.redis.TLS.CA, c.redis.TLS.Cert, c.redis.TLS.Key,
-		c.api.KeyFile, c.api.TLSCert, c.api.TLSKey, c.api.ClientCA, c.rpc.TLSCert, c.rpc.TLSKey, c.rpc.ClientCA} {
+		c.api.KeyFile, c.api.TLSCert, c.api.TLSKey, c.api.ClientCA, c.rpc.TLSCert, c.rpc.TLSKey, c.rpc.ClientCA, c.trace.HeadersFile} {
 		if file != "" {
 			fmt.Fprintf(w, "# read and found good: %s\n", file)
 		}

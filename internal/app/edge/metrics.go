@@ -19,6 +19,7 @@ import (
 	"tickedge/internal/loop"
 	"tickedge/internal/panics"
 	"tickedge/internal/rpc"
+	"tickedge/internal/tracing"
 )
 
 // metric is one of /metrics, beside the counters of loops and shards. It is a counter if its
@@ -99,6 +100,8 @@ var metricTable = []metric{
 	{"grpc_streams_ended_total", "Streams of gRPC that have ended, by code.", "code", ofRPC(func(st *rpc.Stats, to sink) { to.each(st.Ended) })},
 	{"grpc_tokens_refused_total", "Tokens of calls of gRPC that were refused, by reason.", "reason", ofRPC(func(st *rpc.Stats, to sink) { to.each(st.Tokens) })},
 	{"grpc_update_rows_total", "Rows that were sent in updates of streams of gRPC.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Updates)) })},
+	{"trace_spans_total", "Spans of ticks that were followed, by what became of them on their way to the collector.", "result", spans(tracing.Stats.Spans)},
+	{"trace_ignored_total", "Ticks that were not followed though they say so, by why: too many in a second, or what is no traceparent.", "reason", spans(tracing.Stats.Ignored)},
 	{"turn_seconds", "Time of one turn of an event loop's timer wheel, flushes included.", "", turns},
 	{"wheel_lag_seconds", "How late the timer wheel is that is furthest behind.", "", one(func(s *scrape) float64 { return s.loops.Lag.Seconds() })},
 

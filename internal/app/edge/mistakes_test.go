@@ -66,6 +66,8 @@ var mistakesOf = map[string]mistake{
 	"grpc-tls-key":       {"/no/such.pem", "want both"},
 	"grpc-client-ca":     {"/no/such.pem", "needs TLS"},
 	"admin-host":         {"http://edge", "want for example edge.example.com"},
+	"trace-endpoint":     {"collector:4318", "want http://host:4318"},
+	"trace-headers-file": {"/no/such", "no such file"},
 	"log-level":          {"loud", "want debug, info, warn or error"},
 	"log-format":         {"xml", "want text or json"},
 	"path":               {"ws", "want"},
@@ -86,6 +88,7 @@ var beside = map[string][]string{
 	"grpc-tls-cert": {"-grpc=127.0.0.1:8083"}, "grpc-tls-key": {"-grpc=127.0.0.1:8083"}, "grpc-client-ca": {"-grpc=127.0.0.1:8083"},
 	"grpc-api":     {"-grpc=127.0.0.1:8083", "-api=127.0.0.1:8082", "-api-key-file=testdata/api-keys"},
 	"redis-tls-ca": {"-redis=rediss://h"}, "redis-tls-cert": {"-redis=rediss://h"}, "redis-tls-key": {"-redis=rediss://h"},
+	"trace-headers-file": {"-trace-endpoint=https://h"},
 }
 
 // needs returns what has to be set for a flag to have an effect, and sets the secret of tokens.

@@ -15,6 +15,7 @@
 //	rpc.go        the port for gRPC
 //	control.go    what edges of one broker tell each other
 //	debug.go      connections and evictions, for operators
+//	trace.go      spans of ticks that are followed
 //	collector.go  how often garbage is collected
 //	screens.go    screens, their limits and metrics
 //	page.go       the live board
@@ -176,7 +177,8 @@ type edge struct {
 	feed      *feed.Feed
 	catalog   *feed.Catalog
 	screens   *screen.Registry // Nil without screens.
-	verifier  *auth.Verifier   // Nil if nobody needs a token.
+	traces    traces
+	verifier  *auth.Verifier // Nil if nobody needs a token.
 	server    *loop.Server
 	rpc       *rpc.Server // Nil without -grpc.
 
@@ -193,7 +195,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	e := &edge{cfg: c, log: log}
 	e.work, e.endWork = context.WithCancel(context.Background())
 	defer e.close()
-	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startFeed, e.startTokens, e.startServer, e.serveAPI, e.startRPC} {
+	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startTracing, e.startFeed, e.startTokens, e.startServer, e.serveAPI, e.startRPC} {
 		if err := start(); err != nil {
 			log.Error("can't start", "error", err)
 			return app.Failed
@@ -289,6 +291,7 @@ func (e *edge) startFeed() (err error) {
 	}
 	e.startCatalog()
 	e.startScreens(e.catalog)
+	e.traces.from(e.feed)
 	if err = e.listenControl(now); err == nil {
 		e.working.Go(func() { e.feed.Run(e.work) })
 	}

@@ -24,6 +24,7 @@ import (
 	"tickedge/internal/guard"
 	"tickedge/internal/history"
 	"tickedge/internal/market"
+	"tickedge/internal/tracing"
 	"tickedge/internal/trade"
 )
 
@@ -65,6 +66,7 @@ type Config struct {
 	tokens      auth.Config
 	admin       string
 	adminHost   string
+	trace       tracing.Config
 
 	// What follows from these.
 	names      []string // Of inlets.
@@ -158,7 +160,7 @@ func (c *Config) validate() error {
 	if err := checkpoint.Check(c.checkpointName, nil); err != nil {
 		bad("-checkpoint-name: %v", err)
 	}
-	errs = append(errs, c.validateKafka(), c.validateBars(), c.validateSymbols(), c.validateOutputs(), c.validateAccess(), c.log.Validate())
+	errs = append(errs, c.validateKafka(), c.validateBars(), c.validateSymbols(), c.validateOutputs(), c.validateAccess(), c.trace.Validate(), c.log.Validate())
 	return errors.Join(errs...)
 }
 

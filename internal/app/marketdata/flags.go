@@ -21,6 +21,7 @@ const envPrefix = "MARKETDATA"
 const (
 	secretEnv = envPrefix + "_JWT_SECRET"
 	keyEnv    = envPrefix + "_FINNHUB_KEY"
+	tracesEnv = envPrefix + "_TRACE_HEADERS"
 )
 
 const usageHead = `marketdata brings trades from exchanges, makes bars of them, and publishes prices and bars to a broker.
@@ -40,8 +41,8 @@ Every flag is also an environment variable, and a line of a file: -bar-interval 
 `
 
 func newConfig(commands ...string) *Config {
-	c := &Config{flags: flags.New("marketdata", envPrefix, []string{secretEnv, keyEnv}, commands), urls: make(map[string]*urls), now: time.Now, shards: shardCount, awaitMost: awaitMost}
-	c.tokens.Secret, c.key = []byte(os.Getenv(secretEnv)), os.Getenv(keyEnv)
+	c := &Config{flags: flags.New("marketdata", envPrefix, []string{secretEnv, keyEnv, tracesEnv}, commands), urls: make(map[string]*urls), now: time.Now, shards: shardCount, awaitMost: awaitMost}
+	c.tokens.Secret, c.key, c.trace.Headers = []byte(os.Getenv(secretEnv)), os.Getenv(keyEnv), os.Getenv(tracesEnv)
 	c.inFlags()
 	c.outFlags()
 	c.historyFlags()
@@ -106,6 +107,8 @@ func (c *Config) historyFlags() {
 	fs.Group("Operation")
 	fs.StringVar(&c.admin, "admin", defaultAdmin, "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
 	fs.StringVar(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas")
+	c.trace.Flags(fs, tracesEnv)
+	c.trace.SamplingFlags(fs)
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
 	fs.Common(&c.check)

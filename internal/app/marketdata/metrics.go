@@ -16,6 +16,7 @@ import (
 	"tickedge/internal/exchange"
 	"tickedge/internal/history"
 	"tickedge/internal/panics"
+	"tickedge/internal/tracing"
 )
 
 // metric is one of /metrics. It is a counter if its name ends in _total.
@@ -138,6 +139,8 @@ var metrics = []metric{
 	{"kafka_waiting", "Trades that wait for Kafka.", "", wrote(func(st kafka.WriterStats, put func(float64, ...string)) { put(float64(st.Waiting)) })},
 	{"kafka_dropped_total", "Trades that gave way to newer ones as Kafka was away or slow.", "", wrote(func(st kafka.WriterStats, put func(float64, ...string)) { put(float64(st.Dropped)) })},
 	{"kafka_refused_total", "Records that Kafka has refused.", "", wrote(func(st kafka.WriterStats, put func(float64, ...string)) { put(float64(st.Failed)) })},
+	{"trace_spans_total", "Spans of trades that were followed, by what became of them on their way to the collector.", "result", spans(tracing.Stats.Spans)},
+	{"trace_ignored_total", "Trades that were not followed, by why: too many in a second, or what is no traceparent.", "reason", spans(tracing.Stats.Ignored)},
 	{"log_lines_dropped_total", "Lines that the log has lost.", "", one(func(*scrape) uint64 { return app.LinesDropped() })},
 	{"panics_total", "Panics that cost an attempt, by the part of the program. Each one is a bug.", "part", func(_ *scrape, put func(float64, ...string)) {
 		for p := range panics.Parts {

@@ -12,6 +12,7 @@ import (
 	"tickedge/internal/broker"
 	"tickedge/internal/checkpoint"
 	"tickedge/internal/feed"
+	"tickedge/internal/tracing"
 )
 
 // barSink takes bars that were closed or revised: the history, or a log.
@@ -29,6 +30,7 @@ type outputs struct {
 	clock       broker.Clock
 	bars        []barSink
 	checkpoints checkpoint.Store
+	tracer      *tracing.Tracer // Nil if nothing is traced.
 
 	unput atomic.Uint64 // Values that could not be put on their way into the broker.
 }
@@ -53,12 +55,17 @@ func (o *outputs) flush(ctx context.Context) error {
 }
 
 // publish puts a value on its way. Newer ones of its topic take its place as long as the broker is away. It is false where
-// there is no room, which is so only if the broker is away and there are more topics than the outbox was made for.
-func (o *outputs) publish(topic string, value []byte, ver int64) bool {
+// there is no room, which is so only if the broker is away and there are more topics than the outbox was made for. done may be
+// nil, and is called in any case.
+func (o *outputs) publish(t broker.Tick, value []byte, done func(broker.Fate)) bool {
 	if o.outbox == nil {
 		return true
 	}
-	err := o.outbox.Put(broker.Tick{Topic: topic, Value: value, Ver: ver}, nil)
+	t.Value = value
+	err := o.outbox.Put(t, done)
+	if err != nil && done != nil {
+		done(broker.Unknown)
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, broker.ErrQueueFull):
@@ -66,7 +73,7 @@ func (o *outputs) publish(topic string, value []byte, ver int64) bool {
 		return false
 	default:
 		o.unput.Add(1)
-		o.log.Error("a value can't be published", "topic", topic, "error", err)
+		o.log.Error("a value can't be published", "topic", t.Topic, "error", err)
 	}
 	return true
 }

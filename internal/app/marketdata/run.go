@@ -11,6 +11,7 @@
 //	tell.go     what is told of them, and its versions
 //	state.go    checkpoints
 //	outputs.go  the broker, the history and the log
+//	trace.go    trades that are followed
 //	live.go     what is not in the history yet, for requests
 //	inlets.go   what trades come from
 //	stores.go   folders and databases
@@ -150,7 +151,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	defer p.giveUp()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastTimeout, p.giveUp) })()
 	defer p.close()
-	for _, start := range []func(context.Context) error{p.listenAdmin, p.openStores, p.startOutbox, p.startKafka, p.loadShards, p.makeInlets, p.startHistory} {
+	for _, start := range []func(context.Context) error{p.listenAdmin, p.startTracing, p.openStores, p.startOutbox, p.startKafka, p.loadShards, p.makeInlets, p.startHistory} {
 		if err := start(ctx); err != nil {
 			if ctx.Err() != nil {
 				return app.OK
@@ -205,6 +206,7 @@ func (p *program) bring(ctx context.Context) error {
 			if p.writer != nil {
 				to = tradeWriter{in.router, p.writer}
 			}
+			to = p.sampled(to)
 			if err := in.inlet.Run(inlets, to, in.router.position); err != nil && inlets.Err() == nil {
 				errs <- fmt.Errorf("%s: %w", in.name, err)
 				endInlets(err)

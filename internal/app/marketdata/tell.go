@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tickedge/internal/bars"
+	"tickedge/internal/broker"
 )
 
 // tell hands on what has changed, conflated: prices, klines if they are due, and bars that were closed.
@@ -17,7 +18,9 @@ func (s *shard) tell(now time.Time, klines bool) {
 	s.engine.DrainPrices(func(p bars.Price) bool {
 		s.value = p.AppendJSON(s.value[:0])
 		name := p.Symbol().Name
-		return s.out.publish(name, s.value, s.version(name, p.Key().Time, now))
+		t := broker.Tick{Topic: name, Ver: s.version(name, p.Key().Time, now)}
+		ended := s.trace(p, &t)
+		return s.out.publish(t, s.value, ended)
 	})
 	if !klines {
 		return
@@ -29,7 +32,7 @@ func (s *shard) tell(now time.Time, klines bool) {
 			newest = p.Key().Time
 		}
 		topic := bars.Topic(k.Interval().Name, k.Symbol().Name)
-		return s.out.publish(topic, s.value, s.version(topic, newest, now))
+		return s.out.publish(broker.Tick{Topic: topic, Ver: s.version(topic, newest, now)}, s.value, nil)
 	})
 }
 

@@ -52,8 +52,8 @@ var (
 )
 
 const (
-	sourceMax = 32  // Bytes of a source; what is longer is taken for that of the symbol.
-	traceMax  = 128 // Bytes of a traceparent; what is longer is left out.
+	sourceMax = 32 // Bytes of a source; what is longer is taken for that of the symbol.
+	traceLen  = 55 // Bytes of a traceparent; of what is longer so much is kept that it is known to be none.
 )
 
 // isJSON tells how a value is encoded: by its header or, without one, by its first byte, which in a protobuf
@@ -101,8 +101,13 @@ func decodeTrade(r *kgo.Record, table *trade.Table, now int64) (t trade.Trade, e
 	if t.Source == "" || len(t.Source) > sourceMax {
 		t.Source = t.Symbol.Source
 	}
-	if len(t.Trace) > traceMax {
-		t.Trace = ""
+	for _, h := range r.Headers {
+		if h.Key == traceparent && len(h.Value) > 0 {
+			t.Trace = string(h.Value[:min(len(h.Value), traceLen+1)])
+		}
+	}
+	if len(t.Trace) > traceLen {
+		t.Trace = strings.Clone(t.Trace[:traceLen+1])
 	}
 	return t, t.Check(now)
 }
@@ -185,6 +190,18 @@ func marshal(b []byte, m proto.Message) []byte {
 		panic(err) // Names are topics, which are UTF-8; nothing else of a message can fail.
 	}
 	return b
+}
+
+// traceparent is the header that says of what trace a trade is a part, as W3C Trace Context names it. It goes before what stands
+// in the value.
+const traceparent = "traceparent"
+
+// traced adds the header of a trade's trace to its record.
+func traced(r *kgo.Record, trace string) *kgo.Record {
+	if trace != "" {
+		r.Headers = append(r.Headers[:len(r.Headers):len(r.Headers)], kgo.RecordHeader{Key: traceparent, Value: []byte(trace)})
+	}
+	return r
 }
 
 // newRecord makes a record of a key and a value. The headers are shared, and nobody changes them.

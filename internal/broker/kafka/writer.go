@@ -199,7 +199,7 @@ func (w *Writer) Trade(ctx context.Context, t trade.Trade, live bool) error {
 		return nil
 	}
 	var buf [512]byte
-	r := newRecord(w.c.Trades, t.Symbol.Name, encodeTrade(buf[:0], &t, w.c.Format), w.c.Format)
+	r := traced(newRecord(w.c.Trades, t.Symbol.Name, encodeTrade(buf[:0], &t, w.c.Format), w.c.Format), t.Trace)
 	for {
 		w.mu.Lock()
 		if w.closed {

@@ -132,7 +132,7 @@ func (l *coreLink) take(m *wireMessage) {
 		s.owner.Drop(w.topic, value, m.size, broker.TooBig)
 		return
 	}
-	s.owner.Tick(w.topic, value, l.at)
+	s.tick(w.topic, value, l.at, s.parentOf(m.header))
 }
 
 // work subscribes topics and asks for their newest values.

@@ -160,6 +160,7 @@ func (p *publisher) send(ctx context.Context, items *[]*item) error {
 				h, _ := p.known.of(it.subject)
 				m.Header = natsgo.Header{expectSequence: []string{strconv.FormatUint(h.seq, 10)}}
 			}
+			traced(m, it.tick)
 			it.sent = true
 			return p.link.c.PublishMsg(m)
 		},

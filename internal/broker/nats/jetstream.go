@@ -210,13 +210,17 @@ func (l *streamLink) receive(m *wireMessage) {
 			size = int64(len(value))
 		}
 	}
-	l.take(unsafe.String(unsafe.SliceData(m.subject), len(m.subject)), value, size, d)
+	parent := ""
+	if h != nil && l.s.follows() {
+		parent = h.Get(broker.TraceHeader)
+	}
+	l.take(unsafe.String(unsafe.SliceData(m.subject), len(m.subject)), value, size, d, parent)
 	l.probes.reached(d.stream, false)
 }
 
 // take takes a message of the stream, whose subject and value are parts of a buffer. The value is its
 // beginning, if size is more.
-func (l *streamLink) take(subject, value string, size int64, d delivered) {
+func (l *streamLink) take(subject, value string, size int64, d delivered, parent string) {
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,7 +241,7 @@ func (l *streamLink) take(subject, value string, size int64, d delivered) {
 		s.owner.Drop(w.topic, value, size, broker.TooBig)
 	case d.stream > w.seq:
 		w.seq, w.ticked = d.stream, true
-		s.owner.Tick(w.topic, value, l.at)
+		s.tick(w.topic, value, l.at, parent)
 	}
 }
 

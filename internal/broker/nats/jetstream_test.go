@@ -86,6 +86,13 @@ func runSource(t testing.TB, url string, owner broker.Owner, e *ear, wanted ...s
 		t.Fatal(err)
 	}
 	s := newSource(u, owner, newLogger(t))
+	startSource(t, s, e, wanted...)
+	return s
+}
+
+// startSource runs a source until the test ends, and waits until it is up.
+func startSource(t testing.TB, s *source, e *ear, wanted ...string) {
+	t.Helper()
 	for _, topic := range wanted {
 		s.Apply([]topics.Change{{Topic: topic, Wanted: true}})
 	}
@@ -94,7 +101,6 @@ func runSource(t testing.TB, url string, owner broker.Owner, e *ear, wanted ...s
 	wg.Go(func() { s.Run(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	await(t, "up", func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.up })
-	return s
 }
 
 // What the last messages were before a source came is known to it: a replica that answers may not have them.

@@ -95,6 +95,9 @@ func (p *publisher) refuseLong(items []*item) []*item {
 		if it.tick.Ver > 0 && p.link.stream != "" {
 			size += headerMost
 		}
+		if it.tick.Trace != "" {
+			size += traceMost
+		}
 		if size > most {
 			p.refuse(it, broker.TooLarge, fmt.Errorf("%w: %d bytes, max_payload is %d", natsgo.ErrMaxPayload, size, most))
 		}
@@ -218,7 +221,11 @@ func (p *publisher) write(ctx context.Context, items []*item) error {
 	w.mu.Unlock()
 	for _, it := range items {
 		p.responder.keep(it.subject, it.value) // Before anybody may hear it.
-		if err := w.c.Publish(it.subject, it.value); err != nil {
+		m := &natsgo.Msg{Subject: it.subject, Data: it.value}
+		if w.c.HeadersSupported() {
+			traced(m, it.tick)
+		}
+		if err := w.c.PublishMsg(m); err != nil {
 			return err
 		}
 	}

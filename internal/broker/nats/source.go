@@ -37,6 +37,8 @@ type source struct {
 	owner broker.Owner
 	log   *slog.Logger
 
+	follower broker.Follower // The same as owner, or nil.
+
 	counters broker.Counters
 	refusals [broker.Causes]atomic.Uint64
 
@@ -106,7 +108,8 @@ const (
 )
 
 func newSource(u *upstream, owner broker.Owner, log *slog.Logger) *source {
-	return &source{upstream: u, owner: owner, log: log, wants: make(map[string]*want), waiting: make(map[*want]struct{}),
+	follower, _ := owner.(broker.Follower)
+	return &source{upstream: u, owner: owner, follower: follower, log: log, wants: make(map[string]*want), waiting: make(map[*want]struct{}),
 		open: true, wake: make(chan struct{}, 1)}
 }
 
