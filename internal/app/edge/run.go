@@ -298,15 +298,6 @@ func (e *edge) startFeed() (err error) {
 	return err
 }
 
-// startCatalog has the names of topics looked for, when somebody asks.
-func (e *edge) startCatalog() {
-	if e.cfg.listTopics != listSource && e.cfg.loop.Shard.MaxScreens == 0 {
-		return
-	}
-	e.catalog = e.feed.NewCatalog()
-	e.working.Go(func() { panics.Keep(e.work, panics.Feed, e.log, e.catalog.Run) })
-}
-
 func (e *edge) startTokens() (err error) {
 	if len(e.cfg.tokenSources()) == 0 {
 		return nil

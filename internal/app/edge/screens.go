@@ -47,6 +47,15 @@ func (e *edge) startScreens(catalog *feed.Catalog) {
 	e.working.Go(func() { panics.Keep(e.work, panics.Screens, e.log, e.screens.Run) })
 }
 
+// startCatalog has the names of topics looked for, when somebody asks.
+func (e *edge) startCatalog() {
+	if e.cfg.listTopics != listSource && e.cfg.loop.Shard.MaxScreens == 0 {
+		return
+	}
+	e.catalog = e.feed.NewCatalog()
+	e.working.Go(func() { panics.Keep(e.work, panics.Feed, e.log, e.catalog.Run) })
+}
+
 // screenMetrics are those of screens.
 var screenMetrics = []metric{
 	{"screens", "Screens that differ, those that nobody has any more for some seconds included.", "", ofScreens(func(s screen.Stats) float64 { return float64(s.Screens) })},
