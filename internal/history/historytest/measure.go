@@ -31,7 +31,7 @@ const (
 )
 
 // Measure stores 1s bars of some seconds of 1,000 symbols through a writer, as fast as the store takes them, and then asks
-// for pages of 500 bars over HTTP, 200 a second, while 1,000 bars a second are stored. It logs what that took. bytes is what
+// for pages of 500 bars over HTTP, 200 a second: while nothing else is done, and while 1,000 bars a second are stored. It logs what that took. bytes is what
 // the store has on the disk. In front of it is a memory, as marketdata has one, whose series are used for a time.
 func Measure(t *testing.T, s history.Store, seconds int, bytes func() int64, maxAge time.Duration) {
 	symbols := make([]*trade.Symbol, measureSymbols)
@@ -62,6 +62,9 @@ func Measure(t *testing.T, s history.Store, seconds int, bytes func() int64, max
 	t.Logf("%d bars in %v: %.0f bars/s, %.1f µs of CPU of this process a bar; %d bytes, %.1f a bar", n, took.Round(time.Millisecond),
 		float64(n)/took.Seconds(), float64((used()-cpu).Microseconds())/float64(n), bytes(), float64(bytes())/float64(n))
 
+	pages(t, "from the store, nothing being stored", s, symbols)
+	ask(t, hot, symbols)
+	pages(t, "from memory where it is there, nothing being stored", hot, symbols)
 	stop, stopped := context.WithCancel(ctx)
 	var writing sync.WaitGroup
 	writing.Go(func() {
@@ -76,14 +79,19 @@ func Measure(t *testing.T, s history.Store, seconds int, bytes func() int64, max
 		}
 	})
 	pages(t, "from the store", s, symbols)
-	for _, symbol := range symbols { // Each was asked for before.
-		if _, err := hot.Bars(ctx, history.Query{Symbol: symbol.Name, Interval: "1s", To: 1 << 60, Limit: 500}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	ask(t, hot, symbols)
 	pages(t, "from memory where it is there", hot, symbols)
 	stopped()
 	writing.Wait()
+}
+
+// ask asks for a page of each symbol, so that memory has them.
+func ask(t *testing.T, hot *history.Hot, symbols []*trade.Symbol) {
+	for _, symbol := range symbols {
+		if _, err := hot.Bars(t.Context(), history.Query{Symbol: symbol.Name, Interval: "1s", To: 1 << 60, Limit: 500}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // used is the CPU time of this process.
