@@ -52,7 +52,7 @@ type ScreenUpdate struct {
 	// Code and Reason say why the screen is rejected or waits for a connection.
 	Code   int
 	Reason string
-	// At is the byte of Where at which it is wrong, or -1.
+	// At is the byte of Where or By at which it is wrong, as Reason says, or -1.
 	At int
 	// Temporary says of a rejected screen that the client asks again within seconds or minutes.
 	Temporary bool
@@ -70,7 +70,7 @@ func (u ScreenUpdate) Err() error {
 type ScreenError struct {
 	Code      int // One of docs/PROTOCOL.md.
 	Reason    string
-	At        int  // The byte of the condition that is wrong, or -1.
+	At        int  // The byte of Where or By that is wrong, as Reason says, or -1.
 	Temporary bool // The client asks again within seconds or minutes.
 }
 

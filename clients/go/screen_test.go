@@ -61,6 +61,27 @@ func (p *peer) screens(format string, args ...any) {
 	p.say(`{"t":"screen","ts":1732181723500,"screen":"s1"`+format+`}`, args...)
 }
 
+// taken waits until the client has taken in what was said: a topic is acknowledged behind that.
+func (p *peer) taken(c *Client, topic string) {
+	p.t.Helper()
+	subscribe(p.t, c, topic)
+	p.ack(p.hear(), "")
+	ctx := within(p.t)
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		done := c.topics[topic] != nil && c.topics[topic].phase == held
+		c.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	p.t.Fatal("what was said is not taken in")
+}
+
 // A screen is asked for, and what changes is told once.
 func TestScreen(t *testing.T) {
 	leaks(t)
@@ -164,14 +185,24 @@ func TestScreenComesBack(t *testing.T) {
 		t.Errorf("the command is %+v", cmd)
 	}
 	p.ack(cmd, "")
-	p.screens(`,"d":[{"s":"X","n":1,"v":1}]`) // Nothing that an edge says: there was no full state yet.
+	p.screens(`,"d":[{"s":"A","n":1,"v":77}]`) // Nothing that an edge says: there was no full state yet.
+	p.taken(s.client, "FIRST")
+	if got := inOrder(s.Rows()); got != "B=1 A=1" {
+		t.Errorf("inside are %s", got)
+	}
 	p.screens(`,"full":true,"more":true,"d":[{"s":"C","n":1,"v":1}],"order":["C"]`)
 	p.screens(`,"more":true,"d":[{"s":"A","n":1,"v":2}],"out":["C"]`)
+	p.taken(s.client, "SECOND")
 	if got := inOrder(s.Rows()); got != "B=1 A=1" {
 		t.Errorf("inside are %s before all came", got)
 	}
 	p.screens(`,"d":[{"s":"D","n":1,"v":3}],"order":["D","A"]`)
-	u := change(t, s, "all of it", full)
+	u := change(t, s, "all of it", func(u ScreenUpdate) bool {
+		if !u.Full && changedRows(u) {
+			t.Errorf("before all came it tells %+v", u)
+		}
+		return len(u.Rows) > 1
+	})
 	if inOrder(u.Rows) != "A=2 D=3" || !slices.Equal(u.Out, []string{"B"}) || !slices.Equal(u.Order, []string{"D", "A"}) || u.State != Live {
 		t.Errorf("%+v", u)
 	}

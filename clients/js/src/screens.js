@@ -11,10 +11,10 @@ const list = (x) => Array.isArray(x) ? x : [];
 export class ScreenError extends Error {
   constructor({code = 0, reason = 'refused', at}, where = '') {
     super(reason);
-    // temporary says that it is asked for again, at is the byte of the condition that is wrong, and index that in `where`.
+    // temporary says that it is asked for again, at is the byte of where or by that is wrong, and index the place of that in `where`.
     Object.assign(this, {name: 'ScreenError', code, reason, temporary: [429, 503].includes(code)});
-    if (at >= 0) {
-      this.at = at;
+    if (at >= 0) this.at = at;
+    if (at >= 0 && /^where\b/.test(reason)) {
       this.index = new TextDecoder().decode(new TextEncoder().encode(where).subarray(0, at)).length;
     }
     this.unknown = code === 400 && /^unknown op/.test(reason); // The edge is an older one, which has no screens.

@@ -60,9 +60,9 @@ export class ScreenError extends Error {
   /** One of docs/PROTOCOL.md. */
   readonly code: number;
   readonly reason: string;
-  /** The byte of the condition at which it is wrong, from 0 … */
+  /** The byte of `where` or `by` at which it is wrong, from 0, if there is one … */
   readonly at?: number;
-  /** … and the place of that in `where`. */
+  /** … and the place of that in the string `where`, if it is of that. */
   readonly index?: number;
   /** The client asks again, within seconds or minutes. */
   readonly temporary: boolean;
