@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -86,6 +87,10 @@ type Client struct {
 	token   token
 	resume  string // The newest token of resumption; covered of a topic says whether it holds for that.
 	from    uint64 // The connection that has brought it.
+
+	screens   map[string]*Screen // By their names on the connection.
+	screenSeq uint64             // Of the newest name.
+	left      []string           // Screens of this connection that nobody wants any more.
 }
 
 // New returns a client of the edge at a URL such as wss://example.com/ws; http and https do as well, and an empty path is
@@ -164,8 +169,11 @@ func (c *Client) Subscribe(ctx context.Context, topics ...string) (*Subscription
 		if t == nil {
 			c.seq++
 			t = &topic{name: name, seq: c.seq, subs: make(map[*Subscription]*slot)}
-			if !plausible(name) {
+			switch {
+			case !plausible(name):
 				t.refuse(422, "not a topic name: 1 to 64 bytes of UTF-8", time.Time{}, false)
+			case strings.Contains(name, "*"): // Its rows would come under other names.
+				t.refuse(422, "a pattern, which screens take: Client.Screen, tickedge screen", time.Time{}, false)
 			}
 			t.told = c.state(t)
 			c.topics[name] = t
@@ -176,12 +184,17 @@ func (c *Client) Subscribe(ctx context.Context, topics ...string) (*Subscription
 		s.put(l)
 	}
 	s.stop = context.AfterFunc(ctx, func() { s.end(context.Cause(ctx)) })
+	c.start()
+	return s, nil
+}
+
+// start has the goroutine of the client run, and look at what is wanted. The mutex is held.
+func (c *Client) start() {
 	if c.done == nil {
 		c.done = make(chan struct{})
 		go c.run()
 	}
 	c.poke()
-	return s, nil
 }
 
 // Close ends all subscriptions and the connection, and waits until nothing of the client runs any more: a second at most for
@@ -212,6 +225,10 @@ func (c *Client) fail(err error) {
 		}
 	}
 	clear(c.topics)
+	for _, s := range c.screens {
+		s.finish(err)
+	}
+	clear(c.screens)
 }
 
 // poke has the goroutine of the client look at what is wanted. It never blocks.

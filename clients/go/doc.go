@@ -6,8 +6,10 @@
 // by itself when the connection is lost, as docs/PROTOCOL.md asks of clients. A [Subscription] holds the newest value of each of
 // its topics that was not taken yet, and no more: who reads slowly gets newer values, less often, and holds up nobody.
 //
+// A [Screen] has the topics whose values fulfil a condition, and tells what comes in, changes and goes out.
+//
 // Values are the JSON that the publisher has written, byte for byte. No number of them becomes a float here.
 //
-// All exported functions may be called from any goroutine. None blocks but [Subscription.Next], [Subscription.All] and
-// [Client.Close].
+// All exported functions may be called from any goroutine. None blocks but [Subscription.Next], [Subscription.All],
+// [Screen.Next], [Screen.All] and [Client.Close].
 package tickedge

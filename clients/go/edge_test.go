@@ -277,3 +277,29 @@ func TestAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// A real edge has screens: all of a pattern, ranked, and again after it was killed.
+func TestEdgeScreens(t *testing.T) {
+	leaks(t)
+	e := startEdge(t, "127.0.0.1:0")
+	c := quick(t, "ws://"+e.addr+"/ws", Options{})
+	all, top := ask(t, c, ScreenConfig{Topics: []string{"*"}}), ask(t, c, ScreenConfig{Topics: []string{"*"}, Where: "p > 0", Top: 3, By: "-p"})
+	whole := func() {
+		t.Helper()
+		change(t, all, "many topics", func(ScreenUpdate) bool { return len(all.Rows()) > 10 })
+		change(t, top, "three topics", func(ScreenUpdate) bool { return len(top.Rows()) == 3 })
+	}
+	whole()
+	bad := ask(t, c, ScreenConfig{Topics: []string{"*"}, Where: "p = 5"})
+	if u := change(t, bad, "what is wrong", in(Rejected)); u.Code != 400 || u.At != 2 || u.Temporary {
+		t.Errorf("%+v", u)
+	}
+	e.kill()
+	change(t, all, "the loss", in(Reconnecting))
+	if len(all.Rows()) <= 10 {
+		t.Error("what was there is gone")
+	}
+	startEdge(t, e.addr)
+	change(t, all, "all of it again", full)
+	whole()
+}

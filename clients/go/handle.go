@@ -50,6 +50,7 @@ func (s *session) hello(m message) error {
 	s.greeted = time.Now()
 	c.up, c.lost = true, verdict{}
 	c.reviewAll()
+	c.openScreens()
 	return nil
 }
 
@@ -88,6 +89,8 @@ func (s *session) handle(m message) error {
 				t.covered = t.has && t.phase == held
 			}
 		}
+	case "screen":
+		s.screen(m)
 	case "bye":
 		s.bye = &m
 	}
@@ -148,6 +151,8 @@ func (s *session) answer(m message) {
 		s.subscribed(cmd, m)
 	case cmd.Op == "auth":
 		s.authorized(cmd, m)
+	case cmd.Op == "screen":
+		s.screened(cmd)
 	}
 }
 
@@ -204,6 +209,8 @@ func (s *session) failed(cmd command, m message) {
 		s.pauseUntil = time.Now().Add(s.c.soon())
 	}
 	switch cmd.Op {
+	case "screen", "unscreen":
+		s.screenFailed(cmd, m)
 	case "auth":
 		s.renewalFailed(time.Now())
 	case "unsubscribe":

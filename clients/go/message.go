@@ -26,6 +26,14 @@ type message struct {
 	State     string          `json:"state"`
 	RetryMS   *int64          `json:"retry_ms"`
 	Token     string          `json:"token"`
+
+	// Of screens.
+	Screen string   `json:"screen"`
+	Full   bool     `json:"full"`
+	More   bool     `json:"more"`
+	Out    []string `json:"out"`
+	Order  []string `json:"order"`
+	At     *int     `json:"at"`
 }
 
 type rejection struct {
@@ -42,7 +50,7 @@ type row struct {
 }
 
 // kinds are the messages that the client acts on. Others are passed over, whatever they hold.
-var kinds = []string{"hello", "ack", "error", "snapshot", "update", "feed", "stale", "unsubscribed", "bye", "resume"}
+var kinds = []string{"hello", "ack", "error", "snapshot", "update", "feed", "stale", "unsubscribed", "bye", "resume", "screen"}
 
 // parse reads a message. One that the client has no use for comes with an empty T.
 func parse(payload []byte) (m message, err error) {
@@ -77,6 +85,10 @@ type command struct {
 	Topics []string `json:"topics,omitempty"`
 	Since  string   `json:"since,omitempty"`
 	Token  string   `json:"token,omitempty"`
+	Screen string   `json:"screen,omitempty"`
+	Where  string   `json:"where,omitempty"`
+	Top    int      `json:"top,omitempty"`
+	By     string   `json:"by,omitempty"`
 	ID     uint64   `json:"id"`
 
 	sent time.Time

@@ -48,6 +48,9 @@ func (s *session) plan(now time.Time) (payload []byte, wake time.Time, err error
 	}
 	cmd, at := s.next(now)
 	if cmd.Op == "" {
+		cmd, at = s.nextScreen(now, at)
+	}
+	if cmd.Op == "" {
 		return nil, sooner(wake, at), nil
 	}
 	cmd.ID = s.lastID + 1
@@ -163,6 +166,8 @@ func (s *session) written(cmd command, now time.Time) {
 	switch cmd.Op {
 	case "auth":
 		s.fresh = ""
+	case "screen", "unscreen":
+		s.screenWritten(cmd)
 	case "unsubscribe":
 		for _, name := range cmd.Topics {
 			delete(c.leaving, name)

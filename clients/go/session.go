@@ -84,7 +84,7 @@ func (c *Client) run() {
 func (c *Client) wanted(seen uint64) bool {
 	for {
 		c.mu.Lock()
-		some := c.changed > seen && len(c.topics) > 0
+		some := c.changed > seen && len(c.topics)+len(c.screens) > 0
 		c.mu.Unlock()
 		if c.ctx.Err() != nil || some {
 			return c.ctx.Err() == nil
@@ -104,6 +104,7 @@ func (c *Client) drop(v verdict) (waiting bool, upto uint64) {
 	c.token.bad = c.token.bad || v.badTok
 	c.feeds = nil
 	clear(c.leaving)
+	waiting = c.loseScreens()
 	for _, t := range c.topics {
 		waiting = waiting || t.phase == unasked || t.phase == asked
 		t.lose()

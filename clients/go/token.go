@@ -146,4 +146,5 @@ func (s *session) authorized(cmd command, m message) {
 	for _, r := range m.Rejected {
 		s.reject(cmd, r)
 	}
+	c.allowScreens()
 }

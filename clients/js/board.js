@@ -7,18 +7,19 @@ import {basename} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {buildSync} from 'esbuild';
 
-/** The files, and what a page calls what each exports. */
-export const parts = {client: 'tickedge', candles: 'tickedgeCandles'};
+/** The files, with what a page calls what each exports, and the modules that it is of. */
+export const parts = {client: ['tickedge', 'client', 'screens'], candles: ['tickedgeCandles', 'candles']};
 export const target = (part) => new URL(`../../internal/app/edge/${part}.js`, import.meta.url);
 
 /** board returns the text of a file. Its first line names the sources, in the order in which the sum is taken of them. */
 export function board(part) {
-  const root = fileURLToPath(new URL('.', import.meta.url));
+  const resolveDir = fileURLToPath(new URL('.', import.meta.url)), [globalName, ...modules] = parts[part];
+  const contents = modules.map((m) => `export * from './src/${m}.js';`).join('\n');
   const {outputFiles: [{text}], metafile} = buildSync({
-    absWorkingDir: root, entryPoints: [`src/${part}.js`], bundle: true, minify: true, format: 'iife', globalName: parts[part], charset: 'utf8',
+    absWorkingDir: resolveDir, stdin: {contents, resolveDir}, bundle: true, minify: true, format: 'iife', globalName, charset: 'utf8',
     metafile: true, write: false,
   });
-  const sources = Object.keys(metafile.inputs).sort(), sum = createHash('sha256');
+  const sources = Object.keys(metafile.inputs).filter((s) => s !== '<stdin>').sort(), sum = createHash('sha256');
   for (const s of sources) sum.update(readFileSync(new URL(s, import.meta.url)));
   const names = sources.map((s) => basename(s)).join(' ');
   return `// SPDX-License-Identifier: Apache-2.0\n\n`

@@ -163,6 +163,19 @@ func TestBoardLooks(t *testing.T) {
 	look("more")
 	b.click("#shut")
 
+	b.choose("movers")
+	p.heardOf("screen * s1 -chg_pct")
+	p.screen("s1", `"full":true`, `{"s":"`+longName+`","n":1,"v":{"p":12345678.123456789,"chg_pct":12345.67}}`, `{"s":"AAPL","n":1,"v":{"p":190.9,"chg_pct":-1.5}}`, `{"s":"MSFT","n":1,"v":1}`)
+	b.is("3", `document.querySelectorAll('#inside li').length`)
+	look("screens")
+	p.mu.Lock()
+	p.wrong = `"code":400,"reason":"where, at byte 8: write == to compare, and not ` + strings.Repeat("one equals sign ", 12) + `","at":8`
+	p.mu.Unlock()
+	b.ask("chg_pct = "+strings.Repeat("5", 60), "*", "")
+	b.says("write ==", "#wrong")
+	look("screens-wrong")
+	b.choose("off")
+
 	p.say(`{"t":"feed","state":"down","since":1732181744000}`)
 	b.is("down", pageState)
 	look("feed-down")

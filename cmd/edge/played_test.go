@@ -38,6 +38,7 @@ type played struct {
 	heard   []string                                      // Commands, without their ids.
 	rejects map[string]string                             // What an ack says of these topics: `"code":413,"reason":"…"`.
 	refuse  func(http.ResponseWriter, *http.Request) bool // Answers a request for the WebSocket, if it does.
+	wrong   string                                        // What an error says of a screen: `"code":400,"reason":"…","at":9`.
 }
 
 // play starts one.
@@ -136,17 +137,22 @@ func (p *played) obey(ws *websocket.Conn) {
 			return
 		}
 		var c struct {
-			Op     string
-			ID     int
-			Topics []string
+			Op, Screen, Where, By string
+			ID                    int
+			Topics                []string
 		}
 		if err := json.Unmarshal(text, &c); err != nil {
 			p.t.Errorf("the page said %s", text)
 			return
 		}
 		p.mu.Lock()
-		p.heard = append(p.heard, strings.TrimSpace(c.Op+" "+strings.Join(c.Topics, ",")))
+		p.heard = append(p.heard, strings.Join(strings.Fields(c.Op+" "+strings.Join(c.Topics, ",")+" "+c.Screen+" "+c.Where+" "+c.By), " "))
+		wrong := p.wrong
 		p.mu.Unlock()
+		if c.Op == "screen" && wrong != "" {
+			p.say(`{"t":"error","id":%d,%s}`, c.ID, wrong)
+			continue
+		}
 		if c.Op == "ping" {
 			p.say(`{"t":"pong","id":%d,"ts":%d}`, c.ID, time.Now().UnixMilli())
 			continue

@@ -20,13 +20,13 @@ import (
 
 // Server are the kinds of messages of the edge, by their files. pong-word is the word in quotes.
 var Server = []string{
-	"hello", "ack", "error", "topics", "snapshot", "update", "resume", "interval", "feed", "stale",
+	"hello", "ack", "error", "topics", "snapshot", "update", "resume", "screen", "interval", "feed", "stale",
 	"unsubscribed", "heartbeat", "pong", "announcement", "bye", "pong-word",
 }
 
 // Commands are the kinds of messages of clients.
 var Commands = []string{
-	"command-subscribe", "command-unsubscribe", "command-list", "command-interval", "command-auth",
+	"command-subscribe", "command-unsubscribe", "command-list", "command-interval", "command-auth", "command-screen", "command-unscreen",
 	"command-ping", "command-ping-word",
 }
 

@@ -71,7 +71,9 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 			t.Errorf("\n got %s\nwant %s", got, tt.want)
 		}
 	}
-	if missing := seen.Missing(contracttest.Server); len(missing) > 0 {
+	// Messages of screens are made elsewhere.
+	want := slices.DeleteFunc(slices.Clone(contracttest.Server), func(kind string) bool { return kind == "screen" })
+	if missing := seen.Missing(want); len(missing) > 0 {
 		t.Errorf("%q are published and not appended here", missing)
 	}
 }

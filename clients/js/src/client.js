@@ -10,27 +10,26 @@ export {ConnError};
 
 /** Client is one connection to an edge, kept open, and what was asked for on it. It connects with the first subscription. */
 export class Client {
-  #core;
-  constructor(url, options) { this.#core = new Core(url, options); }
+  constructor(url, options) { this._core = new Core(url, options); }
 
   /**
    * subscribe asks for topics. onValue is called with each newer value, onState with each change of a topic's state; without
    * both the subscription is an async iterator. Names that an edge does not take come with the state 'rejected'.
    */
-  subscribe(topics, onValue, onState) { return this.#core.subscribe(topics, onValue, onState); }
+  subscribe(topics, onValue, onState) { return this._core.subscribe(topics, onValue, onState); }
 
   /** What ended the client (a ConnError), or undefined. */
-  get error() { return this.#core.error; }
+  get error() { return this._core.error; }
 
   /** Whether there is a connection. */
-  get connected() { return !!this.#core.session?.greeted; }
+  get connected() { return !!this._core.session?.greeted; }
 
   /** The least time between two updates of a topic, in ms. Another one is asked of the edge at once. */
-  get interval() { return this.#core.options.interval; }
-  set interval(ms) { this.#core.every(ms); }
+  get interval() { return this._core.options.interval; }
+  set interval(ms) { this._core.every(ms); }
 
   /** close ends all subscriptions and the connection. Twice is no error. */
-  close() { this.#core.fail(); }
+  close() { this._core.fail(); }
 }
 
 function endpoint(url, o) {
@@ -49,11 +48,12 @@ function endpoint(url, o) {
 class Core {
   topics = new Map(); leaving = new Set(); feeds = new Map();
   conn = 0; // Number of the connection, from 1.
-  lost; // Why there is no connection, from the first attempt on.
+  // lost: why there is no connection, from the first attempt on.
   resume = ''; from = 0; // The newest token of resumption, and the connection that has brought it.
   parked = false; // No connection is opened before there are other topics.
   tries = 0; again = false; blocked = 0;
-  ended = false; error; busy = false; session; timer; poked = false; waiting; pausing;
+  ended = false; busy = false; poked = false;
+  // Beside these, where there is one: error, session, timer, waiting, pausing, and screens, which ./screens puts here.
 
   constructor(url, options = {}) {
     const {WebSocket = globalThis.WebSocket, token, handshakeTimeout = 10_000, resume = true} = options;

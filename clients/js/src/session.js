@@ -20,9 +20,9 @@ export class Session {
   pending = new Map(); // id → command, with the time at which it was sent.
   credit = BURST; credited = now();
   lastID = 0; pauseUntil = 0; greeted = 0; maxTopics = Infinity; heard = now(); due = Infinity;
-  fresh = ''; pace; probed = false;
+  fresh = ''; probed = false;
   ready = false; // For commands.
-  status; bye; over;
+  // Beside these, where there is one: pace, status, bye, over.
 
   constructor(core, WS, token) {
     this.core = core;
@@ -97,6 +97,8 @@ export class Session {
       case 'bye':
         this.bye = m;
         this.patience = Math.min(this.patience, PROBE);
+        break;
+      default: c.screens?.hear(m);
     }
   }
 
@@ -144,6 +146,7 @@ export class Session {
       this.pauseUntil = this.soon();
       if (op === 'interval') this.pace ||= cmd.ms;
     }
+    cmd.told?.(m);
     if (op === 'auth') {
       if (!bad) c.token.set(cmd.token);
       this.renewAt = now() + (bad ? c.token.after() : c.token.lead());
@@ -234,7 +237,7 @@ export class Session {
       x.refuse(413, 'too many topics', x.retryAt && spread(LATER));
       c.review(x);
     }
-    if (!due.length) return [undefined, wake];
+    if (!due.length) return c.screens?.next(t, wake) ?? [undefined, wake];
     // Those whose row the client has go together, and the others apart.
     const since = c.resumes(due[0]), names = due.filter((x) => c.resumes(x) === since).map((x) => x.name);
     const cmd = {op: 'subscribe', topics: names.slice(0, Math.min(NAMES, this.maxTopics))};

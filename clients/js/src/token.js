@@ -17,7 +17,7 @@ export class Token {
   text = '';
   exp = 0;
   bad = false;
-  stop; // Of the call that is under way.
+  // stop: of the call that is under way.
   #asked;
 
   constructor(get) { this.get = get; }

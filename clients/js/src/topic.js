@@ -7,13 +7,13 @@ export const UNASKED = 0, ASKED = 1, HELD = 2, REFUSED = 3;
 export const bytes = (text) => new TextEncoder().encode(text).length;
 
 /** plausible says whether a name may be sent. No name of a topic needs an escape in JSON, so that those of a command fit into it. */
-const plausible = (name) => name !== '' && bytes(name) <= 64 && JSON.stringify(name).length === name.length + 2;
+const plausible = (name) => /^[^*]+$/.test(name) && bytes(name) <= 64 && JSON.stringify(name).length === name.length + 2;
 
 /** Topic is what all subscriptions of a name share. */
 export class Topic {
   subs = new Map(); // Subscription → what it has not taken yet.
   id = 0; // The command that asked for it.
-  value; // null if it is delisted.
+  // value: null if it is delisted.
   n = 0;
   at = 0;
   conn = 0; // The connection that the value is from, from 1; 0 is none.

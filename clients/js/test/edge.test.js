@@ -3,6 +3,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import {Edge, Log, SYMBOLS, WebSocket, proxy, quick, within} from './harness.js';
+import {screen} from '../src/screens.js';
 import {SSESocket, read} from '../src/sse.js';
 
 const live = (u) => u.state === 'live';
@@ -169,4 +170,30 @@ test('a closed client leaves nothing behind', async (t) => {
   const count = w.values.all.length;
   await watch(quick(t, e.url)).fresh();
   assert.equal(w.values.all.length, count);
+});
+
+test('an edge shows screens: all of a pattern, ranked, and again after it was killed', async (t) => {
+  const e = await Edge.start(t), changes = new Log(), errors = new Log(), c = quick(t, e.url);
+  const add = (what) => screen(c, what, {onChange: (s, change) => changes.add({...change, s, complete: s.complete, order: s.order}), onError: errors.add});
+  const all = add('S*'), top = add({topics: 'S*', where: 'p > 0 && topic != "S1"', top: 3, by: '-p'});
+  const sorted = (s) => s.order.every((name, i) => !i || s.rows.get(s.order[i - 1]).value.p >= s.rows.get(name).value.p);
+  const whole = async (from) => {
+    await changes.until('all symbols', ({s, complete}) => s === all && complete && s.rows.size === SYMBOLS.length, from);
+    await changes.until('three of them', ({s, complete, order}) => s === top && complete && order.length === 3 && !order.includes('S1') && sorted(s), from);
+  };
+  await whole(0);
+  add({topics: 'S*', where: 'p = 5'});
+  const error = await errors.until('what is wrong', () => true);
+  assert.deepEqual([error.code, error.at, error.index, error.unknown], [400, 2, 2, false]);
+  await e.kill();
+  await changes.until('the loss', ({s}) => s === all && s.state === 'reconnecting');
+  assert.equal(all.rows.size, SYMBOLS.length, 'what was there stays');
+  const from = changes.all.length;
+  await Edge.start(t, e.address);
+  await changes.until('all of it again', ({s, full}) => s === all && full, from);
+  await whole(from);
+  const count = errors.all.length;
+  top.close();
+  await c.subscribe('S1')[Symbol.asyncIterator]().next();
+  assert.equal(errors.all.length, count);
 });

@@ -12,7 +12,7 @@ const load = (name) => JSON.parse(readFileSync(new URL(name, schemas), 'utf8'));
 const plain = new Set(['alert.json', 'alerts.json', 'alerts-fired.json', 'alerts-price.json', 'history.json', 'names.json', 'price.json', 'prices.json', 'problem.json']);
 
 /** The interface of a schema's file, where it is not its title. */
-const names = {error: 'ProtocolError', update: 'TopicUpdate'};
+const names = {error: 'ProtocolError', update: 'TopicUpdate', screen: 'ScreenUpdate'};
 const interfaceOf = (file) => names[file] ?? file.replace(/^command-(.*)/, '$1-command').replace(/(^|-)./g, (m) => m.at(-1).toUpperCase());
 
 const file = new URL('../types/messages.d.ts', import.meta.url).pathname;
@@ -27,7 +27,9 @@ function resolve(s, base) {
 }
 
 /** written is how TypeScript writes the type that a schema stands for, or undefined if that is an object's. */
-function written(s) {
+function written(s, base) {
+  if (s.oneOf) return s.oneOf.map((of) => written(...resolve(of, base))).join(' | ');
+  if (s.type === 'array') return written(...resolve(s.items, base)) + '[]';
   if ('const' in s) return JSON.stringify(s.const);
   if (s.enum) return s.enum.map((v) => JSON.stringify(v)).join(' | ');
   if (!s.type) return 'V';
@@ -43,7 +45,7 @@ function compare(schema, type, path, from) {
     return compare(s.items, checker.getTypeArguments(type)[0], path + '[]', base);
   }
   if (s.type !== 'object') {
-    const is = checker.typeToString(type), want = written(s);
+    const is = checker.typeToString(type), want = written(s, base);
     return is === want || is.split(' | ').sort().join() === want.split(' | ').sort().join() ? [] : [`${path}: ${is}, not ${want}`];
   }
   const wrong = [], has = new Map(type.getProperties().map((p) => [p.name, p]));

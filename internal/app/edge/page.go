@@ -17,7 +17,7 @@ import (
 //go:embed page.html
 var pageText string
 
-// The client of clients/js and its candles, each of which "make board" makes into one script, what draws them, and alerts.
+// The client of clients/js and its candles, each of which "make board" makes into one script, what draws them, screens and alerts.
 var (
 	//go:embed client.js
 	clientText string
@@ -31,6 +31,10 @@ var (
 	alertsText string
 	//go:embed alerts.css
 	alertsStyle string
+	//go:embed screens.js
+	screensText string
+	//go:embed screens.css
+	screensStyle string
 )
 
 // board says what the live board is to have.
@@ -57,7 +61,7 @@ func (b board) page() string {
 		data += ` data-alerts="` + html.EscapeString(b.alerts) + `"`
 	}
 	return strings.NewReplacer("/* @tickedge/client */\n", clientText, "/* @tickedge/client/candles */\n", candles,
-		"/* chart */\n", chart, "/* alerts */\n", alerts, "/* alerts.css */\n", style, `data-path="/ws"`, data).Replace(pageText)
+		"/* screens */\n", screensText, "/* screens.css */\n", screensStyle, "/* chart */\n", chart, "/* alerts */\n", alerts, "/* alerts.css */\n", style, `data-path="/ws"`, data).Replace(pageText)
 }
 
 // boardPage makes what is answered with a page. It is zipped here, at the start, and not when the

@@ -111,7 +111,7 @@ func TestPageIsSmall(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal.Reason)
 	}
-	for b, most := range map[board]int{plain: 33 << 10, candles: 40 << 10, whole: 44 << 10} {
+	for b, most := range map[board]int{plain: 38 << 10, candles: 46 << 10, whole: 50 << 10} {
 		if n := len(boardPage(b.page()).Answer(&req)); n > most {
 			t.Errorf("%+v: the page has %d bytes zipped, want %d at most", b, n, most)
 		}

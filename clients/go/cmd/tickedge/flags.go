@@ -37,7 +37,16 @@ type config struct {
 	timeout   time.Duration
 	interval  time.Duration
 	json      bool
+
+	// Of screens. Their topics are among the symbols.
+	topics string
+	where  string
+	top    int
+	by     string
 }
+
+// screenFlags are those of screen alone.
+var screenFlags = []string{"topics", "where", "top", "by"}
 
 func (c *config) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("tickedge", flag.ContinueOnError)
@@ -46,9 +55,13 @@ func (c *config) flags() *flag.FlagSet {
 	fs.StringVar(&c.token, "token", "", "the token, for an edge that asks for one. Other users of the host can read it in the list of processes: better "+
 		tokenEnv+" in the environment, or -token-file")
 	fs.StringVar(&c.tokenFile, "token-file", "", "`file` with the token, read again when the token is about to end; or "+tokenFileEnv+" in the environment")
-	fs.DurationVar(&c.timeout, "timeout", 0, "how long to go on, such as 30s: 10s for get and prices, no end for watch by default")
+	fs.DurationVar(&c.timeout, "timeout", 0, "how long to go on, such as 30s: 10s for get and prices, no end for watch and screen by default")
 	fs.DurationVar(&c.interval, "interval", 0, "least `time` between two updates of a symbol, 100ms to 60s; the edge's own by default")
 	fs.BoolVar(&c.json, "json", false, "JSON lines on a terminal too")
+	fs.StringVar(&c.topics, "topics", "", "of screen: `patterns` and names with commas between them, such as 'crypto:*'; as if they were symbols")
+	fs.StringVar(&c.where, "where", "", "of screen: the `condition`, such as 'chg_pct > 5 && v > 1e6'; docs/SCREENS.md has the language")
+	fs.IntVar(&c.top, "top", 0, "of screen: only the first `count`, 1 to 100, ranked by -by")
+	fs.StringVar(&c.by, "by", "", "of screen: the `member` to rank by, with a minus before it for the largest first: -chg_pct")
 	return fs
 }
 
@@ -89,11 +102,21 @@ func parse(args []string, getenv func(string) string) (config, error) {
 
 // complete checks what was given, and takes the rest from the environment.
 func (c *config) complete(words []string, given map[string]bool, getenv func(string) string) error {
+	if len(words) > 0 && words[0] == "screen" && c.topics != "" {
+		words = append(words, c.topics)
+	}
+	foreign := slices.IndexFunc(screenFlags, func(name string) bool { return given[name] && (len(words) == 0 || words[0] != "screen") })
 	switch {
 	case len(words) == 0:
-		return errors.New("say what to do: tickedge get SYMBOL…, tickedge watch SYMBOL… or tickedge prices SYMBOL…")
-	case words[0] != "get" && words[0] != "watch" && words[0] != "prices":
-		return fmt.Errorf("there is no command %q: get, watch and prices", words[0])
+		return errors.New("say what to do: tickedge get SYMBOL…, tickedge watch SYMBOL…, tickedge prices SYMBOL… or tickedge screen PATTERN…")
+	case !slices.Contains([]string{"get", "watch", "prices", "screen"}, words[0]):
+		return fmt.Errorf("there is no command %q: get, watch, prices and screen", words[0])
+	case foreign >= 0:
+		return fmt.Errorf("-%s is of tickedge screen", screenFlags[foreign])
+	case len(words) == 1 && words[0] == "screen":
+		return errors.New("say of which topics: tickedge screen -topics 'crypto:*'; '*' is all")
+	case (given["top"] || given["by"]) && (c.top < 1 || c.top > 100 || c.by == ""):
+		return errors.New("give -top, 1 to 100, and -by together, such as -top 20 -by -chg_pct")
 	case len(words) == 1:
 		return fmt.Errorf("say of which symbols: tickedge %s SYMBOL…", words[0])
 	case slices.Contains(words[1:], ""):
@@ -116,7 +139,7 @@ func (c *config) complete(words []string, given map[string]bool, getenv func(str
 	if len(c.symbols) == 0 {
 		return errors.New("there are commas alone, and no symbol")
 	}
-	if c.command != "watch" && c.timeout == 0 {
+	if (c.command == "get" || c.command == "prices") && c.timeout == 0 {
 		c.timeout = getTimeout
 	}
 	if c.url == "" {
@@ -179,11 +202,13 @@ func usage() string {
   tickedge get [flags] SYMBOL…     print the newest value of each, and end
   tickedge watch [flags] SYMBOL…   show the newest values until Ctrl-C
   tickedge prices [flags] SYMBOL…  print what there is now, by one request
+  tickedge screen [flags] PATTERN… show the topics that fulfil a condition
 
 `)
-	b.WriteString(wrap(`On a terminal all print a table, which watch redraws; otherwise, and with -json, a JSON object a line, with
-		topic, state, value, n, conflated and ts, and code and reason where something is wrong. A value is what was published.
-		The lines of prices have no ts. Flags may stand behind symbols too; behind -- all are symbols.`, 0) + "\n\n")
+	b.WriteString(wrap(`On a terminal all print a table, which watch and screen redraw; otherwise, and with -json, a JSON object a line,
+		with topic, state, value, n, conflated and ts, and code and reason where something is wrong. A value is what was published.
+		The lines of prices have no ts; those of screen have the rank, and the state out for what is not inside any more.
+		Flags may stand behind symbols too; behind -- all are symbols.`, 0) + "\n\n")
 	fs := new(config).flags()
 	fs.VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)
@@ -193,7 +218,7 @@ func usage() string {
 		fmt.Fprintf(&b, "  -%s%s\n        %s\n", f.Name, name, wrap(text, 8))
 	})
 	b.WriteString("\n" + wrap(`Exit codes: 0 every symbol had a value; 1 one had none in time, or the edge could not be reached
-		or refused; 2 wrong usage. Ctrl-C ends watch with 0, and get with 1.`, 0) + "\n")
+		or refused; 2 wrong usage, or a condition that is wrong. Ctrl-C ends watch and screen with 0, and get with 1.`, 0) + "\n")
 	return b.String()
 }
 

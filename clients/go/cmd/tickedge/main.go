@@ -43,6 +43,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return get(ctx, c, stdout, stderr)
 	case "prices":
 		return prices(ctx, c, stdout, stderr)
+	case "screen":
+		return screen(ctx, c, stdout, stderr)
 	}
 	return watch(ctx, c, stdout, stderr)
 }

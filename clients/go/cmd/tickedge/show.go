@@ -24,16 +24,21 @@ type line struct {
 	TS        int64           `json:"ts,omitempty"`
 	Code      int             `json:"code,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
+	Rank      int             `json:"rank,omitempty"` // In a screen that has one, from 1.
 }
 
 // writeJSON writes an update as a line. The value is as it was published, without blanks.
 func writeJSON(w io.Writer, u tickedge.Update) error {
 	l := line{Topic: u.Topic, State: u.State, Value: u.Value, N: u.N, Conflated: u.Conflated, Code: u.Code, Reason: u.Reason}
-	if l.Value == nil {
-		l.Value = json.RawMessage("null")
-	}
 	if !u.At.IsZero() {
 		l.TS = u.At.UnixMilli()
+	}
+	return writeLine(w, l)
+}
+
+func writeLine(w io.Writer, l line) error {
+	if l.Value == nil {
+		l.Value = json.RawMessage("null")
 	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

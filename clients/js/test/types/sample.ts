@@ -2,6 +2,7 @@
 
 import {Client, ConnError, type State, type Update} from '@tickedge/client';
 import {SSESocket} from '@tickedge/client/sse';
+import {screen, type Screen} from '@tickedge/client/screens';
 import Drop, {ReconnectingWebSocket, type Command, type Message} from '@tickedge/client/reconnecting';
 
 interface Price { p: number; ts: number }
@@ -27,6 +28,13 @@ for await (const u of client.subscribe<Price>(new Set(['AAPL']))) {
   const update: Update<Price> = u;
   void update;
 }
+const movers: Screen<Price> = screen<Price>(client, {topics: 'crypto:*', where: 'p > 5', top: 20, by: '-p'}, {
+  onChange: (s, change) => { for (const r of change.rows) { const p: number = r.value.p; void p; } void s.order.map((name) => s.rows.get(name)?.n); },
+  onError: (e) => { if (e instanceof ConnError) void e.status; else void (e.index satisfies number | undefined); },
+});
+movers.close();
+// @ts-expect-error a screen is of topics
+screen(client, {where: 'p > 5'});
 const drop: ReconnectingWebSocket = new Drop(async () => 'wss://example.com/ws', 'tickedge.v1', {maxBackoff: 1000});
 drop.addEventListener('open', () => drop.send('{"op":"subscribe","topics":["AAPL"]}'));
 drop.onmessage = (e) => {
