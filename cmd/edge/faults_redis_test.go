@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -81,6 +82,10 @@ func (u *redisTarget) scripts(ctx context.Context, topics []int, values []string
 
 func (u *redisTarget) stored(ctx context.Context, topic int) (seq uint64, held bool, err error) {
 	value, err := u.client.Get(ctx, u.key(topic)).Bytes()
+	for err != nil && !errors.Is(err, redis.Nil) && ctx.Err() == nil { // A connection of the client may be that to a primary of before.
+		time.Sleep(50 * time.Millisecond)
+		value, err = u.client.Get(ctx, u.key(topic)).Bytes()
+	}
 	if err != nil {
 		return 0, true, err
 	}
