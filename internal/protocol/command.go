@@ -95,12 +95,6 @@ type Command struct {
 	Size Size
 }
 
-// Screen is what a screen is asked for beside its topics, unchecked.
-type Screen struct {
-	Name, Where, By []byte
-	Top             int // 0: it is not ranked.
-}
-
 // Word says whether a ping was a word in place of a command. Libraries that keep connections
 // alive send it, many of them with no way to send anything else. It is answered with a word of
 // the same kind.
@@ -327,33 +321,6 @@ func (p *Parser) member(name string, found *members) (wrong *CommandError, err e
 			return malformed("since is a string: the token of the last resume message, or an empty one"), nil
 		}
 		p.cmd.HasSince, p.cmd.Since = true, p.unquote(v)
-	}
-	return nil, nil
-}
-
-// screen reads a member of a screen, as parse does.
-func (p *Parser) screen(name string, found *members) (wrong *CommandError, err error) {
-	v, err := p.dec.ReadValue()
-	if err != nil {
-		return nil, err
-	}
-	if name == "top" {
-		if p.cmd.Screen.Top, err = strconv.Atoi(string(v)); err != nil || p.cmd.Screen.Top < 1 {
-			return malformed("top is a whole number from 1"), nil
-		}
-		return nil, nil
-	}
-	if v.Kind() != '"' {
-		return malformed("%s is a string", name), nil
-	}
-	text := p.unquote(v)
-	switch name {
-	case "screen":
-		found.screen, p.cmd.Screen.Name = true, text
-	case "where":
-		p.cmd.Screen.Where = text
-	case "by":
-		p.cmd.Screen.By = text
 	}
 	return nil, nil
 }

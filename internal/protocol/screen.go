@@ -2,6 +2,41 @@
 
 package protocol
 
+import "strconv"
+
+// Screen is what a screen is asked for beside its topics, unchecked.
+type Screen struct {
+	Name, Where, By []byte
+	Top             int // 0: it is not ranked.
+}
+
+// screen reads a member of a screen, as parse does.
+func (p *Parser) screen(name string, found *members) (wrong *CommandError, err error) {
+	v, err := p.dec.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if name == "top" {
+		if p.cmd.Screen.Top, err = strconv.Atoi(string(v)); err != nil || p.cmd.Screen.Top < 1 {
+			return malformed("top is a whole number from 1"), nil
+		}
+		return nil, nil
+	}
+	if v.Kind() != '"' {
+		return malformed("%s is a string", name), nil
+	}
+	text := p.unquote(v)
+	switch name {
+	case "screen":
+		found.screen, p.cmd.Screen.Name = true, text
+	case "where":
+		p.cmd.Screen.Where = text
+	case "by":
+		p.cmd.Screen.By = text
+	}
+	return nil, nil
+}
+
 // AppendScreenHead appends the payload of what is new in a screen, up to its first row. Rows follow with commas between them, then
 // what [AppendScreenEnd] appends. full is whether what the client has of it is forgotten, more whether more of that follows. now is in
 // Unix milliseconds.
