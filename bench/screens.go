@@ -25,6 +25,8 @@ const (
 	screensSettle = time.Second
 	// screensMost is how many screens that differ there may be, as conditions are a hundredth of a percent apart.
 	screensMost = 100
+	// profiledFrom is how long a case has to be held for a profile, whose length is in whole seconds.
+	profiledFrom = time.Second
 	// generatorReached is the share of the ticks asked for, from which on they came.
 	generatorReached = 0.98
 )
@@ -57,7 +59,8 @@ func runScreens(args []string, stdout, stderr io.Writer) int {
 	f := newLabFlags(c)
 	// Screens have all topics there are, and names are what they are compared with.
 	there := f.Lookup("topics")
-	there.Value, there.DefValue, there.Usage = f.Lookup("universe").Value, f.Lookup("universe").DefValue, "topics there are, which all screens cover; another name of -universe"
+	there.Value, there.DefValue = f.Lookup("universe").Value, f.Lookup("universe").DefValue
+	there.Usage = "topics there are, which all screens cover; another name of -universe"
 	f.IntVar(&c.topics, "names", 20, "names of each client without a screen")
 	f.IntVar(&d.screens, "screens", 50, "screens that differ, of which each client has one")
 	f.StringVar(&d.list, "one", "1,100,10000", "`numbers` of clients that share one screen, for what clients of a screen cost; empty for none")
@@ -115,7 +118,11 @@ func (s *session) screens(d *screensConfig) (outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(s.lab.BuildPublisher(), buildPprof(s.ctx)); err != nil {
+	err = s.lab.BuildPublisher()
+	if s.labConfig.hold >= profiledFrom {
+		err = errors.Join(err, buildPprof(s.ctx))
+	}
+	if err != nil {
 		return nil, err
 	}
 	publisher, err := s.lab.Publisher(broker.URL, s.universe, s.rate, "-set", "-moving")
@@ -126,13 +133,16 @@ func (s *session) screens(d *screensConfig) (outcome, error) {
 	s.edgeArgs = append([]string{"-max-screens-per-user", strconv.Itoa(usersScreens), "-screen-cpu", "1", "-snapshot-rate-per-ip", "0",
 		"-max-screen-topics", strconv.Itoa(max(10_000, s.universe))}, s.edgeArgs...)
 	plans := d.plans(s.labConfig)
-	res := &screensResult{Conns: s.conns, Screens: d.screens, Topics: s.universe, Names: s.topics, Rate: s.rate, Rounds: s.rounds, Seconds: s.labConfig.hold.Seconds()}
+	res := &screensResult{Conns: s.conns, Screens: d.screens, Topics: s.universe, Names: s.topics, Rate: s.rate, Rounds: s.rounds,
+		Seconds: s.labConfig.hold.Seconds()}
 	for _, p := range plans {
-		res.Cases = append(res.Cases, screensCaseResult{Name: p.name, Conns: p.conns, Conditions: len(p.screens), Rounds: make([]screensRound, s.rounds)})
+		rounds := make([]screensRound, s.rounds)
+		res.Cases = append(res.Cases, screensCaseResult{Name: p.name, Conns: p.conns, Conditions: len(p.screens), Rounds: rounds})
 	}
 	if err := turns(s.rounds, len(plans), func(round, i int) (err error) {
 		s.progress("screens: round %d of %d, %s", round+1, s.rounds, plans[i].name)
-		w := &screensWatch{session: s, plan: &plans[i], broker: broker, publisher: publisher, file: fmt.Sprintf("screens-%d-%d.pprof", round, i)}
+		w := &screensWatch{session: s, plan: &plans[i], broker: broker, publisher: publisher,
+			file: fmt.Sprintf("screens-%d-%d.pprof", round, i)}
 		res.Cases[i].Rounds[round], err = w.run()
 		return err
 	}); err != nil {
@@ -209,9 +219,9 @@ func (w *screensWatch) start() error {
 	if w.begin, err = w.mark(); err != nil {
 		return err
 	}
-	if seconds := int(w.plan.hold.Seconds()); seconds > 0 {
+	if w.plan.hold >= profiledFrom {
 		w.profiled = make(chan error, 1)
-		go func() { w.profiled <- w.takeProfile(seconds) }()
+		go func() { w.profiled <- w.takeProfile(int(w.plan.hold.Seconds())) }()
 	}
 	return nil
 }
@@ -237,13 +247,16 @@ func (w *screensWatch) takeProfile(seconds int) error {
 }
 
 func (w *screensWatch) mark() (m screensMark, err error) {
-	var errs [6]error
+	var errs [7]error
+	before, err := w.broker.Published()
+	errs[6] = err
 	m.metrics, errs[0] = w.server.Metrics()
 	m.at = time.Now()
+	after, err := w.broker.Published()
+	m.published, errs[4] = (before+after)/2, err // Thousands pass while the edge answers.
 	m.edge, errs[1] = w.server.CPU()
 	m.broker, errs[2] = w.broker.CPU()
 	m.publisher, errs[3] = w.publisher.CPU()
-	m.published, errs[4] = w.broker.Published()
 	m.busy, m.all, errs[5] = procfs.Busy()
 	return m, errors.Join(errs[:]...)
 }
@@ -257,10 +270,12 @@ func (w *screensWatch) result(held *result) screensRound {
 	r := screensRound{
 		Seconds: seconds, Ticks: ratio(ticks, seconds), Published: ratio(float64(w.end.published-w.begin.published), seconds),
 		CPUPercent: percent(w.end.edge - w.begin.edge), CPUPerTick: ratio(1e6*(w.end.edge-w.begin.edge).Seconds(), ticks),
-		BrokerCPU: percent(w.end.broker - w.begin.broker), PublisherCPU: percent(w.end.publisher - w.begin.publisher), BenchCPU: held.Client.CPUPercent,
+		BrokerCPU: percent(w.end.broker - w.begin.broker), PublisherCPU: percent(w.end.publisher - w.begin.publisher),
+		BenchCPU:    held.Client.CPUPercent,
 		Host:        ratio(100*float64(w.end.busy-w.begin.busy), float64(w.end.all-w.begin.all)),
 		Evaluations: ratio(count("edge_screen_evaluations_total"), seconds), Share: w.end.metrics["edge_screen_cpu_ratio"],
-		Messages: ratio(float64(held.Frames), held.HoldSeconds), Rows: ratio(float64(held.Rows), held.HoldSeconds), Outs: ratio(float64(held.Outs), held.HoldSeconds),
+		Messages: ratio(float64(held.Frames), held.HoldSeconds), Rows: ratio(float64(held.Rows), held.HoldSeconds),
+		Outs:      ratio(float64(held.Outs), held.HoldSeconds),
 		Staleness: held.Update, Profile: w.profile, Problems: slices.Clone(held.Problems), Behind: slices.Clone(held.Behind),
 	}
 	for _, s := range held.Servers {

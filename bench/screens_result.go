@@ -118,20 +118,41 @@ func (res *screensResult) shared() (first, last *screensCaseResult) {
 }
 
 func (res *screensResult) headline() string {
-	return fmt.Sprintf("edge, %d conns: %d names of each, or one of %d screens over %d topics; %.0f ticks/s that move, %d rounds of %.1f s, half as long without many conns; medians of rounds (min-max)",
+	return fmt.Sprintf("edge, %d conns: %d names of each, or one of %d screens over %d topics; %.0f ticks/s that move, %d rounds of %.1f s "+
+		"(half as long below the first two cases); medians of rounds (min-max)",
 		res.Conns, res.Names, res.Screens, res.Topics, res.Rate, res.Rounds, res.Seconds)
 }
 
 func (res *screensResult) tables() []*table {
-	t := newTable("case", "µs CPU/tick:%.2f", "CPU %:%.1f", "ticks/s:%.0f", "messages/s:%.0f", "rows/s:%.0f", "out/s:%.0f", "p50 ms:%.0f", "p99 ms:%.0f", "RSS MB:%.1f",
-		"publisher %:%.0f", "redis %:%.0f", "bench %:%.0f", "host %:%.0f")
-	for _, c := range res.Cases {
-		of := func(of func(r *screensRound) float64) spread { return over(c.Rounds, of) }
-		t.row(c.Name, of(func(r *screensRound) float64 { return r.CPUPerTick }), of(func(r *screensRound) float64 { return r.CPUPercent }),
-			of(func(r *screensRound) float64 { return r.Ticks }), of(func(r *screensRound) float64 { return r.Messages }), of(func(r *screensRound) float64 { return r.Rows }),
-			of(func(r *screensRound) float64 { return r.Outs }), of(func(r *screensRound) float64 { return r.Staleness.P50 }), of(func(r *screensRound) float64 { return r.Staleness.P99 }),
-			of(func(r *screensRound) float64 { return r.RSS / 1e6 }), of(func(r *screensRound) float64 { return r.PublisherCPU }),
-			of(func(r *screensRound) float64 { return r.BrokerCPU }), of(func(r *screensRound) float64 { return r.BenchCPU }), of(func(r *screensRound) float64 { return r.Host }))
+	columns := []struct {
+		name string
+		of   func(r *screensRound) float64
+	}{
+		{"µs CPU/tick:%.2f", func(r *screensRound) float64 { return r.CPUPerTick }},
+		{"CPU %:%.1f", func(r *screensRound) float64 { return r.CPUPercent }},
+		{"ticks/s:%.0f", func(r *screensRound) float64 { return r.Ticks }},
+		{"messages/s:%.0f", func(r *screensRound) float64 { return r.Messages }},
+		{"rows/s:%.0f", func(r *screensRound) float64 { return r.Rows }},
+		{"out/s:%.0f", func(r *screensRound) float64 { return r.Outs }},
+		{"p50 ms:%.0f", func(r *screensRound) float64 { return r.Staleness.P50 }},
+		{"p99 ms:%.0f", func(r *screensRound) float64 { return r.Staleness.P99 }},
+		{"RSS MB:%.1f", func(r *screensRound) float64 { return r.RSS / 1e6 }},
+		{"publisher %:%.0f", func(r *screensRound) float64 { return r.PublisherCPU }},
+		{"redis %:%.0f", func(r *screensRound) float64 { return r.BrokerCPU }},
+		{"bench %:%.0f", func(r *screensRound) float64 { return r.BenchCPU }},
+		{"host %:%.0f", func(r *screensRound) float64 { return r.Host }},
+	}
+	head := []string{"case"}
+	for _, c := range columns {
+		head = append(head, c.name)
+	}
+	t := newTable(head...)
+	for _, of := range res.Cases {
+		cells := []any{of.Name}
+		for _, c := range columns {
+			cells = append(cells, over(of.Rounds, c.of))
+		}
+		t.row(cells...)
 	}
 	all := []*table{t}
 	if parts := res.parts(); parts != nil {

@@ -72,7 +72,8 @@ func TestScreensConclude(t *testing.T) {
 	c := testConfig("screens")
 	wantLines(t, reported(t, c, res), "| CPU per tick with screens, to names | 2.50 |", "| ns a condition and tick, by the profile | 40 |",
 		"| CPU per tick but for clients, 100 clients of a screen to 1 | 1.20 |", "![CPU per tick by case](cpu.svg)",
-		"| conditions | 0 | 2000 | 2760 | 30 | 20 |", "| clients | 2000 | 5000 | 690 | 600 | 0 |", "| all but clients | 2000 | 5000 | 6210 | 2400 | 2000 |")
+		"| conditions | 0 | 2000 | 2760 | 30 | 20 |", "| clients | 2000 | 5000 | 690 | 600 | 0 |",
+		"| all but clients | 2000 | 5000 | 6210 | 2400 | 2000 |")
 	res.Cases[1].Rounds[0].Problems = []string{"no rows came"}
 	if res.conclude(); res.Good || len(res.Problems) == 0 || res.Problems[0] != "screens in round 1: no rows came" {
 		t.Errorf("%+v", res.conclusion)
@@ -90,9 +91,9 @@ func TestScreensLayers(t *testing.T) {
 		}
 	}
 	for want, stack := range map[string]string{
-		evalPart:    "tickedge/internal/screen.(*Program).Eval tickedge/internal/screen.(*watch).look tickedge/internal/topics.(*Table).Publish tickedge/internal/feed.x",
+		evalPart:    "tickedge/internal/screen.(*Program).Eval tickedge/internal/screen.(*watch).look tickedge/internal/topics.(*Table).Publish",
 		extractPart: "tickedge/internal/screen.(*Paths).Extract tickedge/internal/screen.(*watch).look tickedge/internal/topics.(*Table).Publish",
-		putPart:     "runtime.mallocgc tickedge/internal/screen.(*View).note tickedge/internal/screen.(*View).put tickedge/internal/screen.(*watch).look",
+		putPart:     "runtime.mallocgc tickedge/internal/screen.(*View).put tickedge/internal/screen.(*watch).look",
 		watchPart:   "tickedge/internal/screen.(*watch).look tickedge/internal/topics.(*Table).Publish tickedge/internal/feed.x",
 		clientsPart: "tickedge/internal/screen.(*View).Changes tickedge/internal/fanout.(*Screens).Piece tickedge/internal/loop.turn",
 		readingPart: "syscall.read internal/poll.(*FD).Read tickedge/internal/broker/redis.x",
