@@ -95,9 +95,11 @@ func TestScreensLayers(t *testing.T) {
 		extractPart: "tickedge/internal/screen.(*Paths).Extract tickedge/internal/screen.(*watch).look tickedge/internal/topics.(*Table).Publish",
 		putPart:     "runtime.mallocgc tickedge/internal/screen.(*View).put tickedge/internal/screen.(*watch).look",
 		watchPart:   "tickedge/internal/screen.(*watch).look tickedge/internal/topics.(*Table).Publish tickedge/internal/feed.x",
-		clientsPart: "tickedge/internal/screen.(*View).Changes tickedge/internal/fanout.(*Screens).Piece tickedge/internal/loop.turn",
+		clientsPart: "tickedge/internal/screen.(*View).Changes tickedge/internal/loop.turn",
 		readingPart: "syscall.read internal/poll.(*FD).Read tickedge/internal/broker/redis.x",
 		"the rest":  "runtime.findRunnable",
+
+		"the topic table": "tickedge/internal/topics.(*Table).Publish tickedge/internal/feed.x",
 	} {
 		if got := screensLayers[layerOf(screensLayers, strings.Fields(stack))].name; got != want {
 			t.Errorf("%s is %q, want %q", stack, got, want)

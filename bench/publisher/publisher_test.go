@@ -339,7 +339,7 @@ func TestMovingValues(t *testing.T) {
 	for _, set := range []bool{false, true} {
 		for _, ver := range []bool{false, true} {
 			r := newRing(&config{topics: 100, wanted: 100, name: "T%03d", set: set, ver: ver, moving: true, seed: 1})
-			sizes, inside, crossed, before := map[int]bool{}, 0, 0, map[string]bool{}
+			sizes, tenths, inside, crossed, before := map[int]bool{}, map[int]bool{}, 0, 0, map[string]bool{}
 			const rounds = 100
 			for range rounds * 100 {
 				text, _ := r.take(1, time.UnixMilli(1_700_000_000_000))
@@ -363,7 +363,7 @@ func TestMovingValues(t *testing.T) {
 						v.TS != 1_700_000_000_000 || ver != (v.Ver == 1_700_000_000_000_000) {
 						t.Fatalf("%s: %v", value, err)
 					}
-					sizes[len(value)] = true
+					sizes[len(value)], tenths[int(v.Pct*10+0.001)%10] = true, true
 					in := v.Pct > 9 && v.V > 2e6
 					if was, ok := before[topic]; ok && was != in {
 						crossed++
@@ -373,7 +373,7 @@ func TestMovingValues(t *testing.T) {
 					}
 				}
 			}
-			if len(sizes) != 1 || inside < rounds*100*4/100 || inside > rounds*100*14/100 || crossed < rounds/5 {
+			if len(sizes) != 1 || len(tenths) != 10 || inside < rounds*100*4/100 || inside > rounds*100*14/100 || crossed < rounds/5 {
 				t.Errorf("set %v, ver %v: sizes %v, %d of %d inside, %d times in or out", set, ver, sizes, inside, rounds*100, crossed)
 			}
 		}
