@@ -60,6 +60,7 @@ var fullParts = []part{
 	{"http", runHTTP, "-for 20s -rounds 5"},
 	{"scale", runScale, "-conns 100000 -for 5m"},
 	{"soak", runSoak, "-conns 10000 -churn 500 -for 5m"},
+	{"screens", runScreens, "-rounds 5"},
 	{"feed", runFeed, "-for 2m"},
 	{"feed", runFeed, "-for 30s -set -rate 100000"},
 }

@@ -371,6 +371,6 @@ func (w *feedWatch) takeProfile(seconds int) error {
 	if err := w.lab.WriteFile(w.profileFile(), b); err != nil {
 		return err
 	}
-	w.profile, err = edgeShares(ctx, w.lab.Path(w.profileFile()))
+	w.profile, err = profileShares(ctx, w.lab.Path(w.profileFile()), edgeLayers)
 	return err
 }

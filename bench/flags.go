@@ -47,8 +47,9 @@ type load struct {
 	hold     time.Duration
 	workers  int // Of bench itself; 0 lets it choose.
 	json     bool
-	churn    float64 // Conns replaced per second of holding.
-	apart    bool    // The conns have topics of their own, see swarm.Config.
+	churn    float64  // Conns replaced per second of holding.
+	apart    bool     // The conns have topics of their own, see swarm.Config.
+	screens  []string // Conditions of which each conn has one instead of topics, see swarm.Config.
 
 	handshakeTimeout time.Duration
 	ackTimeout       time.Duration
@@ -229,7 +230,7 @@ func (c *holdConfig) swarms() ([]swarm.Config, error) {
 		shares = append(shares, swarm.Config{
 			Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), Host: c.addr, Target: target, Events: c.events,
 			First: first, Conns: share, Rate: c.connRate * float64(share) / float64(c.conns),
-			Topics: c.topics, Universe: c.universe, Pattern: c.pattern, Seed: c.seed, Apart: c.apart,
+			Topics: c.topics, Universe: c.universe, Pattern: c.pattern, Seed: c.seed, Apart: c.apart, Screens: c.screens,
 			Churn: c.churn * float64(share) / float64(c.conns),
 			Every: time.Second, HandshakeTimeout: c.handshakeTimeout, AckTimeout: c.ackTimeout,
 		})

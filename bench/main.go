@@ -20,8 +20,9 @@
 //	goal.go      what the edge is meant to reach
 //	all.go       all modes, one after the other
 //	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, http.go, scale.go, soak.go, feed.go,
-//	             publish.go, size.go: a mode each, from its flags to what it adds to the report; feed_result.go is the second
-//	             half of feed.go, feed_rows.go what it looks up in the end, feeds.go several brokers in turns
+//	             publish.go, size.go, screens.go: a mode each, from its flags to what it adds to the report; feed_result.go is the second
+//	             half of feed.go, feed_rows.go what it looks up in the end, feeds.go several brokers in turns; screens_result.go and screens_parts.go are the rest of
+//	             screens.go
 //	profile.go   what an edge spends its CPU on
 package main
 
@@ -59,6 +60,7 @@ var modes = []mode{
 	{"soak", "clients that come and go, and whether anything of them is left at the edge", runSoak},
 	{"feed", "100,000 topics and 200,000 messages a second through one connection to a broker", runFeed},
 	{"publish", "values that a client posts to the back office, into the memory broker and others", runPublish},
+	{"screens", "what conditions add to a tick: clients with screens, beside the same with names", runScreens},
 	{"size", "binary and memory of an edge without clients, beside those of another commit", runSize},
 }
 

@@ -41,12 +41,12 @@ var edgeLayers = []layer{
 	{"the rest", []string{""}},
 }
 
-// layerOf finds the part that a stack, the called function first, belongs to.
-func layerOf(stack []string) int {
+// layerOf finds the part of layers that a stack, the called function first, belongs to.
+func layerOf(layers []layer, stack []string) int {
 	on := func(mark string) bool {
 		return slices.ContainsFunc(stack, func(f string) bool { return strings.HasPrefix(f, mark) })
 	}
-	for i, l := range edgeLayers {
+	for i, l := range layers {
 		if slices.ContainsFunc(l.marks, on) {
 			return i
 		}
@@ -62,21 +62,21 @@ func buildPprof(ctx context.Context) error {
 	return nil
 }
 
-// edgeShares is what an edge spent its CPU on, by the profile in a file.
-func edgeShares(ctx context.Context, file string) ([]share, error) {
+// profileShares is what an edge spent its CPU on, by the profile in a file.
+func profileShares(ctx context.Context, file string, layers []layer) ([]share, error) {
 	cmd := exec.CommandContext(ctx, "go", "tool", "pprof", "-traces", "-unit", "us", "-symbolize", "none", file)
 	text, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go tool pprof: %w", err)
 	}
-	return sharesOf(string(text))
+	return sharesOf(string(text), layers)
 }
 
 // sharesOf adds up what go tool pprof -traces prints: a head, and then for each stack a
 // line of dashes, a line with the time and the called function, and one for each caller.
-func sharesOf(traces string) ([]share, error) {
+func sharesOf(traces string, layers []layer) ([]share, error) {
 	_, blocks, ok := strings.Cut(traces, "-----------+")
-	times, total := make([]float64, len(edgeLayers)), 0.0
+	times, total := make([]float64, len(layers)), 0.0
 	for ok {
 		var block string
 		block, blocks, ok = strings.Cut(blocks, "-----------+")
@@ -97,7 +97,7 @@ func sharesOf(traces string) ([]share, error) {
 			}
 		}
 		if len(stack) > 0 {
-			times[layerOf(stack)] += us
+			times[layerOf(layers, stack)] += us
 			total += us
 		}
 	}
@@ -106,7 +106,7 @@ func sharesOf(traces string) ([]share, error) {
 	}
 	var all []share
 	for i, us := range times {
-		all = append(all, share{edgeLayers[i].name, 100 * us / total})
+		all = append(all, share{layers[i].name, 100 * us / total})
 	}
 	return all, nil
 }

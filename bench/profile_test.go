@@ -43,7 +43,7 @@ Duration: 5s, Total samples = 100000us (2.00%)
 `
 
 func TestSharesOf(t *testing.T) {
-	shares, err := sharesOf(traces)
+	shares, err := sharesOf(traces, edgeLayers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,10 +64,10 @@ func TestSharesOf(t *testing.T) {
 	if sum < 99.9 || sum > 100.1 {
 		t.Errorf("all together are %v %%", sum)
 	}
-	if shares, err := sharesOf("File: cmd-edge\nType: cpu\n"); shares != nil || err != nil {
+	if shares, err := sharesOf("File: cmd-edge\nType: cpu\n", edgeLayers); shares != nil || err != nil {
 		t.Errorf("of an empty profile: %v, %v", shares, err)
 	}
-	if _, err := sharesOf(strings.Replace(traces, "10000us", "ten", 1)); err == nil {
+	if _, err := sharesOf(strings.Replace(traces, "10000us", "ten", 1), edgeLayers); err == nil {
 		t.Error("a line without a time is taken")
 	}
 }

@@ -45,6 +45,7 @@ type result struct {
 	Frames      uint64            `json:"frames"` // From here on: while holding.
 	Types       map[string]uint64 `json:"frames_by_type"`
 	Rows        uint64            `json:"rows"`
+	Outs        uint64            `json:"names_out_of_screens,omitempty"`
 	Bytes       uint64            `json:"bytes"`
 	Pings       uint64            `json:"pings"`
 	Repeated    uint64            `json:"repeated_rows"`
@@ -108,7 +109,7 @@ func (r *holdRun) judge() *result {
 		ConnectSeconds: r.connected.Sub(r.began).Seconds(), Connected: all.Connected,
 		Open: r.gauges().Open, Acked: r.gauges().Acked, Unserved: r.gauges().Unserved, UnservedWorst: r.unservedWorst,
 		HoldSeconds: seconds, Frames: frames, Types: map[string]uint64{},
-		Rows: held.Rows, Bytes: held.Bytes, Pings: held.Pings,
+		Rows: held.Rows, Outs: held.Outs, Bytes: held.Bytes, Pings: held.Pings,
 		Repeated: held.Repeated, Undated: held.Undated, Ahead: held.Ahead,
 		Update: stalenessOf(held.Update), Snapshot: stalenessOf(all.Snapshot),
 		Refused: all.Refused, Lost: all.Lost, Violations: all.Violations, Byes: all.Byes,

@@ -11,6 +11,7 @@
 //	main.go     flags
 //	publish.go  the connection, the pace
 //	ring.go     the commands
+//	moving.go   values that move
 //	replies.go  what the broker answers
 package main
 
@@ -47,6 +48,7 @@ type config struct {
 	rate    float64
 	set     bool
 	ver     bool
+	moving  bool
 	last    string // File.
 	seed    uint64
 }
@@ -102,6 +104,7 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	f.BoolVar(&c.set, "set", false, "SET the key and PUBLISH in one MULTI, as publishers should; else PUBLISH only")
 	f.IntVar(&c.wanted, "wanted", 0, "topics, those with the lowest numbers, that are counted apart; 0 is all")
 	f.BoolVar(&c.ver, "ver", false, "end each value with a version, as tickgen does")
+	f.BoolVar(&c.moving, "moving", false, "values of some 130 bytes, as of a market, whose chg_pct (0 to 9.99) and v (1 to 9.99 million) move with each message")
 	f.StringVar(&c.last, "last", "", "`file` for the last values of the topics of -wanted: a line each, the name, a tab, the value")
 	f.Uint64Var(&c.seed, "seed", 1, "draws the order of the topics; the same seed draws the same")
 	at := f.String("source", "redis://127.0.0.1:6379", "`URL` of the broker: redis://host:port, or nats://host:port?subject=md.{topic}, with &mode=jetstream to have each message acknowledged")

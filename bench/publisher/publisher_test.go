@@ -333,3 +333,49 @@ func TestFails(t *testing.T) {
 		t.Errorf("%d, %s", code, &stderr)
 	}
 }
+
+// Values that move are JSON of one length, are everywhere that they may be, and come and go over a limit.
+func TestMovingValues(t *testing.T) {
+	for _, set := range []bool{false, true} {
+		for _, ver := range []bool{false, true} {
+			r := newRing(&config{topics: 100, wanted: 100, name: "T%03d", set: set, ver: ver, moving: true, seed: 1})
+			sizes, tenths, inside, crossed, before := map[int]bool{}, map[int]bool{}, 0, 0, map[string]bool{}
+			const rounds = 100
+			for range rounds * 100 {
+				text, _ := r.take(1, time.UnixMilli(1_700_000_000_000))
+				in, values := bufio.NewReader(bytes.NewReader(text)), map[string]bool{}
+				topic := ""
+				for in.Buffered() > 0 || topic == "" {
+					if words := command(t, in); len(words) == 3 {
+						values[words[2]], topic = true, words[1]
+					}
+				}
+				if len(values) != 1 {
+					t.Fatalf("SET and PUBLISH differ: %q", text)
+				}
+				for value := range values {
+					var v struct {
+						P, B, A, H, L, V float64
+						Pct              float64 `json:"chg_pct"`
+						TS, Ver          int64
+					}
+					if err := json.Unmarshal([]byte(value), &v); err != nil || v.B >= v.P || v.A <= v.P || v.V < 1e6 || v.V >= 1e7 || v.Pct < 0 || v.Pct > 9.99 ||
+						v.TS != 1_700_000_000_000 || ver != (v.Ver == 1_700_000_000_000_000) {
+						t.Fatalf("%s: %v", value, err)
+					}
+					sizes[len(value)], tenths[int(v.Pct*10+0.001)%10] = true, true
+					in := v.Pct > 9 && v.V > 2e6
+					if was, ok := before[topic]; ok && was != in {
+						crossed++
+					}
+					if before[topic] = in; in {
+						inside++
+					}
+				}
+			}
+			if len(sizes) != 1 || len(tenths) != 10 || inside < rounds*100*4/100 || inside > rounds*100*14/100 || crossed < rounds/5 {
+				t.Errorf("set %v, ver %v: sizes %v, %d of %d inside, %d times in or out", set, ver, sizes, inside, rounds*100, crossed)
+			}
+		}
+	}
+}

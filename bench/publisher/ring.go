@@ -18,6 +18,7 @@ const (
 // Values end with a time in Unix milliseconds, which has so many digits until the year 2286, and
 // perhaps with a version in microseconds.
 const (
+	timeKey    = `,"ts":`
 	timeSize   = len("1234567890123")
 	versionKey = `,"ver":`
 	versionAt  = timeSize + len(versionKey)
@@ -32,16 +33,18 @@ type ring struct {
 	text   []byte
 	of     []tick
 	ver    bool
-	next   int    // The tick that comes next.
-	wanted uint64 // Messages taken that are wanted.
+	moving *rand.Rand // Draws how values move; nil if they do not.
+	next   int        // The tick that comes next.
+	wanted uint64     // Messages taken that are wanted.
 }
 
 // tick is the commands of one topic.
 type tick struct {
-	name         string
-	end          int // In text. They begin where those before end.
-	value, size  int // The value in the message.
-	times        [2]int
+	name        string
+	end         int // In text. They begin where those before end.
+	value, size int // The value in the message.
+	times       [2]int
+	moves
 	wanted, sent bool
 }
 
@@ -56,7 +59,14 @@ func newRing(c *config) *ring {
 		} else {
 			t.name, others = fmt.Sprintf(c.name, c.wanted+others[0]), others[1:]
 		}
-		r.add(c, t, value(rng, c.ver))
+		text := value(rng, c.ver)
+		if c.moving {
+			text = t.moves.begin(rng, c.ver)
+		}
+		r.add(c, t, text)
+	}
+	if c.moving {
+		r.moving = rng
 	}
 	return r
 }
@@ -65,7 +75,12 @@ func newRing(c *config) *ring {
 func value(rng *rand.Rand, ver bool) string {
 	cents := 1000 + rng.IntN(100_000)
 	price := func(cents int) string { return fmt.Sprintf("%d.%02d", cents/100, cents%100) }
-	text := fmt.Sprintf(`{"p":%s,"b":%s,"a":%s,"ts":0000000000000`, price(cents), price(cents-1), price(cents+1))
+	return ended(fmt.Sprintf(`{"p":%s,"b":%s,"a":%s`, price(cents), price(cents-1), price(cents+1)), ver)
+}
+
+// ended ends a value with its times, which are not set.
+func ended(text string, ver bool) string {
+	text += timeKey + "0000000000000"
 	if ver {
 		text += versionKey + "0000000000000000"
 	}
@@ -133,7 +148,13 @@ func (r *ring) take(n int, now time.Time) (text []byte, taken int) {
 	var digits [timeSize + 3]byte
 	strconv.AppendInt(digits[:0], now.UnixMicro(), 10)
 	for i := range of {
+		if r.moving != nil {
+			of[i].move(r.moving)
+		}
 		for _, at := range of[i].times {
+			if r.moving != nil {
+				of[i].write(r.text[:at])
+			}
 			copy(r.text[at:], digits[:timeSize])
 			if r.ver {
 				copy(r.text[at+versionAt:], digits[:])

@@ -4,7 +4,10 @@
 
 package swarm
 
-import "tickedge/bench/internal/wire"
+import (
+	"tickedge/bench/internal/hist"
+	"tickedge/bench/internal/wire"
+)
 
 // Kinds of violations, beside the faults of package wire. Each is a sentence of
 // docs/PROTOCOL.md that did not hold.
@@ -55,7 +58,11 @@ func (s *Swarm) ack(i int32, p []byte) {
 		return
 	}
 	s.settle(c)
-	if m.Rejected != nil || m.Topics != topics {
+	short := m.Topics != topics
+	if len(s.cfg.Screens) > 0 {
+		short = m.Screens != 1
+	}
+	if m.Rejected != nil || short {
 		s.violate(i, AckShort, p)
 	}
 	if id == unsubscribeID {
@@ -103,16 +110,21 @@ func (s *Swarm) rows(i int32, p []byte) {
 		case r.N+1 == before:
 			s.rep.Repeated++
 		}
-		if r.TS <= 0 {
-			s.rep.Undated++
-			continue
-		}
-		lag := s.wall - r.TS*1000
-		if lag < aheadTolerance {
-			s.rep.Ahead++
-		}
-		staleness.Add(uint64(max(lag, 0)))
+		s.age(r, staleness)
 	}
+}
+
+// age counts how old a row is.
+func (s *Swarm) age(r *wire.Row, staleness *hist.Hist) {
+	if r.TS <= 0 {
+		s.rep.Undated++
+		return
+	}
+	lag := s.wall - r.TS*1000
+	if lag < aheadTolerance {
+		s.rep.Ahead++
+	}
+	staleness.Add(uint64(max(lag, 0)))
 }
 
 // slot finds a topic among those of one conn, -1 if it is not one of them. from is

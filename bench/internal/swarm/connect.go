@@ -165,9 +165,12 @@ func (s *Swarm) answered(i int32, b []byte) int {
 	s.gauges.Open++
 	c.state, c.since = open, s.ms()
 	c.lastFrame, c.lastText = c.since, c.since
-	if s.cfg.Events {
+	switch {
+	case s.cfg.Events:
 		s.await(c)
-	} else {
+	case len(s.cfg.Screens) > 0:
+		s.askScreen(i)
+	default:
 		s.command(i, "subscribe", s.topics(int(i)), subscribeID)
 	}
 	return size

@@ -202,6 +202,8 @@ func (s *Swarm) message(i int32, p []byte) {
 	switch m.Type {
 	case wire.Update, wire.Snapshot:
 		s.rows(i, p)
+	case wire.Screen:
+		s.screen(i, p)
 	case wire.Hello:
 		c.heartbeat = uint32(min(m.Heartbeat, uint64(time.Hour/time.Millisecond)))
 		c.window = uint16(min(m.Interval, math.MaxUint16))

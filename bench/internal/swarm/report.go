@@ -9,6 +9,7 @@
 //	churn.go    conns that are replaced, and conns that change a topic
 //	read.go     bytes to frames to messages, answers to pings and closes
 //	check.go    what a message may say, staleness
+//	screens.go  the same of screens
 //	topics.go   which conn asks for which topics
 //	report.go   what a swarm tells about itself
 package swarm
@@ -93,7 +94,8 @@ type Counts struct {
 	Types     [wire.Types]uint64 `json:"types"`     // Text frames by wire.Type.
 	Bytes     uint64             `json:"bytes"`     // Read, handshakes included.
 	Pings     uint64             `json:"pings"`     // Of streams: comments.
-	Rows      uint64             `json:"rows"`      // Of updates and snapshots.
+	Rows      uint64             `json:"rows"`      // Of updates, snapshots and screens.
+	Outs      uint64             `json:"outs"`      // Names of topics that are not in a screen any more.
 	Repeated  uint64             `json:"repeated"`  // Update rows with the n of the row before.
 	Undated   uint64             `json:"undated"`   // Rows without ts in their value.
 	Ahead     uint64             `json:"ahead"`     // Rows with a ts in the future: clocks differ.
@@ -127,6 +129,7 @@ func (c *Counts) Add(o *Counts) {
 	c.Bytes += o.Bytes
 	c.Pings += o.Pings
 	c.Rows += o.Rows
+	c.Outs += o.Outs
 	c.Repeated += o.Repeated
 	c.Undated += o.Undated
 	c.Ahead += o.Ahead

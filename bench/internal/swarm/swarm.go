@@ -60,6 +60,10 @@ type Config struct {
 	// again with the first one, instead of some drawn from all.
 	Apart bool `json:"apart"`
 
+	// Screens are conditions over all topics, of which each conn has one: it asks for a screen instead of topics. They take
+	// turns. Not with Events or Churn.
+	Screens []string `json:"screens,omitempty"`
+
 	// Churn is how many conns per second are replaced by new ones while holding. As many
 	// others exchange a topic for another.
 	Churn float64 `json:"churn"`
@@ -117,7 +121,8 @@ const (
 // Swarm is a number of conns. Owned by the goroutine in Run.
 type Swarm struct {
 	cfg   Config
-	names []string // Of all topics.
+	names []string        // Of all topics.
+	known map[string]bool // The same, with screens.
 	conns []conn
 	ids   []uint32 // Topics of conn i: ids[i*cfg.Topics : (i+1)*cfg.Topics].
 	last  []uint64 // For each of them n+1 of its last row; 0 for none.
@@ -160,6 +165,9 @@ func New(cfg Config) (*Swarm, error) {
 	if cfg.Events && cfg.Churn > 0 {
 		return nil, errors.New("swarm: streams of events can't exchange topics, so there is no churn of them")
 	}
+	if len(cfg.Screens) > 0 && (cfg.Events || cfg.Churn > 0) {
+		return nil, errors.New("swarm: neither streams of events nor conns that are replaced ask for screens")
+	}
 	names, err := Names(cfg.Pattern, cfg.Universe)
 	if err != nil {
 		return nil, fmt.Errorf("swarm: topic names: %w", err)
@@ -174,6 +182,12 @@ func New(cfg Config) (*Swarm, error) {
 		unsent: map[int32][]byte{},
 		phase:  Connecting,
 		rep:    NewReport(Connecting),
+	}
+	if len(cfg.Screens) > 0 {
+		s.known = make(map[string]bool, len(names))
+		for _, name := range names {
+			s.known[name] = true
+		}
 	}
 	pcg := rand.NewPCG(0, 0)
 	s.rng = rand.New(pcg)

@@ -22,11 +22,12 @@ const (
 	Heartbeat
 	Error
 	Bye
+	Screen
 
 	Types = iota // How many there are.
 )
 
-var typeNames = [Types]string{"other", "hello", "ack", "snapshot", "update", "heartbeat", "error", "bye"}
+var typeNames = [Types]string{"other", "hello", "ack", "snapshot", "update", "heartbeat", "error", "bye", "screen"}
 
 func (t Type) String() string { return typeNames[t] }
 
@@ -46,6 +47,8 @@ func typeOf(name []byte) Type {
 		return Error
 	case "bye":
 		return Bye
+	case "screen":
+		return Screen
 	}
 	return Other
 }
@@ -61,15 +64,18 @@ type Row struct {
 // bytes and is good until they change. One Message is made for many scans.
 type Message struct {
 	Type Type
-	Rows []Row // Of Snapshot and Update.
+	Rows []Row // Of Snapshot, Update and Screen.
 
 	ID        uint64 // 0 if it is absent or not a number. Ours are numbers.
 	Topics    uint64 // Of Ack.
+	Screens   uint64 // Of Ack: how many the conn has.
 	Rejected  []byte // Of Ack: the array as it stands; nil if it is absent or empty.
 	Code      uint64 // Of Error and Bye.
 	Reason    []byte // Of Error and Bye, escapes left as they are.
 	Interval  uint64 // Of Hello, in milliseconds.
 	Heartbeat uint64 // Of Hello, in milliseconds.
+	Full      bool   // Of Screen: it is all that is inside, or begins that.
+	Out       []byte // Of Screen: the array as it stands; nil if it is absent or empty.
 }
 
 // Scan reads one text message. The error is a Fault.
@@ -167,6 +173,15 @@ func (m *Message) member(p []byte, i int, key []byte) int {
 			m.Reason = p[start+1 : i-1]
 		}
 		return i
+	case "screens":
+		return number(p, i, &m.Screens)
+	case "full":
+		m.Full = p[i] == 't'
+	case "out":
+		if i = value(p, i); i > start+2 {
+			m.Out = p[start:i]
+		}
+		return i
 	case "rejected":
 		if i = value(p, i); i > start+2 {
 			m.Rejected = p[start:i]
@@ -176,7 +191,7 @@ func (m *Message) member(p []byte, i int, key []byte) int {
 	return value(p, i)
 }
 
-func (m *Message) hasRows() bool { return m.Type == Snapshot || m.Type == Update }
+func (m *Message) hasRows() bool { return m.Type == Snapshot || m.Type == Update || m.Type == Screen }
 
 // member walks over a key and its colon to the first byte of the value.
 func member(p []byte, i int) ([]byte, int) {

@@ -21,6 +21,9 @@ const (
 		`{"s":"kline:1m:X","n":2,"v":[1,{"ts":5}]},{"s":"B","n":0,"v":null}]}`
 	heartbeat = `{"t":"heartbeat","ts":1732181744000}`
 	bye       = `{"t":"bye","code":1012,"reason":"draining","retry_ms":4200}`
+	screen    = `{"t":"screen","ts":1732181724000,"screen":"movers","full":true,"d":[{"s":"crypto:X","n":9,"v":{"chg_pct":6.1,"ts":7}}],"order":["crypto:X"]}`
+	out       = `{"t":"screen","ts":1732181724500,"screen":"movers","d":[],"out":["crypto:X"],"order":[]}`
+	screenAck = `{"t":"ack","id":8,"op":"screen","screen":"movers","screens":2}`
 	topics    = `{"t":"topics","id":3,"topics":["AAPL","MSFT"]}`
 )
 
@@ -30,13 +33,19 @@ func sketch(m *Message) string {
 	for _, f := range []struct {
 		name string
 		n    uint64
-	}{{"id", m.ID}, {"topics", m.Topics}, {"code", m.Code}, {"interval", m.Interval}, {"heartbeat", m.Heartbeat}} {
+	}{{"id", m.ID}, {"topics", m.Topics}, {"code", m.Code}, {"interval", m.Interval}, {"heartbeat", m.Heartbeat}, {"screens", m.Screens}} {
 		if f.n != 0 {
 			s += fmt.Sprintf(" %s=%d", f.name, f.n)
 		}
 	}
 	if m.Rejected != nil {
 		s += " rejected"
+	}
+	if m.Full {
+		s += " full"
+	}
+	if m.Out != nil {
+		s += " out=" + string(m.Out)
 	}
 	if m.Reason != nil {
 		s += " reason=" + string(m.Reason)
@@ -59,6 +68,10 @@ func TestScan(t *testing.T) {
 		{heartbeat, "heartbeat"},
 		{bye, "bye code=1012 reason=draining"},
 		{topics, "other id=3"},
+		{screen, "screen full crypto:X/9/7"},
+		{out, `screen out=["crypto:X"]`},
+		{screenAck, "ack id=8 screens=2"},
+		{`{"t":"screen","full":false,"out":[],"d":[]}`, "screen"},
 		{`{"t":"news","d":{"s":1}}`, "other"},
 		{`{"t":"feed","state":"down","since":1732181744000,"topics":"fx:*,crypto:*"}`, "other"},
 		{`{"t":"stale","ts":1732181755000,"topics":["AAPL","MSFT"]}`, "other"},
