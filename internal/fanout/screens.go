@@ -58,20 +58,18 @@ func (h *Screens) More() bool {
 	return slices.ContainsFunc(h.held, func(one held) bool { return one.due })
 }
 
-// Add adds a screen, in the place of the one that has its name.
+// Add adds a screen, in the place of the one that has its name, which stays if there is an error.
 func (h *Screens) Add(registry *screen.Registry, name, who string, spec screen.Spec, most int, now time.Time) *protocol.CommandError {
 	i := slices.IndexFunc(h.held, func(one held) bool { return one.name == name })
 	if i < 0 && len(h.held) >= most {
 		return &protocol.CommandError{Code: protocol.ErrTooFast, Reason: "at most " + strconv.Itoa(most) + " screens per connection: end one first"}
 	}
-	if i >= 0 { // Or it would count twice.
-		registry.Detach(h.held[i].view, h.held[i].who, now)
+	var old *screen.View
+	if i >= 0 {
+		old = h.held[i].view
 	}
-	view, e := registry.Attach(spec, who, now)
+	view, e := registry.Replace(old, spec, who, now)
 	if e != nil {
-		if i >= 0 {
-			h.held = slices.Delete(h.held, i, i+1)
-		}
 		return e
 	}
 	one := held{name: name, who: who, view: view, due: true}
@@ -138,9 +136,7 @@ func (h *Screens) Piece(p *screen.Piece, most int, snapshots *guard.PrefixLimit,
 			if !p.Full && len(p.Rows)+len(p.Out) == 0 && p.Order == nil {
 				continue // What has changed has changed back.
 			}
-			if !p.More {
-				h.next++
-			}
+			h.next++
 			p.More = p.More && full
 			return one.name, true, false
 		}

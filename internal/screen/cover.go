@@ -3,6 +3,7 @@
 package screen
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ const (
 
 // cover is the topics that a list of patterns has. All of it is under the registry's lock.
 type cover struct {
+	number   uint64 // No other has it.
 	patterns []string
 	views    []*View
 	watches  []*watch
@@ -39,14 +41,12 @@ type cover struct {
 	at     int  // In watches, how far that is. It is begun again when a view comes.
 }
 
-func (c *cover) has(name string) bool {
-	return slices.ContainsFunc(c.patterns, func(p string) bool { return matches(p, name) })
-}
+func (c *cover) has(name string) bool { return anyMatches(c.patterns, name) }
 
 // Offer takes a topic that a source has a tick of and that the table does not hold, if a screen wants it: the table holds it then. It
 // is for the feed; it takes some nanoseconds where there is no screen, and waits for other goroutines for microseconds.
 func (r *Registry) Offer(topic string) bool {
-	if r.covers.Load() == nil || !r.wants(topic) {
+	if !r.wants(topic) {
 		return false
 	}
 	r.mu.Lock()
@@ -56,17 +56,13 @@ func (r *Registry) Offer(topic string) bool {
 
 // wants reports whether a cover has a name, and room.
 func (r *Registry) wants(name string) bool {
-	for _, p := range *r.covers.Load() {
-		if matches(p, name) {
-			return !hidden(name, r.cfg.Private)
-		}
-	}
-	return false
+	covers := r.covers.Load()
+	return covers != nil && anyMatches(*covers, name) && !hidden(name, r.cfg.Private)
 }
 
 // hearNew is told the name of each topic that has its first value, with a lock of the table held.
 func (r *Registry) hearNew(name string) {
-	if r.covers.Load() == nil || !r.wants(name) {
+	if !r.wants(name) {
 		return
 	}
 	r.bornMu.Lock()
@@ -82,6 +78,9 @@ func (r *Registry) hearNew(name string) {
 // found adds a topic to the covers that have its name, and reports whether it is in one. The caller holds r.mu.
 func (r *Registry) found(name string) bool {
 	w := r.watches[name]
+	if hidden(name, r.cfg.Private) {
+		return w != nil
+	}
 	var in, joined []*cover
 	for _, c := range r.list {
 		switch {
@@ -94,7 +93,7 @@ func (r *Registry) found(name string) bool {
 			in, joined = append(in, c), append(joined, c)
 		}
 	}
-	if len(joined) == 0 || hidden(name, r.cfg.Private) {
+	if len(joined) == 0 {
 		return w != nil
 	}
 	if w == nil {
@@ -137,13 +136,15 @@ func (r *Registry) follow(w *watch) {
 
 // planOf returns the plan of some covers.
 func (r *Registry) planOf(covers []*cover) *plan {
-	for _, p := range r.plans {
-		if slices.Equal(p.covers, covers) {
-			return p
-		}
+	r.key = r.key[:0]
+	for _, c := range covers {
+		r.key = binary.LittleEndian.AppendUint64(r.key, c.number)
 	}
-	p := newPlan(slices.Clone(covers))
-	r.plans = append(r.plans, p)
+	p := r.plans[string(r.key)]
+	if p == nil {
+		p = newPlan(slices.Clone(covers))
+		r.plans[string(r.key)] = p
+	}
 	return p
 }
 

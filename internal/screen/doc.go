@@ -15,6 +15,7 @@
 //
 //	spec.go      what is asked for
 //	registry.go  views come and go, and their limits
+//	turn.go      what is due from time to time
 //	cover.go     the topics that patterns cover, and how they are found
 //	watch.go     a row is committed
 //	view.go      who is inside, and what has changed

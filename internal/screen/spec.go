@@ -3,6 +3,7 @@
 package screen
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -98,14 +99,32 @@ func hidden(name string, private Names) bool {
 	return strings.HasPrefix(name, topics.Reserved) || private != nil && private.Has([]byte(name))
 }
 
-// reduce sorts patterns and leaves out those that others cover.
-func reduce(list []string) []string {
-	slices.Sort(list)
-	list = slices.Compact(list)
-	return slices.DeleteFunc(slices.Clone(list), func(p string) bool {
-		return slices.ContainsFunc(list, func(other string) bool { return other != p && matches(other, strings.TrimSuffix(p, "*")) })
+// reduce sorts patterns by how they begin, and leaves out those that others cover.
+func reduce(list []string) (kept []string) {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b string) int {
+		return cmp.Or(cmp.Compare(beginning(a), beginning(b)), cmp.Compare(b, a)) // A star comes before the name alone.
 	})
+	for _, p := range list {
+		if len(kept) == 0 || !matches(kept[len(kept)-1], beginning(p)) { // What is between two that begin alike begins so too.
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }
+
+// anyMatches reports whether one of the patterns has a name, of which [reduce] has left those.
+func anyMatches(patterns []string, name string) bool {
+	i, _ := slices.BinarySearchFunc(patterns, name, func(p, name string) int {
+		if beginning(p) <= name {
+			return -1
+		}
+		return 1
+	})
+	return i > 0 && matches(patterns[i-1], name)
+}
+
+func beginning(pattern string) string { return strings.TrimSuffix(pattern, "*") }
 
 // matches reports whether a pattern has a name, or covers another pattern that begins so.
 func matches(pattern, name string) bool {

@@ -30,6 +30,7 @@ type plan struct {
 	paths      *Paths
 	conditions []condition
 	views      []planned
+	places     map[*View]int // In views.
 }
 
 // condition is one, and the views that have it: views[from:to] of the plan.
@@ -111,7 +112,7 @@ func (w *watch) adopt(next *plan) {
 			if w.inside[at/64]&(1<<(at%64)) == 0 {
 				continue
 			}
-			if to := next.at(v.view); to >= 0 {
+			if to, has := next.places[v.view]; has {
 				inside[to/64] |= 1 << (to % 64)
 			}
 		}
@@ -119,19 +120,9 @@ func (w *watch) adopt(next *plan) {
 	w.plan, w.inside = next, inside
 }
 
-// at is the place of a view in a plan, -1 if it is not there.
-func (p *plan) at(v *View) int {
-	for i := range p.views {
-		if p.views[i].view == v {
-			return i
-		}
-	}
-	return -1
-}
-
 // newPlan makes the plan of topics that are in these covers.
 func newPlan(covers []*cover) *plan {
-	p := &plan{covers: covers}
+	p := &plan{covers: covers, places: make(map[*View]int)}
 	var members []string
 	groups := make(map[string][]*View)
 	var order []string
@@ -164,6 +155,7 @@ func newPlan(covers []*cover) *plan {
 			if v.spec.Top > 0 {
 				by = p.paths.Index(v.spec.By.Member)
 			}
+			p.places[v] = len(p.views)
 			p.views = append(p.views, planned{v, by})
 		}
 		c.to = len(p.views)
