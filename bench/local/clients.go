@@ -53,7 +53,6 @@ type phase struct {
 type crowd struct {
 	addr, host, target string
 	addresses          int
-	tls                *tls.Config
 	ctx                context.Context
 	cancel             context.CancelFunc
 	all                sync.WaitGroup
@@ -65,11 +64,16 @@ type crowd struct {
 // client is one of them. Only its goroutine writes.
 type client struct {
 	lastRow atomic.Int64 // When it had a row last, in Unix nanoseconds.
+	tls     *tls.Config  // With the sessions that it resumes, as browsers do.
 }
 
 func newCrowd(addr, target string, n, addresses int, roots *tls.Config) *crowd {
-	c := &crowd{addr: addr, host: addr, target: target, addresses: addresses, tls: roots, clients: make([]client, n)}
+	c := &crowd{addr: addr, host: addr, target: target, addresses: addresses, clients: make([]client, n)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	for i := range c.clients {
+		c.clients[i].tls = roots.Clone()
+		c.clients[i].tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	}
 	c.begin()
 	c.all.Go(c.watch)
 	return c
@@ -240,7 +244,7 @@ func (c *crowd) connection(i int, served func()) (told time.Duration, err error)
 	from := &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+i%c.addresses))}
 	ctx, cancel := context.WithTimeout(c.ctx, connectMost)
 	defer cancel()
-	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{LocalAddr: from}, Config: c.tls}).DialContext(ctx, "tcp", c.addr)
+	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{LocalAddr: from}, Config: c.clients[i].tls}).DialContext(ctx, "tcp", c.addr)
 	if err != nil {
 		return told, err
 	}
