@@ -19,6 +19,11 @@ func checkUses(t *testing.T, program string, named map[string]bool) {
 	for _, r := range Rules(t) {
 		queries[r.Name] = r.Expr
 	}
+	for _, name := range []string{"RUNBOOKS.md", "METRICS.md"} {
+		for _, m := range regexp.MustCompile("`("+program+"_[a-z0-9_]+)").FindAllStringSubmatch(read(t, filepath.Join(root, "docs", name)), -1) {
+			queries["docs/"+name] += m[1] + "\n"
+		}
+	}
 	uses := 0
 	for where, query := range queries {
 		for _, name := range names(query, program) {
