@@ -8,9 +8,11 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+
+	"tickedge/internal/metricstest"
 )
 
-// Every flag that the document names is there, and every metric is in the document.
+// Every flag that the document names is there.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "ALERTS.md"))
 	if err != nil {
@@ -26,17 +28,13 @@ func TestDocument(t *testing.T) {
 			t.Errorf("docs/ALERTS.md: there is no flag -%s", m[1])
 		}
 	}
-	has := make(map[string]bool)
-	for _, m := range regexp.MustCompile("`alerts_([a-z_]+)").FindAllStringSubmatch(string(text), -1) {
-		has[m[1]] = true
-	}
+}
+
+// What is written about the metrics of alerts is about those that there are.
+func TestMetricsAndDocs(t *testing.T) {
+	var all []metricstest.Metric
 	for _, m := range metrics {
-		if !has[m.name] {
-			t.Errorf("docs/ALERTS.md: the metric alerts_%s is not there", m.name)
-		}
-		delete(has, m.name)
+		all = append(all, metricstest.New("alerts", m.name, m.help, m.label))
 	}
-	for name := range has {
-		t.Errorf("docs/ALERTS.md: there is no metric alerts_%s", name)
-	}
+	metricstest.Check(t, "alerts", all)
 }

@@ -151,15 +151,17 @@ func TestPortsAgree(t *testing.T) {
 		}
 	}
 	for name, text := range files {
-		if strings.Contains(text, "9090") {
-			t.Errorf("%s has port 9090", name)
+		for line := range strings.Lines(text) {
+			if strings.Contains(line, "9090") && !strings.Contains(strings.ToLower(line), "prometheus") {
+				t.Errorf("%s has port 9090, which is that of Prometheus: %s", name, line)
+			}
 		}
 	}
 }
 
 // elsewhere are flags that documents name in quotes of their own, and that are not the edge's.
 var elsewhere = map[string]string{
-	"json": "edge doctor", "modified": "the end of a commit's name", "live": "edge healthcheck", "timeout": "edge healthcheck", "bench": "go test", "away": "bench/upgrade", "short": "make hostile", "edge-binary": "make hostile", "rewrite": "go test",
+	"json": "edge doctor", "modified": "the end of a commit's name", "live": "edge healthcheck", "timeout": "edge healthcheck", "bench": "go test", "away": "bench/upgrade", "wait-most": "bench/local", "back-most": "bench/local", "short": "make hostile", "edge-binary": "make hostile", "rewrite": "go test",
 	"trace-one-in": "marketdata", "long-faults": "go test ./cmd/edge", "broken-long": "go test ./cmd/edge", "broken-seed": "go test ./cmd/edge", "broken-only": "go test ./cmd/edge", "broken-alone": "go test ./cmd/edge",
 }
 
@@ -169,7 +171,7 @@ func TestFlagsThatAreNamedExist(t *testing.T) {
 	t.Parallel()
 	flags, checked := newConfig().flags, 0
 	for name, text := range shipped(t) {
-		others := slices.Contains([]string{"docs/BUDGET.md", "docs/MARKETDATA.md", "docs/ALERTS.md", "docs/RELEASES.md"}, name) // About bench and other programs.
+		others := slices.Contains([]string{"docs/BUDGET.md", "docs/MARKETDATA.md", "docs/ALERTS.md", "docs/RELEASES.md", "docs/METRICS.md", "docs/RUNBOOKS.md"}, name) // About bench and other programs.
 		if !others && strings.HasSuffix(name, ".md") {
 			for _, m := range regexp.MustCompile("`-([a-z][a-z-]*)[` =]").FindAllStringSubmatch(text, -1) {
 				if !isFlag(m[1]) && elsewhere[m[1]] == "" {
@@ -247,12 +249,13 @@ func TestImageAndCompose(t *testing.T) {
 		}
 	}
 	services := strings.SplitAfter(files["docker-compose.yml"], "\n\n")
-	if len(services) != 6 {
+	if len(services) != 8 {
 		t.Fatalf("%d services", len(services)-1) // The last are the volumes.
 	}
 	for i, want := range []string{
 		`["CMD", "redis-cli", "ping"]`, `["CMD", "/marketdata", "healthcheck"]`, `["CMD", "/alerts", "healthcheck"]`,
 		`["CMD", "/edge", "healthcheck"]`, "healthcheck: {disable: true}",
+		"http://127.0.0.1:9090/-/healthy", "http://127.0.0.1:3000/api/health",
 	} {
 		if !strings.Contains(services[i], want) || !strings.Contains(services[i], "\n    restart: unless-stopped\n") {
 			t.Errorf("it has no restart, or no %s:\n%s", want, services[i])

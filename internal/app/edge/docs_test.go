@@ -3,34 +3,31 @@
 package edge
 
 import (
-	"os"
-	"path/filepath"
-	"regexp"
 	"testing"
 
 	"tickedge/internal/fanout"
 	"tickedge/internal/loop"
+	"tickedge/internal/metricstest"
 )
 
-func TestDocsNameEveryMetric(t *testing.T) {
-	docs, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "OPERATIONS.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	help := make(map[string]string)
+// What is written about the metrics of the edge is about those that there are.
+func TestMetricsAndDocs(t *testing.T) {
+	var all []metricstest.Metric
 	for _, m := range allMetrics {
-		if !regexp.MustCompile(`\bedge_` + m.name + `\b`).Match(docs) {
-			t.Errorf("edge_%s is not in docs/OPERATIONS.md", m.name)
+		of := metricstest.New("edge", m.name, m.help, m.label)
+		if m.name == "turn_seconds" {
+			of.Type = "histogram"
 		}
-		if said, again := help[m.name]; m.help == "" || again && said != m.help {
-			t.Errorf("edge_%s has no help, or two", m.name)
-		}
-		help[m.name] = m.help
+		all = append(all, of)
 	}
-	if len(help) < 55 {
-		t.Errorf("only %d metrics were found", len(help))
+	if len(all) < 90 {
+		t.Errorf("only %d metrics were found", len(all))
 	}
+	metricstest.Check(t, "edge", all)
 }
+
+// Every alert has a runbook and a test, and promtool takes the rules.
+func TestMetricsHaveRules(t *testing.T) { metricstest.CheckRules(t) }
 
 // Every counter is shown, but for those that only tests look at.
 func TestMetricsShowEveryCounter(t *testing.T) {

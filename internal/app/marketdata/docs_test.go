@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"tickedge/internal/metricstest"
 )
 
 // elsewhere are flags of other programs, and of the command restore, that the document names.
 var elsewhere = map[string]bool{"over": true, "page": true, "page-history": true, "source": true, "tick-version-field": true}
 
-// The document names each metric, and no flag that there is not.
+// The document names no flag that there is not.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "MARKETDATA.md"))
 	if err != nil {
@@ -27,18 +29,13 @@ func TestDocument(t *testing.T) {
 	if named < 10 {
 		t.Errorf("only %d flags were looked at", named)
 	}
+}
+
+// What is written about the metrics of marketdata is about those that there are.
+func TestMetricsAndDocs(t *testing.T) {
+	var all []metricstest.Metric
 	for _, m := range metrics {
-		if !regexp.MustCompile("`(marketdata_)?" + m.name + "`").Match(text) {
-			t.Errorf("the metric %s is not in the document", m.name)
-		}
+		all = append(all, metricstest.New("marketdata", m.name, m.help, m.label))
 	}
-	names := make(map[string]bool)
-	for _, m := range metrics {
-		names[m.name] = true
-	}
-	for _, m := range regexp.MustCompile("`marketdata_([a-z_]+)`").FindAllSubmatch(text, -1) {
-		if !names[string(m[1])] {
-			t.Errorf("there is no metric marketdata_%s", m[1])
-		}
-	}
+	metricstest.Check(t, "marketdata", all)
 }
