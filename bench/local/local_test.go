@@ -92,7 +92,9 @@ func TestPanels(t *testing.T) {
 		t.Errorf("%v, %v", all, err)
 	}
 	answers := map[string]string{"x": `{"data":{"result":[{},{}]}}`, "y": `{"data":{"result":[]}}`, "z": `{"error":"bad"}`}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, answers[r.FormValue("query")]) }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, answers[r.FormValue("query")])
+	}))
 	defer s.Close()
 	for query, want := range map[string]int{"x": 2, "y": 0} {
 		if n, err := ask(t.Context(), s.Listener.Addr().String(), query); n != want || err != nil {
@@ -179,7 +181,8 @@ func answer(conn net.Conn, conns chan<- net.Conn) {
 		return
 	}
 	accept := wire.Accept([16]byte(key))
-	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+accept+"\r\n\r\n")
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Accept: "+accept+"\r\n\r\n")
 	text := `{"t":"update","d":[{"s":"A","n":1,"v":1}]}`
 	_, _ = conn.Write(append([]byte{0x81, byte(len(text))}, text...))
 	conns <- conn

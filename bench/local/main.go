@@ -72,7 +72,7 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	f.StringVar(&c.board, "board", "../deploy/grafana/dashboard.json", "the dashboard whose queries Prometheus is asked at the end")
 	f.DurationVar(&c.drain, "drain", 10*time.Second, "over how long an edge sends its clients away")
 	f.DurationVar(&c.outage, "outage", 3*time.Second, "how long Redis and marketdata are away")
-	f.DurationVar(&c.waitMost, "wait-most", 2*time.Second, "how long a client may wait for its next row beside a drain, above what it was told")
+	f.DurationVar(&c.waitMost, "wait-most", 2*time.Second, "how long a client may wait for a row beside a drain, above what it was told")
 	f.DurationVar(&c.backMost, "back-most", 10*time.Second, "how long a client may be without rows when something was killed, above -outage")
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -112,7 +112,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "done\tlost\ttold when\tall back after s\tlongest without a row s\toverdue s\tconnects that failed\ttwice\tmost back in a second\teven rate\tthis program stood still s")
+	fmt.Fprintln(table, "done\tlost\ttold when\tall back after s\tlongest without a row s\toverdue s"+
+		"\tconnects that failed\ttwice\tmost back in a second\teven rate\tthis program stood still s")
 	t.table = table
 	for _, step := range []func(context.Context) error{
 		t.drained, t.killed("edge2"), t.away("redis"), t.away("marketdata"),

@@ -92,7 +92,8 @@ func document(text, program string, all []Metric) (string, []string) {
 	}
 	var problems []string
 	b := &strings.Builder{}
-	b.WriteString(before + heading + strings.TrimRight(intro, "\n") + "\n\n| metric | type | meaning | what to do |\n| --- | --- | --- | --- |\n")
+	b.WriteString(before + heading + strings.TrimRight(intro, "\n") +
+		"\n\n| metric | type | meaning | what to do |\n| --- | --- | --- | --- |\n")
 	for _, m := range all {
 		labels := ""
 		if m.Labels != "" {
