@@ -237,6 +237,10 @@ type message struct {
 		N uint64
 		V json.RawMessage
 	}
+
+	Screen     string
+	Full, More bool
+	Out, Order []string
 }
 
 func (e *edge) dial(query string) *client {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"tickedge/internal/broker/redis/redistest"
+)
+
+// screening is a client that keeps what it is told of screens, by their names.
+type screening struct {
+	*client
+	rows  map[string]map[string]string
+	order map[string][]string
+}
+
+// until reads until ok.
+func (s *screening) until(what string, ok func() bool) {
+	s.t.Helper()
+	for !ok() {
+		m, err := s.read()
+		if err != nil {
+			s.t.Fatalf("no sign of %s: %v; has %v %v", what, err, s.rows, s.order)
+		}
+		if m.T != "screen" {
+			continue
+		}
+		if m.Full {
+			s.rows[m.Screen], s.order[m.Screen] = make(map[string]string), nil
+		}
+		for _, row := range m.D {
+			s.rows[m.Screen][row.S] = string(row.V)
+		}
+		for _, name := range m.Out {
+			delete(s.rows[m.Screen], name)
+		}
+		if m.Order != nil {
+			s.order[m.Screen] = m.Order
+		}
+	}
+}
+
+// has reports whether a screen has these names inside, and no others.
+func (s *screening) has(name string, want ...string) func() bool {
+	return func() bool {
+		var inside []string
+		for topic := range s.rows[name] {
+			inside = append(inside, topic)
+		}
+		slices.Sort(inside)
+		return s.rows[name] != nil && slices.Equal(inside, want)
+	}
+}
+
+// Screens have what Redis holds, what comes for the first time, and what goes on after Redis was gone, whatever way ticks
+// come. When the last screen has ended nothing is left of them.
+func TestScreensOfRedis(t *testing.T) {
+	for mode, publish := range map[string]func(r *redisServer, topic, value string){
+		"channel": func(r *redisServer, topic, value string) { r.cli("PUBLISH", "channel:prices:"+topic, value) },
+		"pattern": func(r *redisServer, topic, value string) { r.cli("PUBLISH", "channel:prices:"+topic, value) },
+		"stream":  func(r *redisServer, topic, value string) { r.cli("XADD", "ticks", "*", "topic", topic, "value", value) },
+	} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			redis := startRedis(t)
+			both := func(topic, value string) {
+				redis.cli("SET", "price:"+topic, value)
+				publish(redis, topic, value)
+			}
+			redis.cli("SET", "price:a:quiet", `{"p":9}`)
+			redis.cli("SET", "price:a:low", `{"p":1}`)
+			redis.cli("SET", "price:b:other", `{"p":9}`)
+			redis.cli("SET", "price:alerts:me", `{"p":9}`)
+			args := []string{"-redis", redis.URL(), "-redis-mode", mode}
+			if mode == "stream" {
+				args = append(args, "-redis-stream", "ticks")
+			}
+			e := start(t, args...)
+			redistest.Eventually(t, "the feed", func() bool { return e.metric(`edge_feed_connected{source="*"}`) == "1" })
+			s := &screening{e.dial("?interval=100"), make(map[string]map[string]string), make(map[string][]string)}
+			s.send(`{"op":"screen","screen":"s","topics":"a:*","where":"p > 5"}`)
+			s.until("what Redis holds", s.has("s", "a:quiet"))
+			both("a:new", `{"p":7}`)
+			s.until("a topic that ticks for the first time", s.has("s", "a:new", "a:quiet"))
+			both("a:quiet", `{"p":2}`)
+			s.until("the end of a topic", s.has("s", "a:new"))
+			s.send(`{"op":"screen","screen":"top","topics":"*","top":2,"by":"-p"}`)
+			s.until("a ranked one", func() bool { return slices.Equal(s.order["top"], []string{"b:other", "a:new"}) })
+
+			redis.Kill()
+			redistest.Eventually(t, "the feed to be down", func() bool { return e.metric(`edge_feed_connected{source="*"}`) == "0" })
+			redis.Start()
+			redistest.Eventually(t, "the feed", func() bool { return e.metric(`edge_feed_connected{source="*"}`) == "1" })
+			both("a:low", `{"p":8}`)
+			s.until("ticks after Redis was gone", func() bool { return s.rows["s"]["a:low"] == `{"p":8}` })
+			both("a:newer", `{"p":11}`)
+			s.until("a new topic after that", func() bool { return s.rows["s"]["a:newer"] == `{"p":11}` && slices.Contains(s.order["top"], "a:newer") })
+			if got := redis.cli("PUBSUB", "NUMPAT"); mode == "channel" && strings.TrimSpace(got) == "0" {
+				t.Error("new topics have come without a pattern")
+			}
+
+			s.send(`{"op":"unscreen","screen":"s"}`)
+			s.send(`{"op":"unscreen","screen":"top"}`)
+			redistest.Eventually(t, "the end of screens", func() bool {
+				return e.metric("edge_screens") == "0" && e.metric("edge_screen_topics") == "0" && e.metric("edge_subscriptions") == "0"
+			})
+			if mode == "channel" {
+				redistest.Eventually(t, "the end of the pattern", func() bool { return strings.TrimSpace(redis.cli("PUBSUB", "NUMPAT")) == "0" })
+			}
+		})
+	}
+}
+
+// The same condition in five spellings is one, and ends with the last of its clients; /prices and a stream of events have it too.
+func TestOneScreenForAll(t *testing.T) {
+	t.Parallel()
+	e := start(t, "-demo", "-demo-symbols", "AAPL,MSFT,NVDA")
+	var clients []*screening
+	for i, where := range []string{"p > 1 && b > 1e0", "b > 1 && p > 1.0", "1 < p && 1 < b", "((p>1)&&(b>1))", "!!(p > 1) && b > 1 && p > 1"} {
+		s := &screening{e.dial("?interval=100"), make(map[string]map[string]string), make(map[string][]string)}
+		s.send(fmt.Sprintf(`{"op":"screen","screen":"s%d","topics":["*"],"where":%q}`, i, where))
+		name := fmt.Sprint("s", i)
+		s.until("all of it", s.has(name, "AAPL", "MSFT", "NVDA"))
+		clients = append(clients, s)
+	}
+	for metric, want := range map[string]string{"edge_screens": "1", "edge_screen_conditions": "1", "edge_screen_subscriptions": "5", "edge_screen_topics": "3"} {
+		if got := e.metric(metric); got != want {
+			t.Errorf("%s is %s, want %s", metric, got, want)
+		}
+	}
+	res, body := answer(t, e.addr, "GET /prices?topics=*&where="+url.QueryEscape("b > 1 && p > 1")+" HTTP/1.1\r\nHost: e\r\n\r\n")
+	var prices struct{ D []struct{ S string } }
+	if err := json.Unmarshal([]byte(body), &prices); err != nil || res.StatusCode != http.StatusOK || len(prices.D) != 3 || prices.D[0].S != "AAPL" {
+		t.Errorf("%s %s: %v", res.Status, body, err)
+	}
+	if got := e.metric("edge_screens"); got != "1" {
+		t.Errorf("%s screens with a request, want 1", got)
+	}
+	for _, s := range clients {
+		s.ws.CloseNow()
+	}
+	redistest.Eventually(t, "the end of the condition", func() bool { return e.metric("edge_screen_conditions") == "0" && e.metric("edge_screen_topics") == "0" })
+}
