@@ -241,6 +241,8 @@ type message struct {
 	Screen     string
 	Full, More bool
 	Out, Order []string
+	At         int
+	Screens    json.RawMessage
 }
 
 func (e *edge) dial(query string) *client {

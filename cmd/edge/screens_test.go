@@ -148,3 +148,64 @@ func TestOneScreenForAll(t *testing.T) {
 	}
 	redistest.Eventually(t, "the end of the condition", func() bool { return e.metric("edge_screen_conditions") == "0" && e.metric("edge_screen_topics") == "0" })
 }
+
+// What is wrong with a screen is told at each door, with its place, and what there is is listed.
+func TestScreensAtEveryDoor(t *testing.T) {
+	t.Parallel()
+	e := start(t, "-demo", "-demo-symbols", "AAPL,MSFT", "-command-rate", "0")
+	c := e.dial("?topics=A*&where=" + url.QueryEscape("p > 0") + "&interval=100")
+	s := &screening{c, make(map[string]map[string]string), make(map[string][]string)}
+	s.until("the screen of the URL", s.has("screen", "AAPL"))
+	answered := func(command, kind string) message {
+		t.Helper()
+		c.send(command)
+		for {
+			m, err := c.read()
+			if err != nil || m.T == "ack" || m.T == "error" || m.T == "topics" {
+				if err != nil || m.T != kind {
+					t.Fatalf("%s: %+v, %v; want %s", command, m, err, kind)
+				}
+				return m
+			}
+		}
+	}
+	for command, want := range map[string]struct{ code, at int }{
+		`{"op":"screen","screen":"x","topics":"*","where":"p > 1 and b > 2"}`: {400, 6},
+		`{"op":"screen","screen":"x","topics":"*","where":"p > 'a"}`:          {400, 4},
+		`{"op":"screen","screen":"x","topics":"*","top":3}`:                   {400, 0},
+		`{"op":"screen","screen":"x","topics":"a b*"}`:                        {422, 0},
+		`{"op":"screen","screen":"x*","topics":"*"}`:                          {422, 0},
+		`{"op":"screen","screen":"x","topics":"alerts:*"}`:                    {403, 0},
+		`{"op":"screen","screen":"x","topics":"tickedge:*"}`:                  {403, 0},
+	} {
+		if m := answered(command, "error"); m.Code != want.code || m.At != want.at || m.Reason == "" {
+			t.Errorf("%s: %d at %d (%s), want %d at %d", command, m.Code, m.At, m.Reason, want.code, want.at)
+		}
+	}
+	answered(`{"op":"subscribe","topics":["M*"]}`, "ack")
+	if m := answered(`{"op":"list"}`, "topics"); string(m.Screens) != `[{"screen":"screen","topics":["A*"],"where":"0 < p"},{"screen":"M*","topics":["M*"]}]` {
+		t.Errorf("list: %s", m.Screens)
+	}
+	answered(`{"op":"unsubscribe","topics":["M*"]}`, "ack")
+	answered(`{"op":"unscreen","screen":"screen"}`, "ack")
+	if m := answered(`{"op":"list"}`, "topics"); m.Screens != nil {
+		t.Errorf("list: %s", m.Screens)
+	}
+	get := func(target string) (*http.Response, string) {
+		t.Helper()
+		return answer(t, e.addr, "GET "+target+" HTTP/1.1\r\nHost: e\r\n\r\n")
+	}
+	for _, target := range []string{"/prices?topics=*&where=p%3E", "/sse?topics=*&where=p%3E"} {
+		if res, body := get(target); res.StatusCode != http.StatusBadRequest || !strings.Contains(body, "at byte 2") {
+			t.Errorf("%s: %s %q", target, res.Status, body)
+		}
+	}
+	if res, body := get("/prices?topics=*&top=1&by=p"); res.StatusCode != http.StatusOK || !strings.HasPrefix(body, `{"d":[{"s":"AAPL",`) || strings.Contains(body, "MSFT") {
+		t.Errorf("%s %q", res.Status, body)
+	}
+	none := start(t, "-demo", "-demo-symbols", "AAPL", "-max-screens-per-conn", "0")
+	c = none.dial("")
+	if m := answered(`{"op":"screen","screen":"x","topics":"*"}`, "error"); m.Code != http.StatusNotImplemented {
+		t.Errorf("without screens: %+v", m)
+	}
+}

@@ -78,6 +78,12 @@ func (l *loop) tryScreen(c *conn, a *ask, end bool) (answered bool) {
 		l.shard.Await(c.id, fetchLook)
 		return false
 	}
+	if piece.More {
+		clear(piece.Rows)
+		l.shard.GiveUp(c.id)
+		l.problem(c, a, 413, 413, "the rows have no room in 1 MiB: name narrower patterns, or use top and by", "")
+		return true
+	}
 	sights := l.asks.sights[:0]
 	for _, row := range piece.Rows {
 		sights = append(sights, fanout.Sight{Row: row})
