@@ -273,6 +273,15 @@ func (c *raw) want(kind string) message {
 // many messages of other kinds came between.
 func (c *raw) rows(topics int) (others map[string]int) {
 	c.t.Helper()
+	others, err := c.tryRows(topics)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return others
+}
+
+// tryRows is rows of a client that may be sent away.
+func (c *raw) tryRows(topics int) (others map[string]int, err error) {
 	others = make(map[string]int)
 	for seen := make(map[string]bool); len(seen) < topics; {
 		m, err := c.read()
@@ -280,7 +289,7 @@ func (c *raw) rows(topics int) (others map[string]int) {
 			continue // A pong may come or not.
 		}
 		if err != nil {
-			c.t.Fatalf("%v after rows of %d topics, want %d", err, len(seen), topics)
+			return nil, fmt.Errorf("%w after rows of %d topics, want %d", err, len(seen), topics)
 		}
 		if m.T != "snapshot" && m.T != "update" {
 			others[m.T]++
@@ -289,7 +298,7 @@ func (c *raw) rows(topics int) (others map[string]int) {
 			seen[r.S] = true
 		}
 	}
-	return others
+	return others, nil
 }
 
 // behindUpdates skips updates, and that they are slowed down, and returns what comes behind
