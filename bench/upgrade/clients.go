@@ -121,11 +121,10 @@ func holdACK(_, _ string, c syscall.RawConn) error {
 // readHello reads the answer to a handshake, and the first bytes of the frame behind it.
 func readHello(r *bufio.Reader, key [16]byte) error {
 	for most := 1; ; most++ {
-		head, err := r.Peek(most)
-		if err != nil {
+		if _, err := r.Peek(most); err != nil {
 			return err
 		}
-		head, _ = r.Peek(max(most, r.Buffered()))
+		head, _ := r.Peek(max(most, r.Buffered())) // All of it is there.
 		size, status, err := wire.ParseAnswer(head, key)
 		switch {
 		case err != nil:

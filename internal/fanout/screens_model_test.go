@@ -264,7 +264,7 @@ func TestScreensModel(t *testing.T) {
 	if first == 0 {
 		first = rand.Uint64N(1 << 32)
 	}
-	for i := range uint64(40) {
+	for i := range uint64(20) {
 		t.Run(fmt.Sprint(first+i), func(t *testing.T) {
 			w := newScreenWorld(t, first+i)
 			evicted := func(id ConnID, _ Reason) { delete(w.clients, id); delete(w.asked, id) }
