@@ -121,13 +121,15 @@ func (p *Patterns) Allows(topic []byte) bool {
 	if p == nil {
 		return true
 	}
-	if p.Names(topic) {
-		return true
-	}
-	// If a prefix of topic is in the set, it is the last entry that is not greater
-	// than topic: what lies between the two begins with it too, and so is left out.
-	i := p.last(p.names, len(p.ends), topic)
-	return i >= 0 && len(p.at(i)) <= len(topic) && p.at(i) == string(topic[:len(p.at(i))])
+	return p.Names(topic) || p.begins(topic)
+}
+
+// begins reports whether a name, or the beginning of one, begins with a prefix of the set.
+func (p *Patterns) begins(name []byte) bool {
+	// If a prefix of it is in the set, it is the last entry that is not greater
+	// than it: what lies between the two begins with it too, and so is left out.
+	i := p.last(p.names, len(p.ends), name)
+	return i >= 0 && len(p.at(i)) <= len(name) && p.at(i) == string(name[:len(p.at(i))])
 }
 
 // Covers reports whether all names of a pattern are in the set, or the name is that it is.
@@ -136,11 +138,7 @@ func (p *Patterns) Covers(pattern []byte) bool {
 	if !starred {
 		return p.Allows(pattern)
 	}
-	if p == nil {
-		return true
-	}
-	i := p.last(p.names, len(p.ends), prefix)
-	return i >= 0 && bytes.HasPrefix(prefix, []byte(p.at(i)))
+	return p == nil || p.begins(prefix)
 }
 
 // Names reports whether topic is in the set by its whole name: not by a prefix alone, as
