@@ -19,6 +19,7 @@ import (
 	"tickedge/internal/loop"
 	"tickedge/internal/panics"
 	"tickedge/internal/rpc"
+	"tickedge/internal/screen"
 	"tickedge/internal/tracing"
 )
 
@@ -255,6 +256,8 @@ type scrape struct {
 	ticks  feed.Stats
 	tokens auth.Stats
 	calls  *rpc.Stats // Nil without a port for gRPC.
+
+	screened *screen.Stats // Nil without screens.
 }
 
 // sink is where the values of a metric go.
@@ -300,6 +303,10 @@ func (e exporter) collect(ch chan<- prometheus.Metric) {
 	if e.rpc != nil {
 		calls := e.rpc.Stats()
 		s.calls = &calls
+	}
+	if e.screens != nil {
+		screens := e.screens.Stats()
+		s.screened = &screens
 	}
 	for _, m := range allMetrics {
 		to := sink{prometheus.NewDesc("edge_"+m.name, m.help, strings.Fields(m.label), nil), prometheus.GaugeValue, ch}

@@ -66,12 +66,10 @@ var screenMetrics = []metric{
 	{"screen_topics_refused_total", "Times that a topic of a screen found no room among -max-topics-total.", "", ofScreens(func(s screen.Stats) float64 { return float64(s.Lacking) })},
 	{"screen_cpu_ratio", "Part of one core that conditions took in the last seconds, see -screen-cpu.", "", ofScreens(func(s screen.Stats) float64 { return s.Share })},
 	{"screen_limits_total", "Screens refused for a limit of the edge, by which.", "limit", func(s *scrape, to sink) {
-		if s.screens == nil {
-			return
-		}
-		refused := s.screens.Stats().Refused
-		for why, label := range screenLimits {
-			to.put(float64(refused[why]), label)
+		if s.screened != nil {
+			for why, label := range screenLimits {
+				to.put(float64(s.screened.Refused[why]), label)
+			}
 		}
 	}},
 }
@@ -82,8 +80,8 @@ var screenLimits = map[screen.Refusal]string{
 
 func ofScreens(read func(screen.Stats) float64) func(s *scrape, to sink) {
 	return func(s *scrape, to sink) {
-		if s.screens != nil {
-			to.put(read(s.screens.Stats()))
+		if s.screened != nil {
+			to.put(read(*s.screened))
 		}
 	}
 }
