@@ -209,3 +209,29 @@ func TestScreensAtEveryDoor(t *testing.T) {
 		t.Errorf("without screens: %+v", m)
 	}
 }
+
+// Rows that have no room in an answer are told so, to the byte: none is left out without a word.
+func TestScreenOfAMegabyte(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	// 262 rows of 4,001 bytes, of which one is longer: with the commas between them they have a MiB but for 2 bytes, and what
+	// stands before them is 6.
+	const rest = "local function set(i, n) redis.call('SET', 'price:big:' .. i, '\"' .. string.rep('x', n - 28) .. '\"') end "
+	redis.cli("EVAL", rest+"for i = 100, 360 do set(i, 4001) end set(361, 4051) return 1", "0")
+	e := start(t, "-redis", redis.URL())
+	get := func() (*http.Response, string) {
+		t.Helper()
+		return answer(t, e.addr, "GET /prices?topics=big:* HTTP/1.1\r\nHost: e\r\n\r\n")
+	}
+	redistest.Eventually(t, "the feed", func() bool { return e.metric(`edge_feed_connected{source="*"}`) == "1" })
+	if res, body := get(); res.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(body, "narrower patterns") {
+		t.Errorf("%s %.200q, %d bytes", res.Status, body, len(body))
+	}
+	short := strings.Repeat("x", 10)
+	redis.cli("SET", "price:big:361", `"`+short+`"`)
+	redis.cli("PUBLISH", "channel:prices:big:361", `"`+short+`"`)
+	redistest.Eventually(t, "an answer with all rows", func() bool {
+		res, body := get()
+		return res.StatusCode == http.StatusOK && strings.Count(body, `{"s":`) == 262 && strings.HasSuffix(body, `],"missing":[]}`)
+	})
+}

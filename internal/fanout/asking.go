@@ -158,13 +158,13 @@ func (s *Shard) WantScreen(id ConnID, cmd *protocol.Command, rights Rights) *pro
 	return s.screen(id, s.conn(id), cmd, &rights)
 }
 
-// ScreenRows fetches what is in the screen of a conn that asks, as far as it is known, and reports whether all of it is: as much as fits
-// into most bytes.
-func (s *Shard) ScreenRows(id ConnID, most int, p *screen.Piece) (ready bool) {
-	one := &s.screens[id].held[0]
+// ScreenReady reports whether all is known that is in the screen of a conn that asks.
+func (s *Shard) ScreenReady(id ConnID) bool { return s.screens[id].held[0].view.Ready() }
+
+// ScreenRows fetches what is in the screen of a conn that asks, as far as it is known: as much as fits into most bytes.
+func (s *Shard) ScreenRows(id ConnID, most int, p *screen.Piece) {
 	var place screen.Place
-	one.view.Changes(&place, most, p)
-	return one.view.Ready()
+	s.screens[id].held[0].view.Changes(&place, most, p)
 }
 
 // Sight is what there is of a topic now.

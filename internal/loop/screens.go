@@ -74,10 +74,11 @@ func (l *loop) screenPrices(c *conn, a *ask, asked *asked) {
 func (l *loop) tryScreen(c *conn, a *ask, end bool) (answered bool) {
 	late := end || !l.now.Before(a.fetchBy)
 	piece := &l.asks.piece
-	if !l.shard.ScreenRows(c.id, priceBodyMax, piece) && !late {
+	if !late && !l.shard.ScreenReady(c.id) {
 		l.shard.Await(c.id, fetchLook)
 		return false
 	}
+	l.shard.ScreenRows(c.id, priceBodyMax-len(protocol.PricesHead), piece)
 	if piece.More {
 		clear(piece.Rows)
 		l.shard.GiveUp(c.id)
