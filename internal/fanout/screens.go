@@ -34,12 +34,14 @@ type held struct {
 // may be new.
 const ScreenCharge = 4
 
-// ScreenDefaults of what one client, and one user or address, may have.
+// How many screens there may be, unless something else is set.
 const (
-	DefaultMaxScreens        = 8
-	ScreensMax               = 32 // What MaxScreens may be.
-	DefaultMaxScreensPerUser = 32
+	DefaultMaxScreens        = 8  // Of one client.
+	DefaultMaxScreensPerUser = 32 // Of one user, or one address.
 )
+
+// ScreensMax bounds Config.MaxScreens.
+const ScreensMax = 32
 
 const screensOff = "this edge has no screens (-max-screens-per-conn 0)"
 
@@ -58,17 +60,28 @@ func (h *Screens) More() bool {
 	return slices.ContainsFunc(h.held, func(one held) bool { return one.due })
 }
 
-// Add adds a screen, in the place of the one that has its name, which stays if there is an error.
-func (h *Screens) Add(registry *screen.Registry, name, who string, spec screen.Spec, most int, now time.Time) *protocol.CommandError {
+// Ask adds a screen that a client asks for by patterns, if it may have it: in the place of the one that has its name, which stays
+// if there is an error. cfg has the registry and the limit, by says where the client is from.
+func (h *Screens) Ask(
+	cfg *Config, patterns [][]byte, asked *protocol.Screen, rights *Rights, by guard.Prefix, now time.Time,
+) *protocol.CommandError {
+	if !cfg.hasScreens() {
+		return &protocol.CommandError{Code: protocol.ErrUnsupported, Reason: screensOff}
+	}
+	spec, e := ScreenSpec(patterns, asked, rights)
+	if e != nil {
+		return e
+	}
+	name, who := string(asked.Name), rights.who(by)
 	i := slices.IndexFunc(h.held, func(one held) bool { return one.name == name })
-	if i < 0 && len(h.held) >= most {
-		return &protocol.CommandError{Code: protocol.ErrTooFast, Reason: "at most " + strconv.Itoa(most) + " screens per connection: end one first"}
+	if i < 0 && len(h.held) >= cfg.MaxScreens {
+		return &protocol.CommandError{Code: protocol.ErrTooFast, Reason: "at most " + strconv.Itoa(cfg.MaxScreens) + " screens per connection: end one first"}
 	}
 	var old *screen.View
 	if i >= 0 {
 		old = h.held[i].view
 	}
-	view, e := registry.Replace(old, spec, who, now)
+	view, e := cfg.Screens.Replace(old, spec, who, now)
 	if e != nil {
 		return e
 	}
@@ -222,7 +235,7 @@ func (s *Shard) screen(id ConnID, c *conn, cmd *protocol.Command, rights *Rights
 	if !topics.ValidName(cmd.Screen.Name) {
 		return &protocol.CommandError{Code: protocol.ErrBadTopic, Reason: "screen is a name of " + topics.NameRule}
 	}
-	return s.addScreen(id, c, string(cmd.Screen.Name), cmd.Topics, &cmd.Screen, rights)
+	return s.addScreen(id, c, cmd.Topics, &cmd.Screen, rights)
 }
 
 // wildcard subscribes a pattern: a screen that is always true.
@@ -230,44 +243,32 @@ func (s *Shard) wildcard(id ConnID, c *conn, pattern []byte, rights *Rights) pro
 	switch h := s.screenOf(id, c); {
 	case h != nil && h.has(string(pattern)):
 		return protocol.Rejected{}
-	case s.noneAtAll():
+	case !s.cfg.hasScreens():
 		return reject(pattern, protocol.ErrBadTopic, badTopic)
 	}
-	if e := s.addScreen(id, c, string(pattern), [][]byte{pattern}, &protocol.Screen{}, rights); e != nil {
+	if e := s.addScreen(id, c, [][]byte{pattern}, &protocol.Screen{Name: pattern}, rights); e != nil {
 		return reject(pattern, e.Code, e.Reason)
 	}
 	return protocol.Rejected{}
 }
 
-func (s *Shard) addScreen(id ConnID, c *conn, name string, patterns [][]byte, asked *protocol.Screen, rights *Rights) *protocol.CommandError {
-	if s.noneAtAll() {
-		s.stats.Count[ScreensRefused]++
-		return &protocol.CommandError{Code: protocol.ErrUnsupported, Reason: screensOff}
+func (s *Shard) addScreen(id ConnID, c *conn, patterns [][]byte, asked *protocol.Screen, rights *Rights) *protocol.CommandError {
+	h := s.screenOf(id, c)
+	if h == nil {
+		h = new(Screens)
 	}
-	spec, e := ScreenSpec(patterns, asked, rights)
-	if e == nil {
-		h := s.screenOf(id, c)
-		if h == nil {
-			h = new(Screens)
-		}
-		e = h.Add(s.cfg.Screens, name, rights.Who(s.sink.Prefix(id)), spec, s.cfg.MaxScreens, s.clock)
-		if h.Len() > 0 {
-			c.flags |= screening
-			s.screens[id] = h
-		} else {
-			s.noScreens(id, c, h)
-		}
-	}
-	if e != nil {
+	if e := h.Ask(&s.cfg, patterns, asked, rights, s.sink.Prefix(id), s.clock); e != nil {
 		s.stats.Count[ScreensRefused]++
 		return e
 	}
+	c.flags |= screening
+	s.screens[id] = h
 	s.sooner(id, c, s.now+soon)
 	return nil
 }
 
-// noneAtAll reports whether there are no screens here.
-func (s *Shard) noneAtAll() bool { return s.cfg.Screens == nil || s.cfg.MaxScreens == 0 }
+// hasScreens reports whether there are screens at all.
+func (cfg *Config) hasScreens() bool { return cfg.Screens != nil && cfg.MaxScreens > 0 }
 
 // ScreenSpec reads what a screen is asked for, if the client may have it.
 func ScreenSpec(patterns [][]byte, asked *protocol.Screen, rights *Rights) (screen.Spec, *protocol.CommandError) {
@@ -292,8 +293,8 @@ func (r *Rights) beyond(spec *screen.Spec) string {
 	return ""
 }
 
-// Who is by whom the screens of a client are counted.
-func (r *Rights) Who(by guard.Prefix) string {
+// who is by whom the screens of a client are counted.
+func (r *Rights) who(by guard.Prefix) string {
 	if r.User != "" {
 		return "user " + r.User
 	}

@@ -110,7 +110,7 @@ func AppendTopics(dst, id []byte, names func(yield func(string) bool), screens [
 	for name := range names {
 		dst = AppendName(dst, name)
 	}
-	return append(AppendScreens(append(dst, ']'), screens), '}')
+	return append(appendScreens(append(dst, ']'), screens), '}')
 }
 
 // AppendInterval appends the news that the edge has changed a conn's window to ms

@@ -79,8 +79,8 @@ type Screened struct {
 	Top             int
 }
 
-// AppendScreens appends the part of the answer to list that has the screens: nothing if there is none.
-func AppendScreens(dst []byte, screens []Screened) []byte {
+// appendScreens appends the part of the answer to list that has the screens: nothing if there is none.
+func appendScreens(dst []byte, screens []Screened) []byte {
 	for i, s := range screens {
 		before := `,{"screen":`
 		if i == 0 {

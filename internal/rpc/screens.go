@@ -14,10 +14,6 @@ import (
 
 // screenOf carries out a screen command.
 func (st *stream) screenOf(asked *pricesv1.Screen, now time.Time) *protocol.CommandError {
-	cfg := &st.server.cfg
-	if cfg.Limits.Screens == nil || cfg.Limits.MaxScreens == 0 {
-		return &protocol.CommandError{Code: protocol.ErrUnsupported, Reason: "this edge has no screens (-max-screens-per-conn 0)"}
-	}
 	if !topics.ValidName(asked.GetName()) {
 		return &protocol.CommandError{Code: protocol.ErrBadTopic, Reason: "name is " + topics.NameRule}
 	}
@@ -25,13 +21,9 @@ func (st *stream) screenOf(asked *pricesv1.Screen, now time.Time) *protocol.Comm
 	for i, p := range asked.GetTopics() {
 		patterns[i] = []byte(p)
 	}
-	wanted := &protocol.Screen{Where: []byte(asked.GetWhere()), Top: int(asked.GetTop()), By: []byte(asked.GetBy())}
-	rights := fanout.Rights{Allowed: &st.caller.grant, User: st.caller.user, Private: cfg.Private}
-	spec, e := fanout.ScreenSpec(patterns, wanted, &rights)
-	if e != nil {
-		return e
-	}
-	return st.screens.Add(cfg.Limits.Screens, asked.GetName(), rights.Who(st.caller.prefix), spec, cfg.Limits.MaxScreens, now)
+	wanted := &protocol.Screen{Name: []byte(asked.GetName()), Where: []byte(asked.GetWhere()), Top: int(asked.GetTop()), By: []byte(asked.GetBy())}
+	rights := fanout.Rights{Allowed: &st.caller.grant, User: st.caller.user, Private: st.server.cfg.Private}
+	return st.screens.Ask(&st.server.cfg.Limits, patterns, wanted, &rights, st.caller.prefix, now)
 }
 
 // dropScreens gives up screens: the one of a name, or all if that is empty.
