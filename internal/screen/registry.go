@@ -20,7 +20,7 @@ import (
 type Config struct {
 	Table   *topics.Table
 	Private Names                             // The names that no screen has; nil is none.
-	Cover   func(prefixes []string) error     // Has the sources bring the ticks of all topics that begin so. Nil: they do anyway.
+	Cover   func(prefixes []string) error     // Has the sources bring the ticks of all topics that begin so; it may be told the same again. Nil: they do anyway.
 	Names   func() (names []string, all bool) // The names that the sources have; nil if they can't say.
 	Clock   func() time.Duration              // A monotonic clock that is above 0: what conditions cost is measured with it.
 	Log     *slog.Logger
@@ -53,7 +53,6 @@ type Registry struct {
 	key     []byte           // Scratch.
 	number  uint64           // Of the newest cover.
 	users   map[string]int
-	asked   []string // The prefixes that sources bring.
 	budget  budget
 	names   []string // That were looked at last.
 	listAt  time.Time
@@ -208,16 +207,9 @@ func (r *Registry) cover(list []*cover) error {
 			prefixes = append(prefixes, prefix)
 		}
 	}
-	if slices.Equal(prefixes, r.asked) {
-		return nil
-	}
 	r.mu.Unlock()
-	err := r.cfg.Cover(prefixes)
-	r.mu.Lock()
-	if err == nil {
-		r.asked = prefixes
-	}
-	return err
+	defer r.mu.Lock()
+	return r.cfg.Cover(prefixes)
 }
 
 // publishCovers tells those who have no lock which names are wanted.
