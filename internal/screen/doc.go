@@ -22,8 +22,13 @@
 //	rank.go      the first so many, in order
 //	cost.go      what conditions cost
 //
-// and the language of conditions:
+// and the language of conditions, the part of CEL that docs/SCREENS.md describes:
 //
-//	lex.go parse.go check.go normal.go  from a text to a condition, in one spelling for all that mean the same
-//	number.go extract.go eval.go        decimals, the members of a value, and the verdict
+//	number.go   Number: decimal numbers, exactly
+//	lex.go      a source cut into tokens
+//	parse.go    Parse: tokens to a tree
+//	check.go    which types an operator takes
+//	normal.go   one text for all spellings of a condition
+//	extract.go  Paths, Values: the members of a value, found in one pass
+//	eval.go     Program: conditions as they are evaluated
 package screen

@@ -1,16 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package screen has conditions over members of topics' values: which topics are inside, for all who asked the same.
-//
-//	number.go   Number: decimal numbers, exactly
-//	lex.go      a source cut into tokens
-//	parse.go    Parse: tokens to a tree
-//	check.go    which types an operator takes
-//	normal.go   one text for all spellings of a condition
-//	extract.go  Paths, Values: the members of a value, found in one pass
-//	eval.go     Program: conditions as they are evaluated
-//
-// The language is the part of CEL that docs/SCREENS.md describes.
 package screen
 
 import (
