@@ -164,10 +164,16 @@ func subscribe(t *testing.T, c *Client, topics ...string) *Subscription {
 // next takes updates until one fulfils what is wanted, and returns it.
 func next(t *testing.T, s *Subscription, what string, want func(Update) bool) Update {
 	t.Helper()
-	var last Update
+	return until(t, s.Next, what, want)
+}
+
+// until is next of a subscription or a screen.
+func until[U any](t *testing.T, next func(context.Context) (U, error), what string, want func(U) bool) U {
+	t.Helper()
+	var last U
 	ctx := within(t)
 	for {
-		u, err := s.Next(ctx)
+		u, err := next(ctx)
 		if err != nil {
 			t.Fatalf("awaiting %s: %v; the last update is %+v", what, err, last)
 		}

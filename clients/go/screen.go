@@ -158,41 +158,18 @@ func (n *screenNews) reset() { *n = screenNews{rows: make(stringSet), out: make(
 // Next waits until something has changed and returns all of that. What was there when the screen ended is returned before the
 // error, which is [ErrClosed], a [*ConnError] or that of a context, and the same from then on.
 func (s *Screen) Next(ctx context.Context) (ScreenUpdate, error) {
-	for {
-		if ctx.Err() != nil {
-			return ScreenUpdate{}, context.Cause(ctx)
-		}
+	return await(ctx, s.notify, func() (u ScreenUpdate, ok bool, err error) {
 		s.client.mu.Lock()
-		u, ok := s.take()
-		err := s.err
-		if err != nil {
+		defer s.client.mu.Unlock()
+		if u, ok = s.take(); s.err != nil {
 			s.ring() // For whoever else waits.
 		}
-		s.client.mu.Unlock()
-		switch {
-		case ok:
-			return u, nil
-		case err != nil:
-			return ScreenUpdate{}, err
-		}
-		select {
-		case <-s.notify:
-		case <-ctx.Done():
-		}
-	}
+		return u, ok, s.err
+	})
 }
 
 // All returns what [Screen.Next] does, one after the other. The last of it is an error, and comes once.
-func (s *Screen) All(ctx context.Context) iter.Seq2[ScreenUpdate, error] {
-	return func(yield func(ScreenUpdate, error) bool) {
-		for {
-			u, err := s.Next(ctx)
-			if !yield(u, err) || err != nil {
-				return
-			}
-		}
-	}
-}
+func (s *Screen) All(ctx context.Context) iter.Seq2[ScreenUpdate, error] { return all(ctx, s.Next) }
 
 // Rows returns what is inside now: as it is ranked, otherwise in the order of the names.
 func (s *Screen) Rows() []ScreenRow {

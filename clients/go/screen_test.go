@@ -26,17 +26,7 @@ func ask(t *testing.T, c *Client, config ScreenConfig) *Screen {
 // change takes updates until one fulfils what is wanted, and returns it.
 func change(t *testing.T, s *Screen, what string, want func(ScreenUpdate) bool) ScreenUpdate {
 	t.Helper()
-	var last ScreenUpdate
-	ctx := within(t)
-	for {
-		u, err := s.Next(ctx)
-		if err != nil {
-			t.Fatalf("awaiting %s: %v; the last update is %+v", what, err, last)
-		}
-		if last = u; want(u) {
-			return u
-		}
-	}
+	return until(t, s.Next, what, want)
 }
 
 func full(u ScreenUpdate) bool        { return u.Full }

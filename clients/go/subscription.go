@@ -140,41 +140,18 @@ func (s *Subscription) take() (u Update, ok bool) {
 // Next waits for news of any topic and returns it. What was there when the subscription ended is returned before the error,
 // which is [ErrClosed], a [*ConnError] or that of a context, and the same from then on.
 func (s *Subscription) Next(ctx context.Context) (Update, error) {
-	for {
-		if ctx.Err() != nil {
-			return Update{}, context.Cause(ctx)
-		}
+	return await(ctx, s.notify, func() (u Update, ok bool, err error) {
 		s.client.mu.Lock()
-		u, ok := s.take()
-		err := s.err
-		if len(s.queue) > 0 || err != nil {
+		defer s.client.mu.Unlock()
+		if u, ok = s.take(); len(s.queue) > 0 || s.err != nil {
 			s.ring() // For whoever else waits.
 		}
-		s.client.mu.Unlock()
-		switch {
-		case ok:
-			return u, nil
-		case err != nil:
-			return Update{}, err
-		}
-		select {
-		case <-s.notify:
-		case <-ctx.Done():
-		}
-	}
+		return u, ok, s.err
+	})
 }
 
 // All returns what [Subscription.Next] does, one after the other. The last of it is an error, and comes once.
-func (s *Subscription) All(ctx context.Context) iter.Seq2[Update, error] {
-	return func(yield func(Update, error) bool) {
-		for {
-			u, err := s.Next(ctx)
-			if !yield(u, err) || err != nil {
-				return
-			}
-		}
-	}
-}
+func (s *Subscription) All(ctx context.Context) iter.Seq2[Update, error] { return all(ctx, s.Next) }
 
 // Close ends the subscription. Topics that no other one of the client has are unsubscribed. Closing twice is no error.
 func (s *Subscription) Close() { s.end(ErrClosed) }
