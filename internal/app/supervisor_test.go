@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tickedge/internal/logtest"
+	"tickedge/internal/nettest"
 )
 
 // supervisor is a stand-in for systemd: what it is told comes line by line.
@@ -28,13 +29,7 @@ type supervisor struct {
 
 func newSupervisor(t *testing.T) *supervisor {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "notify")
-	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	t.Setenv("NOTIFY_SOCKET", name)
+	ln := nettest.NotifySocket(t)
 	t.Setenv("WATCHDOG_USEC", "")
 	t.Setenv("WATCHDOG_PID", "")
 	old := lookEvery

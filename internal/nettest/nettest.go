@@ -25,9 +25,8 @@ func FreeAddr(tb testing.TB) string {
 // patience bounds the wait for what a program tells. It is only reached when a test fails.
 const patience = 2 * time.Minute
 
-// Supervisor is a stand-in for systemd: programs that are started from now on tell it how they are. What it returns waits for a line
-// that begins so, and passes over others.
-func Supervisor(t *testing.T) (await func(begin string)) {
+// NotifySocket is where programs that are started from now on, or this one, tell a supervisor how they are.
+func NotifySocket(t *testing.T) *net.UnixConn {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "notify")
 	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
@@ -36,6 +35,14 @@ func Supervisor(t *testing.T) (await func(begin string)) {
 	}
 	t.Cleanup(func() { ln.Close() })
 	t.Setenv("NOTIFY_SOCKET", name)
+	return ln
+}
+
+// Supervisor is a stand-in for systemd: programs that are started from now on tell it how they are. What it returns waits for a line
+// that begins so, and passes over others.
+func Supervisor(t *testing.T) (await func(begin string)) {
+	t.Helper()
+	ln := NotifySocket(t)
 	t.Setenv("WATCHDOG_USEC", "500000")
 	var lines, seen []string
 	return func(begin string) {

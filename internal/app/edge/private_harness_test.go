@@ -262,10 +262,10 @@ func ask(h http.Handler, v *visitor, target string) (code int, said string) {
 	return w.Code, w.Body.String()
 }
 
-// get asks a port.
-func (s *system) get(v *visitor, addr, target string) (code int, said string) {
+// open asks for a URL.
+func (s *system) open(ctx context.Context, v *visitor, url string) *http.Response {
 	s.Helper()
-	req, err := http.NewRequestWithContext(s.Context(), "GET", "http://"+addr+target, nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -276,6 +276,13 @@ func (s *system) get(v *visitor, addr, target string) (code int, said string) {
 	if err != nil {
 		s.Fatal(err)
 	}
+	return res
+}
+
+// get asks a port.
+func (s *system) get(v *visitor, addr, target string) (code int, said string) {
+	s.Helper()
+	res := s.open(s.Context(), v, "http://"+addr+target)
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
@@ -361,17 +368,7 @@ func (s *system) byEvents(v *visitor, names []string) (next func() ([]byte, erro
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), redistest.Patience)
 	s.Cleanup(cancel)
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+s.addr+"/sse?topics="+list(names), nil)
-	if err != nil {
-		s.Fatal(err)
-	}
-	if v.token != "" {
-		req.Header.Set("Authorization", "Bearer "+v.token)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.Fatal(err)
-	}
+	res := s.open(ctx, v, "http://"+s.addr+"/sse?topics="+list(names))
 	s.Cleanup(func() { _ = res.Body.Close() })
 	lines := bufio.NewReader(res.Body)
 	return func() ([]byte, error) {
