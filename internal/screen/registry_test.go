@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tickedge/internal/panics"
 	"tickedge/internal/topics"
 )
 
@@ -107,8 +108,29 @@ func TestLimits(t *testing.T) {
 	}
 	r.cfg.MaxScreens, r.budget.share = 10, 2
 	try("you", "p > 9", TooCostly, 429, "conditions of all screens")
+	if _, e := r.Attach(specOf(t, "c:*", "", 3, "p"), "you", epoch); e == nil || e.Code != 429 {
+		t.Errorf("a ranked one, which costs too: %+v", e)
+	}
 	if _, e := r.Attach(specOf(t, "c:*", "", 0, ""), "you", epoch); e != nil {
 		t.Errorf("a wildcard: %s", e.Reason)
+	}
+}
+
+// TestOldestGivesWay: of the screens that nobody has, the one that was given back first.
+func TestOldestGivesWay(t *testing.T) {
+	_, r := testRegistry(100, func(c *Config) { c.MaxScreens = 8 })
+	var views []*View
+	for i := range 8 {
+		views = append(views, attach(t, r, "a:*", fmt.Sprintf("p > %d", i), 0, ""))
+	}
+	for i := range views { // Not in the order in which they came.
+		r.Detach(views[(i+3)%8], "me", epoch.Add(time.Duration(i)*time.Second))
+	}
+	attach(t, r, "a:*", "p > 100", 0, "")
+	for i, v := range views {
+		if gone := r.views[v.key] == nil; gone != (i == 3) {
+			t.Errorf("screen %d: gone is %t", i, gone)
+		}
 	}
 }
 
@@ -176,9 +198,12 @@ func TestPanicInACondition(t *testing.T) {
 	v := attach(t, r, "a:*", "p > 1", 0, "")
 	r.Turn(epoch)
 	publish(table, r, "a:1", `{"p":2}`)
-	w := r.watches["a:1"]
+	w, before := r.watches["a:1"], panics.Count(panics.Screens)
 	w.plan.paths = nil
 	publish(table, r, "a:1", `{"p":3}`)
+	if n := panics.Count(panics.Screens) - before; n != 1 {
+		t.Errorf("%d panics are counted", n)
+	}
 	if n := r.watches["a:1"]; v.Inside() != 1 || n != w || string(table.Row(w.id).Value()) != `{"p":3}` {
 		t.Error("the tick is lost, or what was inside")
 	}
