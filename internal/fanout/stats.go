@@ -61,7 +61,7 @@ var Metrics = [Counters]Metric{
 	SnapshotRows:     {"rows_sent_total", "", "kind", "snapshot"},
 	ScreensTold:      {"frames_sent_total", "", "kind", "screen"},
 	ScreenRows:       {"rows_sent_total", "", "kind", "screen"},
-	ScreensRefused:   {"screens_refused_total", "Screens that clients have asked for and not been given, for whatever reason.", "", ""},
+	ScreensRefused:   {"screens_refused_total", "Screens that clients of the client port have asked for and not been given, for whatever reason. Streams of gRPC are told by edge_screen_limits_total alone.", "", ""},
 	Pieces:           {"pieces_total", "Visits of connections that had to leave rows for the next one, as what is written at a time has a limit.", "", ""},
 	Skipped:          {"flushes_skipped_total", "Flushes left out because the client had not taken the last one.", "", ""},
 	SlowedDown:       {"slow_downs_total", "Steps by which windows of slow clients were made longer, and shorter again.", "direction", "down"},
