@@ -135,9 +135,11 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 			dst = s.tellStale(c, watermark, dst)
 		}
 	}
+	snapshots := s.stats.Count[Snapshots]
 	if cmd.Op == protocol.OpSubscribe && c.topics.pending&marked != 0 {
 		dst = s.afterSubscribe(id, c, dst)
 	}
+	s.brought = s.stats.Count[Snapshots] != snapshots
 	return dst
 }
 

@@ -81,7 +81,7 @@ type Cursors struct {
 
 // NewCursors returns what cursors share that read a table.
 func NewCursors(table *topics.Table) *Cursors {
-	return &Cursors{table: table, rows: new(rows), piece: pieceMax}
+	return &Cursors{table: table, rows: newRows(), piece: pieceMax}
 }
 
 // TakeTraced returns the traces of rows (see [topics.Row]) that updates have brought for the first time since the last call. The
@@ -93,7 +93,9 @@ func (cs *Cursors) TakeTraced() []uint16 {
 }
 
 // At tells the cursors the time.
-func (cs *Cursors) At(now time.Time) { cs.clock = now }
+func (cs *Cursors) At(now time.Time) {
+	cs.clock, cs.rows.now = now, uint32(cs.table.Millis(now)+ageBias)
+}
 
 // Start has a cursor without topics begin here: what was committed so far is no news to it.
 func (cs *Cursors) Start(c *Cursor) { c.served = cs.table.Watermark() }

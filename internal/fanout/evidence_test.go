@@ -96,7 +96,11 @@ func TestStatsAdd(t *testing.T) {
 			f.SetUint(uint64(i + 1))
 		case reflect.Array:
 			for j := range f.Len() {
-				f.Index(j).SetUint(uint64(i + j + 1))
+				if e := f.Index(j); e.Kind() == reflect.Struct {
+					e.Set(reflect.ValueOf(Histogram{[len(SpanBounds) + 1]uint64{uint64(j + 1), len(SpanBounds): 7}, 3}))
+				} else {
+					e.SetUint(uint64(i + j + 1))
+				}
 			}
 		default:
 			t.Fatalf("%s is a %s", v.Type().Field(i).Name, f.Kind())

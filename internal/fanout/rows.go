@@ -18,7 +18,13 @@ import (
 // Which row a copy is of is told by its sequence, which no other row has: copies are
 // never wrong, and need no care when a topic ticks or its id is used again.
 type rows struct {
+	// The ages of rows go there, see spans.go.
+	ages *tally
+	now  uint32  // See [topics.Table.Millis], and ageBias more.
+	last *uint32 // Where the last one was counted.
+
 	copies [rowCopies]rowCopy
+	came   [rowCopies]uint32 // When their rows came in, beside them: a row of a common length fills its copy.
 	traced [tracedMax]uint16 // The traces of rows that were appended since the owner took them: the first n.
 	n      int
 }
@@ -43,19 +49,28 @@ type rowCopy struct {
 
 const _ = uint(rowCopySize-unsafe.Sizeof(rowCopy{})) + uint(unsafe.Sizeof(rowCopy{})-rowCopySize)
 
+func newRows() *rows {
+	ages := newAges(RowAge)
+	return &rows{ages: &ages}
+}
+
 // append appends the newest row of a topic, whose sequence is seq or higher, and a
 // comma to dst.
 func (r *rows) append(dst []byte, t *topics.Table, id topics.ID, seq uint64) []byte {
 	c := &r.copies[id%rowCopies]
 	if c.seq == seq {
+		r.last = r.ages.at(r.now - r.came[id%rowCopies])
+		*r.last++
 		return append(dst, c.text[:c.size]...)
 	}
 	row := t.Row(id)
 	if row.Trace != 0 {
 		r.see(row.Trace)
 	}
+	r.last = r.ages.at(r.now - row.At)
+	*r.last++
 	if len(row.JSON()) < rowCopyText {
-		c.seq = row.Seq
+		c.seq, r.came[id%rowCopies] = row.Seq, row.At
 		c.size = uint8(copy(c.text[:], row.JSON())) + 1
 		c.text[c.size-1] = ','
 	}
@@ -72,11 +87,13 @@ func (r *rows) see(trace uint16) {
 	}
 }
 
-// unsee takes back the trace of a row that had no room in its message after all. It is rare, and kept out of the loops that gather.
+// unsee takes back the trace and the age of a row that had no room in its message after all. It is rare, and kept out of the loops that
+// gather.
 //
 //go:noinline
 func (cs *Cursors) unsee(topic topics.ID) {
 	r := cs.rows
+	*r.last--
 	if r.n > 0 && r.traced[r.n-1] == cs.table.Row(topic).Trace {
 		r.n--
 	}

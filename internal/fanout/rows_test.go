@@ -39,7 +39,7 @@ func TestRowCopies(t *testing.T) {
 	for i := range ids {
 		publish(i)
 	}
-	var r rows
+	r := newRows()
 	now, copies := time.Unix(0, 0), 0
 	for step := range 200_000 {
 		i := random.IntN(64) * many / 64 // Few enough to come again, and three to a place.

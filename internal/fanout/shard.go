@@ -21,6 +21,7 @@
 //	reason.go   why a conn is ended by the edge
 //	validate.go what may be configured
 //	stats.go    what a shard counts, and what operators call it
+//	spans.go    how long things take: the age of rows, the lag of flushes, and what clients wait for
 //	evidence.go what is known of conns, and of those that were evicted
 //
 // What a client has and lacks is a [Cursor], which knows no conn and no framing: each conn has
@@ -121,10 +122,14 @@ type Shard struct {
 	relieved beat      // When conns were last evicted because there is too much of them.
 	crowded  []crowder // Scratch of relieve.
 
-	rejected []protocol.Rejected // Of one command.
-	mistakes map[ConnID]beat     // Of conns that have erred: when that will be forgiven.
-	screens  map[ConnID]*Screens // Of conns that are screening.
-	screened screen.Piece        // Scratch of one message.
+	rejected []protocol.Rejected     // Of one command.
+	ages     [RowAgeSlowed + 1]tally // Of rows.
+	lags     tally                   // Of flushes.
+	waits    map[ConnID]time.Time    // Of conns that wait for a snapshot: since when, see spans.go.
+	brought  bool                    // The last command has brought a snapshot at once.
+	mistakes map[ConnID]beat         // Of conns that have erred: when that will be forgiven.
+	screens  map[ConnID]*Screens     // Of conns that are screening.
+	screened screen.Piece            // Scratch of one message.
 
 	start    time.Time
 	now      beat
@@ -163,7 +168,11 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	if cfg.SubscribeBurst == 0 {
 		cfg.SubscribeBurst = 2 * cfg.MaxTopics
 	}
-	s := &Shard{Cursors: *NewCursors(table), cfg: cfg, sink: sink, start: start, screens: make(map[ConnID]*Screens)}
+	s := &Shard{Cursors: *NewCursors(table), cfg: cfg, sink: sink, start: start, screens: make(map[ConnID]*Screens), waits: make(map[ConnID]time.Time)}
+	for i := range s.ages {
+		s.ages[i] = newAges(Span(i))
+	}
+	s.lags.unit = SlotTime
 	s.Snapshots, s.clock = cfg.Snapshots, start
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
 	s.times = times{
@@ -258,6 +267,7 @@ func (s *Shard) Heard(id ConnID) (answered bool) {
 	}
 	c.flags &^= pinged
 	c.rtt = uint16(min(s.now-c.ping+1, math.MaxUint16))
+	s.stats.Spans[RoundTrip].observe(duration(beat(c.rtt)))
 	c.ping = s.now + s.jitter(s.times.ping)
 	return true
 }
@@ -269,6 +279,7 @@ func (s *Shard) Closing(id ConnID) {
 	s.Release(&c.Cursor)
 	s.dropScreens(id, c)
 	s.forgetBacklog(id, c)
+	delete(s.waits, id)
 	s.enter(c, closing)
 	s.unplace(c)
 	if left := s.sink.Backlog(id); left > 0 {
@@ -319,6 +330,7 @@ func (s *Shard) Remove(id ConnID) {
 	s.Release(&c.Cursor)
 	s.dropScreens(id, c)
 	s.forgetBacklog(id, c)
+	delete(s.waits, id)
 	if c.erred {
 		delete(s.mistakes, id)
 	}
@@ -357,6 +369,10 @@ func (s *Shard) Conns() int {
 
 // Stats returns a copy of the counters.
 func (s *Shard) Stats() Stats {
+	for i := range s.ages {
+		s.stats.Spans[i] = *s.ages[i].fold()
+	}
+	s.stats.Spans[FlushLag] = *s.lags.fold()
 	st := s.stats
 	st.Opening, st.Open, st.Closing, st.Asking = s.counts[opening], s.counts[open], s.counts[closing], s.counts[asking]
 	return st

@@ -81,6 +81,7 @@ type Stats struct {
 
 	Count   [Counters]uint64
 	Evicted [Reasons]uint64
+	Spans   [Spans]Histogram
 }
 
 // Add adds those of another shard to st.
@@ -94,5 +95,8 @@ func (st *Stats) Add(o *Stats) {
 	}
 	for i, n := range o.Evicted {
 		st.Evicted[i] += n
+	}
+	for i := range o.Spans {
+		st.Spans[i].add(&o.Spans[i])
 	}
 }

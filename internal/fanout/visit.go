@@ -26,10 +26,16 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		return
 	}
 	flush := !c.flush.after(s.now)
+	if flush {
+		*s.lags.at(uint32(s.now - c.flush))++
+	}
 	s.schedule(id, c)
 	left, over := s.timeUp(id, c)
 	if over {
 		return
+	}
+	if c.flags&pinged != 0 {
+		s.stats.Spans[PongAge].observe(duration(s.now - c.ping))
 	}
 	// A client that takes bytes is alive, and its pong may be behind more of them.
 	if c.flags&pinged != 0 && s.now-c.ping >= s.times.pong && s.now-c.backlog >= s.times.pong && s.pongLate(id, c) && !s.acked(id, c) {
@@ -45,29 +51,7 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		return
 	}
 
-	out := s.scratch[:0]
-	if c.topics.pending&marked != 0 {
-		out = s.snapshot(id, c, out)
-	}
-	inPass := c.topics.pending&passing != 0
-	if flush && c.pace != 0 && !inPass {
-		out = s.keepPace(id, c, out)
-	}
-	if flush || inPass || s.table.Notice() > c.served {
-		out = s.deliver(id, c, s.table.Watermark(), flush, out)
-	}
-	if c.flags&screening != 0 {
-		out = s.deliverScreens(id, c, flush, out)
-	}
-	if len(out) == 0 && s.now-c.sent >= s.times.heartbeat {
-		out = s.heartbeat(c, out)
-	}
-	if len(out) > 0 {
-		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.
-	}
-	if flush && c.flags&resumes != 0 {
-		out = s.offer(id, c, out)
-	}
+	out := s.messages(id, c, flush, s.scratch[:0])
 	if s.pingDue(c) {
 		s.aside(id).late = uint16(min(s.toRead(s.aside(id)), math.MaxUint16))
 		out = c.framing().ping(out)
@@ -83,6 +67,38 @@ func (s *Shard) visit(id ConnID, c *conn) {
 		s.wrote(id, c, len(out))
 		s.sink.Write(id, out)
 	}
+}
+
+// messages appends all that there is to tell a conn.
+func (s *Shard) messages(id ConnID, c *conn, flush bool, dst []byte) []byte {
+	lacked, snapshots := c.topics.pending&marked != 0, s.stats.Count[Snapshots]
+	if lacked {
+		dst = s.snapshot(id, c, dst)
+	}
+	inPass := c.topics.pending&passing != 0
+	if flush && c.pace != 0 && !inPass {
+		dst = s.keepPace(id, c, dst)
+	}
+	if flush || inPass || s.table.Notice() > c.served {
+		s.rows.ages = &s.ages[s.rowAge(c)]
+		dst = s.deliver(id, c, s.table.Watermark(), flush, dst)
+	}
+	if lacked && len(s.waits) > 0 {
+		s.waited(id, c, s.stats.Count[Snapshots] != snapshots)
+	}
+	if c.flags&screening != 0 {
+		dst = s.deliverScreens(id, c, flush, dst)
+	}
+	if len(dst) == 0 && s.now-c.sent >= s.times.heartbeat {
+		dst = s.heartbeat(c, dst)
+	}
+	if len(dst) > 0 {
+		c.sent = s.now // A ping does not count: a browser's JavaScript can't see it.
+	}
+	if flush && c.flags&resumes != 0 {
+		dst = s.offer(id, c, dst)
+	}
+	return dst
 }
 
 // timeUp ends a conn whose time is up, whatever it is for: over reports that it did. Else it takes

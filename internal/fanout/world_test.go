@@ -117,7 +117,11 @@ func (w *world) carryOut(id ConnID, cmd *protocol.Command) ([]byte, Reason) {
 		p.allowed = strings.Split(string(cmd.Token), ",")
 	}
 	rights.Allowed = nameSet(p.allowed)
-	return w.shard.Command(id, cmd, rights, out), why
+	out = w.shard.Command(id, cmd, rights, out)
+	if cmd.Op == protocol.OpSubscribe {
+		w.shard.Answered(id, w.now, w.now)
+	}
+	return out, why
 }
 
 // nameSet is the topics that a token allows, nil for all. None is known to exist by them.

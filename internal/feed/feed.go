@@ -67,7 +67,10 @@ func New(cfg Config, table *topics.Table, log *slog.Logger) (*Feed, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("feed: %w", err)
 	}
-	f := &Feed{router: cfg.router(), table: table, log: log, more: make(chan struct{}, 1), clock: clock{time.Now()}}
+	f := &Feed{router: cfg.router(), table: table, log: log, more: make(chan struct{}, 1), clock: clock{table.Start()}}
+	if f.clock.start.IsZero() {
+		f.clock.start = time.Now()
+	}
 	var scopes []string
 	for i, sc := range cfg {
 		s := &source{Table: table, feed: f, index: i, patterns: sc.Patterns, versionField: sc.VersionField}

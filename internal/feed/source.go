@@ -188,7 +188,7 @@ func (f *Feed) Stats() (all Stats) {
 }
 
 // clock is a clock that does not go back, whatever is done to the host's: it starts with
-// the time of the host and then counts on by itself.
+// the time of the host and then counts on by itself. It is that of [topics.Table.Millis].
 type clock struct{ start time.Time }
 
 // now is the time in Unix milliseconds.

@@ -169,7 +169,11 @@ func (l *loop) carryOut(c *conn, cmd *protocol.Command, out []byte) (_ []byte, w
 	}
 	rights := l.rights(user, allowed)
 	rights.Refusal = refusal
-	return l.shard.Command(c.id, cmd, rights, out), 0
+	out = l.shard.Command(c.id, cmd, rights, out)
+	if cmd.Op == protocol.OpSubscribe {
+		l.shard.Answered(c.id, l.now, time.Now())
+	}
+	return out, 0
 }
 
 // controlFlood counts a control frame that came in some reads, and reports whether that is

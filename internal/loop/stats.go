@@ -266,6 +266,24 @@ func (s *Server) Stats() Stats {
 	return sum
 }
 
+// Balance is what one loop has to do.
+type Balance struct {
+	Conns    int
+	Turns    time.Duration // In turns of its wheel.
+	BytesOut uint64
+}
+
+// Balance is what each loop has to do, of the figures of [Server.Stats].
+func (s *Server) Balance() (all []Balance) {
+	for _, l := range s.loops {
+		l.published.Lock()
+		st := &l.published.stats
+		all = append(all, Balance{st.Opening + st.Open + st.Closing + st.Asking, st.Turns.Sum, st.Loop[BytesOut]})
+		l.published.Unlock()
+	}
+	return all
+}
+
 // Backlog is how many bytes sockets have not taken yet, over all loops. It may be above
 // the truth by what they have taken within the last second.
 func (s *Server) Backlog() int64 { return s.cfg.Shard.Backlogs.Bytes() }

@@ -4,7 +4,7 @@ package topics
 
 // Meta is what comes with a value.
 type Meta struct {
-	At      int64 // When it came in, in Unix milliseconds of a clock that does not go back.
+	At      int64 // When it came in, see [Table.Millis].
 	Version Version
 	Trace   uint16 // What [Row.Trace] is to say.
 }
@@ -81,7 +81,7 @@ func (t *Table) renew(s *shard, local uint32, name, value string, m Meta) {
 	case tp.rowless:
 		t.firstRow(s, local)
 	}
-	row := newRow(name, value, tp.n, m.Trace)
+	row := newRow(name, value, tp.n, m)
 	t.store(s.slot(local), row)
 	if s.watched(local) {
 		s.watchers[local].Committed(row, int(s.index))

@@ -27,6 +27,8 @@ type Row struct {
 	// Trace is above 0 where somebody wants to know when the row is first sent: who has published it knows the number. It
 	// stands in a line of memory that is read anyway.
 	Trace uint16
+	// At is when the value came in, see [Table.Millis]. It wraps after 49 days.
+	At uint32
 }
 
 // What is before a value fits.
@@ -48,7 +50,7 @@ func (r *Row) Delisted() bool { return string(r.Value()) == Delisted }
 
 // newRow encodes a row once, for all who will be sent it. The name needs no
 // escaping, see [ValidName].
-func newRow(name, value string, n uint64, trace uint16) *Row {
+func newRow(name, value string, n uint64, m Meta) *Row {
 	var digits [20]byte
 	count := strconv.AppendUint(digits[:0], n, 10)
 	const frame = len(`{"s":"`) + len(`","n":`) + len(`,"v":`) + len(`}`)
@@ -63,7 +65,7 @@ func newRow(name, value string, n uint64, trace uint16) *Row {
 	b = append(b, value...)
 	b = append(b, '}')
 	r := (*Row)(unsafe.Pointer(unsafe.SliceData(b)))
-	r.N, r.size, r.valueAt, r.Trace = n, uint32(len(b)-int(rowHead)), uint16(at-int(rowHead)), trace
+	r.N, r.size, r.valueAt, r.Trace, r.At = n, uint32(len(b)-int(rowHead)), uint16(at-int(rowHead)), m.Trace, uint32(m.At)
 	return r
 }
 

@@ -40,7 +40,7 @@ func TestRowBytes(t *testing.T) {
 }
 
 func TestRowOfTheHighestCount(t *testing.T) {
-	row := newRow("A", "[]", math.MaxUint64, 0)
+	row := newRow("A", "[]", math.MaxUint64, Meta{})
 	if want := `{"s":"A","n":18446744073709551615,"v":[]}`; string(row.JSON()) != want || row.N != math.MaxUint64 {
 		t.Fatalf("row = %s, want %s", row.JSON(), want)
 	}
@@ -49,7 +49,7 @@ func TestRowOfTheHighestCount(t *testing.T) {
 	}
 	// A row is one allocation.
 	value := strings.Repeat("9", 1000)
-	if got := testing.AllocsPerRun(100, func() { row = newRow("A", value, math.MaxUint64, 0) }); got != 1 {
+	if got := testing.AllocsPerRun(100, func() { row = newRow("A", value, math.MaxUint64, Meta{}) }); got != 1 {
 		t.Fatalf("%v allocations per row, want 1", got)
 	}
 }
@@ -208,12 +208,12 @@ func TestOfferedCountsRepairs(t *testing.T) {
 
 // What a row is followed by stands beside its text and changes nothing of it.
 func TestRowTrace(t *testing.T) {
-	a, b := newRow("A", "[]", 7, 0), newRow("A", "[]", 7, math.MaxUint16)
+	a, b := newRow("A", "[]", 7, Meta{}), newRow("A", "[]", 7, Meta{Trace: math.MaxUint16, At: math.MaxUint32})
 	if a.Trace != 0 || b.Trace != math.MaxUint16 || string(a.JSON()) != string(b.JSON()) || string(b.Value()) != "[]" {
 		t.Errorf("%+v %s, %+v %s", a, a.JSON(), b, b.JSON())
 	}
 	name := strings.Repeat("n", NameMax)
-	if long := newRow(name, "1", math.MaxUint64, 1); string(long.Value()) != "1" {
+	if long := newRow(name, "1", math.MaxUint64, Meta{Trace: 1}); string(long.Value()) != "1" {
 		t.Errorf("%s has the value %s", long.JSON(), long.Value())
 	}
 }

@@ -180,6 +180,15 @@ const (
 	withdrawn              // subscribers > 0; the name is not in shard.ids, or is another topic's. It is in no ledger.
 )
 
+// Start is Config.Start.
+func (t *Table) Start() time.Time { return t.cfg.Start }
+
+// Millis is a time in Unix milliseconds of a clock that does not go back: it has the host's time at Config.Start, and then counts on by
+// itself. [Meta.At] is of it.
+func (t *Table) Millis(now time.Time) int64 {
+	return t.base.UnixMilli() + now.Sub(t.base).Milliseconds()
+}
+
 // New returns an empty table. cfg.Max must be above 0.
 func New(cfg Config) *Table {
 	if cfg.Max <= 0 || cfg.Max >= IDLimit>>shardBits/2 {

@@ -3,6 +3,7 @@
 package edge
 
 import (
+	"slices"
 	"testing"
 
 	"tickedge/internal/fanout"
@@ -15,7 +16,7 @@ func TestMetricsAndDocs(t *testing.T) {
 	var all []metricstest.Metric
 	for _, m := range allMetrics {
 		of := metricstest.New("edge", m.name, m.help, m.label)
-		if m.name == "turn_seconds" {
+		if slices.ContainsFunc(histograms, func(h metric) bool { return h.name == m.name }) {
 			of.Type = "histogram"
 		}
 		all = append(all, of)

@@ -24,6 +24,7 @@ const (
 // time that the port is closed.
 func (e *edge) leave() (code int) {
 	begin, delay, over := time.Now(), e.cfg.drainDelay, e.cfg.drain
+	e.draining.Store(true)
 	e.log.Info("stopping: not ready any more; a second signal stops at once", "drain_delay", delay, "drain", over, "connections", e.server.Conns())
 	select {
 	case <-time.After(delay):
@@ -31,6 +32,7 @@ func (e *edge) leave() (code int) {
 		return e.failed(err)
 	}
 	ended, at, from := make(chan struct{}), time.Now(), e.server.Conns()
+	e.drainFrom.Store(int64(from))
 	if from > 0 {
 		e.log.Info("the client port is closed and clients are sent away", "drain", over, "connections", from)
 	}

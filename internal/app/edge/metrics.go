@@ -40,6 +40,8 @@ var metricTable = []metric{
 		return map[string]int{"handshake": s.loops.Opening, "open": s.loops.Open, "http": s.loops.Asking, "closing": s.loops.Closing}
 	})},
 	{"connections_max", "Connections that are held at a time at most.", "", one(func(s *scrape) int { return s.cfg.loop.MaxConns })},
+	{"draining", "1 from the signal to end on: clients are about to be sent away, or are.", "", one(func(s *scrape) float64 { return oneIf(s.draining.Load()) })},
+	{"drain_connections", "Connections that there were when the client port was closed and clients began to be sent away; 0 before.", "", one(func(s *scrape) int64 { return s.drainFrom.Load() })},
 	{"connections_refused_total", "Requests answered with an error, by reason.", "reason", by(func(s *scrape) map[string]uint64 { return s.loops.Refused })},
 	{"connections_closed_total", "Connections closed, by reason and close code (1006: without one).", "reason code", func(s *scrape, to sink) {
 		for c, n := range s.loops.Closed {
@@ -103,7 +105,6 @@ var metricTable = []metric{
 	{"grpc_update_rows_total", "Rows that were sent in updates of streams of gRPC.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Updates)) })},
 	{"trace_spans_total", "Spans of ticks that were followed, by what became of them on their way to the collector.", "result", spans(tracing.Stats.Spans)},
 	{"trace_ignored_total", "Ticks that were not followed though they say so, by why: too many in a second, or what is no traceparent.", "reason", spans(tracing.Stats.Ignored)},
-	{"turn_seconds", "Time of one turn of an event loop's timer wheel, flushes included.", "", turns},
 	{"wheel_lag_seconds", "How late the timer wheel is that is furthest behind.", "", one(func(s *scrape) float64 { return s.loops.Lag.Seconds() })},
 
 	{"tokens_refused_total", "Tokens of handshakes and auth commands that were refused, by reason.", "reason", by(func(s *scrape) map[string]uint64 { return s.loops.Tokens })},
@@ -219,17 +220,6 @@ func oneIf(yes bool) float64 {
 	return 0
 }
 
-func turns(s *scrape, to sink) {
-	buckets, total := make(map[float64]uint64), uint64(0)
-	for i, n := range s.loops.Turns.Buckets {
-		total += n
-		if i < len(loop.TurnBounds) {
-			buckets[loop.TurnBounds[i].Seconds()] = total
-		}
-	}
-	to.out <- prometheus.MustNewConstHistogram(to.desc, total, s.loops.Turns.Sum.Seconds(), buckets)
-}
-
 // counters are metrics made of the counters of loops or shards, of which some have a label.
 func counters(of []fanout.Metric, count func(s *scrape, i int) uint64) (all []metric) {
 	help := ""
@@ -244,7 +234,7 @@ func counters(of []fanout.Metric, count func(s *scrape, i int) uint64) (all []me
 }
 
 // allMetrics are those of loops and shards too.
-var allMetrics = slices.Concat(metricTable, screenMetrics,
+var allMetrics = slices.Concat(metricTable, histograms, balance, screenMetrics,
 	counters(fanout.Metrics[:], func(s *scrape, i int) uint64 { return s.loops.Count[i] }),
 	counters(loop.Metrics[:], func(s *scrape, i int) uint64 { return s.loops.Loop[i] }))
 

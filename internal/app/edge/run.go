@@ -12,6 +12,7 @@
 //	health.go     the sub-command healthcheck
 //	ready.go      whether clients should be sent here
 //	metrics.go    /metrics
+//	histograms.go how long things take, and what loops have to do, on /metrics
 //	api.go        the back office
 //	rpc.go        the port for gRPC
 //	control.go    what edges of one broker tell each other
@@ -185,7 +186,9 @@ type edge struct {
 
 	clientPort loop.Config // Of the server.
 
-	isReady atomic.Bool // What -health-path says.
+	isReady   atomic.Bool  // What -health-path says.
+	draining  atomic.Bool  // Since the signal.
+	drainFrom atomic.Int64 // Connections when clients began to be sent away.
 }
 
 // Run serves clients until ctx ends, and then sends them away. It says in the log what it does,
