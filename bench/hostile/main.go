@@ -16,6 +16,7 @@
 //	frames.go     inputs of frames          RFC 6455, 5 and 7
 //	handshake.go  inputs of request heads   RFC 6455, 4; RFC 9112
 //	commands.go   inputs of commands        docs/PROTOCOL.md
+//	screens.go    inputs of screens         docs/SCREENS.md
 //	http.go       inputs of plain HTTP      RFC 9112, docs/SECURITY.md
 //	floods.go     inputs again and again    docs/SECURITY.md
 //	squatters.go  names that are made up    docs/OPERATIONS.md
@@ -77,6 +78,7 @@ var groups = []group{
 	{"frames", frameInputs},
 	{"handshake", handshakeInputs},
 	{"commands", commandInputs},
+	{"screens", screenInputs},
 	{"floods", floodInputs},
 	{"http", httpInputs},
 	{connGroup, connInputs},
