@@ -13,7 +13,7 @@ import (
 
 func TestScreens(t *testing.T) {
 	var res screensResult
-	labBench(t, &res, "screens", "-for", "300ms", "-interval", "100ms", "-screens", "5", "-names", "20", "-one", "5", "-rounds", "1")
+	labBench(t, &res, "screens", "-for", "1s", "-interval", "100ms", "-screens", "5", "-names", "20", "-one", "5", "-rounds", "1")
 	if len(res.Cases) != 4 || res.Ratio == nil || res.Ratio.Median <= 0 || res.Flat == nil || res.ByCPU == nil {
 		t.Fatalf("%+v", res)
 	}
