@@ -123,7 +123,7 @@ func (s *Shard) want(id ConnID, name []byte, rights *Rights, d *doubts) protocol
 	switch {
 	case i >= 0:
 		return protocol.Rejected{}
-	case int(c.topics.n) == s.cfg.MaxTopics:
+	case int(c.topics.n) >= s.cfg.MaxTopics:
 		return reject(name, protocol.ErrTooManyTopics, s.tooManyTopics)
 	}
 	known := false

@@ -37,19 +37,26 @@ const (
 // It is touched only for conns that have a backlog. Its methods may be called from any
 // goroutine.
 type Backlogs struct {
-	max   int64
+	max   atomic.Int64
 	bytes atomic.Int64
 }
 
 // NewBacklogs returns the backlogs of shards that have not begun, of at most so many bytes.
-func NewBacklogs(most int64) *Backlogs { return &Backlogs{max: most} }
+func NewBacklogs(most int64) *Backlogs {
+	b := new(Backlogs)
+	b.Adjust(most)
+	return b
+}
+
+// Adjust says how much there may be from now on.
+func (b *Backlogs) Adjust(most int64) { b.max.Store(most) }
 
 // Bytes is what all backlogs come to. It may be above the truth by what sockets have taken
 // since their conns were visited last, a second ago at most.
 func (b *Backlogs) Bytes() int64 { return b.bytes.Load() }
 
 // Max is how much they may come to.
-func (b *Backlogs) Max() int64 { return b.max }
+func (b *Backlogs) Max() int64 { return b.max.Load() }
 
 // Joined notes that n bytes have joined the backlog of a conn, which may be its first ones.
 func (s *Shard) Joined(id ConnID, n int) {
@@ -160,8 +167,8 @@ type crowder struct {
 // evict would be counted again. Meanwhile a shard can add a piece for each visit of a
 // beat, and what answers to commands there are.
 func (s *Shard) relieve() {
-	all := s.backlogs
-	if all.bytes.Load() <= all.max || s.relieved == s.now {
+	all, most := s.backlogs, s.backlogs.Max()
+	if all.bytes.Load() <= most || s.relieved == s.now {
 		return
 	}
 	s.relieved = s.now
@@ -182,14 +189,14 @@ func (s *Shard) relieve() {
 		}
 	}
 	total := all.bytes.Load()
-	if total <= all.max {
+	if total <= most {
 		return
 	}
 	slices.SortFunc(s.crowded, func(a, b crowder) int {
 		return cmp.Or(cmp.Compare(bits.Len32(b.left), bits.Len32(a.left)), cmp.Compare(b.age, a.age))
 	})
 	part := float64(s.backlog) / float64(total)
-	goal := s.backlog - int64(float64(total-all.max+all.max/8)*part)
+	goal := s.backlog - int64(float64(total-most+most/8)*part)
 	for _, one := range s.crowded {
 		if s.backlog <= goal {
 			break

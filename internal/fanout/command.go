@@ -210,7 +210,7 @@ func (s *Shard) subscribe(id ConnID, c *conn, name []byte, rights *Rights, d *do
 	if i >= 0 {
 		return protocol.Rejected{}
 	}
-	if int(c.topics.n) == s.cfg.MaxTopics {
+	if int(c.topics.n) >= s.cfg.MaxTopics {
 		return reject(name, protocol.ErrTooManyTopics, s.tooManyTopics)
 	}
 	if s.subscribes.Take(&s.aside(id).subscribes, 1, s.clock.Sub(s.start)) != guard.Within {

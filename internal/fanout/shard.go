@@ -7,6 +7,7 @@
 // and what is to be written goes to a [Sink], so all of it is tested with explicit times.
 //
 //	shard.go    times and limits; conns come, open, and go
+//	adjust.go   other times and limits, while there are conns
 //	conn.go     what is known of a conn, and its states
 //	wheel.go    which conn is visited when
 //	visit.go    what a visit does
@@ -35,7 +36,6 @@
 package fanout
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -165,35 +165,23 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	if err := cfg.check(); err != nil {
 		panic("fanout: Config." + err.Error())
 	}
-	if cfg.SubscribeBurst == 0 {
-		cfg.SubscribeBurst = 2 * cfg.MaxTopics
-	}
 	s := &Shard{Cursors: *NewCursors(table), cfg: cfg, sink: sink, start: start, screens: make(map[ConnID]*Screens), waits: make(map[ConnID]time.Time)}
 	for i := range s.ages {
 		s.ages[i] = newAges(Span(i))
 	}
 	s.lags.unit = SlotTime
-	s.Snapshots, s.clock = cfg.Snapshots, start
+	s.clock = start
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, cfg.Seed>>32))
 	s.times = times{
 		interval: beats(cfg.Interval), heartbeat: beats(cfg.Heartbeat),
 		ping: beats(cfg.PingInterval), pong: beats(cfg.PongTimeout),
-		slow: beats(cfg.SlowTimeout), idle: beats(cfg.IdleTimeout),
 		handshake: beats(cfg.HandshakeTimeout), close: beats(cfg.CloseTimeout),
-		climb: max(1, beats(cfg.SlowTimeout)/4),
-	}
-	if cfg.MaxAge > 0 {
-		s.times.age = beats(cfg.MaxAge)
 	}
 	if s.backlogs = cfg.Backlogs; s.backlogs == nil {
 		s.backlogs = NewBacklogs(math.MaxInt64)
 	}
 	s.relieved = s.now - 1
-	s.commands, s.subscribes = cfg.Limits()
-	s.tooManyCommands = fmt.Sprintf("too many commands: at most %d per second, where auth and long lists count as several", cfg.CommandRate)
-	s.tooManySubscribes = fmt.Sprintf("too many new topics: at most %d per second", cfg.SubscribeRate)
-	s.tooManyTopics = fmt.Sprintf("at most %d topics per connection", cfg.MaxTopics)
-	s.tooManyValueless = fmt.Sprintf("you have %d topics without a value: unsubscribe some before you ask for one that the edge has no value of", cfg.MaxValueless)
+	s.follow()
 	return s
 }
 

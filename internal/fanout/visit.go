@@ -132,12 +132,12 @@ func (s *Shard) wrote(id ConnID, c *conn, n int) {
 		return
 	}
 	a := s.aside(id)
-	a.readBy = s.now + min(s.toRead(a)+beat(uint64(n)*second/rate), beat(readMax*second/rate))
+	a.readBy = s.now + min(s.toRead(a)+beat(uint64(n)*second/rate), s.readLongest())
 }
 
 // toRead is how long a client may need from now on for what was written to it.
 func (s *Shard) toRead(a *aside) beat {
-	if left := a.readBy - s.now; left <= beat(readMax*second/uint64(s.cfg.SlowRate)) {
+	if left := a.readBy - s.now; left <= s.readLongest() {
 		return left
 	}
 	return 0 // It was over before now.

@@ -7,6 +7,7 @@
 // It has no socket and no clock: addresses and the time are passed in.
 //
 //	guard.go   Guard: connections, in all and by prefix
+//	adjust.go  other limits, while connections come and go
 //	prefix.go  who is counted as one
 //	bucket.go  rates, and the buckets of single conns
 //	shared.go  rates of prefixes, whichever of their conns uses them
@@ -101,11 +102,13 @@ const (
 // most there ever were is kept, and a table of fixed size for those that came lately.
 // Nobody can make either grow without holding connections.
 type Guard struct {
+	// The limits. They are read with the lock of any shard, and written with those of all.
 	conns     uint32
 	total     meter
 	perPrefix meter
-	start     time.Time
-	seed      maphash.Seed // So that nobody can choose addresses that meet in one set.
+
+	start time.Time
+	seed  maphash.Seed // So that nobody can choose addresses that meet in one set.
 
 	full   atomic.Uint64 // When the bucket of all connections is full, by total's clock.
 	line   atomic.Uint64 // When the last of those who wait for it is to come back.
@@ -142,11 +145,9 @@ func New(cfg Config, start time.Time) *Guard {
 		conns: uint32(cfg.ConnsPerPrefix), total: newMeter(cfg.Total), perPrefix: newMeter(cfg.PerPrefix),
 		start: start, seed: maphash.MakeSeed(),
 	}
+	recent := g.perPrefix.table()
 	for i := range g.shards {
-		g.shards[i].held = map[Prefix]uint32{}
-		if g.perPrefix.limited() {
-			g.shards[i].recent = make([][ways]visitor, setsPerShard)
-		}
+		g.shards[i].held, g.shards[i].recent = map[Prefix]uint32{}, recent[i]
 	}
 	return g
 }
@@ -182,8 +183,7 @@ func (g *Guard) Enter(src Prefix, now time.Time) Verdict {
 			return refuse(TooFast, retrySoon+rand.IntN(retrySpread))
 		}
 	}
-	count := src != 0 && g.conns > 0
-	if count && s.held[src] >= g.conns {
+	if src != 0 && g.conns > 0 && s.held[src] >= g.conns {
 		return refuse(TooManyConns, retryFull+rand.IntN(retryFullSpread))
 	}
 	if g.total.limited() {
@@ -197,7 +197,7 @@ func (g *Guard) Enter(src Prefix, now time.Time) Verdict {
 		}
 		*place = visitor{src, full}
 	}
-	if count {
+	if src != 0 { // Whether there is a limit or not: there may be one later.
 		s.held[src]++
 	}
 	return Verdict{Outcome: OK}
@@ -205,7 +205,7 @@ func (g *Guard) Enter(src Prefix, now time.Time) Verdict {
 
 // Leave gives up the room of one connection that was let in.
 func (g *Guard) Leave(src Prefix) {
-	if src == 0 || g.conns == 0 {
+	if src == 0 {
 		return
 	}
 	s := &g.shards[maphash.Comparable(g.seed, src)%shardCount]
@@ -279,7 +279,9 @@ func (g *Guard) Stats() (st Stats) {
 	for i := range g.shards {
 		s := &g.shards[i]
 		s.Lock()
-		st.Prefixes += len(s.held)
+		if g.conns > 0 {
+			st.Prefixes += len(s.held)
+		}
 		for o, n := range s.refused {
 			st.Refused[o] += n
 		}

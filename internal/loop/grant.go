@@ -16,5 +16,5 @@ func (s *Server) grant(user string, claim *auth.Patterns) auth.Grant {
 // rights are those of a command or a request, until the next.
 func (l *loop) rights(user string, claim *auth.Patterns) fanout.Rights {
 	l.granted = l.server.grant(user, claim)
-	return fanout.Rights{Existing: l.server.cfg.Existing, Allowed: &l.granted, User: user, Private: l.server.cfg.Private}
+	return fanout.Rights{Existing: l.set.existing, Allowed: &l.granted, User: user, Private: l.server.cfg.Private}
 }

@@ -138,7 +138,7 @@ func (l *loop) unavailable() *httphead.Refusal {
 // retryAfter is the header line of a 503 that says when to come back (RFC 9110, 10.2.3):
 // after 1 to RetrySpread seconds, all of them alike often.
 func (l *loop) retryAfter() string {
-	seconds := (l.server.cfg.RetrySpread + time.Second - 1) / time.Second
+	seconds := (l.set.retrySpread + time.Second - 1) / time.Second
 	return "Retry-After: " + strconv.Itoa(1+l.rng.IntN(max(1, int(seconds)))) + "\r\n"
 }
 

@@ -31,16 +31,18 @@ const (
 type loop struct {
 	engine
 
-	shard  *fanout.Shard
-	parser *protocol.Parser
-	limits limits
-	slabs  []*[1 << slabBits]conn // By fanout.ConnID.
-	out    []byte                 // Scratch for what a turn of a conn writes.
-	counts counts
-	away   turnedAway // Since the figures were published.
-	rng    *rand.Rand
-	begun  time.Time // When its time began.
-	now    time.Time // Of the read that is handled.
+	shard      *fanout.Shard
+	parser     *protocol.Parser
+	topicsMost int // In one command, as the parser takes them.
+	limits     limits
+	set        *settings
+	slabs      []*[1 << slabBits]conn // By fanout.ConnID.
+	out        []byte                 // Scratch for what a turn of a conn writes.
+	counts     counts
+	away       turnedAway // Since the figures were published.
+	rng        *rand.Rand
+	begun      time.Time // When its time began.
+	now        time.Time // Of the read that is handled.
 
 	evicted   []Identity // Of the evictions that the shard keeps, in the same places.
 	evictedAt int        // The oldest of them.
@@ -64,10 +66,12 @@ type loop struct {
 }
 
 func newLoop(s *Server, index int) *loop {
-	l := &loop{parser: protocol.NewParser(s.cfg.Shard.MaxTopics), limits: s.cfg.limits, begun: time.Now()}
+	set := s.settings.Load()
+	l := &loop{parser: protocol.NewParser(set.shard.MaxTopics), topicsMost: set.shard.MaxTopics, limits: s.cfg.limits, set: set, begun: time.Now()}
 	l.prepare(s, index, l.turn)
 	l.shutting.done = make(chan struct{})
-	cfg := s.cfg.Shard
+	cfg := set.shard
+	cfg.Backlogs = s.cfg.Shard.Backlogs
 	cfg.Seed += uint64(index)
 	l.rng = rand.New(rand.NewPCG(cfg.Seed, 1))
 	l.shard = fanout.New(cfg, s.table, l, l.begun)
@@ -122,10 +126,11 @@ func (l *loop) turnWheel(now time.Time) (more bool) {
 func (l *loop) OnOpen(gc gnet.Conn) (out []byte, action gnet.Action) {
 	l.counts.Loop[Accepted]++
 	l.accepted(gc)
+	l.adjust()
 	l.published.settled = false
-	verdict := l.server.admit(l.shutting.shut)
+	verdict := l.server.admit(l.set.maxConns, l.shutting.shut)
 	if verdict != admitted && !l.shutting.shut {
-		l.away.client(byMax, addrOf(gc), "limit", l.server.cfg.MaxConns)
+		l.away.client(byMax, addrOf(gc), "limit", l.set.maxConns)
 	}
 	if verdict == dropped {
 		l.counts.refuse(503)

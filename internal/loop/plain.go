@@ -83,13 +83,13 @@ func (l *loop) plain(c *conn, req *httphead.Request, kind plainKind, name []byte
 	// Proxies send requests of several clients on one connection, and the guard knows it by one.
 	forwarded := len(req.Forwarded) > 0 && l.server.cfg.Trusted.Any()
 	a.last = !req.Persists() || forwarded || c.controlled >= requestsMax || l.shutting.shut
-	if !l.server.cfg.Origins.Allow(req.Origin, req.Host) {
+	if !l.set.origins.Allow(req.Origin, req.Host) {
 		l.alien(req)
 		a.origin = nil
 		l.fail(c, a, 403, "this page (Origin) may not read here")
 		return
 	}
-	if !l.server.cfg.Requests.Take(c.prefix, l.now) {
+	if !l.set.requests.Take(c.prefix, l.now) {
 		l.problem(c, a, 429, 429, "too many requests from your address, try again later", "Retry-After: 1\r\n")
 		return
 	}
@@ -171,7 +171,7 @@ func (l *loop) read(a *ask, req *httphead.Request, asked *asked, name []byte) *h
 	if a.kind == topicList {
 		return a.names.read(req, l.server.grant(asked.claims.User, asked.claims.Topics))
 	}
-	if most := l.server.cfg.Shard.MaxTopics; len(asked.Topics) > most {
+	if most := l.set.shard.MaxTopics; len(asked.Topics) > most {
 		return tooManyNames(most)
 	}
 	if a.kind == prices && len(asked.Topics) == 0 {

@@ -177,7 +177,7 @@ func (l *loop) values(c *conn, a *ask, sights []fanout.Sight, feedDown bool) {
 	l.asks.body = body[:0]
 	l.shard.GiveUp(c.id)
 	if more := len(body) - priceBodyFree; more > 0 {
-		snapshots := l.server.cfg.Shard.Snapshots
+		snapshots := l.set.shard.Snapshots
 		if !snapshots.Has(c.prefix, l.now) {
 			l.problem(c, a, 429, 429, "your address has been sent too much, try again later", "Retry-After: 1\r\n")
 			return
@@ -211,7 +211,7 @@ func (l *loop) appendPrices(dst []byte, a *ask, sights []fanout.Sight) []byte {
 		dst = append(dst, s.Row.JSON()...)
 	}
 	dst = append(dst, protocol.PricesMissing...)
-	missing := protocol.NewMissing(l.server.cfg.Shard.MaxTopics)
+	missing := protocol.NewMissing(l.set.shard.MaxTopics)
 	for i := range sights {
 		if s := &sights[i]; s.Row == nil {
 			dst = missing.Append(dst, protocol.Rejected{Topic: l.server.table.Name(s.ID), Code: s.Code})
@@ -233,7 +233,7 @@ func (l *loop) unchanged(c *conn, a *ask, feedDown bool) {
 // appendValidity appends the header lines that say what a cache may do with rows.
 func (l *loop) appendValidity(dst []byte, a *ask, feedDown bool) []byte {
 	dst = append(append(append(dst, "ETag: "...), l.asks.tag...), "\r\nCache-Control: "...)
-	if l.server.cfg.Verifier != nil {
+	if l.set.verifier != nil {
 		dst = append(dst, "private, "...)
 	}
 	if a.maxAge > 0 {

@@ -24,6 +24,7 @@
 //	session.go       what tokens say, when they end, and how many connections a user has
 //	send_*.go        one write to a socket
 //	files_*.go       the limit of open files
+//	settings.go      what may change while the loops run
 //	validate.go      what an operator may set
 //	stats.go         what the loops count
 //	turned.go        what the log says of clients that were turned away
@@ -124,9 +125,10 @@ type Config struct {
 
 // Server holds the loops. Its methods may be called from any goroutine.
 type Server struct {
-	cfg   Config
-	table *topics.Table
-	loops []*loop
+	cfg      Config
+	settings atomic.Pointer[settings] // The newest.
+	table    *topics.Table
+	loops    []*loop
 
 	guard       *guard.Guard
 	sessions    *sessions
@@ -196,7 +198,8 @@ func Start(cfg Config, table *topics.Table) (*Server, error) {
 	if cfg.Backlog <= 0 {
 		cfg.Backlog = math.MaxInt64
 	}
-	s.cfg.Shard.Backlogs = fanout.NewBacklogs(cfg.Backlog)
+	s.cfg.Backlog, s.cfg.Shard.Backlogs = cfg.Backlog, fanout.NewBacklogs(cfg.Backlog)
+	s.settings.Store(s.cfg.settings())
 	for i := range cfg.Loops {
 		l := newLoop(s, i)
 		if err := l.start(l, network+"://"+net.JoinHostPort(host, port)); err != nil {
@@ -285,11 +288,11 @@ const (
 	dropped            // There is no room even for that.
 )
 
-// admit counts one connection in, unless it is dropped. As accepting is serial per
+// admit counts one connection in, of which there may be so many, unless it is dropped. As accepting is serial per
 // loop, at most one more per loop is open while this decides. A shut loop lets nobody in.
-func (s *Server) admit(shut bool) admission {
+func (s *Server) admit(most int, shut bool) admission {
 	if !shut {
-		if s.conns.Add(1) <= int64(s.cfg.MaxConns) {
+		if s.conns.Add(1) <= int64(most) {
 			return admitted
 		}
 		s.conns.Add(-1)

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tickedge/internal/auth"
@@ -45,7 +46,7 @@ func (l *loop) identify(c *conn, req *httphead.Request) (a asked, r *httphead.Re
 	}
 	a.protocol = offer.Chosen
 	token, r := oneToken(req, &a.Query, &offer)
-	if r != nil || l.server.cfg.Verifier == nil {
+	if r != nil || l.set.verifier == nil {
 		return a, r
 	}
 	var why auth.Reason
@@ -81,7 +82,7 @@ func oneToken(req *httphead.Request, query *httphead.Query, offer *wsproto.Offer
 
 // verify returns what a token of a conn says, or why it is refused, which it counts.
 func (l *loop) verify(c *conn, token []byte) (claims auth.Claims, why auth.Reason) {
-	claims, why = l.server.cfg.Verifier.VerifyFrom(c.prefix, token, time.Now(), l.server.wrongTokens)
+	claims, why = l.set.verifier.VerifyFrom(c.prefix, token, time.Now(), l.server.wrongTokens)
 	if why != 0 {
 		l.counts.tokens[why]++
 	}
@@ -91,7 +92,7 @@ func (l *loop) verify(c *conn, token []byte) (claims auth.Claims, why auth.Reaso
 // authorize takes a newer token of a conn, or says why the old one stays. Where no token is
 // asked for, any is good.
 func (l *loop) authorize(c *conn, token []byte) *protocol.CommandError {
-	if l.server.cfg.Verifier == nil {
+	if l.set.verifier == nil {
 		return nil
 	}
 	claims, why := l.verify(c, token)
@@ -111,9 +112,9 @@ func (l *loop) begin(c *conn, claims *auth.Claims) {
 	s := &c.details().session
 	*s = session{user: claims.User, id: c.id, loop: l}
 	l.renew(c, claims)
-	if old := l.server.sessions.enter(s); old != nil {
+	for _, old := range l.server.sessions.enter(s) {
 		if x := l.away.add(bySessions); x != nil {
-			x.what, x.more = shown(s.user), []any{"limit", l.server.cfg.MaxSessions}
+			x.what, x.more = shown(s.user), []any{"limit", l.set.maxSessions}
 		}
 		old.yield()
 	}
@@ -226,7 +227,8 @@ func (l *loop) expire(now time.Time) {
 // may be called from any goroutine. It holds a pointer for each conn and an entry for
 // each user with one, so the number of connections bounds it.
 type sessions struct {
-	most   int // Of a user. 0 is no limit: then nobody is in here.
+	most   atomic.Int64 // Of a user. 0 is no limit: then nobody comes in here.
+	used   atomic.Bool  // There was a limit once.
 	seed   maphash.Seed
 	shards [sessionShards]struct {
 		sync.Mutex
@@ -239,27 +241,37 @@ type sessions struct {
 const sessionShards = 64
 
 func newSessions(most int) *sessions {
-	r := &sessions{most: most, seed: maphash.MakeSeed()}
+	r := &sessions{seed: maphash.MakeSeed()}
 	for i := range r.shards {
 		r.shards[i].users = map[string][]*session{}
 	}
+	r.adjust(most)
 	return r
 }
 
-// enter counts a session in. If its user has too many now, the oldest one is counted
-// out and returned: its conn is to be evicted. Which of them is the oldest is decided
-// here, under a lock, so at any time the newest ones are in, and not more than most.
-func (r *sessions) enter(s *session) (oldest *session) {
-	if r.most == 0 {
+// adjust says how many a user may have from now on. Those that came while there was no limit do not count.
+func (r *sessions) adjust(most int) {
+	if most > 0 {
+		r.used.Store(true)
+	}
+	r.most.Store(int64(most))
+}
+
+// enter counts a session in. If its user has too many now, the oldest ones are counted
+// out and returned: their conns are to be evicted. It is one, but where the limit was lowered. Which
+// of them are the oldest is decided here, under a lock, so that the newest ones are in, and not more than most.
+func (r *sessions) enter(s *session) (oldest []*session) {
+	most := int(r.most.Load())
+	if most == 0 {
 		return nil
 	}
 	shard := &r.shards[maphash.String(r.seed, s.user)%sessionShards]
 	shard.Lock()
 	defer shard.Unlock()
 	list := append(shard.users[s.user], s)
-	if len(list) > r.most {
-		oldest = list[0]
-		list = slices.Delete(list, 0, 1)
+	if over := len(list) - most; over > 0 {
+		oldest = slices.Clone(list[:over])
+		list = slices.Delete(list, 0, over)
 	}
 	shard.users[s.user] = list
 	return oldest
@@ -267,7 +279,7 @@ func (r *sessions) enter(s *session) (oldest *session) {
 
 // leave counts a session out, if it is still in.
 func (r *sessions) leave(s *session) {
-	if r.most == 0 {
+	if !r.used.Load() {
 		return
 	}
 	shard := &r.shards[maphash.String(r.seed, s.user)%sessionShards]

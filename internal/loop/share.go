@@ -24,7 +24,7 @@ func (s *Server) Leave(prefix guard.Prefix) { s.guard.Leave(prefix) }
 // not wait. leave is to be called when the stream has ended, whatever ended it.
 func (s *Server) EnterUser(user string, end func()) (leave func()) {
 	mine := &session{user: user, end: end}
-	if old := s.sessions.enter(mine); old != nil {
+	for _, old := range s.sessions.enter(mine) {
 		old.yield()
 	}
 	return func() { s.sessions.leave(mine) }

@@ -69,7 +69,7 @@ const (
 
 // streamOf says how the events are framed that a query asks for.
 func (l *loop) streamOf(o *httphead.Query) (f fanout.Framing, r *httphead.Refusal) {
-	limit := l.server.cfg.Shard.MaxTopics
+	limit := l.set.shard.MaxTopics
 	switch {
 	case len(o.Topics) == 0:
 		return f, &httphead.Refusal{Status: 400, Reason: "no topics: want /sse?topics=AAPL,MSFT"}
@@ -96,7 +96,7 @@ func (l *loop) cors(origin []byte) string {
 	switch {
 	case len(origin) == 0:
 		return "Vary: Origin\r\n"
-	case l.server.cfg.Origins.Any():
+	case l.set.origins.Any():
 		return "Access-Control-Allow-Origin: *\r\n"
 	}
 	return "Vary: Origin\r\nAccess-Control-Allow-Origin: " + string(origin) + "\r\nAccess-Control-Allow-Credentials: true\r\n"

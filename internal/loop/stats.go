@@ -228,7 +228,7 @@ func (l *loop) publish(now time.Time) {
 // tell says whom the loop has turned away lately, the shard's part included.
 func (l *loop) tell(before, now *Stats) {
 	if n := now.Evicted[fanout.BacklogTotal] - before.Evicted[fanout.BacklogTotal]; n > 0 {
-		l.away[byBacklog].n, l.away[byBacklog].what = n, l.server.cfg.Backlog
+		l.away[byBacklog].n, l.away[byBacklog].what = n, l.set.backlog
 	}
 	l.away[byNewTopics].n = now.Count[fanout.NewTopicsRefused] - before.Count[fanout.NewTopicsRefused]
 	for k := range l.away {

@@ -41,7 +41,7 @@ func (l *loop) webSocket(c *conn, req httphead.Request, rest []byte) {
 
 // foreign refuses the request of a page that may not connect, and reports whether it is one.
 func (l *loop) foreign(c *conn, req *httphead.Request) bool {
-	if l.server.cfg.Origins.Allow(req.Origin, req.Host) {
+	if l.set.origins.Allow(req.Origin, req.Host) {
 		return false
 	}
 	l.alien(req)
@@ -52,7 +52,7 @@ func (l *loop) foreign(c *conn, req *httphead.Request) bool {
 // alien notes that a request was refused as its page may not connect.
 func (l *loop) alien(req *httphead.Request) {
 	if x := l.away.add(byOrigin); x != nil {
-		x.what, x.more = shownHost(req.Origin), []any{"host", shownHost(req.Host), "why", l.server.cfg.Origins.Why(req.Origin, req.Host)}
+		x.what, x.more = shownHost(req.Origin), []any{"host", shownHost(req.Host), "why", l.set.origins.Why(req.Origin, req.Host)}
 	}
 }
 
@@ -71,7 +71,7 @@ func (l *loop) opened(c *conn, in stage, as Counter, claims *auth.Claims) {
 
 // opening subscribes the topics of the request's query, as if a command had come.
 func (l *loop) opening(c *conn, q *httphead.Query, out []byte) []byte {
-	if limit := l.server.cfg.Shard.MaxTopics; len(q.Topics) > limit {
+	if limit := l.set.shard.MaxTopics; len(q.Topics) > limit {
 		out, _ = l.shard.Refuse(c.id, &protocol.CommandError{
 			Code: protocol.ErrTooManyTopics, Reason: fmt.Sprintf("more than %d topics in the query", limit),
 		}, out)
