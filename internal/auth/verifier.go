@@ -50,10 +50,10 @@ type Claims struct {
 // called from any goroutine.
 type Verifier struct {
 	cfg     Config
-	types   []string               // As plainType has them.
-	options []jwt.ParserOption     // Of the claims' validator; the time is not among them.
-	keys    atomic.Pointer[keySet] // Nil before the first fetch.
-	jwks    *jwks                  // Nil if the keys are from a file or a secret.
+	types   []string                // As plainType has them.
+	options []jwt.ParserOption      // Of the claims' validator; the time is not among them.
+	keys    *atomic.Pointer[keySet] // Of nil before the first fetch.
+	jwks    *jwks                   // Nil if the keys are from a file or a secret.
 }
 
 // NewVerifier reads the secret or the key file. Keys from a URL are not there before
@@ -63,7 +63,23 @@ func NewVerifier(cfg Config, log *slog.Logger) (*Verifier, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	v := &Verifier{cfg: cfg, options: []jwt.ParserOption{jwt.WithLeeway(cfg.Leeway)}}
+	v := &Verifier{keys: new(atomic.Pointer[keySet])}
+	v.rule(cfg)
+	if cfg.JWKSURL != "" {
+		v.jwks = newJWKS(cfg, v.keys, log)
+		return v, nil
+	}
+	keys, err := readKeys(cfg)
+	if err != nil {
+		return nil, err
+	}
+	v.keys.Store(&keySet{keys: keys})
+	return v, nil
+}
+
+// rule sets what cfg wants of tokens beside their keys.
+func (v *Verifier) rule(cfg Config) {
+	v.cfg, v.types, v.options = cfg, nil, []jwt.ParserOption{jwt.WithLeeway(cfg.Leeway)}
 	for _, typ := range cfg.Types {
 		v.types = append(v.types, plainType(typ))
 	}
@@ -76,16 +92,6 @@ func NewVerifier(cfg Config, log *slog.Logger) (*Verifier, error) {
 	if cfg.Audience != "" {
 		v.options = append(v.options, jwt.WithAudience(cfg.Audience))
 	}
-	if cfg.JWKSURL != "" {
-		v.jwks = newJWKS(cfg, &v.keys, log)
-		return v, nil
-	}
-	keys, err := readKeys(cfg)
-	if err != nil {
-		return nil, err
-	}
-	v.keys.Store(&keySet{keys: keys})
-	return v, nil
 }
 
 // Run keeps the keys of a JWKS URL fresh until ctx ends. With another source of keys

@@ -7,6 +7,7 @@
 //	backoffice.go  Port: the server and its bounds
 //	service.go     Service: what all doors share, requests, and what is counted
 //	config.go      Config: where it listens, and who may call it
+//	renew.go       other keys, certificates and authorities, while it is served
 //	caller.go      who calls, and who is refused
 //	answer.go      answers, problems, and the audit
 //	publish.go     POST /publish
@@ -19,7 +20,6 @@ package backoffice
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -68,7 +68,6 @@ type Port struct {
 	*Service
 	listener *admin.Listener
 	server   *http.Server
-	secure   *tls.Config
 	names    admin.Names
 }
 
@@ -89,12 +88,7 @@ func Listen(c Config, log *slog.Logger) (*Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("back office: %w", err)
 	}
-	var roots *x509.CertPool
-	if secure != nil {
-		roots = secure.ClientCAs
-	}
-	p := &Port{Service: newService(keys, roots, log), listener: ln, secure: secure, names: c.Names.Called(host)}
-	return p, nil
+	return &Port{Service: newService(newAccess(keys, secure), log), listener: ln, names: c.Names.Called(host)}, nil
 }
 
 // Addr is where the port listens.
@@ -117,8 +111,8 @@ func (p *Port) Serve(e Edge) {
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	var ln net.Listener = p.listener
-	if p.secure != nil {
-		ln = tls.NewListener(ln, p.secure)
+	if secure := p.secured(); secure != nil {
+		ln = tls.NewListener(ln, secure)
 	}
 	go func() {
 		if err := p.server.Serve(ln); err != http.ErrServerClosed {

@@ -380,7 +380,7 @@ func TestConfigsThatCanNotBe(t *testing.T) {
 
 // BenchmarkPublishLines is what a line costs, of a stream over loopback to a broker that takes all at once.
 func BenchmarkPublishLines(b *testing.B) {
-	p := &Port{Service: newService(nil, nil, nil)}
+	p := &Port{Service: newService(new(access), nil)}
 	p.edge = &taking{}
 	line := `{"topic":"AAPL","value":{"bid":189.87,"ask":189.89,"ts":1722441600000}}` + "\n"
 	in, o := lines{bufio.NewReaderSize(strings.NewReader(strings.Repeat(line, b.N)), streamBuffer)}, new(Order)

@@ -44,7 +44,7 @@ func (q *Request) Identify(cert *x509.Certificate, authorization []string) *Faul
 		scheme, secret, _ = strings.Cut(authorization[0], " ")
 	}
 	if strings.EqualFold(scheme, "Bearer") && len(authorization) == 1 {
-		if name, ok := s.keys.Find([]byte(strings.TrimSpace(secret))); ok {
+		if name, ok := s.access.Load().keys.Find([]byte(strings.TrimSpace(secret))); ok {
 			q.who = name
 			return nil
 		}
@@ -71,7 +71,8 @@ func (q *Request) Identify(cert *x509.Certificate, authorization []string) *Faul
 // Vouch returns the certificate that a client has shown, if it is one of -api-client-ca, or nil. That the client has its
 // key was seen to by TLS.
 func (s *Service) Vouch(shown []*x509.Certificate) *x509.Certificate {
-	if s.roots == nil || len(shown) == 0 {
+	roots := s.access.Load().roots
+	if roots == nil || len(shown) == 0 {
 		return nil
 	}
 	between := x509.NewCertPool()
@@ -79,7 +80,7 @@ func (s *Service) Vouch(shown []*x509.Certificate) *x509.Certificate {
 		between.AddCert(c)
 	}
 	use := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	if _, err := shown[0].Verify(x509.VerifyOptions{Roots: s.roots, Intermediates: between, KeyUsages: use}); err != nil {
+	if _, err := shown[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: use}); err != nil {
 		return nil // Clients of other authorities may come to the same port.
 	}
 	return shown[0]
@@ -93,11 +94,7 @@ func (p *Port) caller(w *answer, r *http.Request) (ok bool) {
 	}
 	f := FromPage(r.Header["Origin"], r.Header.Get("Sec-Fetch-Site"))
 	if f == nil {
-		var cert *x509.Certificate
-		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 { // By the authorities of this port.
-			cert = r.TLS.PeerCertificates[0]
-		}
-		f = w.Identify(cert, r.Header["Authorization"])
+		f = w.Identify(p.shown(r.TLS), r.Header["Authorization"])
 	}
 	if f != nil {
 		w.fault(f)

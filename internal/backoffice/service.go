@@ -4,9 +4,9 @@ package backoffice
 
 import (
 	"context"
-	"crypto/x509"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tickedge/internal/broker"
@@ -16,13 +16,13 @@ import (
 // Service does what is asked for, whatever protocol it came by. All doors in front of it have its limits together. Its methods may
 // be called from any goroutine.
 type Service struct {
-	edge  Edge
-	keys  Keys
-	roots *x509.CertPool // Whose certificates may call; nil for none.
-	log   *slog.Logger
-	clock broker.Clock
-	wait  time.Duration // See waitTime.
-	slots chan struct{}
+	edge   Edge
+	access atomic.Pointer[access]
+	first  *access // Of those.
+	log    *slog.Logger
+	clock  broker.Clock
+	wait   time.Duration // See waitTime.
+	slots  chan struct{}
 
 	wrong    *guard.PrefixLimit // Wrong keys of an address.
 	wrongAll *guard.PrefixLimit // Those of all.
@@ -40,13 +40,14 @@ type Count struct {
 	Code  int    // The status of HTTP, also of gRPC.
 }
 
-func newService(keys Keys, roots *x509.CertPool, log *slog.Logger) *Service {
+func newService(first *access, log *slog.Logger) *Service {
 	now := time.Now()
 	s := &Service{
-		keys: keys, roots: roots, log: log, wait: waitTime, slots: make(chan struct{}, requestsMost), counts: make(map[Count]uint64),
+		first: first, log: log, wait: waitTime, slots: make(chan struct{}, requestsMost), counts: make(map[Count]uint64),
 		wrong: guard.NewPrefixLimit(wrongRate, now), wrongAll: guard.NewPrefixLimit(wrongRateAll, now),
 		texts: guard.NewPrefixLimit(textRate, now),
 	}
+	s.access.Store(first)
 	s.ending, s.end = context.WithCancel(context.Background())
 	return s
 }

@@ -16,15 +16,17 @@ import (
 // wanting is what decides which topics one stream or request may have. Owned by its goroutine.
 type wanting struct {
 	server     *Server
+	set        *settings // That it goes by.
 	caller     *caller
 	cursor     *cursor
 	subscribes guard.Bucket
 }
 
 func (s *Server) wanting(who *caller) *wanting {
+	set := s.set.Load()
 	return &wanting{
-		server: s, caller: who, cursor: newCursor(s.cfg.Table, s.cfg.Limits.Snapshots, who.prefix),
-		subscribes: s.subscribes.Full(time.Since(s.start)),
+		server: s, set: set, caller: who, cursor: newCursor(s.cfg.Table, set.limits.Snapshots, who.prefix),
+		subscribes: set.subscribes.Full(time.Since(s.start)),
 	}
 }
 
@@ -41,7 +43,7 @@ func (w *wanting) want(names []string, now time.Time) (rejected []*pricesv1.Reje
 
 // wantOne subscribes one topic, or says why not.
 func (w *wanting) wantOne(name string, held *int, now time.Time) (code int, reason string) {
-	s, c := w.server, w.cursor
+	s, set, c := w.server, w.set, w.cursor
 	switch {
 	case !topics.ValidName(name):
 		return protocol.ErrBadTopic, "a topic is " + topics.NameRule
@@ -49,10 +51,10 @@ func (w *wanting) wantOne(name string, held *int, now time.Time) (code int, reas
 		return protocol.ErrForbidden, fanout.Forbidden([]byte(name), w.server.cfg.Private)
 	case c.has(name):
 		return 0, ""
-	case len(c.entries) >= s.cfg.Limits.MaxTopics:
-		return protocol.ErrTooManyTopics, fmt.Sprintf("at most %d topics per stream", s.cfg.Limits.MaxTopics)
-	case s.subscribes.Take(&w.subscribes, 1, now.Sub(s.start)) != guard.Within:
-		return protocol.ErrTooFast, fmt.Sprintf("too many new topics: at most %d per second", s.cfg.Limits.SubscribeRate)
+	case len(c.entries) >= set.limits.MaxTopics:
+		return protocol.ErrTooManyTopics, fmt.Sprintf("at most %d topics per stream", set.limits.MaxTopics)
+	case set.subscribes.Take(&w.subscribes, 1, now.Sub(s.start)) != guard.Within:
+		return protocol.ErrTooFast, fmt.Sprintf("too many new topics: at most %d per second", set.limits.SubscribeRate)
 	}
 	known := false
 	if id, there := c.table.Find([]byte(name)); !there || c.table.Seq(id) == 0 || c.table.IsAbsent(id) {
@@ -70,12 +72,12 @@ func (w *wanting) wantOne(name string, held *int, now time.Time) (code int, reas
 
 // exists reports whether a topic is known to exist, other than by its having a value.
 func (w *wanting) exists(name string) bool {
-	return w.server.cfg.Existing.Allows([]byte(name)) || w.caller.grant.Names([]byte(name))
+	return w.set.existing.Allows([]byte(name)) || w.caller.grant.Names([]byte(name))
 }
 
 // doubt says why a topic can't be had that has no value and is not known to exist, if there is a reason.
 func (w *wanting) doubt(id topics.ID, there bool, held *int, now time.Time) (code int, reason string) {
-	if most := w.server.cfg.Limits.MaxValueless; most > 0 {
+	if most := w.set.limits.MaxValueless; most > 0 {
 		if *held < 0 {
 			*held = w.valueless()
 		}
@@ -86,7 +88,7 @@ func (w *wanting) doubt(id topics.ID, there bool, held *int, now time.Time) (cod
 			*held++
 		}
 	}
-	if !there && !w.server.cfg.Limits.NewTopics.Take(w.caller.prefix, now) {
+	if !there && !w.set.limits.NewTopics.Take(w.caller.prefix, now) {
 		return protocol.ErrTooFast, "too many topics that are new to the edge come from your address, try again later"
 	}
 	return 0, ""

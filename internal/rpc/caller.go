@@ -39,7 +39,8 @@ func (s *Server) identify(ctx context.Context) (*caller, error) {
 	remote, _ := netip.ParseAddrPort(p.Addr.String())
 	who := &caller{prefix: guard.PrefixOf(s.cfg.Trusted.ClientAddr(remote.Addr(), md.Get("x-forwarded-for")))}
 	who.grant.Private = s.cfg.Private
-	if s.cfg.Verifier == nil {
+	verifier := s.set.Load().verifier
+	if verifier == nil {
 		return who, nil
 	}
 	fields := md.Get("authorization")
@@ -53,7 +54,7 @@ func (s *Server) identify(ctx context.Context) (*caller, error) {
 	if len(token) == 0 && certified(p) {
 		return who, nil
 	}
-	claims, why := s.cfg.Verifier.VerifyFrom(who.prefix, token, time.Now(), s.wrongTokens)
+	claims, why := verifier.VerifyFrom(who.prefix, token, time.Now(), s.wrongTokens)
 	if why != 0 {
 		s.counts.tokens[why].Add(1)
 		return nil, status.Error(tokenCode(why), why.Error())

@@ -34,35 +34,45 @@ func (c *Config) Validate() error {
 	if c.MaxStreams < 1 || c.MaxStreams > StreamsMax {
 		errs = append(errs, fmt.Errorf("MaxStreams is %d, want 1 to %d", c.MaxStreams, StreamsMax))
 	}
-	_, err := c.credentials()
+	_, err := c.loadTLS()
 	return errors.Join(append(errs, err)...)
 }
 
 // Files is how many files the port has open at most: its connections, and its listener.
 func (c *Config) Files() int { return c.MaxConns + 1 }
 
-// credentials reads the files of TLS. Without any, connections are in the clear.
-func (c *Config) credentials() (credentials.TransportCredentials, error) {
+// credentials are those that new connections get, which are in the clear without TLS.
+func (s *Server) credentials() credentials.TransportCredentials {
+	if s.secure.Load() == nil {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return s.secure.Load(), nil
+	}})
+}
+
+// loadTLS reads the files of TLS. It is nil if there are none.
+func (c *Config) loadTLS() (*tls.Config, error) {
 	switch {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return nil, errors.New("TLSCert and TLSKey go together: want both or neither")
 	case c.TLSCert == "" && c.ClientCA != "":
 		return nil, errors.New("ClientCA needs TLS: want TLSCert and TLSKey beside it")
 	case c.TLSCert == "":
-		return insecure.NewCredentials(), nil
+		return nil, nil
 	}
 	cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 	if err != nil {
 		return nil, fmt.Errorf("TLSCert: %w", err)
 	}
-	secure := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	secure := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}}
 	if c.ClientCA == "" {
-		return credentials.NewTLS(secure), nil
+		return secure, nil
 	}
 	if err := auth.AskCertificates(secure, c.ClientCA, c.Verifier != nil); err != nil {
 		return nil, fmt.Errorf("ClientCA: %w", err)
 	}
-	return credentials.NewTLS(secure), nil
+	return secure, nil
 }
 
 // door is the listener. It accepts as many connections as there may be, and closes the others at once:

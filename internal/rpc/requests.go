@@ -31,7 +31,7 @@ var tooManyRequests = status.Error(codes.ResourceExhausted, "too many requests f
 // ask says who makes a request that is answered once, if its prefix may make one more.
 func (s *Server) ask(ctx context.Context) (*caller, error) {
 	who, err := s.identify(ctx)
-	if err == nil && !s.cfg.Requests.Take(who.prefix, time.Now()) {
+	if err == nil && !s.set.Load().requests.Take(who.prefix, time.Now()) {
 		err = tooManyRequests
 	}
 	return who, err
@@ -43,11 +43,11 @@ func (s *Server) GetPrices(ctx context.Context, req *pricesv1.GetPricesRequest) 
 	if err != nil {
 		return nil, err
 	}
-	if n := len(req.GetTopics()); n == 0 || n > s.cfg.Limits.MaxTopics {
-		return nil, status.Errorf(codes.InvalidArgument, "%d topics, want 1 to %d", n, s.cfg.Limits.MaxTopics)
-	}
 	w := s.wanting(who)
 	defer func() { w.cursor.release(time.Now()) }()
+	if n, most := len(req.GetTopics()), w.set.limits.MaxTopics; n == 0 || n > most {
+		return nil, status.Errorf(codes.InvalidArgument, "%d topics, want 1 to %d", n, most)
+	}
 	missing := w.want(req.GetTopics(), time.Now())
 	if err := s.awaitRows(ctx, w.cursor); err != nil {
 		return nil, err

@@ -23,12 +23,12 @@ func (st *stream) screenOf(asked *pricesv1.Screen, now time.Time) *protocol.Comm
 	}
 	wanted := &protocol.Screen{Name: []byte(asked.GetName()), Where: []byte(asked.GetWhere()), Top: int(asked.GetTop()), By: []byte(asked.GetBy())}
 	rights := fanout.Rights{Allowed: &st.caller.grant, User: st.caller.user, Private: st.server.cfg.Private}
-	return st.screens.Ask(&st.server.cfg.Limits, patterns, wanted, &rights, st.caller.prefix, now)
+	return st.screens.Ask(&st.set.limits, patterns, wanted, &rights, st.caller.prefix, now)
 }
 
 // dropScreens gives up screens: the one of a name, or all if that is empty.
 func (st *stream) dropScreens(name string, now time.Time) {
-	st.screens.Remove(st.server.cfg.Limits.Screens, func(has string, _ *screen.Spec) bool { return name == "" || has == name }, now)
+	st.screens.Remove(st.set.limits.Screens, func(has string, _ *screen.Spec) bool { return name == "" || has == name }, now)
 }
 
 // gatherScreens queues what is new of screens, as much as one gather may have. flush is whether it is time for all of them. It reports

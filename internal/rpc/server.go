@@ -6,6 +6,7 @@
 //
 //	server.go    Server: start, drain, counters
 //	listen.go    the port: how many connections, TLS
+//	settings.go  what may change while it is served
 //	caller.go    who calls
 //	admit.go     which topics a caller may have
 //	stream.go    one stream: its goroutines, its times and its commands
@@ -19,6 +20,7 @@ package rpc
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -86,9 +88,9 @@ type Config struct {
 type Server struct {
 	pricesv1.UnimplementedPricesServer
 	cfg         Config
+	set         atomic.Pointer[settings]   // The newest.
+	secure      atomic.Pointer[tls.Config] // The same; nil without TLS.
 	start       time.Time
-	commands    guard.Limit
-	subscribes  guard.Limit
 	wrongTokens *guard.PrefixLimit
 
 	door      *door
@@ -119,17 +121,18 @@ const headerMax = 16 << 10
 func Start(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, start: time.Now(), draining: make(chan struct{}), finished: make(chan struct{}), health: health.NewServer()}
 	l := &cfg.Limits
-	s.commands, s.subscribes = l.Limits()
 	s.wrongTokens = guard.NewPrefixLimit(auth.WrongTokens, s.start)
-	creds, err := cfg.credentials()
+	s.set.Store(cfg.settings())
+	secure, err := cfg.loadTLS()
 	if err != nil {
 		return nil, err
 	}
+	s.secure.Store(secure)
 	if s.door, err = s.listen(); err != nil {
 		return nil, err
 	}
 	s.rpc = grpc.NewServer(
-		grpc.Creds(creds),
+		grpc.Creds(s.credentials()),
 		grpc.MaxConcurrentStreams(uint32(cfg.MaxStreams)),
 		grpc.MaxRecvMsgSize(protocol.MessageMax(l.MaxTopics)),
 		grpc.MaxHeaderListSize(headerMax),

@@ -164,9 +164,9 @@ func (st *stream) send() (messages chan *pricesv1.StreamResponse, sent chan erro
 
 // begin says hello.
 func (st *stream) begin(now time.Time) {
-	l := &st.server.cfg.Limits
+	l := &st.set.limits
 	st.sent, st.bare, st.window = now, now, now
-	st.commands = st.server.commands.Full(now.Sub(st.server.start))
+	st.commands = st.set.commands.Full(now.Sub(st.server.start))
 	if l.MaxAge > 0 { // As on the client port, so that those who come together do not go together.
 		st.end = now.Add(l.MaxAge*3/4 + rand.N(l.MaxAge/2+1))
 	}
@@ -178,7 +178,7 @@ func (st *stream) begin(now time.Time) {
 
 // due is when the stream is to be looked at next, unless something happens before.
 func (st *stream) due() time.Time {
-	l := &st.server.cfg.Limits
+	l := &st.set.limits
 	at := st.window
 	if st.sending {
 		at = st.sent.Add(l.SlowTimeout)
@@ -202,7 +202,8 @@ func earlier(a, b time.Time) time.Time {
 
 // look does what is due. The error ends the stream.
 func (st *stream) look(now time.Time) error {
-	l := &st.server.cfg.Limits
+	st.refresh(now)
+	l := &st.set.limits
 	past := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 	switch {
 	case past(st.drained):
@@ -257,8 +258,9 @@ func (st *stream) command(cmd *pricesv1.StreamRequest, now time.Time) error {
 	if cmd.GetScreen() != nil {
 		charge += fanout.ScreenCharge
 	}
-	if rate := s.cfg.Limits.CommandRate; rate > 0 {
-		switch s.commands.TakeOr(&st.commands, min(charge, s.cfg.Limits.CommandBurst), 1, now.Sub(s.start)) {
+	st.refresh(now)
+	if l := &st.set.limits; l.CommandRate > 0 {
+		switch st.set.commands.TakeOr(&st.commands, min(charge, l.CommandBurst), 1, now.Sub(s.start)) {
 		case guard.Abuse:
 			return end(fanout.CommandRate)
 		case guard.Over:
@@ -266,7 +268,7 @@ func (st *stream) command(cmd *pricesv1.StreamRequest, now time.Time) error {
 			return nil
 		}
 	}
-	if len(names) > s.cfg.Limits.MaxTopics {
+	if len(names) > st.set.limits.MaxTopics {
 		st.refuse(cmd, protocol.ErrTooManyTopics, "more topics in one command than a stream may have")
 		return nil
 	}
