@@ -50,6 +50,8 @@ type Config struct {
 	// Timeout is the silence after which a connection is taken for dead, and bounds every connect and
 	// request. The default is [DefaultTimeout].
 	Timeout time.Duration
+	// Renewed may have a URL with another user and password, or another token, than URL has. Nil has none.
+	Renewed *broker.Renewed
 }
 
 // Is reports whether a URL is for this package.

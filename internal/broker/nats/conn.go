@@ -67,14 +67,14 @@ func (u *upstream) dial(ctx context.Context, name string) (*conn, error) {
 
 // credentials reads who we are.
 func (u *upstream) credentials(o *natsgo.Options) error {
-	switch {
-	case u.user != nil:
-		password, has := u.user.Password()
+	switch user := u.userNow(); {
+	case user != nil:
+		password, has := user.Password()
 		if !has {
-			o.Token = u.user.Username()
+			o.Token = user.Username()
 			return nil
 		}
-		o.User, o.Password = u.user.Username(), password
+		o.User, o.Password = user.Username(), password
 	case u.creds != "":
 		return natsgo.UserCredentials(u.creds)(o)
 	case u.nkey != "":

@@ -28,6 +28,7 @@ const (
 type upstream struct {
 	servers  []string // nats://host:port, without users.
 	user     *url.Userinfo
+	login    Config // Which may have another by now.
 	secure   bool
 	subjects subjects
 	mode     mode
@@ -76,7 +77,7 @@ func (c Config) upstream() (*upstream, error) {
 	bad := func(format string, args ...any) (*upstream, error) {
 		return nil, fmt.Errorf("nats URL: "+format, args...)
 	}
-	u := &upstream{mode: auto, timeout: c.timeout(), shown: c.String()}
+	u := &upstream{mode: auto, timeout: c.timeout(), shown: c.String(), login: c}
 	scheme, rest, ok := strings.Cut(c.URL, "://")
 	if u.secure = strings.EqualFold(scheme, "tls"); !ok || !u.secure && !strings.EqualFold(scheme, "nats") {
 		return bad("it is not valid, %s", urlForm)

@@ -68,6 +68,8 @@ type Config struct {
 	// TLS is what connections to rediss:// addresses use besides the system's
 	// authorities.
 	TLS TLSFiles
+	// Renewed may have a URL with another user and password than URL has. Nil has none.
+	Renewed *broker.Renewed
 }
 
 // String is the URL, with xxxxx for the passwords.

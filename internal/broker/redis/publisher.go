@@ -110,16 +110,15 @@ func (u *upstream) client(ctx context.Context) (goredis.UniversalClient, error) 
 		return nil, err
 	}
 	own.Dialer = dialer(ctx, own)
-	hidden := veil{own.Password}
+	own.CredentialsProvider = u.credentials // It makes connections for as long as it lasts.
 	var c goredis.UniversalClient
 	switch u.kind {
 	case sentinel:
 		// To sentinels go-redis speaks RESP3, whatever the protocol is to be.
 		own.Dialer = filtered(bareDialer(ctx, own), resp.Follower{Newer: true})
-		hidden = append(hidden, u.sentinelOpts.Password)
 		c = goredis.NewFailoverClient(&goredis.FailoverOptions{
 			MasterName: u.master, SentinelAddrs: u.addrs, SentinelUsername: u.sentinelOpts.Username, SentinelPassword: u.sentinelOpts.Password,
-			Username: own.Username, Password: own.Password, DB: own.DB, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
+			CredentialsProvider: own.CredentialsProvider, DB: own.DB, Dialer: own.Dialer, DialerRetries: own.DialerRetries,
 			DialTimeout: own.DialTimeout, ReadTimeout: own.ReadTimeout, WriteTimeout: own.WriteTimeout, ContextTimeoutEnabled: true,
 			MaxRetries: own.MaxRetries, Protocol: own.Protocol, DisableIdentity: true,
 		})
@@ -127,7 +126,7 @@ func (u *upstream) client(ctx context.Context) (goredis.UniversalClient, error) 
 		// It follows slots that move by itself, and is tried again after anything else.
 		scout := &scout{ctx: ctx, upstream: u}
 		c = goredis.NewClusterClient(&goredis.ClusterOptions{
-			Addrs: u.addrs, Username: own.Username, Password: own.Password, DialerRetries: own.DialerRetries,
+			Addrs: u.addrs, CredentialsProvider: own.CredentialsProvider, DialerRetries: own.DialerRetries,
 			ClusterSlots: scout.slots, Dialer: filtered(scout.dialer(own), resp.Follower{}),
 			DialTimeout: own.DialTimeout, ReadTimeout: own.ReadTimeout, WriteTimeout: own.WriteTimeout, ContextTimeoutEnabled: true,
 			Protocol: own.Protocol, DisableIdentity: true, MaintNotificationsConfig: own.MaintNotificationsConfig,
@@ -135,6 +134,6 @@ func (u *upstream) client(ctx context.Context) (goredis.UniversalClient, error) 
 	default:
 		c = goredis.NewClient(own)
 	}
-	c.AddHook(hidden)
+	c.AddHook(lasting{u})
 	return c, nil
 }

@@ -83,6 +83,7 @@ type upstream struct {
 	master       string           // What the sentinels call the primary.
 	sentinelOpts *goredis.Options // For the sentinels themselves.
 	tls          TLSFiles
+	login        login
 }
 
 // upstream takes the URL apart.
@@ -94,7 +95,7 @@ func (c Config) upstream() (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.tls = c.TLS
+	u.tls, u.login = c.TLS, login{c.URL, c.Renewed}
 	tune(u.opts, c)
 	if u.sentinelOpts != nil {
 		tune(u.sentinelOpts, c)
@@ -237,9 +238,14 @@ func withPort(host, port string) (string, bool) {
 }
 
 // at returns o for the server at addr, or for that of the URL if it is "", with what the files
-// for TLS hold now.
+// for TLS hold now, and the user that there is now.
 func (u *upstream) at(addr string, o *goredis.Options) (*goredis.Options, error) {
 	to := *o
+	if now := u.login.now(); now != nil && o == u.sentinelOpts {
+		to.Username, to.Password = now.sentinelOpts.Username, now.sentinelOpts.Password
+	} else if now != nil {
+		to.Username, to.Password = now.opts.Username, now.opts.Password
+	}
 	if o.TLSConfig != nil {
 		to.TLSConfig = o.TLSConfig.Clone()
 		if err := u.tls.load(to.TLSConfig); err != nil {
