@@ -37,15 +37,29 @@ func (c LogConfig) level() (l slog.Level, err error) {
 // Logger returns a log to w, without its floods. c is valid. Where w is what [Main] has passed
 // to a program, logging waits for nobody.
 func (c LogConfig) Logger(w io.Writer) *slog.Logger {
-	t := newThrottle(c.handler(w))
-	if o, ok := w.(*outlet); ok {
-		o.speak(c.handler, t.flood.tellAll)
-	}
-	return slog.New(t)
+	log, _ := c.Leveled(w)
+	return log
 }
 
-func (c LogConfig) handler(w io.Writer) slog.Handler {
+// Leveled is Logger with the level, which may be set while it logs.
+func (c LogConfig) Leveled(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	c.SetLevel(level)
+	handler := func(w io.Writer) slog.Handler { return c.handler(w, level) }
+	t := newThrottle(handler(w))
+	if o, ok := w.(*outlet); ok {
+		o.speak(handler, t.flood.tellAll)
+	}
+	return slog.New(t), level
+}
+
+// SetLevel sets the level of a log to that of c, which is valid.
+func (c LogConfig) SetLevel(of *slog.LevelVar) {
 	level, _ := c.level()
+	of.Set(level)
+}
+
+func (c LogConfig) handler(w io.Writer, level slog.Leveler) slog.Handler {
 	opts := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
 		opts.ReplaceAttr = asText

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"tickedge/internal/panics"
@@ -19,6 +20,7 @@ type Supervisor struct {
 	socket *sdnotify.Socket
 	signs  time.Duration // At most between two signs of life; 0 if none is asked for.
 	log    *slog.Logger
+	ready  atomic.Bool // It was told so, and nothing since that says otherwise.
 }
 
 // lookEvery is between two looks at whether the program is ready. Tests change it.
@@ -37,7 +39,7 @@ func FindSupervisor(log *slog.Logger) *Supervisor {
 	if err != nil {
 		log.Warn("there are no signs of life for a watchdog", "error", err)
 	}
-	return &Supervisor{socket, signs, log}
+	return &Supervisor{socket: socket, signs: signs, log: log}
 }
 
 // watchdog returns how often there is to be a sign of life: twice in the time after which a supervisor takes the program for dead.
@@ -69,6 +71,19 @@ func (s *Supervisor) Watch(ctx context.Context, ready func() (warning string, er
 		<-done
 	}
 }
+
+// Reload tells the supervisor that the program reads its configuration anew, and when it has. Of one that is not ready yet, or is
+// stopping, it is told nothing.
+func (s *Supervisor) Reload(reload func()) {
+	if s != nil && s.ready.Load() {
+		s.say(sdnotify.Reloading())
+		defer s.say(sdnotify.Ready)
+	}
+	reload()
+}
+
+// say does not tell why it can't: who watches does.
+func (s *Supervisor) say(states ...string) { _ = s.socket.Send(states...) }
 
 // watched is what a supervisor knows of a program.
 type watched struct {
@@ -114,6 +129,7 @@ func (w *watched) period() time.Duration {
 func (w *watched) stop() {
 	if !w.stopping {
 		w.stopping = true
+		w.Supervisor.ready.Store(false)
 		w.send(sdnotify.Stopping, sdnotify.Status("stopping"))
 	}
 }
@@ -137,6 +153,7 @@ func (w *watched) look() {
 	if status != w.status || states != nil {
 		w.status = status
 		w.send(append(states, sdnotify.Status(status))...)
+		w.Supervisor.ready.Store(w.isReady)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What a supervisor can be told.
@@ -37,6 +39,15 @@ func oneLine(r rune) rune {
 		return ' '
 	}
 	return r
+}
+
+// Reloading is that the configuration is read anew. When that is done, [Ready] is to follow.
+func Reloading() string {
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) != nil { // Every kernel has this clock.
+		return "RELOADING=1"
+	}
+	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/int64(time.Microsecond))
 }
 
 // Socket is where a supervisor listens. Nil is none.
