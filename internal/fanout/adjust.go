@@ -12,7 +12,8 @@ func (s *Shard) Adjust(cfg Config) {
 	to := &s.cfg
 	to.SlowTimeout, to.SlowRate, to.IdleTimeout, to.MaxAge = cfg.SlowTimeout, cfg.SlowRate, cfg.IdleTimeout, cfg.MaxAge
 	to.MaxTopics, to.MaxValueless = cfg.MaxTopics, cfg.MaxValueless
-	to.CommandRate, to.CommandBurst, to.SubscribeRate, to.SubscribeBurst = cfg.CommandRate, cfg.CommandBurst, cfg.SubscribeRate, cfg.SubscribeBurst
+	to.CommandRate, to.CommandBurst = cfg.CommandRate, cfg.CommandBurst
+	to.SubscribeRate, to.SubscribeBurst = cfg.SubscribeRate, cfg.SubscribeBurst
 	to.NewTopics, to.Snapshots = cfg.NewTopics, cfg.Snapshots
 	s.follow()
 	fresh, others := commands != s.commands, subscribes != s.subscribes

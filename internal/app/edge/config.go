@@ -6,10 +6,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
-	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"tickedge/internal/app/options"
 	"tickedge/internal/auth"
 	"tickedge/internal/backoffice"
+	"tickedge/internal/broker"
 	"tickedge/internal/broker/memory"
 	"tickedge/internal/broker/redis"
 	"tickedge/internal/doctor"
@@ -45,6 +45,7 @@ type Config struct {
 
 	sources      sources
 	olderSources sources // Those of -redis.
+	renewals     map[[2]int]*broker.Renewed
 	demoBroker   memory.Config
 	paths        paths
 	healthPath   string
@@ -71,8 +72,12 @@ type Config struct {
 	rpcAPI         bool              // The back office is on the port of rpc too.
 	trace          tracing.Config
 	check          bool
+	reloadEvery    time.Duration // 0 is never.
+	args           []string      // As Parse was given them.
 	onListen       func(net.Addr)
-	supervisor     *app.Supervisor // Nil if nobody started this process who wants to know.
+	hangups        <-chan os.Signal // Each asks for the configuration to be read anew; nil has none.
+	level          *slog.LevelVar   // Of the log; nil if it can't be set.
+	supervisor     *app.Supervisor  // Nil if nobody started this process who wants to know.
 
 	// Lists, see readLists.
 	symbols, existing, private, origin, tokenTypes, trusted, adminHost string
@@ -85,6 +90,7 @@ func (c *Config) OnListen(f func(net.Addr)) { c.onListen = f }
 // flag.ErrHelp or flags.ErrVersion, or says all that is wrong, a line each.
 func Parse(args []string) (*Config, error) {
 	c := newConfig(commands...)
+	c.args = args
 	err := c.read(args)
 	if flags.Asked(err) {
 		return c, err
@@ -127,6 +133,7 @@ func (c *Config) validate() error {
 	if l := c.listTopics; l != "" && l != listHeld && l != listSource {
 		errs.bad("-list-topics is %s, want %s, %s or nothing", flags.Quote(l), listHeld, listSource)
 	}
+	errs.add(c.validateReload())
 	errs.add(upToAnHour("-drain-delay", c.drainDelay))
 	errs.add(upToAnHour("-drain", c.drain))
 	if most := c.loop.Shard.MaxTopics; c.table.Max < most || c.table.Max > topicsTotalMax {
@@ -154,24 +161,7 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// samePort reports whether two listeners can't both be had, as far as that shows in their
-// addresses.
-func samePort(a, b string) bool {
-	hostA, portA, errA := net.SplitHostPort(a)
-	hostB, portB, errB := net.SplitHostPort(b)
-	n, err := strconv.ParseUint(portA, 10, 16)
-	m, other := strconv.ParseUint(portB, 10, 16)
-	if errors.Join(errA, errB, err, other) != nil || n == 0 || n != m {
-		return false
-	}
-	covers := func(host, other string) bool {
-		ip, _ := netip.ParseAddr(other)
-		return host == other || host == "" || host == "::" || host == "0.0.0.0" && ip.Is4()
-	}
-	return covers(hostA, hostB) || covers(hostB, hostA)
-}
-
-// upToAnHour bounds times of the drain: who supervises an edge does not wait for longer.
+// upToAnHour bounds times: who supervises an edge does not wait for longer.
 func upToAnHour(flag string, d time.Duration) error {
 	if d < 0 || d > time.Hour {
 		return fmt.Errorf("%s is %v, want 0s to 1h0m0s", flag, d)

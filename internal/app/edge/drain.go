@@ -23,7 +23,8 @@ const (
 // but that the edge is not ready: a balancer that asks has sent its new clients elsewhere by the
 // time that the port is closed.
 func (e *edge) leave() (code int) {
-	begin, delay, over := time.Now(), e.cfg.drainDelay, e.cfg.drain
+	now := e.running()
+	begin, delay, over := time.Now(), now.drainDelay, now.drain
 	e.draining.Store(true)
 	e.log.Info("stopping: not ready any more; a second signal stops at once", "drain_delay", delay, "drain", over, "connections", e.server.Conns())
 	select {

@@ -172,6 +172,7 @@ func (c *Config) operatorFlags(fs *flags.Set) {
 	c.trace.Flags(fs, tracesEnv)
 	fs.StringVar(&c.log.Level, "log-level", "info", "debug, info, warn or error; debug has a line per connection")
 	fs.StringVar(&c.log.Format, "log-format", "text", "text or json")
+	fs.DurationVar(&c.reloadEvery, "reload-every", 5*time.Second, "time between two looks at -config and the files that flags name: what has changed is applied, as far as it can be while the edge runs; 0 is for SIGHUP only, at which all is read anew too")
 	fs.Common(&c.check)
 }
 

@@ -39,7 +39,7 @@ var metricTable = []metric{
 	{"connections", "Connections open now, by what they are doing.", "state", by(func(s *scrape) map[string]int {
 		return map[string]int{"handshake": s.loops.Opening, "open": s.loops.Open, "http": s.loops.Asking, "closing": s.loops.Closing}
 	})},
-	{"connections_max", "Connections that are held at a time at most.", "", one(func(s *scrape) int { return s.cfg.loop.MaxConns })},
+	{"connections_max", "Connections that are held at a time at most.", "", one(func(s *scrape) int { return s.running().maxConns })},
 	{"draining", "1 from the signal to end on: clients are about to be sent away, or are.", "", one(func(s *scrape) float64 { return oneIf(s.draining.Load()) })},
 	{"drain_connections", "Connections that there were when the client port was closed and clients began to be sent away; 0 before.", "", one(func(s *scrape) int64 { return s.drainFrom.Load() })},
 	{"connections_refused_total", "Requests answered with an error, by reason.", "reason", by(func(s *scrape) map[string]uint64 { return s.loops.Refused })},
@@ -96,7 +96,7 @@ var metricTable = []metric{
 	{"rows_offered_total", "Ticks, each times its subscribers: the rows that would be sent without conflation.", "", one(func(s *scrape) uint64 { return s.table.Offered() })},
 	{"rows_conflated_total", "Rows that were not sent because a newer one took their place. It may run ahead by the rows of one window.", "", one(func(s *scrape) uint64 { return s.server.Conflated(s.updatesByRPC) })},
 	{"backlog_bytes", "Bytes that client sockets have not taken yet, of all connections.", "", one(func(s *scrape) int64 { return s.server.Backlog() })},
-	{"backlog_max_bytes", "How much that may be. Beyond it the connections with most of it are closed.", "", one(func(s *scrape) int64 { return s.cfg.loop.Backlog })},
+	{"backlog_max_bytes", "How much that may be. Beyond it the connections with most of it are closed.", "", one(func(s *scrape) int64 { return s.running().backlog })},
 	{"grpc_connections", "Connections of the port for gRPC that are open now.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Conns)) })},
 	{"grpc_connections_refused_total", "Connections of the port for gRPC that found no room.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Refused)) })},
 	{"grpc_streams", "Streams of gRPC that are open now.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Streams)) })},
@@ -234,7 +234,7 @@ func counters(of []fanout.Metric, count func(s *scrape, i int) uint64) (all []me
 }
 
 // allMetrics are those of loops and shards too.
-var allMetrics = slices.Concat(metricTable, histograms, balance, screenMetrics,
+var allMetrics = slices.Concat(metricTable, histograms, balance, screenMetrics, reloadMetrics,
 	counters(fanout.Metrics[:], func(s *scrape, i int) uint64 { return s.loops.Count[i] }),
 	counters(loop.Metrics[:], func(s *scrape, i int) uint64 { return s.loops.Loop[i] }))
 
@@ -288,7 +288,7 @@ func (e exporter) Collect(ch chan<- prometheus.Metric) {
 func (e exporter) collect(ch chan<- prometheus.Metric) {
 	s := &scrape{edge: e.edge, loops: e.server.Stats(), guard: e.server.Guard(), ticks: e.feed.Stats()}
 	if e.verifier != nil {
-		s.tokens = e.verifier.Stats()
+		s.tokens = e.running().verifier.Stats()
 	}
 	if e.rpc != nil {
 		calls := e.rpc.Stats()

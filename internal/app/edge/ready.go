@@ -71,7 +71,7 @@ func (e *edge) ready() (warning string, err error) {
 		return "", errors.New(strings.Join(down, ", "))
 	}
 	if e.verifier != nil {
-		if st := e.verifier.Stats(); st.Keys == 0 {
+		if st := e.running().verifier.Stats(); st.Keys == 0 {
 			return "", fmt.Errorf("there are no keys for tokens yet: %s", st.LastError)
 		}
 	}

@@ -59,7 +59,7 @@ func (e *edge) startRPC() (err error) {
 	if e.cfg.rpc.Listen == "" {
 		return nil
 	}
-	cfg, port := e.cfg.rpc, &e.clientPort
+	cfg, port := e.cfg.rpc, &e.port
 	cfg.Table, cfg.Limits, cfg.Share, cfg.Log = e.table, port.Shard, e.server, e.log
 	cfg.Trusted, cfg.Verifier, cfg.Existing, cfg.Private = port.Trusted, e.verifier, port.Existing, port.Private
 	cfg.Requests, cfg.FetchWait, cfg.ListTopics = port.Requests, port.FetchWait, port.ListTopics

@@ -3,10 +3,12 @@
 // Package edge is the program edge: its flags, its wiring, and what operators see of it.
 //
 //	run.go        Main, and Run, which another program can call: what is started, and stopped in reverse
+//	reload.go     the configuration read anew; reload_plan.go says what of it may change
 //	drain.go      the way from the signal to the end
 //	config.go     what can be set: lists, ranges, and what follows from the host
 //	flags.go      the flags
 //	paths.go      which paths the client port has
+//	ports.go      which ports can't be had beside each other
 //	effect.go     flags that have no effect beside others
 //	doctor.go     the sub-command doctor
 //	health.go     the sub-command healthcheck
@@ -92,7 +94,8 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 		c.print(stdout)
 		return app.OK
 	}
-	log := c.log.Logger(stderr)
+	log, level := c.log.Leveled(stderr)
+	c.level = level
 	slog.SetDefault(log) // Libraries that log by package log must not wait for standard error either.
 	v := app.BuildVersion()
 	log.Info("starting", "version", v.Version, "commit", v.Commit, "go", v.Go)
@@ -100,8 +103,11 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 		log.Warn(warning)
 	}
 	tuneRuntime(c.loop.Loops)
-	// A terminal that was closed is no reason to send clients away.
-	signal.Ignore(syscall.SIGHUP)
+	// A terminal that was closed is no reason to send clients away either.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	c.hangups = hangups
 	tuning, stop := context.WithCancel(context.Background())
 	defer stop()
 	redis.RouteLog(log)
@@ -174,7 +180,7 @@ type edge struct {
 	endWork   context.CancelFunc
 	working   sync.WaitGroup
 
-	newTopics *guard.PrefixLimit
+	newTopics atomic.Pointer[guard.PrefixLimit]
 	table     *topics.Table
 	feed      *feed.Feed
 	catalog   *feed.Catalog
@@ -184,11 +190,14 @@ type edge struct {
 	server    *loop.Server
 	rpc       *rpc.Server // Nil without -grpc.
 
-	clientPort loop.Config // Of the server.
+	port loop.Config // Of the server.
 
 	isReady   atomic.Bool  // What -health-path says.
 	draining  atomic.Bool  // Since the signal.
 	drainFrom atomic.Int64 // Connections when clients began to be sent away.
+
+	now     atomic.Pointer[running] // Nil as long as nothing has changed.
+	reloads reloads
 }
 
 // Run serves clients until ctx ends, and then sends them away. It says in the log what it does,
@@ -206,6 +215,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 		}
 	}
 	e.keepReady(ctx)
+	e.startReloads(ctx)
 	e.serveAdmin(ctx)
 	defer c.supervisor.Watch(ctx, e.ready, e.server.Turning)()
 	addr := e.server.Addr()
@@ -286,9 +296,9 @@ func (e *edge) startDemo() (err error) {
 // the first to ask for thousands.
 func (e *edge) startFeed() (err error) {
 	now := time.Now()
-	e.newTopics = guard.NewPrefixLimit(e.cfg.newTopics, now)
+	e.newTopics.Store(guard.NewPrefixLimit(e.cfg.newTopics, now))
 	table := e.cfg.table
-	table.Start, table.Exists = now, func(by uint64) { e.newTopics.Return(guard.Prefix(by)) }
+	table.Start, table.Exists = now, func(by uint64) { e.newTopics.Load().Return(guard.Prefix(by)) }
 	e.table = topics.New(table)
 	if e.feed, err = feed.New(e.cfg.feed(), e.table, e.log); err != nil {
 		return err
@@ -313,21 +323,27 @@ func (e *edge) startTokens() (err error) {
 }
 
 func (e *edge) startServer() (err error) {
-	cfg, now, snapshots := e.cfg.loop, time.Now(), e.cfg.snapshotRate/fanout.SnapshotUnit
+	cfg, now := e.cfg.loop, time.Now()
 	cfg.Log, cfg.Verifier, cfg.Ready = e.log, e.verifier, &e.isReady
 	if e.cfg.listTopics == listSource {
 		cfg.SourceNames = e.catalog.Names
 	}
 	cfg.Shard.Screens = e.screens
-	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics
+	cfg.Shard.Seed, cfg.Shard.NewTopics = uint64(now.UnixNano()), e.newTopics.Load()
 	cfg.Requests = guard.NewPrefixLimit(e.cfg.requests, now)
-	cfg.Shard.Snapshots = guard.NewPrefixLimit(guard.Rate{PerSecond: snapshots, Burst: 4 * snapshots}, now)
+	cfg.Shard.Snapshots = guard.NewPrefixLimit(e.cfg.snapshots(), now)
 	if e.cfg.page {
 		cfg.Pages = map[string]*httphead.Page{"/": boardPage(board{cfg.Paths[0], e.cfg.pageHistory, e.cfg.pageMarket, e.cfg.pageAlerts}.page())}
 	}
-	e.clientPort = cfg
+	e.port = cfg
 	e.server, err = loop.Start(cfg, e.table)
 	return app.ListenHint(err, "-listen", cfg.Listen, "several edges of one user can share it (SO_REUSEPORT), but not with another program or another user's edge")
+}
+
+// snapshots is the rate of one address, in what is counted.
+func (c *Config) snapshots() guard.Rate {
+	units := c.snapshotRate / fanout.SnapshotUnit
+	return guard.Rate{PerSecond: units, Burst: 4 * units}
 }
 
 func (e *edge) serveAdmin(ctx context.Context) {

@@ -22,7 +22,8 @@ var errScheme = errors.New("source URL is not valid: want redis://[user:password
 	"redis-sentinel://host:port,host:port/master, redis-cluster://host:port,host:port, nats://[user:password@]host[:port] (tls:// for TLS), or memory")
 
 // broker returns what reads from, and writes to, the broker at a URL: its scheme says which that is.
-func (c *Config) brokerAt(url string) (broker.Config, error) {
+// renewed is where it hears of other users and passwords.
+func (c *Config) brokerAt(url string, renewed *broker.Renewed) (broker.Config, error) {
 	switch {
 	case url == "":
 		return nil, errors.New("source URL is missing, want for example " + defaultSource)
@@ -30,11 +31,11 @@ func (c *Config) brokerAt(url string) (broker.Config, error) {
 		b := memory.Config{URL: url}
 		return b, b.Validate()
 	case nats.Is(url):
-		b := nats.Config{URL: url, Timeout: c.redis.Timeout}
+		b := nats.Config{URL: url, Timeout: c.redis.Timeout, Renewed: renewed}
 		return b, b.Validate()
 	case redis.IsURL(url):
 		b := c.redis
-		b.URL = url
+		b.URL, b.Renewed = url, renewed
 		return b, b.ValidateURL()
 	}
 	return nil, errScheme
@@ -55,8 +56,8 @@ func (c *Config) parse() (f feed.Config, err error) {
 		}
 		var of []broker.Config
 		each := feed.SplitURL(urls)
-		for _, url := range each {
-			b, err := c.brokerAt(url)
+		for k, url := range each {
+			b, err := c.brokerAt(url, c.renewed(i, k))
 			bad(err)
 			if b != nil {
 				of = append(of, b)
@@ -76,6 +77,18 @@ func (c *Config) parse() (f feed.Config, err error) {
 		f = append(f, s)
 	}
 	return f, errors.Join(errs...)
+}
+
+// renewed is where the broker of a URL hears of other users and passwords, by its source and its place in that.
+func (c *Config) renewed(source, at int) *broker.Renewed {
+	place := [2]int{source, at}
+	if c.renewals == nil {
+		c.renewals = make(map[[2]int]*broker.Renewed)
+	}
+	if c.renewals[place] == nil {
+		c.renewals[place] = new(broker.Renewed)
+	}
+	return c.renewals[place]
 }
 
 // feed is where ticks come from. What is wrong with it has been said.
