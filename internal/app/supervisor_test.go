@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -114,6 +115,49 @@ func TestSupervisorIsTold(t *testing.T) {
 		}
 	}
 	end()
+}
+
+// A supervisor hears of a reload and its end, but not before the program is ready, nor when it stops: READY=1 would be untrue.
+func TestSupervisorHearsOfReloads(t *testing.T) {
+	s := newSupervisor(t)
+	var up atomic.Bool
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	of, reloads := FindSupervisor(slog.New(slog.DiscardHandler)), 0
+	end := of.Watch(ctx, func() (string, error) {
+		if !up.Load() {
+			return "", errors.New("no feed")
+		}
+		return "", nil
+	}, nil)
+	defer end()
+	s.wants("STATUS=not ready: no feed")
+	of.Reload(func() { reloads++ })
+	up.Store(true)
+	s.wants("READY=1", "STATUS=ready")
+	for begin := time.Now(); !of.ready.Load(); {
+		if time.Since(begin) > patience {
+			t.Fatal("it does not know that it has told so")
+		}
+		runtime.Gosched()
+	}
+	of.Reload(func() {
+		reloads++
+		s.wants("RELOADING=1")
+		usec, isMonotonic := strings.CutPrefix(s.next(), "MONOTONIC_USEC=")
+		if n, err := strconv.ParseUint(usec, 10, 64); !isMonotonic || err != nil || n == 0 {
+			t.Errorf("the time of the reload is %s", usec)
+		}
+	})
+	s.wants("READY=1")
+	stop()
+	s.wants("STOPPING=1", "STATUS=stopping")
+	of.Reload(func() { reloads++ })
+	(*Supervisor)(nil).Reload(func() { reloads++ })
+	end()
+	if s.waits() || reloads != 4 {
+		t.Errorf("there is more to hear, or %d reloads were made of 4", reloads)
+	}
 }
 
 // waits reports whether something is there to be read. Whatever is said was said before.

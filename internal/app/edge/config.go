@@ -72,8 +72,9 @@ type Config struct {
 	rpcAPI         bool              // The back office is on the port of rpc too.
 	trace          tracing.Config
 	check          bool
-	reloadEvery    time.Duration // 0 is never.
-	args           []string      // As Parse was given them.
+	reloadEvery    time.Duration     // 0 is never.
+	args           []string          // As Parse was given them.
+	content        map[string]string // Of the files, see readFiles.
 	onListen       func(net.Addr)
 	hangups        <-chan os.Signal // Each asks for the configuration to be read anew; nil has none.
 	level          *slog.LevelVar   // Of the log; nil if it can't be set.
@@ -95,6 +96,7 @@ func Parse(args []string) (*Config, error) {
 	if flags.Asked(err) {
 		return c, err
 	}
+	c.content = readFiles(c.files()) // Before they are read: what changes from now on is found later.
 	return c, c.flags.Locate(c.flags.Conceal(errors.Join(err, c.validate(), c.fill()), args))
 }
 

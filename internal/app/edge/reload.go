@@ -69,7 +69,7 @@ type reloader struct {
 }
 
 func newReloader(e *edge) *reloader {
-	files := readFiles(e.cfg.files())
+	files := e.cfg.content
 	return &reloader{edge: e, last: e.cfg, values: e.cfg.values(files), files: files}
 }
 
@@ -148,7 +148,7 @@ func (r *reloader) refuse(err error, by string) {
 // try reads the configuration, makes ready what can fail, and applies it.
 func (r *reloader) try(ctx context.Context, by string) error {
 	first, _ := Parse(r.cfg.args) // It says which files there are.
-	names := slices.Concat(r.cfg.files(), first.files())
+	names := slices.Concat(r.last.files(), first.files())
 	before := readFiles(names)
 	next, err := Parse(r.cfg.args)
 	var p *plan

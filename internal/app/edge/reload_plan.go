@@ -66,14 +66,14 @@ func readFiles(names []string) map[string]string {
 }
 
 func readHash(name string) string {
+	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+		return "it is no file" // To open a pipe may take for ever, and what is read of it is gone.
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return err.Error()
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return "it is no file" // To read it might take for ever.
-	}
 	sum := sha256.New()
 	n, err := io.Copy(sum, io.LimitReader(f, contentMax+1))
 	if err != nil {
