@@ -78,6 +78,8 @@ type Config struct {
 	Private *Private
 	// AllowNoExp takes tokens without exp, which are good for ever.
 	AllowNoExp bool
+	// Revoked is which tokens were revoked; nil is none.
+	Revoked *Revocations
 }
 
 func (c Config) withDefaults() Config {

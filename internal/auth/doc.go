@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package auth says who may connect: from which web pages ([Origins]), with which
-// tokens ([Verifier]), and which topics a token allows ([Patterns]).
+// tokens ([Verifier]), which of these were revoked ([Revocations]), and which topics a token
+// allows ([Patterns]).
 //
 // What loops call, [Origins.Allow], [Verifier.Verify] and [Patterns.Allows], does no
 // I/O, takes no lock and may be called from any goroutine. Keys from a JWKS URL are

@@ -28,6 +28,7 @@ const (
 	WrongAudience
 	BadUser
 	BadTopics
+	Revoked
 
 	Reasons // One more than the last.
 )
@@ -54,6 +55,7 @@ var reasonTable = [Reasons]struct{ label, text string }{
 	WrongAudience:  {"wrong_audience", "the token is for another audience (aud)"},
 	BadUser:        {"bad_user", "sub of the token is not 1 to 255 bytes without control characters"},
 	BadTopics:      {"bad_topics", "the topics claim of the token is not a list of at most 1000 topic names, each with or without * at its end"},
+	Revoked:        {"revoked", "the token has been revoked"},
 }
 
 // Error is the text for the client.

@@ -44,6 +44,9 @@ type Claims struct {
 	Expires time.Time
 	// Topics are the topics that the conn may have; nil is all. Ask a [Grant], for names may be private.
 	Topics *Patterns
+	// ID is a hash of jti, and Issued is iat in seconds, for [Revocations.Has]: 0 without one, and where nothing is ever revoked.
+	ID     uint64
+	Issued uint32
 }
 
 // Verifier verifies tokens (JWT: RFC 7519, signed as in RFC 7515). All its methods may be
@@ -104,6 +107,14 @@ func (v *Verifier) Run(ctx context.Context) {
 	if v.jwks != nil {
 		v.jwks.run(ctx, v.jwks.fetch)
 	}
+}
+
+// Revocations is what the verifier was given of them, or nil.
+func (v *Verifier) Revocations() *Revocations {
+	if v == nil {
+		return nil
+	}
+	return v.cfg.Revoked
 }
 
 // Stats says which keys there are, and how fetching them goes.
@@ -219,6 +230,9 @@ func (v *Verifier) verify(token []byte, now time.Time, slowToo bool) (Claims, er
 		if claims.Topics, ok = parseTopics(list, v.cfg.Private); !ok {
 			return Claims{}, BadTopics
 		}
+	}
+	if v.cfg.Revoked.mark(&p, &claims) {
+		return Claims{}, Revoked
 	}
 	return claims, nil
 }

@@ -26,6 +26,7 @@ const (
 	KeepAlive                          // It asks, and has asked for nothing for too long.
 	Pipelined                          // It asks, and sent too much behind a request that was not answered yet.
 	Operator                           // An operator has ended it. The code and the text may be his own, see [Shard.ByeWith].
+	Revoked                            // Its token was revoked.
 
 	reasons
 )
@@ -55,6 +56,7 @@ var reasonTable = [Reasons]struct {
 	KeepAlive:        {"keep_alive", 0, ""},
 	Pipelined:        {"pipelined", 0, ""},
 	Operator:         {"operator", protocol.CodeOperator, "ended by an operator"},
+	Revoked:          {"revoked", protocol.CodeToken, "token revoked"},
 }
 
 // String is the reason as a metric label.

@@ -24,7 +24,7 @@ const (
 	CodeNoPong       Code = 4002
 	CodeIdle         Code = 4003
 	CodeMaxAge       Code = 4004
-	CodeToken        Code = 4501 // None, a bad one, or one that has expired.
+	CodeToken        Code = 4501 // None, a bad one, or one that has expired or was revoked.
 	CodeMalformed    Code = 4502 // Too many malformed commands.
 	CodeCommandRate  Code = 4503 // Too many commands, and on after being told so.
 	CodeReplaced     Code = 4504 // A newer connection took its place.
