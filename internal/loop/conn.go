@@ -49,13 +49,18 @@ const _ = uint(connSizeMax - unsafe.Sizeof(conn{}))
 // handshake lasts.
 type details struct {
 	session
-	head    []byte            // The part of a PROXY header or a request head that has come.
-	reads   uint16            // As many.
+	head    []byte // The part of a PROXY header or a request head that has come.
+	reads   uint16 // As many.
+	held    bool   // What head holds has come behind a request that is not answered, or behind an answer that was not taken.
+	issued  uint32 // Of its token, as is tokenID: see [auth.Claims].
+	tokenID uint64
 	addr    netip.Addr        // The client's, where a proxy has said it.
 	refusal *httphead.Refusal // What the guard has to say to it.
 	ask     *ask              // The request that is not answered yet, of a conn that asks.
-	held    bool              // What head holds has come behind that, or behind an answer that was not taken.
 }
+
+const detailsSizeMax = 128 // What Go has for it: a byte more is 16.
+const _ = uint(detailsSizeMax - unsafe.Sizeof(details{}))
 
 // details returns the conn's details, which it has from now on.
 func (c *conn) details() *details {

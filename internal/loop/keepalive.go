@@ -5,6 +5,7 @@ package loop
 import (
 	"time"
 
+	"tickedge/internal/auth"
 	"tickedge/internal/fanout"
 	"tickedge/internal/httphead"
 )
@@ -180,6 +181,11 @@ func (l *loop) endAsking(c *conn, r fanout.Reason) {
 			c.more.ask.last = true
 			l.now = time.Now()
 			l.tryAnswer(c, c.more.ask, true)
+			return
+		}
+	case fanout.Revoked:
+		if c.more != nil && c.more.ask != nil {
+			l.refusePlain(c, c.more.ask, refusalOf(auth.Revoked))
 			return
 		}
 	}

@@ -64,6 +64,10 @@ type ask struct {
 	seen     uint64              // The newest row when it was looked at last.
 
 	names namesAsk
+
+	user    string // Of its token, as are those below: see [auth.Claims].
+	tokenID uint64
+	issued  uint32
 }
 
 // keep returns a copy that does not point into what the conn has sent.
@@ -110,6 +114,7 @@ func (l *loop) plain(c *conn, req *httphead.Request, kind plainKind, name []byte
 		return
 	}
 	asked, refusal := l.identify(c, req)
+	a.user, a.tokenID, a.issued = asked.claims.User, asked.claims.ID, asked.claims.Issued
 	if refusal == nil {
 		refusal = l.read(a, req, &asked, name)
 	}

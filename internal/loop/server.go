@@ -22,6 +22,7 @@
 //	frames.go        what comes on a WebSocket: messages, commands, control frames
 //	share.go         what another door of the edge shares with this one
 //	session.go       what tokens say, when they end, and how many connections a user has
+//	revoked.go       the end of those whose tokens were revoked
 //	send_*.go        one write to a socket
 //	files_*.go       the limit of open files
 //	settings.go      what may change while the loops run

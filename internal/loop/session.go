@@ -51,12 +51,16 @@ func (l *loop) identify(c *conn, req *httphead.Request) (a asked, r *httphead.Re
 	}
 	var why auth.Reason
 	if a.claims, why = l.verify(c, token); why != 0 {
-		r = &httphead.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
+		r = refusalOf(why)
 		if r.Status == 503 {
 			r.Header += l.retryAfter()
 		}
 	}
 	return a, r
+}
+
+func refusalOf(why auth.Reason) *httphead.Refusal {
+	return &httphead.Refusal{Status: why.Status(), Reason: why.Error(), Header: why.Header()}
 }
 
 // oneToken returns the token of a request, which comes in one of three ways only (RFC 6750, 2):
@@ -133,6 +137,7 @@ func (s *session) yield() {
 func (l *loop) renew(c *conn, claims *auth.Claims) {
 	s := &c.more.session
 	s.topics = claims.Topics
+	c.more.tokenID, c.more.issued = claims.ID, claims.Issued
 	l.expiries.remove(l, s)
 	if !claims.Expires.IsZero() {
 		l.expiries.add(s, claims.Expires)
