@@ -23,6 +23,8 @@ type caller struct {
 	user    string    // Empty for who has no token.
 	expires time.Time // When the token ends; zero for never.
 	grant   auth.Grant
+	tokenID uint64 // Of the token, as is issued: see [auth.Claims].
+	issued  uint32
 }
 
 // identify says who calls. The error is a status.
@@ -61,7 +63,13 @@ func (s *Server) identify(ctx context.Context) (*caller, error) {
 	}
 	who.user, who.expires = claims.User, claims.Expires
 	who.grant.User, who.grant.Topics = claims.User, claims.Topics
+	who.tokenID, who.issued = claims.ID, claims.Issued
 	return who, nil
+}
+
+// isRevoked reports whether the token was revoked since it was verified.
+func (s *Server) isRevoked(who *caller) bool {
+	return who.user != "" && s.cfg.Verifier.Revocations().Has(who.user, who.tokenID, who.issued)
 }
 
 // certified reports whether a peer has shown a certificate that was verified.

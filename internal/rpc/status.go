@@ -21,6 +21,7 @@ var endCodes = map[fanout.Reason]codes.Code{
 	fanout.Drain:        codes.Unavailable,
 	fanout.MaxAge:       codes.Unavailable,
 	fanout.TokenExpired: codes.Unauthenticated,
+	fanout.Revoked:      codes.Unauthenticated,
 	fanout.Replaced:     codes.Aborted,
 	fanout.Panic:        codes.Internal,
 }

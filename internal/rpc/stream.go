@@ -90,6 +90,11 @@ func (st *stream) run(now time.Time) error {
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
 	draining := st.server.draining
+	revoked := st.server.cfg.Verifier.Revocations()
+	changed := revoked.Changed()
+	if st.server.isRevoked(st.caller) { // Since it was verified, and before changed.
+		return end(fanout.Revoked)
+	}
 	for {
 		if !st.sending && len(st.queue) > 0 {
 			messages <- st.queue[0] // The sender waits for it.
@@ -122,6 +127,10 @@ func (st *stream) run(now time.Time) error {
 		case <-draining:
 			draining = nil
 			st.drained = time.Now().Add(rand.N(st.server.drainOver + 1))
+		case <-changed:
+			if changed = revoked.Changed(); st.server.isRevoked(st.caller) {
+				return end(fanout.Revoked)
+			}
 		case <-st.replaced:
 			return end(fanout.Replaced)
 		case <-ctx.Done():
