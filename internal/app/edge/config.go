@@ -82,6 +82,8 @@ type Config struct {
 
 	// Lists, see readLists.
 	symbols, existing, private, origin, tokenTypes, trusted, adminHost string
+
+	revokedFile, revokedTopic string
 }
 
 // OnListen has f called with the client port's address once clients are served there, for a program that stands in front.
@@ -260,7 +262,7 @@ func (c *Config) validateTokens() error {
 	case len(given) > 1:
 		errs.bad("%s are set, want one source of token keys", strings.Join(given, " and "))
 	case len(given) == 1:
-		return options.CheckTokens(&c.tokens, secretEnv)
+		return errors.Join(options.CheckTokens(&c.tokens, secretEnv), c.validateRevoked())
 	default:
 		if c.loop.MaxSessions > 0 {
 			errs.bad("-max-sessions-per-user is set, and users are known by their tokens: set %s", sources)

@@ -133,6 +133,8 @@ func (c *Config) accessFlags(fs *flags.Set, tokens *auth.Config, guard *guard.Co
 	fs.StringVar(&c.tokenTypes, "jwt-type", strings.Join(auth.DefaultTypes(), ","), "`list` of what typ of a token may be, by commas, none for tokens without it; set it to at+jwt if the issuer writes that")
 	fs.DurationVar(&tokens.Leeway, "jwt-leeway", 30*time.Second, "by how much the clocks of issuer and edge may differ, at most 5m")
 	fs.StringVar(&tokens.TopicsClaim, "jwt-topics-claim", auth.DefaultTopicsClaim, "claim that limits topics; a token without it may have all that is not private")
+	fs.StringVar(&c.revokedFile, "jwt-revoked-file", "", "`file` of revoked tokens, looked at every second: lines jti ID, sub USER, or sub USER before TIME")
+	fs.StringVar(&c.revokedTopic, "jwt-revoked-topic", "", "`topic` of a source with a list of revoked tokens, such as tickedge:revoked: {\"jti\":[\"ID\"],\"sub\":[\"USER\"]}")
 	fs.StringVar(&c.private, "private", auth.DefaultPrivate, "`prefixes` of names that are private, by commas: a token has them name by name, or as its user's own, and no pattern does; no list shows them. Empty for none")
 	fs.BoolVar(&tokens.AllowNoExp, "jwt-allow-no-exp", false, "take tokens without exp, which never end")
 	fs.IntVar(&c.loop.MaxSessions, "max-sessions-per-user", 0, "connections of one user (sub), of which the newest stay; 0 is no limit. Needs tokens")
@@ -220,7 +222,7 @@ func (c *Config) printSecrets(w io.Writer) {
 		}
 		fmt.Fprintf(w, "# password of a source: from %s\n", where)
 	}
-	for _, file := range []string{c.tokens.SecretFile, c.tokens.KeyFile, c.redis.TLS.CA, c.redis.TLS.Cert, c.redis.TLS.Key,
+	for _, file := range []string{c.tokens.SecretFile, c.tokens.KeyFile, c.revokedFile, c.redis.TLS.CA, c.redis.TLS.Cert, c.redis.TLS.Key,
 		c.api.KeyFile, c.api.TLSCert, c.api.TLSKey, c.api.ClientCA, c.rpc.TLSCert, c.rpc.TLSKey, c.rpc.ClientCA, c.trace.HeadersFile} {
 		if file != "" {
 			fmt.Fprintf(w, "# read and found good: %s\n", file)

@@ -21,6 +21,7 @@
 //	debug.go      connections and evictions, for operators
 //	trace.go      spans of ticks that are followed
 //	collector.go  how often garbage is collected
+//	revoked.go    revoked tokens
 //	screens.go    screens, their limits and metrics
 //	page.go       the live board
 package edge
@@ -186,7 +187,8 @@ type edge struct {
 	catalog   *feed.Catalog
 	screens   *screen.Registry // Nil without screens.
 	traces    traces
-	verifier  *auth.Verifier // Nil if nobody needs a token.
+	verifier  *auth.Verifier    // Nil if nobody needs a token.
+	revoked   *auth.Revocations // Nil without lists of them.
 	server    *loop.Server
 	rpc       *rpc.Server // Nil without -grpc.
 
@@ -208,7 +210,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	e := &edge{cfg: c, log: log}
 	e.work, e.endWork = context.WithCancel(context.Background())
 	defer e.close()
-	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startTracing, e.startFeed, e.startTokens, e.startServer, e.serveAPI, e.startRPC} {
+	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startTracing, e.startFeed, e.startTokens, e.startServer, e.startRevoked, e.serveAPI, e.startRPC} {
 		if err := start(); err != nil {
 			log.Error("can't start", "error", err)
 			return app.Failed
@@ -315,6 +317,9 @@ func (e *edge) startFeed() (err error) {
 func (e *edge) startTokens() (err error) {
 	if len(e.cfg.tokenSources()) == 0 {
 		return nil
+	}
+	if err = e.loadRevoked(); err != nil {
+		return err
 	}
 	if e.verifier, err = auth.NewVerifier(e.cfg.tokens, e.log); err == nil {
 		e.working.Go(func() { panics.Keep(e.work, panics.Tokens, e.log, e.verifier.Run) })
