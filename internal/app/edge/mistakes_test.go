@@ -52,6 +52,8 @@ var mistakesOf = map[string]mistake{
 	"jwt-jwks-url":       {"http://issuer.example", "https://"},
 	"jwt-issuer":         {"me", "no source of token keys: set -jwt-secret-file"},
 	"jwt-audience":       {"prices", "no source of token keys: set -jwt-secret-file"},
+	"jwt-revoked-file":   {"/no/such", "no such file"},
+	"jwt-revoked-topic":  {"revoked", "want a name that no client can have"},
 	"jwt-type":           {"ID token", "want types such as JWT or at+jwt"},
 	"jwt-topics-claim":   {"sub", "want another such as topics"},
 	"trust-proxy":        {"proxy", "want one such as 10.0.0.0/8"},
@@ -96,7 +98,8 @@ func needs(t *testing.T, name string) []string {
 	switch {
 	case strings.HasPrefix(name, "demo-"):
 		return []string{"-demo"}
-	case name == "max-sessions-per-user", name == "jwt-type", name == "jwt-topics-claim", name == "jwt-leeway", name == "jwt-allow-no-exp":
+	case name == "max-sessions-per-user", name == "jwt-type", name == "jwt-topics-claim", name == "jwt-leeway", name == "jwt-allow-no-exp",
+		strings.HasPrefix(name, "jwt-revoked-"):
 		t.Setenv(secretEnv, aSecret)
 	}
 	return beside[name]
