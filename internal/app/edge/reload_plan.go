@@ -237,7 +237,7 @@ func (r *reloader) planTokens(next *Config) (*auth.Verifier, error) {
 		return nil, nil
 	}
 	tokens := next.tokens
-	tokens.Private = r.cfg.loop.Private // As the port knows them.
+	tokens.Private, tokens.Revoked = r.cfg.loop.Private, r.revoked // As the port knows them, and as they are kept up to date.
 	return r.running().verifier.Renew(tokens)
 }
 
