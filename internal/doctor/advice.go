@@ -15,9 +15,11 @@ const (
 	comeback = 10 * time.Second
 	// lateness is how long a loop may be busy while connections wait in its queue.
 	lateness = 250 * time.Millisecond
-	// flushCost is one processor's time for a frame of 10 rows. 20 µs were measured on
+	// FlushCost is one processor's time for a frame of 10 rows. 20 µs were measured on
 	// two busy processors, feed included; half of that is the kernel's.
-	flushCost = 20 * time.Microsecond
+	FlushCost = 20 * time.Microsecond
+	// MostBusy is the part of the processors that may be used, so that loops are in time.
+	MostBusy = 0.7
 	// backlogDefault is net.core.somaxconn of Linux since 5.4.
 	backlogDefault = 4096
 	// backlogMost is what gnet asks for at most.
@@ -83,9 +85,9 @@ func (r *Report) adviseCPU(h Host, flushes int64, tell tell) {
 		tell("-loops", r.Goal.Loops, strconv.Itoa(most), "this many processors ("+have+") are there for this process; more loops take turns on them",
 			Fix{"environment", "EDGE_LOOPS=" + strconv.Itoa(most)})
 	}
-	if need := float64(flushes) * flushCost.Seconds(); need > 0.7*float64(milli)/1000 {
-		tell("processors", have, fmt.Sprintf("%.0f, or a longer -interval", need/0.7+0.5),
-			fmt.Sprintf("%s frames/s at %v each are %.1f processors if all topics tick", count(flushes), flushCost, need))
+	if need := float64(flushes) * FlushCost.Seconds(); need > MostBusy*float64(milli)/1000 {
+		tell("processors", have, fmt.Sprintf("%.0f, or a longer -interval", need/MostBusy+0.5),
+			fmt.Sprintf("%s frames/s at %v each are %.1f processors if all topics tick", Count(flushes), FlushCost, need))
 	}
 	threads := Amount(threads + 2*max(r.Goal.Loops, 0))
 	if c := h.Cgroup; c.Pids.known() && c.Pids-max(c.PidsUsed, 0) < threads {
@@ -97,7 +99,7 @@ func (r *Report) adviseCPU(h Host, flushes int64, tell tell) {
 
 func (r *Report) adviseMemory(h Host, conns int64, tell tell) {
 	page := max(int64(h.PageSize), 1)
-	if pages := conns * busyPages; h.TCPMem[1].known() && h.TCPMem[2].known() {
+	if pages := conns * BusyPages; h.TCPMem[1].known() && h.TCPMem[2].known() {
 		switch {
 		case pages > int64(h.TCPMem[1]) && pages <= int64(h.TCPMem[2]):
 			tell("net.ipv4.tcp_mem", fmt.Sprintf("pressure at %d pages", h.TCPMem[1]), fmt.Sprintf("at %d", pages),
@@ -134,13 +136,13 @@ func (r *Report) adviseMemory(h Host, conns int64, tell tell) {
 func (r *Report) note(h Host) {
 	if low, high := h.PortRange[0], h.PortRange[1]; low.known() && high >= low && high.known() {
 		r.Notes = append(r.Notes, fmt.Sprintf("net.ipv4.ip_local_port_range %d to %d, %s ports: no limit for clients, who all come to one port; "+
-			"it matters for load generators, for a proxy before the edge, and for the few connections to Redis", low, high, count(int64(high-low+1))))
+			"it matters for load generators, for a proxy before the edge, and for the few connections to Redis", low, high, Count(int64(high-low+1))))
 	}
 	if h.Syncookies > 0 && h.SynBacklog.known() {
 		r.Notes = append(r.Notes, fmt.Sprintf("net.ipv4.tcp_max_syn_backlog %d: without effect while net.ipv4.tcp_syncookies is %d", h.SynBacklog, h.Syncookies))
 	}
 	if h.Cgroup.Memory.known() {
 		r.Notes = append(r.Notes, fmt.Sprintf("the memory limit of the control group is %s of %s; GOMEMLIMIT=%dMiB leaves the rest to the sockets, which count there as well",
-			bytes(int64(h.Cgroup.Memory)), bytes(int64(h.MemTotal)), (r.Memory.Base+r.Memory.Conns*r.Memory.User)>>20))
+			Bytes(int64(h.Cgroup.Memory)), Bytes(int64(h.MemTotal)), (r.Memory.Base+r.Memory.Conns*r.Memory.User)>>20))
 	}
 }

@@ -8,26 +8,29 @@ import (
 	"slices"
 )
 
-// What a connection costs. docs/TUNING.md has the commands behind the measured ones.
+// What a connection costs, which package plan goes by too. docs/TUNING.md has the commands behind the measured ones.
 const (
-	// userPerConn is the resident memory of the edge per connection with 10 topics:
+	// UserPerConn is the resident memory of the edge per connection with 10 topics:
 	// 1.4 KB were measured with GOGC=100, and the edge's own GOGC needs less. It is
 	// rounded up, for clients with more topics and for operators who set GOGC.
-	userPerConn = 2 << 10
-	// idlePerConn is the kernel's memory for a socket in epoll without data: 4,152
+	UserPerConn = 2 << 10
+	// IdlePerConn is the kernel's memory for a socket in epoll without data: 4,152
 	// bytes were measured on Linux 6.18, x86-64. Half of it is the TCP socket.
-	idlePerConn = 4200
-	// busyPages is what tcp_mem counts for a socket with a frame on its way: its data
+	IdlePerConn = 4200
+	// BusyPages is what tcp_mem counts for a socket with a frame on its way: its data
 	// is accounted in whole pages. It is assumed for all connections at once, which is
 	// right if clients acknowledge later than the next frame comes, and too much else.
-	busyPages = 1
-	// processBase is the edge without connections, and room for 100,000 topics.
-	processBase = 128 << 20
+	BusyPages = 1
+	// ProcessBase is the edge without connections, and room for 100,000 topics.
+	ProcessBase = 128 << 20
 )
 
 // usable is the share of memory that connections may take. The kernel needs a part for
 // other things, and memory that is full to the last page is slow before it is full.
 func usable(bytes Amount) int64 { return int64(bytes) / 10 * 9 }
+
+// ToHave is the memory of which so many bytes are usable.
+func ToHave(bytes int64) int64 { return bytes/9*10 + 10 }
 
 // Memory is what connections cost, in bytes.
 type Memory struct {
@@ -49,7 +52,7 @@ func Assess(h Host, g Goal) Report {
 	g.Conns = min(g.Conns, connsMost)
 	page := max(int64(h.PageSize), 1)
 	r := Report{Goal: g, Holds: -1, Host: h}
-	r.Memory = Memory{User: userPerConn, Idle: idlePerConn, Busy: busyPages * page, Base: processBase}
+	r.Memory = Memory{User: UserPerConn, Idle: IdlePerConn, Busy: BusyPages * page, Base: ProcessBase}
 	r.Memory.PerConn = r.Memory.User + r.Memory.Idle + r.Memory.Busy
 
 	r.limits(h, g)
@@ -75,7 +78,7 @@ func (r *Report) limits(h Host, g Goal) {
 	files := g.Conns + reserve
 	r.add(Limit{Name: "open files of the process", Key: "RLIMIT_NOFILE", Have: h.FilesHard,
 		Conns: int64(h.FilesHard) - reserve, Need: Amount(files),
-		Sum: fmt.Sprintf("%s - %s kept for everything else", count(int64(h.FilesHard)), count(reserve)),
+		Sum: fmt.Sprintf("%s - %s kept for everything else", Count(int64(h.FilesHard)), Count(reserve)),
 		Fixes: []Fix{
 			{"systemd", fmt.Sprintf("LimitNOFILE=%d", files)},
 			{"root shell", fmt.Sprintf("ulimit -n %d", files)},
@@ -84,19 +87,19 @@ func (r *Report) limits(h Host, g Goal) {
 		}})
 	r.add(Limit{Name: "open files, what a process may ask for", Key: "fs.nr_open", Have: h.NrOpen,
 		Conns: int64(h.NrOpen) - reserve, Need: Amount(files),
-		Sum:   fmt.Sprintf("%s - %s", count(int64(h.NrOpen)), count(reserve)),
+		Sum:   fmt.Sprintf("%s - %s", Count(int64(h.NrOpen)), Count(reserve)),
 		Fixes: []Fix{sysctl(fmt.Sprintf("fs.nr_open = %d", files))}})
 	used := max(h.FilesUsed, 0)
 	r.add(Limit{Name: "open files of the host", Key: "fs.file-max", Have: h.FileMax,
 		Conns: int64(h.FileMax-used) - reserve, Need: Amount(files) + used,
-		Sum:   fmt.Sprintf("%s - %s open now - %s", count(int64(h.FileMax)), count(int64(used)), count(reserve)),
+		Sum:   fmt.Sprintf("%s - %s open now - %s", Count(int64(h.FileMax)), Count(int64(used)), Count(reserve)),
 		Fixes: []Fix{sysctl(fmt.Sprintf("fs.file-max = %d", files+int64(used)))}})
 
-	need := Amount((processBase+g.Conns*r.Memory.PerConn)/9*10 + 10)
+	need := Amount(ToHave(ProcessBase + g.Conns*r.Memory.PerConn))
 	mib := (int64(need) + 1<<20 - 1) >> 20
 	memory := func(have Amount) (int64, string) {
-		return (usable(have) - processBase) / r.Memory.PerConn,
-			fmt.Sprintf("(9/10 of %s - %s) / %s", bytes(int64(have)), bytes(processBase), count(r.Memory.PerConn))
+		return (usable(have) - ProcessBase) / r.Memory.PerConn,
+			fmt.Sprintf("(9/10 of %s - %s) / %s", Bytes(int64(have)), Bytes(ProcessBase), Count(r.Memory.PerConn))
 	}
 	conns, sum := memory(h.MemAvailable)
 	r.add(Limit{Name: "memory available on the host", Key: "MemAvailable", Have: h.MemAvailable,
@@ -115,15 +118,15 @@ func (r *Report) limits(h Host, g Goal) {
 			{"kubernetes", fmt.Sprintf("resources.limits.memory: %dMi", mib)},
 		}})
 
-	pages := g.Conns * busyPages
+	pages := g.Conns * BusyPages
 	r.add(Limit{Name: "TCP buffers of the host, in pages", Key: "net.ipv4.tcp_mem", Have: h.TCPMem[2],
-		Conns: int64(h.TCPMem[2]) / busyPages, Need: Amount(pages),
-		Sum:   fmt.Sprintf("%s pages, %d for each connection", count(int64(h.TCPMem[2])), busyPages),
+		Conns: int64(h.TCPMem[2]) / BusyPages, Need: Amount(pages),
+		Sum:   fmt.Sprintf("%s pages, %d for each connection", Count(int64(h.TCPMem[2])), BusyPages),
 		Fixes: []Fix{sysctl(tcpMem(pages))}})
 	tracked := max(h.ConntrackCount, 0)
 	r.add(Limit{Name: "connection tracking, if a firewall or NAT rule needs it", Key: "net.netfilter.nf_conntrack_max", Have: h.ConntrackMax,
 		Conns: int64(h.ConntrackMax - tracked), Need: Amount(2*g.Conns) + tracked,
-		Sum:   fmt.Sprintf("%s - %s tracked now", count(int64(h.ConntrackMax)), count(int64(tracked))),
+		Sum:   fmt.Sprintf("%s - %s tracked now", Count(int64(h.ConntrackMax)), Count(int64(tracked))),
 		Fixes: []Fix{sysctl(fmt.Sprintf("net.netfilter.nf_conntrack_max = %d", 2*g.Conns+int64(tracked)))}})
 }
 

@@ -16,11 +16,11 @@ func (r Report) WriteText(w io.Writer) error {
 	case r.Holds < 0:
 		b.WriteString("None of this host's limits could be read.\n")
 	case r.Goal.Conns == 0:
-		fmt.Fprintf(&b, "This host can hold %s connections.\n", count(r.Holds))
+		fmt.Fprintf(&b, "This host can hold %s connections.\n", Count(r.Holds))
 	case r.Enough:
-		fmt.Fprintf(&b, "This host can hold %s connections: enough for %s.\n", count(r.Holds), count(r.Goal.Conns))
+		fmt.Fprintf(&b, "This host can hold %s connections: enough for %s.\n", Count(r.Holds), Count(r.Goal.Conns))
 	default:
-		fmt.Fprintf(&b, "This host can hold %s connections, not %s.\n", count(r.Holds), count(r.Goal.Conns))
+		fmt.Fprintf(&b, "This host can hold %s connections, not %s.\n", Count(r.Holds), Count(r.Goal.Conns))
 	}
 	if len(r.Limits) > 0 {
 		fmt.Fprintf(&b, "\n%2s  %13s  %s\n", "", "connections", "are limited by")
@@ -30,14 +30,14 @@ func (r Report) WriteText(w io.Writer) error {
 		if !l.Enough {
 			mark = "  << too low"
 		}
-		fmt.Fprintf(&b, "%2d. %13s  %s (%s): %s%s\n", i+1, count(l.Conns), l.Name, l.Key, l.Sum, mark)
+		fmt.Fprintf(&b, "%2d. %13s  %s (%s): %s%s\n", i+1, Count(l.Conns), l.Name, l.Key, l.Sum, mark)
 	}
 	m := r.Memory
 	fmt.Fprintf(&b, `
 Memory for %s connections: %s
   %7s bytes each in the edge, %s in the kernel, %s more while a frame is on its way
   %7s for the edge without connections; TCP buffers take at most %s of it all
-`, count(m.Conns), bytes(m.All), count(m.User), count(m.Idle), count(m.Busy), bytes(m.Base), bytes(m.AllInTCP))
+`, Count(m.Conns), Bytes(m.All), Count(m.User), Count(m.Idle), Count(m.Busy), Bytes(m.Base), Bytes(m.AllInTCP))
 
 	first := true
 	for _, l := range r.Limits {
@@ -48,7 +48,7 @@ Memory for %s connections: %s
 			b.WriteString("\nTo change, for this goal\n")
 			first = false
 		}
-		fmt.Fprintf(&b, "  %s: is %s, must be %s\n", l.Key, count(int64(l.Have)), count(int64(l.Need)))
+		fmt.Fprintf(&b, "  %s: is %s, must be %s\n", l.Key, Count(int64(l.Have)), Count(int64(l.Need)))
 		writeFixes(&b, l.Fixes)
 	}
 	if len(r.Advice) > 0 {
@@ -83,8 +83,8 @@ func writeList(b *strings.Builder, title string, lines []string) {
 	}
 }
 
-// count writes a number with commas between thousands.
-func count(n int64) string {
+// Count writes a number with commas between thousands.
+func Count(n int64) string {
 	digits, sign := strconv.FormatInt(n, 10), ""
 	if n < 0 {
 		digits, sign = digits[1:], "-"
@@ -95,9 +95,9 @@ func count(n int64) string {
 	return sign + digits
 }
 
-// bytes writes an amount of memory in the largest unit that leaves a digit before the
+// Bytes writes an amount of memory in the largest unit that leaves a digit before the
 // point.
-func bytes(n int64) string {
+func Bytes(n int64) string {
 	value, unit := float64(n), 0
 	for value >= 1024 && unit < 4 {
 		value, unit = value/1024, unit+1

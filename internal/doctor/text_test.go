@@ -45,12 +45,12 @@ func TestTextIsAsInTheFile(t *testing.T) {
 
 func TestCountAndBytes(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 19672: "19,672", 1048576: "1,048,576", -1000: "-1,000"} {
-		if have := count(n); have != want {
+		if have := Count(n); have != want {
 			t.Errorf("count(%d) is %s, want %s", n, have, want)
 		}
 	}
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1 << 20: "1 MiB", 3 << 29: "1.5 GiB"} {
-		if have := bytes(n); have != want {
+		if have := Bytes(n); have != want {
 			t.Errorf("bytes(%d) is %s, want %s", n, have, want)
 		}
 	}
