@@ -242,6 +242,8 @@ func (c *Config) help(w io.Writer) {
   edge -check                     say what is set, and what is wrong
   edge doctor -max-conns 100000   say what this host can hold, and what to
                                   change (-json)
+  edge plan -clients 100000       say how many hosts, and what of each, so many
+                                  clients take (edge plan -h)
   edge healthcheck                say whether the edge of this host or container is
                                   ready
   edge version                    say which version this is

@@ -11,6 +11,7 @@
 //	ports.go      which ports can't be had beside each other
 //	effect.go     flags that have no effect beside others
 //	doctor.go     the sub-command doctor
+//	plan.go       the sub-command plan
 //	health.go     the sub-command healthcheck
 //	ready.go      whether clients should be sent here
 //	metrics.go    /metrics
@@ -62,7 +63,7 @@ import (
 )
 
 // commands may stand in place of flags. Main knows what they do.
-var commands = []string{"completion", "doctor", "healthcheck", "help", "version"}
+var commands = []string{"completion", "doctor", "healthcheck", "help", "plan", "version"}
 
 // Main is the program: flags, help, version and -check, and the commands. It fits the process to an edge,
 // which a program that calls [Run] does as it likes: what happens to signals, GOMAXPROCS, the
@@ -75,6 +76,8 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	switch command {
 	case "doctor":
 		return examine(rest, stdout, stderr)
+	case "plan":
+		return planned(rest, stdout, stderr)
 	case "healthcheck":
 		return healthcheck(ctx, rest, stdout, stderr)
 	case "completion":
@@ -147,11 +150,15 @@ func warn(stderr io.Writer, program string, c *Config) {
 // misused says what is wrong with the flags, a line each.
 func misused(stderr io.Writer, program string, c *Config, err error) (code int) {
 	warn(stderr, program, c)
+	complain(stderr, program, err)
+	fmt.Fprintln(stderr, "edge -h lists all flags")
+	return app.Usage
+}
+
+func complain(stderr io.Writer, program string, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(stderr, "%s: %s\n", program, line)
 	}
-	fmt.Fprintln(stderr, "edge -h lists all flags")
-	return app.Usage
 }
 
 // tuneRuntime fits the Go runtime to an edge. The environment goes before it.
