@@ -28,7 +28,7 @@ func section(t *testing.T, file, heading string) string {
 	return part
 }
 
-// rows are the lines of a table that begin with a text.
+// row is the line of a table that begins with a text.
 func row(t *testing.T, text, begins string) string {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -72,6 +72,19 @@ func TestCostsAreInTheHandbook(t *testing.T) {
 		if !strings.Contains(section(t, of.file, of.heading), of.want) {
 			t.Errorf("docs/%s, %q, does not say %q", of.file, of.heading, of.want)
 		}
+	}
+}
+
+// The example of the handbook is what is planned.
+func TestExampleIsAPlan(t *testing.T) {
+	plan, err := os.ReadFile("testdata/million.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _, _ := strings.Cut(string(plan), "\nHow it follows")
+	want := "    " + strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(head), "\n", "\n    "), "\n    \n", "\n\n")
+	if !strings.Contains(section(t, "OPERATIONS.md", "Capacity"), want) {
+		t.Errorf("docs/OPERATIONS.md does not have:\n%s", want)
 	}
 }
 

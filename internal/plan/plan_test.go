@@ -210,6 +210,8 @@ func TestValidate(t *testing.T) {
 // Whatever is found good makes numbers that JSON has, and none of them is absurd.
 func FuzzMake(f *testing.F) {
 	f.Add(int64(1_000_000), 20, 5000, 2.0, int64(500*time.Millisecond), 60, 0, 8, 0.08, int64(10*time.Second), int64(FrameCost), true)
+	// Two edges that have no processor left for who comes back.
+	f.Add(int64(1_000_000), 20, 5000, 2.0, int64(500*time.Millisecond), 60, 2, 1, 0.0, int64(0), int64(FrameCost), false)
 	f.Add(int64(1), 1, 1, 0.0, int64(windowLeast), 1, 1, 1, 0.0, int64(0), int64(frameLeast), false)
 	f.Add(int64(clientsMost), topicsMost, symbolsMost, 0.001, int64(windowMost), rowMost, edgesMost, coresMost, float64(priceMost),
 		int64(spreadMost), int64(frameMost), true)
@@ -248,9 +250,11 @@ func FuzzMake(f *testing.F) {
 func TestTextIsAsInTheFile(t *testing.T) {
 	small := million()
 	small.Clients, small.Edges, small.EgressPrice, small.Transport, small.Topics = 5000, 1, 0, Events, 300
+	full := million()
+	full.Edges, full.Cores = 2, 1
 	tls := million()
 	tls.TLS, tls.TickRate = true, 50
-	for name, l := range map[string]Load{"million.txt": million(), "small.txt": small, "tls.txt": tls} {
+	for name, l := range map[string]Load{"million.txt": million(), "small.txt": small, "tls.txt": tls, "full.txt": full} {
 		var b strings.Builder
 		if err := Make(l).WriteText(&b); err != nil {
 			t.Fatal(err)
