@@ -87,8 +87,8 @@ type iotestOneByte struct{ r io.Reader }
 func (o iotestOneByte) Read(p []byte) (int, error) { return o.r.Read(p[:min(len(p), 1)]) }
 
 func TestPanels(t *testing.T) {
-	all, err := readPanels([]byte(`{"panels":[{"type":"row","title":"A"},{"title":"B","targets":[{"expr":"rate(x[$__rate_interval])"}]}]}`))
-	if err != nil || len(all) != 1 || all[0] != (panel{"B", "rate(x[1m])"}) {
+	all, err := readPanels([]byte(`{"panels":[{"type":"row","title":"A"},{"title":"B","targets":[{"expr":"rate(x[$__rate_interval]) > increase(x[$__range])"}]}]}`))
+	if err != nil || len(all) != 1 || all[0] != (panel{"B", "rate(x[1m]) > increase(x[30m])"}) {
 		t.Errorf("%v, %v", all, err)
 	}
 	answers := map[string]string{"x": `{"data":{"result":[{},{}]}}`, "y": `{"data":{"result":[]}}`, "z": `{"error":"bad"}`}

@@ -21,6 +21,9 @@ const scrapedMost = 45 * time.Second
 // panel is a query of the dashboard.
 type panel struct{ title, expr string }
 
+// filled puts in what Grafana does: a rate is over four scrapes at least, and the range is what the dashboard begins with.
+var filled = strings.NewReplacer("$__rate_interval", "1m", "$__range", "30m")
+
 // readPanels are all queries of a dashboard of Grafana.
 func readPanels(text []byte) (all []panel, err error) {
 	var board struct {
@@ -34,8 +37,7 @@ func readPanels(text []byte) (all []panel, err error) {
 	}
 	for _, p := range board.Panels {
 		for _, target := range p.Targets {
-			// Grafana makes it four scrapes at least.
-			all = append(all, panel{p.Title, strings.ReplaceAll(target.Expr, "$__rate_interval", "1m")})
+			all = append(all, panel{p.Title, filled.Replace(target.Expr)})
 		}
 	}
 	return all, nil

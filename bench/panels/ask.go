@@ -121,7 +121,7 @@ func (a *asker) query(ctx context.Context, expr string, instant bool) (all []ser
 		return nil, fmt.Errorf("this is no answer of Prometheus: %w", err)
 	}
 	if is.Status != "success" {
-		return nil, fmt.Errorf("Prometheus says: %s", is.Error)
+		return nil, fmt.Errorf("refused by Prometheus: %s", is.Error)
 	}
 	var samples []sample
 	if is.Data.ResultType == "scalar" {

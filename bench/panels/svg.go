@@ -80,9 +80,8 @@ type path struct {
 	x, y  int  // Where it is.
 	begun bool // The line goes on from there.
 	// held are points on one straight line with where it is: only the last is written.
-	held       bool
-	heldX, hY  int
-	wasX, wasY int
+	held         bool
+	heldX, heldY int
 }
 
 func tenths(v float64) int { return int(math.Round(v * 10)) }
@@ -97,12 +96,12 @@ func (p *path) to(fx, fy float64) {
 		fmt.Fprintf(p, "M%s %s", tenth(x), tenth(y))
 		p.x, p.y, p.begun = x, y, true
 		return
-	case p.held && (p.heldX-p.x)*(y-p.hY) == (p.hY-p.y)*(x-p.heldX) && (x-p.heldX)*(p.heldX-p.x) >= 0 && (y-p.hY)*(p.hY-p.y) >= 0:
+	case p.held && (p.heldX-p.x)*(y-p.heldY) == (p.heldY-p.y)*(x-p.heldX) && (x-p.heldX)*(p.heldX-p.x) >= 0 && (y-p.heldY)*(p.heldY-p.y) >= 0:
 		// It goes on straight.
 	case p.held:
 		p.settle()
 	}
-	p.held, p.heldX, p.hY = true, x, y
+	p.held, p.heldX, p.heldY = true, x, y
 }
 
 // settle writes the point that is held.
@@ -110,7 +109,7 @@ func (p *path) settle() {
 	if !p.held {
 		return
 	}
-	dx, dy := tenth(p.heldX-p.x), tenth(p.hY-p.y)
+	dx, dy := tenth(p.heldX-p.x), tenth(p.heldY-p.y)
 	switch {
 	case dy == "0":
 		p.WriteString("h" + dx)
@@ -121,7 +120,7 @@ func (p *path) settle() {
 	default:
 		p.WriteString("l" + dx + " " + dy)
 	}
-	p.x, p.y, p.held = p.heldX, p.hY, false
+	p.x, p.y, p.held = p.heldX, p.heldY, false
 }
 
 // stop ends a line: the next point begins another one.
