@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// ticksMost is more than any axis has; numbers that are not finite could make more.
+const ticksMost = 32
+
 // axis is the values of a panel from below to above.
 type axis struct {
 	low, high float64
@@ -39,7 +42,7 @@ func axisOf(f *field, low, high float64) axis {
 			a.high = 10 * a.low
 		}
 		every := math.Ceil(math.Log10(a.high/a.low) / 6)
-		for v := a.low; v <= a.high*1.001; v *= math.Pow(10, every) {
+		for v := a.low; v <= a.high*1.001 && len(a.ticks) < ticksMost; v *= math.Pow(10, every) {
 			a.ticks = append(a.ticks, v)
 		}
 		return a
@@ -60,7 +63,7 @@ func axisOf(f *field, low, high float64) axis {
 	if f.Max == nil {
 		a.high = a.low + math.Ceil((high-a.low)/step-1e-9)*step
 	}
-	for i := math.Ceil(a.low/step - 1e-9); i*step <= a.high+step*1e-6; i++ {
+	for i := math.Ceil(a.low/step - 1e-9); i*step <= a.high+step*1e-6 && len(a.ticks) < ticksMost; i++ {
 		a.ticks = append(a.ticks, i*step+0) // Not -0.
 	}
 	return a
