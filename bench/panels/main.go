@@ -129,7 +129,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		}
 		wrong = append(wrong, d.wrong...)
 		if len(picture) > sizeMost {
-			wrong = append(wrong, fmt.Errorf("the row %q has %d bytes, above %d: use a longer -step or a shorter -range", r.title, len(picture), sizeMost))
+			wrong = append(wrong, fmt.Errorf("the row %q has %d bytes, above %d: use a longer -step or a shorter -range",
+				r.title, len(picture), sizeMost))
 		}
 		name := filepath.Join(c.out, r.file)
 		if err := os.WriteFile(name, picture, 0o644); err != nil {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -19,8 +20,10 @@ func TestUnits(t *testing.T) {
 		{"none", 0, nil, "0"}, {"", 12345.6, nil, "12346"}, {"none", 0.0123456, nil, "0.0123"}, {"none", -2.5, nil, "-2.5"},
 		{"short", 12345, nil, "12.3 K"}, {"short", 1.5e6, nil, "1.5 Mil"},
 		{"percentunit", 0.256, nil, "25.6 %"}, {"percent", 99.99, nil, "100 %"}, {"percentunit", 0.5, &two, "50.00 %"},
-		{"s", 0, nil, "0 s"}, {"s", 0.0025, nil, "2.5 ms"}, {"s", 59, nil, "59 s"}, {"s", 90, nil, "1.5 min"}, {"s", 7200, nil, "2 h"}, {"s", 3e-9, nil, "3 ns"},
-		{"ms", 1500, nil, "1.5 s"}, {"ms", 250, nil, "250 ms"}, {"bytes", 0, nil, "0 B"}, {"bytes", 1536, nil, "1.5 KiB"}, {"decbytes", 1.5e6, nil, "1.5 MB"},
+		{"s", 0, nil, "0 s"}, {"s", 0.0025, nil, "2.5 ms"}, {"s", 59, nil, "59 s"}, {"s", 90, nil, "1.5 min"}, {"s", 7200, nil, "2 h"},
+		{"s", 3e-9, nil, "3 ns"},
+		{"ms", 1500, nil, "1.5 s"}, {"ms", 250, nil, "250 ms"}, {"bytes", 0, nil, "0 B"}, {"bytes", 1536, nil, "1.5 KiB"},
+		{"decbytes", 1.5e6, nil, "1.5 MB"},
 		{"binBps", 2048, nil, "2 KiB/s"}, {"reqps", 20, nil, "20 req/s"}, {"suffix:rows", 3, nil, "3 rows"}, {"furlongs", 3, nil, "3 furlongs"},
 	} {
 		if is := unitOf(c.unit).write(c.value, c.decimals); is != c.want {
@@ -68,7 +71,7 @@ func TestAxes(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	// A number that is hardly one makes no endless axis.
-	if a := axisOf(f, 1e-323, 1e308); len(a.ticks) > ticksMost {
+	if a := axisOf(f, math.SmallestNonzeroFloat64, 1e308); len(a.ticks) > ticksMost {
 		t.Errorf("%d ticks", len(a.ticks))
 	}
 }
