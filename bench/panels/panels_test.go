@@ -208,7 +208,8 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{
-		{"-step", "1ms"}, {"-range", "5s"}, {"-range", "100h", "-step", "1s"}, {"-end", "today"}, {"-var", "x"}, {"more"}, {"-var", "x=1"}, {"-prometheus", "127.0.0.1:1"},
+		{"-step", "1ms"}, {"-range", "5s"}, {"-range", "100h", "-step", "1s"}, {"-end", "today"}, {"-var", "x"}, {"more"},
+		{"-var", "x=1"}, {"-prometheus", "127.0.0.1:1"},
 	} {
 		if _, _, err := draw(t, oneBoard(onePanel("P", "x", "")), s.URL, args...); err == nil {
 			t.Errorf("%v is accepted", args)
