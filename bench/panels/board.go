@@ -27,6 +27,7 @@ type variable struct {
 }
 
 type panel struct {
+	ID          int
 	Type, Title string
 	GridPos     struct{ X, Y, W, H int }
 	FieldConfig struct {
@@ -159,6 +160,26 @@ func (b *board) rows() (all []boardRow, err error) {
 		}
 	}
 	return all, nil
+}
+
+// clashes are panels that lie over each other, and those that have one number, of which Grafana knows only one.
+func clashes(rows []boardRow) (all []error) {
+	numbers := make(map[int]string)
+	for _, r := range rows {
+		for i, p := range r.panels {
+			if other, taken := numbers[p.ID]; taken && p.ID != 0 {
+				all = append(all, fmt.Errorf("the panels %q and %q have one id, %d: give one of them another", other, p.Title, p.ID))
+			}
+			numbers[p.ID] = p.Title
+			for _, q := range r.panels[:i] {
+				g, h := p.GridPos, q.GridPos
+				if g.X < h.X+h.W && h.X < g.X+g.W && g.Y < h.Y+h.H && h.Y < g.Y+g.H {
+					all = append(all, fmt.Errorf("the panels %q and %q lie over each other: move one of them", q.Title, p.Title))
+				}
+			}
+		}
+	}
+	return all
 }
 
 var noName = regexp.MustCompile(`[^a-z0-9]+`)

@@ -117,7 +117,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	a := &asker{url: strings.TrimSuffix(c.prometheus, "/"), start: c.end.Add(-c.span), end: c.end, step: c.step, vars: vars}
-	var wrong []error
+	wrong := clashes(rows)
 	for _, r := range rows {
 		d := &drawing{asker: a}
 		picture, err := d.row(ctx, r)

@@ -149,7 +149,9 @@ func oneBoard(panels string) string { return `{"title":"Board","panels":[` + pan
 
 func onePanel(title, expr, more string) string {
 	text, _ := json.Marshal(expr)
-	return fmt.Sprintf(`{"type":"timeseries","title":%q,"gridPos":{"h":7,"w":12,"x":0,"y":0},"targets":[{"expr":%s}]%s}`, title, text, more)
+	// Those of other letters are at other places.
+	return fmt.Sprintf(`{"type":"timeseries","title":%q,"gridPos":{"h":7,"w":12,"x":0,"y":%d},"targets":[{"expr":%s}]%s}`,
+		title, 7*int(title[0]), text, more)
 }
 
 func TestNoData(t *testing.T) {
@@ -162,6 +164,21 @@ func TestNoData(t *testing.T) {
 	// The others are drawn nevertheless.
 	if is := drawn(t, folder, "board.svg"); strings.Count(is, ">No data<") != 2 || strings.Count(is, `stroke-width="1.6"`) != 1 {
 		t.Error(is)
+	}
+}
+
+// Panels that hide each other are drawn, and are an error.
+func TestClashes(t *testing.T) {
+	s := fake(t, map[string]string{"x": "[" + one(`{}`, "1", "2") + "]"})
+	place := `{"id":%d,"type":"timeseries","title":"%s","gridPos":{"h":7,"w":8,"x":%d,"y":%d},"targets":[{"expr":"x"}]}`
+	p := func(id int, title string, x, y int) string { return fmt.Sprintf(place, id, title, x, y) }
+	beside := []string{p(1, "A", 0, 0), p(2, "B", 8, 0), p(3, "C", 0, 7)}
+	if _, _, err := draw(t, oneBoard(strings.Join(beside, ",")), s.URL); err != nil {
+		t.Error(err)
+	}
+	_, _, err := draw(t, oneBoard(strings.Join(append(beside, p(2, "D", 7, 6)), ",")), s.URL)
+	if err == nil || strings.Count(err.Error(), "lie over each other") != 3 || !strings.Contains(err.Error(), `"B" and "D" have one id, 2`) {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -197,11 +214,11 @@ func TestRefused(t *testing.T) {
 		oneBoard(onePanel("P", "odd", "")):            "no answer of Prometheus",
 		oneBoard(onePanel("P", "no", "")):             "no answer of Prometheus",
 		oneBoard(onePanel("P", "rate(x[$wide])", "")): "$wide is no variable",
-		oneBoard(onePanel("P", "x", `,"fieldConfig":{"defaults":{"min":"low"}}`)):                             "Min",
-		oneBoard(onePanel("P", "x", `,"options":{"legend":{"calcs":["median"]}}`)):                            `"median" is not known here`,
-		oneBoard(strings.Replace(x, "timeseries", "heatmap", 1)):                                              `"heatmap" is not known here`,
-		oneBoard(strings.Replace(x, `"w":12`, `"w":30`, 1)):                                                   "has no place",
-		oneBoard(`{"type":"row","title":"A b"},` + x + `,{"type":"row","title":"a  B","panels":[` + x + `]}`): "same file",
+		oneBoard(onePanel("P", "x", `,"fieldConfig":{"defaults":{"min":"low"}}`)):                                        "Min",
+		oneBoard(onePanel("P", "x", `,"options":{"legend":{"calcs":["median"]}}`)):                                       `"median" is not known here`,
+		oneBoard(strings.Replace(x, "timeseries", "heatmap", 1)):                                                         `"heatmap" is not known here`,
+		oneBoard(strings.Replace(x, `"w":12`, `"w":30`, 1)):                                                              "has no place",
+		oneBoard(`{"type":"row","title":"A b","panels":[` + x + `]},{"type":"row","title":"a  B","panels":[` + x + `]}`): "same file",
 	} {
 		if _, _, err := draw(t, board, s.URL); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", board, err, want)
