@@ -13,15 +13,16 @@ import (
 	capacity "tickedge/internal/plan"
 )
 
-const planHelp = `edge plan says what a number of clients takes: hosts, processors, memory, network, the load
-on the broker, and what happens if an edge goes.
+const planHelp = `edge plan says what a number of clients takes: hosts, processors, memory,
+network, the load on the broker, and what happens if an edge goes.
 
   edge plan -clients 1000000 -topics 20 -symbols 5000 -tick-rate 2
   edge plan -clients 50000 -tls -egress-price 0.08 -json
 
-It asks nothing of this host, and prints how each number follows; docs/OPERATIONS.md has
-plans beside what was measured. Its flags are for the command line alone. edge doctor
--max-conns looks at a host that is to hold so many clients.
+It asks nothing of this host, and prints how each number follows;
+docs/OPERATIONS.md has plans beside what was measured. Its flags are for the
+command line alone. edge doctor -max-conns looks at a host that is to hold so
+many clients.
 
 Exit code: 0; 2 a flag is wrong.
 `
