@@ -136,6 +136,7 @@ func (f *Feed) drain(ctx context.Context) {
 		case now := <-tend.C:
 			f.table.Sweep(now)
 			f.table.Watch(f.clock.now())
+			f.table.Age(f.clock.now())
 			f.measure(now)
 			f.table.Stamp(f.clock.both)
 			withdrawn = f.tellFull(withdrawn, now)

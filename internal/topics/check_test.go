@@ -19,7 +19,10 @@ const all = math.MaxInt
 // at is the explicit time of a step. No test looks at a clock for its topics.
 func at(d time.Duration) time.Time { return time.Unix(1_700_000_000, 0).Add(d) }
 
-func newTable(limit int) *Table { return New(Config{Max: limit, Linger: linger}) }
+// window is that of the tables of which what topics cost is looked at.
+const window = 500 * time.Millisecond
+
+func newTable(limit int) *Table { return New(Config{Max: limit, Linger: linger, Window: window}) }
 
 func acquire(t testing.TB, tb *Table, name string) ID {
 	t.Helper()
@@ -113,6 +116,7 @@ func check(t testing.TB, tb *Table) {
 		topics += int64(len(s.ids))
 		checkNames(t, tb, i)
 		checkFree(t, s, i)
+		checkLoads(t, s)
 		taken := 0
 		for local := range s.topics {
 			tp := &s.topics[local]

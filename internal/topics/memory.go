@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"math"
 	"sync/atomic"
+	"unsafe"
 )
 
 // slot is the part of a topic that loops read without a lock. The row is stored
@@ -25,6 +26,7 @@ type chunk struct {
 	// The number of the stamp before which a topic was settled, or unsettled, disputed or blind.
 	settled [1 << chunkBits]atomic.Uint32
 	watched [1 << chunkBits / 32]uint32 // A bit for each topic that has a watcher. Under the shard's lock.
+	places  [1 << chunkBits]places      // Of each topic in what is counted. Under the shard's lock.
 }
 
 // whyShift is where a mark has its Why. With a million ticks a second, a sequence comes so far
@@ -33,6 +35,9 @@ const whyShift = 60
 
 // withdrawnMark is the mark of a topic that was withdrawn. No sequence comes so far, for whatever reason.
 const withdrawnMark = math.MaxUint64
+
+const chunkSizeMax = 8192 // A size that Go allocates. What is above takes 9472.
+const _ = uint(chunkSizeMax - unsafe.Sizeof(chunk{}))
 
 // add makes a new topic. The caller holds s.mu.
 func (s *shard) add(name string) uint32 {
@@ -64,6 +69,7 @@ func (t *Table) forget(s *shard, local uint32) {
 
 // clear frees the place of a topic that nobody knows any more. The caller holds s.mu.
 func (s *shard) clear(local uint32) {
+	s.unweigh(local)
 	s.mark(local).Store(0)
 	sl := s.slot(local)
 	sl.seq.Store(0)
@@ -119,6 +125,10 @@ func (s *shard) setWatched(local uint32, watched bool) {
 func (s *shard) watched(local uint32) bool {
 	at := local & chunkMask
 	return s.chunks[local>>chunkBits].Load().watched[at/32]&(1<<(at%32)) != 0
+}
+
+func (s *shard) places(local uint32) *places {
+	return &s.chunks[local>>chunkBits].Load().places[local&chunkMask]
 }
 
 func (s *shard) absentBit(local uint32) (word *atomic.Uint32, bit uint32) {

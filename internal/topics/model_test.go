@@ -228,7 +228,7 @@ const (
 
 // runProgram reads pairs of bytes, an operation and its argument.
 func runProgram(t testing.TB, limit int, code []byte) {
-	table := New(Config{Max: limit, Linger: linger, StaleAfter: modelStale})
+	table := New(Config{Max: limit, Linger: linger, StaleAfter: modelStale, Window: window})
 	p := &program{
 		t:     t,
 		table: table,

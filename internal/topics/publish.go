@@ -55,11 +55,12 @@ func (t *Table) Publish(name, value string, m Meta) Outcome {
 	if tp.delisted(sl) {
 		tp.last = 0 // The time without a value is none between two ticks.
 	}
+	due := t.due(tp.last, m.At)
 	tp.learn(m.At)
 	s.tickAt = max(s.tickAt, m.At)
 	tp.n++
 	s.offered += uint64(tp.subscribers)
-	t.renew(s, local, name, value, m)
+	t.weigh(s, local, t.renew(s, local, name, value, m), due)
 	if s.settled(local).Load() == blind {
 		t.settle(s, local)
 	}
@@ -67,7 +68,7 @@ func (t *Table) Publish(name, value string, m Meta) Outcome {
 }
 
 // renew makes a value the newest row of a topic. The caller holds s.mu.
-func (t *Table) renew(s *shard, local uint32, name, value string, m Meta) {
+func (t *Table) renew(s *shard, local uint32, name, value string, m Meta) *Row {
 	tp, gone := &s.topics[local], value == Delisted
 	if !gone || m.Version.Set {
 		tp.version = m.Version
@@ -86,6 +87,7 @@ func (t *Table) renew(s *shard, local uint32, name, value string, m Meta) {
 	if s.watched(local) {
 		s.watchers[local].Committed(row, int(s.index))
 	}
+	return row
 }
 
 // delist notes that the row that a topic is about to have is no value. The caller holds s.mu.
@@ -177,10 +179,13 @@ func (t *Table) repair(name, value string, m Meta, passed func(seq uint64) bool,
 			return Older
 		}
 		tp.n++
-		s.offered += uint64(tp.subscribers) // The first value goes out in snapshots.
+		s.offered += uint64(tp.subscribers)
 	}
+	due := t.due(tp.last, m.At)
 	tp.last = m.At
-	t.renew(s, local, name, value, m)
+	if row := t.renew(s, local, name, value, m); tp.n > 0 { // The first value goes out in snapshots.
+		t.weigh(s, local, row, due)
+	}
 	return Committed
 }
 

@@ -241,6 +241,14 @@ func (f *feedState) step(t *testing.T) {
 	now := f.market.now()
 	table.Sweep(now)
 	table.Watch(now.UnixMilli())
+	table.Age(now.UnixMilli())
+	for by := range ByTicks + 1 {
+		for _, of := range table.Top(by, 3, func(string) bool { return true }) {
+			if f.byName[of.Topic] == nil || of.Subscribers < 0 || of.Bytes.Over > of.Bytes.Sum {
+				t.Errorf("by %d: %+v", by, of)
+			}
+		}
+	}
 	table.SetSourceState(0, !table.SourceState(0).Up, now.UnixMilli())
 	before := table.Watermark()
 	f.changes = table.Changes(0, f.changes[:0], 8) // Not all at once.
@@ -273,7 +281,7 @@ func TestNoUpdateIsLost(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	// Topics go stale all the time.
-	m := &market{table: New(Config{Max: raceMax, Linger: linger, StaleAfter: linger / 16})}
+	m := &market{table: New(Config{Max: raceMax, Linger: linger, StaleAfter: linger / 16, Window: window})}
 	feed := &feedState{market: m, byName: make(map[string]*marketTopic), wanted: make(map[string]bool)}
 	for i := range raceHot + raceCold {
 		tp := &marketTopic{name: fmt.Sprintf("H%d", i)}

@@ -151,7 +151,7 @@ func (t *Table) excuse(s *shard, local uint32) {
 	case tp.delisted(s.slot(local)):
 		tp.n++
 		s.offered += uint64(tp.subscribers)
-		t.renew(s, local, tp.name, Delisted, Meta{At: s.tickAt}) // It is no newer.
+		t.weigh(s, local, t.renew(s, local, tp.name, Delisted, Meta{At: s.tickAt}), uint64(t.window)) // It is no newer.
 	default:
 		t.goStale(s, local, Silent)
 	}

@@ -31,6 +31,7 @@
 //	ledger.go   what the feeds have to hear, and what is given up first; lists.go has its lists
 //	memory.go   slots and marks, which loops read without a lock
 //	rhythm.go   topics that are stale
+//	loads.go    which topics cost most; tally.go counts in bounded memory
 //	feeds.go    sources: up or down, and what they are told
 //	resume.go   what who comes back has already
 //	names.go    which names there are
@@ -87,6 +88,8 @@ type Config struct {
 	// ResumeTolerance is by how much the clocks of edges may differ whose tokens this one takes,
 	// see resume.go.
 	ResumeTolerance time.Duration
+	// Window is how long the windows of most clients are. 0: what topics cost is not counted, see loads.go.
+	Window time.Duration
 	// Exists is called when a topic has its first row, with who asked for it first (see
 	// [Table.Acquire]) if that is not 0: whatever held the topic for made up was wrong. It is
 	// called under a lock, and must neither wait nor call the table. Nil if nobody wants to know.
@@ -104,6 +107,7 @@ type Table struct {
 	base time.Time // What Table.passed counts from.
 
 	staleFloor, staleAfter int64 // In milliseconds.
+	window                 int64 // Config.Window in milliseconds.
 
 	// sources and route are not changed once the table is used. notice is on a line of its own with
 	// what is rarely written: every visit of a conn reads it.
@@ -149,6 +153,7 @@ type shard struct {
 
 	offered uint64 // Ticks, each times its subscribers.
 	tickAt  int64  // When the newest tick came in.
+	loads   loads
 
 	// chunks never moves, so that loops may read it while it grows.
 	chunks []atomic.Pointer[chunk]
@@ -197,6 +202,7 @@ func New(cfg Config) *Table {
 	t := &Table{cfg: cfg, seed: maphash.MakeSeed(), base: cfg.Start, changed: make(chan struct{}, 1)}
 	t.ledger.init()
 	t.staleFloor, t.staleAfter = staleTime(cfg.StaleFloor), staleTime(cfg.StaleAfter)
+	t.window = cfg.Window.Milliseconds()
 	if cfg.Start.IsZero() {
 		t.base = time.Unix(0, 0) // The difference to the year 1 would not fit into a duration.
 	} else {
@@ -205,7 +211,7 @@ func New(cfg Config) *Table {
 	t.SetSources([]string{""})
 	for i := range t.shards {
 		s := &t.shards[i]
-		s.index, s.ids = uint64(i), make(map[string]uint32)
+		s.index, s.ids, s.loads.aged = uint64(i), make(map[string]uint32), t.made
 		// One shard may get all names if the hash wants it so, and have as many withdrawn.
 		s.chunks = make([]atomic.Pointer[chunk], 2*cfg.Max>>chunkBits+1)
 	}

@@ -17,6 +17,7 @@ import (
 	"tickedge/internal/app"
 	"tickedge/internal/fanout"
 	"tickedge/internal/loop"
+	"tickedge/internal/topics"
 )
 
 const (
@@ -73,11 +74,12 @@ func debugConnOf(who loop.Identity, in int, c *fanout.ConnInfo) debugConn {
 }
 
 // debugPages are the edge's own pages of the admin port.
-func debugPages(server *loop.Server) map[string]http.HandlerFunc {
+func debugPages(server *loop.Server, table *topics.Table) map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"/version":         serveVersion,
 		"/debug/conns":     func(w http.ResponseWriter, r *http.Request) { serveConns(w, r, server) },
 		"/debug/evictions": func(w http.ResponseWriter, r *http.Request) { serveEvictions(w, r, server) },
+		"/debug/top":       func(w http.ResponseWriter, r *http.Request) { serveTop(w, r, table) },
 	}
 }
 

@@ -95,6 +95,7 @@ var metricTable = []metric{
 	{"stale_total", "Times a topic went stale.", "", one(func(s *scrape) uint64 { _, total := s.table.StaleTopics(); return total })},
 	{"rows_offered_total", "Ticks, each times its subscribers: the rows that would be sent without conflation.", "", one(func(s *scrape) uint64 { return s.table.Offered() })},
 	{"rows_conflated_total", "Rows that were not sent because a newer one took their place. It may run ahead by the rows of one window.", "", one(func(s *scrape) uint64 { return s.server.Conflated(s.updatesByRPC) })},
+	{"top_topic_bytes_per_second", "Bytes of rows sent to clients in a second, of the 20 topics with the most; none of private names.", "topic", topTopics},
 	{"backlog_bytes", "Bytes that client sockets have not taken yet, of all connections.", "", one(func(s *scrape) int64 { return s.server.Backlog() })},
 	{"backlog_max_bytes", "How much that may be. Beyond it the connections with most of it are closed.", "", one(func(s *scrape) int64 { return s.running().backlog })},
 	{"grpc_connections", "Connections of the port for gRPC that are open now.", "", ofRPC(func(st *rpc.Stats, to sink) { to.put(float64(st.Conns)) })},

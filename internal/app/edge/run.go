@@ -19,7 +19,7 @@
 //	api.go        the back office
 //	rpc.go        the port for gRPC
 //	control.go    what edges of one broker tell each other
-//	debug.go      connections and evictions, for operators
+//	debug.go      connections and evictions, for operators; top.go has the topics that cost most
 //	trace.go      spans of ticks that are followed
 //	collector.go  how often garbage is collected
 //	revoked.go    revoked tokens
@@ -307,6 +307,7 @@ func (e *edge) startFeed() (err error) {
 	now := time.Now()
 	e.newTopics.Store(guard.NewPrefixLimit(e.cfg.newTopics, now))
 	table := e.cfg.table
+	table.Window = e.cfg.loop.Shard.Interval
 	table.Start, table.Exists = now, func(by uint64) { e.newTopics.Load().Return(guard.Prefix(by)) }
 	e.table = topics.New(table)
 	if e.feed, err = feed.New(e.cfg.feed(), e.table, e.log); err != nil {
@@ -367,6 +368,6 @@ func (e *edge) serveAdmin(ctx context.Context) {
 			return "", errors.New("stopping")
 		}
 		return e.ready()
-	}, debugPages(e.server))
+	}, debugPages(e.server, e.table))
 	e.log.Info("admin port open", "addr", e.ops.Addr().String())
 }
