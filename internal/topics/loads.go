@@ -4,12 +4,14 @@ package topics
 
 import (
 	"cmp"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
 
-// What topics cost is counted where ticks are committed, once for a tick and not for each of its rows: of all that a loop
-// does, the gather of rows is done most often. Each shard of the table has two tallies, of ticks and of bytes.
+// What topics cost is counted where ticks are committed, at most once for a tick and not each time that it is sent: of all that
+// a loop does, the gather of rows is done most often. Each shard of the table has two tallies, of ticks and of bytes.
 //
 // A tick is sent to those of its topic's subscribers whose windows end before the next tick takes its place. With windows
 // that end at any time, that is the part of them that the time between two ticks is of a window, and all of them if it is
@@ -27,12 +29,28 @@ import (
 // minutes, the last one the most.
 const ageAfter = int64(time.Minute / time.Millisecond)
 
+// countedMost is how many rows a shard counts in a second, as counting one reads memory that is in no cache: where more come,
+// one in so many counts for all of them. Which one that is has nothing to do with the order in which topics tick.
+const countedMost = 64
+
 // loads is what a shard has counted. Under the shard's lock.
 type loads struct {
 	bytes, ticks tally // Times the milliseconds of a window, so that nothing is to be divided, and little is lost when it is made half.
 	span         int64 // For how long that was counted until aged, in milliseconds that count half as what was counted does.
 	aged         int64 // When it was made half the last time.
 	seen         int64 // The time of the last call of Age.
+	each         int64 // One row in so many is counted.
+	counted      int64 // Rows since seen.
+	random       *rand.Rand
+}
+
+// skip is how many rows there are until the next that is counted, that one included. Each of them is as likely to be
+// it as any other, whatever was skipped before. So it can be drawn anew at any time.
+func (l *loads) skip() uint64 {
+	if l.each == 1 {
+		return 1
+	}
+	return 1 + uint64(math.Log(1-l.random.Float64())/math.Log1p(-1/float64(l.each)))
 }
 
 // Measure is something of which topics have more or less.
@@ -53,8 +71,9 @@ type Load struct {
 }
 
 // Amount is how much of something there was in the last minutes: all that is older than a minute counts half, than two a
-// quarter, and so on. Of that at most Over is others', see tally.
-type Amount struct{ Sum, Over, PerSecond, OverPerSecond float64 }
+// quarter, and so on. Of that at most Over is others', see tally. Noise is three standard deviations of what was counted
+// where not every row was, else 0.
+type Amount struct{ Sum, Over, Noise, PerSecond, OverPerSecond float64 }
 
 // due is how much of a window a row has to itself, in milliseconds. last is when the row before it came in, 0 for none.
 func (t *Table) due(last, at int64) uint64 {
@@ -64,18 +83,27 @@ func (t *Table) due(last, at int64) uint64 {
 	return uint64(min(max(at-last, 0), t.window))
 }
 
-// weigh counts a row of a topic. due is from before the topic took note of the tick. The caller holds s.mu.
+// weigh counts a row of a topic, or skips it. due is from before the topic took note of the tick. The caller holds s.mu.
 func (t *Table) weigh(s *shard, local uint32, row *Row, due uint64) {
-	if t.window == 0 {
-		return
+	if s.skip--; s.skip == 0 { // Without a window it never is.
+		t.count(s, local, row, due)
 	}
-	tp, p, l := &s.topics[local], s.places(local), &s.loads
-	bytes, ticks := p.bytes(), l.ticks.add(p.ticks(), local, tp.name, uint64(t.window))
+}
+
+// count counts a row for all that were skipped too.
+func (t *Table) count(s *shard, local uint32, row *Row, due uint64) {
 	const comma = 1
-	if w := (uint64(row.size) + comma) * uint64(tp.subscribers) * due; w > 0 {
-		bytes = l.bytes.add(bytes, local, tp.name, w)
+	tp, p, l := &s.topics[local], s.places(local), &s.loads
+	each := uint64(l.each)
+	noise := func(weight uint64) float32 { return float32(weight) * float32(weight) * float32(1-1/float64(each)) }
+	tick := each * uint64(t.window)
+	bytes, ticks := p.bytes(), l.ticks.add(p.ticks(), local, tp.name, tick, noise(tick))
+	if w := each * (uint64(row.size) + comma) * uint64(tp.subscribers) * due; w > 0 {
+		bytes = l.bytes.add(bytes, local, tp.name, w, noise(w))
 	}
 	p.set(bytes, ticks)
+	l.counted++
+	s.skip = l.skip()
 }
 
 // unweigh notes that a topic is gone, whose index is free. The caller holds s.mu.
@@ -86,16 +114,24 @@ func (s *shard) unweigh(local uint32) {
 	*p = places{}
 }
 
-// Age has what was counted count less as it gets older. at is of the clock of [Meta.At]. It wants to be called about once a second.
+// Age has what was counted count less as it gets older, and decides how many rows are counted. at is of the clock of
+// [Meta.At]. It wants to be called about once a second.
 func (t *Table) Age(at int64) {
+	if t.window == 0 {
+		return
+	}
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
 		l := &s.loads
 		if l.aged == 0 {
-			l.aged = at
+			l.aged, l.seen = at, at
 		}
-		if l.seen = at; at-l.aged >= ageAfter {
+		if passed := at - l.seen; passed > 0 {
+			l.each = min(max(l.counted*l.each*1000/(countedMost*passed), 1), 1<<20)
+			l.seen, l.counted, s.skip = at, 0, l.skip()
+		}
+		if at-l.aged >= ageAfter {
 			l.bytes.halve()
 			l.ticks.halve()
 			l.span, l.aged = (l.span+at-l.aged)/2, at
@@ -129,7 +165,7 @@ func (t *Table) Top(by Measure, n int, keep func(topic string) bool) []Load {
 		case ByTicks:
 			total += r.ticks.total
 		}
-		for name := range r.all {
+		for name := range r.of {
 			b.offer(r.load(name, 0))
 		}
 	}
@@ -163,7 +199,8 @@ func (t *Table) subscribersOf(name string) int {
 type reading struct {
 	bytes, ticks copied
 	seconds      float64
-	all          map[string]*[2]Amount // Bytes and ticks.
+	of           map[string]int // Indices of all, by name.
+	all          [][2]Amount    // Bytes and ticks.
 	noted        []struct {
 		name        string
 		subscribers int
@@ -189,10 +226,11 @@ func (r *reading) read(t *Table, s *shard) {
 	// Less than a second is no time from which to say what there is in a second.
 	r.seconds = float64(max(l.span+max(l.seen, s.tickAt)-l.aged, 1000)) / 1000
 	s.mu.Unlock()
-	if r.all == nil {
-		r.all = make(map[string]*[2]Amount)
+	if r.of == nil {
+		r.of = make(map[string]int)
 	}
-	clear(r.all)
+	clear(r.of)
+	r.all = r.all[:0]
 	r.enter(0, &r.bytes, float64(max(t.window, 1)))
 	r.enter(1, &r.ticks, float64(max(t.window, 1)))
 }
@@ -205,13 +243,15 @@ func (r *reading) enter(i int, from *copied, unit float64) {
 		if c.count == c.over {
 			continue
 		}
-		of := r.all[c.name]
-		if of == nil {
-			of = new([2]Amount)
-			r.all[c.name] = of
+		at, ok := r.of[c.name]
+		if !ok {
+			at = len(r.all)
+			r.of[c.name], r.all = at, append(r.all, [2]Amount{})
 		}
-		of[i].Sum += float64(c.count) / unit
-		of[i].Over += float64(c.over) / unit
+		a := &r.all[at][i]
+		a.Sum += float64(c.count) / unit
+		a.Over += float64(c.over) / unit
+		a.Noise = math.Hypot(a.Noise, 3*math.Sqrt(float64(c.noise))/unit)
 	}
 }
 
@@ -226,8 +266,8 @@ func (r *reading) note(name string, subscribers int) {
 // load is what is known of a topic of the shard. What has no counter may have had as much as the lowest of them.
 func (r *reading) load(name string, subscribers int) Load {
 	of := Load{Topic: name, Subscribers: subscribers}
-	if known := r.all[name]; known != nil {
-		of.Bytes, of.Ticks = known[0], known[1]
+	if at, ok := r.of[name]; ok {
+		of.Bytes, of.Ticks = r.all[at][0], r.all[at][1]
 	}
 	for _, a := range []struct {
 		*Amount

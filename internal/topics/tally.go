@@ -33,36 +33,40 @@ type tally struct {
 type counter struct {
 	name  string
 	count uint64
-	over  uint64 // At most so much of count is other topics'.
-	floor uint64 // What count was when the heap was put in order: not above count.
-	local uint32 // Of the topic in its shard, nobody if it is gone.
+	over  uint64  // At most so much of count is other topics'.
+	floor uint64  // What count was when the heap was put in order: not above count.
+	local uint32  // Of the topic in its shard, nobody if it is gone.
+	noise float32 // The variance of what was added to count, where that was an estimate.
 }
 
 // A place is 0 for none, or an index of a counter and one. It may be out of date.
 const _ = uint(1<<12 - 1 - tallyMax) // It fits into 12 bits, see places.
 
-// add adds to what a topic has, and returns the place of its counter.
-func (y *tally) add(place int, local uint32, name string, weight uint64) (newPlace int) {
+// add adds to what a topic has, and returns the place of its counter. noise is the variance of weight, 0 if it is exact.
+func (y *tally) add(place int, local uint32, name string, weight uint64, noise float32) (newPlace int) {
 	y.total += weight
 	if place != 0 && y.counters[place-1].local == local {
-		y.counters[place-1].count += weight
+		c := &y.counters[place-1]
+		c.count += weight
+		c.noise += noise
 		return place
 	}
-	return y.admit(local, name, weight)
+	return y.admit(counter{name: name, count: weight, local: local, noise: noise})
 }
 
-// admit gives a topic without a counter one.
-func (y *tally) admit(local uint32, name string, weight uint64) (place int) {
+// admit gives a topic without a counter one, with what it has.
+func (y *tally) admit(of counter) (place int) {
 	if n := len(y.counters); n < tallyMax {
 		if n == cap(y.counters) { // To what append would make of it, less than half might be used.
 			y.counters = append(make([]counter, 0, min(max(2*n, 16), tallyMax)), y.counters...)
 		}
-		y.counters = append(y.counters, counter{name: name, count: weight, local: local})
+		y.counters = append(y.counters, of)
 		return n + 1
 	}
 	i := y.lowest()
 	c := &y.counters[i]
-	*c = counter{name: name, count: c.count + weight, over: c.count, floor: c.floor, local: local}
+	of.count, of.over, of.floor = of.count+c.count, c.count, c.floor
+	*c = of
 	return int(i) + 1
 }
 
@@ -133,6 +137,7 @@ func (y *tally) halve() {
 		c.count -= c.count / 2
 		c.floor -= c.floor / 2
 		c.over = c.count - sure
+		c.noise /= 4
 		if c.local == nobody && sure == 0 {
 			c.name = "" // It is not to be kept for what nobody will be told.
 		}

@@ -72,7 +72,7 @@ func (e *exact) add(local uint32, weight uint64) {
 		name = fmt.Sprintf("%d of %d", len(e.has), local)
 		e.names[local] = name
 	}
-	e.places[local] = e.tally.add(e.places[local], local, name, weight)
+	e.places[local] = e.tally.add(e.places[local], local, name, weight, 0)
 	e.has[name] += float64(weight)
 	e.total += float64(weight)
 }
@@ -184,8 +184,8 @@ func TestTallyUnderTurns(t *testing.T) {
 func TestTallyForgets(t *testing.T) {
 	t.Parallel()
 	var y tally
-	place := y.add(0, 7, "gone", 1000)
-	y.add(0, 8, "stays", 1000)
+	place := y.add(0, 7, "gone", 1000, 0)
+	y.add(0, 8, "stays", 1000, 0)
 	y.leave(place, 7)
 	for range 20 {
 		y.halve()
@@ -197,7 +197,7 @@ func TestTallyForgets(t *testing.T) {
 		t.Errorf("of the other there is %+v of %d", c, y.total)
 	}
 	y.leave(place, 7) // Nothing is left to leave.
-	if y.add(2, 8, "stays", 5) != 2 || y.counters[1].count-y.counters[1].over != 5 {
+	if y.add(2, 8, "stays", 5, 0) != 2 || y.counters[1].count-y.counters[1].over != 5 {
 		t.Errorf("it has %+v after 5 more", y.counters[1])
 	}
 }

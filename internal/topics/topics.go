@@ -46,6 +46,7 @@ package topics
 import (
 	"errors"
 	"hash/maphash"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,6 +154,7 @@ type shard struct {
 
 	offered uint64 // Ticks, each times its subscribers.
 	tickAt  int64  // When the newest tick came in.
+	skip    uint64 // Rows until the next one that is counted, see loads.go.
 	loads   loads
 
 	// chunks never moves, so that loops may read it while it grows.
@@ -211,7 +213,10 @@ func New(cfg Config) *Table {
 	t.SetSources([]string{""})
 	for i := range t.shards {
 		s := &t.shards[i]
-		s.index, s.ids, s.loads.aged = uint64(i), make(map[string]uint32), t.made
+		s.index, s.ids = uint64(i), make(map[string]uint32)
+		if s.loads = (loads{aged: t.made, seen: t.made, each: 1}); t.window > 0 {
+			s.skip, s.loads.random = 1, rand.New(rand.NewPCG(s.index, 0))
+		}
 		// One shard may get all names if the hash wants it so, and have as many withdrawn.
 		s.chunks = make([]atomic.Pointer[chunk], 2*cfg.Max>>chunkBits+1)
 	}
