@@ -86,7 +86,8 @@ func TestLoadsCountWhatIsSent(t *testing.T) {
 	if len(top) != 1 || math.Abs(top[0].Share-45./49) > 1e-9 {
 		t.Errorf("%+v, want the share 45 of 49", top)
 	}
-	if top := l.Top(ByTicks, 5, func(name string) bool { return name != "B" }); len(top) != 1 || top[0].Topic != "A" || math.Abs(top[0].Share-4./12) > 1e-9 {
+	top = l.Top(ByTicks, 5, func(name string) bool { return name != "B" })
+	if len(top) != 1 || top[0].Topic != "A" || math.Abs(top[0].Share-4./12) > 1e-9 {
 		t.Errorf("without B: %+v, want A with 4 of 12", top)
 	}
 	if top := l.Top(BySubscribers, 5, anyTopic); math.Abs(top[0].Share-10./13) > 1e-9 {
@@ -151,7 +152,8 @@ func TestLoadsAge(t *testing.T) {
 	for i := range 600 {
 		l.pass(1000)
 		l.tick("A")
-		if a := l.Top(ByTicks, 1, anyTopic)[0]; math.Abs(a.Ticks.PerSecond-1) > .05 || i > 100 && math.Abs(a.Bytes.PerSecond-row) > .05*row {
+		a := l.Top(ByTicks, 1, anyTopic)[0]
+		if math.Abs(a.Ticks.PerSecond-1) > .05 || i > 100 && math.Abs(a.Bytes.PerSecond-row) > .05*row {
 			t.Fatalf("after %d s: %+v", i+1, a)
 		}
 	}

@@ -49,7 +49,7 @@ func TestLoadsAreSampled(t *testing.T) {
 		}
 		// Twice three standard deviations are met by none of a hundred million.
 		if off := of.Ticks.PerSecond - perSecond; math.Abs(off) > 2*of.Ticks.Noise*of.Ticks.PerSecond/of.Ticks.Sum+1 {
-			t.Errorf("%s has %v ticks a second, want %d; the noise is %v of %v", of.Topic, of.Ticks.PerSecond, perSecond, of.Ticks.Noise, of.Ticks.Sum)
+			t.Errorf("%s has %+v, want %d a second", of.Topic, of.Ticks, perSecond)
 		}
 		ticks += of.Ticks.PerSecond
 		noise = math.Hypot(noise, of.Ticks.Noise*of.Ticks.PerSecond/of.Ticks.Sum)

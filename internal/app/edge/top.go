@@ -56,8 +56,8 @@ func serveTop(w http.ResponseWriter, r *http.Request, table *topics.Table) {
 	writeLines(w, nil, table.Top(by, n, ofClients), func(of *topics.Load) any {
 		return debugTopic{
 			Topic: of.Topic, Subscribers: of.Subscribers,
-			Bytes: whole(of.Bytes.Sum), BytesError: whole(of.Bytes.Over), BytesPerSecond: tenths(of.Bytes.PerSecond),
-			Ticks: whole(of.Ticks.Sum), TicksError: whole(of.Ticks.Over), TicksPerSecond: tenths(of.Ticks.PerSecond),
+			Bytes: rounded(of.Bytes.Sum), BytesError: rounded(of.Bytes.Over + of.Bytes.Noise), BytesPerSecond: tenths(of.Bytes.PerSecond),
+			Ticks: rounded(of.Ticks.Sum), TicksError: rounded(of.Ticks.Over + of.Ticks.Noise), TicksPerSecond: tenths(of.Ticks.PerSecond),
 			Share: math.Round(1e4*of.Share) / 1e4,
 		}
 	})
@@ -81,7 +81,7 @@ func topTopics(s *scrape, to sink) {
 	}
 }
 
-func whole(v float64) int64 { return int64(math.Round(v)) }
+func rounded(v float64) int64 { return int64(math.Round(v)) }
 
 // tenths has as many digits as anybody reads.
 func tenths(v float64) float64 { return math.Round(10*v) / 10 }
