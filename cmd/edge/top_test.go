@@ -84,7 +84,7 @@ func TestTopTopics(t *testing.T) {
 	}
 	for _, query := range []string{"by=name", "n=0", "n=many", "n=1001", "by=bytes&n=-1"} {
 		status, body := e.get("/debug/top?" + query)
-		if status != http.StatusBadRequest || body != "want /debug/top?by=B&n=N with B one of bytes, subscribers, ticks and N from 1 to 1000\n" {
+		if want := "want /debug/top?by=B&n=N with B one of bytes, subscribers, ticks and N from 1 to 1000\n"; status != http.StatusBadRequest || body != want {
 			t.Errorf("%s: %d %q", query, status, body)
 		}
 	}

@@ -237,6 +237,9 @@ func TestLoadsOfManyTopics(t *testing.T) {
 		if of.Bytes.Over > 0 {
 			overs++
 		}
+		if of.Ticks.Sum < ticks[of.Topic]-1e-6 || of.Bytes.Sum < has[of.Topic]-1e-6 {
+			t.Errorf("%+v, and it has %v and %v", of, has[of.Topic], ticks[of.Topic])
+		}
 	}
 	if overs < 300 {
 		t.Errorf("of the topics of the most subscribers only %d are inexact, so most have a counter", overs)

@@ -82,7 +82,8 @@ func TestTopTopicsOfMetricsArePublic(t *testing.T) {
 	t.Parallel()
 	kept := []string{"alert", "Alerts:ann", "my:alerts:ann", "orders", "tickedge"}
 	for _, private := range []string{"", "alerts:", "orders:,alerts:", "orders:"} {
-		names := append([]string{"alerts:ann", "alerts:", topics.Reserved + "control", auth.PrivateName("alerts:", strings.Repeat("ü", 200))}, kept...)
+		hashed := auth.PrivateName("alerts:", strings.Repeat("ü", 200))
+		names := append([]string{"alerts:ann", "alerts:", topics.Reserved + "control", hashed}, kept...)
 		want := len(kept)
 		if names = append(names, "orders:ann"); !strings.Contains(private, "orders:") {
 			want++
