@@ -254,8 +254,8 @@ func TestFlagsWithoutEffectAreTold(t *testing.T) {
 // A mistyped command is named, with those that there are.
 func TestUnknownCommand(t *testing.T) {
 	for arg, want := range map[string]string{
-		"doctr": `edge has no command "doctr": did you mean doctor? there are completion, doctor, healthcheck, help, version, and every setting is a flag`,
-		"serve": `edge has no command "serve": there are completion, doctor, healthcheck, help, version, and every setting is a flag`,
+		"doctr": `edge has no command "doctr": did you mean doctor? there are completion, doctor, healthcheck, help, plan, version, and every setting is a flag`,
+		"serve": `edge has no command "serve": there are completion, doctor, healthcheck, help, plan, version, and every setting is a flag`,
 	} {
 		var out, errs bytes.Buffer
 		if code := Main(context.Background(), []string{arg, "-check"}, nil, &out, &errs); code != app.Usage || !strings.Contains(errs.String(), want) {

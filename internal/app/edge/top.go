@@ -69,7 +69,7 @@ func ofClients(topic string) bool { return !strings.HasPrefix(topic, topics.Rese
 // public reports whether a name may be read by whoever reads metrics. What is private by default is no public name either where
 // other names are: it has the ids of users.
 func (e *edge) public(topic string) bool {
-	return ofClients(topic) && !strings.HasPrefix(topic, auth.DefaultPrivate) && !e.clientPort.Private.Has([]byte(topic))
+	return ofClients(topic) && !strings.HasPrefix(topic, auth.DefaultPrivate) && !e.cfg.loop.Private.Has([]byte(topic))
 }
 
 // topTopics is what the most costly topics have for sure: what may be another's would make series of topics that cost nothing.

@@ -27,9 +27,9 @@ func (c topCollector) Collect(ch chan<- prometheus.Metric) {
 // topSeries are the series that there are of topics that have ticked, by their topics.
 func topSeries(t *testing.T, private string, names []string) map[string]float64 {
 	t.Helper()
-	e := &edge{table: topics.New(topics.Config{Max: 10_000, Window: time.Second})}
+	e := &edge{cfg: new(Config), table: topics.New(topics.Config{Max: 10_000, Window: time.Second})}
 	var err error
-	if e.clientPort.Private, err = auth.ParsePrivate(private); err != nil {
+	if e.cfg.loop.Private, err = auth.ParsePrivate(private); err != nil {
 		t.Fatal(err)
 	}
 	for i, name := range names {
