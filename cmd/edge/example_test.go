@@ -3,7 +3,7 @@
 package main
 
 import (
-	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,15 +48,11 @@ func TestExampleOfFourCalls(t *testing.T) {
 	t.Parallel()
 	redis := startRedis(t)
 	redis.Do("SET", "price:AAPL", `{"p":149.5,"ts":1}`)
-	e, addr := start(t, "-redis", redis.URL(), "-proxy-protocol", "-page", "-page-alerts", "/alerts", "-page-history", "/history"), nettest.FreeAddr(t)
-	_, port, _ := net.SplitHostPort(e.admin)
-	proxy(t, changed(t, "haproxy/compose.cfg", map[string]string{
-		`bind :8080`: "bind " + addr, `edge:8080 check port 8081`: e.addr + " check port " + port, `marketdata:8090`: "127.0.0.1:9",
-		`alerts:8100`: startAlerts(t, redis.URL()), `Host edge`: "Host 127.0.0.1",
-	}), "haproxy", "-db", "-f")
+	e := start(t, "-redis", redis.URL(), "-proxy-protocol", "-page", "-page-alerts", "/alerts", "-page-history", "/history")
+	c := compose(t, []*edge{e}, "127.0.0.1:9", startAlerts(t, redis.URL()))
 	call := func(command string) (out string) {
 		t.Helper()
-		command = strings.ReplaceAll(command, "localhost:8080", addr)
+		command = strings.ReplaceAll(command, "localhost:8080", c.host)
 		redistest.Eventually(t, command+" is answered", func() bool {
 			text, err := exec.Command("sh", "-c", strings.Replace(command, "curl", "curl -fsS --max-time 5", 1)).CombinedOutput()
 			out = string(text)
@@ -86,4 +82,14 @@ func TestExampleOfFourCalls(t *testing.T) {
 		t.Error(out)
 	}
 	redistest.Eventually(t, "the user's topic is there", func() bool { return strings.Contains(redis.Do("GET", "price:alerts:1"), `"ver":1}`) })
+	// Whoever comes from elsewhere has prices, and sets no alerts without a key.
+	for path, want := range map[string]int{"/price/AAPL": http.StatusOK, "/alerts?user_id=1": http.StatusUnauthorized} {
+		res, err := c.secure.Get("https://" + c.clients + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, res.StatusCode, want)
+		}
+	}
 }

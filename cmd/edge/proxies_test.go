@@ -5,7 +5,6 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -47,13 +46,8 @@ func TestOneHostBehindProxies(t *testing.T) {
 				`127\.0\.0\.1:8100 check port 8101`: market})
 		},
 		"compose": func(t *testing.T) string {
-			e, addr := start(t, append(trust, "-proxy-protocol")...), nettest.FreeAddr(t)
-			_, port, _ := net.SplitHostPort(e.admin)
-			proxy(t, changed(t, "haproxy/compose.cfg", map[string]string{
-				`bind :8080`: "bind " + addr, `edge:8080 check port 8081`: e.addr + " check port " + port, `marketdata:8090`: market, `alerts:8100`: market,
-				`Host edge`: "Host 127.0.0.1",
-			}), "haproxy", "-db", "-f")
-			return addr
+			edges := []*edge{start(t, append(trust, "-proxy-protocol")...), start(t, append(trust, "-proxy-protocol")...)}
+			return compose(t, edges, market, market).host
 		},
 		"nginx": func(t *testing.T) string {
 			return nginxReads(t, start(t, append(trust, "-trust-proxy", "127.0.0.1")...), market)
