@@ -63,7 +63,7 @@ test-programs: ## those of whole programs, and of packages around large librarie
 test-bench: ## those of bench
 	CGO_ENABLED=0 $(GO) -C bench test -vet=off -timeout 20m -p $(PROCS) ./...
 
-test-tools: ## those of what makes a release
+test-tools: ## those of what makes a release, and of docker-compose.yml
 	CGO_ENABLED=0 $(GO) -C tools test -vet=off ./...
 
 race: deps ## all tests in Go, with the race detector: it takes half an hour

@@ -7,6 +7,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -103,6 +106,56 @@ func TestPanels(t *testing.T) {
 	}
 	if _, err := ask(t.Context(), s.Listener.Addr().String(), "z"); err == nil {
 		t.Error("an error is no answer")
+	}
+}
+
+// An alert is waited for until it fires, and then until it does no longer; what was killed is started in any case.
+func TestAlerts(t *testing.T) {
+	dir := t.TempDir()
+	// The script notes what is away: so long the alert about it fires, but for one that never does.
+	script := filepath.Join(dir, "script")
+	text := "#!/bin/sh\necho \"$1 $2\" >>" + dir + "/done\nif [ $1 = kill ]; then touch " + dir + "/$2; else rm " + dir + "/$2; fi\n"
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	deaf := ""
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		result := "[]"
+		for _, o := range outages {
+			_, err := os.Stat(filepath.Join(dir, o.name))
+			if o.name == deaf && err == nil {
+				cancel()
+			}
+			if o.name != deaf && err == nil && r.FormValue("query") == `ALERTS{alertname="`+o.alert+`",alertstate="firing"}` {
+				result = "[{}]"
+			}
+		}
+		_, _ = io.WriteString(w, `{"data":{"result":`+result+`}}`)
+	}))
+	defer s.Close()
+	crowd := newCrowd("", "", 0, 1, nil)
+	defer crowd.end()
+	var out bytes.Buffer
+	tr := &trial{config: &config{script: script, prometheus: s.Listener.Addr().String()}, crowd: crowd, stdout: &out, stderr: io.Discard}
+	if err := tr.alerts(t.Context()); err != nil || out.Len() > 0 {
+		t.Errorf("it was not asked for: %v, %s", err, &out)
+	}
+	tr.alerting = true
+	if err := tr.alerts(t.Context()); err != nil || len(tr.wrong) > 0 || strings.Count(out.String(), "fires after 0 s") != 3 {
+		t.Errorf("%v, %v\n%s", err, tr.wrong, &out)
+	}
+	said, err := os.ReadFile(filepath.Join(dir, "done"))
+	if want := "kill edge3\nstart edge3\nkill redis\nstart redis\nkill marketdata\nstart marketdata\n"; err != nil || string(said) != want {
+		t.Errorf("%v\n%s", err, said)
+	}
+	deaf = "redis"
+	if err := tr.alerts(ctx); err == nil {
+		t.Error("an alert that does not fire is none")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "redis")); err == nil {
+		t.Error("what was killed is still away")
 	}
 }
 

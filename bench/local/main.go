@@ -9,6 +9,7 @@
 //	clients.go  the clients
 //	edges.go    what edges say of their clients
 //	panels.go   the queries of the dashboard
+//	alerts.go   the alerts that fire while something is away
 package main
 
 import (
@@ -42,6 +43,7 @@ type config struct {
 	admins             []string
 	drain, outage      time.Duration
 	waitMost, backMost time.Duration
+	alerting           bool
 }
 
 func main() {
@@ -74,6 +76,7 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	f.DurationVar(&c.outage, "outage", 3*time.Second, "how long Redis and marketdata are away")
 	f.DurationVar(&c.waitMost, "wait-most", 2*time.Second, "how long a client may wait for a row beside a drain, above what it was told")
 	f.DurationVar(&c.backMost, "back-most", 10*time.Second, "how long a client may be without rows when something was killed, above -outage")
+	f.BoolVar(&c.alerting, "alerts", false, "then leave an edge, Redis and marketdata away until Prometheus says so: five minutes more")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -125,6 +128,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	table.Flush()
 	if err := t.panels(ctx); err != nil {
+		return err
+	}
+	if err := t.alerts(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "load of the machine %s\n", load())
