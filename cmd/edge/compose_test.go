@@ -65,7 +65,8 @@ func compose(t *testing.T, edges []*edge, marketdata, alerts string) composed {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	c.secure = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "prices.example.com"}}}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "prices.example.com"}}
+	c.secure = &http.Client{Timeout: 5 * time.Second, Transport: transport}
 	t.Cleanup(c.secure.CloseIdleConnections)
 	return c
 }

@@ -148,7 +148,8 @@ func variable(s types.ServiceConfig, name string) string {
 func listening(t *testing.T, p *types.Project) map[string][]string {
 	t.Helper()
 	ports := map[string][]string{"redis": {"6379"}, "nats": {"4222"}, "postgres": {"5432"}, "prometheus": {"9090"}, "grafana": {"3000"}}
-	for _, m := range regexp.MustCompile(`(?m)^listeners=.*PLAINTEXT://:(\d+)`).FindAllStringSubmatch(read(t, "deploy", "compose", "kafka.properties"), -1) {
+	kafka := read(t, "deploy", "compose", "kafka.properties")
+	for _, m := range regexp.MustCompile(`(?m)^listeners=.*PLAINTEXT://:(\d+)`).FindAllStringSubmatch(kafka, -1) {
 		ports["kafka"] = append(ports["kafka"], m[1])
 	}
 	for _, m := range regexp.MustCompile(`(?m)^\tbind :(\d+)`).FindAllStringSubmatch(read(t, "deploy", "haproxy", "compose.cfg"), -1) {
@@ -190,7 +191,7 @@ func TestPorts(t *testing.T) {
 	says := map[string]string{
 		"proxy": read(t, "deploy", "haproxy", "compose.cfg"), "prometheus": read(t, "deploy", "prometheus", "targets.yml"),
 		"grafana": read(t, "deploy", "grafana", "datasource.yml"), "kafka": read(t, "deploy", "compose", "kafka.properties"),
-		"postgres": "", "prepare": "",
+		"alerts": read(t, "deploy", "compose", "prepare"), // Which says where its database is.
 	}
 	for name, s := range p.Services {
 		for _, value := range s.Environment {
@@ -237,12 +238,30 @@ func TestPorts(t *testing.T) {
 	if seen < 25 {
 		t.Errorf("only %d ports were compared", seen)
 	}
-	if m := named.FindString(read(t, "deploy", "compose", "prepare")); !strings.HasPrefix(read(t, "deploy", "compose", "prepare"), "#!/bin/sh\n") || m != "" && m != "postgres:5432" {
-		t.Errorf("prepare speaks of %s", m)
+	if !bool(p.Networks["brokers"].Internal) {
+		t.Error("brokers have a way out")
 	}
-	for _, name := range []string{"redis", "nats", "kafka", "postgres"} {
-		if is := slices.Collect(maps.Keys(p.Services[name].Networks)); !slices.Equal(is, []string{"brokers"}) || !bool(p.Networks["brokers"].Internal) {
-			t.Errorf("%s is in %v, want the inner one alone", name, is)
+	for name, want := range map[string]string{
+		"redis": "brokers", "nats": "brokers", "kafka": "brokers", "postgres": "brokers", "fx": "brokers", "proxy": "clients",
+		"prometheus": "metrics", "grafana": "metrics",
+	} {
+		if is := slices.Collect(maps.Keys(p.Services[name].Networks)); !slices.Equal(is, []string{want}) {
+			t.Errorf("%s is in %v, want %s alone", name, is, want)
+		}
+	}
+}
+
+// Each symbol that is made bars of has trades.
+func TestSymbols(t *testing.T) {
+	t.Parallel()
+	inlets := strings.Split(variable(load(t, nil).Services["ingest"], "IN"), ",")
+	all := regexp.MustCompile(`(?m)^  - .*source: (\w+)`).FindAllStringSubmatch(read(t, "deploy", "compose", "symbols.yaml"), -1)
+	if len(all) < 10 {
+		t.Errorf("%d symbols", len(all))
+	}
+	for _, m := range all {
+		if !slices.Contains(inlets, m[1]) {
+			t.Errorf("nobody brings the trades of %s", m[0])
 		}
 	}
 }
@@ -314,7 +333,9 @@ func TestStartsAndEnds(t *testing.T) {
 	t.Parallel()
 	p := load(t, nil)
 	const drain, rest = 10 * time.Second, 15 * time.Second // docs/OPERATIONS.md, "Give it time to stop".
-	least := map[string]time.Duration{"ingest": 20 * time.Second, "processor": 20 * time.Second, "alerts": 15 * time.Second, "kafka": time.Minute, "postgres": time.Minute}
+	least := map[string]time.Duration{
+		"ingest": 20 * time.Second, "processor": 20 * time.Second, "alerts": 15 * time.Second, "kafka": time.Minute, "postgres": time.Minute,
+	}
 	for _, name := range []string{"edge1", "edge2", "edge3"} {
 		delay, err := time.ParseDuration(variable(p.Services[name], "DRAIN_DELAY"))
 		if err != nil {

@@ -161,7 +161,7 @@ func TestPortsAgree(t *testing.T) {
 
 // elsewhere are flags that documents name in quotes of their own, and that are not the edge's.
 var elsewhere = map[string]string{
-	"json": "edge doctor", "modified": "the end of a commit's name", "live": "edge healthcheck", "timeout": "edge healthcheck", "bench": "go test", "away": "bench/upgrade", "wait-most": "bench/local", "back-most": "bench/local", "short": "make hostile", "edge-binary": "make hostile", "rewrite": "go test",
+	"json": "edge doctor", "modified": "the end of a commit's name", "live": "edge healthcheck", "timeout": "edge healthcheck", "bench": "go test", "away": "bench/upgrade", "wait-most": "bench/local", "back-most": "bench/local", "alerts": "bench/local", "short": "make hostile", "edge-binary": "make hostile", "rewrite": "go test",
 	"trace-one-in": "marketdata", "long-faults": "go test ./cmd/edge", "broken-long": "go test ./cmd/edge", "broken-seed": "go test ./cmd/edge", "broken-only": "go test ./cmd/edge", "broken-alone": "go test ./cmd/edge",
 }
 
