@@ -17,6 +17,19 @@ const cgroupMount = "sys/fs/cgroup"
 // as well, so the tightest counts.
 func (r *reader) cgroup() Cgroup {
 	c := Cgroup{Memory: Unlimited, Pids: Unlimited, PidsUsed: Unknown, MilliCPUs: Unlimited}
+	r.eachGroup(func(version int, dir string, controllers []string) {
+		if version == 2 {
+			r.version2(&c, dir)
+		} else {
+			r.version1(&c, dir, controllers)
+		}
+	})
+	return c
+}
+
+// eachGroup calls f with the directory of each control group that this process is in, and of those
+// above it. Version 1 has the controllers of that hierarchy.
+func (r *reader) eachGroup(f func(version int, dir string, controllers []string)) {
 	for line := range strings.Lines(r.optional("proc/self/cgroup")) {
 		// hierarchy:controllers:path; version 2 has 0 and no controllers.
 		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -27,18 +40,15 @@ func (r *reader) cgroup() Cgroup {
 		if parts[0] == "0" && parts[1] == "" {
 			for _, mount := range []string{cgroupMount, cgroupMount + "/unified"} {
 				for _, dir := range r.upwards(mount, parts[2]) {
-					r.version2(&c, dir)
+					f(2, dir, nil)
 				}
 			}
 			continue
 		}
-		controllers := strings.Split(parts[1], ",")
-		mount := cgroupMount + "/" + parts[1]
-		for _, dir := range r.upwards(mount, parts[2]) {
-			r.version1(&c, dir, controllers)
+		for _, dir := range r.upwards(cgroupMount+"/"+parts[1], parts[2]) {
+			f(1, dir, strings.Split(parts[1], ","))
 		}
 	}
-	return c
 }
 
 // upwards lists the directories from a group to the mount. In a container the path may

@@ -36,6 +36,7 @@ type engine struct {
 	// Shared with the driver and others.
 	events   atomic.Pointer[gnet.EventLoop] // Known from the first connection on.
 	queued   atomic.Bool                    // A turn waits in gnet's queue, or runs.
+	due      time.Time                      // When that turn was called for. Owned by who has set queued.
 	awake    atomic.Bool                    // There is something for turns to do.
 	poke     chan struct{}                  // Turn now.
 	held     chan int                       // The epoll that the listener was taken out of.
@@ -113,6 +114,7 @@ func (e *engine) drive() {
 	resume := time.NewTimer(0)
 	resume.Stop()
 	epoll := -1
+	due := time.Time{}
 	ctx := context.Background()
 	for {
 		select {
@@ -126,13 +128,15 @@ func (e *engine) drive() {
 				resume.Reset(acceptPause)
 			}
 			continue
-		case <-slot.C:
+		case due = <-slot.C: // When the timer ran out, which may be a while ago.
 		case <-e.poke:
+			due = time.Now()
 		}
 		events := e.events.Load()
 		if events == nil || !e.awake.Load() || !e.queued.CompareAndSwap(false, true) {
 			continue
 		}
+		e.due = due
 		if err := (*events).Execute(ctx, e); err != nil {
 			e.queued.Store(false) // The engine is stopping.
 		}

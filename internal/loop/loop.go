@@ -57,11 +57,14 @@ type loop struct {
 	granted  auth.Grant // To who is being answered.
 	bye      Bye        // What the conns are told that an operator ends just now.
 
+	load Load
+
 	published struct {
-		sync.Mutex // For stats, which other goroutines read.
+		sync.Mutex // For stats and load, which other goroutines read.
 		stats      Stats
 		at         time.Time
 		settled    bool // Published since the last conn went.
+		load       Load
 	}
 }
 
@@ -94,6 +97,7 @@ func (l *loop) turn() (more bool) {
 		l.server.cfg.Traced(traced, end)
 	}
 	l.counts.Turns.observe(end.Sub(begin))
+	l.spend(end)
 	l.counts.Lag = l.shard.Lag()
 	idle := l.shard.Conns() == 0
 	if end.Sub(l.published.at) >= publishEvery || idle && !l.published.settled {

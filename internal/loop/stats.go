@@ -220,7 +220,7 @@ func (l *loop) publish(now time.Time) {
 	st := Stats{Stats: l.shard.Stats(), counts: l.counts}
 	l.tell(&l.published.stats, &st)
 	l.published.Lock()
-	l.published.stats = st
+	l.published.stats, l.published.load = st, l.load
 	l.published.Unlock()
 	l.published.at = now
 }
