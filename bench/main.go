@@ -19,7 +19,7 @@
 //	report.go    report.md of a run
 //	goal.go      what the edge is meant to reach
 //	all.go       all modes, one after the other
-//	density.go   fanout.go, ticks.go, saturate.go, handshake.go, storm.go, slow.go, http.go, scale.go, soak.go, feed.go,
+//	density.go   fanout.go, ticks.go, saturate.go, headroom.go, handshake.go, storm.go, slow.go, http.go, scale.go, soak.go, feed.go,
 //	             publish.go, size.go, screens.go: a mode each, from its flags to what it adds to the report; feed_result.go is the second
 //	             half of feed.go, feed_rows.go what it looks up in the end, feeds.go several brokers in turns; screens_result.go and screens_parts.go are the rest of
 //	             screens.go
@@ -52,6 +52,7 @@ var modes = []mode{
 	{"fanout", "CPU per frame and staleness: edge, floor, bare gnet and the usual designs", runFanout},
 	{"ticks", "the edge with the same clients at several rates of ticks", runTicks},
 	{"saturate", "frames per second on one core: edge, floor and bare gnet", runSaturate},
+	{"headroom", "more and more clients on one core, and when edge_headroom_ratio says that it is full", runHeadroom},
 	{"handshake", "CPU per handshake: edge, floor, bare gnet and the usual designs", runHandshake},
 	{"storm", "what it does to those connected when many connect at once", runStorm},
 	{"slow", "what clients that never read do to the others", runSlow},

@@ -33,6 +33,29 @@ func splitCPUs() (server, others unix.CPUSet, err error) {
 	return server, others, nil
 }
 
+// splitHost has this process and all that it starts from now on run beside the CPU that is the
+// server's, until release is called.
+func splitHost() (server unix.CPUSet, release func() error, err error) {
+	server, others, err := splitCPUs()
+	if err != nil {
+		return server, nil, err
+	}
+	all := server
+	for i := range all {
+		all[i] |= others[i]
+	}
+	if err := confine(&others); err != nil {
+		return server, nil, err
+	}
+	// The runtime would make do with as many Ps as there are CPUs now. A swarm keeps its
+	// own while it rests; the reader of the plain conns and everybody else need theirs.
+	runtime.GOMAXPROCS(max(3, runtime.GOMAXPROCS(0)))
+	return server, func() error {
+		runtime.SetDefaultGOMAXPROCS()
+		return confine(&all)
+	}, nil
+}
+
 // confine lets all threads of this process, and all that they start from now on, run
 // on these CPUs only.
 func confine(cpus *unix.CPUSet) error {

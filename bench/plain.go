@@ -46,6 +46,7 @@ type plainConns struct {
 	server  netip.AddrPort
 	request []byte
 	conns   []plainConn
+	asked   int // So many of them have subscribed.
 	buf     []byte
 
 	// Any goroutine may look at these.
@@ -141,11 +142,11 @@ func dialRaw(server netip.AddrPort, from [4]byte, buffer int, request []byte) (i
 	return fd, nil
 }
 
-// subscribe lets each conn ask for so many topics of its own, drawn from all.
+// subscribe lets each conn that has not yet ask for so many topics of its own, drawn from all.
 func (p *plainConns) subscribe(all []string, topics int, seed uint64) error {
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := rand.New(rand.NewPCG(seed, uint64(p.asked)))
 	names := make([]string, topics)
-	for i := range p.conns {
+	for i := p.asked; i < len(p.conns); i++ {
 		for k, id := range rng.Perm(len(all))[:topics] {
 			names[k] = all[id]
 		}
@@ -154,6 +155,7 @@ func (p *plainConns) subscribe(all []string, topics int, seed uint64) error {
 			return fmt.Errorf("plain conns: conn %d: the subscribe was not taken: %d of %d bytes, %w", i, n, len(frame), err)
 		}
 	}
+	p.asked = len(p.conns)
 	return nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"runtime"
 	"slices"
 	"time"
 
@@ -71,22 +70,11 @@ func saturateConns() int {
 // saturate gives servers one CPU each in turns, and more clients than it can serve
 // with that.
 func (s *session) saturate(feedRate float64) (_ outcome, err error) {
-	cpu, others, err := splitCPUs()
+	cpu, release, err := splitHost()
 	if err != nil {
 		return nil, err
 	}
-	all := cpu
-	for i := range all {
-		all[i] |= others[i]
-	}
-	if err := confine(&others); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, confine(&all)) }()
-	// The runtime would make do with as many Ps as there are CPUs now. A swarm keeps its
-	// own while it rests; the reader of the plain conns and everybody else need theirs.
-	runtime.GOMAXPROCS(max(3, runtime.GOMAXPROCS(0)))
-	defer runtime.SetDefaultGOMAXPROCS()
+	defer func() { err = errors.Join(err, release()) }()
 	if err := s.ticks(0); err != nil {
 		return nil, err
 	}

@@ -4,20 +4,28 @@ package loop
 
 import "time"
 
-// Load is what a loop has had to do since it began. Two of them say what share of the time between
-// them it was busy.
+// Load is what a loop has had to do since it began, and how much of that came late. Two of them say
+// what was so in the time between them.
 type Load struct {
 	// Busy is the time for which a turn was due and not over. That is the time of turns, and of all
 	// that keeps them waiting: what clients sent, new connections, and others who have the processor.
 	Busy time.Duration
-	At   time.Time     // When that was so: a fraction of a second ago, unless a turn does not end.
-	Lag  time.Duration // Of the wheel.
-	Idle bool          // There are no conns, and so no turns.
+	// Late is the time of which the flushes came too late: by more than lateShare of a window.
+	Late time.Duration
+	At   time.Time // When that was so: a fraction of a second ago, unless a turn does not end.
+	Idle bool      // There are no conns, and so no turns.
 }
 
-// spend adds the turn that ends now to the load. A turn that was called for while the one before
-// it ran was only kept waiting from the end of that.
-func (l *loop) spend(end time.Time) {
+const (
+	// lateShare is the part of a window by which flushes may be late.
+	lateShare = 0.1
+	// stuckAfter is how old what a loop publishes may be before it is in a turn that does not end.
+	stuckAfter = publishEvery + 800*time.Millisecond
+)
+
+// spend adds the turn that ends now, and that found the wheel so far behind, to the load. A turn that
+// was called for while the one before it ran was only kept waiting from the end of that.
+func (l *loop) spend(end time.Time, behind time.Duration) {
 	if before := l.load.At; !before.IsZero() {
 		due := l.due
 		if due.Before(before) {
@@ -25,7 +33,10 @@ func (l *loop) spend(end time.Time) {
 		}
 		l.load.Busy += end.Sub(due)
 	}
-	l.load.At, l.load.Lag, l.load.Idle = end, l.shard.Lag(), l.shard.Conns() == 0
+	mayBe := time.Duration(lateShare * float64(l.server.cfg.Shard.Interval))
+	// What it has not come to is for the next turn to count.
+	l.load.Late += max(0, behind-mayBe) - max(0, l.shard.Lag()-mayBe)
+	l.load.At, l.load.Idle = end, l.shard.Conns() == 0
 }
 
 // Loads is the load of each loop.
@@ -39,20 +50,18 @@ func (s *Server) Loads() []Load {
 	return all
 }
 
-// Share is how busy the loop was from before to l: 0 to 1. A loop of which nothing new is known now
-// is in a turn that does not end.
-func (l Load) Share(before Load, now time.Time) float64 {
+// Shares are the parts of the time from before to l, from 0 to 1, for which the loop was busy and of
+// which the flushes came late. A loop of which nothing new is known now is in a turn that does not end.
+func (l Load) Shares(before Load, now time.Time) (busy, late float64) {
 	switch passed := l.At.Sub(before.At); {
 	case l.Idle || l.At.IsZero() || before.At.IsZero():
-		return 0
+		return 0, 0
 	case now.Sub(l.At) > stuckAfter:
-		return 1
+		return 1, 1
 	case passed <= 0:
-		return 0
+		return 0, 0
 	default:
-		return min(1, float64(l.Busy-before.Busy)/float64(passed))
+		part := func(d time.Duration) float64 { return min(1, float64(d)/float64(passed)) }
+		return part(l.Busy - before.Busy), part(l.Late - before.Late)
 	}
 }
-
-// stuckAfter is how long a loop may publish nothing, beyond the time between two of its figures.
-const stuckAfter = publishEvery + 800*time.Millisecond

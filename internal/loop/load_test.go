@@ -10,26 +10,32 @@ import (
 	"tickedge/internal/topics"
 )
 
-func TestShareOfALoad(t *testing.T) {
+func TestSharesOfALoad(t *testing.T) {
 	at := time.Unix(1_000_000, 0)
-	before := Load{Busy: time.Minute, At: at}
+	before := Load{Busy: time.Minute, Late: time.Second, At: at}
+	after := func(passed, busy, late time.Duration) Load {
+		return Load{Busy: time.Minute + busy, Late: time.Second + late, At: at.Add(passed)}
+	}
+	idle := after(time.Second, time.Second, time.Second)
+	idle.Idle = true
 	for name, c := range map[string]struct {
-		before, l Load
-		now       time.Duration // After before.
-		want      float64
+		before, l  Load
+		now        time.Duration // After before.
+		busy, late float64
 	}{
-		"a half":                         {before, Load{Busy: time.Minute + time.Second, At: at.Add(2 * time.Second)}, 2 * time.Second, 0.5},
-		"all":                            {before, Load{Busy: time.Minute + 2*time.Second, At: at.Add(2 * time.Second)}, 2 * time.Second, 1},
-		"clocks of turns may overlap":    {before, Load{Busy: time.Minute + 3*time.Second, At: at.Add(2 * time.Second)}, 2 * time.Second, 1},
-		"nothing new yet":                {before, before, 300 * time.Millisecond, 0},
-		"a turn that does not end":       {before, before, 2 * time.Second, 1},
-		"it was late, and is not":        {before, Load{Busy: time.Minute, At: at.Add(9 * time.Second)}, 9500 * time.Millisecond, 0},
-		"no conns, and so nothing comes": {before, Load{Busy: time.Minute + time.Second, At: at.Add(time.Second), Idle: true}, time.Hour, 0},
-		"it never turned":                {Load{}, Load{}, time.Hour, 0},
-		"it has just begun":              {Load{}, Load{Busy: time.Second, At: at}, time.Second, 0},
+		"a half":                         {before, after(2*time.Second, time.Second, 0), 2 * time.Second, 0.5, 0},
+		"a half, and a quarter late":     {before, after(2*time.Second, time.Second, time.Second/2), 2 * time.Second, 0.5, 0.25},
+		"all":                            {before, after(2*time.Second, 2*time.Second, 2*time.Second), 2 * time.Second, 1, 1},
+		"it catches up":                  {before, after(2*time.Second, 2*time.Second, 3*time.Second), 2 * time.Second, 1, 1},
+		"nothing new yet":                {before, before, 300 * time.Millisecond, 0, 0},
+		"a turn that does not end":       {before, before, 2 * time.Second, 1, 1},
+		"it was late, and is not":        {before, after(9*time.Second, 0, 0), 9500 * time.Millisecond, 0, 0},
+		"no conns, and so nothing comes": {before, idle, time.Hour, 0, 0},
+		"it never turned":                {Load{}, Load{}, time.Hour, 0, 0},
+		"it has just begun":              {Load{}, before, time.Second, 0, 0},
 	} {
-		if got := c.l.Share(c.before, at.Add(c.now)); got != c.want {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
+		if busy, late := c.l.Shares(c.before, at.Add(c.now)); busy != c.busy || late != c.late {
+			t.Errorf("%s: %v and %v, want %v and %v", name, busy, late, c.busy, c.late)
 		}
 	}
 }
@@ -38,22 +44,24 @@ func TestShareOfALoad(t *testing.T) {
 func TestSpend(t *testing.T) {
 	at := time.Unix(1_000_000, 0)
 	l := &loop{}
+	l.server = &Server{cfg: quick()}
 	l.shard = fanout.New(quick().Shard, topics.New(topics.Config{Max: 1, Start: at}), nil, at)
 	for i, turn := range []struct {
-		due, end int // Milliseconds.
-		want     int
+		due, end, behind int // Milliseconds.
+		busy, late       int
 	}{
-		{0, 3, 0},    // Of the first one it is not known what was before.
-		{5, 9, 4},    // It waited, or took, for 4 ms.
-		{8, 12, 7},   // It was called for while the one before it ran.
-		{20, 20, 7},  // It took no time.
-		{25, 95, 77}, // Something else had the loop.
+		{0, 3, 0, 0, 0},      // Of the first one it is not known what was before.
+		{5, 9, 5, 4, 0},      // It waited, or took, for 4 ms.
+		{8, 12, 10, 7, 0},    // It was called for while the one before it ran. A tenth of a window is not late.
+		{20, 20, 10, 7, 0},   // It took no time.
+		{25, 95, 70, 77, 60}, // Something else had the loop.
 	} {
 		l.due = at.Add(time.Duration(turn.due) * time.Millisecond)
 		end := at.Add(time.Duration(turn.end) * time.Millisecond)
-		l.spend(end)
-		if want := time.Duration(turn.want) * time.Millisecond; l.load.Busy != want || !l.load.At.Equal(end) || !l.load.Idle {
-			t.Errorf("turn %d: %+v, want %v busy", i, l.load, want)
+		l.spend(end, time.Duration(turn.behind)*time.Millisecond)
+		busy, late := time.Duration(turn.busy)*time.Millisecond, time.Duration(turn.late)*time.Millisecond
+		if l.load != (Load{Busy: busy, Late: late, At: end, Idle: true}) {
+			t.Errorf("turn %d: %+v, want %v and %v", i, l.load, busy, late)
 		}
 	}
 }
@@ -74,14 +82,16 @@ func TestLoadOfALoopThatIsHeldUp(t *testing.T) {
 	})
 	since := <-held
 	// It may have published once more before.
-	if l := e.Loads()[0]; l.Share(before, l.At.Add(stuckAfter+time.Millisecond)) != 1 {
+	l := e.Loads()[0]
+	if busy, late := l.Shares(before, l.At.Add(stuckAfter+time.Millisecond)); busy != 1 || late != 1 {
 		t.Errorf("%+v is no full load", l)
 	}
 	const hold = 50 * time.Millisecond
 	until(t, func() bool { return time.Since(since) >= hold }, "time to pass")
 	close(release)
 	until(t, func() bool { return e.Loads()[0].At.After(since.Add(hold)) }, "the load to be published")
-	if l := e.Loads()[0]; l.Busy-before.Busy < hold {
-		t.Errorf("%v more in which the loop was busy, want %v at least", l.Busy-before.Busy, hold)
+	// The window is 100 ms: what is beyond 10 ms is late, and two slots of the wheel are not known better.
+	if l := e.Loads()[0]; l.Busy-before.Busy < hold || l.Late-before.Late < hold-20*time.Millisecond {
+		t.Errorf("%+v after %+v: want %v more, and nearly all of it late", l, before, hold)
 	}
 }

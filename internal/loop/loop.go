@@ -91,13 +91,14 @@ func (l *loop) turn() (more bool) {
 		l.lookAtUnfinished(begin)
 	}
 	l.expire(begin)
+	behind := l.shard.Lag()
 	more = l.turnWheel(begin)
 	end := time.Now()
 	if traced := l.shard.TakeTraced(); len(traced) > 0 && l.server.cfg.Traced != nil {
 		l.server.cfg.Traced(traced, end)
 	}
 	l.counts.Turns.observe(end.Sub(begin))
-	l.spend(end)
+	l.spend(end, behind)
 	l.counts.Lag = l.shard.Lag()
 	idle := l.shard.Conns() == 0
 	if end.Sub(l.published.at) >= publishEvery || idle && !l.published.settled {

@@ -65,6 +65,7 @@ type Config struct {
 	drain        time.Duration
 
 	admin          string
+	agent          string // Of HAProxy. Empty for none.
 	adminNames     admin.Names
 	readyNeedsFeed bool
 	api            backoffice.Config // Without an address there is none.
@@ -126,6 +127,7 @@ func (c *Config) validate() error {
 	if samePort(c.loop.Listen, c.admin) {
 		errs.bad("-admin is %s and -listen is %s: want another port for one of them", c.admin, c.loop.Listen)
 	}
+	errs.add(c.validateAgent())
 	errs.add(c.validateAPI())
 	errs.add(c.validateRPC())
 	if c.loop.MaxConns < 0 {
@@ -352,6 +354,9 @@ func (c *Config) fileReserve() int {
 	}
 	if c.admin != "" {
 		n += admin.Files
+	}
+	if c.agent != "" {
+		n += agentFiles
 	}
 	if c.api.Addr != "" {
 		n += backoffice.Files + sources.Files() + sources.Of(controlTopic).Files() // It publishes with connections of its own.

@@ -158,6 +158,7 @@ func (c *Config) operatorFlags(fs *flags.Set) {
 	fs.Group("Operation")
 	fs.StringVar(&c.admin, "admin", defaultAdmin, "`host:port` for /metrics, /healthz, /readyz and /debug/pprof; empty for none. Not for the public")
 	fs.StringVar(&c.adminHost, "admin-host", "", "`names` by which monitoring calls the admin port, by commas: edge.example.com, *.svc.cluster.local. Addresses, localhost and this host's own name need not be in it")
+	fs.StringVar(&c.agent, "agent", "", "`host:port` at which HAProxy asks how much this edge has left (agent-check), such as 127.0.0.1:8084; empty for none. Not for the public")
 	fs.BoolVar(&c.readyNeedsFeed, "ready-needs-feed", false, "/readyz is 503 whenever the feed is down, not only until it has been up; set it where another edge may have newer values")
 	fs.StringVar(&c.api.Addr, "api", "", "`host:port` of the back office, such as 127.0.0.1:8082, where programs publish values and end connections; empty for none. It needs -api-key-file or -api-client-ca, and TLS if it is not loopback")
 	fs.StringVar(&c.api.KeyFile, "api-key-file", "", "`file` with the keys of those who may call the back office, a line name:key each, the key of 32 characters or more")

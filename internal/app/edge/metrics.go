@@ -235,7 +235,7 @@ func counters(of []fanout.Metric, count func(s *scrape, i int) uint64) (all []me
 }
 
 // allMetrics are those of loops and shards too.
-var allMetrics = slices.Concat(metricTable, revokedMetrics, histograms, balance, screenMetrics, reloadMetrics,
+var allMetrics = slices.Concat(metricTable, revokedMetrics, histograms, balance, headroomMetrics, screenMetrics, reloadMetrics,
 	counters(fanout.Metrics[:], func(s *scrape, i int) uint64 { return s.loops.Count[i] }),
 	counters(loop.Metrics[:], func(s *scrape, i int) uint64 { return s.loops.Loop[i] }))
 

@@ -67,6 +67,7 @@ var mistakesOf = map[string]mistake{
 	"grpc-tls-cert":      {"/no/such.pem", "want both"},
 	"grpc-tls-key":       {"/no/such.pem", "want both"},
 	"grpc-client-ca":     {"/no/such.pem", "needs TLS"},
+	"agent":              {"8084", `is "8084", want host:port such as 127.0.0.1:8084`},
 	"admin-host":         {"http://edge", "want for example edge.example.com"},
 	"trace-endpoint":     {"collector:4318", "want http://host:4318"},
 	"trace-headers-file": {"/no/such", "no such file"},

@@ -14,6 +14,8 @@
 //	plan.go       the sub-command plan
 //	health.go     the sub-command healthcheck
 //	ready.go      whether clients should be sent here
+//	headroom.go   how much is left, and of what
+//	agent.go      the port for HAProxy, which asks how much is left
 //	metrics.go    /metrics
 //	histograms.go how long things take, and what loops have to do, on /metrics
 //	api.go        the back office
@@ -204,6 +206,8 @@ type edge struct {
 	isReady   atomic.Bool  // What -health-path says.
 	draining  atomic.Bool  // Since the signal.
 	drainFrom atomic.Int64 // Connections when clients began to be sent away.
+	headroom  headroom
+	agent     *agent // Nil without -agent.
 
 	now     atomic.Pointer[running] // Nil as long as nothing has changed.
 	reloads reloads
@@ -217,7 +221,7 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	e := &edge{cfg: c, log: log}
 	e.work, e.endWork = context.WithCancel(context.Background())
 	defer e.close()
-	for _, start := range []func() error{e.listenAdmin, e.startDemo, e.listenAPI, e.startTracing, e.startFeed, e.startTokens, e.startServer, e.startRevoked, e.serveAPI, e.startRPC} {
+	for _, start := range []func() error{e.listenAdmin, e.listenAgent, e.startDemo, e.listenAPI, e.startTracing, e.startFeed, e.startTokens, e.startServer, e.startRevoked, e.serveAPI, e.startRPC} {
 		if err := start(); err != nil {
 			log.Error("can't start", "error", err)
 			return app.Failed
@@ -225,7 +229,9 @@ func Run(ctx context.Context, c *Config, log *slog.Logger) (code int) {
 	}
 	e.keepReady(ctx)
 	e.startReloads(ctx)
+	e.keepHeadroom()
 	e.serveAdmin(ctx)
+	e.serveAgent(ctx)
 	defer c.supervisor.Watch(ctx, e.ready, e.server.Turning)()
 	addr := e.server.Addr()
 	log.Info("listening", "addr", addr.String(), "clients", e.server.Families(), "loops", c.loop.Loops, "max_conns", c.loop.MaxConns, "interval", c.loop.Shard.Interval)
