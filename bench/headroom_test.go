@@ -16,7 +16,8 @@ import (
 func TestHeadroom(t *testing.T) {
 	twoCPUs(t)
 	var res headroomResult
-	labBench(t, &res, "headroom", "-steps", "2", "-topics", "10")
+	// A machine that has no time for it may be full at once.
+	labBenchBut(t, &res, "the headroom was", "headroom", "-steps", "2", "-topics", "10")
 	// So few conns that an edge has nearly all left, unless the machine has none to give.
 	if len(res.Steps) == 0 || len(res.Steps) > 2 {
 		t.Fatalf("%d steps", len(res.Steps))

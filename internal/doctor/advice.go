@@ -18,6 +18,9 @@ const (
 	// FlushCost is one processor's time for a frame of 10 rows. 20 µs were measured on
 	// two busy processors, feed included; half of that is the kernel's.
 	FlushCost = 20 * time.Microsecond
+	// frameCost is the same of a processor that has nothing else to do, and is full: one that is not
+	// takes more for each frame, which is no limit.
+	frameCost = 6 * time.Microsecond
 	// MostBusy is the part of the processors that may be used, so that loops are in time.
 	MostBusy = 0.7
 	// backlogDefault is net.core.somaxconn of Linux since 5.4.
@@ -79,6 +82,11 @@ func (r *Report) adviseCPU(h Host, flushes int64, tell tell) {
 	milli = min(milli, h.Cgroup.MilliCPUs)
 	if milli == Unlimited {
 		return
+	}
+	if r.Goal.Loops > 0 && r.Goal.Interval > 0 {
+		loops := min(int64(milli), int64(r.Goal.Loops)*1000)
+		r.Frames.Processors = float64(loops) / 1000
+		r.Frames.Conns = int64(r.Frames.Processors * float64(r.Goal.Interval) / float64(frameCost))
 	}
 	have := fmt.Sprintf("%.3g", float64(milli)/1000)
 	if most := max(1, (int(milli)+999)/1000); r.Goal.Loops > most {

@@ -51,7 +51,7 @@ const connsMost = 1 << 40
 func Assess(h Host, g Goal) Report {
 	g.Conns = min(g.Conns, connsMost)
 	page := max(int64(h.PageSize), 1)
-	r := Report{Goal: g, Holds: -1, Host: h}
+	r := Report{Goal: g, Holds: -1, Host: h, Frames: Frames{Conns: -1, Cost: frameCost}}
 	r.Memory = Memory{User: UserPerConn, Idle: IdlePerConn, Busy: BusyPages * page, Base: ProcessBase}
 	r.Memory.PerConn = r.Memory.User + r.Memory.Idle + r.Memory.Busy
 

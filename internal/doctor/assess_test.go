@@ -179,6 +179,26 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+// A loop has one processor at most, and a quota may leave it less.
+func TestFramesOfTheProcessors(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Host, *Goal)
+		want   Frames
+	}{
+		"two loops":                  {func(*Host, *Goal) {}, Frames{int64(2 * 500 * time.Millisecond / frameCost), 2, frameCost}},
+		"more loops than processors": {func(h *Host, g *Goal) { h.CPUs, g.Loops = 4, 8 }, Frames{int64(4 * 500 * time.Millisecond / frameCost), 4, frameCost}},
+		"a quota":                    {func(h *Host, _ *Goal) { h.Cgroup.MilliCPUs = 1500 }, Frames{int64(750 * time.Millisecond / frameCost), 1.5, frameCost}},
+		"a longer window":            {func(_ *Host, g *Goal) { g.Interval = time.Second }, Frames{int64(2 * time.Second / frameCost), 2, frameCost}},
+		"nothing is known":           {func(h *Host, _ *Goal) { *h = unknownHost() }, Frames{-1, 0, frameCost}},
+	} {
+		h, g := big(), goal(0)
+		c.change(&h, &g)
+		if got := Assess(h, g).Frames; got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
 // unknownHost is what a host without /proc gives.
 func unknownHost() Host {
 	h := ReadHost(emptyFS)

@@ -7,6 +7,7 @@
 //	cgroup.go    the limits of the control group that the process is in
 //	assess.go    Assess: the limits, as arithmetic over a Host and a Goal
 //	advice.go    what does not limit how many, but how well
+//	usage.go     how much of that is in use
 //	text.go      the report for people
 package doctor
 
@@ -99,9 +100,17 @@ type Report struct {
 	Enough bool     `json:"enough"` // Holds >= Goal.Conns.
 	Limits []Limit  `json:"limits"` // The lowest first.
 	Memory Memory   `json:"memory"`
+	Frames Frames   `json:"frames"`
 	Advice []Advice `json:"advice,omitempty"`
 	Notes  []string `json:"notes,omitempty"`
 	Host   Host     `json:"host"`
+}
+
+// Frames is how many connections can have a frame in each of their windows.
+type Frames struct {
+	Conns      int64         `json:"conns"`        // -1 if the processors are not known.
+	Processors float64       `json:"processors"`   // That have a loop.
+	Cost       time.Duration `json:"ns_per_frame"` // Of a processor.
 }
 
 // Limit is something of which there is only so much for connections.

@@ -32,6 +32,9 @@ func (r Report) WriteText(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "%2d. %13s  %s (%s): %s%s\n", i+1, Count(l.Conns), l.Name, l.Key, l.Sum, mark)
 	}
+	if f := r.Frames; f.Conns >= 0 {
+		fmt.Fprintf(&b, "\n%.3g processors give %s connections a frame each %v, at %v each\n", f.Processors, Count(f.Conns), r.Goal.Interval, f.Cost)
+	}
 	m := r.Memory
 	fmt.Fprintf(&b, `
 Memory for %s connections: %s

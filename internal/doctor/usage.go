@@ -26,7 +26,7 @@ func ReadUsage(root fs.FS, conns int64) Usage {
 	own, free := r.resident(), r.meminfo("MemAvailable")[0]
 	if own.known() && free.known() {
 		// What others on the host have is not this edge's load, until it leaves no room to grow.
-		own += Amount(conns) * idlePerConn
+		own += Amount(conns) * IdlePerConn
 		u.Memory = max(u.Memory, share(own, own+free))
 	}
 	// The size of this directory is the number of files in it. Listing it takes as long as there are files.

@@ -32,7 +32,7 @@ func TestReadUsage(t *testing.T) {
 		want  float64
 	}{
 		"a quarter of the host":             {host(256<<20, 768<<10), 0, 0.25},
-		"sockets are the kernel's":          {host(256<<20, 768<<10), 1 << 20, (256<<20 + idlePerConn*(1<<20)) / (1024<<20 + idlePerConn*float64(1<<20))},
+		"sockets are the kernel's":          {host(256<<20, 768<<10), 1 << 20, (256<<20 + IdlePerConn*(1<<20)) / (1024<<20 + IdlePerConn*float64(1<<20))},
 		"nothing is left":                   {host(64<<20, 0), 0, 1},
 		"a group, less files":               {group("900", "1000"), 0, 0.8},
 		"a group that is full":              {group("1200", "1000"), 0, 1},

@@ -43,6 +43,9 @@ const (
 	lateSmooth = 10 * time.Second
 	// lateMost is the part of flushes that may be late: the 99th percentile is within its window then.
 	lateMost = 0.01
+	// lateLook bounds what one look adds to that: many who come at once make a second late, and that
+	// is no reason to take none for half a minute.
+	lateLook = 5 * lateMost
 )
 
 // headroom keeps how much of each resource is in use, from 0 to 1. The greatest is that of the edge.
@@ -87,7 +90,7 @@ func (h *headroom) take(u *usage, now time.Time) {
 		passed = now.Sub(h.at)
 	}
 	h.before, h.at = u.loops, now
-	h.busy, h.late = smooth(h.busy, busy, passed, headroomSmooth), smooth(h.late, late, passed, lateSmooth)
+	h.busy, h.late = smooth(h.busy, busy, passed, headroomSmooth), smooth(h.late, min(late, lateLook), passed, lateSmooth)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.loads = [resources]float64{

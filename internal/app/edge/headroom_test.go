@@ -90,6 +90,35 @@ func TestHeadroomIsSmooth(t *testing.T) {
 	}
 }
 
+// A second in which all is late is half of the load, and one in a hundred flushes that is late again and again is all of it.
+func TestHeadroomOfLateFlushes(t *testing.T) {
+	at, l, h := time.Unix(1_000_000, 0), loop.Load{At: time.Unix(1_000_000, 0)}, headroom{}
+	look := func(late time.Duration) float64 {
+		at = at.Add(time.Second)
+		l = busy(l, time.Second, 0)
+		l.Late += late
+		h.take(&usage{loops: []loop.Load{l}, window: 500 * time.Millisecond}, at)
+		_, loads := h.read()
+		return loads[ofFlush]
+	}
+	look(0)
+	if got := look(time.Second); got < 0.4 || got > 0.5 {
+		t.Errorf("%v after one second", got)
+	}
+	for range 10 {
+		look(0)
+	}
+	if got := look(0); got > 0.2 {
+		t.Errorf("%v after ten good ones", got)
+	}
+	for range 50 {
+		look(10 * time.Millisecond)
+	}
+	if got := look(10 * time.Millisecond); got < 0.98 {
+		t.Errorf("%v with one flush in a hundred", got)
+	}
+}
+
 // GOMEMLIMIT counts, and garbage does not: the collector fills what it is given.
 func TestGoMemory(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
