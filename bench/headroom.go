@@ -31,7 +31,7 @@ const (
 func runHeadroom(args []string, stdout, stderr io.Writer) int {
 	c := newLab("headroom", saturateConns(), 8*time.Second, "-loops 1")
 	f := newLabFlags(c)
-	setDefault(f, "interval", "150ms")
+	setDefault(f, "interval", "125ms")
 	// Topics that tick twice a second, so that a row grows old if it is not sent, and so many of them
 	// that a core has enough to do with the conns that the file limit allows.
 	setDefault(f, "universe", "1000")

@@ -38,10 +38,10 @@ const (
 	// headroomSmooth is the time constant of those that jump. A balancer that took each second
 	// for what it is would send all new clients to another edge every other second.
 	headroomSmooth = 5 * time.Second
-	// lateSmooth is the same for flushes that are late. They come in bursts, such as while garbage is
-	// collected, and it is their part of all that counts.
+	// lateSmooth is the same for rows that are flushed late. They come in bursts, such as while garbage
+	// is collected, and it is their part of all that counts.
 	lateSmooth = 10 * time.Second
-	// lateMost is the part of flushes that may be late: the 99th percentile is within its window then.
+	// lateMost is the part of rows that may be too old: the 99th percentile is within its window then.
 	lateMost = 0.01
 	// lateLook bounds what one look adds to that: many who come at once make a second late, and that
 	// is no reason to take none for half a minute.
@@ -115,7 +115,7 @@ func part(n, most float64) float64 {
 	return min(1, max(0, n/most))
 }
 
-// flush is the part of its time for which the busiest loop is busy, and of the flushes that are late.
+// flush is the part of its time for which the busiest loop is busy, and of the rows that are too old.
 func (u *usage) flush(before []loop.Load, now time.Time) (busy, late float64) {
 	for i := range min(len(before), len(u.loops)) {
 		b, l := u.loops[i].Shares(before[i], now)

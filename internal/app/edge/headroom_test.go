@@ -95,8 +95,9 @@ func TestHeadroomOfLateFlushes(t *testing.T) {
 	at, l, h := time.Unix(1_000_000, 0), loop.Load{At: time.Unix(1_000_000, 0)}, headroom{}
 	look := func(late time.Duration) float64 {
 		at = at.Add(time.Second)
+		all := l.Late + late
 		l = busy(l, time.Second, 0)
-		l.Late += late
+		l.Late = all
 		h.take(&usage{loops: []loop.Load{l}, window: 500 * time.Millisecond}, at)
 		_, loads := h.read()
 		return loads[ofFlush]
