@@ -22,8 +22,8 @@ import (
 	"tickedge/internal/nettest"
 )
 
-// asked returns what the admin socket of HAProxy answers to a command.
-func asked(t *testing.T, socket, command string) (lines []string) {
+// proxySays returns what the admin socket of HAProxy answers to a command.
+func proxySays(t *testing.T, socket, command string) (lines []string) {
 	t.Helper()
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
@@ -46,7 +46,7 @@ func asked(t *testing.T, socket, command string) (lines []string) {
 func drained(t *testing.T, socket string) bool {
 	t.Helper()
 	const forcedDrain = 0x08 // Of SRV_ADMF_ in HAProxy.
-	lines := asked(t, socket, "show servers state edges")
+	lines := proxySays(t, socket, "show servers state edges")
 	for i, line := range lines {
 		columns := strings.Fields(strings.TrimPrefix(line, "# "))
 		if at := slices.Index(columns, "srv_admin_state"); at >= 0 && i+1 < len(lines) {
@@ -75,7 +75,7 @@ func TestAgentTellsHAProxy(t *testing.T) {
 	weight := func(from, to int) func() bool {
 		return func() bool {
 			var now, initial int
-			lines := asked(t, socket, "get weight edges/edge0")
+			lines := proxySays(t, socket, "get weight edges/edge0")
 			if len(lines) == 0 {
 				return false
 			}
