@@ -23,7 +23,7 @@ func TestHeadroom(t *testing.T) {
 		t.Fatalf("%d steps", len(res.Steps))
 	}
 	for _, s := range res.Steps {
-		if s.Conns <= sampleConns || s.Frames <= 0 || s.Headroom <= 0 || s.Headroom >= 1 || s.Flush <= 0 || s.Turns <= 0 || s.CPU <= 0 || s.Age.Rows == 0 {
+		if s.Conns <= sampleConns || s.Frames <= 0 || s.Headroom <= 0 || s.Headroom >= 1 || s.Turns <= 0 || s.CPU <= 0 || s.Age.Rows == 0 {
 			t.Errorf("%+v", s)
 		}
 	}
