@@ -164,7 +164,7 @@ func (e *edge) usage(fileLimit uint64) *usage {
 	conns := int64(e.server.Conns())
 	host := doctor.ReadUsage(os.DirFS("/"), conns)
 	u := &usage{
-		conns: conns, connsMax: int64(e.cfg.loop.MaxConns), loops: e.server.Loads(), window: e.cfg.loop.Shard.Interval,
+		conns: conns, connsMax: int64(e.running().maxConns), loops: e.server.Loads(), window: e.cfg.loop.Shard.Interval,
 		memory: host.Memory, goMemory: goMemory(),
 		files: int64(host.Files), filesMax: int64(min(fileLimit, math.MaxInt64)),
 		sources: e.feed.Stats().Sources, topics: e.table.Held(),
