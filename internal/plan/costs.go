@@ -42,7 +42,7 @@ const (
 
 	// processMemory is an edge that has buffers and no clients; connMemory a conn without topics,
 	// and connTopicMemory each of its topics, with the room of the collector.
-	processMemory   = 32_000_000
+	processMemory   = 35_000_000
 	connMemory      = 735
 	connTopicMemory = 6.7
 	// topicMemory is a topic with a row of 100 bytes (docs/BUDGET.md, "Memory per connection").
