@@ -48,7 +48,7 @@ func TestAdjust(t *testing.T) {
 		}
 	}
 	w.adjust(func(cfg *Config) {
-		cfg.Limits.MaxTopics, cfg.Limits.CommandRate, cfg.Limits.CommandBurst = 2, 1000, 2
+		cfg.Limits.MaxTopics, cfg.Limits.CommandRate, cfg.Limits.CommandBurst = 2, 2, 2
 		cfg.Requests = guard.NewPrefixLimit(guard.Rate{PerSecond: 1, Burst: 1}, w.start)
 	})
 	s.subscribe(4, "A", "B") // With a bucket that is full again, as it is one of another rate.

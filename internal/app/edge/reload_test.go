@@ -4,6 +4,7 @@ package edge
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 
 	pricesv1 "tickedge/gen/tickedge/prices/v1"
 	"tickedge/internal/broker/redis/redistest"
+	"tickedge/internal/logtest"
 	"tickedge/internal/tlstest"
 )
 
@@ -205,6 +207,22 @@ func TestReloadTellsWhoAsks(t *testing.T) {
 	}
 	if n := r.metric(`edge_reloads_total{result="failed"}`); n != "2" {
 		t.Errorf("%s have failed, want 2", n)
+	}
+}
+
+// One mistake that is found again and again is one line, another one is another.
+func TestReloadComplainsOnce(t *testing.T) {
+	t.Parallel()
+	log, said := logtest.New(t)
+	r := &reloader{edge: &edge{log: log}}
+	for i, c := range []struct{ text, by string }{{"a\nb", "its files"}, {"a\nb", "its files"}, {"a\nb", "SIGHUP"}, {"c", "its files"}, {"c", "its files"}} {
+		r.refuse(errors.New(c.text), c.by)
+		if want := []int{1, 1, 2, 3, 3}[i]; said.Count("level=ERROR") != want || int(r.reloads.failed.Load()) != want {
+			t.Errorf("%d: %d lines, and %d have failed, want %d", i, said.Count("level=ERROR"), r.reloads.failed.Load(), want)
+		}
+	}
+	if said.Count(`error="a; b"`) != 2 {
+		t.Error("it does not say all in one line")
 	}
 }
 
