@@ -66,6 +66,19 @@ func TestSpend(t *testing.T) {
 	}
 }
 
+// What a turn has not come to is late when another one has.
+func TestSpendOfATurnThatIsNotThrough(t *testing.T) {
+	at := time.Unix(1_000_000, 0)
+	l := &loop{}
+	l.server = &Server{cfg: quick()}
+	l.shard = fanout.New(quick().Shard, topics.New(topics.Config{Max: 1, Start: at}), nil, at)
+	l.shard.At(at.Add(time.Second))
+	behind := l.shard.Lag()
+	if l.spend(at.Add(time.Second), behind); behind < 900*time.Millisecond || l.load.Late != 0 {
+		t.Errorf("%v behind: %+v", behind, l.load)
+	}
+}
+
 // Whatever keeps a loop from its turns is load, and so is a turn that does not end while it does not.
 func TestLoadOfALoopThatIsHeldUp(t *testing.T) {
 	e := serve(t, func(c *Config) { c.Loops = 1 })
