@@ -321,7 +321,7 @@ func TestEndsHaveCodes(t *testing.T) {
 			t.Errorf("%v: %v", reason, err)
 		}
 	}
-	if len(endCodes) != 8 || endCodes[fanout.Drain] != codes.Unavailable {
+	if len(endCodes) != 9 || endCodes[fanout.Drain] != codes.Unavailable {
 		t.Error("the codes have changed: docs/GRPC.md has them too")
 	}
 }
