@@ -25,6 +25,15 @@ const (
 	ProcessBase = 128 << 20
 )
 
+// What is in use where clients take what they are sent at once, which is less: what is said above is what it is safe to have.
+const (
+	usedBase    = 27 << 20 // The edge without connections, its program included.
+	usedPerConn = 834      // With 10 topics.
+	// A control group is charged for neither the program, whose pages are those of a file, nor all that the kernel has for a socket.
+	groupBase    = 10 << 20
+	groupPerConn = 1486
+)
+
 // usable is the share of memory that connections may take. The kernel needs a part for
 // other things, and memory that is full to the last page is slow before it is full.
 func usable(bytes Amount) int64 { return int64(bytes) / 10 * 9 }
@@ -42,6 +51,7 @@ type Memory struct {
 	Conns    int64 `json:"conns"` // The goal, or what is held.
 	All      int64 `json:"all"`
 	AllInTCP int64 `json:"all_in_tcp_mem"` // The part that tcp_mem limits.
+	InUse    int64 `json:"in_use"`         // What is expected to be, as edge_load_ratio counts it.
 }
 
 // connsMost bounds the goal in the arithmetic, so that no product overflows.
@@ -67,6 +77,10 @@ func Assess(h Host, g Goal) Report {
 	}
 	r.Memory.All = r.Memory.Base + r.Memory.Conns*r.Memory.PerConn
 	r.Memory.AllInTCP = r.Memory.Conns * r.Memory.Busy
+	r.Memory.InUse = usedBase + r.Memory.Conns*(usedPerConn+IdlePerConn)
+	if h.Cgroup.Memory.known() {
+		r.Memory.InUse = groupBase + r.Memory.Conns*(usedPerConn+groupPerConn)
+	}
 	r.advise(h, r.Memory.Conns)
 	r.note(h)
 	return r

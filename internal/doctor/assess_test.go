@@ -220,3 +220,22 @@ func TestNothingKnown(t *testing.T) {
 		t.Errorf("holds %d of %d limits", r.Holds, len(r.Limits))
 	}
 }
+
+// What is expected to be in use is what was measured, within a fifth: docs/TUNING.md, M5.
+func TestMemoryInUse(t *testing.T) {
+	for _, m := range []struct {
+		limit Amount
+		conns int64
+		used  float64 // MB
+	}{{192 << 20, 4541, 20.3}, {192 << 20, 14_000, 42}, {64 << 20, 5000, 21.6}, {64 << 20, 14_400, 42.3}, {64 << 20, 15_500, 45.5}} {
+		h := big()
+		h.Cgroup.Memory = m.limit
+		got := float64(Assess(h, goal(m.conns)).Memory.InUse) / 1e6
+		if got < 0.8*m.used || got > 1.2*m.used {
+			t.Errorf("%d connections: %.1f MB are expected, %.1f were in use", m.conns, got, m.used)
+		}
+	}
+	if without := Assess(big(), goal(1000)).Memory.InUse; without <= usedBase {
+		t.Errorf("%d bytes on a host without groups", without)
+	}
+}

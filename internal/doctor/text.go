@@ -40,7 +40,8 @@ func (r Report) WriteText(w io.Writer) error {
 Memory for %s connections: %s
   %7s bytes each in the edge, %s in the kernel, %s more while a frame is on its way
   %7s for the edge without connections; TCP buffers take at most %s of it all
-`, Count(m.Conns), Bytes(m.All), Count(m.User), Count(m.Idle), Count(m.Busy), Bytes(m.Base), Bytes(m.AllInTCP))
+  %7s are expected in use, with 10 topics each and clients that read at once: the rest is for those that don't, and for storms
+`, Count(m.Conns), Bytes(m.All), Count(m.User), Count(m.Idle), Count(m.Busy), Bytes(m.Base), Bytes(m.AllInTCP), Bytes(m.InUse))
 
 	first := true
 	for _, l := range r.Limits {
