@@ -410,3 +410,37 @@ func TestReloadLogLevel(t *testing.T) {
 	r.wants("", "", ok)
 	redistest.Eventually(t, "there are lines at debug", func() bool { return r.said.Count("connection opened") > 0 })
 }
+
+// What is revoked stays so behind a reload that makes another verifier, and so does what is revoked afterwards.
+func TestReloadKeepsRevoked(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	secret, revoked := filepath.Join(dir, "secret"), filepath.Join(dir, "revoked")
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(name+".new", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(secret, aSecret)
+	write(revoked, "sub nobody\n")
+	config := "source: memory\nreload-every: 0\njwt-secret-file: " + secret + "\njwt-revoked-file: " + revoked
+	r := startReloaded(t, config)
+	token := tokenOf(t, aSecret, "one")
+	r.wants("", token, ok)
+	r.change(config + "\njwt-leeway: 20s")
+	r.wants("", token, ok)
+	write(revoked, "sub ann\n")
+	redistest.Eventually(t, "the token is revoked", func() bool {
+		ws, _, status := r.enter("", token)
+		if ws != nil {
+			ws.CloseNow()
+		}
+		return status == unknown
+	})
+	r.change(config + "\njwt-leeway: 10s")
+	r.wants("", token, unknown)
+}
