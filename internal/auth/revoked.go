@@ -176,6 +176,12 @@ func (r *Revocations) set(which int, l *revokedList) {
 // SetCurrent says whether a list is the newest that there is.
 func (r *Revocations) SetCurrent(which int, current bool) { r.current[which].Store(current) }
 
+// Entries says how many entries a list has.
+func (r *Revocations) Entries(which int) (ids, users int) {
+	l := r.lists[which].Load()
+	return len(l.ids), len(l.users)
+}
+
 // RevokedStats says what is revoked.
 type RevokedStats struct {
 	IDs, Users int // Of both lists.
@@ -185,8 +191,8 @@ type RevokedStats struct {
 // Stats may be called from any goroutine.
 func (r *Revocations) Stats() (s RevokedStats) {
 	for i := range r.lists {
-		l := r.lists[i].Load()
-		s.IDs, s.Users, s.Current[i] = s.IDs+len(l.ids), s.Users+len(l.users), r.current[i].Load()
+		ids, users := r.Entries(i)
+		s.IDs, s.Users, s.Current[i] = s.IDs+ids, s.Users+users, r.current[i].Load()
 	}
 	return s
 }

@@ -122,8 +122,8 @@ func (r *Revocations) lookAt(path string, now time.Time, log *slog.Logger) {
 		log.Error("the file of revoked tokens can't be taken: the list that was read before it stays", "file", path, "error", err,
 			"hint", "put it right; write another file and rename it, so that none is read that is half written")
 	default:
-		s := r.Stats()
-		log.Info("the file of revoked tokens was read", "file", path, "jti", s.IDs, "sub", s.Users)
+		ids, users := r.Entries(RevokedFile)
+		log.Info("the file of revoked tokens was read", "file", path, "jti", ids, "sub", users)
 	}
 }
 

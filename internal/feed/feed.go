@@ -57,6 +57,7 @@ type Feed struct {
 	hearers  map[string]func(value string) // Of topics, see Listen.
 	fullTold time.Time                     // When it was told that the table is full.
 	offer    func(topic string) bool       // See Offer.
+	dropped  func(topic string)      // Nil if nobody wants to know, see Dropped.
 	coverMu  sync.Mutex                    // Held while sources are told what to cover.
 	tracer   Tracer                        // Nil if no tick is followed.
 }
@@ -101,6 +102,9 @@ func (f *Feed) Listen(topic string, hear func(value string)) {
 // Offer has f called with the topic of each tick that nobody wants. If it reports true somebody wants it now, and the tick is taken. f is
 // called by goroutines of the source and must not wait for long. It is called before [Feed.Run].
 func (f *Feed) Offer(offer func(topic string) bool) { f.offer = offer }
+
+// Dropped has f called with the topic of each value that is dropped, as Offer has it.
+func (f *Feed) Dropped(dropped func(topic string)) { f.dropped = dropped }
 
 // hear tells who listens to a topic.
 func (f *Feed) hear(topic, value string) {

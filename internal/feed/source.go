@@ -103,6 +103,9 @@ func (s *source) Inspect(value string) (topics.Version, broker.Flaw) {
 
 func (s *source) Drop(topic, value string, size int64, f broker.Flaw) {
 	s.feed.flaws[f].Add(1)
+	if dropped := s.feed.dropped; dropped != nil {
+		dropped(topic)
+	}
 	s.feed.log.Warn("feed: value dropped; fix its publisher", "topic", topic, "error", f.String(),
 		"bytes", size, "value", excerpt(value))
 }

@@ -44,10 +44,13 @@ func newConfig(commands ...string) *Config {
 	return c
 }
 
+// processors is how many there are for the loops. What Main sets of the runtime, and a configuration that is read anew, do not change it.
+var processors = runtime.GOMAXPROCS(0)
+
 func (c *Config) serverFlags(fs *flags.Set) {
 	fs.Group("Serving")
 	fs.StringVar(&c.loop.Listen, "listen", ":8080", "`host:port` for clients; an empty host or [::] is all addresses of IPv4 and IPv6, 0.0.0.0 those of IPv4 alone")
-	fs.IntVar(&c.loop.Loops, "loops", runtime.GOMAXPROCS(0), "event loops; fewer leave processors to others on this host (Linux only, else 1)")
+	fs.IntVar(&c.loop.Loops, "loops", processors, "event loops; fewer leave processors to others on this host (Linux only, else 1)")
 	fs.IntVar(&c.loop.MaxConns, "max-conns", 0, "connections held at a time; 0 is what the limit of open files allows")
 	c.paths = paths{list: []string{loop.DefaultPath}}
 	fs.Var(&c.paths, "path", "`path` of the WebSocket, as often as there are several (or with commas between); a slash at its end does not matter")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"tickedge/internal/auth"
@@ -66,8 +67,8 @@ func (e *edge) startRevoked() error {
 		if err != nil {
 			return err
 		}
-		t := &revokedTopic{name: name, id: id}
-		keep(func(ctx context.Context) { e.watchRevoked(ctx, t) })
+		e.revokedTopic.name, e.revokedTopic.id = name, id
+		keep(e.watchRevoked)
 	}
 	keep(e.endRevoked)
 	return nil
@@ -93,10 +94,20 @@ type revokedTopic struct {
 	id    topics.ID
 	seq   uint64
 	value string
-	good  bool
+	good  bool // The value is a list.
+	told  bool // The log says that a newer one was dropped.
+
+	dropped atomic.Uint64 // One more than the watermark when a value was dropped last; 0 is never. Written by the feed.
 }
 
-func (e *edge) watchRevoked(ctx context.Context, t *revokedTopic) {
+// droppedRevoked notes that a value was dropped that was to be the list: it is no JSON, or too long.
+func (e *edge) droppedRevoked(topic string) {
+	if topic == e.cfg.revokedTopic {
+		e.revokedTopic.dropped.Store(e.table.Watermark() + 1)
+	}
+}
+
+func (e *edge) watchRevoked(ctx context.Context) {
 	look := time.NewTicker(revokedLook)
 	defer look.Stop()
 	for {
@@ -104,7 +115,7 @@ func (e *edge) watchRevoked(ctx context.Context, t *revokedTopic) {
 		case <-ctx.Done():
 			return
 		case <-look.C:
-			e.lookAtRevoked(t)
+			e.lookAtRevoked(&e.revokedTopic)
 		}
 	}
 }
@@ -117,15 +128,21 @@ func (e *edge) lookAtRevoked(t *revokedTopic) {
 			t.value = value
 			err := e.revoked.TakeValue(value)
 			if t.good = err == nil; t.good {
-				s := e.revoked.Stats()
-				e.log.Info("the topic of revoked tokens was read", "topic", t.name, "jti", s.IDs, "sub", s.Users)
+				ids, users := e.revoked.Entries(auth.RevokedTopic)
+				e.log.Info("the topic of revoked tokens was read", "topic", t.name, "jti", ids, "sub", users)
 			} else {
 				e.log.Error("the topic of revoked tokens can't be taken: the list that was read before it stays", "topic", t.name, "error", err,
 					"hint", "publish the whole list, which may be empty")
 			}
 		}
 	}
-	e.revoked.SetCurrent(auth.RevokedTopic, t.good && e.table.SourceUp(t.name))
+	newer := t.dropped.Load() > t.seq // A value that was dropped behind it is in no row.
+	if newer && !t.told {
+		e.log.Error("the topic of revoked tokens can't be taken: the list that was read before it stays", "topic", t.name,
+			"error", "its value was dropped, see the line of the feed", "hint", "publish the whole list as JSON of at most 4096 bytes; a longer one belongs in -jwt-revoked-file")
+	}
+	t.told = newer
+	e.revoked.SetCurrent(auth.RevokedTopic, t.good && !newer && e.table.SourceUp(t.name))
 }
 
 // revokedMetrics are those of revoked tokens.

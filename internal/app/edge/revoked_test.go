@@ -252,7 +252,8 @@ func TestRevokedTopicWithoutItsBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := &edge{cfg: new(Config), log: log, table: table, revoked: auth.NewRevocations()}
-	topic := &revokedTopic{name: aRevokedTopic, id: id}
+	topic := &e.revokedTopic
+	topic.name, topic.id = aRevokedTopic, id
 	look := func(what string, current, revoked bool) {
 		t.Helper()
 		e.lookAtRevoked(topic)
@@ -276,6 +277,15 @@ func TestRevokedTopicWithoutItsBroker(t *testing.T) {
 		t.Error("the same list counts as another")
 	default:
 	}
+	e.cfg.revokedTopic = aRevokedTopic
+	e.droppedRevoked("another")
+	look("a value of another topic was dropped", true, true)
+	e.droppedRevoked(aRevokedTopic)
+	look("a newer value was dropped", false, true)
+	look("and no other has come", false, true)
+	table.Publish(aRevokedTopic, `{"sub":["u"]}`, topics.Meta{})
+	look("the same again, behind it", true, true)
+	e.droppedRevoked(aRevokedTopic)
 	table.Publish(aRevokedTopic, `{"sub":[]}`, topics.Meta{})
 	look("an empty list", true, false)
 }

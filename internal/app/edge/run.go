@@ -190,16 +190,17 @@ type edge struct {
 	endWork   context.CancelFunc
 	working   sync.WaitGroup
 
-	newTopics atomic.Pointer[guard.PrefixLimit]
-	table     *topics.Table
-	feed      *feed.Feed
-	catalog   *feed.Catalog
-	screens   *screen.Registry // Nil without screens.
-	traces    traces
-	verifier  *auth.Verifier    // Nil if nobody needs a token.
-	revoked   *auth.Revocations // Nil without lists of them.
-	server    *loop.Server
-	rpc       *rpc.Server // Nil without -grpc.
+	newTopics    atomic.Pointer[guard.PrefixLimit]
+	table        *topics.Table
+	feed         *feed.Feed
+	catalog      *feed.Catalog
+	screens      *screen.Registry // Nil without screens.
+	traces       traces
+	verifier     *auth.Verifier    // Nil if nobody needs a token.
+	revoked      *auth.Revocations // Nil without lists of them.
+	revokedTopic revokedTopic      // With -jwt-revoked-topic.
+	server       *loop.Server
+	rpc          *rpc.Server // Nil without -grpc.
 
 	port loop.Config // Of the server.
 
@@ -318,6 +319,9 @@ func (e *edge) startFeed() (err error) {
 	e.table = topics.New(table)
 	if e.feed, err = feed.New(e.cfg.feed(), e.table, e.log); err != nil {
 		return err
+	}
+	if e.cfg.revokedTopic != "" {
+		e.feed.Dropped(e.droppedRevoked)
 	}
 	e.startCatalog()
 	e.startScreens(e.catalog)
