@@ -184,7 +184,7 @@ type revokedEntry struct {
 	Before jsontext.Value `json:"before"`
 }
 
-var errRevokedValue = errors.New(`want {"jti":["ID"],"sub":["USER",{"sub":"USER","before":1732800000}]}, and of both at least one, which may be empty`)
+var errRevokedValue = errors.New(`want {"jti":["ID"],"sub":["USER",{"sub":"USER","before":1795878000}]}, and of both at least one, which may be empty`)
 
 // parseValue parses a value of a topic.
 func (r *Revocations) parseValue(value string) (*revokedList, error) {

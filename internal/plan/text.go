@@ -21,7 +21,12 @@ func (p Plan) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "%s clients with %d of %s topics each, by %s, a window of %v; %s ticks a second.\n\n", doctor.Count(l.Clients), l.Topics,
 		doctor.Count(int64(l.Symbols)), speaks, l.Window, rate(l.ticks()))
 	line := func(what, format string, a ...any) { fmt.Fprintf(&b, "  %-15s %s\n", what, fmt.Sprintf(format, a...)) }
-	line("hosts", "%d of %d cores, an edge on each", e.Count, l.Cores)
+	hosts := fmt.Sprintf("%d of %d cores, an edge on each", e.Count, l.Cores)
+	busy := l
+	if busy.FrameCost = doctor.FlushCost; l.Edges == 0 && l.FrameCost < busy.FrameCost {
+		hosts += fmt.Sprintf("; %d if a frame takes %v, as edge doctor counts", Make(busy).Edges.Count, busy.FrameCost)
+	}
+	line("hosts", "%s", hosts)
 	cores := fmt.Sprintf("%s in all, %s of each host (%.0f %%)", short(e.All), short(e.Cores), 100*e.Load)
 	if e.Count > 1 {
 		cores += fmt.Sprintf("; %.0f %% if one edge goes", 100*g.Load)
