@@ -15,7 +15,7 @@ import (
 
 const (
 	// revokedLook is how often the file is looked at.
-	revokedLook = time.Second
+	revokedLook = 250 * time.Millisecond
 	// A file may be written twice in one tick of its clock, so one that was read so soon behind its time is read again, and any
 	// is now and then: there are file systems whose times stand still.
 	revokedRacy   = 2 * time.Second
@@ -33,7 +33,7 @@ type lastFile struct {
 // same reports whether the file need not be read.
 func (f *lastFile) same(info os.FileInfo, now time.Time) bool {
 	return f.info != nil && os.SameFile(f.info, info) && f.info.Size() == info.Size() && f.info.ModTime().Equal(info.ModTime()) &&
-		f.at.Sub(info.ModTime()) > revokedRacy && now.Sub(f.at) < revokedReread
+		f.at.Sub(info.ModTime()).Abs() > revokedRacy && now.Sub(f.at) < revokedReread
 }
 
 // ReadFile reads the list of a file if that has changed. told is false if the error, or that there is none, is what it was the last

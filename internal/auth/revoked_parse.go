@@ -144,7 +144,7 @@ func nextWord(line string) (word, rest string, err error) {
 	} else {
 		word = line
 	}
-	if strings.ContainsAny(word, `"`) {
+	if strings.ContainsAny(word, `"#`) {
 		return "", "", errRevokedWord
 	}
 	return word, rest, nil

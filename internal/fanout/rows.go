@@ -50,8 +50,8 @@ type rowCopy struct {
 const _ = uint(rowCopySize-unsafe.Sizeof(rowCopy{})) + uint(unsafe.Sizeof(rowCopy{})-rowCopySize)
 
 func newRows() *rows {
-	ages := newAges(RowAge)
-	return &rows{ages: &ages}
+	ages := newAges()
+	return &rows{ages: &ages.fine}
 }
 
 // append appends the newest row of a topic, whose sequence is seq or higher, and a

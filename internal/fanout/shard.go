@@ -122,14 +122,14 @@ type Shard struct {
 	relieved beat      // When conns were last evicted because there is too much of them.
 	crowded  []crowder // Scratch of relieve.
 
-	rejected []protocol.Rejected     // Of one command.
-	ages     [RowAgeSlowed + 1]tally // Of rows.
-	lags     tally                   // Of flushes.
-	waits    map[ConnID]time.Time    // Of conns that wait for a snapshot: since when, see spans.go.
-	brought  bool                    // The last command has brought a snapshot at once.
-	mistakes map[ConnID]beat         // Of conns that have erred: when that will be forgiven.
-	screens  map[ConnID]*Screens     // Of conns that are screening.
-	screened screen.Piece            // Scratch of one message.
+	rejected []protocol.Rejected        // Of one command.
+	ages     [RowAgeSlowed + 1]spanAges // Of rows.
+	lags     tally                      // Of flushes.
+	waits    map[ConnID]time.Time       // Of conns that wait for a snapshot: since when, see spans.go.
+	brought  bool                       // The last command has brought a snapshot at once.
+	mistakes map[ConnID]beat            // Of conns that have erred: when that will be forgiven.
+	screens  map[ConnID]*Screens        // Of conns that are screening.
+	screened screen.Piece               // Scratch of one message.
 
 	start    time.Time
 	now      beat
@@ -167,7 +167,7 @@ func New(cfg Config, table *topics.Table, sink Sink, start time.Time) *Shard {
 	}
 	s := &Shard{Cursors: *NewCursors(table), cfg: cfg, sink: sink, start: start, screens: make(map[ConnID]*Screens), waits: make(map[ConnID]time.Time)}
 	for i := range s.ages {
-		s.ages[i] = newAges(Span(i))
+		s.ages[i] = newAges()
 	}
 	s.lags.unit = SlotTime
 	s.clock = start
@@ -358,7 +358,7 @@ func (s *Shard) Conns() int {
 // Stats returns a copy of the counters.
 func (s *Shard) Stats() Stats {
 	for i := range s.ages {
-		s.stats.Spans[i] = *s.ages[i].fold()
+		s.stats.Spans[i] = s.ages[i].fold()
 	}
 	s.stats.Spans[FlushLag] = *s.lags.fold()
 	st := s.stats

@@ -25,7 +25,7 @@ const (
 
 // SpanMetrics are the spans as operators see them, see [Metric].
 var SpanMetrics = [Spans]Metric{
-	RowAge:            {"row_age_seconds", "Age of the rows of updates when they are written, since the edge read them from the broker, by the window of who gets them: the default one, one that it has asked for, or one that was made longer as it is slow. The time is that of the turn of the loop, so a row may be older by the length of one.", "window", "default"},
+	RowAge:            {"row_age_seconds", "Age of the rows of updates when they are written, since the edge read them from the broker, by the window of who gets them: the default one, one that it has asked for, or one that was made longer as it is slow. The time is that of the turn of the loop, so a row may be older by the length of one, and is cut to 4 ms, or to 128 ms for windows above 1.5 s; what is above 3.8 s, or 130 s, counts as that.", "window", "default"},
 	RowAgeAsked:       {"row_age_seconds", "", "window", "asked"},
 	RowAgeSlowed:      {"row_age_seconds", "", "window", "slowed"},
 	FlushLag:          {"flush_lag_seconds", "How much later than it was due a connection was flushed.", "", ""},
@@ -99,24 +99,40 @@ func (y *tally) fold() *Histogram {
 // ageBias is how much later a row may have come in than the turn began that sends it, in milliseconds: it came while the turn was under way.
 const ageBias = 256
 
-// newAges makes what the ages of rows are counted in: by steps of 4 ms up to 3.8 s, or of 64 ms up to a minute where windows are long.
-func newAges(of Span) tally {
-	y := tally{shift: 6, unit: time.Millisecond, bias: ageBias}
-	if of == RowAge {
-		y.shift = 2
-	}
-	return y
+// Ages are counted by steps of 4 ms up to 3.8 s, or of 128 ms up to 130 s where a window is longer than fineWindow.
+const (
+	fine   = 2
+	coarse = 7
+)
+
+var fineWindow = beats(1500 * time.Millisecond)
+
+// spanAges is what the ages of the rows of one span are counted in.
+type spanAges struct{ fine, coarse tally }
+
+func newAges() spanAges {
+	return spanAges{tally{shift: fine, unit: time.Millisecond, bias: ageBias}, tally{shift: coarse, unit: time.Millisecond, bias: ageBias}}
 }
 
-// rowAge is the span of the rows that a conn is about to be sent.
-func (s *Shard) rowAge(c *conn) Span {
+func (a *spanAges) fold() Histogram {
+	h := *a.fine.fold()
+	h.add(a.coarse.fold())
+	return h
+}
+
+// agesOf is where the ages of rows are counted that a conn is about to be sent.
+func (s *Shard) agesOf(c *conn) *tally {
+	of := RowAge
 	switch {
 	case c.pace.step() > 0:
-		return RowAgeSlowed
+		of = RowAgeSlowed
 	case beat(c.interval) != s.times.interval:
-		return RowAgeAsked
+		of = RowAgeAsked
 	}
-	return RowAge
+	if c.window() > fineWindow {
+		return &s.ages[of].coarse
+	}
+	return &s.ages[of].fine
 }
 
 const (

@@ -19,9 +19,9 @@ func (h *Histogram) total() (n uint64) {
 }
 
 // stepped is an age as a shard takes it down.
-func stepped(of Span, age time.Duration) time.Duration {
-	step := int64(64)
-	if of == RowAge {
+func stepped(window, age time.Duration) time.Duration {
+	step := int64(128)
+	if window <= 1500*time.Millisecond {
 		step = 4
 	}
 	steps := min((age.Milliseconds()+ageBias)/step, 1023)
@@ -41,14 +41,16 @@ func TestBucketsOfSpans(t *testing.T) {
 
 // The age of each row that is sent in an update is taken down, under the window of who it is sent to.
 func TestAgeOfRows(t *testing.T) {
-	w := newWorld(t, testConfig(), 5000, 0)
+	cfg := testConfig()
+	cfg.PingInterval = 10 * time.Minute
+	w := newWorld(t, cfg, 5000, 0)
 	w.hold("A", "B")
 	w.publish("A", 0)
 	for _, of := range []struct {
 		span   Span
 		window int
 		slow   bool
-	}{{RowAge, 0, false}, {RowAge, 500, false}, {RowAgeAsked, 2000, false}, {RowAgeAsked, 100, false}, {RowAgeSlowed, 0, true}} {
+	}{{RowAge, 0, false}, {RowAge, 500, false}, {RowAgeAsked, 2000, false}, {RowAgeAsked, 30_000, false}, {RowAgeAsked, 100, false}, {RowAgeSlowed, 0, true}} {
 		id := w.connect(of.window)
 		w.subscribe(id, "A", "B")
 		w.advance(3 * time.Second)
@@ -61,12 +63,12 @@ func TestAgeOfRows(t *testing.T) {
 		at := w.now
 		w.publish("A", 1)
 		w.publish("B", 1)
-		for range 3 * time.Second / SlotTime {
+		for range 31 * time.Second / SlotTime {
 			sent := w.shard.Stats().Count[UpdateRows]
 			w.tick(SlotTime)
 			if n := w.shard.Stats().Count[UpdateRows] - sent; n > 0 {
 				rows += n
-				sum += time.Duration(n) * stepped(of.span, w.now.Sub(at))
+				sum += time.Duration(n) * stepped(duration(w.shard.conn(id).window()), w.now.Sub(at))
 			}
 		}
 		st := w.shard.Stats()
@@ -111,11 +113,11 @@ func TestAgeWithoutRoom(t *testing.T) {
 	}
 	c, aside := m.shard.conn(m.ids[0]), m.shard.aside(m.ids[0])
 	for pieces := 0; ; pieces++ {
-		m.shard.rows.ages = &m.shard.ages[RowAge]
+		m.shard.rows.ages = &m.shard.ages[RowAge].fine
 		out := m.shard.Rows(&c.Cursor, &aside.Pass, m.table.Watermark(), 0, nil)
 		for i, name := range m.names {
 			if strings.Contains(string(out), `"`+name+`"`) {
-				sum += stepped(RowAge, time.Duration(i)*time.Millisecond)
+				sum += stepped(0, time.Duration(i)*time.Millisecond)
 			}
 		}
 		if !c.More() {

@@ -80,7 +80,7 @@ func (s *Shard) messages(id ConnID, c *conn, flush bool, dst []byte) []byte {
 		dst = s.keepPace(id, c, dst)
 	}
 	if flush || inPass || s.table.Notice() > c.served {
-		s.rows.ages = &s.ages[s.rowAge(c)]
+		s.rows.ages = s.agesOf(c)
 		dst = s.deliver(id, c, s.table.Watermark(), flush, dst)
 	}
 	if lacked && len(s.waits) > 0 {

@@ -52,8 +52,8 @@ const (
 	symbolsMost = 10_000_000
 	rateMost    = 1_000_000
 	rowMost     = 64 << 10
-	windowLeast = 10 * time.Millisecond
-	windowMost  = time.Hour
+	windowLeast = 100 * time.Millisecond // Those of -interval.
+	windowMost  = time.Minute
 	edgesMost   = 100_000
 	coresMost   = 1024
 	priceMost   = 1000
@@ -87,7 +87,9 @@ func (l Load) Validate() error {
 	number("tick-rate", l.TickRate, rateMost, "2")
 	whole("row-bytes", int64(l.RowBytes), 1, rowMost, "100")
 	whole("cores-per-host", int64(l.Cores), 1, coresMost, "8")
-	whole("edges", int64(l.Edges), 0, edgesMost, "6")
+	if l.Edges != 0 { // 0 is auto.
+		whole("edges", int64(l.Edges), 1, edgesMost, "6")
+	}
 	number("egress-price", l.EgressPrice, priceMost, "0.08")
 	span("window", l.Window, windowLeast, windowMost, "500ms")
 	span("retry-spread", l.RetrySpread, 0, spreadMost, "10s")

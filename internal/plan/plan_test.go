@@ -189,7 +189,7 @@ func TestValidate(t *testing.T) {
 		{func(l *Load) { l.RowBytes = 0 }, "-row-bytes is 0"},
 		{func(l *Load) { l.Cores = 0 }, "-cores-per-host is 0"},
 		{func(l *Load) { l.Edges = -1 }, "-edges is -1"},
-		{func(l *Load) { l.Window = time.Millisecond }, "-window is 1ms, want 10ms to 1h0m0s, such as -window 500ms"},
+		{func(l *Load) { l.Window = time.Millisecond }, "-window is 1ms, want 100ms to 1m0s, such as -window 500ms"},
 		{func(l *Load) { l.RetrySpread = -1 }, "-retry-spread is -1ns"},
 		{func(l *Load) { l.FrameCost = 0 }, "-frame-cost is 0s, want 100ns to 10ms, such as -frame-cost 8us"},
 		{func(l *Load) { l.Transport = "http" }, `-transport is "http", want ws (WebSocket) or sse (server-sent events)`},

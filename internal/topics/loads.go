@@ -73,7 +73,7 @@ type Load struct {
 // Amount is how much of something there was in the last minutes: all that is older than a minute counts half, than two a
 // quarter, and so on. Of that at most Over is others', see tally. Noise is three standard deviations of what was counted
 // where not every row was, else 0.
-type Amount struct{ Sum, Over, Noise, PerSecond, OverPerSecond float64 }
+type Amount struct{ Sum, Over, Noise, PerSecond float64 }
 
 // due is how much of a window a row has to itself, in milliseconds. last is when the row before it came in, 0 for none.
 func (t *Table) due(last, at int64) uint64 {
@@ -276,7 +276,7 @@ func (r *reading) load(name string, subscribers int) Load {
 		if a.Sum == 0 {
 			a.Sum, a.Over = a.from.least, a.from.least
 		}
-		a.PerSecond, a.OverPerSecond = a.Sum/r.seconds, a.Over/r.seconds
+		a.PerSecond = a.Sum / r.seconds
 	}
 	return of
 }

@@ -23,6 +23,7 @@ type agent struct {
 	listener net.Listener
 	log      *slog.Logger
 	began    time.Time
+	ready    time.Duration // For how long from then on it says so.
 	left     func() float64
 	stopping func() bool
 }
@@ -34,8 +35,9 @@ const (
 	agentWrite = time.Second
 	// agentPause is the time from an accept that failed to the next one.
 	agentPause = 100 * time.Millisecond
-	// agentReady is how long an edge says that it is ready again. HAProxy keeps the drain that the
-	// edge before it asked for until then. From then on one that an operator asks for stays.
+	// agentReady is for how long beside the time of a drain an edge says that it is ready again. HAProxy keeps the drain that
+	// the edge before it asked for until then, which may go on while this one is there, at an upgrade on one port. From then on
+	// one that an operator asks for stays.
 	agentReady = time.Minute
 )
 
@@ -44,11 +46,11 @@ func (e *edge) listenAgent() error {
 	if e.cfg.agent == "" {
 		return nil
 	}
-	ln, err := net.Listen("tcp", e.cfg.agent)
+	ln, err := (&net.ListenConfig{Control: sharePort}).Listen(e.work, "tcp", e.cfg.agent)
 	if err != nil {
-		return app.ListenHint(err, "-agent", e.cfg.agent, "perhaps another edge: each needs an agent port of its own")
+		return app.ListenHint(err, "-agent", e.cfg.agent, "edges that share the port of -listen can share this one too, but not with another program or another user's edge")
 	}
-	e.agent = &agent{listener: ln, log: e.log, left: func() float64 { left, _ := e.headroom.read(); return left }}
+	e.agent = &agent{ready: agentReady + e.cfg.drainDelay + e.cfg.drain + stopTime, listener: ln, log: e.log, left: func() float64 { left, _ := e.headroom.read(); return left }}
 	context.AfterFunc(e.work, func() { _ = ln.Close() })
 	return nil
 }
@@ -97,7 +99,7 @@ func (a *agent) line(now time.Time) string {
 		return "drain\n"
 	}
 	line := fmt.Sprintf("up %d%%\n", min(100, max(1, int(math.Round(100*a.left())))))
-	if now.Sub(a.began) < agentReady {
+	if now.Sub(a.began) < a.ready {
 		return "ready " + line
 	}
 	return line

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,7 +35,7 @@ func TestAgentLine(t *testing.T) {
 		{0.5, false, 0, "ready up 50%\n"},
 		{0.5, false, agentReady, "up 50%\n"},
 	} {
-		a := agent{began: began, left: func() float64 { return c.left }, stopping: func() bool { return c.stopping }}
+		a := agent{began: began, ready: agentReady, left: func() float64 { return c.left }, stopping: func() bool { return c.stopping }}
 		if got := a.line(began.Add(c.after)); got != c.want {
 			t.Errorf("%+v: %q", c, got)
 		}
@@ -63,10 +64,14 @@ func TestAgentPort(t *testing.T) {
 	if err := e.listenAgent(); err != nil {
 		t.Fatal(err)
 	}
-	other := &edge{cfg: &Config{agent: e.agent.listener.Addr().String()}, log: log}
-	other.work = e.work
+	taken, err := net.Listen("tcp", "127.0.0.1:0") // By who does not share it.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	other := &edge{cfg: &Config{agent: taken.Addr().String()}, log: log, work: e.work}
 	if err := other.listenAgent(); err == nil || !strings.Contains(err.Error(), "set -agent to another port") {
-		t.Errorf("a second one: %v", err)
+		t.Errorf("a port that is taken: %v", err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -88,6 +93,20 @@ func TestAgentPort(t *testing.T) {
 	stop()
 	if line, err := askAgent(addr); line != "drain\n" || err != nil {
 		t.Errorf("%q, %v when it stops", line, err)
+	}
+	// The edge that comes in its place shares the port, and answers alone once this one has ended.
+	next := &edge{cfg: &Config{agent: addr}, log: log}
+	next.work, next.endWork = context.WithCancel(context.Background())
+	if err := next.listenAgent(); runtime.GOOS == "linux" {
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.serveAgent(t.Context())
+		e.close()
+		if line, err := askAgent(addr); line != "ready up 100%\n" || err != nil {
+			t.Errorf("%q, %v of the next one", line, err)
+		}
+		next.close()
 	}
 	e.close()
 	if line, err := askAgent(addr); err == nil {

@@ -24,7 +24,7 @@ docs/OPERATIONS.md has plans beside what was measured. Its flags are for the
 command line alone. edge doctor -max-conns looks at a host that is to hold so
 many clients.
 
-Exit code: 0; 2 a flag is wrong.
+Exit code: 0; 1 it can't be written; 2 a flag is wrong.
 `
 
 // edgeCount is the flag -edges: a number, or auto.

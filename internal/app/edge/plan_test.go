@@ -69,7 +69,7 @@ func TestPlanRefusesWrongFlags(t *testing.T) {
 		"-window 5":        `edge plan: -window is "5", want a duration such as 500ms`,
 		"-edges 0":         `edge plan: -edges is "0", want number or auto`,
 		"-edges -3":        `edge plan: -edges is "-3", want number or auto`,
-		"-edges 100001":    "edge plan: -edges is 100001, want 0 to 100000",
+		"-edges 100001":    "edge plan: -edges is 100001, want 1 to 100000",
 		"-transport grpc":  `edge plan: -transport is "grpc", want ws`,
 		"-max-conns 5":     "edge plan: unknown flag -max-conns",
 		"-client 5":        "edge plan: unknown flag -client: did you mean -clients?",

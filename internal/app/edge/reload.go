@@ -99,7 +99,7 @@ func (r *reloader) run(ctx context.Context) {
 			return
 		case <-r.cfg.hangups:
 			changing = nil
-			r.reload(ctx, "SIGHUP")
+			r.reload(ctx, byHangup)
 		case <-look.C:
 			found := readFiles(slices.Collect(maps.Keys(r.files)))
 			switch {
@@ -117,6 +117,9 @@ func (r *reloader) run(ctx context.Context) {
 		}
 	}
 }
+
+// byHangup is what the log says of a reload that somebody has asked for.
+const byHangup = "SIGHUP"
 
 var errMoving = errors.New("the files change while they are read, so nothing was taken of them")
 
@@ -136,7 +139,7 @@ func (r *reloader) reload(ctx context.Context, by string) {
 // refuse says once what is wrong with the files as they are, but always to who has asked.
 func (r *reloader) refuse(err error, by string) {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if r.reloads.failing.Swap(true) && r.complain == text && by != "SIGHUP" {
+	if r.reloads.failing.Swap(true) && r.complain == text && by != byHangup {
 		return
 	}
 	r.complain = text
@@ -147,9 +150,24 @@ func (r *reloader) refuse(err error, by string) {
 
 // try reads the configuration, makes ready what can fail, and applies it.
 func (r *reloader) try(ctx context.Context, by string) error {
-	first, _ := Parse(r.cfg.args) // It says which files there are.
-	names := slices.Concat(r.last.files(), first.files())
+	names := r.last.files()
+	if err := readable(names); err != nil {
+		return err
+	}
+	first := newConfig(commands...)
+	_ = first.read(r.cfg.args) // It says which files there are; what is wrong is told below.
+	names = append(names, first.files()...)
+	if err := readable(names); err != nil {
+		return err
+	}
 	before := readFiles(names)
+	if by == byHangup { // Who has asked may still be writing.
+		select {
+		case <-time.After(settleTime):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	next, err := Parse(r.cfg.args)
 	var p *plan
 	if err == nil {
@@ -189,7 +207,7 @@ func (r *reloader) carryOut(ctx context.Context, p *plan, by string) {
 	switch {
 	case len(p.applied) > 0:
 		r.log.Info("the configuration was read anew", "changed", p.changes(), "by", by)
-	case len(p.restart) == 0 && (failed || by == "SIGHUP"):
+	case len(p.restart) == 0 && (failed || by == byHangup):
 		r.log.Info("the configuration was read anew, and nothing has changed", "by", by)
 	}
 	if len(p.restart) > 0 {

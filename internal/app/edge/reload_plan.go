@@ -54,6 +54,25 @@ func (c *Config) files() (names []string) {
 	return names
 }
 
+// readable returns what keeps files from being read while an edge runs, which must neither wait for who may never write, nor take the
+// memory of its clients. That they are not there is for who reads them to say.
+func readable(names []string) error {
+	var errs problems
+	for i, name := range names {
+		st, err := os.Stat(name)
+		switch {
+		case err != nil || slices.Contains(names[:i], name):
+		case !st.Mode().IsRegular():
+			errs.bad("%s is no file, but a folder, pipe or device, and can't be read anew", name)
+		case st.Size() > contentMax:
+			errs.bad("%s is longer than %d MiB", name, contentMax>>20)
+		case st.Size() == 0:
+			errs.bad("%s is empty, as a file is that is about to be written: put a comment into one that is to set nothing", name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // readFiles returns hashes of files, or why there is none. Where a name is a link, it is what the link leads to.
 func readFiles(names []string) map[string]string {
 	found := make(map[string]string, len(names))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -443,4 +444,42 @@ func TestReloadKeepsRevoked(t *testing.T) {
 	})
 	r.change(config + "\njwt-leeway: 10s")
 	r.wants("", token, unknown)
+}
+
+// What can't be read in a moment is not waited for, and what is too long or empty is not taken. Everything stays, and the edge ends as always.
+func TestReloadUnreadable(t *testing.T) {
+	t.Parallel()
+	r := startReloaded(t, "source: memory\norigin: https://a.example.com\nreload-every: 0")
+	for what, make := range map[string]func(name string) error{
+		"is no file":        func(name string) error { return syscall.Mkfifo(name, 0o600) },
+		"is longer than":    func(name string) error { return errors.Join(os.WriteFile(name, nil, 0o600), os.Truncate(name, 8<<30)) },
+		"is empty":          func(name string) error { return os.WriteFile(name, nil, 0o600) },
+		"is no file, but a": func(name string) error { return os.Mkdir(name, 0o700) },
+	} {
+		if err := errors.Join(os.Remove(r.path("edge.yaml")), make(r.path("edge.yaml"))); err != nil {
+			t.Fatal(err)
+		}
+		if line := r.hup(); !strings.Contains(line, "can't be read anew") || !strings.Contains(line, what) {
+			t.Errorf("%s: %s", what, line)
+		}
+		r.wants("https://a.example.com", "", ok)
+		r.wants("https://b.example.com", "", forbidden)
+	}
+	if err := os.Remove(r.path("edge.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	r.change("source: memory\norigin: https://b.example.com\nreload-every: 0")
+	r.wants("https://b.example.com", "", ok)
+}
+
+// What is written while it is read is taken when it is whole.
+func TestReloadOfHalfAFile(t *testing.T) {
+	t.Parallel()
+	r := startReloaded(t, "source: memory\norigin: https://a.example.com\nreload-every: 0")
+	r.write("edge.yaml", "source: memory\n")
+	r.hangups <- syscall.SIGHUP
+	time.AfterFunc(settleTime/4, func() { r.write("edge.yaml", "source: memory\norigin: https://a.example.com\nmax-topics: 7\n") })
+	if line := r.awaitReload(); !strings.Contains(line, `changed="-max-topics 256 -> 7"`) {
+		t.Error(line)
+	}
 }

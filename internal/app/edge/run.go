@@ -89,6 +89,10 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 	case "version":
 		args = append([]string{"-version"}, rest...)
 	}
+	// A terminal that was closed is no reason to end, nor is a configuration that changes while it is read.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	c, err := Parse(args)
 	switch {
 	case flags.Asked(err):
@@ -109,10 +113,6 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 		log.Warn(warning)
 	}
 	tuneRuntime(c.loop.Loops)
-	// A terminal that was closed is no reason to send clients away either.
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
 	c.hangups = hangups
 	tuning, stop := context.WithCancel(context.Background())
 	defer stop()

@@ -75,7 +75,7 @@ func (e *edge) public(topic string) bool {
 // topTopics is what the most costly topics have for sure: what may be another's would make series of topics that cost nothing.
 func topTopics(s *scrape, to sink) {
 	for _, of := range s.table.Top(topics.ByBytes, metricTopics, s.public) {
-		if rate := of.Bytes.PerSecond - of.Bytes.OverPerSecond; rate > 0 {
+		if rate := of.Bytes.PerSecond * (1 - (of.Bytes.Over+of.Bytes.Noise)/max(of.Bytes.Sum, 1)); rate > 0 {
 			to.put(rate, of.Topic)
 		}
 	}
