@@ -46,7 +46,7 @@ func (e *edge) listenAgent() error {
 	if e.cfg.agent == "" {
 		return nil
 	}
-	ln, err := (&net.ListenConfig{Control: sharePort}).Listen(e.work, "tcp", e.cfg.agent)
+	ln, err := (&net.ListenConfig{Control: app.SharePort}).Listen(e.work, "tcp", e.cfg.agent)
 	if err != nil {
 		return app.ListenHint(err, "-agent", e.cfg.agent, "edges that share the port of -listen can share this one too, but not with another program or another user's edge")
 	}

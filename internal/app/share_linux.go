@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package edge
+package app
 
 import (
 	"syscall"
@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sharePort lets several edges of one user listen on one port (SO_REUSEPORT), as on the client port.
-func sharePort(_, _ string, c syscall.RawConn) error {
+// SharePort lets several edges of one user listen on one port (SO_REUSEPORT), as on the client port.
+func SharePort(_, _ string, c syscall.RawConn) error {
 	var err error
 	if failed := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); failed != nil {
 		return failed
