@@ -57,7 +57,7 @@ type Feed struct {
 	hearers  map[string]func(value string) // Of topics, see Listen.
 	fullTold time.Time                     // When it was told that the table is full.
 	offer    func(topic string) bool       // See Offer.
-	dropped  func(topic string)      // Nil if nobody wants to know, see Dropped.
+	dropped  func(topic string)            // Nil if nobody wants to know, see Dropped.
 	coverMu  sync.Mutex                    // Held while sources are told what to cover.
 	tracer   Tracer                        // Nil if no tick is followed.
 }
