@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -470,16 +469,4 @@ func TestReloadUnreadable(t *testing.T) {
 	}
 	r.change("source: memory\norigin: https://b.example.com\nreload-every: 0")
 	r.wants("https://b.example.com", "", ok)
-}
-
-// What is written while it is read is taken when it is whole.
-func TestReloadOfHalfAFile(t *testing.T) {
-	t.Parallel()
-	r := startReloaded(t, "source: memory\norigin: https://a.example.com\nreload-every: 0")
-	r.write("edge.yaml", "source: memory\n")
-	r.hangups <- syscall.SIGHUP
-	time.AfterFunc(settleTime/4, func() { r.write("edge.yaml", "source: memory\norigin: https://a.example.com\nmax-topics: 7\n") })
-	if line := r.awaitReload(); !strings.Contains(line, `changed="-max-topics 256 -> 7"`) {
-		t.Error(line)
-	}
 }
