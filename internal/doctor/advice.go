@@ -21,6 +21,8 @@ const (
 	// frameCost is the same of a processor that has nothing else to do, and is full: one that is not
 	// takes more for each frame, which is no limit.
 	frameCost = 6 * time.Microsecond
+	// furtherRow is what a row more than ten adds to it.
+	furtherRow = 60 * time.Nanosecond
 	// MostBusy is the part of the processors that may be used, so that loops are in time.
 	MostBusy = 0.7
 	// backlogDefault is net.core.somaxconn of Linux since 5.4.

@@ -33,7 +33,8 @@ func (r Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, "%2d. %13s  %s (%s): %s%s\n", i+1, Count(l.Conns), l.Name, l.Key, l.Sum, mark)
 	}
 	if f := r.Frames; f.Conns >= 0 {
-		fmt.Fprintf(&b, "\n%.3g processors give %s connections a frame each %v, at %v each and with nothing left; advice counts %v\n", f.Processors, Count(f.Conns), r.Goal.Interval, f.Cost, FlushCost)
+		fmt.Fprintf(&b, "\n%.3g processors give %s connections a frame each %v, at %v each (10 rows; %v for each more) and with nothing left; advice counts %v\n",
+			f.Processors, Count(f.Conns), r.Goal.Interval, f.Cost, furtherRow, FlushCost)
 	}
 	m := r.Memory
 	fmt.Fprintf(&b, `
