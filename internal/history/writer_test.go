@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -84,7 +85,8 @@ func TestWriterStoresInBatches(t *testing.T) {
 // A bar that waits alone is stored without a flush.
 func TestWriterStoresAfterADelay(t *testing.T) {
 	put := make(chan struct{})
-	store := &historytest.Fake{OnPut: func(context.Context, []bars.Bar) error { close(put); return nil }}
+	told := sync.OnceFunc(func() { close(put) }) // What took too long is put again.
+	store := &historytest.Fake{OnPut: func(context.Context, []bars.Bar) error { told(); return nil }}
 	w, _ := running(t, store, history.WriterConfig{Delay: time.Millisecond})
 	if err := w.Offer(historytest.Bar(btc, minute, 0)); err != nil {
 		t.Fatal(err)
