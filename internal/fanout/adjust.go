@@ -4,17 +4,22 @@ package fanout
 
 import "fmt"
 
-// Adjust takes from cfg what may change while a shard has conns: the times of those that are slow, idle or old, how many
-// topics they may have, and the rates. The rest of cfg is not looked at. Conns keep what they have; what they do next is held
-// to the new limits. cfg is valid.
+// Adjusted is c with what may change of it while there are conns, as cfg has that: the times of those that are slow, idle or old, how
+// many topics they may have, and the rates.
+func (c Config) Adjusted(cfg Config) Config {
+	c.SlowTimeout, c.SlowRate, c.IdleTimeout, c.MaxAge = cfg.SlowTimeout, cfg.SlowRate, cfg.IdleTimeout, cfg.MaxAge
+	c.MaxTopics, c.MaxValueless = cfg.MaxTopics, cfg.MaxValueless
+	c.CommandRate, c.CommandBurst = cfg.CommandRate, cfg.CommandBurst
+	c.SubscribeRate, c.SubscribeBurst = cfg.SubscribeRate, cfg.SubscribeBurst
+	c.NewTopics, c.Snapshots = cfg.NewTopics, cfg.Snapshots
+	return c
+}
+
+// Adjust has a shard go by [Config.Adjusted] of cfg, which is valid. Conns keep what they have; what they do next is held to the new
+// limits.
 func (s *Shard) Adjust(cfg Config) {
 	commands, subscribes, longest := s.commands, s.subscribes, s.readLongest()
-	to := &s.cfg
-	to.SlowTimeout, to.SlowRate, to.IdleTimeout, to.MaxAge = cfg.SlowTimeout, cfg.SlowRate, cfg.IdleTimeout, cfg.MaxAge
-	to.MaxTopics, to.MaxValueless = cfg.MaxTopics, cfg.MaxValueless
-	to.CommandRate, to.CommandBurst = cfg.CommandRate, cfg.CommandBurst
-	to.SubscribeRate, to.SubscribeBurst = cfg.SubscribeRate, cfg.SubscribeBurst
-	to.NewTopics, to.Snapshots = cfg.NewTopics, cfg.Snapshots
+	s.cfg = s.cfg.Adjusted(cfg)
 	s.follow()
 	fresh, others := commands != s.commands, subscribes != s.subscribes
 	if !fresh && !others && longest == s.readLongest() {

@@ -136,6 +136,7 @@ func (s *Shard) carryOut(id ConnID, c *conn, cmd *protocol.Command, rights Right
 		}
 	}
 	snapshots := s.stats.Count[Snapshots]
+	s.lacking = false
 	if cmd.Op == protocol.OpSubscribe && c.topics.pending&marked != 0 {
 		dst = s.afterSubscribe(id, c, dst)
 	}
@@ -183,11 +184,14 @@ func (s *Shard) afterSubscribe(id ConnID, c *conn, dst []byte) []byte {
 		dst = s.snapshot(id, c, dst)
 	}
 	if c.topics.pending&owing != 0 {
+		s.lacking = true
 		s.sooner(id, c, s.now+1)
 		return dst
 	}
 	for _, e := range s.sets.entries(c.topics) {
-		if m := e.mark(); m == owed && behind {
+		m := e.mark()
+		s.lacking = s.lacking || m == owed || m == awaited
+		if m == owed && behind {
 			c.topics.pending |= owing
 			s.sooner(id, c, s.now+lookFirst)
 			break

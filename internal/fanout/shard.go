@@ -127,6 +127,7 @@ type Shard struct {
 	lags     tally                      // Of flushes.
 	waits    map[ConnID]time.Time       // Of conns that wait for a snapshot: since when, see spans.go.
 	brought  bool                       // The last command has brought a snapshot at once.
+	lacking  bool                       // And has left topics of which one may come.
 	mistakes map[ConnID]beat            // Of conns that have erred: when that will be forgiven.
 	screens  map[ConnID]*Screens        // Of conns that are screening.
 	screened screen.Piece               // Scratch of one message.

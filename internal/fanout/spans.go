@@ -149,14 +149,9 @@ func (s *Shard) Answered(id ConnID, read, now time.Time) {
 	if s.brought {
 		s.stats.Spans[SubscribeSnapshot].observe(now.Sub(read))
 	}
-	if c := s.conn(id); c.topics.pending&marked != 0 && s.lacksSnapshot(c) && len(s.waits) < waitsMax {
+	if s.lacking && len(s.waits) < waitsMax {
 		s.waits[id] = read
 	}
-}
-
-// lacksSnapshot reports whether a conn has topics of which a snapshot may come.
-func (s *Shard) lacksSnapshot(c *conn) bool {
-	return slices.ContainsFunc(s.sets.entries(c.topics), func(e entry) bool { return e.mark() == owed || e.mark() == awaited })
 }
 
 // waited takes down how long a conn has waited for a snapshot that it is sent now, if it is known. It is forgotten once there is

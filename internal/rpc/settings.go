@@ -45,13 +45,7 @@ func (s *Server) Prepare(c Config) (*Adjustment, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits := now.limits
-	limits.SlowTimeout, limits.IdleTimeout, limits.MaxAge = c.Limits.SlowTimeout, c.Limits.IdleTimeout, c.Limits.MaxAge
-	limits.MaxTopics, limits.MaxValueless = c.Limits.MaxTopics, c.Limits.MaxValueless
-	limits.CommandRate, limits.CommandBurst = c.Limits.CommandRate, c.Limits.CommandBurst
-	limits.SubscribeRate, limits.SubscribeBurst = c.Limits.SubscribeRate, c.Limits.SubscribeBurst
-	limits.NewTopics, limits.Snapshots = c.Limits.NewTopics, c.Limits.Snapshots
-	c.Limits = limits
+	c.Limits = now.limits.Adjusted(c.Limits)
 	return &Adjustment{secure, c.settings()}, nil
 }
 
