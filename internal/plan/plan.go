@@ -140,22 +140,19 @@ func short(n float64) string {
 }
 
 // decimal writes bytes by thousands, as networks and their prices count.
-func decimal(n float64) string {
-	unit := 0
-	for n >= 1000 && unit < 5 {
-		n, unit = n/1000, unit+1
-	}
-	return short(n) + " " + [...]string{"B", "kB", "MB", "GB", "TB", "PB"}[unit]
-}
+func decimal(n float64) string { return scaled(n, "B", "kB", "MB", "GB", "TB", "PB") }
 
 // bits writes bytes a second as networks name their speed.
 func bits(n float64) string {
-	n *= 8
-	unit := 0
-	for n >= 1000 && unit < 5 {
-		n, unit = n/1000, unit+1
+	return scaled(8*n, "bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s")
+}
+
+// scaled writes a number in the unit that fits, each of which is a thousand of the one before it.
+func scaled(n float64, units ...string) string {
+	for n >= 1000 && len(units) > 1 {
+		n, units = n/1000, units[1:]
 	}
-	return short(n) + " " + [...]string{"bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s"}[unit]
+	return short(n) + " " + units[0]
 }
 
 // span writes a time of some seconds.
