@@ -55,7 +55,7 @@ var balance = []metric{
 
 func ofLoops(name, help string, value func(of *loop.Balance) float64) metric {
 	return metric{name, help, "loop", func(s *scrape, to sink) {
-		for i, of := range s.server.Balance() {
+		for i, of := range s.balance {
 			to.put(value(&of), strconv.Itoa(i))
 		}
 	}}

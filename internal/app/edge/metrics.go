@@ -242,11 +242,12 @@ var allMetrics = slices.Concat(metricTable, revokedMetrics, histograms, balance,
 // scrape is what one answer of /metrics is made of.
 type scrape struct {
 	*edge
-	loops  loop.Stats
-	guard  guard.Stats
-	ticks  feed.Stats
-	tokens auth.Stats
-	calls  *rpc.Stats // Nil without a port for gRPC.
+	loops   loop.Stats
+	guard   guard.Stats
+	balance []loop.Balance // Of each loop.
+	ticks   feed.Stats
+	tokens  auth.Stats
+	calls   *rpc.Stats // Nil without a port for gRPC.
 
 	screened *screen.Stats // Nil without screens.
 }
@@ -287,7 +288,7 @@ func (e exporter) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (e exporter) collect(ch chan<- prometheus.Metric) {
-	s := &scrape{edge: e.edge, loops: e.server.Stats(), guard: e.server.Guard(), ticks: e.feed.Stats()}
+	s := &scrape{edge: e.edge, loops: e.server.Stats(), balance: e.server.Balance(), guard: e.server.Guard(), ticks: e.feed.Stats()}
 	if e.verifier != nil {
 		s.tokens = e.running().verifier.Stats()
 	}

@@ -130,7 +130,7 @@ func (r *reloader) reload(ctx context.Context, by string) {
 		for n := 0; n < readAgain && errors.Is(err, errMoving) && ctx.Err() == nil; n++ {
 			err = r.try(ctx, by)
 		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil { // Who ends it while it reads has no use for a complaint.
 			r.refuse(err, by)
 		}
 	})
